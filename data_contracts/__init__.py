@@ -1,0 +1,1 @@
+"""What data must be, and the readers that turn raw files into records."""

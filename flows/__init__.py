@@ -1,0 +1,1 @@
+"""The pipeline: what runs when, what is remembered, what people are told."""

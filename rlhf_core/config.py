@@ -1,0 +1,9 @@
+"""The base of every configuration model."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Immutable configuration that rejects unknown fields, so that a typing error never passes silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

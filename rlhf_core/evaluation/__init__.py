@@ -1,0 +1,1 @@
+"""Measurements that gates judge: agreement, calibration, drift, preference."""

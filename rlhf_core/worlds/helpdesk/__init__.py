@@ -1,0 +1,1 @@
+"""A help desk for twelve household things, with a known gold reward."""
