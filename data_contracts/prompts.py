@@ -1,0 +1,7 @@
+"""The contract of prompts: what the policy answers."""
+
+from data_contracts.records import COLUMNS
+from data_contracts.rules import Rule, groups_disjoint, schema, text_rules
+
+RULES: tuple[Rule, ...] = (*text_rules("prompt"), *text_rules("group"), *text_rules("source"), groups_disjoint())
+SCHEMA = schema(COLUMNS["prompts"], RULES)
