@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from data_contracts.noise import agreement_ceiling, pairwise_agreement
+
+
+def simulate(spread: float, pairs: int, annotators: int, seed: int) -> tuple[list[int], list[int], float]:
+    """Votes of annotators who prefer the first with probability sigma(delta), delta ~ N(0, spread^2), and the truth."""
+    rng = np.random.default_rng(seed)
+    first = rng.binomial(annotators, 1 / (1 + np.exp(-rng.normal(0, spread, pairs))))
+    chosen = np.maximum(first, annotators - first)
+    truth, _ = integrate.quad(lambda d: stats.norm.pdf(d, 0, spread) / (1 + np.exp(-abs(d))), -12 * spread, 12 * spread)
+    return chosen.tolist(), (annotators - chosen).tolist(), truth
+
+
+def test_finds_the_known_ceiling_of_the_embedded_world() -> None:
+    chosen, rejected, truth = simulate(1.9, 20_000, 5, seed=0)
+    ceiling = agreement_ceiling(chosen, rejected)
+    assert truth == pytest.approx(0.77, abs=0.01)
+    assert ceiling is not None
+    assert ceiling.value == pytest.approx(truth, abs=0.01)
+    assert ceiling.n == 20_000
+
+
+@pytest.mark.parametrize("annotators", [3, 5, 7])
+@pytest.mark.parametrize("spread", [0.5, 1.0, 3.0])
+def test_is_close_for_other_spreads_and_numbers_of_annotators(spread: float, annotators: int) -> None:
+    chosen, rejected, truth = simulate(spread, 20_000, annotators, seed=1)
+    ceiling = agreement_ceiling(chosen, rejected)
+    assert ceiling is not None
+    assert ceiling.value == pytest.approx(truth, abs=0.015)
+
+
+def test_majority_share_would_overstate_it() -> None:
+    chosen, rejected, truth = simulate(1.9, 20_000, 5, seed=0)
+    assert np.mean(chosen) / 5 > truth + 0.02
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    covered = 0
+    for seed in range(200):
+        chosen, rejected, truth = simulate(1.9, 400, 5, seed)
+        ceiling = agreement_ceiling(chosen, rejected)
+        assert ceiling is not None
+        assert ceiling.lower < ceiling.value < ceiling.upper
+        covered += ceiling.lower <= truth <= ceiling.upper
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_which_response_is_called_chosen_does_not_matter() -> None:
+    forwards = agreement_ceiling([3, 2, 3, 2], [0, 1, 0, 1])
+    backwards = agreement_ceiling([0, 2, 3, 1], [3, 1, 0, 2])
+    assert forwards == pytest.approx(backwards)
+
+
+def test_unanimous_votes_reach_one_and_coin_flips_one_half() -> None:
+    unanimous = agreement_ceiling([5] * 100, [0] * 100)
+    coins = agreement_ceiling([2] * 500 + [3] * 500, [2] * 500 + [3] * 500)
+    assert unanimous is not None and unanimous.value > 0.99 and unanimous.lower < unanimous.value
+    assert coins is not None and coins.value < 0.52
+
+
+def test_is_unknown_without_repeated_votes() -> None:
+    assert agreement_ceiling([1, 1, 2], [0, 0, 0]) is None
+    assert pairwise_agreement([1, 1, 2], [0, 0, 0]) is None
+    assert agreement_ceiling([], []) is None
+
+
+def test_refuses_impossible_counts() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        agreement_ceiling([3], [-1])
+    with pytest.raises(ValueError):
+        agreement_ceiling([3, 3], [1])
+
+
+def test_pairwise_agreement_by_hand_and_its_bounds() -> None:
+    # 3 to 0: all three pairs of annotators agree; 2 to 1: one of three does
+    agreement = pairwise_agreement([3, 2], [0, 1])
+    assert agreement is not None
+    assert agreement.value == pytest.approx((1 + 1 / 3) / 2)
+    chosen, rejected, truth = simulate(1.9, 20_000, 5, seed=2)
+    agreement = pairwise_agreement(chosen, rejected)
+    assert agreement is not None
+    assert agreement.ceiling_from < truth < agreement.ceiling_to
