@@ -1,0 +1,69 @@
+"""The rung below the first: a pretrained base model."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.config import HubBase
+from flows.datasets import read_split
+from flows.references import DataRefs, DatasetRef, StageRecord
+from flows.stages import Place, Plan, run_stage
+from rlhf_core import text_base
+from rlhf_core.stage import Stage, StageResult
+from rlhf_core.text_base import TextBaseConfig
+from rlhf_core.worlds.helpdesk import base as helpdesk
+from rlhf_core.worlds.helpdesk.base import PretrainConfig
+
+BaseConfig = PretrainConfig | TextBaseConfig | HubBase
+
+
+@flow(name="base")
+def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
+    """Pretrain the base on the embedded world or on the training text, or take one from the hub."""
+    reads_data = isinstance(config, TextBaseConfig)
+
+    def start(out: Path) -> Stage:
+        match config:
+            case PretrainConfig():
+                return helpdesk.pretrain(config, out=out, seed=place.seed)
+            case TextBaseConfig():
+                return text_base.pretrain(config, texts=training_text(data), out=out, seed=place.seed)
+            case HubBase():
+                return from_hub(config, out)
+
+    plan = Plan(
+        stage="base",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"base": "Pretrained base model, before any alignment"},
+        datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},
+        key_metrics=("loss_nats", "lr"),
+    )
+    return run_stage(plan, place)
+
+
+def training_text(data: DataRefs) -> list[str]:
+    """The text of the training split: what a base may have read without having seen any held-out row."""
+    demonstrations = read_split(data.demonstrations, "train")
+    preferences = read_split(data.preferences, "train")
+    texts = [f"{row.prompt}\n{row.response}" for row in demonstrations.itertuples()]
+    for row in preferences.itertuples():
+        texts += [f"{row.prompt}\n{row.chosen}", f"{row.prompt}\n{row.rejected}"]
+    return texts
+
+
+def from_hub(config: HubBase, out: Path) -> Stage:
+    """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 slow to import, only hub bases need it
+
+    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
+    tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    yield from ()
+    return StageResult(artifacts={"base": out})
+
+
+def _text_tables(data: DataRefs) -> tuple[DatasetRef, DatasetRef]:
+    return data.demonstrations, data.preferences

@@ -1,0 +1,163 @@
+"""One climb of the ladder: its run in MLflow, what it has reached, and what is said about it however it ends."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from flows.config import InputError, LadderConfig
+from flows.gating import StoppedByGate, enforce, judge_stage
+from flows.lineage import code_version
+from flows.references import DataRefs, ModelRef, StageRecord
+from flows.registry import Registry, open_registry
+from flows.report.answers import compare_answers
+from flows.report.summary import Rung, Summary, publish_summary
+from flows.stages import Place
+from rlhf_core.config import Frozen
+from rlhf_core.gates import Gate, blocked
+
+ALIAS = "challenger"
+ALIASED = ("sft", "reward-model", "policy")
+PROCESS_TAG = "rlhf.process"
+
+
+class LadderResult(Frozen):
+    """Outcome of a climb.
+
+    Attributes:
+        versions: registered versions by registered name.
+        retrained: stages that were trained in this climb; empty when there was nothing to do.
+        published: whether the versions got the alias.
+    """
+
+    run_id: str
+    versions: dict[str, ModelRef]
+    retrained: list[str]
+    published: bool
+
+
+class Climb:
+    """Keeps what a climb has reached."""
+
+    def __init__(self, config: LadderConfig, place: Place) -> None:
+        self.config = config
+        self.place = place
+        self.started = time.monotonic()
+        self.data: DataRefs | None = None
+        self.rungs: dict[str, Rung] = {}
+        self.published = False
+
+    def begin(self, data: DataRefs) -> DataRefs:
+        """Record the data of the climb as inputs of its run."""
+        self.data = data
+        self.place.registry().log_datasets(self.place.run_id, {table.name: table for table in data.tables})
+        return data
+
+    def reached(self, record: StageRecord) -> StageRecord:
+        """Record a finished stage."""
+        self.rungs[record.stage] = Rung(record=record, reused=record.ladder_run != self.place.run_id)
+        made = ", ".join(ref.label for ref in record.models.values())
+        self.place.registry().tag_run(self.place.run_id, {f"stage.{record.stage}": made})
+        return record
+
+    def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
+        """Judge a stage and stop here if it blocks.
+
+        Raises:
+            StoppedByGate: naming every gate that blocks, and why.
+        """
+        verdicts = judge_stage(record, gates, self.config.gates, self.place)
+        self.rungs[record.stage] = self.rungs[record.stage]._replace(verdicts=verdicts)
+        enforce(record.stage, verdicts, self.config.gates)
+
+    def publish(self) -> LadderResult:
+        """Set the alias if every gate passed, and say which versions there are."""
+        registry = self.place.registry()
+        verdicts = [verdict for rung in self.rungs.values() for verdict in rung.verdicts]
+        if self.config.gates.mode == "enforce" and not blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
+            for stage in ALIASED:
+                for ref in self.rungs[stage].record.models.values():
+                    registry.set_alias(ref, ALIAS)
+            self.published = True
+        versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
+        return LadderResult(
+            run_id=self.place.run_id,
+            versions={ref.name: ref for ref in versions},
+            retrained=[stage for stage, rung in self.rungs.items() if not rung.reused],
+            published=self.published,
+        )
+
+    def finish(self, status: str, outcome: str) -> None:
+        """End the climb's run and publish its summary."""
+        registry = self.place.registry()
+        answers = compare_answers(self.config, self.data, self.rungs, self.place) if "policy" in self.rungs else None
+        summary = Summary(
+            project=self.config.project,
+            data=self.data,
+            rungs=list(self.rungs.values()),
+            answers=answers,
+            outcome=outcome,
+            alias=ALIAS if self.published else None,
+            seconds=time.monotonic() - self.started,
+        )
+        publish_summary(summary, registry, self.place.run_id)
+        registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
+        registry.end_run(self.place.run_id, status)
+
+
+@contextmanager
+def climbing(config: LadderConfig) -> Iterator[Climb]:
+    """Open the climb's run in MLflow; close it with a summary however the climb ends."""
+    registry = open_registry(config.project, config.storage)
+    _end_orphans(registry)
+    process = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+    run_id = registry.start_run("ladder", tags={"rlhf.stage": "ladder", "rlhf.code": code_version(), **process})
+    registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
+    registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
+    place = Place(
+        project=config.project, seed=config.seed, storage=config.storage, threads=config.threads, run_id=run_id
+    )
+    climb = Climb(config, place)
+    try:
+        yield climb
+    except StoppedByGate as stop:
+        climb.finish("FAILED", str(stop))
+        raise
+    except InputError as error:
+        registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})
+        registry.end_run(run_id, "FAILED")
+        raise
+    except BaseException as error:
+        registry.tag_run(run_id, {"rlhf.outcome": f"interrupted by {type(error).__name__}: {error}"[:5000]})
+        registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    climb.finish("FINISHED", _outcome(climb))
+
+
+def _outcome(climb: Climb) -> str:
+    trained = [stage for stage, rung in climb.rungs.items() if not rung.reused]
+    if not trained:
+        return "nothing to retrain: every stage was reused"
+    return f"trained {', '.join(trained)}"
+
+
+def _end_orphans(registry: Registry) -> None:
+    """Mark runs as killed whose process on this machine no longer exists; an interrupted climb cannot do it itself."""
+    host = socket.gethostname()
+    for run in registry.running(PROCESS_TAG):
+        owner, _, process = run.data.tags[PROCESS_TAG].rpartition(":")
+        if owner == host and not _alive(int(process)):
+            for child in registry.children(run.info.run_id):
+                registry.end_run(child, "KILLED")
+            registry.end_run(run.info.run_id, "KILLED")
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

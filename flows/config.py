@@ -1,0 +1,214 @@
+"""The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from rlhf_core.config import Frozen
+from rlhf_core.gates import Gate, default_policy_gates, default_reward_model_gates, default_sft_gates
+from rlhf_core.ppo import PPOConfig
+from rlhf_core.reward_model import RewardModelConfig
+from rlhf_core.sft import SFTConfig
+from rlhf_core.text_base import TextBaseConfig
+from rlhf_core.worlds.helpdesk.base import PretrainConfig
+from rlhf_core.worlds.helpdesk.data import WorldConfig
+
+HubName = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash, so that a run is repeatable")]
+TableName = Literal["demonstrations", "preferences", "prompts"]
+EmbeddedData = WorldConfig
+
+
+class InputError(Exception):
+    """Bad configuration or input; the message names the place and the mend. Exit code 2."""
+
+
+class FileSource(Frozen):
+    """A raw file and the reader that understands its format.
+
+    Attributes:
+        path: relative to the folder that the environment variable RLHF_DATA names, or absolute.
+        reader: a name from `data_contracts.readers`.
+    """
+
+    path: str
+    reader: str
+
+
+class FileData(Frozen):
+    """Tables read from files."""
+
+    kind: Literal["files"] = "files"
+    demonstrations: tuple[FileSource, ...] = Field(min_length=1)
+    preferences: tuple[FileSource, ...] = Field(min_length=1)
+    prompts: tuple[FileSource, ...] = Field(min_length=1)
+
+
+class HubSource(Frozen):
+    """A data set on the Hugging Face hub at a pinned revision, and the reader for its rows."""
+
+    dataset: HubName
+    revision: Revision
+    split: str
+    reader: str
+    data_dir: str | None = None
+    max_rows: int | None = Field(default=None, ge=1)
+
+
+class HubData(Frozen):
+    """Tables read from the hub; needs a network."""
+
+    kind: Literal["hub"] = "hub"
+    demonstrations: tuple[HubSource, ...] = Field(min_length=1)
+    preferences: tuple[HubSource, ...] = Field(min_length=1)
+    prompts: tuple[HubSource, ...] = Field(min_length=1)
+
+
+class HubBase(Frozen):
+    """A pretrained causal language model on the hub at a pinned revision; needs a network."""
+
+    kind: Literal["hub"] = "hub"
+    model: HubName
+    revision: Revision
+
+
+class GatesConfig(Frozen):
+    """What a stage must show before the next one starts.
+
+    Attributes:
+        mode: `enforce` stops the ladder at a failed gate; `advisory` records the verdicts and sets no alias.
+        abstain_blocks: whether too few samples block like a failure.
+    """
+
+    mode: Literal["enforce", "advisory"] = "enforce"
+    abstain_blocks: bool = True
+    sft: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_sft_gates()))
+    reward_model: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_reward_model_gates()))
+    policy: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_policy_gates()))
+
+
+class LadderConfig(Frozen):
+    """Everything that a climb depends on.
+
+    Attributes:
+        project: prefix of the registered names.
+        storage: folder of registry, results and snapshots; relative to the working directory.
+        threads: CPU threads; None leaves the choice to torch.
+        judge: the held-out reward model that only measures.
+    """
+
+    project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    seed: int = 0
+    storage: Path = Path(".rlhf")
+    threads: int | None = Field(default=None, ge=1)
+    data: EmbeddedData | FileData | HubData = Field(default_factory=EmbeddedData, discriminator="kind")
+    base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
+    sft: SFTConfig = Field(default_factory=SFTConfig)
+    reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    judge: RewardModelConfig = Field(default_factory=RewardModelConfig)
+    policy: PPOConfig = Field(default_factory=PPOConfig)
+    gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @model_validator(mode="after")
+    def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
+        if self.base.kind == "embedded" and self.data.kind != "embedded":
+            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' with this data")
+        return self
+
+
+def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
+    """Read and validate a configuration file.
+
+    Args:
+        path: YAML file.
+        overrides: `dotted.field=value` pairs that replace values of the file; values are YAML.
+
+    Returns:
+        The configuration, with `storage` made absolute.
+
+    Raises:
+        InputError: naming file, field and mend.
+    """
+    document = _read_yaml(path)
+    for override in overrides:
+        _override(document, override)
+    try:
+        config = LadderConfig.model_validate(document)
+    except ValidationError as error:
+        raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+    return config.model_copy(update={"storage": config.storage.expanduser().resolve()})
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder`")
+    return document
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"--set {override}: write it as field.name=value")
+    *parents, leaf = dotted.split(".")
+    node = document
+    for name in parents:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override}: {name} is not a section")
+    node[leaf] = yaml.safe_load(text)
+
+
+def _explain(item: Any) -> str:
+    """One sentence per mistake: the field as it is written in the file, what is wrong, how to mend it."""
+    loc: tuple[int | str, ...] = item["loc"]
+    unknown = item["type"] == "extra_forbidden"
+    section, written = _locate(loc[:-1] if unknown else loc)
+    field = ".".join([*written, str(loc[-1])] if unknown else written) or "the whole file"
+    if unknown:
+        known = sorted(section.model_fields)
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(known)}"
+        return f"field '{field}' is unknown; {mend}"
+    if item["type"] == "missing":
+        return f"field '{field}' is missing; add it"
+    message = item["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    given = "" if isinstance(item["input"], dict) else f" (now {item['input']!r})"
+    return f"field '{field}': {message}{given}; change it"
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
+    options: list[type[BaseModel]] = [LadderConfig]
+    section, written = options[0], []
+    for part in loc:
+        owner = next((model for model in options if part in model.model_fields), None)
+        if isinstance(part, str) and owner is not None:
+            options = _models_in(owner.model_fields[part].annotation)
+        elif isinstance(part, str):
+            options = [model for model in options if "kind" in model.model_fields and _kind(model) == part] or options
+            section = options[0]
+            continue
+        section = options[0] if options else section
+        written.append(str(part))
+    return section, written
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(model.model_fields["kind"].default)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Configuration classes that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]

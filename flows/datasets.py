@@ -1,0 +1,228 @@
+"""Divide tables by group and keep them as immutable, content-addressed Parquet snapshots."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from data_contracts.records import CONTRACT_VERSION, SPLIT
+from rlhf_core.config import Frozen
+
+Split = Literal["train", "validation", "judge", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Shares(Frozen):
+    """How groups are divided; the rest is for training.
+
+    Test and validation lie at the same place in the hash for every table, so that a group held out of one table is
+    held out of all tables with the same shares.
+    """
+
+    test: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the groups kept for the final figures."""
+    validation: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the groups on which decisions during training are taken."""
+    judge: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the groups that train the judge reward model and nothing else; preferences only."""
+
+    @model_validator(mode="after")
+    def _leaves_training_rows(self) -> "Shares":
+        if self.test + self.validation + self.judge >= 1.0:
+            raise ValueError("test, validation and judge shares leave nothing to train on: let them sum to less than 1")
+        return self
+
+
+class Snapshot(Frozen):
+    """A table as it was written.
+
+    Attributes:
+        name: which table, such as `preferences`.
+        digest: SHA-256 over contract version, columns and rows, in no order.
+        path: the Parquet file.
+        rows: count of rows.
+        split_rows: rows of each split.
+    """
+
+    name: str
+    digest: str
+    path: Path
+    rows: int
+    split_rows: dict[str, int]
+
+
+class Reference(Protocol):
+    """Whatever says where a snapshot lies and what its digest was."""
+
+    @property
+    def path(self) -> Path | str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+class SnapshotDamaged(ValueError):
+    """A snapshot whose content is not what its digest says."""
+
+
+def split_by_group(frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
+    """Assign each row to a split by the hash of its group.
+
+    A group's split depends on its text and the shares alone: adding rows never moves a row to another split.
+
+    Args:
+        frame: rows with a `group` of text.
+        shares: how much each split gets, on average over groups.
+
+    Returns:
+        A copy with the column `split`.
+
+    Raises:
+        ValueError: if a split with a share above 0 has no row.
+    """
+    edges = np.cumsum([shares.test, shares.validation, shares.judge])
+    order: tuple[Split, ...] = ("test", "validation", "judge", "train")
+    assigned = {
+        group: order[int(np.searchsorted(edges, _place(group), side="right"))] for group in frame["group"].unique()
+    }
+    divided = frame.assign(**{SPLIT: frame["group"].map(assigned)})
+    wanted = [name for name in order if name == "train" or getattr(shares, name) > 0]
+    empty = [name for name in wanted if not (divided[SPLIT] == name).any()]
+    if empty:
+        raise ValueError(
+            f"the splits {empty} are empty: {len(assigned)} groups are too few for the shares; add rows or raise shares"
+        )
+    return divided
+
+
+def _place(group: str) -> float:
+    """A place in [0, 1) that only the group's text decides."""
+    return int.from_bytes(hashlib.sha256(f"split\0{group}".encode()).digest()[:7]) / 2**56
+
+
+def content_digest(frame: pd.DataFrame) -> str:
+    """SHA-256 over what a table says: contract version, column names and rows, whatever their order.
+
+    Args:
+        frame: a table that meets its contract.
+
+    Returns:
+        64 hexadecimal digits, the same on every machine.
+    """
+    return _digest_of(frame, _row_digests(frame))
+
+
+def write_snapshot(frame: pd.DataFrame, *, name: str, directory: Path) -> Snapshot:
+    """Write a table once under its digest; a second call with the same content writes nothing.
+
+    Rows are written in the order of their digests, so that training does not depend on the order of the input. The
+    file is read back and verified before it gets its name: whatever has that name is complete.
+
+    Args:
+        frame: a table that meets its contract and has a split.
+        name: which table it is.
+        directory: where snapshots are kept; made if absent.
+
+    Returns:
+        What was written, or found.
+
+    Raises:
+        SnapshotDamaged: if the file differs from the table.
+    """
+    row_digests = _row_digests(frame)
+    digest = _digest_of(frame, row_digests)
+    path = directory / name / f"{digest}.parquet"
+    if path.exists():
+        read_verified(path, digest)
+    else:
+        order = sorted(range(len(frame)), key=row_digests.__getitem__)
+        _write_atomically(frame.iloc[order], path, digest)
+    split_rows = {split: int((frame[SPLIT] == split).sum()) for split in SPLITS}
+    return Snapshot(name=name, digest=digest, path=path, rows=len(frame), split_rows=split_rows)
+
+
+def read_split(reference: Reference, split: str) -> pd.DataFrame:
+    """Read one split of a snapshot, after checking that the whole still is what its digest says.
+
+    Args:
+        reference: a snapshot, or a reference to one.
+        split: train, validation, judge or test.
+
+    Returns:
+        The rows of the split in the order of the snapshot.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        SnapshotDamaged: if its content has another digest.
+        ValueError: if there is no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
+    frame = read_verified(Path(reference.path), reference.digest)
+    return frame[frame[SPLIT] == split].reset_index(drop=True)
+
+
+def read_verified(path: Path, digest: str) -> pd.DataFrame:
+    """Read a snapshot and compare its content with its digest.
+
+    Args:
+        path: the Parquet file.
+        digest: its digest when it was written.
+
+    Returns:
+        The table.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        SnapshotDamaged: if it cannot be read, or its content has another digest.
+    """
+    mend = "delete it and ingest again"
+    try:
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise SnapshotDamaged(f"{path} is not a readable Parquet file: {mend}") from error
+    found = content_digest(frame)
+    if found != digest:
+        raise SnapshotDamaged(f"{path} has the content digest {found[:12]}, not {digest[:12]}: {mend}")
+    return frame
+
+
+def _write_atomically(frame: pd.DataFrame, path: Path, digest: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{digest[:12]}-", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            frame.to_parquet(file, index=False)
+            file.flush()
+            os.fsync(file.fileno())
+        read_verified(temporary, digest)
+        temporary.chmod(0o444)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _row_digests(frame: pd.DataFrame) -> list[bytes]:
+    """SHA-256 of each row as JSON with sorted keys; whole floats count as integers, as storage may turn one into both."""
+    columns = sorted(frame.columns)
+    rows = zip(*(frame[name].tolist() for name in columns), strict=True)
+    return [hashlib.sha256(json.dumps([_plain(cell) for cell in row]).encode()).digest() for row in rows]
+
+
+def _plain(cell: object) -> object:
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+
+
+def _digest_of(frame: pd.DataFrame, row_digests: list[bytes]) -> str:
+    header = json.dumps([CONTRACT_VERSION, sorted(frame.columns)]).encode()
+    return hashlib.sha256(header + b"".join(sorted(row_digests))).hexdigest()

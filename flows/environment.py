@@ -1,0 +1,41 @@
+"""Process environment of a climb: where Prefect and MLflow keep their files, and that nobody phones home.
+
+Prefect and MLflow read their settings when they are imported, so this runs first.
+"""
+
+import os
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+DEFAULTS = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal belongs to the progress bar; the UI has the log
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # the first start on a busy machine takes 20 s and more
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def prepare(storage: Path, *, threads: int | None = None) -> None:
+    """Point Prefect and MLflow at the storage folder, unless the user already chose otherwise.
+
+    Args:
+        storage: absolute folder of the climb; made if absent.
+        threads: CPU threads for torch and its libraries; None leaves the choice to them.
+    """
+    storage.mkdir(parents=True, exist_ok=True)
+    os.environ.update(QUIET)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -1,0 +1,28 @@
+"""The ladder: ingest, base, SFT, reward model, judge, PPO, publish."""
+
+from prefect import flow
+
+from flows.base import make_base
+from flows.climb import LadderResult, climbing
+from flows.config import LadderConfig
+from flows.ingest import ingest
+from flows.policy import train_policy
+from flows.reward_model import train_judge, train_reward_model
+from flows.sft import train_sft
+
+
+@flow(name="rlhf-ladder")
+def ladder(config: LadderConfig) -> LadderResult:
+    """Climb the three rungs; a failed gate stops the ladder with its reasons."""
+    with climbing(config) as climb:
+        place, gates = climb.place, config.gates
+        data = climb.begin(ingest(config.data, place))
+        base = climb.reached(make_base(config.base, data, place))
+        sft = climb.reached(train_sft(config.sft, data.demonstrations, base, place))
+        climb.enforce(sft, gates.sft)
+        reward_model = climb.reached(train_reward_model(config.reward_model, data, sft, place))
+        climb.enforce(reward_model, gates.reward_model)
+        judge = climb.reached(train_judge(config.judge, data, sft, place))
+        policy = climb.reached(train_policy(config.policy, data.prompts, sft, reward_model, judge, place))
+        climb.enforce(policy, gates.policy)
+        return climb.publish()

@@ -1,0 +1,54 @@
+"""The third rung: PPO against the reward model, tied to the SFT model."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.datasets import read_split
+from flows.references import DatasetRef, StageRecord
+from flows.stages import Place, Plan, run_stage
+from rlhf_core import ppo
+from rlhf_core.ppo import PPOConfig
+from rlhf_core.stage import Stage
+
+
+@flow(name="policy")
+def train_policy(
+    config: PPOConfig,
+    prompts: DatasetRef,
+    sft: StageRecord,
+    reward_model: StageRecord,
+    judge: StageRecord,
+    place: Place,
+) -> StageRecord:
+    """Train policy and value model on the prompts of the training split."""
+
+    def start(out: Path) -> Stage:
+        registry = place.registry()
+        return ppo.train_policy(
+            config,
+            sft=registry.folder(sft.model),
+            reward_model=registry.folder(reward_model.model),
+            judge=registry.folder(judge.model),
+            prompts=read_prompts(prompts, "train"),
+            held_out_prompts=read_prompts(prompts, "validation"),
+            out=out,
+            seed=place.seed,
+        )
+
+    plan = Plan(
+        stage="policy",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
+        parents={"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model},
+        datasets={"training": prompts},
+        key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
+    )
+    return run_stage(plan, place)
+
+
+def read_prompts(ref: DatasetRef, split: str) -> list[str]:
+    """The prompts of a split, in the order of the snapshot."""
+    return [str(row.prompt) for row in read_split(ref, split).itertuples()]

@@ -1,0 +1,291 @@
+"""Every MLflow call: runs, metrics, models, versions, aliases."""
+
+import contextlib
+import functools
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import (
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from flows.config import InputError
+from flows.lineage import dataset_entity
+from flows.references import DatasetRef, ModelRef
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.stage import Event
+
+PARAMS_PER_CALL = 100  # limits of the tracking API
+METRICS_PER_CALL = 1000
+DIGEST_TAG = "rlhf.digest"
+PARENT_RUN_TAG = "mlflow.parentRunId"
+
+
+def open_registry(project: str, storage: Path) -> "Registry":
+    """Connect to the tracking server, migrating its local database first where there is one.
+
+    Args:
+        project: name of the experiment and prefix of the registered names.
+        storage: folder for artifacts of a local database, and for copies of remote models.
+    """
+    uri = mlflow.get_tracking_uri()
+    _upgrade(uri)
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(project)
+    if experiment is not None:
+        return Registry(client, experiment.experiment_id, storage)
+    location = (storage / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+    with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
+        client.create_experiment(project, artifact_location=location)
+    created = client.get_experiment_by_name(project)
+    if created is None:
+        raise InputError(f"MLflow at {uri} did not make the experiment '{project}'; check that it accepts writes")
+    return Registry(client, created.experiment_id, storage)
+
+
+@functools.cache
+def _upgrade(uri: str) -> None:
+    """What `mlflow db upgrade` does, for a local database made by an older MLflow."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or not path.exists():
+        return
+    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry  # noqa: PLC0415 only for SQLite
+
+    engine = create_sqlalchemy_engine_with_retry(uri)
+    _upgrade_db(engine)
+    engine.dispose()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the relative names and contents of all files of a folder."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+class Registry:
+    """One experiment of a tracking server, and the model registry behind it."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+        self.storage = storage
+
+    # Runs
+
+    def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        """Start a run, nested below its parent where there is one, and return its id."""
+        nesting = {PARENT_RUN_TAG: parent} if parent else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
+        return str(run.info.run_id)
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def running(self, tag: str) -> list[Run]:
+        """Runs that say they are running and carry a tag."""
+        query = f"attributes.status = 'RUNNING' and tags.`{tag}` != ''"
+        return list(self.client.search_runs([self.experiment_id], query))
+
+    def children(self, run_id: str) -> list[str]:
+        """Ids of the running runs below a run."""
+        query = f"attributes.status = 'RUNNING' and tags.`{PARENT_RUN_TAG}` = '{run_id}'"
+        return [run.info.run_id for run in self.client.search_runs([self.experiment_id], query)]
+
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run, all at once."""
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
+        """Log a configuration tree as dotted parameters."""
+        params = [Param(key, str(value)[:6000]) for key, value in _flatten(tree)]
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
+
+    def log_events(self, run_id: str, events: Iterable[Event]) -> None:
+        """Log metrics by step, many steps in one call."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, event.step) for event in events for key, value in event.metrics.items()]
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+    def log_estimates(self, run_id: str, estimates: Mapping[str, Estimate], *, file: str = "estimates.json") -> None:
+        """Log figures with their intervals as metrics under `final/`, and as one JSON file."""
+        final = {
+            f"final/{name}{suffix}": number
+            for name, estimate in estimates.items()
+            for suffix, number in (("", estimate.value), ("/lower", estimate.lower), ("/upper", estimate.upper))
+        }
+        self.log_events(run_id, [Event(0, final)])
+        self.client.log_dict(run_id, {name: estimate._asdict() for name, estimate in estimates.items()}, file)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+        """Log figures as PNG files under `figures/`."""
+        for name, figure in figures.items():
+            self.client.log_figure(run_id, figure, f"figures/{name}.png")
+
+    def log_datasets(self, run_id: str, datasets: Mapping[str, DatasetRef]) -> None:
+        """Log dataset inputs by context, such as `training`."""
+        inputs = [DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()]
+        self.client.log_inputs(run_id, datasets=inputs)
+
+    # Models
+
+    def register(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        run_id: str,
+        parents: Mapping[str, ModelRef],
+        tags: Mapping[str, str],
+        description: str,
+    ) -> ModelRef:
+        """Store a folder that `from_pretrained` reads as a new version, once per run and content.
+
+        Args:
+            folder: files of the model.
+            name: registered name.
+            run_id: the run that made it; the model becomes its output, the parents its inputs.
+            parents: models that this one was made from, by role.
+            tags: lineage of the version.
+            description: shown beside the version.
+        """
+        digest = folder_digest(folder)
+        earlier = self._version_of(name, run_id, digest)
+        if earlier is not None:
+            return earlier
+        tags = {**tags, DIGEST_TAG: digest}
+        model = self.client.create_logged_model(
+            self.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="transformers"
+        )
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id) for parent in parents.values()])
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        with contextlib.suppress(MlflowException):  # the name is already registered
+            self.client.create_registered_model(name)
+        version = self.client.create_model_version(
+            name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
+        )
+        return ModelRef(
+            name=name,
+            version=str(version.version),
+            model_id=model.model_id,
+            uri=f"models:/{name}/{version.version}",
+            digest=digest,
+            run_id=run_id,
+        )
+
+    def _version_of(self, name: str, run_id: str, digest: str) -> ModelRef | None:
+        """The version that this run already registered, when an upload is tried again."""
+        for version in self.client.search_model_versions(f"name='{name}' and run_id='{run_id}'"):
+            if version.tags.get(DIGEST_TAG) == digest:
+                return self.reference(name, str(version.version))
+        return None
+
+    def reference(self, name: str, version: str) -> ModelRef:
+        """Look a version up.
+
+        Raises:
+            InputError: when it does not exist or was not registered by this project.
+        """
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException:
+            raise InputError(f"{name}/{version} is not in the registry; `rlhf ui` shows what is") from None
+        model_id = str(found.source).removeprefix("models:/")  # MLflow 3.17 leaves `model_id` of a version empty
+        if DIGEST_TAG not in found.tags or not model_id.startswith("m-"):
+            raise InputError(f"{name}/{version} has no digest tag: it was not registered by a ladder")
+        return ModelRef(
+            name=name,
+            version=version,
+            model_id=model_id,
+            uri=f"models:/{name}/{version}",
+            digest=found.tags[DIGEST_TAG],
+            run_id=str(found.run_id),
+        )
+
+    def resolve(self, model: str) -> Path:
+        """Find the files of a model that a person names.
+
+        Args:
+            model: a folder, `name/version` or `name@alias`.
+
+        Raises:
+            InputError: when there is no such folder, version or alias.
+        """
+        if Path(model).is_dir():
+            return Path(model)
+        name, at, alias = model.partition("@")
+        if at:
+            try:
+                return self.folder(self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version)))
+            except MlflowException:
+                raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
+        name, slash, version = model.rpartition("/")
+        if not slash or not version.isdigit():
+            raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
+        return self.folder(self.reference(name, version))
+
+    def intact(self, ref: ModelRef) -> bool:
+        """Whether the version still exists with the same content, and its files can be had."""
+        try:
+            return self.reference(ref.name, ref.version).digest == ref.digest and self.folder(ref).is_dir()
+        except (InputError, MlflowException, OSError):
+            return False
+
+    def folder(self, ref: ModelRef) -> Path:
+        """The files of a version on this machine, verified against its digest.
+
+        Raises:
+            InputError: when the files changed since they were registered.
+        """
+        location = urlparse(self.client.get_logged_model(ref.model_id).artifact_location)
+        folder = Path(unquote(location.path))
+        if location.scheme not in ("", "file"):
+            folder = self.storage / "copies" / ref.digest
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
+                mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{ref.model_id}", dst_path=str(folder))
+        if folder_digest(folder) != ref.digest:
+            raise InputError(f"{ref.label}: files in {folder} do not match the registered digest; register it again")
+        return folder
+
+    def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:
+        """Set the same tags on several versions."""
+        for ref in refs:
+            for key, value in tags.items():
+                self.client.set_model_version_tag(ref.name, ref.version, key, value)
+
+    def set_alias(self, ref: ModelRef, alias: str) -> None:
+        """Move an alias to a version."""
+        self.client.set_registered_model_alias(ref.name, alias, ref.version)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,157 @@
+"""The summary of a climb: versions, figures, verdicts, answers, and what to type next."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from flows.references import DataRefs, StageRecord
+from flows.registry import Registry
+from flows.report.answers import Comparison
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.gates import Verdict
+
+WIDTH = 120
+KEY_FIGURES = {
+    "sft": ("held_out_loss", "base_held_out_loss", "eos_rate", "base_eos_rate", "regurgitation_rate"),
+    "reward-model": ("agreement", "agreement_above_floor", "share_of_ceiling", "abs_delta_median", "share_in_band", "ece"),
+    "judge": ("agreement", "agreement_above_floor", "ece"),
+    "policy": ("kl_to_sft_nats", "judge_reward_gain", "judge_win_rate", "eos_rate", "length_ratio", "duplicate_share"),
+}
+COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
+
+
+class Rung(NamedTuple):
+    """A stage as the summary shows it."""
+
+    record: StageRecord
+    reused: bool
+    verdicts: Sequence[Verdict] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the summary of a climb tells.
+
+    Attributes:
+        outcome: one sentence: what was trained, or what stopped the climb.
+        alias: the alias that was set, None if none was.
+    """
+
+    project: str
+    config_path: str
+    data: DataRefs | None
+    rungs: Sequence[Rung]
+    answers: Comparison | None
+    outcome: str
+    alias: str | None
+    seconds: float
+
+
+def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
+    """Show the summary in the terminal and keep it as text and HTML in the ladder's run."""
+    view = render(summary)
+    Console(highlight=False).print(view)
+    record = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    record.print(view)
+    registry.client.log_text(run_id, record.export_html(clear=False), "summary.html")
+    registry.client.log_text(run_id, record.export_text(), "summary.txt")
+    if summary.answers is not None:
+        registry.log_estimates(run_id, summary.answers.gold, file="gold.json")
+
+
+def render(summary: Summary) -> Group:
+    """Lay the summary out for a terminal."""
+    parts: list[RenderableType] = [_stages(summary), _verdicts(summary.rungs)]
+    if summary.answers is not None:
+        parts += [_gold(summary.answers), _answers(summary.answers)]
+    ending = f"{escape(summary.outcome)}\n{_alias(summary)}\n\nNext:\n" + "\n".join(f"  {line}" for line in _next(summary))
+    parts.append(Panel(ending, title="outcome", title_align="left"))
+    return Group(*parts)
+
+
+def format_estimate(estimate: Estimate) -> str:
+    """A figure with its 95 % interval; an exact one without."""
+    if estimate.lower == estimate.upper:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"
+
+
+def _stages(summary: Summary) -> Table:
+    table = Table(title=f"{summary.project}: {summary.seconds:.0f} s", title_justify="left", expand=True)
+    for column in ("stage", "version", "made", "seconds", "key figures [95 % interval]"):
+        table.add_column(column, overflow="fold")
+    if summary.data is not None:
+        rows = "\n".join(f"{table.name} {table.digest[:12]}" for table in summary.data.tables)
+        figures = "\n".join(f"{ref.name}: {ref.rows} rows {_splits(ref.splits)}" for ref in summary.data.tables)
+        made = "reused" if summary.data.reused else "made"
+        table.add_row("ingest", rows, made, f"{summary.data.seconds:.1f}", figures)
+    for rung in summary.rungs:
+        record = rung.record
+        names = KEY_FIGURES.get(record.stage, tuple(record.estimates))
+        shown = [f"{name} {format_estimate(record.estimates[name])}" for name in names if name in record.estimates]
+        versions = "\n".join(ref.label for ref in record.models.values())
+        table.add_row(
+            record.stage, versions, "reused" if rung.reused else "trained", f"{record.seconds:.1f}", "\n".join(shown)
+        )
+    return table
+
+
+def _splits(splits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in splits.items())
+
+
+def _verdicts(rungs: Sequence[Rung]) -> Table:
+    table = Table(title="gates", title_justify="left", expand=True)
+    for column in ("stage", "gate", "verdict", "why"):
+        table.add_column(column, overflow="fold")
+    for rung in rungs:
+        for verdict in rung.verdicts:
+            colour = COLOURS[verdict.status]
+            status = f"[{colour}]{verdict.status}[/{colour}]"
+            table.add_row(rung.record.stage, verdict.gate, status, escape(verdict.explanation))
+    return table
+
+
+def _gold(answers: Comparison) -> Table:
+    table = Table(title="gold reward on held-out prompts", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value [95 % interval]")
+    for name, estimate in answers.gold.items():
+        table.add_row(name, format_estimate(estimate))
+    return table
+
+
+def _answers(answers: Comparison) -> Table:
+    table = Table(title="held-out prompts", title_justify="left", expand=True, show_lines=True)
+    for column in ("prompt", "stage", "gold", "answer"):
+        table.add_column(column, overflow="fold", ratio=4 if column == "answer" else None)
+    for prompt, replies in answers.prompts:
+        for index, answer in enumerate(replies):
+            table.add_row(escape(prompt) if index == 0 else "", answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
+    return table
+
+
+def _alias(summary: Summary) -> str:
+    if summary.alias is None:
+        return "no alias was set"
+    return f"alias '{summary.alias}' set on these versions"
+
+
+def _next(summary: Summary) -> list[str]:
+    names = {name: ref for rung in summary.rungs for name, ref in rung.record.models.items()}
+    lines = [f"rlhf ui {summary.config_path}"]
+    last = names.get("policy") or names.get("sft")
+    if last is not None:
+        lines.append(f"rlhf generate {last.label} 'your prompt' --config {summary.config_path}")
+    reward_model = next((rung.record.model for rung in summary.rungs if rung.record.stage == "reward-model"), None)
+    if reward_model is not None:
+        lines.append(
+            f"rlhf score {reward_model.label} --prompt '...' --response '...' --config {summary.config_path}"
+        )
+    return lines

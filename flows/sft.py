@@ -1,0 +1,46 @@
+"""The first rung: supervised fine-tuning on demonstrations."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.datasets import read_split
+from flows.references import DatasetRef, StageRecord
+from flows.stages import Place, Plan, run_stage
+from rlhf_core import sft
+from rlhf_core.records import Demonstration
+from rlhf_core.sft import SFTConfig
+from rlhf_core.stage import Stage
+
+
+@flow(name="sft")
+def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, place: Place) -> StageRecord:
+    """Fine-tune the base on the demonstrations of the training split."""
+
+    def start(out: Path) -> Stage:
+        return sft.train_sft(
+            config,
+            base=place.registry().folder(base.model),
+            train=read_demonstrations(demonstrations, "train"),
+            held_out=read_demonstrations(demonstrations, "validation"),
+            out=out,
+            seed=place.seed,
+        )
+
+    plan = Plan(
+        stage="sft",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"sft": "Supervised fine-tuned model"},
+        parents={"base": base.model},
+        datasets={"training": demonstrations},
+        key_metrics=("loss_nats", "lr"),
+    )
+    return run_stage(plan, place)
+
+
+def read_demonstrations(ref: DatasetRef, split: str) -> list[Demonstration]:
+    """The demonstrations of a split, in the order of the snapshot."""
+    table = read_split(ref, split)
+    return [Demonstration(str(row.prompt), str(row.response)) for row in table.itertuples()]

@@ -1,0 +1,218 @@
+"""How any training stage runs: reuse what is registered, train under a run, register what was made."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import CachePolicy
+
+from flows.config import InputError
+from flows.lineage import content_key, describe, lineage_tags
+from flows.progress import LiveStage
+from flows.references import DatasetRef, ModelRef, StageRecord
+from flows.registry import Registry, open_registry
+from flows.report.figures import Series, figures_of
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.stage import Event, Stage, StageResult
+
+FLUSH_EVERY_SECONDS = 2.0
+CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
+
+
+class Place(Frozen):
+    """Where a climb happens: what every stage of it shares.
+
+    Attributes:
+        run_id: the MLflow run of the whole ladder.
+    """
+
+    project: str
+    seed: int
+    storage: Path
+    threads: int | None
+    run_id: str
+
+    def registry(self) -> Registry:
+        """A connection to the registry."""
+        return open_registry(self.project, self.storage)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage is going to do.
+
+    Attributes:
+        start: begins the training; called with the folder to write to. Reads its data and models itself.
+        models: what each artifact is, by artifact name; registered as `<project>-<name>`.
+        parents: models that go in, by role.
+        datasets: snapshots that go in, by use.
+        names: registered suffix by artifact where it differs from the artifact's name.
+        key_metrics: metrics that the live view prefers.
+    """
+
+    stage: str
+    config: Frozen
+    seed: int
+    start: Callable[[Path], Stage]
+    models: Mapping[str, str]
+    parents: Mapping[str, ModelRef] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    key_metrics: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Content key of the stage."""
+        models = {f"model.{role}": ref.digest for role, ref in self.parents.items()}
+        datasets = {f"dataset.{use}": ref.digest for use, ref in self.datasets.items()}
+        return content_key(self.stage, self.config, models | datasets, self.seed)
+
+    def registered_name(self, project: str, artifact: str) -> str:
+        """Registered name of an artifact of this stage."""
+        return f"{project}-{self.names.get(artifact, artifact.replace('_', '-'))}"
+
+
+class Trained(Frozen):
+    """A finished training whose files are not registered yet."""
+
+    run_id: str
+    folders: dict[str, str]
+    estimates: dict[str, Estimate]
+    series: Series
+    samples: list[dict[str, str]]
+    seconds: float
+
+
+BY_KEY = CachePolicy.from_cache_key_fn(lambda context, parameters: f"{context.task.name}-{parameters['key']}")
+
+
+def run_stage(plan: Plan, place: Place) -> StageRecord:
+    """Climb one rung, or stand on it already: a result is reused while its versions and their files exist.
+
+    Args:
+        plan: what the stage does.
+        place: what the climb shares.
+
+    Returns:
+        The registered versions with their figures.
+    """
+    key = plan.key
+    record = StageRecord.model_validate(reach(key, plan, place))
+    if not all(place.registry().intact(ref) for ref in record.models.values()):
+        record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, place))
+    return record
+
+
+@task(name="reach", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+    """Train and register; what it returns is remembered across runs under the content key."""
+    trained = Trained.model_validate(train(key, plan, place))
+    if not all(Path(folder).is_dir() for folder in trained.folders.values()):
+        trained = Trained.model_validate(train.with_options(refresh_cache=True)(key, plan, place))
+    record = register(key, plan, place, trained)
+    shutil.rmtree(_workspace(place, key), ignore_errors=True)
+    return record
+
+
+@task(name="train", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+    """Run the training under an MLflow run of its own; metrics go there as they come."""
+    registry = place.registry()
+    run_id = registry.start_run(plan.stage, parent=place.run_id, tags={"rlhf.stage": plan.stage, "rlhf.key": key})
+    registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
+    if plan.datasets:
+        registry.log_datasets(run_id, plan.datasets)
+    workspace = _workspace(place, key)
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(parents=True)
+    started = time.monotonic()
+    try:
+        if place.threads is not None:
+            _limit_threads(place.threads)
+        result, curves = _follow(plan, registry, run_id, workspace)
+    except BaseException:
+        registry.end_run(run_id, "FAILED")
+        raise
+    return Trained(
+        run_id=run_id,
+        folders={name: str(folder) for name, folder in result.artifacts.items()},
+        estimates=result.estimates,
+        series={**curves, **result.series},
+        samples=result.samples,
+        seconds=time.monotonic() - started,
+    ).model_dump(mode="json")
+
+
+@task(name="register", retries=3, retry_delay_seconds=[1, 5, 20])
+def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, Any]:
+    """Log figures and register every artifact as a version; safe to try again."""
+    registry = place.registry()
+    registry.log_estimates(trained.run_id, trained.estimates)
+    registry.log_figures(trained.run_id, figures_of(trained.series))
+    registry.client.log_dict(trained.run_id, trained.series, "series.json")
+    registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
+    models = {
+        artifact: registry.register(
+            Path(trained.folders[artifact]),
+            plan.registered_name(place.project, artifact),
+            run_id=trained.run_id,
+            parents=plan.parents,
+            tags={**lineage_tags(plan.parents, plan.datasets), "rlhf.key": key},
+            description=describe(what, plan.parents, plan.datasets),
+        )
+        for artifact, what in plan.models.items()
+    }
+    registry.end_run(trained.run_id, "FINISHED")
+    return StageRecord(
+        stage=plan.stage,
+        key=key,
+        ladder_run=place.run_id,
+        run_id=trained.run_id,
+        models=models,
+        estimates=trained.estimates,
+        seconds=trained.seconds,
+    ).model_dump(mode="json")
+
+
+def _follow(plan: Plan, registry: Registry, run_id: str, workspace: Path) -> tuple[StageResult, Series]:
+    """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
+    stage = plan.start(workspace)
+    pending: list[Event] = []
+    curves: Series = {}
+    flushed = time.monotonic()
+    with LiveStage(plan.stage, plan.key_metrics) as live:
+        while True:
+            try:
+                event = next(stage)
+            except StopIteration as end:
+                registry.log_events(run_id, pending)
+                return _checked(end.value, plan), curves
+            live.show(event)
+            pending.append(event)
+            for name in CURVES:
+                if name in event.metrics:
+                    curves.setdefault(name, []).append(event.metrics[name])
+            if time.monotonic() - flushed > FLUSH_EVERY_SECONDS:
+                registry.log_events(run_id, pending)
+                pending, flushed = [], time.monotonic()
+
+
+def _checked(result: StageResult, plan: Plan) -> StageResult:
+    if missing := set(plan.models) - set(result.artifacts):
+        raise InputError(f"stage {plan.stage} did not make {', '.join(sorted(missing))}")
+    return result
+
+
+def _workspace(place: Place, key: str) -> Path:
+    return place.storage / "work" / key
+
+
+def _limit_threads(threads: int) -> None:
+    import torch  # noqa: PLC0415 only a training process needs torch
+
+    torch.set_num_threads(threads)

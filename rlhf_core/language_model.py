@@ -1,0 +1,82 @@
+"""Pretraining: a small causal language model from a stream of text, and the architecture built by configuration."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from pydantic import Field
+from torch.nn import functional as F
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
+
+from rlhf_core.config import Frozen
+from rlhf_core.models import device
+from rlhf_core.stage import Event
+from rlhf_core.training import Optimiser, OptimiserConfig, precision
+
+
+class LanguageModelConfig(Frozen):
+    """Shape and pretraining of a small GPT-2 class model."""
+
+    width: int = Field(128, ge=8)
+    """Hidden size."""
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    max_positions: int = Field(128, ge=16)
+    """Longest prompt with response, in tokens."""
+    steps: int = Field(400, ge=1)
+    batch_size: int = Field(48, ge=1)
+    """Windows of text in an optimiser step."""
+    window: int = Field(64, ge=8)
+    """Tokens of a window."""
+    optimiser: OptimiserConfig = OptimiserConfig(lr=4e-3)
+
+
+def build(config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> GPT2LMHeadModel:
+    """A freshly initialised model with an embedding for every token and no dropout."""
+    torch.manual_seed(seed)
+    shape = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=config.max_positions,
+        n_embd=config.width,
+        n_layer=config.layers,
+        n_head=config.heads,
+        activation_function="gelu_pytorch_tanh",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return GPT2LMHeadModel(shape).to(device())
+
+
+def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[int], *, seed: int) -> Iterator[Event]:
+    """Minimise next-token cross-entropy over random windows of a stream of ids.
+
+    Args:
+        config: steps, batch and optimiser.
+        model: trained in place.
+        stream: token ids, longer than one window.
+        seed: seed of the choice of windows.
+
+    Yields:
+        `loss_nats` per token and `lr`, for every optimiser step.
+
+    Raises:
+        ValueError: if the stream is not longer than a window.
+    """
+    if len(stream) <= config.window + 1:
+        raise ValueError(f"pretraining text has {len(stream)} tokens, not more than the window of {config.window}")
+    tokens = torch.tensor(stream, dtype=torch.long)
+    offsets = torch.arange(config.window + 1)
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = Optimiser(model, config.optimiser, config.steps)
+    model.train()
+    for step in range(config.steps):
+        starts = torch.randint(len(tokens) - config.window - 1, (config.batch_size, 1), generator=generator)
+        windows = tokens[starts + offsets].to(device())
+        with precision(config.optimiser):
+            logits = model(input_ids=windows[:, :-1], use_cache=False).logits.float()
+        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        yield Event(step, {"loss_nats": optimiser.step([loss]), "lr": optimiser.lr})
+    model.eval()

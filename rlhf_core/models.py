@@ -1,0 +1,135 @@
+"""Policy, reward model and value model: plain `transformers` models, how they score tokens, how they are kept."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rlhf_core.batching import Batch
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Load a causal language model in float32 with dropout off and an embedding for every token.
+
+    Args:
+        path: folder of a causal language model.
+        tokenizer: the tokenizer that goes with it.
+
+    Returns:
+        The model in evaluation mode, on `device()`.
+    """
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    return _ready(model, tokenizer)
+
+
+def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Load a scalar head on a trunk; from a causal language model the head is new, N(0, 1/sqrt(d + 1)).
+
+    Args:
+        path: folder of a causal language model or of a sequence classifier with one label.
+        tokenizer: the tokenizer that goes with it.
+
+    Returns:
+        The model in evaluation mode, on `device()`. The head has no bias.
+
+    Raises:
+        ValueError: if the architecture has no linear `score` head on its final hidden states.
+    """
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"{path}: {type(model).__name__} has no linear `score` head, so it cannot be a reward model")
+    if not _is_classifier(path):
+        nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    return _ready(model, tokenizer)
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Final hidden states of a right-padded batch, shape ``[B, L, D]``."""
+    positions = (batch.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    output = model.base_model(
+        input_ids=batch.ids, attention_mask=batch.mask.long(), position_ids=positions, use_cache=False
+    )
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+def response_logits(model: PreTrainedModel, batch: Batch, is_response: Tensor) -> Tensor:
+    """Logits that predict the response tokens, and no others: hidden states are selected before the head.
+
+    Args:
+        model: causal language model.
+        batch: B right-padded sequences of L tokens.
+        is_response: True where a token belongs to the response, shape ``[B, L]``; never the first of a sequence.
+
+    Returns:
+        Shape ``[N, V]`` for the N response tokens of the batch in row-major order, float32.
+    """
+    states = hidden_states(model, batch)[:, :-1][is_response[:, 1:]]
+    logits: Tensor = model.get_output_embeddings()(states)
+    return logits.float()
+
+
+def token_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Scalar head at every token, shape ``[B, L]``: the value model's values."""
+    scores: Tensor = model.get_submodule("score")(hidden_states(model, batch))
+    return scores.squeeze(-1)
+
+
+def sequence_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Scalar head at the last real token of every sequence, shape ``[B]``, in logits; padding has no effect."""
+    states = last_states(model, batch)
+    scores: Tensor = model.get_submodule("score")(states)
+    return scores.squeeze(-1)
+
+
+def last_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """Final hidden state at the last real token of every sequence, shape ``[B, D]``."""
+    last = batch.mask.sum(dim=1) - 1
+    return hidden_states(model, batch)[torch.arange(len(last), device=last.device), last]
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> Path:
+    """Write a model with its tokenizer as a folder that `from_pretrained` reads."""
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files: the identity of a saved model."""
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        total.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _is_classifier(path: Path) -> bool:
+    architectures = AutoConfig.from_pretrained(path).architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.to(device()).eval()

@@ -1,0 +1,277 @@
+"""Bradley-Terry reward model: the SFT trunk with a scalar head on the last token, trained on preference pairs."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.batching import pad, shuffled_batches, token_batches
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.agreement import floors
+from rlhf_core.evaluation.calibration import fit_temperature
+from rlhf_core.evaluation.estimates import mean, point
+from rlhf_core.evaluation.reward_model import evaluate_margins
+from rlhf_core.models import device, last_states, load_reward_model, save, sequence_scores
+from rlhf_core.objectives import bradley_terry_loss
+from rlhf_core.records import Demonstration, Pair
+from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import encode, load_tokenizer
+from rlhf_core.training import Optimiser, OptimiserConfig, precision
+
+TEMPERATURE = "reward_temperature"
+"""Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
+
+
+class RewardModelConfig(Frozen):
+    """Reward-model training."""
+
+    epochs: int = Field(2, ge=1)
+    batch_size: int = Field(16, ge=1)
+    """Prompts in an optimiser step; all pairs of a prompt go together, each response is encoded once."""
+    max_prompt_tokens: int = Field(48, ge=1)
+    max_response_tokens: int = Field(64, ge=2)
+    optimiser: OptimiserConfig = OptimiserConfig(lr=1e-3, weight_decay=0.01)
+
+
+class _Comparison(NamedTuple):
+    """The pairs of one prompt over its unique responses.
+
+    Attributes:
+        sequences: ids of prompt and response, for each unique response.
+        chosen: position in `sequences` of each pair's chosen response.
+        rejected: position of its rejected response.
+        margins: reward gap in logits that each pair must clear.
+    """
+
+    sequences: list[list[int]]
+    chosen: list[int]
+    rejected: list[int]
+    margins: list[float]
+
+
+def train_reward_model(
+    config: RewardModelConfig,
+    *,
+    init_from: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    out: Path,
+    seed: int,
+) -> Stage:
+    """Train a reward model, centre it on demonstrations and fit its temperature.
+
+    Args:
+        config: hyper-parameters.
+        init_from: folder of the SFT model.
+        train: pairs to learn from.
+        held_out: pairs to measure on; the temperature is fitted on every second prompt and judged on the others.
+        demonstrations: whose mean score becomes 0.
+        out: folder that receives the model.
+        seed: seed of head and order.
+
+    Yields:
+        `loss_nats` per pair and `lr`.
+
+    Returns:
+        Artifact `reward_model`; agreement, floors and calibration on the judged half; series `delta` (margins in
+        logits, divided by the temperature) and `delta_uncalibrated`.
+
+    Raises:
+        RuntimeError: if the saved model, loaded again, gives other scores.
+    """
+    torch.manual_seed(seed)
+    tokenizer = load_tokenizer(str(init_from))
+    model = load_reward_model(init_from, tokenizer)
+    yield from _fit(config, model, tokenizer, _compare(config, tokenizer, train), seed=seed)
+    _centre(config, model, tokenizer, demonstrations)
+    fit_half, judged_half = _halves(held_out)
+    temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
+    setattr(model.config, TEMPERATURE, temperature)
+    save(model, tokenizer, out)
+    deltas = margins(config, model, tokenizer, judged_half)
+    _check_reload(config, out, judged_half, deltas)
+    scores = score_items(model, tokenizer, demonstrations, config)
+    return StageResult(
+        artifacts={"reward_model": out},
+        estimates={
+            **evaluate_margins(deltas, temperature, judged_half, train),
+            "demonstration_score": mean(scores / temperature),
+            "temperature": point(temperature, len(fit_half)),
+        },
+        series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
+    )
+
+
+def margins(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> NDArray[np.float64]:
+    """Chosen minus rejected score of each pair, shape ``[N]``, in logits, before the temperature."""
+    chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
+    rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
+    unique = list(dict.fromkeys([*chosen, *rejected]))
+    scores = dict(zip(unique, score_items(model, tokenizer, unique, config), strict=True))
+    return np.array([scores[first] - scores[second] for first, second in zip(chosen, rejected, strict=True)])
+
+
+@torch.inference_mode()
+def score_items(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+    config: RewardModelConfig,
+) -> NDArray[np.float64]:
+    """Score of each finished response, shape ``[N]``, in logits, before the temperature."""
+    sequences = [_ids(config, tokenizer, *item) for item in items]
+    scores = np.zeros(len(sequences))
+    for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):
+        batch = pad([sequences[place] for place in group], int(tokenizer.pad_token_id), device())
+        with precision(config.optimiser):
+            scores[group] = sequence_scores(model, batch).double().cpu().numpy()
+    return scores
+
+
+def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
+    """Calibrated scores of a saved reward model.
+
+    Args:
+        model_path: folder that `train_reward_model` wrote.
+        items: prompts with responses.
+        config: lengths and precision.
+
+    Returns:
+        Scores in logits, divided by the stored temperature; 0 is the mean of the demonstrations.
+    """
+    tokenizer = load_tokenizer(str(model_path))
+    model = load_reward_model(model_path, tokenizer)
+    temperature = float(getattr(model.config, TEMPERATURE, 1.0))
+    return [float(value) / temperature for value in score_items(model, tokenizer, items, config)]
+
+
+def _ids(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> list[int]:
+    limits = {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
+    return encode(tokenizer, prompt, response, **limits).ids
+
+
+def _compare(
+    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> list[_Comparison]:
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(pair.prompt, []).append(pair)
+    found = []
+    for prompt, group in by_prompt.items():
+        place = {text: 0 for pair in group for text in (pair.chosen, pair.rejected)}
+        place = {text: position for position, text in enumerate(place)}
+        found.append(
+            _Comparison(
+                sequences=[_ids(config, tokenizer, prompt, text) for text in place],
+                chosen=[place[pair.chosen] for pair in group],
+                rejected=[place[pair.rejected] for pair in group],
+                margins=[pair.margin for pair in group],
+            )
+        )
+    return found
+
+
+def _fit(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    comparisons: list[_Comparison],
+    *,
+    seed: int,
+) -> Iterator[Event]:
+    optimiser = Optimiser(model, config.optimiser, config.epochs * math.ceil(len(comparisons) / config.batch_size))
+    longest = [len(item.sequences) * max(map(len, item.sequences)) for item in comparisons]
+    pad_id = int(tokenizer.pad_token_id)
+    model.train()
+    step = 0
+    for epoch in range(config.epochs):
+        for indices in shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed):
+            pairs = sum(len(comparisons[place].chosen) for place in indices)
+            groups = _token_groups(indices, longest, config.optimiser.max_tokens)
+            losses = (
+                _summed_loss(config, model, [comparisons[place] for place in group], pad_id) / pairs for group in groups
+            )
+            yield Event(step, {"loss_nats": optimiser.step(losses), "lr": optimiser.lr})
+            step += 1
+    model.eval()
+
+
+def _token_groups(indices: list[int], tokens: list[int], max_tokens: int) -> list[list[int]]:
+    """Cut an optimiser batch of prompts into groups whose sequences fit the budget of tokens."""
+    groups: list[list[int]] = []
+    filled = max_tokens + 1
+    for place in sorted(indices, key=tokens.__getitem__):
+        if filled + tokens[place] > max_tokens:
+            groups.append([])
+            filled = 0
+        groups[-1].append(place)
+        filled += tokens[place]
+    return groups
+
+
+def _summed_loss(
+    config: RewardModelConfig, model: PreTrainedModel, comparisons: list[_Comparison], pad_id: int
+) -> Tensor:
+    """Bradley-Terry loss summed over the pairs of some prompts; chosen and rejected go through one forward."""
+    batch = pad([sequence for item in comparisons for sequence in item.sequences], pad_id, device())
+    with precision(config.optimiser):
+        rewards = sequence_scores(model, batch).float()
+    chosen, rejected, start = [], [], 0
+    for item in comparisons:
+        chosen += [start + position for position in item.chosen]
+        rejected += [start + position for position in item.rejected]
+        start += len(item.sequences)
+    margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
+    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin) * len(chosen)
+
+
+@torch.inference_mode()
+def _centre(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[Demonstration],
+) -> None:
+    """Make the mean score of the demonstrations 0, in weights that stock `transformers` loads.
+
+    The head has no bias there, so its component along the mean final hidden state m is removed:
+    w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
+    """
+    sequences = [_ids(config, tokenizer, *item) for item in demonstrations]
+    total = torch.zeros(model.get_submodule("score").in_features, dtype=torch.float64, device=device())
+    for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):
+        batch = pad([sequences[place] for place in group], int(tokenizer.pad_token_id), device())
+        total += last_states(model, batch).double().sum(dim=0)
+    centre = total / len(sequences)
+    weight = model.get_submodule("score").weight
+    along = (weight.double() @ centre) / (centre @ centre)
+    weight.copy_((weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
+
+
+def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Split pairs by prompt: all pairs of a prompt are in one half."""
+    place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
+    first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
+    return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
+
+
+def _check_reload(
+    config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]
+) -> None:
+    tokenizer = load_tokenizer(str(out))
+    again = margins(config, load_reward_model(out, tokenizer), tokenizer, pairs[:64])
+    if not np.allclose(again, expected[:64], atol=1e-4):
+        raise RuntimeError(
+            f"{out}: the saved reward model gives other scores than the trained one "
+            f"(largest difference of a margin {np.abs(again - expected[:64]).max():.4g})"
+        )

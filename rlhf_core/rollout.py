@@ -1,0 +1,146 @@
+"""Sampling with a key-value cache: responses with the log-probability of each token, taken while sampling."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.batching import token_batches
+from rlhf_core.config import Frozen
+from rlhf_core.models import device
+from rlhf_core.text import decode, encode_prompt
+
+
+class SamplingConfig(Frozen):
+    """How responses are drawn."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits, in sampling and wherever the sampled tokens are scored again."""
+    max_prompt_tokens: int = Field(48, ge=1)
+    max_response_tokens: int = Field(64, ge=2)
+    """A response that has not ended by then counts as unfinished."""
+    batch_tokens: int = Field(4096, ge=1)
+    """Prompt tokens sampled from at once."""
+
+
+class Sampled(NamedTuple):
+    """One sampled response.
+
+    Attributes:
+        prompt_ids: ids of the prompt.
+        response_ids: ids of the response, with the end-of-sequence id if it finished.
+        logprobs: log-probability in nats of each response id under the sampling distribution.
+        finished: whether the response ended by itself.
+    """
+
+    prompt_ids: list[int]
+    response_ids: list[int]
+    logprobs: list[float]
+    finished: bool
+
+
+class Response(NamedTuple):
+    """Text of a sampled response and whether it ended by itself."""
+
+    text: str
+    finished: bool
+
+
+@torch.inference_mode()
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    *,
+    generator: torch.Generator,
+) -> list[Sampled]:
+    """Draw one response for each prompt.
+
+    Args:
+        model: causal language model.
+        tokenizer: its tokenizer.
+        prompts: texts of the users.
+        config: temperature and limits.
+        generator: source of chance, on the processor; the draws depend on nothing else.
+
+    Returns:
+        Sampled responses in the order of the prompts.
+    """
+    encoded = [encode_prompt(tokenizer, prompt, max_prompt_tokens=config.max_prompt_tokens) for prompt in prompts]
+    sampled: list[Sampled | None] = [None] * len(prompts)
+    for group in token_batches([len(ids) for ids in encoded], config.batch_tokens):
+        drawn = _sample_batch(model, tokenizer, [encoded[place] for place in group], config, generator)
+        for place, response in zip(group, drawn, strict=True):
+            sampled[place] = response
+    return [response for response in sampled if response is not None]
+
+
+def sample_responses(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    *,
+    seed: int,
+) -> list[Response]:
+    """Text of one sampled response for each prompt, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = sample(model, tokenizer, prompts, config, generator=generator)
+    return [Response(decode(tokenizer, response.response_ids), response.finished) for response in drawn]
+
+
+def _sample_batch(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: list[list[int]],
+    config: SamplingConfig,
+    generator: torch.Generator,
+) -> list[Sampled]:
+    """Sample left-padded prompts of similar length; a response that ends leaves the batch."""
+    ids, mask = _left_pad(prompt_ids, int(tokenizer.pad_token_id))
+    cache = DynamicCache()
+    rows = torch.arange(len(prompt_ids))
+    responses: list[list[int]] = [[] for _ in prompt_ids]
+    logprobs: list[list[float]] = [[] for _ in prompt_ids]
+    finished = [False] * len(prompt_ids)
+    for _ in range(config.max_response_tokens):
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        states = model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]
+        distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / config.temperature, dim=-1)
+        tokens, token_logprobs = _draw(distribution, generator)
+        ended = tokens == tokenizer.eos_token_id
+        for row, token, logprob, end in zip(
+            rows.tolist(), tokens.tolist(), token_logprobs.tolist(), ended.tolist(), strict=True
+        ):
+            responses[row].append(token)
+            logprobs[row].append(logprob)
+            finished[row] = end
+        going = (~ended).nonzero().squeeze(-1)
+        if len(going) == 0:
+            break
+        if len(going) < len(ended):
+            cache.batch_select_indices(going)
+            rows, tokens, mask = rows[going.cpu()], tokens[going], mask[going]
+        ids = tokens[:, None]
+        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
+    return [Sampled(*row) for row in zip(prompt_ids, responses, logprobs, finished, strict=True)]
+
+
+def _draw(distribution: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a token from each row of log-probabilities; chance is drawn on the processor, so a device changes nothing."""
+    probabilities = distribution.exp().cpu()
+    tokens = torch.multinomial(probabilities, 1, generator=generator).to(distribution.device)
+    return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)
+
+
+def _left_pad(prompt_ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, prompt_ids))
+    ids = [[pad_id] * (longest - len(prompt)) + prompt for prompt in prompt_ids]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompt_ids]
+    return torch.tensor(ids, device=device()), torch.tensor(mask, device=device())

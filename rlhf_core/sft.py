@@ -1,0 +1,158 @@
+"""Supervised fine-tuning: next-token cross-entropy on the tokens of the demonstrated responses."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.batching import pad, response_mask, shuffled_batches, token_batches
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.drift import eos_rate, regurgitation_rate
+from rlhf_core.evaluation.estimates import Estimate, mean
+from rlhf_core.models import device, load_policy, response_logits, save
+from rlhf_core.objectives import token_cross_entropy
+from rlhf_core.records import Demonstration
+from rlhf_core.rollout import Response, SamplingConfig, sample_responses
+from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import Encoded, encode, load_tokenizer
+from rlhf_core.training import Optimiser, OptimiserConfig, precision
+
+
+class SFTConfig(Frozen):
+    """Supervised fine-tuning."""
+
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    """Demonstrations in an optimiser step."""
+    optimiser: OptimiserConfig = OptimiserConfig(lr=1.5e-3)
+    sampling: SamplingConfig = SamplingConfig()
+    """Lengths of prompts and responses, and how held-out prompts are answered."""
+    evaluation_prompts: int = Field(400, ge=1)
+    """Held-out prompts that the base and the SFT model answer for the EOS and regurgitation rates."""
+
+
+def train_sft(
+    config: SFTConfig, *, base: Path, train: Sequence[Demonstration], held_out: Sequence[Demonstration], out: Path, seed: int
+) -> Stage:
+    """Fine-tune a base on demonstrations.
+
+    Args:
+        config: hyper-parameters.
+        base: folder of a causal language model.
+        train: demonstrations to learn from.
+        held_out: demonstrations to measure on.
+        out: folder that receives the model.
+        seed: seed of order and sampling.
+
+    Yields:
+        `loss_nats` per response token (mean over the whole optimiser batch) and `lr`.
+
+    Returns:
+        Artifact `sft`; held-out loss, EOS and regurgitation rates, before (`base_`) and after.
+    """
+    tokenizer = load_tokenizer(str(base))
+    model = load_policy(base, tokenizer)
+    before = _measure(config, model, tokenizer, held_out, seed=seed)
+    encoded = [_encode(config, tokenizer, demonstration) for demonstration in train]
+    yield from _fit(config, model, encoded, int(tokenizer.pad_token_id), seed=seed)
+    after = _measure(config, model, tokenizer, held_out, seed=seed)
+    return StageResult(
+        artifacts={"sft": save(model, tokenizer, out)},
+        estimates={
+            **after.estimates(""),
+            **before.estimates("base_"),
+            "held_out_loss_gain": mean(before.losses - after.losses),
+        },
+        samples=[
+            {"prompt": prompt, "base": first.text, "sft": second.text}
+            for prompt, first, second in zip(before.prompts, before.responses, after.responses, strict=True)
+        ][:8],
+    )
+
+
+class _Measured(NamedTuple):
+    """Losses in nats per response token, one for each demonstration, and answers to its prompts."""
+
+    losses: NDArray[np.float64]
+    prompts: list[str]
+    responses: list[Response]
+
+    def estimates(self, prefix: str) -> dict[str, Estimate]:
+        return {
+            f"{prefix}held_out_loss": mean(self.losses),
+            f"{prefix}eos_rate": eos_rate([response.finished for response in self.responses]),
+            f"{prefix}regurgitation_rate": regurgitation_rate(
+                self.prompts, [response.text for response in self.responses]
+            ),
+        }
+
+
+def _measure(
+    config: SFTConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: Sequence[Demonstration],
+    *,
+    seed: int,
+) -> _Measured:
+    losses = _held_out_losses(config, model, tokenizer, held_out)
+    prompts = list(dict.fromkeys(demonstration.prompt for demonstration in held_out))[: config.evaluation_prompts]
+    return _Measured(losses, prompts, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
+
+
+@torch.inference_mode()
+def _held_out_losses(
+    config: SFTConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Demonstration]
+) -> NDArray[np.float64]:
+    encoded = [_encode(config, tokenizer, demonstration) for demonstration in held_out]
+    losses = np.zeros(len(encoded))
+    for group in token_batches([len(item.ids) for item in encoded], config.optimiser.max_tokens):
+        items = [encoded[place] for place in group]
+        tokens = _response_losses(config, model, items, int(tokenizer.pad_token_id))
+        per_item = tokens.split([item.response_length for item in items])
+        losses[group] = [float(item.mean()) for item in per_item]
+    return losses
+
+
+def _encode(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstration: Demonstration) -> Encoded:
+    return encode(
+        tokenizer,
+        *demonstration,
+        max_prompt_tokens=config.sampling.max_prompt_tokens,
+        max_response_tokens=config.sampling.max_response_tokens,
+    )
+
+
+def _response_losses(config: SFTConfig, model: PreTrainedModel, items: list[Encoded], pad_id: int) -> Tensor:
+    """Cross-entropy of every response token, shape ``[N]``, in nats."""
+    batch = pad([item.ids for item in items], pad_id, device())
+    is_response = response_mask(batch, [item.prompt_length for item in items])
+    with precision(config.optimiser):
+        logits = response_logits(model, batch, is_response)
+    return token_cross_entropy(logits, batch.ids[is_response])
+
+
+def _fit(config: SFTConfig, model: PreTrainedModel, encoded: list[Encoded], pad_id: int, *, seed: int) -> Iterator[Event]:
+    steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
+    optimiser = Optimiser(model, config.optimiser, steps)
+    model.train()
+    step = 0
+    for epoch in range(config.epochs):
+        for indices in shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed):
+            items = [encoded[place] for place in indices]
+            groups = token_batches([len(item.ids) for item in items], config.optimiser.max_tokens)
+            tokens = sum(item.response_length for item in items)
+            losses = (
+                _response_losses(config, model, [items[place] for place in group], pad_id).sum() / tokens
+                for group in groups
+            )
+            yield Event(step, {"loss_nats": optimiser.step(losses), "lr": optimiser.lr})
+            step += 1
+    model.eval()

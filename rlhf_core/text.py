@@ -1,0 +1,98 @@
+"""From prompts and responses to token ids: chat template, end of response, truncation."""
+
+from typing import NamedTuple
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""Used where a tokenizer brings no chat template of its own."""
+PAD_TOKEN = "<|pad|>"
+
+
+class Encoded(NamedTuple):
+    """Token ids of a prompt followed by a response.
+
+    Attributes:
+        ids: prompt ids, then response ids.
+        prompt_length: count of the prompt ids.
+    """
+
+    ids: list[int]
+    prompt_length: int
+
+    @property
+    def response_length(self) -> int:
+        """Count of the response ids, including the end-of-sequence id where there is one."""
+        return len(self.ids) - self.prompt_length
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that has a chat template, an end-of-sequence token and another padding token.
+
+    Args:
+        path: a folder or hub id that `AutoTokenizer` reads.
+
+    Returns:
+        The tokenizer; a missing template or padding token is added, so the model may need more embeddings.
+
+    Raises:
+        ValueError: if it has no end-of-sequence token, without which no response can end.
+    """
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; set `eos_token` in its configuration")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_prompt_tokens: int) -> list[int]:
+    """Ids of the prompt as a user turn, up to where the assistant begins.
+
+    A longer prompt loses its first tokens, so that the question's end and the assistant marker stay.
+    """
+    text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids[-max_prompt_tokens:]
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    response: str,
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    finished: bool = True,
+) -> Encoded:
+    """Ids of a prompt with its response.
+
+    The end-of-sequence id follows a finished response that fits; a truncated one never gets it, so that no model
+    learns to stop in the middle.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        prompt: the user's text.
+        response: the assistant's text.
+        max_prompt_tokens: ids kept of the prompt, from its end.
+        max_response_tokens: ids kept of the response, from its start, end-of-sequence included.
+        finished: whether the response ended by itself.
+
+    Returns:
+        The ids and where the response starts.
+    """
+    prompt_ids = encode_prompt(tokenizer, prompt, max_prompt_tokens=max_prompt_tokens)
+    response_ids = list(tokenizer(response, add_special_tokens=False)["input_ids"])
+    if finished:
+        response_ids.append(tokenizer.eos_token_id)
+    return Encoded(prompt_ids + response_ids[:max_response_tokens], len(prompt_ids))
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Text of response ids without special tokens."""
+    return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
