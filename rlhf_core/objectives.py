@@ -1,0 +1,186 @@
+"""The mathematics of the recipe: losses, shaped rewards, advantages, KL estimates.
+
+Tensors are float; B counts sequences, T response tokens, N tokens, V the vocabulary. A mask is True where a token is
+real; what lies under a False never reaches a result.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over all entries where the mask is True, a scalar in the unit of the values."""
+    return torch.where(mask, values, 0.0).sum() / mask.sum()
+
+
+def token_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood of each target, not reduced.
+
+    Args:
+        logits: shape ``[N, V]``.
+        targets: token ids, shape ``[N]``, int64.
+
+    Returns:
+        Shape ``[N]``, nats per token.
+    """
+    return F.cross_entropy(logits, targets, reduction="none")
+
+
+def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of each target, shape ``[N]``, nats: the negative of `token_cross_entropy`."""
+    return -token_cross_entropy(logits, targets)
+
+
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | float = 0.0) -> Tensor:
+    """Negative log-likelihood of the preferences, -log sigmoid(chosen - rejected - margin), mean over pairs.
+
+    Bradley and Terry (1952); Ouyang et al. (2022), equation 1; the margin is Touvron et al. (2023), equation 2. Finite
+    for every finite difference.
+
+    Args:
+        chosen: rewards of the preferred responses, shape ``[B]``, logits.
+        rejected: rewards of the others, shape ``[B]``, logits.
+        margin: gap in logits that a pair must clear, shape ``[B]`` or a number.
+
+    Returns:
+        A scalar, nats per pair; ln 2 where chosen - rejected = margin.
+    """
+    return -F.logsigmoid(chosen - rejected - margin).mean()
+
+
+def shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, *, beta: float) -> Tensor:
+    """Reward of each token: the KL penalty everywhere, the score at the last real token.
+
+    Ziegler et al. (2019), equation 2, spread over tokens as in Stiennon et al. (2020).
+
+    Args:
+        scores: reward of each whole response, shape ``[B]``.
+        logprobs: log-probabilities under the policy that sampled, shape ``[B, T]``, nats.
+        ref_logprobs: the same tokens under the reference, shape ``[B, T]``, nats.
+        mask: True where a token is real, left-aligned, at least one per row, shape ``[B, T]``.
+        beta: price of one nat.
+
+    Returns:
+        Shape ``[B, T]``, 0 where the mask is False.
+    """
+    rewards = torch.where(mask, -beta * (logprobs - ref_logprobs), 0.0)
+    last = mask.sum(dim=1, keepdim=True) - 1
+    return rewards.scatter_add(1, last, scores[:, None].to(rewards.dtype))
+
+
+def estimate_advantages(
+    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation; an episode ends with its last real token.
+
+    Schulman et al. (2016), equation 16, with value 0 after the end.
+
+    Args:
+        rewards: reward of each token, shape ``[B, T]``.
+        values: value before each token, shape ``[B, T]``.
+        mask: True where a token is real, left-aligned, shape ``[B, T]``.
+        gamma: discount.
+        lam: weight of longer returns, from 0 (one step) to 1 (the whole episode).
+
+    Returns:
+        Advantages and returns (advantages + values), both shape ``[B, T]`` and 0 where the mask is False.
+    """
+    values = torch.where(mask, values, 0.0)
+    rewards = torch.where(mask, rewards, 0.0)
+    advantages = torch.zeros_like(values)
+    carried = torch.zeros_like(values[:, 0])
+    following = torch.zeros_like(values[:, 0])
+    for place in reversed(range(values.shape[1])):
+        delta = rewards[:, place] + gamma * following - values[:, place]
+        carried = torch.where(mask[:, place], delta + gamma * lam * carried, 0.0)
+        advantages[:, place] = carried
+        following = values[:, place]
+    return advantages, advantages + values
+
+
+def whiten(values: Tensor, mask: Tensor) -> Tensor:
+    """Shift and scale to mean 0 and variance 1 over all real entries of the batch; 0 where the mask is False."""
+    centred = values - masked_mean(values, mask)
+    variance = masked_mean(centred.square(), mask)
+    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0)
+
+
+def ppo_policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, *, cliprange: float
+) -> tuple[Tensor, Tensor]:
+    """Clipped surrogate loss, Schulman et al. (2017), equation 7, negated and averaged over real tokens.
+
+    Args:
+        logprobs: under the policy that learns, shape ``[B, T]``, nats.
+        old_logprobs: under the policy that sampled, shape ``[B, T]``, nats.
+        advantages: shape ``[B, T]``.
+        mask: True where a token is real, shape ``[B, T]``.
+        cliprange: how far the ratio may leave 1 before its gradient is cut.
+
+    Returns:
+        The loss, a scalar; and the share of tokens on which clipping took effect, a scalar in [0, 1].
+    """
+    ratio = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))
+    plain = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1.0 - cliprange, 1.0 + cliprange)
+    return masked_mean(torch.maximum(plain, clipped), mask), masked_mean((clipped > plain).float(), mask)
+
+
+def ppo_value_loss(
+    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, *, cliprange_value: float
+) -> Tensor:
+    """Half the squared error of the values, the worse of plain and clipped, averaged over real tokens.
+
+    The clipping is that of Ziegler et al. (2019): a value may move at most `cliprange_value` from where it was.
+
+    Args:
+        values: shape ``[B, T]``.
+        old_values: values when the responses were sampled, shape ``[B, T]``.
+        returns: targets, shape ``[B, T]``.
+        mask: True where a token is real, shape ``[B, T]``.
+        cliprange_value: largest move, in units of reward.
+
+    Returns:
+        A scalar, squared units of reward.
+    """
+    clipped = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
+    worse = torch.maximum((values - returns).square(), (clipped - returns).square())
+    return 0.5 * masked_mean(worse, mask)
+
+
+def kl_k1(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """Estimate of KL(sampler || other) for each response: the sum of log ratios over its tokens.
+
+    Schulman (2020), 'Approximating KL divergence', k1: unbiased, may be negative.
+
+    Args:
+        logprobs: under the policy that sampled, shape ``[B, T]``, nats.
+        other_logprobs: the same tokens under the other policy, shape ``[B, T]``, nats.
+        mask: True where a token is real, shape ``[B, T]``.
+
+    Returns:
+        Shape ``[B]``, nats per response.
+    """
+    return torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)
+
+
+def kl_k3(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """As `kl_k1`, by sum of exp(r) - 1 - r with r = other - sampler: unbiased for each token, never negative.
+
+    Schulman (2020), 'Approximating KL divergence', k3.
+    """
+    log_ratio = torch.where(mask, other_logprobs - logprobs, 0.0)
+    return (torch.expm1(log_ratio) - log_ratio).sum(dim=1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of the distributions in the last dimension, shape ``[...]`` from ``[..., V]``, nats."""
+    logprobs = F.log_softmax(logits, dim=-1)
+    return -(logprobs.exp() * logprobs).sum(dim=-1)
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """Share of the variance of the returns that the values explain: 1 is perfect, 0 no better than their mean."""
+    errors = (returns - values)[mask]
+    return 1.0 - errors.var(correction=0) / returns[mask].var(correction=0).clamp(min=1e-8)
