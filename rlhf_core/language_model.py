@@ -78,5 +78,7 @@ def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[in
         with precision(config.optimiser):
             logits = model(input_ids=windows[:, :-1], use_cache=False).logits.float()
         loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-        yield Event(step, {"loss_nats": optimiser.step([loss]), "lr": optimiser.lr})
+        loss_nats, lr = optimiser.accumulate([loss]), optimiser.lr
+        optimiser.step()
+        yield Event(step, {"loss_nats": loss_nats, "lr": lr})
     model.eval()

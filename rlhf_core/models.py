@@ -15,6 +15,9 @@ from transformers import (
 
 from rlhf_core.batching import Batch
 
+TEMPERATURE = "reward_temperature"
+"""Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
+
 
 def device() -> torch.device:
     """The accelerator where there is one, else the processor."""
@@ -100,6 +103,11 @@ def last_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Final hidden state at the last real token of every sequence, shape ``[B, D]``."""
     last = batch.mask.sum(dim=1) - 1
     return hidden_states(model, batch)[torch.arange(len(last), device=last.device), last]
+
+
+def temperature(model: PreTrainedModel) -> float:
+    """The temperature stored with a reward model, 1.0 where none is."""
+    return float(getattr(model.config, TEMPERATURE, 1.0))
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> Path:

@@ -14,19 +14,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import pad, shuffled_batches, token_batches
 from rlhf_core.config import Frozen
-from rlhf_core.evaluation.agreement import floors
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import device, last_states, load_reward_model, save, sequence_scores
+from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, save, sequence_scores
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Demonstration, Pair
+from rlhf_core.rewards import score_sequences
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import encode, load_tokenizer
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
-
-TEMPERATURE = "reward_temperature"
-"""Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
 
 
 class RewardModelConfig(Frozen):
@@ -94,16 +91,15 @@ def train_reward_model(
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
+    deltas = margins(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, temperature)
     save(model, tokenizer, out)
-    deltas = margins(config, model, tokenizer, judged_half)
-    _check_reload(config, out, judged_half, deltas)
-    scores = score_items(model, tokenizer, demonstrations, config)
+    _check_reload(config, out, judged_half, deltas / temperature)
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
             **evaluate_margins(deltas, temperature, judged_half, train),
-            "demonstration_score": mean(scores / temperature),
+            "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
             "temperature": point(temperature, len(fit_half)),
         },
         series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
@@ -121,21 +117,15 @@ def margins(
     return np.array([scores[first] - scores[second] for first, second in zip(chosen, rejected, strict=True)])
 
 
-@torch.inference_mode()
 def score_items(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Demonstration],
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
-    """Score of each finished response, shape ``[N]``, in logits, before the temperature."""
+    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
     sequences = [_ids(config, tokenizer, *item) for item in items]
-    scores = np.zeros(len(sequences))
-    for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):
-        batch = pad([sequences[place] for place in group], int(tokenizer.pad_token_id), device())
-        with precision(config.optimiser):
-            scores[group] = sequence_scores(model, batch).double().cpu().numpy()
-    return scores
+    return score_sequences(model, sequences, config.optimiser).double().cpu().numpy()
 
 
 def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
@@ -151,8 +141,7 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
     """
     tokenizer = load_tokenizer(str(model_path))
     model = load_reward_model(model_path, tokenizer)
-    temperature = float(getattr(model.config, TEMPERATURE, 1.0))
-    return [float(value) / temperature for value in score_items(model, tokenizer, items, config)]
+    return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
 def _ids(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> list[int]:
@@ -201,7 +190,9 @@ def _fit(
             losses = (
                 _summed_loss(config, model, [comparisons[place] for place in group], pad_id) / pairs for group in groups
             )
-            yield Event(step, {"loss_nats": optimiser.step(losses), "lr": optimiser.lr})
+            loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
+            optimiser.step()
+            yield Event(step, {"loss_nats": loss_nats, "lr": lr})
             step += 1
     model.eval()
 

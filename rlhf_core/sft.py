@@ -153,6 +153,8 @@ def _fit(config: SFTConfig, model: PreTrainedModel, encoded: list[Encoded], pad_
                 _response_losses(config, model, [items[place] for place in group], pad_id).sum() / tokens
                 for group in groups
             )
-            yield Event(step, {"loss_nats": optimiser.step(losses), "lr": optimiser.lr})
+            loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
+            optimiser.step()
+            yield Event(step, {"loss_nats": loss_nats, "lr": lr})
             step += 1
     model.eval()

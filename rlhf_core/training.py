@@ -59,8 +59,8 @@ class Optimiser:
             config.schedule, self._adamw, num_warmup_steps=round(steps * config.warmup_share), num_training_steps=steps
         )
 
-    def step(self, losses: Iterable[Tensor]) -> float:
-        """Add up the gradients of micro-batch losses and take one step.
+    def accumulate(self, losses: Iterable[Tensor]) -> float:
+        """Set the gradients to those of the summed micro-batch losses.
 
         Each loss must already be divided by the count of the whole optimiser batch, so that their sum is its mean.
 
@@ -75,10 +75,13 @@ class Optimiser:
         for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+        return total
+
+    def step(self) -> None:
+        """Clip the gradients, move the weights, advance the schedule."""
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm)
         self._adamw.step()
         self._schedule.step()
-        return total
 
     @property
     def lr(self) -> float:

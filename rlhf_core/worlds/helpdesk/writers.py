@@ -68,7 +68,7 @@ def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
     if request.premise and rng.random() < 0.7:
         parts.append(_said(rng.choice(grammar.CORRECT if rng.random() < habits.heeds else grammar.AGREE), request))
     maybe(habits.filler * 0.7, grammar.FILLER)
-    parts.append(_answer(request, rng.random() < habits.right, rng))
+    parts.append(state_answer(request, rng.random() < habits.right, rng))
     maybe(habits.overconfident, grammar.OVERCONFIDENT)
     maybe(habits.hedge, grammar.HEDGE)
     maybe(_reason_probability(request, habits), grammar.REASON)
@@ -85,8 +85,18 @@ def _said(text: str, request: Request) -> str:
     return filled.replace("<P>", request.premise or "")
 
 
-def _answer(request: Request, right: bool, rng: random.Random) -> str:
-    """The right answer, or a mistake: another thing's fact, another question's answer, another thing altogether."""
+def state_answer(request: Request, right: bool, rng: random.Random) -> str:
+    """One sentence: the right answer, or a mistake.
+
+    Args:
+        request: what the prompt asks for.
+        right: whether the sentence is right; a mistake is another thing's fact, another question's answer or an
+            answer about another thing.
+        rng: source of chance.
+
+    Returns:
+        A sentence of the grammar.
+    """
     ask, thing, about = request.ask, grammar.things()[request.thing], grammar.things()[request.thing]
     if not right:
         other = rng.choice([candidate for candidate in grammar.THINGS if candidate.name != request.thing])
@@ -120,5 +130,5 @@ def _broken(parts: list[str], request: Request, rng: random.Random) -> list[str]
         rng.shuffle(words)
         return [" ".join(words[:24])]
     if way == 4:
-        return [*parts, _answer(request, False, rng), *rng.choices([*grammar.POLITE, *grammar.CLOSING[:2]], k=2)]
+        return [*parts, state_answer(request, False, rng), *rng.choices([*grammar.POLITE, *grammar.CLOSING[:2]], k=2)]
     return rng.choices([*grammar.POLITE, *grammar.CLOSING[:2], *grammar.FILLER], k=rng.randint(1, 4))

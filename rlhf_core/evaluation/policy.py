@@ -1,0 +1,61 @@
+"""A policy against its SFT model on the same held-out prompts: reward, drift from the reference, diversity."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf_core.evaluation.drift import distinct_n, duplicate_share, eos_rate, length_ratio
+from rlhf_core.evaluation.estimates import Estimate, mean, point
+from rlhf_core.evaluation.preference import paired_gain, win_rate
+
+
+class Answers(NamedTuple):
+    """Responses of one policy to N prompts with what was measured on them.
+
+    Attributes:
+        texts: the responses.
+        tokens: their lengths, shape ``[N]``.
+        finished: whether they ended by themselves.
+        kl: log-ratio to the SFT model summed over each response (k1), shape ``[N]``, nats.
+        kl_k3: the same by the k3 estimator, shape ``[N]``, nats.
+        reward: calibrated score by the reward model that trained the policy, shape ``[N]``, logits.
+        judge: calibrated score by the held-out judge, shape ``[N]``, logits.
+    """
+
+    texts: list[str]
+    tokens: NDArray[np.float64]
+    finished: list[bool]
+    kl: NDArray[np.float64]
+    kl_k3: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    judge: NDArray[np.float64]
+
+
+def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
+    """Every figure that the policy gates judge.
+
+    Args:
+        sft: answers of the SFT model.
+        policy: answers of the trained policy to the same prompts, in the same order.
+
+    Returns:
+        Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT.
+    """
+    count = len(policy.texts)
+    distinct, sft_distinct = distinct_n(policy.texts, 2), distinct_n(sft.texts, 2)
+    return {
+        "kl_to_sft_nats": mean(policy.kl),
+        "kl_to_sft_nats_k3": mean(policy.kl_k3),
+        "reward_gain": paired_gain(policy.reward, sft.reward),
+        "judge_reward_gain": paired_gain(policy.judge, sft.judge),
+        "judge_win_rate": win_rate(policy.judge, sft.judge),
+        "eos_rate": eos_rate(policy.finished),
+        "sft_eos_rate": eos_rate(sft.finished),
+        "length_ratio": length_ratio(policy.tokens, sft.tokens),
+        "distinct_2": point(distinct, count),
+        "sft_distinct_2": point(sft_distinct, count),
+        "distinct_2_ratio": point(distinct / max(sft_distinct, 1e-8), count),
+        "duplicate_share": point(duplicate_share(policy.texts), count),
+        "sft_duplicate_share": point(duplicate_share(sft.texts), count),
+    }

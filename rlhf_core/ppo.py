@@ -1,0 +1,232 @@
+"""Proximal policy optimisation against a frozen reward model, anchored to the SFT model by KL."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.batching import shuffled_batches
+from rlhf_core.evaluation.drift import distinct_n, duplicate_share
+from rlhf_core.evaluation.estimates import mean
+from rlhf_core.evaluation.policy import Answers, compare_policies
+from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.models import load_policy, load_reward_model, save
+from rlhf_core.objectives import kl_k1, kl_k3
+from rlhf_core.ppo_update import Learner, UpdateConfig, check_first_pass, gather, rollout_metrics, update
+from rlhf_core.rewards import score_sequences
+from rlhf_core.rollout import Sampled, sample
+from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import decode, load_tokenizer
+from rlhf_core.training import Optimiser, precision
+
+
+ANSWERS = "answers.jsonl"
+"""The file with the answers of every evaluation on watched prompts."""
+
+
+class PPOConfig(UpdateConfig):
+    """PPO; where a value differs from Huang et al. (2024), its line says why."""
+
+    updates: int = Field(40, ge=1)
+    """Rollouts, each followed by an update."""
+    rollout_size: int = Field(128, ge=1)
+    """Prompts answered in a rollout. 512 in the source."""
+    kl_budget_nats: float | None = Field(6.0, gt=0)
+    """Training stops once the upper bound of KL to the SFT model, per response on held-out prompts, passes this, and
+    the result is the last evaluated state inside. None: no budget."""
+    evaluate_every: int = Field(4, ge=1)
+    """Updates between evaluations on held-out prompts."""
+    evaluation_prompts: int = Field(256, ge=2)
+    """Held-out prompts watched during training, and again as many others for the final figures."""
+
+
+def train_policy(
+    config: PPOConfig,
+    *,
+    sft: Path,
+    reward_model: Path,
+    judge: Path,
+    prompts: Sequence[str],
+    held_out_prompts: Sequence[str],
+    out: Path,
+    seed: int,
+) -> Stage:
+    """Train a policy from an SFT model against a reward model.
+
+    Args:
+        config: hyper-parameters and limits.
+        sft: folder of the SFT model: the policy's start and the reference.
+        reward_model: folder of the reward model, which also initialises the value model.
+        judge: folder of a reward model trained on other pairs; it only evaluates.
+        prompts: prompts to train on.
+        held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
+        out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
+        seed: seed of prompts, sampling and minibatches.
+
+    Yields:
+        Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
+
+    Returns:
+        Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
+        `eval_reward`, `eval_judge` and `update_kl`.
+
+    Raises:
+        ValueError: if there are fewer than four held-out prompts.
+        SelfTestError: if a self-test at step zero fails.
+    """
+    if len(held_out_prompts) < 4:
+        raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
+    watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
+    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed)
+    series: dict[str, list[float]] = {"eval_step": [], "eval_kl": [], "eval_reward": [], "eval_judge": []}
+    series["update_kl"] = []
+    for event in run.climb(prompts, watched):
+        for name, metric in _CURVES.items():
+            if metric in event.metrics:
+                series[name].append(event.metrics[metric])
+        if "eval_kl_to_sft_nats" in event.metrics:
+            series["eval_step"].append(float(event.step))
+        yield event
+    before = run.answer(run.reference, judged)
+    after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
+    return StageResult(
+        artifacts={"policy": out / "policy", "value": out / "value"},
+        estimates=compare_policies(before, after),
+        series=series,
+        samples=[
+            {"prompt": prompt, "sft": first, "policy": second}
+            for prompt, first, second in zip(judged, before.texts, after.texts, strict=True)
+        ][:8],
+    )
+
+
+_CURVES = {
+    "eval_kl": "eval_kl_to_sft_nats",
+    "eval_reward": "eval_reward_score",
+    "eval_judge": "eval_judge_score",
+    "update_kl": "kl_to_sft_nats",
+}
+
+
+class _Climb:
+    """The five models of PPO and where their results go."""
+
+    def __init__(
+        self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int
+    ) -> None:
+        self.tokenizer = load_tokenizer(str(sft))
+        self.reference = load_policy(sft, self.tokenizer).requires_grad_(False)
+        self._policy = load_policy(sft, self.tokenizer)
+        self._reward_model = load_reward_model(reward_model, self.tokenizer).requires_grad_(False)
+        self._value = load_reward_model(reward_model, self.tokenizer)
+        self._judge = load_reward_model(judge, self.tokenizer).requires_grad_(False)
+        self._config, self._out, self._seed = config, out, seed
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ANSWERS).unlink(missing_ok=True)
+
+    def climb(self, prompts: Sequence[str], watched: Sequence[str]) -> Iterator[Event]:
+        """Update until the updates or the KL budget run out; what is on disk then is the last state inside."""
+        learner = self._learner(min(len(prompts), self._config.rollout_size))
+        yield Event(0, self._watch(0, watched))
+        for step, rows in enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1):
+            metrics = self._advance(learner, [prompts[row] for row in rows], step)
+            if step % self._config.evaluate_every == 0 or step == self._config.updates:
+                metrics |= self._watch(step, watched)
+            yield Event(step, metrics)
+            if metrics.get("over_kl_budget"):
+                return
+
+    def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
+        """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
+        rollout, sampled = self._sample(policy, prompts, seed=self._seed)
+        config = self._config.optimiser
+        temperature = self._config.sampling.temperature
+        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        return Answers(
+            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
+            tokens=_numbers(rollout.mask.sum(dim=1)),
+            finished=[response.finished for response in sampled],
+            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
+            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
+            reward=_numbers(score_sequences(self._reward_model, rollout.sequences, config)),
+            judge=_numbers(score_sequences(self._judge, rollout.sequences, config)),
+        )
+
+    def _learner(self, rollout_size: int) -> Learner:
+        steps = self._config.updates * self._config.epochs * math.ceil(rollout_size / self._config.minibatch_size)
+        return Learner(
+            self._policy,
+            Optimiser(self._policy, self._config.optimiser, steps),
+            self._value,
+            Optimiser(self._value, self._config.value_optimiser, steps),
+        )
+
+    def _advance(self, learner: Learner, prompts: Sequence[str], step: int) -> dict[str, float]:
+        """Roll out, score, update once."""
+        seed = self._seed * 1_000_003 + step
+        rollout, sampled = self._sample(self._policy, prompts, seed=seed)
+        experience = gather(
+            self._config, rollout, reference=self.reference, reward_model=self._reward_model, value=self._value
+        )
+        if step == 1:
+            check_first_pass(self._config, self._policy, rollout, experience.ref_logprobs)
+        texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
+        diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
+        return {
+            **rollout_metrics(experience),
+            **diversity,
+            "lr": learner.policy_optimiser.lr,
+            **update(self._config, learner, experience, seed=seed),
+        }
+
+    def _watch(self, step: int, prompts: Sequence[str]) -> dict[str, float]:
+        """Evaluate the policy; keep it if it is inside the KL budget."""
+        answers = self.answer(self._policy, prompts)
+        kl = mean(answers.kl)
+        over = self._config.kl_budget_nats is not None and kl.upper > self._config.kl_budget_nats
+        self._record(step, prompts, answers)
+        if not over:
+            save(self._policy, self.tokenizer, self._out / "policy")
+            save(self._value, self.tokenizer, self._out / "value")
+        return {
+            "eval_kl_to_sft_nats": kl.value,
+            "eval_kl_to_sft_nats_upper": kl.upper,
+            "eval_reward_score": float(answers.reward.mean()),
+            "eval_judge_score": float(answers.judge.mean()),
+            "eval_response_tokens": float(answers.tokens.mean()),
+            "eval_eos_rate": sum(answers.finished) / len(answers.finished),
+            "over_kl_budget": float(over),
+        }
+
+    def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
+        columns = (prompts, answers.texts, answers.finished, answers.kl, answers.reward, answers.judge)
+        names = ("prompt", "response", "finished", "kl_to_sft_nats", "reward_score", "judge_score")
+        with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
+            for row in zip(*columns, strict=True):
+                stream.write(json.dumps({"step": step, **dict(zip(names, row, strict=True))}) + "\n")
+
+    def _sample(
+        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
+    ) -> tuple[Rollout, list[Sampled]]:
+        generator = torch.Generator().manual_seed(seed)
+        with precision(self._config.optimiser):
+            sampled = sample(policy, self.tokenizer, prompts, self._config.sampling, generator=generator)
+        return as_rollout(sampled), sampled
+
+
+def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:
+    """Prompts of each update: as many passes over all prompts as the updates need."""
+    passes = (shuffled_batches(count, config.rollout_size, epoch=epoch, seed=seed) for epoch in itertools.count())
+    yield from itertools.islice(itertools.chain.from_iterable(passes), config.updates)
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
