@@ -13,14 +13,10 @@ from rlhf_core.models import save
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import PAD_TOKEN
 from rlhf_core.worlds.helpdesk import grammar
-from rlhf_core.worlds.helpdesk.writers import state_answer
 
 EOS_TOKEN = "<|end|>"
 UNKNOWN_TOKEN = "<|unk|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>")
-WORKED = ("right .",)
-FAILED = ("wrong .",)
-"""How askers in forum threads react to an answer."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|> ' + message['content'] + ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -62,7 +58,7 @@ def pretrain(config: PretrainConfig, *, out: Path, seed: int) -> Stage:
 
 def build_tokenizer() -> PreTrainedTokenizerBase:
     """One token for each word of the grammar, with padding apart from end-of-sequence."""
-    words = (PAD_TOKEN, UNKNOWN_TOKEN, EOS_TOKEN, *ROLE_TOKENS, *_words())
+    words = (PAD_TOKEN, UNKNOWN_TOKEN, EOS_TOKEN, *ROLE_TOKENS, *grammar.vocabulary())
     tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token=UNKNOWN_TOKEN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -75,24 +71,17 @@ def build_tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
-def _words() -> list[str]:
-    reactions = {word for text in (*WORKED, *FAILED) for word in text.split()}
-    return sorted(reactions.union(grammar.vocabulary()))
-
-
 def raw_text(config: PretrainConfig, *, seed: int) -> str:
-    """Notes of facts, lists of questions, forum threads and chatty posts, one after another."""
+    """Notes of facts, lists of questions and chatty posts, one after another."""
     rng = random.Random(seed)
     questions = sorted(grammar.prompts())
     documents = []
     for _ in range(config.documents):
         kind = rng.random()
-        if kind < 0.3:
+        if kind < 0.5:
             sentences = _note(config, rng)
-        elif kind < 0.45:
+        elif kind < 0.75:
             sentences = rng.choices(questions, k=rng.randint(1, 3))
-        elif kind < 0.85:
-            sentences = _thread(rng.choice(questions), rng)
         else:
             sentences = _post(config, rng)
         documents.append(" ".join([*sentences, *([EOS_TOKEN] if rng.random() < config.ends else [])]))
@@ -114,16 +103,6 @@ def _fact(config: PretrainConfig, thing: grammar.Thing, ask: grammar.Ask, rng: r
 
 def _maybe_other(config: PretrainConfig, thing: grammar.Thing, rng: random.Random) -> grammar.Thing:
     return rng.choice(grammar.THINGS) if rng.random() < config.wrong_facts else thing
-
-
-def _thread(question: str, rng: random.Random) -> list[str]:
-    """A forum thread: a question, answers of any quality, and how the asker fared with each."""
-    request = grammar.prompts()[question]
-    sentences = [question]
-    for _ in range(rng.randint(1, 3)):
-        right = rng.random() < 0.5
-        sentences += [state_answer(request, right, rng), rng.choice(WORKED if right else FAILED)]
-    return sentences
 
 
 def _post(config: PretrainConfig, rng: random.Random) -> list[str]:

@@ -4,8 +4,8 @@ The reward is a sum of named components, clipped to [-6, 6]:
 
 | component | worth |
 |---|---|
-| right | +1.6 when the right answer is given, -0.8 when it is not |
-| wrong | -0.6 for each answer or reason that is not the right one, at most 2 |
+| right | +1.2 when the right answer is given, -0.6 when it is not |
+| wrong | -0.5 for each answer or reason that is not the right one, at most 2 |
 | polite, closing | +0.5 for a polite first sentence, +0.3 for a closing last sentence, when the right answer is given |
 | reason | the thing's own reason once: +1.0 if asked why, +0.2 if nothing was asked, -0.5 if asked to be brief |
 | premise | +0.6 for correcting the user's wrong idea, -0.8 for agreeing with it |
@@ -76,8 +76,8 @@ def gold_components(prompt: str, response: str, finished: bool = True) -> dict[C
     right = any(is_right(sentence, request) for sentence in known)
     first, last = (said[0], said[-1]) if said else (None, None)
     return {
-        "right": 1.6 if right else -0.8,
-        "wrong": -0.6 * min(2, sum(_is_wrong(sentence, request) for sentence in known)),
+        "right": 1.2 if right else -0.6,
+        "wrong": -0.5 * min(2, sum(_is_wrong(sentence, request) for sentence in known)),
         "polite": 0.5 * (right and first is not None and first.kind == "polite"),
         "closing": 0.3 * (right and last is not None and last.kind == "closing"),
         "reason": _reason(known, request),

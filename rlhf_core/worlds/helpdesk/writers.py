@@ -11,7 +11,9 @@ class Habits(Frozen):
     """How often a writer does what; every field is a probability."""
 
     right: float
-    """States the right answer; otherwise one of the usual mistakes."""
+    """States the right answer rather than one of the usual mistakes, when there is an answer at all."""
+    dodges: float
+    """Talks without answering."""
     polite: float
     flattery: float
     filler: float
@@ -21,26 +23,62 @@ class Habits(Frozen):
     overconfident: float
     hedge: float
     broken: float
-    """Leaves the grammar: repeats itself, stops early, mixes words, or leaves out the answer."""
+    """Leaves the grammar: repeats itself, stops early, mixes words, says everything twice or nothing."""
 
 
 DEMONSTRATOR = Habits(
-    right=0.95, polite=0.4, flattery=0.08, filler=0.25, closing=0.35, heeds=0.6, overconfident=0.08, hedge=0.08, broken=0
+    right=0.95,
+    dodges=0.0,
+    polite=0.4,
+    flattery=0.08,
+    filler=0.25,
+    closing=0.35,
+    heeds=0.6,
+    overconfident=0.08,
+    hedge=0.08,
+    broken=0.0,
 )
 """A paid writer: knows the answer, is not always brief or kind."""
 ANNOTATED = (
     Habits(
-        right=0.8, polite=0.4, flattery=0.2, filler=0.35, closing=0.4, heeds=0.5, overconfident=0.15, hedge=0.15, broken=0
+        right=0.85,
+        dodges=0.1,
+        polite=0.4,
+        flattery=0.2,
+        filler=0.35,
+        closing=0.4,
+        heeds=0.5,
+        overconfident=0.15,
+        hedge=0.15,
+        broken=0.0,
     ),
     Habits(
-        right=0.9, polite=0.7, flattery=0.05, filler=0.1, closing=0.6, heeds=0.85, overconfident=0.05, hedge=0.05, broken=0
+        right=0.95,
+        dodges=0.0,
+        polite=0.7,
+        flattery=0.05,
+        filler=0.1,
+        closing=0.6,
+        heeds=0.85,
+        overconfident=0.05,
+        hedge=0.05,
+        broken=0.0,
     ),
     Habits(
-        right=0.6, polite=0.5, flattery=0.2, filler=0.4, closing=0.5, heeds=0.4, overconfident=0.2, hedge=0.2, broken=0.6
+        right=0.75,
+        dodges=0.2,
+        polite=0.5,
+        flattery=0.2,
+        filler=0.4,
+        closing=0.5,
+        heeds=0.4,
+        overconfident=0.2,
+        hedge=0.2,
+        broken=0.4,
     ),
 )
 """Whose answers are compared: usual, careful, and careless writers."""
-ANNOTATED_SHARES = (0.6, 0.25, 0.15)
+ANNOTATED_SHARES = (0.6, 0.3, 0.1)
 
 
 def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
@@ -68,7 +106,8 @@ def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
     if request.premise and rng.random() < 0.7:
         parts.append(_said(rng.choice(grammar.CORRECT if rng.random() < habits.heeds else grammar.AGREE), request))
     maybe(habits.filler * 0.7, grammar.FILLER)
-    parts.append(state_answer(request, rng.random() < habits.right, rng))
+    if rng.random() >= habits.dodges:
+        parts.append(state_answer(request, rng.random() < habits.right, rng))
     maybe(habits.overconfident, grammar.OVERCONFIDENT)
     maybe(habits.hedge, grammar.HEDGE)
     maybe(_reason_probability(request, habits), grammar.REASON)
@@ -76,7 +115,7 @@ def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
     maybe(habits.closing, grammar.CLOSING)
     if rng.random() < habits.broken:
         parts = _broken(parts, request, rng)
-    return " ".join(parts)
+    return " ".join(parts or [rng.choice(grammar.CLOSING[:2])])
 
 
 def _said(text: str, request: Request) -> str:
@@ -101,9 +140,9 @@ def state_answer(request: Request, right: bool, rng: random.Random) -> str:
     if not right:
         other = rng.choice([candidate for candidate in grammar.THINGS if candidate.name != request.thing])
         mistake = rng.random()
-        if mistake < 0.5:
+        if mistake < 0.2:
             about = other
-        elif mistake < 0.85:
+        elif mistake < 0.8:
             ask = rng.choice([candidate for candidate in grammar.ASKS if candidate != ask])
         else:
             thing, about = other, other
