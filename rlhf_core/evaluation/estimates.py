@@ -1,10 +1,14 @@
 """A figure with its sample size and its 95 % interval."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+RESAMPLES = 1000
+"""Bootstrap resamples behind every interval."""
 
 
 class Estimate(NamedTuple):
@@ -35,13 +39,11 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
-def mean(values: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Estimate:
+def mean(values: ArrayLike) -> Estimate:
     """Mean with its percentile bootstrap interval (Efron, 1979).
 
     Args:
         values: samples, shape ``[N]``.
-        resamples: bootstrap resamples.
-        seed: seed of the resampling, so that a figure is reproducible.
 
     Returns:
         The mean, in the unit of the samples.
@@ -49,15 +51,71 @@ def mean(values: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Estimate
     Raises:
         ValueError: if there is no sample.
     """
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.size == 0:
-        raise ValueError("a mean needs at least one sample")
-    if sample.size == 1 or np.ptp(sample) == 0.0:
-        return point(float(sample.mean()), int(sample.size))
+    return bootstrap(lambda sample, axis: sample.mean(axis=axis), np.asarray(values, dtype=np.float64))
+
+
+def bootstrap(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> Estimate:
+    """A statistic of paired samples with its percentile bootstrap interval (Efron, 1979).
+
+    Args:
+        statistic: called with the samples and `axis`, the axis of the observations; vectorised.
+        samples: one or more arrays of shape ``[N]``, resampled together.
+
+    Returns:
+        The statistic with its interval; the resampling is seeded, so that a figure is reproducible.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    count = len(samples[0])
+    if count == 0:
+        raise ValueError("a figure needs at least one sample")
+    value = float(statistic(*samples, axis=-1))
+    if all(np.ptp(sample) == 0.0 for sample in samples):
+        return point(value, count)
     interval = stats.bootstrap(
-        (sample,), np.mean, n_resamples=resamples, method="percentile", rng=np.random.default_rng(seed), batch=200
+        samples,
+        statistic,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(0),
+        batch=200,
     ).confidence_interval
-    return Estimate(float(sample.mean()), float(interval.low), float(interval.high), int(sample.size))
+    return Estimate(value, float(interval.low), float(interval.high), count)
+
+
+def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[np.float64]) -> Estimate:
+    """As `bootstrap` for observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
+
+    Args:
+        statistic: called with weights and samples, all of shape ``[N]``, where a weight says how often the observation
+            was drawn; for example `weighted_mean`.
+        clusters: label of each observation's cluster, shape ``[N]``.
+        samples: one or more arrays of shape ``[N]``.
+
+    Returns:
+        The statistic with its interval; n counts observations.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    count = len(samples[0])
+    if count == 0:
+        raise ValueError("a figure needs at least one sample")
+    _, members = np.unique(np.asarray(clusters), return_inverse=True)
+    rng = np.random.default_rng(0)
+    size = int(members.max()) + 1
+    draws = rng.multinomial(size, np.full(size, 1.0 / size), size=RESAMPLES)
+    resampled = [float(statistic(draw[members].astype(np.float64), *samples)) for draw in draws]
+    lower, upper = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(float(statistic(np.ones(count), *samples)), float(lower), float(upper), count)
+
+
+def weighted_mean(weights: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Mean of the values, each counted as often as its weight says."""
+    return float(np.average(values, weights=weights))
 
 
 def point(value: float, n: int) -> Estimate:

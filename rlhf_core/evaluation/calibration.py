@@ -1,0 +1,136 @@
+"""Whether the margins of a reward model mean what they say: P(chosen wins) = sigmoid(delta)."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+from scipy.stats import norm
+
+from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
+
+BAND = (0.5, 4.0)
+"""Where most margins of a useful reward model lie, in logits: below it is undecided, above it is overconfident."""
+BINS = 10
+
+
+def fit_temperature(deltas: ArrayLike) -> float:
+    """The temperature T for which sigmoid(delta / T) explains the preferences best (Guo et al., 2017, section 4.2).
+
+    Args:
+        deltas: margins chosen - rejected of held-out pairs, shape ``[N]``, logits.
+
+    Returns:
+        T in [0.05, 20]; above 1 the margins were too large.
+
+    Raises:
+        ValueError: if there is no margin.
+    """
+    margins = np.asarray(deltas, dtype=np.float64)
+    if margins.size == 0:
+        raise ValueError("a temperature needs at least one held-out pair")
+    found = minimize_scalar(
+        lambda log: float(losses(margins / np.exp(log)).mean()), bounds=np.log((0.05, 20.0)), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def losses(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Negative log-likelihood -log sigmoid(delta) of each pair, shape ``[N]``, nats; stable for any margin."""
+    return np.logaddexp(0.0, -deltas)
+
+
+def hits(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 where the chosen response scores higher, 0.5 on a tie, 0 elsewhere, shape ``[N]``."""
+    return (np.sign(deltas) + 1.0) / 2.0
+
+
+def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Mean claimed accuracy sigmoid(|delta|) less the accuracy: positive is overconfident, 0 calibrated on average."""
+    return clustered(weighted_mean, clusters, expit(np.abs(deltas)) - hits(deltas))
+
+
+def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Share of the pairs with |delta| inside `BAND`."""
+    sizes = np.abs(deltas)
+    return clustered(weighted_mean, clusters, ((sizes >= BAND[0]) & (sizes <= BAND[1])).astype(np.float64))
+
+
+def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Mean distance of claimed from observed accuracy over ten bins of equal mass (Naeini et al., 2015).
+
+    Its floor is not 0: on N pairs even a perfectly calibrated model shows about 0.8 sqrt(0.2 * 10 / N).
+
+    Args:
+        deltas: margins, shape ``[N]``, logits.
+        clusters: prompt of each pair, shape ``[N]``.
+
+    Returns:
+        The error in [0, 1] with its interval over prompts.
+    """
+    claimed = expit(np.abs(deltas))
+    edges = np.quantile(claimed, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
+    bins = np.searchsorted(edges, claimed, side="right")
+
+    def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> float:
+        return float(np.abs(np.bincount(bins, weights * gaps, minlength=BINS)).sum() / weights.sum())
+
+    return clustered(error, clusters, claimed - hits(deltas))
+
+
+def reliability(deltas: ArrayLike) -> dict[str, list[float]]:
+    """Claimed and observed accuracy in ten bins of equal mass, for a reliability diagram.
+
+    Args:
+        deltas: margins, shape ``[N]``, logits.
+
+    Returns:
+        Lists `claimed`, `observed` and `pairs`, one entry for each bin that is not empty.
+    """
+    margins = np.asarray(deltas, dtype=np.float64)
+    order = np.argsort(np.abs(margins))
+    parts = [part for part in np.array_split(margins[order], BINS) if part.size]
+    return {
+        "claimed": [float(expit(np.abs(part)).mean()) for part in parts],
+        "observed": [float(hits(part).mean()) for part in parts],
+        "pairs": [float(part.size) for part in parts],
+    }
+
+
+def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Median |delta| over the one that a calibrated reward model of this accuracy has.
+
+    If delta ~ N(0, s^2) and the better response wins with probability sigmoid(|delta|), the accuracy E sigmoid(|delta|)
+    fixes s and so the median, 0.674 s.
+
+    Args:
+        deltas: margins, shape ``[N]``, logits.
+        clusters: prompt of each pair, shape ``[N]``.
+
+    Returns:
+        The ratio: 1 is calibrated, far below undertrained, far above overconfident.
+    """
+    sizes = np.abs(deltas)
+    order = np.argsort(sizes)
+
+    def ratio(weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_hits: NDArray[np.float64]) -> float:
+        below = np.cumsum(weights)
+        median = ordered_sizes[min(int(np.searchsorted(below, below[-1] / 2)), len(below) - 1)]
+        return float(median / expected_median(weighted_mean(weights, ordered_hits)))
+
+    return clustered(ratio, np.asarray(clusters)[order], sizes[order], hits(deltas)[order])
+
+
+def expected_median(accuracy: float) -> float:
+    """Median |delta| in logits of a calibrated reward model with this accuracy; tiny at accuracy 0.5 and below."""
+    accuracies, spreads = _calibrated()
+    return float(norm.ppf(0.75) * np.interp(accuracy, accuracies, spreads))
+
+
+@cache
+def _calibrated() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Accuracy E sigmoid(s |z|), z standard normal, on a grid of spreads s."""
+    spreads = np.linspace(1e-3, 30.0, 3000)
+    sizes = norm.ppf((np.arange(500) + 0.5) / 1000 + 0.5)
+    return expit(spreads[:, None] * sizes[None, :]).mean(axis=1), spreads
