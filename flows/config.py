@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from rlhf_core.config import Frozen
-from rlhf_core.gates import Gate, default_policy_gates, default_reward_model_gates, default_sft_gates
+from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
 from rlhf_core.ppo import PPOConfig
 from rlhf_core.reward_model import RewardModelConfig
 from rlhf_core.sft import SFTConfig
@@ -86,9 +86,9 @@ class GatesConfig(Frozen):
 
     mode: Literal["enforce", "advisory"] = "enforce"
     abstain_blocks: bool = True
-    sft: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_sft_gates()))
-    reward_model: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_reward_model_gates()))
-    policy: tuple[Gate, ...] = Field(default_factory=lambda: tuple(default_policy_gates()))
+    sft: tuple[Gate, ...] = DEFAULT_SFT_GATES
+    reward_model: tuple[Gate, ...] = DEFAULT_REWARD_MODEL_GATES
+    policy: tuple[Gate, ...] = DEFAULT_POLICY_GATES
 
 
 class LadderConfig(Frozen):

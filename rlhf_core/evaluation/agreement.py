@@ -41,7 +41,7 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair]) -> NDArray[np
     except ValueError:  # no word occurs twice
         return np.zeros(len(held_out))
     differences = _differences(vectoriser, learned)
-    model = LogisticRegression(fit_intercept=False, max_iter=200)
+    model = LogisticRegression(C=0.1, fit_intercept=False, max_iter=500)
     model.fit(vstack([differences, -differences]), np.repeat([1, 0], len(learned)))
     margins: NDArray[np.float64] = model.decision_function(_differences(vectoriser, held_out))
     return margins
