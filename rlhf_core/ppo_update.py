@@ -256,7 +256,7 @@ def _policy_loss(
     entropy_nats = masked_mean(entropies, mask)
     kl = kl_k3(old_logprobs, logprobs.detach(), mask).mean()
     measured = {"policy_loss": loss, "clipfrac": clipfrac, "entropy_nats": entropy_nats, "kl_to_rollout_nats": kl}
-    return loss - config.entropy_coef * entropy_nats, {name: float(value) for name, value in measured.items()}
+    return loss - config.entropy_coef * entropy_nats, {name: float(value.detach()) for name, value in measured.items()}
 
 
 def _value_loss(config: UpdateConfig, value: PreTrainedModel, experience: Experience, rows: list[int]) -> Tensor:

@@ -1,0 +1,101 @@
+"""From a raw file to numbered rows, with errors that name file and row and never show the row."""
+
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from data_contracts.records import COLUMNS, Kind
+from data_contracts.validation import ROW
+
+RawRow = dict[str, Any]
+
+
+class ReadError(ValueError):
+    """A raw file that cannot be read; the message names file, row and mend."""
+
+
+class Skip(Exception):
+    """Raised by a reader for a row that it leaves out; the message is the reason, without the row's text."""
+
+
+class Read(NamedTuple):
+    """Records of one kind.
+
+    Attributes:
+        frame: the columns of the contract; the index `row` holds the row numbers of the source.
+        skipped: rows left out, by reason.
+    """
+
+    frame: pd.DataFrame
+    skipped: dict[str, int]
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, RawRow]]:
+    """Rows of a JSON Lines file, gzipped if its name ends in `.gz`, numbered from 1.
+
+    Args:
+        path: the file.
+
+    Yields:
+        Row number and object.
+
+    Raises:
+        ReadError: if the file is missing, damaged or holds something else.
+    """
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ReadError(f"{path} row {number}: is not a JSON object: write one object per line")
+                yield number, row
+    except FileNotFoundError:
+        raise ReadError(f"{path} does not exist: check the path, and RLHF_DATA if it is relative") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ReadError(f"{path} is damaged after row {number}: fetch it again") from None
+    except json.JSONDecodeError as error:
+        raise ReadError(f"{path} row {number}: is not JSON ({error.msg} at character {error.pos}): mend the row") from None
+    except UnicodeDecodeError:
+        raise ReadError(f"{path} after row {number}: is not UTF-8: convert the file") from None
+
+
+def read_rows(
+    kind: Kind, convert: Callable[[RawRow], list[RawRow]], rows: Iterable[tuple[int, RawRow]], *, source: str
+) -> Read:
+    """Turn raw rows into records.
+
+    Args:
+        kind: what the reader makes.
+        convert: from a raw row to records without `source`.
+        rows: numbered raw rows.
+        source: short name of where they come from.
+
+    Returns:
+        The records and what was left out.
+
+    Raises:
+        ReadError: if a row lacks a field of the format.
+    """
+    records: list[RawRow] = []
+    numbers: list[int] = []
+    skipped: Counter[str] = Counter()
+    for number, row in rows:
+        try:
+            made = convert(row)
+        except Skip as reason:
+            skipped[str(reason)] += 1
+            continue
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            field = f"field {error}" if isinstance(error, KeyError) else "a field of another type"
+            raise ReadError(f"{source} row {number}: {field} is missing or wrong: is this the reader's format?") from None
+        records += [{**record, "source": source} for record in made]
+        numbers += [number] * len(made)
+    frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), index=pd.Index(numbers, name=ROW))
+    return Read(frame, dict(skipped))
