@@ -50,7 +50,7 @@ def check_population(kind: Kind, frame: pd.DataFrame) -> tuple[Finding, ...]:
     Raises:
         PopulationViolation: if an expectation does not hold.
     """
-    import great_expectations as gx  # noqa: PLC0415 takes seconds to import, and only ingestion needs it
+    import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}

@@ -8,7 +8,7 @@ CONTRACT_VERSION = "1"
 Kind = Literal["demonstrations", "preferences", "prompts"]
 
 SPLIT = "split"
-"""Optional column, present once rows have been divided into train, validation, judge and test."""
+"""Optional column, present once rows have been divided into train, judge and test."""
 
 
 class Demonstration(TypedDict):

@@ -55,7 +55,7 @@ def training_text(data: DataRefs) -> list[str]:
 
 def from_hub(config: HubBase, out: Path) -> Stage:
     """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 slow to import, only hub bases need it
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
     tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from data_contracts.readers import READERS
+from flows.datasets import Shares
 from rlhf_core.config import Frozen
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
 from rlhf_core.ppo import PPOConfig
@@ -17,10 +19,17 @@ from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk.base import PretrainConfig
 from rlhf_core.worlds.helpdesk.data import WorldConfig
 
+
+def _known_reader(name: str) -> str:
+    if name not in READERS:
+        raise ValueError(f"no reader has this name; there are {', '.join(READERS)}")
+    return name
+
+
 HubName = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash, so that a run is repeatable")]
-TableName = Literal["demonstrations", "preferences", "prompts"]
 EmbeddedData = WorldConfig
+ReaderName = Annotated[str, AfterValidator(_known_reader)]
 
 
 class InputError(Exception):
@@ -36,7 +45,7 @@ class FileSource(Frozen):
     """
 
     path: str
-    reader: str
+    reader: ReaderName
 
 
 class FileData(Frozen):
@@ -54,7 +63,7 @@ class HubSource(Frozen):
     dataset: HubName
     revision: Revision
     split: str
-    reader: str
+    reader: ReaderName
     data_dir: str | None = None
     max_rows: int | None = Field(default=None, ge=1)
 
@@ -66,6 +75,9 @@ class HubData(Frozen):
     demonstrations: tuple[HubSource, ...] = Field(min_length=1)
     preferences: tuple[HubSource, ...] = Field(min_length=1)
     prompts: tuple[HubSource, ...] = Field(min_length=1)
+
+
+DataConfig = EmbeddedData | FileData | HubData
 
 
 class HubBase(Frozen):
@@ -98,6 +110,7 @@ class LadderConfig(Frozen):
         project: prefix of the registered names.
         storage: folder of registry, results and snapshots; relative to the working directory.
         threads: CPU threads; None leaves the choice to torch.
+        shares: how the tables are divided.
         judge: the held-out reward model that only measures.
     """
 
@@ -105,7 +118,8 @@ class LadderConfig(Frozen):
     seed: int = 0
     storage: Path = Path(".rlhf")
     threads: int | None = Field(default=None, ge=1)
-    data: EmbeddedData | FileData | HubData = Field(default_factory=EmbeddedData, discriminator="kind")
+    data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
+    shares: Shares = Field(default_factory=Shares)
     base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
     sft: SFTConfig = Field(default_factory=SFTConfig)
     reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)

@@ -15,28 +15,25 @@ from pydantic import Field, model_validator
 from data_contracts.records import CONTRACT_VERSION, SPLIT
 from rlhf_core.config import Frozen
 
-Split = Literal["train", "validation", "judge", "test"]
+Split = Literal["train", "judge", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 class Shares(Frozen):
     """How groups are divided; the rest is for training.
 
-    Test and validation lie at the same place in the hash for every table, so that a group held out of one table is
-    held out of all tables with the same shares.
+    A group lies at the same place of the hash in every table, so that one held out of a table is held out of all.
     """
 
-    test: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the groups kept for the final figures."""
-    validation: float = Field(0.1, ge=0.0, lt=1.0)
-    """Share of the groups on which decisions during training are taken."""
-    judge: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the groups that train the judge reward model and nothing else; preferences only."""
+    test: float = Field(0.15, gt=0.0, lt=1.0)
+    """Share of the groups that nothing is trained on: every figure comes from them."""
+    judge: float = Field(0.2, gt=0.0, lt=1.0)
+    """Share of the groups whose preferences train the judge and nothing else; their prompts and demonstrations train."""
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> "Shares":
-        if self.test + self.validation + self.judge >= 1.0:
-            raise ValueError("test, validation and judge shares leave nothing to train on: let them sum to less than 1")
+        if self.test + self.judge >= 1.0:
+            raise ValueError("test and judge shares leave nothing to train on: let them sum to less than 1")
         return self
 
 
@@ -72,7 +69,7 @@ class SnapshotDamaged(ValueError):
     """A snapshot whose content is not what its digest says."""
 
 
-def split_by_group(frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
+def split_by_group(frame: pd.DataFrame, shares: Shares, *, judge: bool) -> pd.DataFrame:
     """Assign each row to a split by the hash of its group.
 
     A group's split depends on its text and the shares alone: adding rows never moves a row to another split.
@@ -80,6 +77,7 @@ def split_by_group(frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
     Args:
         frame: rows with a `group` of text.
         shares: how much each split gets, on average over groups.
+        judge: whether the judge gets rows of this table, which preferences do.
 
     Returns:
         A copy with the column `split`.
@@ -87,13 +85,13 @@ def split_by_group(frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
     Raises:
         ValueError: if a split with a share above 0 has no row.
     """
-    edges = np.cumsum([shares.test, shares.validation, shares.judge])
-    order: tuple[Split, ...] = ("test", "validation", "judge", "train")
+    edges = np.cumsum([shares.test, shares.judge if judge else 0.0])
+    order: tuple[Split, ...] = ("test", "judge", "train")
     assigned = {
         group: order[int(np.searchsorted(edges, _place(group), side="right"))] for group in frame["group"].unique()
     }
     divided = frame.assign(**{SPLIT: frame["group"].map(assigned)})
-    wanted = [name for name in order if name == "train" or getattr(shares, name) > 0]
+    wanted = [name for name in order if judge or name != "judge"]
     empty = [name for name in wanted if not (divided[SPLIT] == name).any()]
     if empty:
         raise ValueError(
@@ -153,7 +151,7 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
 
     Args:
         reference: a snapshot, or a reference to one.
-        split: train, validation, judge or test.
+        split: train, judge or test.
 
     Returns:
         The rows of the split in the order of the snapshot.

@@ -16,7 +16,7 @@ def ladder(config: LadderConfig) -> LadderResult:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
     with climbing(config) as climb:
         place, gates = climb.place, config.gates
-        data = climb.begin(ingest(config.data, place))
+        data = climb.begin(ingest(config.data, config.shares, place))
         base = climb.reached(make_base(config.base, data, place))
         sft = climb.reached(train_sft(config.sft, data.demonstrations, base, place))
         climb.enforce(sft, gates.sft)

@@ -31,7 +31,7 @@ def train_policy(
             reward_model=registry.folder(reward_model.model),
             judge=registry.folder(judge.model),
             prompts=read_prompts(prompts, "train"),
-            held_out_prompts=read_prompts(prompts, "validation"),
+            held_out_prompts=read_prompts(prompts, "test"),
             out=out,
             seed=place.seed,
         )

@@ -44,14 +44,21 @@ class DatasetRef(Frozen):
 
 
 class DataRefs(Frozen):
-    """The three tables of a climb and what they were made from."""
+    """The three tables of a climb and what they were made from.
+
+    Attributes:
+        ceiling: agreement that a perfect judge would reach on the preferences, None where no pair has several votes.
+        skipped: raw rows left out, by reader and reason.
+        ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
+    """
 
     demonstrations: DatasetRef
     preferences: DatasetRef
     prompts: DatasetRef
-    source: str
+    ceiling: Estimate | None
+    skipped: dict[str, int]
     ladder_run: str
-    seconds: float = 0.0
+    seconds: float
 
     @property
     def tables(self) -> tuple[DatasetRef, DatasetRef, DatasetRef]:

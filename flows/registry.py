@@ -65,7 +65,7 @@ def _upgrade(uri: str) -> None:
     path = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or not path.exists():
         return
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry  # noqa: PLC0415 only for SQLite
+    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
 
     engine = create_sqlalchemy_engine_with_retry(uri)
     _upgrade_db(engine)

@@ -37,10 +37,11 @@ def _plan(
             config,
             init_from=place.registry().folder(sft.model),
             train=read_pairs(data.preferences, split),
-            held_out=read_pairs(data.preferences, "validation"),
+            held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,
             seed=seed,
+            ceiling=data.ceiling,
         )
 
     return Plan(

@@ -22,7 +22,7 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
             config,
             base=place.registry().folder(base.model),
             train=read_demonstrations(demonstrations, "train"),
-            held_out=read_demonstrations(demonstrations, "validation"),
+            held_out=read_demonstrations(demonstrations, "test"),
             out=out,
             seed=place.seed,
         )

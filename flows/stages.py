@@ -213,6 +213,6 @@ def _workspace(place: Place, key: str) -> Path:
 
 
 def _limit_threads(threads: int) -> None:
-    import torch  # noqa: PLC0415 only a training process needs torch
+    import torch
 
     torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ class LanguageModelConfig(Frozen):
 
     width: int = Field(128, ge=8)
     """Hidden size."""
-    layers: int = Field(2, ge=1)
+    layers: int = Field(3, ge=1)
     heads: int = Field(4, ge=1)
     max_positions: int = Field(128, ge=16)
     """Longest prompt with response, in tokens."""

@@ -27,7 +27,6 @@ from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import decode, load_tokenizer
 from rlhf_core.training import Optimiser, precision
 
-
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
 

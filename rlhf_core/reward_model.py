@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.batching import pad, shuffled_batches, token_batches
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import fit_temperature
-from rlhf_core.evaluation.estimates import mean, point
+from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
 from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, save, sequence_scores
 from rlhf_core.objectives import bradley_terry_loss
@@ -29,7 +29,7 @@ from rlhf_core.training import Optimiser, OptimiserConfig, precision
 class RewardModelConfig(Frozen):
     """Reward-model training."""
 
-    epochs: int = Field(2, ge=1)
+    epochs: int = Field(1, ge=1)
     batch_size: int = Field(16, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, each response is encoded once."""
     max_prompt_tokens: int = Field(48, ge=1)
@@ -62,6 +62,7 @@ def train_reward_model(
     demonstrations: Sequence[Demonstration],
     out: Path,
     seed: int,
+    ceiling: Estimate | None = None,
 ) -> Stage:
     """Train a reward model, centre it on demonstrations and fit its temperature.
 
@@ -73,6 +74,7 @@ def train_reward_model(
         demonstrations: whose mean score becomes 0.
         out: folder that receives the model.
         seed: seed of head and order.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
 
     Yields:
         `loss_nats` per pair and `lr`.
@@ -98,7 +100,7 @@ def train_reward_model(
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
-            **evaluate_margins(deltas, temperature, judged_half, train),
+            **evaluate_margins(deltas, temperature, judged_half, train, ceiling=ceiling),
             "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
             "temperature": point(temperature, len(fit_half)),
         },

@@ -19,7 +19,12 @@ from rlhf_core.records import Pair
 
 
 def evaluate_margins(
-    deltas: ArrayLike, temperature: float, held_out: Sequence[Pair], train: Sequence[Pair]
+    deltas: ArrayLike,
+    temperature: float,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+    *,
+    ceiling: Estimate | None = None,
 ) -> dict[str, Estimate]:
     """Judge a reward model by its margins on held-out pairs.
 
@@ -31,10 +36,11 @@ def evaluate_margins(
         temperature: fitted on other pairs.
         held_out: the N pairs; those of one prompt are resampled together in every interval.
         train: pairs that the reward model learned from, for the bag-of-words floor.
+        ceiling: agreement that a perfect judge would reach, where repeated votes tell.
 
     Returns:
         Estimates by name, n counts pairs. Floors are `floor_<rule>`; `agreement_above_floor` is paired, against the
-        best of them; likelihoods are in nats per pair.
+        best of them; `share_of_ceiling` only with a ceiling; likelihoods are in nats per pair.
     """
     margins = np.asarray(deltas, dtype=np.float64)
     clusters = [pair.prompt for pair in held_out]
@@ -45,8 +51,10 @@ def evaluate_margins(
     def average(values: NDArray[np.float64]) -> Estimate:
         return clustered(weighted_mean, clusters, values)
 
+    agreement = average(hits(margins))
     return {
-        "agreement": average(hits(margins)),
+        "agreement": agreement,
+        **({"share_of_ceiling": _share(agreement, ceiling)} if ceiling else {}),
         **{f"floor_{name}": average(found) for name, found in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
@@ -58,3 +66,10 @@ def evaluate_margins(
         "nll_above_chance": average(losses(margins) - np.log(2.0)),
         "nll_above_calibrated": average(losses(margins) - losses(calibrated)),
     }
+
+
+def _share(agreement: Estimate, ceiling: Estimate) -> Estimate:
+    """Agreement over the ceiling; the interval takes the worse end of both."""
+    return Estimate(
+        agreement.value / ceiling.value, agreement.lower / ceiling.upper, agreement.upper / ceiling.lower, agreement.n
+    )

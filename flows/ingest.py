@@ -1,0 +1,122 @@
+"""Ingestion: read or generate the three tables, hold them against their contracts, keep them as snapshots."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from data_contracts.noise import agreement_ceiling
+from data_contracts.population import Finding, PopulationViolation, check_population
+from data_contracts.preferences import aggregate_votes
+from data_contracts.readers import ReadError
+from data_contracts.records import COLUMNS, Kind
+from data_contracts.validation import ContractViolation, validate
+from flows.config import DataConfig, InputError
+from flows.datasets import Shares, SnapshotDamaged, read_verified, split_by_group, write_snapshot
+from flows.lineage import content_key
+from flows.references import DataRefs, DatasetRef
+from flows.sources import Tables, file_digests, load_tables
+from flows.stages import BY_KEY, Place
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.estimates import Estimate
+
+KINDS: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
+
+
+class IngestPlan(Frozen):
+    """What ingestion depends on."""
+
+    data: DataConfig
+    shares: Shares
+
+
+@flow(name="ingest")
+def ingest(data: DataConfig, shares: Shares, place: Place) -> DataRefs:
+    """Make the three snapshots of a climb, or reuse them while they are intact.
+
+    Raises:
+        InputError: naming rows, reasons and mends, if a file cannot be read or a table breaks its contract or suite.
+    """
+    plan = IngestPlan(data=data, shares=shares)
+    key = content_key("ingest", plan, file_digests(data), place.seed)
+    refs = DataRefs.model_validate(make_snapshots(key, plan, place))
+    if not all(_intact(table) for table in refs.tables):
+        refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place))
+    return refs
+
+
+@task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def make_snapshots(key: str, plan: IngestPlan, place: Place) -> dict[str, Any]:
+    """Load, check, split and write all tables; nothing is written before all of them are sound."""
+    started = time.monotonic()
+    tables = load(plan, place)
+    checked = {kind: check(kind, tables.frames[kind], plan.shares) for kind in KINDS}
+    refs = {kind: write(kind, frame, place.storage) for kind, frame in checked.items()}
+    return DataRefs(
+        **refs,
+        ceiling=_ceiling(checked["preferences"]),
+        skipped=tables.skipped,
+        ladder_run=place.run_id,
+        seconds=time.monotonic() - started,
+    ).model_dump(mode="json")
+
+
+@task(name="load", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=lambda *failed: _is_io(failed[-1]))
+def load(plan: IngestPlan, place: Place) -> Tables:
+    """Read or generate the raw tables; reading is tried again, a row that cannot be understood is not."""
+    try:
+        return load_tables(plan.data, seed=place.seed)
+    except ReadError as error:
+        raise InputError(str(error)) from None
+
+
+@task(name="check")
+def check(kind: Kind, frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
+    """Hold a table against its contract, split it, and hold it as a whole against its suite."""
+    try:
+        merged = aggregate_votes(frame) if kind == "preferences" and not frame.empty else frame
+        validate(kind, merged)
+        divided = split_by_group(merged, shares, judge=kind == "preferences")
+        validate(kind, divided)
+        publish_findings(kind, check_population(kind, divided))
+    except (ContractViolation, PopulationViolation, ValueError) as error:
+        raise InputError(f"{kind}: {error}" if type(error) is ValueError else str(error)) from None
+    return divided
+
+
+def publish_findings(kind: Kind, findings: tuple[Finding, ...]) -> None:
+    """Keep what the suite saw as a Prefect artifact."""
+    create_table_artifact(
+        key=f"suite-{kind}",
+        table=[item._asdict() for item in findings],
+        description=f"Great Expectations suite of {kind}",
+    )
+
+
+@task(name="write", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=lambda *failed: _is_io(failed[-1]))
+def write(kind: Kind, frame: pd.DataFrame, storage: Path) -> DatasetRef:
+    """Write a table under its digest."""
+    snapshot = write_snapshot(frame[[*COLUMNS[kind], "split"]], name=kind, directory=storage / "snapshots")
+    return DatasetRef(
+        name=kind, digest=snapshot.digest, path=str(snapshot.path), rows=snapshot.rows, splits=snapshot.split_rows
+    )
+
+
+def _is_io(state: Any) -> bool:
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def _intact(ref: DatasetRef) -> bool:
+    try:
+        read_verified(Path(ref.path), ref.digest)
+    except (FileNotFoundError, SnapshotDamaged):
+        return False
+    return True
+
+
+def _ceiling(preferences: pd.DataFrame) -> Estimate | None:
+    found = agreement_ceiling(preferences["votes_chosen"].tolist(), preferences["votes_rejected"].tolist())
+    return Estimate(*found) if found else None
