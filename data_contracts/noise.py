@@ -80,8 +80,8 @@ def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]
         return float(optimize.brentq(lambda x: log_likelihood(x) - target, *sorted((best, edge))))
 
     # a small concentration means annotators who agree, hence the high end of the ceiling
-    ends = interval_end(high), interval_end(low)
-    return Ceiling(_expected_majority(best), *map(_expected_majority, ends), n=int(repeats.sum()))
+    lower, upper = _expected_majority(interval_end(high)), _expected_majority(interval_end(low))
+    return Ceiling(_expected_majority(best), lower, upper, n=int(repeats.sum()))
 
 
 def pairwise_agreement(votes_chosen: Sequence[int], votes_rejected: Sequence[int]) -> PairwiseAgreement | None:

@@ -142,7 +142,7 @@ def write_snapshot(frame: pd.DataFrame, *, name: str, directory: Path) -> Snapsh
     else:
         order = sorted(range(len(frame)), key=row_digests.__getitem__)
         _write_atomically(frame.iloc[order], path, digest)
-    split_rows = {split: int((frame[SPLIT] == split).sum()) for split in SPLITS}
+    split_rows = {str(split): int((frame[SPLIT] == split).sum()) for split in SPLITS}
     return Snapshot(name=name, digest=digest, path=path, rows=len(frame), split_rows=split_rows)
 
 

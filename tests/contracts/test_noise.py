@@ -33,7 +33,7 @@ def test_is_close_for_other_spreads_and_numbers_of_annotators(spread: float, ann
 
 
 def test_majority_share_would_overstate_it() -> None:
-    chosen, rejected, truth = simulate(1.9, 20_000, 5, seed=0)
+    chosen, _, truth = simulate(1.9, 20_000, 5, seed=0)
     assert np.mean(chosen) / 5 > truth + 0.02
 
 
