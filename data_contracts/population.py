@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from data_contracts.measures import measure
 from data_contracts.records import Kind
 
 
@@ -15,34 +16,52 @@ class Finding(NamedTuple):
     expectation: str
     column: str
     holds: bool
-    observed: float | None
+    observed: str
     expected: str
     reason: str
     mend: str
 
 
-class PopulationViolation(ValueError):
-    """A table that breaks its suite; `findings` holds every expectation that does not hold."""
+class Population(NamedTuple):
+    """What a suite saw.
 
-    def __init__(self, kind: Kind, findings: tuple[Finding, ...]) -> None:
-        super().__init__(kind, findings)
+    Attributes:
+        findings: every expectation of the suite, in its order.
+        report: the result of Great Expectations as JSON holds it; aggregates only, no rows.
+    """
+
+    findings: tuple[Finding, ...]
+    report: dict[str, Any]
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        """The expectations that do not hold."""
+        return tuple(item for item in self.findings if not item.holds)
+
+
+class PopulationViolation(ValueError):
+    """A table that breaks its suite; `population` holds what the suite saw."""
+
+    def __init__(self, kind: Kind, population: Population) -> None:
+        super().__init__(kind, population)
         self.kind = kind
-        self.findings = findings
+        self.population = population
 
     def __str__(self) -> str:
-        lines = [f"{self.kind} as a whole break their suite: {len(self.findings)} expectations do not hold"]
-        for item in self.findings:
+        broken = self.population.broken
+        lines = [f"{self.kind} as a whole break their suite: {len(broken)} expectations do not hold"]
+        for item in broken:
             lines.append(f"  {item.reason}: {item.column or 'rows'} is {item.observed}, expected {item.expected}")
             lines.append(f"    Mend: {item.mend}.")
         return "\n".join(lines)
 
 
-def check_population(kind: Kind, frame: pd.DataFrame) -> tuple[Finding, ...]:
-    """Run the suite of a kind of data over a table.
+def check_population(kind: Kind, frame: pd.DataFrame) -> Population:
+    """Run the suite of a kind of data over a table; nothing is kept on disk and nobody is called.
 
     Args:
         kind: which suite.
-        frame: rows that meet their contract.
+        frame: rows that meet their contract, with their split.
 
     Returns:
         Every expectation with what was observed.
@@ -51,19 +70,20 @@ def check_population(kind: Kind, frame: pd.DataFrame) -> tuple[Finding, ...]:
         PopulationViolation: if an expectation does not hold.
     """
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    definition = context.data_sources.add_pandas(kind).add_dataframe_asset(kind).add_batch_definition_whole_dataframe(kind)
-    suite = context.suites.add(gx.ExpectationSuite(**load_suite(kind)))
-    validation = context.validation_definitions.add(gx.ValidationDefinition(name=kind, data=definition, suite=suite))
-    checkpoint = gx.Checkpoint(name=kind, validation_definitions=[validation], result_format="BASIC")
-    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": _measured(kind, frame)})
-    findings = tuple(_finding(item) for run in outcome.run_results.values() for item in run.results)
-    broken = tuple(item for item in findings if not item.holds)
-    if broken:
-        raise PopulationViolation(kind, broken)
-    return findings
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas(kind).add_dataframe_asset(kind)
+    whole = asset.add_batch_definition_whole_dataframe(kind)
+    batch = whole.get_batch(batch_parameters={"dataframe": measure(kind, frame)})
+    outcome: Any = batch.validate(gx.ExpectationSuite(**load_suite(kind)), result_format="BASIC")
+    plain = json.dumps(outcome.to_json_dict(), default=lambda scalar: scalar.item())  # NumPy scalars survive in it
+    population = Population(tuple(map(_finding, outcome.results)), json.loads(plain))
+    if population.broken:
+        raise PopulationViolation(kind, population)
+    return population
 
 
 def load_suite(kind: Kind) -> dict[str, Any]:
@@ -73,37 +93,38 @@ def load_suite(kind: Kind) -> dict[str, Any]:
     return suite
 
 
-def _measured(kind: Kind, frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with the figures that its suite is about, one column each."""
-    words = {f"{name}_words": frame[name].str.split().str.len() for name in _texts(kind)}
-    measured = frame.assign(**words)
-    if kind == "demonstrations":
-        starts = [row.response.startswith(row.prompt) for row in frame.itertuples()]
-        return measured.assign(response_repeats_prompt=pd.Series(starts, index=frame.index).astype(float))
-    if kind == "preferences":
-        longer = (measured["chosen_words"] - measured["rejected_words"]).map(lambda d: 0.5 if d == 0 else float(d > 0))
-        ties = (frame["votes_chosen"] == frame["votes_rejected"]).astype(float)
-        return measured.assign(chosen_is_longer=longer, is_tie=ties)
-    return measured
-
-
-def _texts(kind: Kind) -> tuple[str, ...]:
-    return {
-        "demonstrations": ("prompt", "response"),
-        "preferences": ("prompt", "chosen", "rejected"),
-        "prompts": ("prompt",),
-    }[kind]
-
-
 def _finding(item: Any) -> Finding:
     config = item.expectation_config
-    low, high = config.kwargs.get("min_value"), config.kwargs.get("max_value")
+    observed = item.result.get("observed_value")
     return Finding(
         expectation=config.type,
         column=str(config.kwargs.get("column", "")),
         holds=bool(item.success),
-        observed=float(item.result["observed_value"]) if "observed_value" in item.result else None,
-        expected=" and ".join([f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)),
+        observed=_quantiles(observed) if isinstance(observed, dict) else _number(observed),
+        expected=_expected(config.kwargs),
         reason=config.meta["reason"],
         mend=config.meta["mend"],
     )
+
+
+def _expected(kwargs: dict[str, Any]) -> str:
+    if "quantile_ranges" in kwargs:
+        ranges = kwargs["quantile_ranges"]
+        return ", ".join(
+            f"quantile {quantile:g} {_bounds(low, high)}"
+            for quantile, (low, high) in zip(ranges["quantiles"], ranges["value_ranges"], strict=True)
+        )
+    return _bounds(kwargs.get("min_value"), kwargs.get("max_value"))
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return " and ".join(f"at {end} {value:g}" for end, value in (("least", low), ("most", high)) if value is not None)
+
+
+def _quantiles(observed: dict[str, list[float]]) -> str:
+    pairs = zip(observed["quantiles"], observed["values"], strict=True)
+    return ", ".join(f"{_number(value)} at quantile {quantile:g}" for quantile, value in pairs)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -61,7 +61,7 @@ def _merge(rows: list[Row]) -> Row:
     prompt, first, second = str(rows[0]["prompt"]), *sorted((rows[0]["chosen"], rows[0]["rejected"]))
     for_first = sum(row["votes_chosen"] if row["chosen"] == first else row["votes_rejected"] for row in rows)
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first
-    tie_goes_to_second = hashlib.sha256("\0".join((prompt, first, second)).encode()).digest()[0] % 2 == 1
+    tie_goes_to_second = hashlib.sha256(f"{prompt}\0{first}\0{second}".encode()).digest()[0] % 2 == 1
     second_wins = for_second > for_first or (for_second == for_first and tie_goes_to_second)
     return {
         **rows[0],

@@ -81,7 +81,7 @@ def check(kind: Kind, frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
         validate(kind, merged)
         divided = split_by_group(merged, shares, judge=kind == "preferences")
         validate(kind, divided)
-        publish_findings(kind, check_population(kind, divided))
+        publish_findings(kind, check_population(kind, divided).findings)
     except (ContractViolation, PopulationViolation, ValueError) as error:
         raise InputError(f"{kind}: {error}" if type(error) is ValueError else str(error)) from None
     return divided

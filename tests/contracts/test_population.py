@@ -1,0 +1,109 @@
+"""Planted populations that no single row betrays, and what the suites say about them."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from data_contracts.population import PopulationViolation, check_population, load_suite
+from data_contracts.records import COLUMNS, Kind
+
+
+def sound(kind: Kind, rows: int = 100) -> pd.DataFrame:
+    """A table that meets contract and suite; every fifth row is held out."""
+    table = pd.DataFrame(
+        {
+            "prompt": [f"please explain thing number {i}" for i in range(rows)],
+            "response": [f"thing number {i} is a thing" for i in range(rows)],
+            "chosen": [f"thing {i} is good" + " indeed" * (i % 2) for i in range(rows)],
+            "rejected": [f"thing {i} is bad" + " indeed" * ((i + 1) % 2) for i in range(rows)],
+            "votes_chosen": 3,
+            "votes_rejected": 1,
+            "group": [f"group {i}" for i in range(rows)],
+            "source": "made up",
+        }
+    )
+    splits = ["test" if i % 5 == 0 else "train" for i in range(rows)]
+    return table[list(COLUMNS[kind])].assign(split=splits)
+
+
+@pytest.mark.parametrize("kind", list(COLUMNS))
+def test_a_sound_table_passes_and_its_report_is_json_without_rows(kind: Kind) -> None:
+    population = check_population(kind, sound(kind))
+    assert len(population.findings) == len(load_suite(kind)["expectations"])
+    assert all(item.holds and item.expected and item.observed != "unknown" for item in population.findings)
+    text = json.dumps(population.report)
+    assert json.loads(text)["success"] is True
+    assert "thing number" not in text
+
+
+def repeat_one(column: str, text: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda table: table.assign(**{column: text})
+
+
+def one_word(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda table: table.assign(**{column: [f"word{i}" for i in range(len(table))]})
+
+
+PLANTED: list[tuple[Kind, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
+    ("demonstrations", lambda table: table.head(9), "fewer demonstrations"),
+    ("demonstrations", repeat_one("response", "no comment today"), "one response stands for most prompts"),
+    ("demonstrations", one_word("response"), "responses are nearly empty"),
+    ("demonstrations", lambda t: t.assign(response=t["prompt"] + " " + t["response"]), "begin with their prompt"),
+    ("demonstrations", lambda t: t.assign(response=[f"this is answer {i // 10}" for i in range(len(t))]), "memory"),
+    ("demonstrations", lambda table: table.assign(split="train"), "large groups upset the split"),
+    ("preferences", lambda table: table.head(39), "fewer pairs"),
+    ("preferences", repeat_one("prompt", "the only prompt"), "a few prompts make up nearly all pairs"),
+    ("preferences", repeat_one("chosen", "the usual answer"), "a few responses win nearly all pairs"),
+    ("preferences", lambda t: t.assign(chosen=t["chosen"] + " and more and more"), "length alone tells chosen"),
+    ("preferences", lambda t: t.assign(rejected=t["rejected"] + " and more and more"), "length alone tells chosen"),
+    ("preferences", one_word("chosen"), "chosen responses are nearly empty"),
+    ("preferences", one_word("rejected"), "rejected responses are nearly empty"),
+    ("preferences", lambda table: table.assign(votes_rejected=3), "annotators were undecided"),
+    ("preferences", lambda table: table.assign(split="test"), "large groups upset the split"),
+    ("prompts", lambda table: table.head(19), "fewer prompts"),
+    ("prompts", repeat_one("prompt", "the only prompt"), "most prompts are repeats"),
+    ("prompts", one_word("prompt"), "prompts are nearly empty"),
+    ("prompts", lambda table: table.assign(split="train"), "large groups upset the split"),
+]
+
+
+@pytest.mark.parametrize(("kind", "plant", "reason"), PLANTED, ids=[f"{kind}: {why}" for kind, _, why in PLANTED])
+def test_a_planted_population_is_refused(
+    kind: Kind, plant: Callable[[pd.DataFrame], pd.DataFrame], reason: str
+) -> None:
+    with pytest.raises(PopulationViolation, match=reason) as refused:
+        check_population(kind, plant(sound(kind)))
+    assert "Mend: " in str(refused.value)
+    assert refused.value.population.report["success"] is False
+
+
+def test_the_message_says_what_is_and_what_should_be() -> None:
+    with pytest.raises(PopulationViolation) as refused:
+        check_population("prompts", one_word("prompt")(sound("prompts")).tail(15))
+    assert str(refused.value).splitlines() == [
+        "prompts as a whole break their suite: 2 expectations do not hold",
+        "  fewer prompts cannot be split and trained on: rows is 15, expected at least 20",
+        "    Mend: add prompts.",
+        (
+            "  prompts are nearly empty or whole books: prompt_words is 1 at quantile 0.5, 1 at quantile 0.99, "
+            "expected quantile 0.5 at least 2 and at most 4000, quantile 0.99 at least 2 and at most 20000"
+        ),
+        "    Mend: check which column was read as prompt.",
+    ]
+
+
+def test_every_expectation_has_been_broken_by_a_planted_table() -> None:
+    for kind in COLUMNS:
+        reasons = [item["meta"]["reason"] for item in load_suite(kind)["expectations"]]
+        planted = [why for planted_kind, _, why in PLANTED if planted_kind == kind]
+        assert [reason for reason in reasons if not any(why in reason for why in planted)] == []
+
+
+def test_great_expectations_is_loaded_only_when_a_suite_runs() -> None:
+    code = "import sys, data_contracts.population; print('great_expectations' in sys.modules, 'torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["False", "False"]
