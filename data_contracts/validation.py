@@ -150,10 +150,11 @@ def _broken_rows(rule: Rule, frame: pd.DataFrame, numbered: pd.DataFrame, source
     sources = frame["source"].tolist() if "source" in frame else [source] * len(frame)
     for position in np.flatnonzero(~rule.holds(numbered)).tolist():
         place = sources[position] if isinstance(sources[position], str) else source
-        yield Violation(place, _row_number(frame, position), rule.name, rule.field, rule.reason, rule.mend)
+        yield Violation(place, row_number(frame, position), rule.name, rule.field, rule.reason, rule.mend)
 
 
-def _row_number(frame: pd.DataFrame, position: int) -> int:
+def row_number(frame: pd.DataFrame, position: int) -> int:
+    """The number of a row in its source, by its position in the frame."""
     return int(frame.index[position]) if frame.index.name == ROW else int(position) + 1
 
 

@@ -82,7 +82,14 @@ def _read(kind: Kind, source: FileSource | HubSource) -> Read:
     if reader.kind != kind:
         raise InputError(f"reader '{source.reader}' makes {reader.kind}, not {kind}; {_readers_of(kind)}")
     rows = read_json_lines(_resolve(source)) if isinstance(source, FileSource) else _hub_rows(source)
-    return read_rows(kind, reader.convert, rows, source=source.reader)
+    return read_rows(kind, reader.convert, rows, source=_short_name(source))
+
+
+def _short_name(source: FileSource | HubSource) -> str:
+    """What rows and errors call a source; never an absolute path, so that digests are the same on every machine."""
+    if isinstance(source, HubSource):
+        return source.dataset
+    return Path(source.path).name if Path(source.path).is_absolute() else source.path
 
 
 def _readers_of(kind: Kind) -> str:

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from data_contracts.readers.rows import Skip
+from data_contracts.readers.rows import Skip, text_of
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
 
 def preferences(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The last answers of the two transcripts; one person compared them. Grouped by the opening turn."""
-    prompt, chosen = _cut(row["chosen"])
-    other_prompt, rejected = _cut(row["rejected"])
+    prompt, chosen = _cut(text_of(row, "chosen"))
+    other_prompt, rejected = _cut(text_of(row, "rejected"))
     if prompt != other_prompt:
         raise Skip("the two transcripts differ before the last answer")
     if not chosen or not rejected:
@@ -23,13 +23,13 @@ def preferences(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def prompts(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The conversation up to the last answer."""
-    prompt, _ = _cut(row["chosen"])
+    prompt, _ = _cut(text_of(row, "chosen"))
     return [{"prompt": prompt, "group": _opening(prompt)}]
 
 
 def demonstrations(row: dict[str, Any]) -> list[dict[str, Any]]:
     """The preferred answer, for want of written demonstrations."""
-    prompt, chosen = _cut(row["chosen"])
+    prompt, chosen = _cut(text_of(row, "chosen"))
     if not chosen:
         raise Skip("an answer is empty")
     return [{"prompt": prompt, "response": chosen, "group": _opening(prompt)}]
@@ -40,6 +40,8 @@ def _cut(transcript: str) -> tuple[str, str]:
     prompt = prompt.removeprefix(HUMAN).strip()
     if not found or not prompt:
         raise Skip("the transcript has no question or no answer")
+    if HUMAN in answer:
+        raise Skip("the transcript does not end with an answer")
     return prompt, answer.strip()
 
 

@@ -24,6 +24,15 @@ class Skip(Exception):
     """Raised by a reader for a row that it leaves out; the message is the reason, without the row's text."""
 
 
+class WrongField(Exception):
+    """Raised by a reader for a row whose format is not its own; `field` says where, `wanted` what should be there."""
+
+    def __init__(self, field: str, wanted: str) -> None:
+        super().__init__(field, wanted)
+        self.field = field
+        self.wanted = wanted
+
+
 class Read(NamedTuple):
     """Records of one kind.
 
@@ -52,6 +61,8 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, RawRow]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ReadError(f"{path} row {number}: is not a JSON object: write one object per line")
@@ -75,7 +86,7 @@ def read_rows(
         kind: what the reader makes.
         convert: from a raw row to records without `source`.
         rows: numbered raw rows.
-        source: short name of where they come from.
+        source: where they come from, as errors and violations shall name it.
 
     Returns:
         The records and what was left out.
@@ -92,10 +103,36 @@ def read_rows(
         except Skip as reason:
             skipped[str(reason)] += 1
             continue
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            field = f"field {error}" if isinstance(error, KeyError) else "a field of another type"
-            raise ReadError(f"{source} row {number}: {field} is missing or wrong: is this the reader's format?") from None
+        except WrongField as wrong:
+            raise ReadError(
+                f"{source} row {number}, field {wrong.field}: is not {wrong.wanted}: "
+                "mend the row, or choose the reader of this format"
+            ) from None
         records += [{**record, "source": source} for record in made]
         numbers += [number] * len(made)
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), index=pd.Index(numbers, name=ROW))
     return Read(frame, dict(skipped))
+
+
+def text_of(row: RawRow, field: str) -> str:
+    """The text in a field.
+
+    Raises:
+        WrongField: if it is missing or something else.
+    """
+    value = row.get(field)
+    if not isinstance(value, str):
+        raise WrongField(field, "text")
+    return value
+
+
+def objects_of(row: RawRow, field: str) -> list[RawRow]:
+    """The objects listed in a field.
+
+    Raises:
+        WrongField: if it is missing or something else.
+    """
+    value = row.get(field)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise WrongField(field, "a list of objects")
+    return value
