@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from data_contracts.records import SPLIT, Kind
-from data_contracts.validation import ContractViolation, Violation, row_number
+from data_contracts.validation import Violation, row_number
 
 HELD_OUT = "test"
 RULE = "prompt_not_held_out"
@@ -29,19 +29,6 @@ def find_leaks(tables: Mapping[Kind, pd.DataFrame]) -> dict[Kind, tuple[Violatio
         held_out.update(map(_normal, frame.loc[frame[SPLIT] == HELD_OUT, "prompt"]))
     leaks = {kind: _leaks(frame, held_out) for kind, frame in tables.items()}
     return {kind: found for kind, found in leaks.items() if found}
-
-
-def check_leaks(tables: Mapping[Kind, pd.DataFrame]) -> None:
-    """Refuse tables of which one trains on what another holds out.
-
-    Args:
-        tables: tables that meet their contracts, with their splits.
-
-    Raises:
-        ContractViolation: with the leaking rows of the first table that has any.
-    """
-    for kind, found in find_leaks(tables).items():
-        raise ContractViolation(kind, found)
 
 
 def _leaks(frame: pd.DataFrame, held_out: set[str]) -> tuple[Violation, ...]:

@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,10 @@ class Reference(Protocol):
     def digest(self) -> str: ...
 
 
+class EmptySplit(ValueError):
+    """A table with too few groups to be divided."""
+
+
 class SnapshotDamaged(ValueError):
     """A snapshot whose content is not what its digest says."""
 
@@ -83,7 +88,7 @@ def split_by_group(frame: pd.DataFrame, shares: Shares, *, judge: bool) -> pd.Da
         A copy with the column `split`.
 
     Raises:
-        ValueError: if a split with a share above 0 has no row.
+        EmptySplit: if a split has no row.
     """
     edges = np.cumsum([shares.test, shares.judge if judge else 0.0])
     order: tuple[Split, ...] = ("test", "judge", "train")
@@ -94,8 +99,9 @@ def split_by_group(frame: pd.DataFrame, shares: Shares, *, judge: bool) -> pd.Da
     wanted = [name for name in order if judge or name != "judge"]
     empty = [name for name in wanted if not (divided[SPLIT] == name).any()]
     if empty:
-        raise ValueError(
-            f"the splits {empty} are empty: {len(assigned)} groups are too few for the shares; add rows or raise shares"
+        raise EmptySplit(
+            f"the splits {', '.join(empty)} have no row: {len(assigned)} groups are too few for the shares; "
+            "add rows or raise the shares"
         )
     return divided
 
@@ -144,6 +150,23 @@ def write_snapshot(frame: pd.DataFrame, *, name: str, directory: Path) -> Snapsh
         _write_atomically(frame.iloc[order], path, digest)
     split_rows = {str(split): int((frame[SPLIT] == split).sum()) for split in SPLITS}
     return Snapshot(name=name, digest=digest, path=path, rows=len(frame), split_rows=split_rows)
+
+
+def write_report(report: Mapping[str, Any], snapshot: Snapshot) -> Path:
+    """Keep what the suite saw beside the snapshot that it is about.
+
+    Args:
+        report: the result of Great Expectations.
+        snapshot: the table.
+
+    Returns:
+        The file, `<digest>.suite.json`.
+    """
+    path = snapshot.path.with_suffix(".suite.json")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    temporary.replace(path)
+    return path
 
 
 def read_split(reference: Reference, split: str) -> pd.DataFrame:

@@ -9,21 +9,18 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from data_contracts.noise import agreement_ceiling
-from data_contracts.population import Finding, PopulationViolation, check_population
-from data_contracts.preferences import aggregate_votes
+from data_contracts.population import Finding
 from data_contracts.readers import ReadError
-from data_contracts.records import COLUMNS, Kind
-from data_contracts.validation import ContractViolation, validate
+from data_contracts.records import COLUMNS, SPLIT, Kind
+from flows.checking import Checked, check_tables
 from flows.config import DataConfig, InputError
-from flows.datasets import Shares, SnapshotDamaged, read_verified, split_by_group, write_snapshot
+from flows.datasets import Shares, SnapshotDamaged, read_verified, write_report, write_snapshot
 from flows.lineage import content_key
 from flows.references import DataRefs, DatasetRef
 from flows.sources import Tables, file_digests, load_tables
 from flows.stages import BY_KEY, Place
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
-
-KINDS: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
 
 
 class IngestPlan(Frozen):
@@ -38,7 +35,8 @@ def ingest(data: DataConfig, shares: Shares, place: Place) -> DataRefs:
     """Make the three snapshots of a climb, or reuse them while they are intact.
 
     Raises:
-        InputError: naming rows, reasons and mends, if a file cannot be read or a table breaks its contract or suite.
+        InputError: if a file cannot be read.
+        DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
     plan = IngestPlan(data=data, shares=shares)
     key = content_key("ingest", plan, file_digests(data), place.seed)
@@ -53,11 +51,11 @@ def make_snapshots(key: str, plan: IngestPlan, place: Place) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing is written before all of them are sound."""
     started = time.monotonic()
     tables = load(plan, place)
-    checked = {kind: check(kind, tables.frames[kind], plan.shares) for kind in KINDS}
-    refs = {kind: write(kind, frame, place.storage) for kind, frame in checked.items()}
+    checked = check(tables.frames, plan.shares)
+    refs = {kind: write(kind, table, place.storage) for kind, table in checked.items()}
     return DataRefs(
         **refs,
-        ceiling=_ceiling(checked["preferences"]),
+        ceiling=_ceiling(checked["preferences"].frame),
         skipped=tables.skipped,
         ladder_run=place.run_id,
         seconds=time.monotonic() - started,
@@ -74,17 +72,12 @@ def load(plan: IngestPlan, place: Place) -> Tables:
 
 
 @task(name="check")
-def check(kind: Kind, frame: pd.DataFrame, shares: Shares) -> pd.DataFrame:
-    """Hold a table against its contract, split it, and hold it as a whole against its suite."""
-    try:
-        merged = aggregate_votes(frame) if kind == "preferences" and not frame.empty else frame
-        validate(kind, merged)
-        divided = split_by_group(merged, shares, judge=kind == "preferences")
-        validate(kind, divided)
-        publish_findings(kind, check_population(kind, divided).findings)
-    except (ContractViolation, PopulationViolation, ValueError) as error:
-        raise InputError(f"{kind}: {error}" if type(error) is ValueError else str(error)) from None
-    return divided
+def check(frames: dict[Kind, pd.DataFrame], shares: Shares) -> dict[Kind, Checked]:
+    """Hold the tables against their contracts and suites, and publish what the suites saw."""
+    checked = check_tables(frames, shares)
+    for kind, table in checked.items():
+        publish_findings(kind, table.population.findings)
+    return checked
 
 
 def publish_findings(kind: Kind, findings: tuple[Finding, ...]) -> None:
@@ -97,9 +90,10 @@ def publish_findings(kind: Kind, findings: tuple[Finding, ...]) -> None:
 
 
 @task(name="write", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=lambda *failed: _is_io(failed[-1]))
-def write(kind: Kind, frame: pd.DataFrame, storage: Path) -> DatasetRef:
-    """Write a table under its digest."""
-    snapshot = write_snapshot(frame[[*COLUMNS[kind], "split"]], name=kind, directory=storage / "snapshots")
+def write(kind: Kind, table: Checked, storage: Path) -> DatasetRef:
+    """Write a table under its digest, and beside it the report of its suite."""
+    snapshot = write_snapshot(table.frame[[*COLUMNS[kind], SPLIT]], name=kind, directory=storage / "snapshots")
+    write_report(table.population.report, snapshot)
     return DatasetRef(
         name=kind, digest=snapshot.digest, path=str(snapshot.path), rows=snapshot.rows, splits=snapshot.split_rows
     )

@@ -26,7 +26,12 @@ def preferences(row: dict[str, Any]) -> list[dict[str, Any]]:
     """Every pair of human answers to one question, the better-ranked one chosen."""
     votes = {"votes_chosen": 1, "votes_rejected": 0}
     made = [
-        {"prompt": prompt, "chosen": text_of(first, "text").strip(), "rejected": text_of(second, "text").strip(), **votes}
+        {
+            "prompt": prompt,
+            "chosen": text_of(first, "text").strip(),
+            "rejected": text_of(second, "text").strip(),
+            **votes,
+        }
         for prompt, ranked in _questions(row)
         for first, second in combinations(ranked, 2)
     ]

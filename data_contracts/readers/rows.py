@@ -72,7 +72,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, RawRow]]:
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise ReadError(f"{path} is damaged after row {number}: fetch it again") from None
     except json.JSONDecodeError as error:
-        raise ReadError(f"{path} row {number}: is not JSON ({error.msg} at character {error.pos}): mend the row") from None
+        raise ReadError(
+            f"{path} row {number}: is not JSON ({error.msg} at character {error.pos}): mend the row"
+        ) from None
     except UnicodeDecodeError:
         raise ReadError(f"{path} after row {number}: is not UTF-8: convert the file") from None
 

@@ -31,7 +31,9 @@ def read(reader: str, path: Path) -> Read:
 
 
 def transcript(*turns: str) -> str:
-    return "".join(f"\n\n{name}: {turn}" for name, turn in zip(("Human", "Assistant") * len(turns), turns, strict=False))
+    return "".join(
+        f"\n\n{name}: {turn}" for name, turn in zip(("Human", "Assistant") * len(turns), turns, strict=False)
+    )
 
 
 def reply(text: str, role: str = "assistant", **fields: Any) -> dict[str, Any]:
@@ -136,10 +138,18 @@ WRONG: list[tuple[str, Any, str]] = [
     ("hh-rlhf-prompts", {"chosen": [SECRET]}, "field chosen: is not text"),
     ("self-instruct-demonstrations", {"instruction": SECRET}, "field instances: is not a list of objects"),
     ("self-instruct-demonstrations", {"instruction": SECRET, "instances": [SECRET]}, "field instances: is not a list"),
-    ("self-instruct-demonstrations", {"instruction": "a", "instances": [{"input": SECRET}]}, "field output: is not text"),
+    (
+        "self-instruct-demonstrations",
+        {"instruction": "a", "instances": [{"input": SECRET}]},
+        "field output: is not text",
+    ),
     ("oasst-demonstrations", {"message_tree_id": SECRET}, "field prompt: is not a message"),
     ("oasst-demonstrations", {"prompt": reply(SECRET, SECRET)}, "field role: is not one of prompter, assistant"),
-    ("oasst-preferences", {"prompt": reply("a", "prompter", replies=[reply("b", rank=SECRET)])}, "rank: is not a whole"),
+    (
+        "oasst-preferences",
+        {"prompt": reply("a", "prompter", replies=[reply("b", rank=SECRET)])},
+        "rank: is not a whole",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from flows.datasets import (
     SPLITS,
+    EmptySplit,
     Shares,
     SnapshotDamaged,
     content_digest,
@@ -48,7 +49,7 @@ def test_what_is_held_out_of_one_table_is_held_out_of_a_table_without_a_judge() 
 
 
 def test_an_empty_split_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="are empty: 1 groups are too few"):
+    with pytest.raises(EmptySplit, match="have no row: 1 groups are too few"):
         split_by_group(table(groups=1), SHARES, judge=True)
 
 
