@@ -42,7 +42,7 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
         pairs[_unordered(row) if _is_sound(row) else position].append(position)
     merged = [_merge([rows[position] for position in positions]) for positions in pairs.values()]
     labels = frame.index[[positions[0] for positions in pairs.values()]]
-    return pd.DataFrame(merged, index=labels, columns=list(frame.columns))
+    return pd.DataFrame(merged, index=labels, columns=list(frame.columns), dtype=object)
 
 
 def _unordered(row: Row) -> Hashable:

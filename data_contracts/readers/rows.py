@@ -112,7 +112,9 @@ def read_rows(
             ) from None
         records += [{**record, "source": source} for record in made]
         numbers += [number] * len(made)
-    frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), index=pd.Index(numbers, name=ROW))
+    index = pd.Index(numbers, name=ROW)
+    # Object columns hold any cell, such as a lone surrogate: it is for the contract to refuse it by row.
+    frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), index=index, dtype=object)
     return Read(frame, dict(skipped))
 
 

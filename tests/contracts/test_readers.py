@@ -193,6 +193,14 @@ def test_a_damaged_file_is_named_and_not_shown(tmp_path: Path, name: str, conten
     assert SECRET not in str(refused.value)
 
 
+def test_a_cell_that_no_file_can_hold_is_left_to_the_contract(tmp_path: Path) -> None:
+    rows = [{"chosen": transcript("Why?", "Because \ud800."), "rejected": transcript("Why?", "So.")}]
+    frame = aggregate_votes(read("hh-rlhf-preferences", write(tmp_path / "hh.jsonl", rows)).frame)
+    assert [(item.source, item.row, item.rule) for item in find_violations("preferences", frame)] == [
+        ("hh.jsonl", 1, "chosen_is_text")
+    ]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"absent\.jsonl does not exist: check the path"):
         list(read_json_lines(tmp_path / "absent.jsonl"))
