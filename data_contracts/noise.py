@@ -1,7 +1,7 @@
 """What the labels are worth: the agreement that even a perfect judge cannot pass."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,9 +48,9 @@ def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]
     chosen does not matter, as the density is symmetric). Then E[max(p, 1 - p)] = P(Beta(a + 1, a) > 1/2). The interval
     is that of the profile likelihood in a (Wilks, 1938), so it covers sampling error, not a wrong shape.
 
-    Bias: the shape is assumed. Where p = sigma(delta) with normal delta the estimate is within .01 of the truth
-    (tested). The pairs with several votes must be a random subset; files cleaned of disagreement give a ceiling that
-    is too high. Against the majority of several votes a judge can reach more than this.
+    Bias: the shape is assumed; where p = sigma(delta) with normal delta the estimate is within .01 of the truth. The
+    pairs with several votes must be a random subset: files cleaned of disagreement give too high a ceiling. Against
+    the majority of several votes a judge can reach more than this.
 
     Args:
         votes_chosen: annotators for the chosen response of each pair, shape ``[N]``.
@@ -70,17 +70,9 @@ def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]
         a = np.exp(log_a)
         return float(repeats @ stats.betabinom.logpmf(chosen, totals, a, a))
 
-    low, high = _LOG_CONCENTRATION
-    best = float(optimize.minimize_scalar(lambda x: -log_likelihood(x), bounds=(low, high), method="bounded").x)
-    target = log_likelihood(best) - _HALF_CHI_SQUARE_95
-
-    def interval_end(edge: float) -> float:
-        if log_likelihood(edge) >= target:
-            return edge
-        return float(optimize.brentq(lambda x: log_likelihood(x) - target, *sorted((best, edge))))
-
-    # a small concentration means annotators who agree, hence the high end of the ceiling
-    lower, upper = _expected_majority(interval_end(high)), _expected_majority(interval_end(low))
+    best, smallest, largest = _profile(log_likelihood)
+    # annotators who agree have a small concentration, hence the high end of the ceiling
+    lower, upper = _expected_majority(largest), _expected_majority(smallest)
     return Ceiling(_expected_majority(best), lower, upper, n=int(repeats.sum()))
 
 
@@ -122,6 +114,20 @@ def _tabulate(
     )
     chosen, totals = np.array(list(counts), dtype=np.int64).reshape(-1, 2).T
     return chosen, totals, np.array(list(counts.values()), dtype=np.int64)
+
+
+def _profile(log_likelihood: Callable[[float], float]) -> tuple[float, float, float]:
+    """The log concentration that fits best and the ends of its 95 % interval, within the range that is searched."""
+    low, high = _LOG_CONCENTRATION
+    best = float(optimize.minimize_scalar(lambda x: -log_likelihood(x), bounds=(low, high), method="bounded").x)
+    target = log_likelihood(best) - _HALF_CHI_SQUARE_95
+
+    def interval_end(edge: float) -> float:
+        if log_likelihood(edge) >= target:
+            return edge
+        return float(optimize.brentq(lambda x: log_likelihood(x) - target, *sorted((best, edge))))
+
+    return best, interval_end(low), interval_end(high)
 
 
 def _expected_majority(log_a: float) -> float:

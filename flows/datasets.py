@@ -26,9 +26,9 @@ class Shares(Frozen):
     A group lies at the same place of the hash in every table, so that one held out of a table is held out of all.
     """
 
-    test: float = Field(0.15, gt=0.0, lt=1.0)
+    test: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the groups that nothing is trained on: every figure comes from them."""
-    judge: float = Field(0.2, gt=0.0, lt=1.0)
+    judge: float = Field(default=0.2, gt=0.0, lt=1.0)
     """Share of the groups whose preferences train the judge and nothing else; their prompts and demonstrations train."""
 
     @model_validator(mode="after")

@@ -42,7 +42,9 @@ def load_tables(data: DataConfig, *, seed: int) -> Tables:
     if isinstance(data, EmbeddedData):
         world = generate(data, seed=seed)
         rows = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
-        return Tables({kind: pd.DataFrame(rows[kind], columns=list(COLUMNS[kind]), dtype=object) for kind in COLUMNS}, {})
+        return Tables(
+            {kind: pd.DataFrame(rows[kind], columns=list(COLUMNS[kind]), dtype=object) for kind in COLUMNS}, {}
+        )
     skipped: Counter[str] = Counter()
     frames: dict[Kind, pd.DataFrame] = {}
     for kind in COLUMNS:

@@ -98,7 +98,7 @@ def hh_file(path: Path, rows: int = 60) -> Path:
 
 def hh_data(path: str) -> FileData:
     kinds = {kind: (FileSource(path=path, reader=f"hh-rlhf-{kind}"),) for kind in COLUMNS}
-    return FileData(**kinds)
+    return FileData.model_validate(kinds)
 
 
 def test_files_are_found_in_the_data_folder_and_named_as_configured(

@@ -56,8 +56,8 @@ def test_refused_data_leave_nothing_behind(tmp_path: Path) -> None:
     names = ("demonstrations", "preferences", "prompts")
     source = {kind: (FileSource(path=str(path), reader=f"hh-rlhf-{kind}"),) for kind in names}
     with pytest.raises(DataRefused, match=r"pairs\.jsonl\.gz row 8, field rejected"):
-        ingest(FileData(**source), SHARES, place(tmp_path / "storage"))
+        ingest(FileData.model_validate(source), SHARES, place(tmp_path / "storage"))
     assert not [file for file in (tmp_path / "storage").rglob("*.parquet")]
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged after row"):
-        ingest(FileData(**source), SHARES, place(tmp_path / "storage"))
+        ingest(FileData.model_validate(source), SHARES, place(tmp_path / "storage"))
