@@ -1,5 +1,8 @@
 """Ingestion: read or generate the three tables, hold them against their contracts, keep them as snapshots."""
 
+import functools
+import hashlib
+import inspect
 import time
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,12 @@ import pandas as pd
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
+import data_contracts
 from data_contracts.noise import agreement_ceiling
 from data_contracts.population import Finding
 from data_contracts.readers import ReadError
 from data_contracts.records import COLUMNS, SPLIT, Kind
+from flows import checking, datasets, sources
 from flows.checking import Checked, check_tables
 from flows.config import DataConfig, InputError
 from flows.datasets import Shares, SnapshotDamaged, read_verified, write_report, write_snapshot
@@ -39,7 +44,7 @@ def ingest(data: DataConfig, shares: Shares, place: Place) -> DataRefs:
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
     plan = IngestPlan(data=data, shares=shares)
-    key = content_key("ingest", plan, file_digests(data), place.seed)
+    key = content_key("ingest", plan, {**file_digests(data), "rules": rules_digest()}, place.seed)
     refs = DataRefs.model_validate(make_snapshots(key, plan, place))
     if not all(_intact(table) for table in refs.tables):
         refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place))
@@ -78,6 +83,18 @@ def check(frames: dict[Kind, pd.DataFrame], shares: Shares) -> dict[Kind, Checke
     for kind, table in checked.items():
         publish_findings(kind, table.population.findings)
     return checked
+
+
+@functools.cache
+def rules_digest() -> str:
+    """SHA-256 over contracts, suites, readers and the division of tables, so that changed rules are applied again."""
+    contracts = Path(data_contracts.__file__).parent
+    files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
+    files += [Path(inspect.getfile(module)) for module in (checking, datasets, sources)]
+    total = hashlib.sha256()
+    for path in sorted(files):
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
 
 
 def publish_findings(kind: Kind, findings: tuple[Finding, ...]) -> None:

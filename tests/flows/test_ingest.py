@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.checking import DataRefused
@@ -20,8 +21,9 @@ SHARES = Shares(test=0.2, judge=0.2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=180):
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    results = tmp_path_factory.mktemp("results")  # the harness isolates the server, not what tasks persist
+    with prefect_test_harness(server_startup_timeout=180), temporary_settings({PREFECT_LOCAL_STORAGE_PATH: results}):
         yield
 
 
@@ -43,6 +45,12 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(tmp_path: Path) -> 
     Path(refs.prompts.path).unlink()
     mended = ingest(SMALL, SHARES, place(tmp_path, "third"))
     assert mended.ladder_run == "third" and mended.tables == refs.tables
+
+
+def test_changed_rules_are_applied_to_known_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(SMALL, SHARES, place(tmp_path))
+    monkeypatch.setattr("flows.ingest.rules_digest", lambda: "other rules")
+    assert ingest(SMALL, SHARES, place(tmp_path, "second")).ladder_run == "second"
 
 
 def test_refused_data_leave_nothing_behind(tmp_path: Path) -> None:
