@@ -1,0 +1,55 @@
+# Every target works on a fresh clone: it makes the virtual environment first where there is none.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= configs/embedded.yaml
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run ui test test-all check style lock clean
+
+help:  ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: CONFIG=$(CONFIG) VENV=$(VENV) PYTHON=$(PYTHON)"
+
+install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
+
+# The lock alone decides what is installed; the project itself comes last, editable, and resolves nothing.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(INSTALLED)  ## Climb the ladder on CONFIG
+	$(BIN)/rlhf run $(CONFIG)
+
+ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
+	$(BIN)/rlhf ui $(CONFIG)
+
+test: $(INSTALLED)  ## Run the fast tests
+	$(BIN)/python -m pytest
+
+test-all: $(INSTALLED)  ## Run every test, the slow ones too
+	$(BIN)/python -m pytest -m ""
+
+check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --diff .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+style: $(INSTALLED)  ## Mend what can be mended of style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay where they still fit
+	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	sed -i.bak -E 's/^(torch==[^+ ]+)\+[^ ]+/\1/' requirements.lock && rm requirements.lock.bak
+
+clean:  ## Remove what tools left behind; the virtual environment and .rlhf stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
