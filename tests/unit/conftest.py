@@ -1,0 +1,49 @@
+"""A tokenizer of a few words and a Llama of a few hundred weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+WORDS = ("<|pad|>", "<|unk|>", "<|end|>", "<|user|>", "<|assistant|>", "how", "are", "you", "fine", "thanks")
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerBase:
+    """One token for each word, padding apart from end-of-sequence."""
+    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<|unk|>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        chat_template="{% for message in messages %}<|user|> {{ message['content'] }} {% endfor %}<|assistant|>",
+    )
+
+
+@pytest.fixture
+def base(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Path:
+    """Folder of a causal language model with random weights and its tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        attention_dropout=0.1,
+        initializer_range=0.5,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    folder = tmp_path / "base"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,60 @@
+"""Chat template, end-of-sequence rule and truncation."""
+
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompt, load_tokenizer
+
+LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
+
+
+def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase) -> None:
+    encoded = encode(tokenizer, "how are you", "fine thanks", **LIMITS)
+    prompt = encode_prompt(tokenizer, "how are you", max_prompt_tokens=8)
+    assert encoded.prompt_length == len(prompt) == 5  # user marker, three words, assistant marker
+    assert encoded.ids[:5] == prompt
+    assert decode(tokenizer, encoded.ids[5:]) == "fine thanks"
+    assert encoded.ids[-1] == tokenizer.eos_token_id
+    assert encoded.response_length == 3
+
+
+@pytest.mark.parametrize(
+    ("response", "finished", "ends"),
+    [
+        ("fine thanks you", True, True),  # three words and the end fill the four places
+        ("fine thanks you are", True, False),  # the end no longer fits
+        ("fine thanks you are how", True, False),
+        ("fine", False, False),
+    ],
+)
+def test_only_a_finished_response_that_fits_has_an_end(
+    tokenizer: PreTrainedTokenizerBase, response: str, finished: bool, ends: bool
+) -> None:
+    ids = encode(tokenizer, "how", response, finished=finished, **LIMITS).ids
+    assert (ids[-1] == tokenizer.eos_token_id) is ends
+    assert tokenizer.eos_token_id not in ids[:-1]
+
+
+def test_a_long_prompt_loses_its_start_and_keeps_the_assistant_marker(tokenizer: PreTrainedTokenizerBase) -> None:
+    whole = encode_prompt(tokenizer, "how are you fine thanks", max_prompt_tokens=99)
+    cut = encode_prompt(tokenizer, "how are you fine thanks", max_prompt_tokens=3)
+    assert cut == whole[-3:]
+    assert cut[-1] == tokenizer.convert_tokens_to_ids("<|assistant|>")
+
+
+def test_a_missing_padding_token_and_template_are_added(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(str(tmp_path))
+    assert loaded.pad_token_id not in (None, loaded.eos_token_id)
+    assert loaded.chat_template == CHAT_TEMPLATE
+
+
+def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no end-of-sequence token"):
+        load_tokenizer(str(tmp_path))
