@@ -1,0 +1,63 @@
+"""Sampling: log-probabilities, ends, order and chance."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rlhf_core.batching import pad, response_mask
+from rlhf_core.models import device, load_policy, response_logits
+from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
+from rlhf_core.text import encode_prompt
+
+PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
+CONFIG = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=6, batch_tokens=24)
+
+
+def draw(base: Path, tokenizer: PreTrainedTokenizerBase, config: SamplingConfig = CONFIG) -> list[Sampled]:
+    generator = torch.Generator().manual_seed(3)
+    return sample(load_policy(base, tokenizer), tokenizer, PROMPTS, config, generator=generator)
+
+
+def test_logprobs_taken_while_sampling_equal_teacher_forced_ones(
+    base: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    drawn = draw(base, tokenizer)
+    batch = pad([one.prompt_ids + one.response_ids for one in drawn], 0, device())
+    is_response = response_mask(batch, [len(one.prompt_ids) for one in drawn])
+    logits = response_logits(load_policy(base, tokenizer), batch, is_response) / CONFIG.temperature
+    forced = torch.log_softmax(logits, dim=-1).gather(1, batch.ids[is_response][:, None]).squeeze(-1)
+    taken = torch.tensor([logprob for one in drawn for logprob in one.logprobs])
+    torch.testing.assert_close(taken, forced.detach().cpu(), rtol=0, atol=1e-4)
+
+
+def test_a_response_finishes_with_its_only_end_or_fills_the_limit(
+    base: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    drawn = draw(base, tokenizer)
+    assert {one.finished for one in drawn} == {True, False}
+    for one in drawn:
+        assert len(one.response_ids) == len(one.logprobs)
+        assert (one.response_ids[-1] == tokenizer.eos_token_id) is one.finished
+        assert tokenizer.eos_token_id not in one.response_ids[:-1]
+        assert one.finished or len(one.response_ids) == CONFIG.max_response_tokens
+
+
+def test_responses_come_in_the_order_of_the_prompts(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    drawn = draw(base, tokenizer)
+    assert [one.prompt_ids for one in drawn] == [
+        encode_prompt(tokenizer, prompt, max_prompt_tokens=CONFIG.max_prompt_tokens) for prompt in PROMPTS
+    ]
+
+
+def test_a_seed_gives_the_same_texts_and_another_seed_others(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    model = load_policy(base, tokenizer)
+    first = sample_responses(model, tokenizer, PROMPTS, CONFIG, seed=1)
+    assert sample_responses(model, tokenizer, PROMPTS, CONFIG, seed=1) == first
+    assert sample_responses(model, tokenizer, PROMPTS, CONFIG, seed=2) != first
+
+
+def test_a_low_temperature_draws_the_likeliest_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    cold = draw(base, tokenizer, CONFIG.model_copy(update={"temperature": 1e-4}))
+    assert all(logprob == pytest.approx(0.0, abs=1e-3) for one in cold for logprob in one.logprobs)
