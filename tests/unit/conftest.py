@@ -37,7 +37,6 @@ def base(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Path:
         num_attention_heads=2,
         num_key_value_heads=2,
         max_position_embeddings=64,
-        attention_dropout=0.1,
         initializer_range=0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

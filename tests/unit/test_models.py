@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerBase,
+)
 
 from rlhf_core.batching import pad, response_mask
 from rlhf_core.models import (
@@ -80,14 +86,17 @@ def test_logits_are_those_that_predict_the_response(base: Path, tokenizer: PreTr
     torch.testing.assert_close(logits.cpu(), torch.cat(expected), rtol=0, atol=1e-5)
 
 
-def test_a_loaded_model_has_no_dropout_and_an_embedding_for_every_token(
-    base: Path, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    tokenizer.add_tokens(["please"])
-    model = load_policy(base, tokenizer)
+def test_a_loaded_model_has_no_dropout(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=8, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    model = load_policy(tmp_path, tokenizer)
     assert not model.training
-    assert all(module.p == 0 for module in model.modules() if isinstance(module, nn.Dropout))
-    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert rates and set(rates) == {0.0}
+
+
+def test_a_loaded_model_has_an_embedding_for_every_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.add_tokens(["please"])
+    assert load_policy(base, tokenizer).get_input_embeddings().num_embeddings == len(tokenizer)
 
 
 def test_temperature_is_one_until_it_is_stored(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
