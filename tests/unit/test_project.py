@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: import arrows, imports without effects, configurations, lock, limits of size."""
+"""What concerns the project as a whole: import arrows, quiet imports, configurations, the lock, limits of size."""
 
 import ast
 import os
