@@ -46,7 +46,7 @@ style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff format .
 
 lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay where they still fit
-	$(BIN)/pip-compile --quiet --extra dev --allow-unsafe --strip-extras --no-header \
+	$(BIN)/pip-compile --quiet --extra dev --extra server --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[^+ ]+)\+[^ ]+/\1/' requirements.lock && rm requirements.lock.bak
 
