@@ -30,10 +30,10 @@ ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
 	$(BIN)/rlhf ui $(CONFIG)
 
 test: $(INSTALLED)  ## Run the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 test-all: $(INSTALLED)  ## Run every test, the slow ones too
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -rs -m ""
 
 check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
 	$(BIN)/ruff check .
