@@ -1,0 +1,53 @@
+"""Whether what a configuration names can be had, found out before any work starts."""
+
+from collections.abc import Iterator
+
+from flows.config import HubBase, HubData, InputError, LadderConfig
+from flows.sources import file_paths
+
+
+def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
+    """Look for the files and hub repositories of a configuration.
+
+    Args:
+        config: a valid configuration.
+        offline: do not ask the hub.
+
+    Returns:
+        What was not looked for, one line each.
+
+    Raises:
+        InputError: naming the field and what cannot be had.
+    """
+    missing = [path for path in file_paths(config.data) if not path.is_file()]
+    if missing:
+        raise InputError("\n".join(f"field 'data': {path} is not there; check the path and RLHF_DATA" for path in missing))
+    hub = list(_on_hub(config))
+    if offline:
+        return [f"not asked for, offline: {kind} {name}@{revision[:8]} of field '{field}'" for field, kind, name, revision in hub]
+    for field, kind, name, revision in hub:
+        _ask_hub(field, kind, name, revision)
+    return []
+
+
+def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
+    """Field, kind, name and revision of everything that is on the hub."""
+    if isinstance(config.base, HubBase):
+        yield "base", "model", config.base.model, config.base.revision
+    if isinstance(config.data, HubData):
+        for table in ("demonstrations", "preferences", "prompts"):
+            for source in getattr(config.data, table):
+                yield f"data.{table}", "dataset", source.dataset, source.revision
+
+
+def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=20.0)
+    except (HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"field '{field}': the hub gives no {kind} {name}@{revision[:8]} ({type(error).__name__}); "
+            "check name, revision and network, or use --offline"
+        ) from None
