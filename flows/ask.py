@@ -64,7 +64,9 @@ def _folder(config: LadderConfig, model: str, architecture: str, wanted: str) ->
     try:
         found = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
-        raise InputError(f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote") from None
+        raise InputError(
+            f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
+        ) from None
     if not any(name.endswith(architecture) for name in found):
         raise InputError(f"{model} is {', '.join(found) or 'of no known architecture'}, not a model that {wanted}")
     return folder

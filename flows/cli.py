@@ -1,13 +1,20 @@
 """`rlhf`: climb the ladder, check a configuration, ask a model, score an answer, open the pages."""
 
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from flows.config import LadderConfig
+
 EXIT_INPUT = 2
 EXIT_GATE = 3
+DEFAULT_CONFIG = Path("configs/embedded.yaml")
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -22,25 +29,21 @@ ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/emb
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose registry is meant.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="field.name=value, replaces a value of the file.")]
 ModelArgument = Annotated[str, typer.Argument(help="name/version, name@alias, or a folder.")]
-DEFAULT_CONFIG = Path("configs/embedded.yaml")
 
 
 @app.command()
 def run(config: ConfigFile, overrides: Overrides = None) -> None:
     """Climb the ladder. Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 1: anything else."""
-    from flows.config import InputError  # noqa: PLC0415 keeps --help fast, as everywhere in this module
-
-    try:
-        settings = _prepared(config, overrides or [])
-        from flows.gating import StoppedByGate  # noqa: PLC0415 imports Prefect, which reads what `_prepared` set
-        from flows.ladder import climb_ladder  # noqa: PLC0415
+    with _input_errors():
+        settings = _prepared(config, overrides)
+        typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
+        from flows.gating import StoppedByGate  # imports Prefect, which reads what `_prepared` set
+        from flows.ladder import ladder
 
         try:
-            climb_ladder(settings)
-        except StoppedByGate:
+            ladder(settings, arguments=_as_typed(config, overrides))
+        except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
-    except InputError as error:
-        _fail(str(error))
 
 
 @config_app.command("check")
@@ -50,18 +53,15 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub for its models and data.")] = False,
 ) -> None:
     """Validate a configuration, and that what it names can be had."""
-    from flows.config import InputError, load_config  # noqa: PLC0415
+    with _input_errors():
+        from flows.config import load_config
+        from flows.reachable import check_reachable
 
-    try:
         settings = load_config(config, overrides=overrides or [])
-        from flows.reachable import check_reachable  # noqa: PLC0415
-
         missing = check_reachable(settings, offline=offline)
-    except InputError as error:
-        _fail(str(error))
-    typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
-    for line in missing:
-        typer.echo(line)
+        typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
+        for line in missing:
+            typer.echo(line)
 
 
 @app.command()
@@ -69,21 +69,18 @@ def generate(
     model: ModelArgument,
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one per line from stdin.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
     temperature: Annotated[float | None, typer.Option(help="Replaces the configuration's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder."""
-    from flows.config import InputError  # noqa: PLC0415
-
-    try:
-        settings = _prepared(config, [])
-        from flows.ask import answer  # noqa: PLC0415
+    with _input_errors():
+        settings = _prepared(config, overrides)
+        from flows.ask import answer
 
         asked = prompts or [line.strip() for line in sys.stdin if line.strip()]
         for response in answer(settings, model, asked, temperature=temperature, seed=seed):
             typer.echo(response.text if response.finished else f"{response.text} [unfinished]")
-    except InputError as error:
-        _fail(str(error))
 
 
 @app.command()
@@ -92,46 +89,56 @@ def score(
     prompt: Annotated[str, typer.Option(help="What the user wrote.")],
     response: Annotated[list[str], typer.Option(help="What was answered; give several to compare.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
 ) -> None:
     """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
-    from flows.config import InputError  # noqa: PLC0415
-
-    try:
-        settings = _prepared(config, [])
-        from flows.ask import rate  # noqa: PLC0415
+    with _input_errors():
+        settings = _prepared(config, overrides)
+        from flows.ask import rate
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
             typer.echo(f"{value:+.3f}  {text}")
-    except InputError as error:
-        _fail(str(error))
 
 
 @app.command()
-def ui(config: Annotated[Path, typer.Argument(help="The configuration whose storage is shown.")] = DEFAULT_CONFIG) -> None:
+def ui(
+    config: Annotated[Path, typer.Argument(help="The configuration whose storage is shown.")] = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    mlflow_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 4200,
+) -> None:
     """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
-    from flows.config import InputError  # noqa: PLC0415
+    with _input_errors():
+        settings = _prepared(config, overrides)
+        from flows.pages import serve_pages
 
-    try:
-        settings = _prepared(config, [])
-        from flows.pages import serve_pages  # noqa: PLC0415
-
-        serve_pages(settings)
-    except InputError as error:
-        _fail(str(error))
+        serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)
 
 
-def _prepared(config: Path, overrides: list[str]):  # type: ignore[no-untyped-def]  # imports LadderConfig late
-    from flows.config import load_config  # noqa: PLC0415
-    from flows.environment import prepare  # noqa: PLC0415
+def _prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
+    """Read a configuration and set the environment, which Prefect and MLflow read when they are imported."""
+    from flows.config import load_config
+    from flows.environment import prepare
 
-    settings = load_config(config, overrides=overrides)
+    settings = load_config(config, overrides=overrides or [])
     prepare(settings.storage, threads=settings.threads)
     return settings
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_INPUT)
+def _as_typed(config: Path, overrides: list[str] | None) -> str:
+    return shlex.join([str(config), *(part for override in overrides or [] for part in ("--set", override))])
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """End with exit code 2 and without a traceback where the input is wrong."""
+    from flows.config import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_INPUT) from None
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.lineage import code_version
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
-from flows.report.answers import compare_answers
+from flows.report.answers import Comparison, compare_answers
 from flows.report.summary import Rung, Summary, publish_summary
 from flows.stages import Place
 from rlhf_core.config import Frozen
@@ -40,9 +40,10 @@ class LadderResult(Frozen):
 class Climb:
     """Keeps what a climb has reached."""
 
-    def __init__(self, config: LadderConfig, place: Place) -> None:
+    def __init__(self, config: LadderConfig, place: Place, arguments: str) -> None:
         self.config = config
         self.place = place
+        self.arguments = arguments
         self.started = time.monotonic()
         self.data: DataRefs | None = None
         self.rungs: dict[str, Rung] = {}
@@ -75,7 +76,9 @@ class Climb:
         """Set the alias if every gate passed, and say which versions there are."""
         registry = self.place.registry()
         verdicts = [verdict for rung in self.rungs.values() for verdict in rung.verdicts]
-        if self.config.gates.mode == "enforce" and not blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
+        if self.config.gates.mode == "enforce" and not blocked(
+            verdicts, abstain_blocks=self.config.gates.abstain_blocks
+        ):
             for stage in ALIASED:
                 for ref in self.rungs[stage].record.models.values():
                     registry.set_alias(ref, ALIAS)
@@ -91,12 +94,13 @@ class Climb:
     def finish(self, status: str, outcome: str) -> None:
         """End the climb's run and publish its summary."""
         registry = self.place.registry()
-        answers = compare_answers(self.config, self.data, self.rungs, self.place) if "policy" in self.rungs else None
         summary = Summary(
             project=self.config.project,
+            arguments=self.arguments,
+            run_id=self.place.run_id,
             data=self.data,
             rungs=list(self.rungs.values()),
-            answers=answers,
+            answers=self._answers(),
             outcome=outcome,
             alias=ALIAS if self.published else None,
             seconds=time.monotonic() - self.started,
@@ -105,10 +109,24 @@ class Climb:
         registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
         registry.end_run(self.place.run_id, status)
 
+    def _answers(self) -> Comparison | None:
+        if self.data is None or "policy" not in self.rungs:
+            return None
+        records = {stage: rung.record for stage, rung in self.rungs.items()}
+        return compare_answers(self.config, self.data, records, self.place)
+
 
 @contextmanager
-def climbing(config: LadderConfig) -> Iterator[Climb]:
-    """Open the climb's run in MLflow; close it with a summary however the climb ends."""
+def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
+    """Open the climb's run in MLflow; close it with a summary however the climb ends.
+
+    Args:
+        config: what to climb.
+        arguments: how the configuration is named on a command line, for the hints of the summary.
+
+    Yields:
+        The climb.
+    """
     registry = open_registry(config.project, config.storage)
     _end_orphans(registry)
     process = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
@@ -118,7 +136,7 @@ def climbing(config: LadderConfig) -> Iterator[Climb]:
     place = Place(
         project=config.project, seed=config.seed, storage=config.storage, threads=config.threads, run_id=run_id
     )
-    climb = Climb(config, place)
+    climb = Climb(config, place, arguments)
     try:
         yield climb
     except StoppedByGate as stop:

@@ -36,6 +36,7 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
+    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -12,9 +12,9 @@ from flows.sft import train_sft
 
 
 @flow(name="rlhf-ladder")
-def ladder(config: LadderConfig) -> LadderResult:
+def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
-    with climbing(config) as climb:
+    with climbing(config, arguments) as climb:
         place, gates = climb.place, config.gates
         data = climb.begin(ingest(config.data, config.shares, place))
         base = climb.reached(make_base(config.base, data, place))

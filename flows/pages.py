@@ -116,7 +116,10 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def _wait_until_ready(page: Page, server: subprocess.Popen[bytes], storage: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(page.address + page.health, timeout=5):
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(page.address + page.health, timeout=5),
+        ):
             return
         time.sleep(0.3)
     raise InputError(f"{page.name} did not start; see {_log(page, storage)}")

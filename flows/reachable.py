@@ -21,10 +21,15 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     """
     missing = [path for path in file_paths(config.data) if not path.is_file()]
     if missing:
-        raise InputError("\n".join(f"field 'data': {path} is not there; check the path and RLHF_DATA" for path in missing))
+        raise InputError(
+            "\n".join(f"field 'data': {path} is not there; check the path and RLHF_DATA" for path in missing)
+        )
     hub = list(_on_hub(config))
     if offline:
-        return [f"not asked for, offline: {kind} {name}@{revision[:8]} of field '{field}'" for field, kind, name, revision in hub]
+        return [
+            f"not asked for, offline: {kind} {name}@{revision[:8]} of field '{field}'"
+            for field, kind, name, revision in hub
+        ]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
     return []

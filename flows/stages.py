@@ -9,8 +9,8 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
 
-from flows.config import InputError
 from flows.lineage import content_key, describe, lineage_tags
 from flows.progress import LiveStage
 from flows.references import DatasetRef, ModelRef, StageRecord
@@ -88,7 +88,11 @@ class Trained(Frozen):
     seconds: float
 
 
-BY_KEY = CachePolicy.from_cache_key_fn(lambda context, parameters: f"{context.task.name}-{parameters['key']}")
+def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return f"{parameters['place'].project}-{context.task.name}-{parameters['key']}"
+
+
+BY_KEY = CachePolicy.from_cache_key_fn(_cache_key)
 
 
 def run_stage(plan: Plan, place: Place) -> StageRecord:
@@ -204,7 +208,7 @@ def _follow(plan: Plan, registry: Registry, run_id: str, workspace: Path) -> tup
 
 def _checked(result: StageResult, plan: Plan) -> StageResult:
     if missing := set(plan.models) - set(result.artifacts):
-        raise InputError(f"stage {plan.stage} did not make {', '.join(sorted(missing))}")
+        raise RuntimeError(f"stage {plan.stage} did not make {', '.join(sorted(missing))}")
     return result
 
 

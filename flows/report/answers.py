@@ -37,7 +37,9 @@ class Comparison(NamedTuple):
     gold: dict[str, Estimate]
 
 
-def compare_answers(config: LadderConfig, data: DataRefs, records: Mapping[str, StageRecord], place: Place) -> Comparison | None:
+def compare_answers(
+    config: LadderConfig, data: DataRefs, records: Mapping[str, StageRecord], place: Place
+) -> Comparison | None:
     """Answer held-out prompts with every stage; only the embedded world knows the truth about them.
 
     Args:
@@ -58,7 +60,10 @@ def compare_answers(config: LadderConfig, data: DataRefs, records: Mapping[str, 
         for stage in STAGES
     }
     shown = [
-        (prompt, [Answer(stage, answers[stage][row].text, gold_reward(prompt, *answers[stage][row])) for stage in STAGES])
+        (
+            prompt,
+            [Answer(stage, answers[stage][row].text, gold_reward(prompt, *answers[stage][row])) for stage in STAGES],
+        )
         for row, prompt in enumerate(prompts[:SHOWN])
     ]
     return Comparison(shown, audit(prompts, answers))

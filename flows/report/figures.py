@@ -34,7 +34,9 @@ def delta_histogram(deltas: Sequence[float]) -> Figure:
     axes.hist(magnitudes, bins=40, color="#4477aa")
     inside = float(np.mean((magnitudes >= BAND[0]) & (magnitudes <= BAND[1])))
     axes.axvspan(*BAND, color="#ccbb44", alpha=0.25, label=f"band [{BAND[0]}, {BAND[1]}]: {inside:.0%} of pairs")
-    axes.axvline(float(np.median(magnitudes)), color="black", linestyle="--", label=f"median {np.median(magnitudes):.2f}")
+    axes.axvline(
+        float(np.median(magnitudes)), color="black", linestyle="--", label=f"median {np.median(magnitudes):.2f}"
+    )
     axes.legend()
     return figure
 
@@ -44,7 +46,9 @@ def reliability_diagram(deltas: Sequence[float]) -> Figure:
     values = np.asarray(deltas, dtype=np.float64)
     confidence, agreed = 1.0 / (1.0 + np.exp(-np.abs(values))), values > 0
     figure = _figure()
-    axes = figure.add_subplot(xlabel="stated confidence sigma(|delta|)", ylabel="share agreed", xlim=(0.5, 1), ylim=(0, 1))
+    axes = figure.add_subplot(
+        xlabel="stated confidence sigma(|delta|)", ylabel="share agreed", xlim=(0.5, 1), ylim=(0, 1)
+    )
     axes.plot([0.5, 1.0], [0.5, 1.0], color="grey", linestyle="--", label="calibrated")
     bins = np.minimum(((confidence - 0.5) * 2 * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     for index in np.unique(bins):

@@ -19,7 +19,14 @@ from rlhf_core.gates import Verdict
 WIDTH = 120
 KEY_FIGURES = {
     "sft": ("held_out_loss", "base_held_out_loss", "eos_rate", "base_eos_rate", "regurgitation_rate"),
-    "reward-model": ("agreement", "agreement_above_floor", "share_of_ceiling", "abs_delta_median", "share_in_band", "ece"),
+    "reward-model": (
+        "agreement",
+        "agreement_above_floor",
+        "share_of_ceiling",
+        "abs_delta_median",
+        "share_in_band",
+        "ece",
+    ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
     "policy": ("kl_to_sft_nats", "judge_reward_gain", "judge_win_rate", "eos_rate", "length_ratio", "duplicate_share"),
 }
@@ -39,12 +46,15 @@ class Summary:
     """Everything that the summary of a climb tells.
 
     Attributes:
+        arguments: how the configuration is named on a command line.
+        run_id: the climb's run in MLflow.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
     """
 
     project: str
-    config_path: str
+    arguments: str
+    run_id: str
     data: DataRefs | None
     rungs: Sequence[Rung]
     answers: Comparison | None
@@ -70,7 +80,9 @@ def render(summary: Summary) -> Group:
     parts: list[RenderableType] = [_stages(summary), _verdicts(summary.rungs)]
     if summary.answers is not None:
         parts += [_gold(summary.answers), _answers(summary.answers)]
-    ending = f"{escape(summary.outcome)}\n{_alias(summary)}\n\nNext:\n" + "\n".join(f"  {line}" for line in _next(summary))
+    ending = f"{escape(summary.outcome)}\n{_alias(summary)}\n\nNext:\n" + "\n".join(
+        f"  {line}" for line in _next(summary)
+    )
     parts.append(Panel(ending, title="outcome", title_align="left"))
     return Group(*parts)
 
@@ -89,7 +101,7 @@ def _stages(summary: Summary) -> Table:
     if summary.data is not None:
         rows = "\n".join(f"{table.name} {table.digest[:12]}" for table in summary.data.tables)
         figures = "\n".join(f"{ref.name}: {ref.rows} rows {_splits(ref.splits)}" for ref in summary.data.tables)
-        made = "reused" if summary.data.reused else "made"
+        made = "made" if summary.data.ladder_run == summary.run_id else "reused"
         table.add_row("ingest", rows, made, f"{summary.data.seconds:.1f}", figures)
     for rung in summary.rungs:
         record = rung.record
@@ -133,7 +145,9 @@ def _answers(answers: Comparison) -> Table:
         table.add_column(column, overflow="fold", ratio=4 if column == "answer" else None)
     for prompt, replies in answers.prompts:
         for index, answer in enumerate(replies):
-            table.add_row(escape(prompt) if index == 0 else "", answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
+            table.add_row(
+                escape(prompt) if index == 0 else "", answer.stage, f"{answer.gold:+.2f}", escape(answer.text)
+            )
     return table
 
 
@@ -144,14 +158,12 @@ def _alias(summary: Summary) -> str:
 
 
 def _next(summary: Summary) -> list[str]:
-    names = {name: ref for rung in summary.rungs for name, ref in rung.record.models.items()}
-    lines = [f"rlhf ui {summary.config_path}"]
-    last = names.get("policy") or names.get("sft")
-    if last is not None:
-        lines.append(f"rlhf generate {last.label} 'your prompt' --config {summary.config_path}")
-    reward_model = next((rung.record.model for rung in summary.rungs if rung.record.stage == "reward-model"), None)
-    if reward_model is not None:
-        lines.append(
-            f"rlhf score {reward_model.label} --prompt '...' --response '...' --config {summary.config_path}"
-        )
+    refs = {rung.record.stage: rung.record.model for rung in summary.rungs}
+    lines = [f"rlhf ui {summary.arguments}"]
+    speaker = refs.get("policy") or refs.get("sft")
+    if speaker is not None:
+        lines.append(f"rlhf generate {speaker.label} 'your prompt' --config {summary.arguments}")
+    if "reward-model" in refs:
+        label = refs["reward-model"].label
+        lines.append(f"rlhf score {label} --prompt 'a prompt' --response 'an answer' --config {summary.arguments}")
     return lines
