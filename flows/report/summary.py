@@ -79,7 +79,7 @@ def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
     parts: list[RenderableType] = [_stages(summary), _verdicts(summary.rungs)]
     if summary.answers is not None:
-        parts += [_gold(summary.answers), _answers(summary.answers)]
+        parts += [_gold(summary.answers), *_answers(summary.answers)]
     ending = f"{escape(summary.outcome)}\n{_alias(summary)}\n\nNext:\n" + "\n".join(
         f"  {line}" for line in _next(summary)
     )
@@ -139,16 +139,18 @@ def _gold(answers: Comparison) -> Table:
     return table
 
 
-def _answers(answers: Comparison) -> Table:
-    table = Table(title="held-out prompts", title_justify="left", expand=True, show_lines=True)
-    for column in ("prompt", "stage", "gold", "answer"):
-        table.add_column(column, overflow="fold", ratio=4 if column == "answer" else None)
+def _answers(answers: Comparison) -> list[RenderableType]:
+    """One table for each prompt, with the prompt above it."""
+    tables: list[RenderableType] = []
     for prompt, replies in answers.prompts:
-        for index, answer in enumerate(replies):
-            table.add_row(
-                escape(prompt) if index == 0 else "", answer.stage, f"{answer.gold:+.2f}", escape(answer.text)
-            )
-    return table
+        table = Table(title=f"held-out prompt: {escape(prompt)}", title_justify="left", expand=True)
+        table.add_column("stage", no_wrap=True)
+        table.add_column("gold", no_wrap=True, justify="right")
+        table.add_column("answer", overflow="fold", ratio=1)
+        for answer in replies:
+            table.add_row(answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
+        tables.append(table)
+    return tables
 
 
 def _alias(summary: Summary) -> str:
