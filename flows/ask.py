@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import AutoConfig
+
 from flows.config import InputError, LadderConfig
 from flows.registry import open_registry
 from rlhf_core.generation import generate
@@ -58,8 +60,6 @@ def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]
 
 
 def _folder(config: LadderConfig, model: str, architecture: str, wanted: str) -> Path:
-    from transformers import AutoConfig
-
     folder = Path(model) if Path(model).is_dir() else open_registry(config.project, config.storage).resolve(model)
     try:
         found = AutoConfig.from_pretrained(folder).architectures or []

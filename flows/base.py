@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from prefect import flow
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config import HubBase
 from flows.datasets import read_split
@@ -55,8 +56,6 @@ def training_text(data: DataRefs) -> list[str]:
 
 def from_hub(config: HubBase, out: Path) -> Stage:
     """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
     tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
     model.save_pretrained(out)

@@ -34,7 +34,7 @@ ModelArgument = Annotated[str, typer.Argument(help="name/version, name@alias, or
 @app.command()
 def run(config: ConfigFile, overrides: Overrides = None) -> None:
     """Climb the ladder. Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 1: anything else."""
-    with _input_errors():
+    with _quietly():
         settings = _prepared(config, overrides)
         typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
         from flows.gating import StoppedByGate  # imports Prefect, which reads what `_prepared` set
@@ -53,7 +53,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub for its models and data.")] = False,
 ) -> None:
     """Validate a configuration, and that what it names can be had."""
-    with _input_errors():
+    with _quietly():
         from flows.config import load_config
         from flows.reachable import check_reachable
 
@@ -74,7 +74,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder."""
-    with _input_errors():
+    with _quietly():
         settings = _prepared(config, overrides)
         from flows.ask import answer
 
@@ -92,7 +92,7 @@ def score(
     overrides: Overrides = None,
 ) -> None:
     """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
-    with _input_errors():
+    with _quietly():
         settings = _prepared(config, overrides)
         from flows.ask import rate
 
@@ -108,7 +108,7 @@ def ui(
     prefect_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 4200,
 ) -> None:
     """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
-    with _input_errors():
+    with _quietly():
         settings = _prepared(config, overrides)
         from flows.pages import serve_pages
 
@@ -130,8 +130,11 @@ def _as_typed(config: Path, overrides: list[str] | None) -> str:
 
 
 @contextmanager
-def _input_errors() -> Iterator[None]:
-    """End with exit code 2 and without a traceback where the input is wrong."""
+def _quietly() -> Iterator[None]:
+    """Keep libraries quiet; end with exit code 2 and without a traceback where the input is wrong."""
+    from flows.environment import quiet
+
+    quiet()  # before the first import that reads it
     from flows.config import InputError
 
     try:

@@ -9,11 +9,13 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from data_contracts.readers import READERS
+from data_contracts.records import Kind
 from flows.datasets import Shares
 from rlhf_core.config import Frozen
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
 from rlhf_core.ppo import PPOConfig
 from rlhf_core.reward_model import RewardModelConfig
+from rlhf_core.rollout import SamplingConfig
 from rlhf_core.sft import SFTConfig
 from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk.base import PretrainConfig
@@ -48,15 +50,6 @@ class FileSource(Frozen):
     reader: ReaderName
 
 
-class FileData(Frozen):
-    """Tables read from files."""
-
-    kind: Literal["files"] = "files"
-    demonstrations: tuple[FileSource, ...] = Field(min_length=1)
-    preferences: tuple[FileSource, ...] = Field(min_length=1)
-    prompts: tuple[FileSource, ...] = Field(min_length=1)
-
-
 class HubSource(Frozen):
     """A data set on the Hugging Face hub at a pinned revision, and the reader for its rows."""
 
@@ -68,13 +61,38 @@ class HubSource(Frozen):
     max_rows: int | None = Field(default=None, ge=1)
 
 
+def makes(kind: Kind) -> AfterValidator:
+    """A check that a table has sources, and that the reader of each makes this kind of data."""
+
+    def check(sources: tuple[FileSource | HubSource, ...]) -> tuple[FileSource | HubSource, ...]:
+        if not sources:
+            raise ValueError("has no source; name at least one")
+        fitting = [name for name, reader in READERS.items() if reader.kind == kind]
+        for source in sources:
+            if source.reader not in fitting:
+                made = READERS[source.reader].kind
+                raise ValueError(f"reader '{source.reader}' makes {made}; for {kind} there are {', '.join(fitting)}")
+        return sources
+
+    return AfterValidator(check)
+
+
+class FileData(Frozen):
+    """Tables read from files."""
+
+    kind: Literal["files"] = "files"
+    demonstrations: Annotated[tuple[FileSource, ...], makes("demonstrations")]
+    preferences: Annotated[tuple[FileSource, ...], makes("preferences")]
+    prompts: Annotated[tuple[FileSource, ...], makes("prompts")]
+
+
 class HubData(Frozen):
     """Tables read from the hub; needs a network."""
 
     kind: Literal["hub"] = "hub"
-    demonstrations: tuple[HubSource, ...] = Field(min_length=1)
-    preferences: tuple[HubSource, ...] = Field(min_length=1)
-    prompts: tuple[HubSource, ...] = Field(min_length=1)
+    demonstrations: Annotated[tuple[HubSource, ...], makes("demonstrations")]
+    preferences: Annotated[tuple[HubSource, ...], makes("preferences")]
+    prompts: Annotated[tuple[HubSource, ...], makes("prompts")]
 
 
 DataConfig = EmbeddedData | FileData | HubData
@@ -130,7 +148,25 @@ class LadderConfig(Frozen):
     @model_validator(mode="after")
     def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
         if self.base.kind == "embedded" and self.data.kind != "embedded":
-            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' with this data")
+            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' here")
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_and_responses_fit_the_base(self) -> "LadderConfig":
+        if isinstance(self.base, HubBase):
+            return self
+        limits: dict[str, SamplingConfig | RewardModelConfig] = {
+            "sft.sampling": self.sft.sampling,
+            "reward_model": self.reward_model,
+            "judge": self.judge,
+            "policy.sampling": self.policy.sampling,
+        }
+        for section, limit in limits.items():
+            if limit.max_prompt_tokens + limit.max_response_tokens > self.base.max_positions:
+                raise ValueError(
+                    f"{section}: max_prompt_tokens {limit.max_prompt_tokens} and max_response_tokens "
+                    f"{limit.max_response_tokens} exceed base.max_positions {self.base.max_positions}; raise that one"
+                )
         return self
 
 
@@ -196,8 +232,9 @@ def _explain(item: Any) -> str:
     if item["type"] == "missing":
         return f"field '{field}' is missing; add it"
     message = item["msg"].removeprefix("Value error, ").replace("Input should", "must")
-    given = "" if isinstance(item["input"], dict) else f" (now {item['input']!r})"
-    return f"field '{field}': {message}{given}; change it"
+    given = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
+    mend = "" if item["type"] == "value_error" else "; change it"
+    return f"field '{field}': {message}{given}{mend}"
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:

@@ -1,6 +1,7 @@
 """Process environment of a climb: where Prefect and MLflow keep their files, and that nobody phones home.
 
-Prefect and MLflow read their settings when they are imported, so this runs first.
+Libraries read their settings when they are imported, so `quiet` comes before all other imports, and `prepare` before
+those of Prefect and MLflow.
 """
 
 import os
@@ -15,13 +16,23 @@ QUIET = {
 }
 DEFAULTS = {
     "GIT_PYTHON_REFRESH": "quiet",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "PREFECT_CLI_PROMPT": "false",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal belongs to the progress bar; the UI has the log
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is for the progress bar; the UI has the log
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # the first start on a busy machine takes 20 s and more
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
+
+
+def quiet() -> None:
+    """Switch telemetry off, and the chatter of libraries unless the user asked for it."""
+    os.environ.update(QUIET)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 def prepare(storage: Path, *, threads: int | None = None) -> None:
@@ -32,9 +43,6 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
         threads: CPU threads for torch and its libraries; None leaves the choice to them.
     """
     storage.mkdir(parents=True, exist_ok=True)
-    os.environ.update(QUIET)
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")

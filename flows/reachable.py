@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
 from flows.config import HubBase, HubData, InputError, LadderConfig
 from flows.sources import file_paths
 
@@ -46,9 +49,6 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
         HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=20.0)
     except (HfHubHTTPError, OSError) as error:

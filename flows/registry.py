@@ -10,8 +10,10 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
+import mlflow.artifacts
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.db import upgrade
 from mlflow.entities import (
     DatasetInput,
     InputTag,
@@ -27,6 +29,7 @@ from mlflow.exceptions import MlflowException
 
 from flows.config import InputError
 from flows.lineage import dataset_entity
+from flows.locks import exclusive
 from flows.references import DatasetRef, ModelRef
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.stage import Event
@@ -61,15 +64,16 @@ def open_registry(project: str, storage: Path) -> "Registry":
 
 @functools.cache
 def _upgrade(uri: str) -> None:
-    """What `mlflow db upgrade` does, for a local database made by an older MLflow."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or not path.exists():
-        return
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine_with_retry
+    """Run `mlflow db upgrade` on a local database: make its tables, or migrate those of an older MLflow.
 
-    engine = create_sqlalchemy_engine_with_retry(uri)
-    _upgrade_db(engine)
-    engine.dispose()
+    Only one process at a time does so, because two that migrate one file break it.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.with_suffix(".lock")):
+        upgrade.main([uri], standalone_mode=False)
 
 
 def folder_digest(folder: Path) -> str:
@@ -146,7 +150,9 @@ class Registry:
 
     def log_datasets(self, run_id: str, datasets: Mapping[str, DatasetRef]) -> None:
         """Log dataset inputs by context, such as `training`."""
-        inputs = [DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()]
+        inputs = [
+            DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
+        ]
         self.client.log_inputs(run_id, datasets=inputs)
 
     # Models
@@ -240,7 +246,9 @@ class Registry:
         name, at, alias = model.partition("@")
         if at:
             try:
-                return self.folder(self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version)))
+                return self.folder(
+                    self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
+                )
             except MlflowException:
                 raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
         name, slash, version = model.rpartition("/")

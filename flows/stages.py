@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from prefect import task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 
 from flows.lineage import content_key, describe, lineage_tags
+from flows.locks import exclusive
 from flows.progress import LiveStage
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
@@ -98,6 +100,8 @@ BY_KEY = CachePolicy.from_cache_key_fn(_cache_key)
 def run_stage(plan: Plan, place: Place) -> StageRecord:
     """Climb one rung, or stand on it already: a result is reused while its versions and their files exist.
 
+    Of two climbs that need the same stage at once, the second waits for the first and then reuses its result.
+
     Args:
         plan: what the stage does.
         place: what the climb shares.
@@ -106,9 +110,10 @@ def run_stage(plan: Plan, place: Place) -> StageRecord:
         The registered versions with their figures.
     """
     key = plan.key
-    record = StageRecord.model_validate(reach(key, plan, place))
-    if not all(place.registry().intact(ref) for ref in record.models.values()):
-        record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, place))
+    with exclusive(place.storage / "work" / f"{key}.lock"):
+        record = StageRecord.model_validate(reach(key, plan, place))
+        if not all(place.registry().intact(ref) for ref in record.models.values()):
+            record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, place))
     return record
 
 
@@ -137,7 +142,7 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     started = time.monotonic()
     try:
         if place.threads is not None:
-            _limit_threads(place.threads)
+            torch.set_num_threads(place.threads)
         result, curves = _follow(plan, registry, run_id, workspace)
     except BaseException:
         registry.end_run(run_id, "FAILED")
@@ -214,9 +219,3 @@ def _checked(result: StageResult, plan: Plan) -> StageResult:
 
 def _workspace(place: Place, key: str) -> Path:
     return place.storage / "work" / key
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

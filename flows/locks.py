@@ -1,0 +1,22 @@
+"""One process at a time: a lock on a file, which the system releases even when its holder is killed."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a file's lock, waiting for whoever holds it.
+
+    Args:
+        path: the lock file; made if absent and left behind, because removing it would let two in.
+
+    Yields:
+        Once the lock is held.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
