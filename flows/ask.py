@@ -36,7 +36,9 @@ def answer(
         if temperature <= 0:
             raise InputError(f"--temperature {temperature}: must be greater than 0")
         sampling = sampling.model_copy(update={"temperature": temperature})
-    folder = _folder(config, model, "ForCausalLM", "answers prompts; `rlhf score` takes a reward model")
+    folder, scores = _folder(config, model)
+    if scores:
+        raise InputError(f"{model} is a reward model, which answers no prompts; `rlhf score` takes it")
     return generate(folder, prompts, sampling, seed=seed)
 
 
@@ -55,11 +57,14 @@ def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]
     Raises:
         InputError: if there is no such model, or it does not score.
     """
-    folder = _folder(config, model, "ForSequenceClassification", "scores answers; `rlhf generate` takes a policy")
+    folder, scores = _folder(config, model)
+    if not scores:
+        raise InputError(f"{model} is no reward model, so it scores no answers; `rlhf generate` takes it")
     return score(folder, [Demonstration(prompt, response) for response in responses], config.reward_model)
 
 
-def _folder(config: LadderConfig, model: str, architecture: str, wanted: str) -> Path:
+def _folder(config: LadderConfig, model: str) -> tuple[Path, bool]:
+    """Where the model lies, and whether it has the head of a reward model."""
     folder = Path(model) if Path(model).is_dir() else open_registry(config.project, config.storage).resolve(model)
     try:
         found = AutoConfig.from_pretrained(folder).architectures or []
@@ -67,6 +72,4 @@ def _folder(config: LadderConfig, model: str, architecture: str, wanted: str) ->
         raise InputError(
             f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
         ) from None
-    if not any(name.endswith(architecture) for name in found):
-        raise InputError(f"{model} is {', '.join(found) or 'of no known architecture'}, not a model that {wanted}")
-    return folder
+    return folder, any(name.endswith("ForSequenceClassification") for name in found)

@@ -223,7 +223,7 @@ def _explain(item: Any) -> str:
     loc: tuple[int | str, ...] = item["loc"]
     unknown = item["type"] == "extra_forbidden"
     section, written = _locate(loc[:-1] if unknown else loc)
-    field = ".".join([*written, str(loc[-1])] if unknown else written) or "the whole file"
+    field = ".".join([*written, str(loc[-1])] if unknown else written)
     if unknown:
         known = sorted(section.model_fields)
         close = difflib.get_close_matches(str(loc[-1]), known, n=1)
@@ -231,7 +231,9 @@ def _explain(item: Any) -> str:
         return f"field '{field}' is unknown; {mend}"
     if item["type"] == "missing":
         return f"field '{field}' is missing; add it"
-    message = item["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if not field:
+        return message
     given = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
     mend = "" if item["type"] == "value_error" else "; change it"
     return f"field '{field}': {message}{given}{mend}"
