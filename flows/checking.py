@@ -23,7 +23,10 @@ MENDED_BY_MERGING: dict[Kind, tuple[str, ...]] = {
 
 
 class DataRefused(InputError):
-    """Tables that may not be used; `problems` holds what is wrong with each. The message names rows, never their text."""
+    """Tables that may not be used; `problems` holds what is wrong with each.
+
+    The message names rows, never their text.
+    """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__(problems)

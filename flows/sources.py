@@ -37,7 +37,7 @@ def load_tables(data: DataConfig, *, seed: int) -> Tables:
 
     Raises:
         ReadError: if a file is missing or damaged.
-        InputError: if RLHF_DATA is needed and not set, or a reader makes another kind of data.
+        InputError: if RLHF_DATA is needed and not set.
     """
     if isinstance(data, EmbeddedData):
         world = generate(data, seed=seed)
@@ -81,8 +81,6 @@ def file_digests(data: DataConfig) -> dict[str, str]:
 
 def _read(kind: Kind, source: FileSource | HubSource) -> Read:
     reader = READERS[source.reader]
-    if reader.kind != kind:
-        raise InputError(f"reader '{source.reader}' makes {reader.kind}, not {kind}; {_readers_of(kind)}")
     rows = read_json_lines(_resolve(source)) if isinstance(source, FileSource) else _hub_rows(source)
     return read_rows(kind, reader.convert, rows, source=_short_name(source))
 
@@ -92,10 +90,6 @@ def _short_name(source: FileSource | HubSource) -> str:
     if isinstance(source, HubSource):
         return source.dataset
     return Path(source.path).name if Path(source.path).is_absolute() else source.path
-
-
-def _readers_of(kind: Kind) -> str:
-    return f"for {kind} there are {', '.join(name for name, reader in READERS.items() if reader.kind == kind)}"
 
 
 def _resolve(source: FileSource) -> Path:
@@ -109,7 +103,7 @@ def _resolve(source: FileSource) -> Path:
 
 
 def _hub_rows(source: HubSource) -> Iterator[tuple[int, dict[str, Any]]]:
-    from datasets import load_dataset
+    from datasets import load_dataset  # noqa: PLC0415 slow to import, and most data are not on the hub
 
     try:
         table = load_dataset(source.dataset, data_dir=source.data_dir, split=source.split, revision=source.revision)

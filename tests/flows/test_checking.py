@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.validation import ContractViolation
@@ -130,11 +131,8 @@ def test_the_file_and_not_its_place_is_part_of_the_key(tmp_path: Path) -> None:
 
 def test_a_reader_of_another_kind_is_refused(tmp_path: Path) -> None:
     source = FileSource(path=str(hh_file(tmp_path / "pairs.jsonl.gz")), reader="hh-rlhf-prompts")
-    data = FileData(demonstrations=(source,), preferences=(source,), prompts=(source,))
-    with pytest.raises(
-        InputError, match="makes prompts, not demonstrations; for demonstrations there are hh-rlhf-demo"
-    ):
-        load_tables(data, seed=0)
+    with pytest.raises(ValidationError, match="makes prompts; for demonstrations there are hh-rlhf-demo"):
+        FileData(demonstrations=(source,), preferences=(source,), prompts=(source,))
 
 
 @pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
