@@ -1,16 +1,17 @@
 """One climb of the ladder: its run in MLflow, what it has reached, and what is said about it however it ends."""
 
-import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from prefect import tags
+
 from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.lineage import code_version
+from flows.orphans import climb_label, end_orphans, process_tags
 from flows.references import DataRefs, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
+from flows.registry import open_registry
 from flows.report.answers import Comparison, compare_answers
 from flows.report.summary import Rung, Summary, publish_summary
 from flows.stages import Place
@@ -19,7 +20,6 @@ from rlhf_core.gates import Gate, blocked
 
 ALIAS = "challenger"
 ALIASED = ("sft", "reward-model", "policy")
-PROCESS_TAG = "rlhf.process"
 
 
 class LadderResult(Frozen):
@@ -128,9 +128,9 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
         The climb.
     """
     registry = open_registry(config.project, config.storage)
-    _end_orphans(registry)
-    process = {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
-    run_id = registry.start_run("ladder", tags={"rlhf.stage": "ladder", "rlhf.code": code_version(), **process})
+    end_orphans(registry)
+    run_tags = {"rlhf.stage": "ladder", "rlhf.code": code_version(), **process_tags()}
+    run_id = registry.start_run("ladder", tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
     place = Place(
@@ -138,7 +138,8 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
     )
     climb = Climb(config, place, arguments)
     try:
-        yield climb
+        with tags(climb_label(run_id)):
+            yield climb
     except StoppedByGate as stop:
         climb.finish("FAILED", str(stop))
         raise
@@ -158,24 +159,3 @@ def _outcome(climb: Climb) -> str:
     if not trained:
         return "nothing to retrain: every stage was reused"
     return f"trained {', '.join(trained)}"
-
-
-def _end_orphans(registry: Registry) -> None:
-    """Mark runs as killed whose process on this machine no longer exists; an interrupted climb cannot do it itself."""
-    host = socket.gethostname()
-    for run in registry.running(PROCESS_TAG):
-        owner, _, process = run.data.tags[PROCESS_TAG].rpartition(":")
-        if owner == host and not _alive(int(process)):
-            for child in registry.children(run.info.run_id):
-                registry.end_run(child, "KILLED")
-            registry.end_run(run.info.run_id, "KILLED")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -11,6 +11,7 @@ import torch
 from prefect import task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
+from prefect.runtime import flow_run
 
 from flows.lineage import content_key, describe, lineage_tags
 from flows.locks import exclusive
@@ -80,10 +81,16 @@ class Plan:
 
 
 class Trained(Frozen):
-    """A finished training whose files are not registered yet."""
+    """A finished training whose files are not registered yet.
+
+    Attributes:
+        folders: artifacts by name.
+        files: what the stage wrote beside its artifacts.
+    """
 
     run_id: str
     folders: dict[str, str]
+    files: list[str]
     estimates: dict[str, Estimate]
     series: Series
     samples: list[dict[str, str]]
@@ -132,7 +139,8 @@ def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
 def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     """Run the training under an MLflow run of its own; metrics go there as they come."""
     registry = place.registry()
-    run_id = registry.start_run(plan.stage, parent=place.run_id, tags={"rlhf.stage": plan.stage, "rlhf.key": key})
+    tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
+    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
         registry.log_datasets(run_id, plan.datasets)
@@ -150,6 +158,9 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     return Trained(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
+        files=[
+            str(path) for path in workspace.iterdir() if path.is_file() and workspace not in result.artifacts.values()
+        ],
         estimates=result.estimates,
         series={**curves, **result.series},
         samples=result.samples,
@@ -165,6 +176,8 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
     registry.log_figures(trained.run_id, figures_of(trained.series))
     registry.client.log_dict(trained.run_id, trained.series, "series.json")
     registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
+    for path in trained.files:
+        registry.client.log_artifact(trained.run_id, path)
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
