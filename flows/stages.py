@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,9 +158,7 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     return Trained(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
-        files=[
-            str(path) for path in workspace.iterdir() if path.is_file() and workspace not in result.artifacts.values()
-        ],
+        files=_files_beside(workspace, result.artifacts.values()),
         estimates=result.estimates,
         series={**curves, **result.series},
         samples=result.samples,
@@ -222,6 +220,11 @@ def _follow(plan: Plan, registry: Registry, run_id: str, workspace: Path) -> tup
             if time.monotonic() - flushed > FLUSH_EVERY_SECONDS:
                 registry.log_events(run_id, pending)
                 pending, flushed = [], time.monotonic()
+
+
+def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:
+    """Files of a stage that belong to no artifact; where the workspace itself is one, all of them do."""
+    return [] if workspace in artifacts else [str(path) for path in workspace.iterdir() if path.is_file()]
 
 
 def _checked(result: StageResult, plan: Plan) -> StageResult:

@@ -66,9 +66,10 @@ class Summary:
 def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
     """Show the summary in the terminal and keep it as text and HTML in the ladder's run."""
     view = render(summary)
-    Console(highlight=False).print(view)
     record = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
-    record.print(view)
+    for console in (Console(highlight=False), record):
+        console.print(view)
+        console.print("Next:", *(f"  {escape(line)}" for line in _next(summary)), sep="\n", soft_wrap=True)
     registry.client.log_text(run_id, record.export_html(clear=False), "summary.html")
     registry.client.log_text(run_id, record.export_text(), "summary.txt")
     if summary.answers is not None:
@@ -80,10 +81,7 @@ def render(summary: Summary) -> Group:
     parts: list[RenderableType] = [_stages(summary), _verdicts(summary.rungs)]
     if summary.answers is not None:
         parts += [_gold(summary.answers), *_answers(summary.answers)]
-    ending = f"{escape(summary.outcome)}\n{_alias(summary)}\n\nNext:\n" + "\n".join(
-        f"  {line}" for line in _next(summary)
-    )
-    parts.append(Panel(ending, title="outcome", title_align="left"))
+    parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
     return Group(*parts)
 
 
