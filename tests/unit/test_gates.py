@@ -1,0 +1,213 @@
+"""Gates decide on whole intervals, abstain where they cannot know, and name what is wrong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.gates import (
+    DEFAULT_POLICY_GATES,
+    DEFAULT_REWARD_MODEL_GATES,
+    DEFAULT_SFT_GATES,
+    Gate,
+    Verdict,
+    blocked,
+    judge,
+)
+
+ABOVE = Gate(
+    name="agrees",
+    metric="agreement",
+    direction="above",
+    threshold=0.5,
+    min_samples=100,
+    failure="disagrees",
+    reason="Below one half the reward model prefers what people reject.",
+)
+BELOW = ABOVE.model_copy(update={"name": "small", "direction": "below"})
+DEFAULTS = {"sft": DEFAULT_SFT_GATES, "reward_model": DEFAULT_REWARD_MODEL_GATES, "policy": DEFAULT_POLICY_GATES}
+
+GOOD = {
+    "sft": {
+        "eos_rate": Estimate(0.99, 0.97, 1.0, 400),
+        "regurgitation_rate": Estimate(0.01, 0.0, 0.03, 400),
+        "held_out_loss_gain": Estimate(0.4, 0.3, 0.5, 400),
+    },
+    "reward_model": {
+        "agreement": Estimate(0.72, 0.70, 0.74, 2000),
+        "agreement_above_floor": Estimate(0.10, 0.08, 0.12, 2000),
+        "share_of_ceiling": Estimate(0.92, 0.88, 0.96, 2000),
+        "share_in_band": Estimate(0.70, 0.68, 0.72, 2000),
+        "abs_delta_ratio": Estimate(1.0, 0.9, 1.1, 2000),
+        "overconfidence_gap": Estimate(0.0, -0.02, 0.02, 2000),
+        "ece": Estimate(0.03, 0.02, 0.05, 2000),
+        "nll_above_chance": Estimate(-0.14, -0.16, -0.12, 2000),
+        "nll_above_calibrated": Estimate(0.0, -0.001, 0.001, 2000),
+    },
+    "policy": {
+        "kl_to_sft_nats": Estimate(5.0, 4.8, 5.2, 300),
+        "judge_reward_gain": Estimate(1.0, 0.8, 1.2, 300),
+        "judge_win_rate": Estimate(0.7, 0.65, 0.75, 300),
+        "eos_rate": Estimate(0.99, 0.97, 1.0, 300),
+        "length_ratio": Estimate(1.1, 1.0, 1.2, 300),
+        "distinct_2_ratio": Estimate(0.8, 0.8, 0.8, 300),
+        "duplicate_share": Estimate(0.2, 0.2, 0.2, 300),
+    },
+}
+
+# stage, metric, what was measured, what the failure is called
+BAD = [
+    ("sft", "eos_rate", Estimate(0.7, 0.65, 0.75, 400), "does not end its answers"),
+    ("sft", "regurgitation_rate", Estimate(0.3, 0.25, 0.35, 400), "repeats the prompt"),
+    ("sft", "held_out_loss_gain", Estimate(0.01, -0.01, 0.03, 400), "no better than the base"),
+    ("reward_model", "agreement", Estimate(0.51, 0.49, 0.53, 2000), "disagrees"),
+    ("reward_model", "agreement_above_floor", Estimate(0.01, -0.01, 0.03, 2000), "no better than length"),
+    ("reward_model", "share_of_ceiling", Estimate(0.7, 0.66, 0.74, 2000), "far from what the labels allow"),
+    ("reward_model", "share_in_band", Estimate(0.4, 0.38, 0.42, 2000), "outside [0.5, 4]"),
+    ("reward_model", "abs_delta_ratio", Estimate(0.3, 0.25, 0.35, 2000), "undertrained"),
+    ("reward_model", "abs_delta_ratio", Estimate(2.5, 2.2, 2.8, 2000), "overconfident"),
+    ("reward_model", "overconfidence_gap", Estimate(0.12, 0.10, 0.14, 2000), "overconfident"),
+    ("reward_model", "ece", Estimate(0.10, 0.08, 0.12, 2000), "not calibrated"),
+    ("reward_model", "nll_above_chance", Estimate(0.1, 0.05, 0.15, 2000), "less likely than a coin"),
+    ("reward_model", "nll_above_calibrated", Estimate(0.1, 0.05, 0.15, 2000), "overconfident"),
+    ("policy", "kl_to_sft_nats", Estimate(9.0, 8.5, 9.5, 300), "left the KL budget"),
+    ("policy", "judge_reward_gain", Estimate(-0.5, -0.7, -0.3, 300), "no better than SFT"),
+    ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "loses to SFT"),
+    ("policy", "eos_rate", Estimate(0.3, 0.25, 0.35, 300), "does not end its answers"),
+    ("policy", "length_ratio", Estimate(2.5, 2.3, 2.7, 300), "grew long"),
+    ("policy", "length_ratio", Estimate(0.2, 0.15, 0.25, 300), "grew short"),
+    ("policy", "distinct_2_ratio", Estimate(0.2, 0.2, 0.2, 300), "collapsed"),
+    ("policy", "duplicate_share", Estimate(0.6, 0.6, 0.6, 300), "collapsed"),
+]
+
+
+def verdict(gate: Gate, **estimates: Estimate) -> Verdict:
+    (found,) = judge([gate], estimates)
+    return found
+
+
+def test_above_passes_by_its_lower_bound_and_not_by_its_value() -> None:
+    assert verdict(ABOVE, agreement=Estimate(0.60, 0.51, 0.69, 100)).status == "pass"
+    assert verdict(ABOVE, agreement=Estimate(0.60, 0.49, 0.71, 100)).status == "fail"
+
+
+def test_below_passes_by_its_upper_bound_and_not_by_its_value() -> None:
+    assert verdict(BELOW, agreement=Estimate(0.40, 0.31, 0.49, 100)).status == "pass"
+    assert verdict(BELOW, agreement=Estimate(0.40, 0.29, 0.51, 100)).status == "fail"
+
+
+def test_a_bound_on_the_threshold_fails() -> None:
+    assert verdict(ABOVE, agreement=Estimate(0.6, 0.5, 0.7, 100)).status == "fail"
+    assert verdict(BELOW, agreement=Estimate(0.4, 0.3, 0.5, 100)).status == "fail"
+
+
+def test_a_bound_that_is_no_number_fails() -> None:
+    nothing = float("nan")
+    assert verdict(ABOVE, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
+    assert verdict(BELOW, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
+
+
+def test_too_few_samples_abstain_however_good_the_figure() -> None:
+    found = verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 99))
+    assert found.status == "abstain"
+    assert "99 samples are fewer than the 100" in found.explanation
+    assert verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 100)).status == "pass"
+
+
+def test_a_figure_that_was_not_measured_abstains() -> None:
+    found = verdict(ABOVE, ece=Estimate(0.99, 0.98, 1.0, 1000))
+    assert found.status == "abstain"
+    assert found.explanation == "agreement: was not measured"
+    assert (found.value, found.lower, found.upper, found.n) == (None, None, None, 0)
+
+
+def test_a_verdict_holds_the_figure_and_says_what_is_wrong() -> None:
+    found = verdict(ABOVE, agreement=Estimate(0.51, 0.4812, 0.54, 462))
+    assert (found.gate, found.metric, found.direction, found.threshold) == ("agrees", "agreement", "above", 0.5)
+    assert (found.value, found.lower, found.upper, found.n) == (0.51, 0.4812, 0.54, 462)
+    assert found.explanation == "agreement: lower bound 0.4812 is not above 0.5 (n=462): disagrees"
+
+
+def test_a_pass_names_no_failure() -> None:
+    assert verdict(BELOW, agreement=Estimate(0.4, 0.3, 0.45, 462)).explanation == (
+        "agreement: upper bound 0.45 is below 0.5 (n=462)"
+    )
+
+
+def test_failures_block_and_so_do_abstentions_unless_allowed() -> None:
+    verdicts = [
+        verdict(ABOVE, agreement=Estimate(0.6, 0.55, 0.65, 500)),
+        verdict(ABOVE, agreement=Estimate(0.4, 0.35, 0.45, 500)),
+        verdict(ABOVE),
+    ]
+    assert [found.status for found in blocked(verdicts)] == ["fail", "abstain"]
+    assert [found.status for found in blocked(verdicts, abstain_blocks=False)] == ["fail"]
+
+
+@given(
+    value=st.floats(-5.0, 5.0),
+    below=st.floats(0.0, 5.0),
+    above=st.floats(0.0, 5.0),
+    shrink=st.floats(0.0, 1.0),
+    threshold=st.floats(-5.0, 5.0),
+)
+def test_a_narrower_interval_never_turns_a_pass_into_a_failure(
+    value: float, below: float, above: float, shrink: float, threshold: float
+) -> None:
+    wide = Estimate(value, value - below, value + above, 500)
+    narrow = Estimate(value, value - below * shrink, value + above * shrink, 500)
+    for gate in (ABOVE, BELOW):
+        moved = gate.model_copy(update={"threshold": threshold})
+        if verdict(moved, agreement=wide).status == "pass":
+            assert verdict(moved, agreement=narrow).status == "pass"
+
+
+@given(value=st.floats(-5.0, 5.0), width=st.floats(0.0, 5.0), threshold=st.floats(-5.0, 5.0))
+def test_no_figure_is_both_above_and_below(value: float, width: float, threshold: float) -> None:
+    estimate = Estimate(value, value - width, value + width, 500)
+    both = [verdict(gate.model_copy(update={"threshold": threshold}), agreement=estimate) for gate in (ABOVE, BELOW)]
+    assert [found.status for found in both].count("pass") < 2
+
+
+@pytest.mark.parametrize("stage", DEFAULTS)
+def test_good_figures_pass_every_default_gate(stage: str) -> None:
+    assert blocked(judge(DEFAULTS[stage], GOOD[stage])) == []
+
+
+@pytest.mark.parametrize(("stage", "metric", "estimate", "failure"), BAD)
+def test_each_default_gate_names_what_is_wrong(stage: str, metric: str, estimate: Estimate, failure: str) -> None:
+    (found,) = blocked(judge(DEFAULTS[stage], GOOD[stage] | {metric: estimate}))
+    assert found.status == "fail"
+    assert failure in found.explanation
+
+
+def test_every_default_gate_has_a_case_that_it_stops() -> None:
+    stopped = {
+        (stage, found.gate)
+        for stage, metric, estimate, _ in BAD
+        for found in blocked(judge(DEFAULTS[stage], GOOD[stage] | {metric: estimate}))
+    }
+    assert stopped == {(stage, gate.name) for stage, gates in DEFAULTS.items() for gate in gates}
+
+
+@pytest.mark.parametrize("stage", DEFAULTS)
+def test_without_figures_every_default_gate_abstains_and_blocks(stage: str) -> None:
+    verdicts = judge(DEFAULTS[stage], {})
+    assert {found.status for found in verdicts} == {"abstain"}
+    assert blocked(verdicts) == verdicts
+
+
+@pytest.mark.parametrize("stage", DEFAULTS)
+def test_names_of_default_gates_differ_and_reasons_are_sentences(stage: str) -> None:
+    gates = DEFAULTS[stage]
+    assert len({gate.name for gate in gates}) == len(gates)
+    assert all(gate.reason.endswith(".") and len(gate.reason.split()) > 2 for gate in gates)
+
+
+@pytest.mark.parametrize(
+    "change", [{"direction": "near"}, {"min_samples": 0}, {"reason": ""}, {"failure": ""}, {"slack": 1.0}]
+)
+def test_a_gate_without_sense_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Gate.model_validate(ABOVE.model_dump() | change)
