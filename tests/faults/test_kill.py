@@ -1,0 +1,84 @@
+"""A climb that is killed in the middle of a stage goes on with that stage, and nothing of it stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+ROOT = Path(__file__).parents[2]
+RLHF = Path(sys.executable).with_name("rlhf")
+SLOW_ENOUGH = "reward_model.epochs=40"  # some seconds, in which the signal arrives
+
+
+def start(storage: Path) -> subprocess.Popen[str]:
+    command = [RLHF, "run", "configs/tiny.yaml", "--set", f"storage={storage}", "--set", SLOW_ENOUGH]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_HOME")}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_line(climb: subprocess.Popen[str], line: str) -> None:
+    assert climb.stderr is not None
+    for found in climb.stderr:
+        if line in found:
+            return
+    pytest.fail(f"the climb ended with {climb.wait()} before it said {line!r}")
+
+
+def servers(storage: Path) -> list[int]:
+    """Ephemeral Prefect servers of this storage."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, command = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"prefect.server.api.server" in command and f"PREFECT_HOME={storage}/prefect".encode() in environment:
+            found.append(int(folder.name))
+    return found
+
+
+def runs(storage: Path, name: str) -> list[Run]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    query = f"attributes.run_name = '{name}'"
+    return list(client.search_runs([experiment.experiment_id], query, order_by=["attributes.start_time ASC"]))
+
+
+@pytest.fixture(autouse=True)
+def no_server_stays(storage: Path) -> Iterator[None]:
+    yield
+    for server in servers(storage):
+        os.kill(server, signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_killed_climb_continues_with_the_stage_that_was_running(storage: Path) -> None:
+    killed = start(storage)
+    wait_for_line(killed, "reward-model: started")
+    time.sleep(0.5)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()  # its pipes stay open: the server has them
+    assert servers(storage)
+
+    again = start(storage)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert [line.partition(":")[0] for line in said.splitlines() if line.endswith(": started")] == [
+        "reward-model",
+        "judge",
+        "policy",
+    ]
+    assert [run.info.status for run in runs(storage, "ladder")] == ["KILLED", "FINISHED"]
+    assert [run.info.status for run in runs(storage, "reward-model")] == ["KILLED", "FINISHED"]
+    assert [run.info.status for run in runs(storage, "sft")] == ["FINISHED"]
+    assert not servers(storage)
