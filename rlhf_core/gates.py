@@ -83,7 +83,9 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
         return "abstain", f"{estimate.n} samples are fewer than the {gate.min_samples} that a verdict needs"
     side, bound = ("lower", estimate.lower) if gate.direction == "above" else ("upper", estimate.upper)
     passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold
-    said = f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
+    said = (
+        f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
+    )
     return ("pass", said) if passed else ("fail", f"{said}: {gate.failure}")
 
 
@@ -184,7 +186,7 @@ DEFAULT_REWARD_MODEL_GATES = (
         threshold=0.06,
         min_samples=1000,
         failure="not calibrated even after its temperature",
-        reason="On 1000 pairs a perfectly calibrated model shows .04; the interval of a good one stays below .06.",
+        reason="Simulated on 1000 pairs: 90 to 97 % of perfectly calibrated models pass, 1 to 4 % of those 6 points off.",
     ),
     Gate(
         name="better-than-chance",
@@ -201,8 +203,8 @@ DEFAULT_REWARD_MODEL_GATES = (
         direction="below",
         threshold=0.02,
         min_samples=200,
-        failure="overconfident",
-        reason="A temperature should change little: PPO's rewards are scaled by it, its ranking errors are not.",
+        failure="margins of the wrong size",
+        reason="A temperature, above or below 1, should change little: it scales rewards and mends no wrong ranking.",
     ),
 )
 DEFAULT_POLICY_GATES = (

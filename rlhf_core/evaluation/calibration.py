@@ -60,7 +60,9 @@ def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
 def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Mean distance of claimed from observed accuracy over ten bins of equal mass (Naeini et al., 2015).
 
-    Its floor is not 0: on N pairs even a perfectly calibrated model shows about 0.8 sqrt(0.2 * 10 / N).
+    The value has a floor above 0: on N pairs even a perfectly calibrated model shows about 0.8 sqrt(0.2 * 10 / N).
+    Resampling adds as much again, so the interval is the basic one, reflected at the value, which takes that bias off
+    (Davison and Hinkley, 1997, section 5.2), cut so that it holds the value and nothing negative.
 
     Args:
         deltas: margins, shape ``[N]``, logits.
@@ -76,7 +78,10 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> float:
         return float(np.abs(np.bincount(bins, weights * gaps, minlength=BINS)).sum() / weights.sum())
 
-    return clustered(error, clusters, claimed - hits(deltas))
+    found = clustered(error, clusters, claimed - hits(deltas))
+    return found._replace(
+        lower=max(2.0 * found.value - found.upper, 0.0), upper=max(2.0 * found.value - found.lower, found.value)
+    )
 
 
 def reliability(deltas: ArrayLike) -> dict[str, list[float]]:
@@ -98,6 +103,13 @@ def reliability(deltas: ArrayLike) -> dict[str, list[float]]:
     }
 
 
+def abs_delta_median(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+    """Median |delta| in logits."""
+    sizes = np.abs(deltas)
+    order = np.argsort(sizes)
+    return clustered(_sorted_median, np.asarray(clusters)[order], sizes[order])
+
+
 def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Median |delta| over the one that a calibrated reward model of this accuracy has.
 
@@ -114,12 +126,18 @@ def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimat
     sizes = np.abs(deltas)
     order = np.argsort(sizes)
 
-    def ratio(weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_hits: NDArray[np.float64]) -> float:
-        below = np.cumsum(weights)
-        median = ordered_sizes[min(int(np.searchsorted(below, below[-1] / 2)), len(below) - 1)]
-        return float(median / expected_median(weighted_mean(weights, ordered_hits)))
+    def ratio(
+        weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_hits: NDArray[np.float64]
+    ) -> float:
+        return _sorted_median(weights, ordered_sizes) / expected_median(weighted_mean(weights, ordered_hits))
 
     return clustered(ratio, np.asarray(clusters)[order], sizes[order], hits(deltas)[order])
+
+
+def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -> float:
+    """Smallest value that at least half of the weight does not exceed."""
+    below = np.cumsum(weights)
+    return float(ordered[np.searchsorted(below, below[-1] / 2)])
 
 
 def expected_median(accuracy: float) -> float:

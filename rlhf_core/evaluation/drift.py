@@ -53,7 +53,9 @@ def length_ratio(tokens: ArrayLike, reference_tokens: ArrayLike) -> Estimate:
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
     """Distinct n-grams of words over all n-grams of all texts (Li et al., 2016), in [0, 1]; 0 without any."""
-    counts = Counter(gram for text in texts for gram in zip(*(text.split()[start:] for start in range(n)), strict=False))
+    counts = Counter(
+        gram for text in texts for gram in zip(*(text.split()[start:] for start in range(n)), strict=False)
+    )
     return len(counts) / max(counts.total(), 1)
 
 

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.evaluation.agreement import floor_hits
 from rlhf_core.evaluation.calibration import (
+    abs_delta_median,
     abs_delta_ratio,
     expected_calibration_error,
     hits,
@@ -58,6 +59,7 @@ def evaluate_margins(
         **{f"floor_{name}": average(found) for name, found in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
+        "abs_delta_median": abs_delta_median(margins, clusters),
         "abs_delta_ratio": abs_delta_ratio(margins, clusters),
         "overconfidence_gap": overconfidence_gap(margins, clusters),
         "ece": expected_calibration_error(calibrated, clusters),

@@ -70,7 +70,7 @@ BAD = [
     ("reward_model", "overconfidence_gap", Estimate(0.12, 0.10, 0.14, 2000), "overconfident"),
     ("reward_model", "ece", Estimate(0.10, 0.08, 0.12, 2000), "not calibrated"),
     ("reward_model", "nll_above_chance", Estimate(0.1, 0.05, 0.15, 2000), "less likely than a coin"),
-    ("reward_model", "nll_above_calibrated", Estimate(0.1, 0.05, 0.15, 2000), "overconfident"),
+    ("reward_model", "nll_above_calibrated", Estimate(0.1, 0.05, 0.15, 2000), "margins of the wrong size"),
     ("policy", "kl_to_sft_nats", Estimate(9.0, 8.5, 9.5, 300), "left the KL budget"),
     ("policy", "judge_reward_gain", Estimate(-0.5, -0.7, -0.3, 300), "no better than SFT"),
     ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "loses to SFT"),
