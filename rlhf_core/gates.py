@@ -186,7 +186,7 @@ DEFAULT_REWARD_MODEL_GATES = (
         threshold=0.06,
         min_samples=1000,
         failure="not calibrated even after its temperature",
-        reason="Simulated on 1000 pairs: 90 to 97 % of perfectly calibrated models pass, 1 to 4 % of those 6 points off.",
+        reason="In simulations of 1000 pairs, 90 to 97 % of calibrated models pass, 1 to 4 % of those 6 points off.",
     ),
     Gate(
         name="better-than-chance",

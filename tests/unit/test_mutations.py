@@ -1,0 +1,357 @@
+"""Tests of the tests: each breaks one line of the mathematics and sees the test that must notice fail."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutant(NamedTuple):
+    """One change to the source of a module.
+
+    Attributes:
+        fault: what the change breaks.
+        module: the module that is changed.
+        old: its line or part of one, found exactly once.
+        new: what stands there instead.
+        test: the test, in `tests/unit`, that must fail.
+    """
+
+    fault: str
+    module: str
+    old: str
+    new: str
+    test: str
+
+
+OBJECTIVES = "rlhf_core.objectives"
+MUTANTS = [
+    Mutant(
+        "cross-entropy is averaged",
+        OBJECTIVES,
+        'reduction="none"',
+        'reduction="mean"',
+        "test_objectives.test_cross_entropy_is_the_negative_log_softmax_of_each_target",
+    ),
+    Mutant(
+        "the sign of the log-probabilities",
+        OBJECTIVES,
+        "return -token_cross_entropy",
+        "return token_cross_entropy",
+        "test_objectives.test_cross_entropy_is_the_negative_log_softmax_of_each_target",
+    ),
+    Mutant(
+        "padding counts in the mean",
+        OBJECTIVES,
+        ".sum() / mask.sum()",
+        ".mean()",
+        "test_objectives.test_masked_mean_counts_real_entries_only",
+    ),
+    Mutant(
+        "chosen and rejected are swapped",
+        OBJECTIVES,
+        "F.logsigmoid(chosen - rejected - margin)",
+        "F.logsigmoid(rejected - chosen - margin)",
+        "test_objectives.test_bradley_terry_is_the_mean_log_likelihood_of_the_preferences",
+    ),
+    Mutant(
+        "the sign of the Bradley-Terry loss",
+        OBJECTIVES,
+        "return -F.logsigmoid",
+        "return F.logsigmoid",
+        "test_objectives.test_equal_rewards_cost_ln_2",
+    ),
+    Mutant(
+        "the margin is added",
+        OBJECTIVES,
+        "logsigmoid(chosen - rejected - margin)",
+        "logsigmoid(chosen - rejected + margin)",
+        "test_objectives.test_a_margin_is_taken_off_the_difference",
+    ),
+    Mutant(
+        "the Bradley-Terry loss is summed",
+        OBJECTIVES,
+        "margin).mean()",
+        "margin).sum()",
+        "test_objectives.test_the_gradient_of_a_pair_is_the_probability_of_getting_it_wrong",
+    ),
+    Mutant(
+        "the KL penalty rewards drift",
+        OBJECTIVES,
+        "-beta * (logprobs - ref_logprobs)",
+        "beta * (logprobs - ref_logprobs)",
+        "test_objectives.test_rewards_by_hand",
+    ),
+    Mutant(
+        "beta is dropped",
+        OBJECTIVES,
+        "-beta * (logprobs - ref_logprobs)",
+        "-(logprobs - ref_logprobs)",
+        "test_objectives.test_rewards_by_hand",
+    ),
+    Mutant(
+        "the score comes one token late",
+        OBJECTIVES,
+        "last = mask.sum(dim=1, keepdim=True) - 1",
+        "last = mask.sum(dim=1, keepdim=True).clamp(max=mask.shape[1] - 1)",
+        "test_objectives.test_rewards_by_hand",
+    ),
+    Mutant(
+        "padding pays the KL penalty",
+        OBJECTIVES,
+        "rewards = torch.where(mask, -beta * (logprobs - ref_logprobs), 0.0)",
+        "rewards = -beta * (logprobs - ref_logprobs)",
+        "test_objectives.test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl",
+    ),
+    Mutant(
+        "the next value is not discounted",
+        OBJECTIVES,
+        "gamma * following",
+        "following",
+        "test_objectives.test_advantages_by_hand",
+    ),
+    Mutant(
+        "lambda is dropped",
+        OBJECTIVES,
+        "gamma * lam * carried",
+        "gamma * carried",
+        "test_objectives.test_advantages_by_hand",
+    ),
+    Mutant(
+        "advantages run forwards",
+        OBJECTIVES,
+        "in reversed(range(values.shape[1]))",
+        "in range(values.shape[1])",
+        "test_objectives.test_advantages_by_hand",
+    ),
+    Mutant(
+        "the value after the end is not 0",
+        OBJECTIVES,
+        "values = torch.where(mask, values, 0.0)",
+        "values = values.clone()",
+        "test_objectives.test_without_discount_returns_are_the_sums_of_the_rewards_to_come",
+    ),
+    Mutant(
+        "returns are the advantages",
+        OBJECTIVES,
+        "return advantages, advantages + values",
+        "return advantages, advantages",
+        "test_objectives.test_advantages_by_hand",
+    ),
+    Mutant(
+        "whitening does not shift",
+        OBJECTIVES,
+        "centred = values - masked_mean(values, mask)",
+        "centred = values",
+        "test_objectives.test_whitening_gives_mean_0_and_variance_1_over_real_entries",
+    ),
+    Mutant(
+        "whitening divides by the variance",
+        OBJECTIVES,
+        "torch.rsqrt(variance + 1e-8)",
+        "torch.reciprocal(variance + 1e-8)",
+        "test_objectives.test_whitening_gives_mean_0_and_variance_1_over_real_entries",
+    ),
+    Mutant(
+        "the ratio is upside down",
+        OBJECTIVES,
+        "torch.where(mask, logprobs - old_logprobs, 0.0)",
+        "torch.where(mask, old_logprobs - logprobs, 0.0)",
+        "test_objectives.test_the_policy_loss_clips_by_hand",
+    ),
+    Mutant(
+        "the policy loss takes the better of plain and clipped",
+        OBJECTIVES,
+        "torch.maximum(plain, clipped)",
+        "torch.minimum(plain, clipped)",
+        "test_objectives.test_the_policy_loss_clips_by_hand",
+    ),
+    Mutant(
+        "the surrogate is minimised",
+        OBJECTIVES,
+        "plain = -advantages * ratio",
+        "plain = advantages * ratio",
+        "test_objectives.test_an_unchanged_policy_loses_the_mean_advantage",
+    ),
+    Mutant(
+        "only likelier tokens are clipped",
+        OBJECTIVES,
+        "ratio.clamp(1.0 - cliprange, 1.0 + cliprange)",
+        "ratio.clamp(max=1.0 + cliprange)",
+        "test_objectives.test_the_policy_loss_clips_by_hand",
+    ),
+    Mutant(
+        "clipfrac counts the unclipped",
+        OBJECTIVES,
+        "(clipped > plain)",
+        "(clipped <= plain)",
+        "test_objectives.test_the_policy_loss_clips_by_hand",
+    ),
+    Mutant(
+        "the value loss takes the better of plain and clipped",
+        OBJECTIVES,
+        "torch.maximum((values - returns)",
+        "torch.minimum((values - returns)",
+        "test_objectives.test_the_value_loss_takes_the_worse_of_plain_and_clipped",
+    ),
+    Mutant(
+        "values are clipped around the returns",
+        OBJECTIVES,
+        "clipped = old_values + (values - old_values)",
+        "clipped = returns + (values - returns)",
+        "test_objectives.test_the_value_loss_takes_the_worse_of_plain_and_clipped",
+    ),
+    Mutant(
+        "the half of the value loss is dropped",
+        OBJECTIVES,
+        "return 0.5 * masked_mean(worse, mask)",
+        "return masked_mean(worse, mask)",
+        "test_objectives.test_an_unclipped_value_loss_is_half_the_squared_error",
+    ),
+    Mutant(
+        "k1 is the divergence the other way round",
+        OBJECTIVES,
+        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
+        "torch.where(mask, other_logprobs - logprobs, 0.0).sum(dim=1)",
+        "test_objectives.test_kl_estimators_average_to_the_exact_divergence",
+    ),
+    Mutant(
+        "k1 is a mean over tokens",
+        OBJECTIVES,
+        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
+        "torch.where(mask, logprobs - other_logprobs, 0.0).mean(dim=1)",
+        "test_objectives.test_kl_of_a_response_by_hand",
+    ),
+    Mutant(
+        "k3 has the ratio upside down",
+        OBJECTIVES,
+        "torch.where(mask, other_logprobs - logprobs, 0.0)",
+        "torch.where(mask, logprobs - other_logprobs, 0.0)",
+        "test_objectives.test_kl_of_a_response_by_hand",
+    ),
+    Mutant(
+        "k3 loses its linear part",
+        OBJECTIVES,
+        "(torch.expm1(log_ratio) - log_ratio)",
+        "torch.expm1(log_ratio)",
+        "test_objectives.test_kl_of_a_response_by_hand",
+    ),
+    Mutant(
+        "k3 cancels in single precision",
+        OBJECTIVES,
+        "torch.expm1(log_ratio)",
+        "torch.exp(log_ratio) - 1",
+        "test_objectives.test_k3_keeps_precision_where_policies_are_close",
+    ),
+    Mutant(
+        "entropy is negative",
+        OBJECTIVES,
+        "return -(logprobs.exp() * logprobs)",
+        "return (logprobs.exp() * logprobs)",
+        "test_objectives.test_entropy_ranges_from_certainty_to_the_log_of_the_vocabulary",
+    ),
+    Mutant(
+        "explained variance compares spreads, not errors",
+        OBJECTIVES,
+        "errors = (returns - values)[mask]",
+        "errors = values[mask]",
+        "test_objectives.test_explained_variance_against_numpy",
+    ),
+    Mutant(
+        "above looks at the value",
+        "rlhf_core.gates",
+        '("lower", estimate.lower)',
+        '("lower", estimate.value)',
+        "test_gates.test_above_passes_by_its_lower_bound_and_not_by_its_value",
+    ),
+    Mutant(
+        "below looks at the lower bound",
+        "rlhf_core.gates",
+        '("upper", estimate.upper)',
+        '("upper", estimate.lower)',
+        "test_gates.test_below_passes_by_its_upper_bound_and_not_by_its_value",
+    ),
+    Mutant(
+        "the threshold itself passes",
+        "rlhf_core.gates",
+        "passed = bound > gate.threshold",
+        "passed = bound >= gate.threshold",
+        "test_gates.test_a_bound_on_the_threshold_fails",
+    ),
+    Mutant(
+        "what is not measured passes",
+        "rlhf_core.gates",
+        'return "abstain", "was not measured"',
+        'return "pass", "was not measured"',
+        "test_gates.test_a_figure_that_was_not_measured_abstains",
+    ),
+    Mutant(
+        "few samples are enough",
+        "rlhf_core.gates",
+        "if estimate.n < gate.min_samples:",
+        "if estimate.n < 1:",
+        "test_gates.test_too_few_samples_abstain_however_good_the_figure",
+    ),
+    Mutant(
+        "abstentions never block",
+        "rlhf_core.gates",
+        'blocking = {"fail", "abstain"} if abstain_blocks else {"fail"}',
+        'blocking = {"fail"}',
+        "test_gates.test_failures_block_and_so_do_abstentions_unless_allowed",
+    ),
+    Mutant(
+        "clusters are ignored",
+        "rlhf_core.evaluation.estimates",
+        "_, members = np.unique(np.asarray(clusters), return_inverse=True)",
+        "members = np.arange(count)",
+        "test_evaluation_estimates.test_copies_of_an_observation_add_no_certainty",
+    ),
+    Mutant(
+        "the interval holds 50 %",
+        "rlhf_core.evaluation.estimates",
+        "[0.025, 0.975]",
+        "[0.25, 0.75]",
+        "test_evaluation_estimates.test_clusters_of_one_are_an_ordinary_bootstrap",
+    ),
+    Mutant(
+        "pairs are torn apart",
+        "rlhf_core.evaluation.estimates",
+        "paired=True",
+        "paired=False",
+        "test_evaluation_estimates.test_paired_samples_are_resampled_together",
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.fault.replace(" ", "-") for mutant in MUTANTS])
+def test_a_fault_is_noticed(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests, name = mutant.test.split(".")
+    getattr(load_tests(tests), name)()  # passes as long as nothing is broken
+    monkeypatch.setitem(sys.modules, mutant.module, mutate(mutant))
+    broken = getattr(load_tests(tests), name)
+    with pytest.raises(AssertionError):
+        broken()
+
+
+def mutate(mutant: Mutant) -> ModuleType:
+    path = ROOT / Path(*mutant.module.split(".")).with_suffix(".py")
+    source = path.read_text(encoding="utf-8")
+    assert source.count(mutant.old) == 1, f"{mutant.old!r} is there {source.count(mutant.old)} times: renew the mutant"
+    module = ModuleType(mutant.module)
+    exec(compile(source.replace(mutant.old, mutant.new), f"{path}, broken", "exec"), module.__dict__)
+    return module
+
+
+def load_tests(name: str) -> ModuleType:
+    """The file of tests, afresh: its imports find what stands in `sys.modules` now."""
+    spec = importlib.util.spec_from_file_location(f"{name}_again", ROOT / "tests" / "unit" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
