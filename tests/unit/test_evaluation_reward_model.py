@@ -1,0 +1,291 @@
+"""Reward models of known kinds, drawn at random, get the figures and the verdicts that they deserve."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rlhf_core.evaluation.agreement import floor_hits
+from rlhf_core.evaluation.calibration import (
+    abs_delta_median,
+    abs_delta_ratio,
+    expected_calibration_error,
+    expected_median,
+    fit_temperature,
+    hits,
+    losses,
+    overconfidence_gap,
+    reliability,
+    share_in_band,
+)
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.evaluation.reward_model import evaluate_margins
+from rlhf_core.gates import DEFAULT_REWARD_MODEL_GATES, blocked, judge
+from rlhf_core.records import Pair
+
+N = 4000
+SPREAD = 1.37  # of a calibrated reward model that agrees on 72 % of the pairs
+ALONE = np.arange(N)
+
+
+def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1.0 / (1.0 + np.exp(-values))
+
+
+def calibrated_margins(seed: int, n: int = N, spread: float = SPREAD) -> NDArray[np.float64]:
+    """The better response by the model's own count is the chosen one with probability sigmoid(|delta|)."""
+    rng = np.random.default_rng(seed)
+    sizes = np.abs(rng.normal(0.0, spread, n))
+    return np.where(rng.random(n) < sigmoid(sizes), sizes, -sizes)
+
+
+def pairs(seed: int, n: int = N) -> list[Pair]:
+    """Two pairs a prompt of random words: no trivial rule can tell."""
+    rng = np.random.default_rng(seed)
+    words = np.array(["check", "clean", "the", "drain", "tap", "door"])
+    texts = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(2 * n)]
+    return [Pair(f"prompt {place // 2}", texts[2 * place], texts[2 * place + 1]) for place in range(n)]
+
+
+HELD_OUT = pairs(0)
+TRAIN = pairs(1, 1000)
+
+# Temperature
+
+
+@given(seed=st.integers(0, 1000), temperature=st.floats(0.2, 5.0))
+def test_the_temperature_that_scaled_calibrated_margins_is_found(seed: int, temperature: float) -> None:
+    assert fit_temperature(calibrated_margins(seed) * temperature) == pytest.approx(temperature, rel=0.15)
+
+
+def test_no_other_temperature_explains_the_preferences_better() -> None:
+    margins = calibrated_margins(2) * 2.0
+    best = fit_temperature(margins)
+    grid = np.exp(np.linspace(np.log(0.05), np.log(20.0), 400))
+    likelihoods = [np.log1p(np.exp(-margins / temperature)).mean() for temperature in grid]
+    assert best == pytest.approx(grid[np.argmin(likelihoods)], rel=0.02)
+
+
+@pytest.mark.parametrize(("sign", "end"), [(1.0, 0.05), (-1.0, 20.0)])
+def test_margins_that_are_all_right_or_all_wrong_stop_at_an_end_of_the_range(sign: float, end: float) -> None:
+    assert fit_temperature(sign * np.linspace(0.5, 2.0, 50)) == pytest.approx(end, rel=0.05)
+
+
+def test_a_temperature_of_no_margins_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one held-out pair"):
+        fit_temperature([])
+
+
+# Figures of one model
+
+
+def test_losses_are_negative_log_likelihoods_and_never_overflow() -> None:
+    margins = np.array([-3.0, 0.0, 2.0])
+    assert losses(margins) == pytest.approx(-np.log(sigmoid(margins)))
+    assert losses(np.array([-1e4, 1e4])) == pytest.approx([1e4, 0.0])
+
+
+def test_a_tie_is_half_a_hit() -> None:
+    assert hits(np.array([0.1, 0.0, -2.0])).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_the_band_holds_its_ends() -> None:
+    margins = np.array([0.5, -4.0, 0.49, 4.01, 0.0, 1.0])
+    assert share_in_band(margins, np.arange(6)).value == pytest.approx(0.5)
+
+
+def test_the_median_margin_ignores_signs() -> None:
+    found = abs_delta_median(np.array([-3.0, 1.0, 2.0]), np.arange(3))
+    assert found.value == 2.0
+    assert (found.lower, found.upper) == (1.0, 3.0)
+
+
+def test_overconfidence_is_what_is_claimed_less_what_is_true() -> None:
+    margins = np.array([2.0, -2.0, 1.0, 3.0])
+    expected = sigmoid(np.abs(margins)).mean() - 0.75
+    assert overconfidence_gap(margins, np.arange(4)).value == pytest.approx(expected)
+
+
+def test_calibration_error_against_a_plain_count() -> None:
+    margins = calibrated_margins(3, 1000) * 2.0
+    claimed, right = sigmoid(np.abs(margins)), margins > 0
+    order = np.argsort(claimed)
+    expected = np.mean([abs(claimed[part].mean() - right[part].mean()) for part in np.split(order, 10)])
+    assert expected_calibration_error(margins, np.arange(1000)).value == pytest.approx(expected)
+
+
+@given(seed=st.integers(0, 300))
+@settings(max_examples=15)
+def test_the_calibration_error_of_a_calibrated_model_stays_near_its_floor(seed: int) -> None:
+    found = expected_calibration_error(calibrated_margins(seed), ALONE)
+    assert found.value < 2.0 * 0.8 * np.sqrt(0.2 * 10 / N)
+    assert found.lower <= found.value <= found.upper < 0.06
+
+
+def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
+    sizes = np.sort(np.abs(np.random.default_rng(4).normal(0.0, SPREAD, 1_000_000)))
+    gaps = sigmoid(sizes * 1.6) - sigmoid(sizes)
+    truth = np.mean([abs(part.mean()) for part in np.split(gaps, 10)])
+    found = [expected_calibration_error(calibrated_margins(seed) * 1.6, ALONE) for seed in range(12)]
+    assert sum(one.lower <= truth <= one.upper for one in found) >= 10
+
+
+def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
+    found = reliability(calibrated_margins(5, 40_000))
+    assert found["claimed"] == sorted(found["claimed"])
+    assert found["observed"] == pytest.approx(found["claimed"], abs=0.03)
+    assert found["pairs"] == [4000.0] * 10
+
+
+def test_reliability_of_few_pairs_leaves_out_empty_bins() -> None:
+    assert reliability([1.0, -2.0])["pairs"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("accuracy", "median"), [(0.63, 0.47), (0.69, 0.75), (0.72, 0.92), (0.77, 1.28), (0.85, 2.26)])
+def test_the_expected_median_equals_that_of_drawn_models(accuracy: float, median: float) -> None:
+    assert expected_median(accuracy) == pytest.approx(median, rel=0.05)
+
+
+def test_the_expected_median_grows_with_the_accuracy_and_vanishes_without_any() -> None:
+    medians = [expected_median(accuracy) for accuracy in np.linspace(0.5, 0.95, 46)]
+    assert medians == sorted(medians)
+    assert 0.0 < expected_median(0.3) == expected_median(0.5) < 0.01
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("spread", [0.7, 1.37, 3.35])
+def test_the_ratio_of_medians_is_the_scale_of_the_margins(scale: float, spread: float) -> None:
+    found = abs_delta_ratio(calibrated_margins(6, 20_000, spread) * scale, np.arange(20_000))
+    assert found.lower < found.value < found.upper
+    assert found.value == pytest.approx(scale, rel=0.1)
+
+
+def test_figures_do_not_depend_on_the_order_of_the_pairs() -> None:
+    margins, clusters = calibrated_margins(7, 600), np.arange(600) // 3
+    order = np.random.default_rng(8).permutation(600)
+    for figure in (abs_delta_median, abs_delta_ratio, expected_calibration_error, overconfidence_gap, share_in_band):
+        assert figure(margins[order], clusters[order]) == pytest.approx(figure(margins, clusters))
+
+
+# Floors
+
+
+def test_floors_of_length_by_hand() -> None:
+    held_out = [Pair("p", "a b c", "a"), Pair("p", "a", "b c"), Pair("p", "a b", "c d"), Pair("p", "a b", "c")]
+    found = floor_hits([], held_out)
+    assert found["longest"].tolist() == [1.0, 0.0, 0.5, 1.0]
+    assert found["shortest"].tolist() == [0.0, 1.0, 0.5, 0.0]
+
+
+def test_a_bag_of_words_learns_a_telling_word() -> None:
+    train = [Pair(f"p{place}", "sure , check the tap", "check the tap , boss") for place in range(50)]
+    held_out = [Pair("q", "sure , clean it", "clean it , boss"), Pair("q", "clean it , boss", "sure , clean it")]
+    assert floor_hits(train, held_out)["bag_of_words"].tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("train", [[], [Pair("p", "one", "two")]])
+def test_a_bag_of_words_that_cannot_learn_cannot_tell(train: list[Pair]) -> None:
+    assert floor_hits(train, [Pair("q", "three", "four")])["bag_of_words"].tolist() == [0.5]
+
+
+# Everything together
+
+CEILING = Estimate(0.78, 0.76, 0.80, 1000)
+
+
+def stopped_by(margins: NDArray[np.float64], held_out: list[Pair] = HELD_OUT) -> dict[str, str]:
+    estimates = evaluate_margins(margins, fit_temperature(margins), held_out, TRAIN, ceiling=CEILING)
+    return {found.gate: found.explanation for found in blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates))}
+
+
+KINDS = {
+    "calibrated": calibrated_margins(10),
+    "undertrained": 0.1 * calibrated_margins(11),
+    "overconfident": 3.0 * calibrated_margins(12),
+    "guessing": np.abs(calibrated_margins(13)) * np.random.default_rng(13).choice([-1.0, 1.0], N),
+    "contrary": -calibrated_margins(14),
+}
+
+
+@cache
+def what_stops(kind: str) -> dict[str, str]:
+    return stopped_by(KINDS[kind])
+
+
+def test_a_calibrated_model_passes_every_gate() -> None:
+    assert what_stops("calibrated") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "gate", "failure"),
+    [
+        ("undertrained", "delta-not-small", "undertrained"),
+        ("undertrained", "delta-in-band", "outside [0.5, 4]"),
+        ("undertrained", "near-temperature-scaled", "margins of the wrong size"),
+        ("overconfident", "delta-not-large", "overconfident"),
+        ("overconfident", "not-overconfident", "overconfident"),
+        ("overconfident", "near-temperature-scaled", "margins of the wrong size"),
+        ("guessing", "agrees", "disagrees"),
+        ("guessing", "near-ceiling", "far from what the labels allow"),
+        ("contrary", "agrees", "disagrees"),
+        ("contrary", "better-than-chance", "less likely than a coin"),
+    ],
+)
+def test_a_bad_model_is_stopped_by_name(kind: str, gate: str, failure: str) -> None:
+    assert failure in what_stops(kind)[gate]
+
+
+def test_margins_that_are_too_small_are_not_called_overconfident() -> None:
+    assert not any("overconfident" in explanation for explanation in what_stops("undertrained").values())
+
+
+def test_a_model_that_only_prefers_longer_answers_is_no_better_than_length() -> None:
+    margins = calibrated_margins(15)
+    held_out = [
+        Pair(pair.prompt, "a b c", "a b") if margin > 0 else Pair(pair.prompt, "a b", "a b c")
+        for pair, margin in zip(HELD_OUT, margins, strict=True)
+    ]
+    found = stopped_by(margins, held_out)
+    assert list(found) == ["beats-floors"]
+    assert "no better than length" in found["beats-floors"]
+
+
+def test_agreement_above_the_floor_is_paired_against_the_best_floor() -> None:
+    held_out, margins = HELD_OUT[:200], calibrated_margins(16, 200)
+    found = evaluate_margins(margins, 1.0, held_out, [])
+    floors = floor_hits([], held_out)
+    best = max(floors.values(), key=np.mean)
+    assert found["agreement_above_floor"].value == pytest.approx((margins > 0).mean() - best.mean())
+    assert found["floor_longest"].value == pytest.approx(floors["longest"].mean())
+
+
+def test_the_temperature_changes_calibrated_figures_only() -> None:
+    margins = calibrated_margins(17, 1000) * 2.0
+    raw, scaled = (evaluate_margins(margins, temperature, HELD_OUT[:1000], []) for temperature in (1.0, 2.0))
+    changed = {name for name in raw if raw[name] != scaled[name]}
+    assert changed == {"ece", "nll", "nll_above_calibrated"}
+    assert raw["ece"] == raw["ece_uncalibrated"]
+    assert raw["nll_above_calibrated"].value == 0.0
+    assert scaled["nll"].value == pytest.approx(np.log1p(np.exp(-margins / 2.0)).mean())
+
+
+def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
+    margins = calibrated_margins(18, 500)
+    assert "share_of_ceiling" not in evaluate_margins(margins, 1.0, HELD_OUT[:500], [])
+    found = evaluate_margins(margins, 1.0, HELD_OUT[:500], [], ceiling=CEILING)
+    share, agreement = found["share_of_ceiling"], found["agreement"]
+    assert share == pytest.approx((agreement.value / 0.78, agreement.lower / 0.80, agreement.upper / 0.76, 500))
+
+
+def test_every_figure_lies_in_its_interval_and_counts_pairs() -> None:
+    for name, found in evaluate_margins(calibrated_margins(19), 1.0, HELD_OUT, TRAIN, ceiling=CEILING).items():
+        assert found.lower <= found.value <= found.upper, name
+        assert found.n == N, name
+
+
+def test_every_default_gate_finds_its_figure() -> None:
+    found = evaluate_margins(calibrated_margins(20, 200), 1.0, HELD_OUT[:200], [], ceiling=CEILING)
+    assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} <= set(found)
