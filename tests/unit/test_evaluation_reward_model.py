@@ -110,7 +110,8 @@ def test_overconfidence_is_what_is_claimed_less_what_is_true() -> None:
 
 
 def test_calibration_error_against_a_plain_count() -> None:
-    margins = calibrated_margins(3, 1000) * 2.0
+    margins = calibrated_margins(3, 1000)
+    margins *= np.abs(margins)  # small ones too small, large ones too large
     claimed, right = sigmoid(np.abs(margins)), margins > 0
     order = np.argsort(claimed)
     expected = np.mean([abs(claimed[part].mean() - right[part].mean()) for part in np.split(order, 10)])
@@ -123,6 +124,14 @@ def test_the_calibration_error_of_a_calibrated_model_stays_near_its_floor(seed: 
     found = expected_calibration_error(calibrated_margins(seed), ALONE)
     assert found.value < 2.0 * 0.8 * np.sqrt(0.2 * 10 / N)
     assert found.lower <= found.value <= found.upper < 0.06
+
+
+def test_1000_pairs_tell_a_calibrated_model_from_one_that_is_6_points_off() -> None:
+    (gate,) = (gate for gate in DEFAULT_REWARD_MODEL_GATES if gate.metric == "ece")
+    calibrated = [expected_calibration_error(calibrated_margins(seed, 1000), np.arange(1000)) for seed in range(20)]
+    off = [expected_calibration_error(1.6 * calibrated_margins(seed, 1000), np.arange(1000)) for seed in range(20)]
+    assert sum(verdict.status == "pass" for one in calibrated for verdict in judge([gate], {"ece": one})) >= 17
+    assert sum(verdict.status == "pass" for one in off for verdict in judge([gate], {"ece": one})) <= 2
 
 
 def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
@@ -161,6 +170,11 @@ def test_the_ratio_of_medians_is_the_scale_of_the_margins(scale: float, spread: 
     found = abs_delta_ratio(calibrated_margins(6, N, spread) * scale, ALONE)
     assert found.lower < scale < found.upper
     assert found.value == pytest.approx(scale, rel=0.15)
+
+
+def test_the_ratio_of_medians_of_a_calibrated_model_is_1() -> None:
+    found = abs_delta_ratio(calibrated_margins(9), ALONE)
+    assert found.lower < 1.0 < found.upper
 
 
 def test_figures_do_not_depend_on_the_order_of_the_pairs() -> None:
