@@ -20,6 +20,8 @@ class Gate(Frozen):
     threshold: float
     min_samples: int = Field(100, ge=1)
     """With fewer samples the gate abstains."""
+    when_missing: Literal["abstain", "pass"] = "abstain"
+    """What the gate says where the figure was not measured; `pass` is for what some data cannot tell at all."""
     failure: str = Field(min_length=1)
     """What a failure means, in a word or two, such as `undertrained`."""
     reason: str = Field(min_length=1)
@@ -78,7 +80,8 @@ def _judge(gate: Gate, estimate: Estimate | None) -> Verdict:
 
 def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fail", "abstain"], str]:
     if estimate is None:
-        return "abstain", "was not measured"
+        allowed = ", which this gate allows" if gate.when_missing == "pass" else ""
+        return gate.when_missing, f"was not measured{allowed}"
     if estimate.n < gate.min_samples:
         return "abstain", f"{estimate.n} samples are fewer than the {gate.min_samples} that a verdict needs"
     side, bound = ("lower", estimate.lower) if gate.direction == "above" else ("upper", estimate.upper)
@@ -140,8 +143,10 @@ DEFAULT_REWARD_MODEL_GATES = (
         direction="above",
         threshold=0.8,
         min_samples=200,
+        when_missing="pass",
         failure="far from what the labels allow",
-        reason="A good reward model reaches about nine tenths of the agreement that noisy labels allow.",
+        reason="A good reward model reaches nine tenths of what noisy labels allow; without several votes on a pair, "
+        "that ceiling cannot be known.",
     ),
     Gate(
         name="delta-in-band",

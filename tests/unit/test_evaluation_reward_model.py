@@ -294,6 +294,11 @@ def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
     assert share == pytest.approx((agreement.value / 0.78, agreement.lower / 0.80, agreement.upper / 0.76, 500))
 
 
+def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None:
+    estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, TRAIN)
+    assert blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates)) == []
+
+
 def test_every_figure_lies_in_its_interval_and_counts_pairs() -> None:
     for name, found in evaluate_margins(calibrated_margins(19), 1.0, HELD_OUT, TRAIN, ceiling=CEILING).items():
         assert found.lower <= found.value <= found.upper, name

@@ -122,6 +122,15 @@ def test_a_figure_that_was_not_measured_abstains() -> None:
     assert (found.value, found.lower, found.upper, found.n) == (None, None, None, 0)
 
 
+def test_a_gate_may_let_pass_what_the_data_cannot_tell_but_not_what_was_measured() -> None:
+    lenient = ABOVE.model_copy(update={"when_missing": "pass"})
+    found = verdict(lenient)
+    assert (found.status, found.n) == ("pass", 0)
+    assert found.explanation == "agreement: was not measured, which this gate allows"
+    assert verdict(lenient, agreement=Estimate(0.6, 0.49, 0.7, 500)).status == "fail"
+    assert verdict(lenient, agreement=Estimate(0.6, 0.55, 0.7, 99)).status == "abstain"
+
+
 def test_a_verdict_holds_the_figure_and_says_what_is_wrong() -> None:
     found = verdict(ABOVE, agreement=Estimate(0.51, 0.4812, 0.54, 462))
     assert (found.gate, found.metric, found.direction, found.threshold) == ("agrees", "agreement", "above", 0.5)
@@ -192,10 +201,11 @@ def test_every_default_gate_has_a_case_that_it_stops() -> None:
 
 
 @pytest.mark.parametrize("stage", DEFAULTS)
-def test_without_figures_every_default_gate_abstains_and_blocks(stage: str) -> None:
+def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
-    assert {found.status for found in verdicts} == {"abstain"}
-    assert blocked(verdicts) == verdicts
+    passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
+    assert {found.status for found in blocked(verdicts)} == {"abstain"}
+    assert passing == (["near-ceiling"] if stage == "reward_model" else [])
 
 
 @pytest.mark.parametrize("stage", DEFAULTS)

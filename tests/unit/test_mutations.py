@@ -286,8 +286,8 @@ MUTANTS = [
     Mutant(
         "what is not measured passes",
         "rlhf_core.gates",
-        'return "abstain", "was not measured"',
-        'return "pass", "was not measured"',
+        'return gate.when_missing, f"was',
+        'return "pass", f"was',
         "test_gates.test_a_figure_that_was_not_measured_abstains",
     ),
     Mutant(
