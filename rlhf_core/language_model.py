@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from rlhf_core.config import Frozen
-from rlhf_core.models import device
+from rlhf_core.models import device, to_device
 from rlhf_core.stage import Event
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
 
@@ -47,7 +47,7 @@ def build(config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase, *, se
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return GPT2LMHeadModel(shape).to(device())
+    return to_device(GPT2LMHeadModel(shape))
 
 
 def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[int], *, seed: int) -> Iterator[Event]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from transformers import (
 
 from rlhf_core.batching import Batch
 
+Model = TypeVar("Model", bound=nn.Module)
+
 TEMPERATURE = "reward_temperature"
 """Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
 
@@ -22,6 +25,11 @@ TEMPERATURE = "reward_temperature"
 def device() -> torch.device:
     """The accelerator where there is one, else the processor."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_device(model: Model) -> Model:
+    """The model itself, moved to `device()`; a plain module here, as `transformers` hides the types of its own `to`."""
+    return model.to(device())
 
 
 def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -52,12 +60,23 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrai
         ValueError: if the architecture has no linear `score` head on its final hidden states.
     """
     model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
-    head = getattr(model, "score", None)
-    if not isinstance(head, nn.Linear):
-        raise ValueError(f"{path}: {type(model).__name__} has no linear `score` head, so it cannot be a reward model")
+    head = score_head(model)
     if not _is_classifier(path):
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
+
+
+def score_head(model: PreTrainedModel) -> nn.Linear:
+    """The head that makes a scalar of a hidden state.
+
+    Raises:
+        ValueError: if the architecture has no linear one named `score`.
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        name = type(model).__name__
+        raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
+    return head
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
@@ -88,14 +107,13 @@ def response_logits(model: PreTrainedModel, batch: Batch, is_response: Tensor) -
 
 def token_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Scalar head at every token, shape ``[B, L]``: the value model's values."""
-    scores: Tensor = model.get_submodule("score")(hidden_states(model, batch))
+    scores: Tensor = score_head(model)(hidden_states(model, batch))
     return scores.squeeze(-1)
 
 
 def sequence_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Scalar head at the last real token of every sequence, shape ``[B]``, in logits; padding has no effect."""
-    states = last_states(model, batch)
-    scores: Tensor = model.get_submodule("score")(states)
+    scores: Tensor = score_head(model)(last_states(model, batch))
     return scores.squeeze(-1)
 
 
@@ -135,9 +153,10 @@ def _is_classifier(path: Path) -> bool:
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
         model.resize_token_embeddings(len(tokenizer))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    return model.to(device()).eval()
+    model.eval()
+    return to_device(model)

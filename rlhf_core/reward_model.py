@@ -17,7 +17,7 @@ from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, save, sequence_scores
+from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, save, score_head, sequence_scores
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.rewards import score_sequences
@@ -147,13 +147,16 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
 
 
 def _ids(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> list[int]:
-    limits = {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
-    return encode(tokenizer, prompt, response, **limits).ids
+    return encode(
+        tokenizer,
+        prompt,
+        response,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+    ).ids
 
 
-def _compare(
-    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
-) -> list[_Comparison]:
+def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[_Comparison]:
     by_prompt: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_prompt.setdefault(pair.prompt, []).append(pair)
@@ -241,12 +244,13 @@ def _centre(
     w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
     """
     sequences = [_ids(config, tokenizer, *item) for item in demonstrations]
-    total = torch.zeros(model.get_submodule("score").in_features, dtype=torch.float64, device=device())
+    head = score_head(model)
+    total = torch.zeros(head.in_features, dtype=torch.float64, device=device())
     for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):
         batch = pad([sequences[place] for place in group], int(tokenizer.pad_token_id), device())
         total += last_states(model, batch).double().sum(dim=0)
     centre = total / len(sequences)
-    weight = model.get_submodule("score").weight
+    weight = head.weight
     along = (weight.double() @ centre) / (centre @ centre)
     weight.copy_((weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
 
@@ -258,9 +262,7 @@ def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
 
 
-def _check_reload(
-    config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]
-) -> None:
+def _check_reload(config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]) -> None:
     tokenizer = load_tokenizer(str(out))
     again = margins(config, load_reward_model(out, tokenizer), tokenizer, pairs[:64])
     if not np.allclose(again, expected[:64], atol=1e-4):
