@@ -118,9 +118,7 @@ _CURVES = {
 class _Climb:
     """The five models of PPO and where their results go."""
 
-    def __init__(
-        self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int
-    ) -> None:
+    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.reference = load_policy(sft, self.tokenizer).requires_grad_(False)
         self._policy = load_policy(sft, self.tokenizer)
@@ -212,9 +210,7 @@ class _Climb:
             for row in zip(*columns, strict=True):
                 stream.write(json.dumps({"step": step, **dict(zip(names, row, strict=True))}) + "\n")
 
-    def _sample(
-        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
-    ) -> tuple[Rollout, list[Sampled]]:
+    def _sample(self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int) -> tuple[Rollout, list[Sampled]]:
         generator = torch.Generator().manual_seed(seed)
         with precision(self._config.optimiser):
             sampled = sample(policy, self.tokenizer, prompts, self._config.sampling, generator=generator)

@@ -117,9 +117,7 @@ def gather(
         Everything that the update learns from.
     """
     scores = score_sequences(reward_model, rollout.sequences, config.optimiser)
-    ref_logprobs = all_logprobs(
-        reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature
-    )
+    ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     values = all_values(value, rollout, config.value_optimiser)
     penalised = penalise_unfinished(scores, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
     rewards = shaped_rewards(penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=config.beta)
@@ -158,9 +156,7 @@ def update(config: UpdateConfig, learner: Learner, experience: Experience, *, se
     return {**means, "kl_to_rollout_nats_max": reached, "epochs_done": taken / per_epoch}
 
 
-def check_first_pass(
-    config: UpdateConfig, policy: PreTrainedModel, rollout: Rollout, ref_logprobs: Tensor
-) -> None:
+def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rollout, ref_logprobs: Tensor) -> None:
     """Test, before the first update, what must hold whatever the data.
 
     Args:

@@ -133,7 +133,7 @@ def _sample_batch(
 
 
 def _draw(distribution: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a token from each row of log-probabilities; chance is drawn on the processor, so a device changes nothing."""
+    """Draw a token from each row of log-probabilities; the processor draws, so that a device changes nothing."""
     probabilities = distribution.exp().cpu()
     tokens = torch.multinomial(probabilities, 1, generator=generator).to(distribution.device)
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

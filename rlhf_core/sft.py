@@ -39,7 +39,13 @@ class SFTConfig(Frozen):
 
 
 def train_sft(
-    config: SFTConfig, *, base: Path, train: Sequence[Demonstration], held_out: Sequence[Demonstration], out: Path, seed: int
+    config: SFTConfig,
+    *,
+    base: Path,
+    train: Sequence[Demonstration],
+    held_out: Sequence[Demonstration],
+    out: Path,
+    seed: int,
 ) -> Stage:
     """Fine-tune a base on demonstrations.
 
@@ -139,7 +145,9 @@ def _response_losses(config: SFTConfig, model: PreTrainedModel, items: list[Enco
     return token_cross_entropy(logits, batch.ids[is_response])
 
 
-def _fit(config: SFTConfig, model: PreTrainedModel, encoded: list[Encoded], pad_id: int, *, seed: int) -> Iterator[Event]:
+def _fit(
+    config: SFTConfig, model: PreTrainedModel, encoded: list[Encoded], pad_id: int, *, seed: int
+) -> Iterator[Event]:
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
     optimiser = Optimiser(model, config.optimiser, steps)
     model.train()

@@ -56,7 +56,9 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_prompt
 
     A longer prompt loses its first tokens, so that the question's end and the assistant marker stay.
     """
-    text = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids[-max_prompt_tokens:]
 

@@ -30,9 +30,9 @@ class OptimiserConfig(Frozen):
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to this norm."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, it is slow on most processors."""
+    """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
     max_tokens: int = Field(2048, ge=1)
-    """Padded tokens in one forward pass; an optimiser batch is cut into such micro-batches without changing its loss."""
+    """Padded tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
 
 
 class Optimiser:
@@ -73,7 +73,7 @@ class Optimiser:
         total = 0.0
         self._adamw.zero_grad(set_to_none=True)
         for loss in losses:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
         return total
 

@@ -1,4 +1,4 @@
-"""The 'pretrained base' of the help desk: a small language model of raw text, with the errors and habits of raw text."""
+"""The 'pretrained base' of the help desk: a small language model of raw text, with its errors and habits."""
 
 import random
 from pathlib import Path

@@ -56,7 +56,9 @@ def generate(config: WorldConfig, *, seed: int) -> WorldData:
     available = sorted(grammar.prompts())
     largest = max(config.demonstrations, config.preference_prompts, config.prompts)
     if largest > len(available):
-        raise ValueError(f"the help desk has {len(available)} prompts, fewer than the {largest} asked for: lower the sizes")
+        raise ValueError(
+            f"the help desk has {len(available)} prompts, fewer than the {largest} asked for: lower the sizes"
+        )
     rng = random.Random(seed)
     return WorldData(
         demonstrations=[_demonstration(prompt, rng) for prompt in rng.sample(available, config.demonstrations)],

@@ -51,10 +51,14 @@ THINGS = (
     Thing("plant", "wilts", "soak the roots", "dust the leaves", "every day", "dry roots cannot feed the leaves"),
     Thing("bike", "squeaks", "oil the chain", "hose the wheels", "every two weeks", "dirt wears the chain down"),
     Thing("door", "sticks", "sand the edge", "mop the frame", "every year", "wood swells in damp air"),
-    Thing("laptop", "freezes", "free some memory", "blow air at the keys", "every quarter", "a full memory blocks work"),
+    Thing(
+        "laptop", "freezes", "free some memory", "blow air at the keys", "every quarter", "a full memory blocks work"
+    ),
     Thing("tap", "drips", "change the seal", "scrub it with soda", "every summer", "a worn seal lets water pass"),
     Thing("heater", "stays cold", "let the air out", "vacuum the grill", "every autumn", "trapped air stops the flow"),
-    Thing("car", "will not start", "charge the battery", "wax the paint", "every spring", "cold nights empty a battery"),
+    Thing(
+        "car", "will not start", "charge the battery", "wax the paint", "every spring", "cold nights empty a battery"
+    ),
     Thing("oven", "smokes", "burn off the fat", "spread baking paste", "after every use", "spilled fat burns first"),
     Thing("drain", "is blocked", "pull out the hair", "pour hot salt water", "every weekend", "hair catches the soap"),
     Thing("lamp", "flickers", "tighten the bulb", "wipe the shade", "every winter", "a loose bulb loses contact"),
