@@ -69,8 +69,8 @@ def check_population(kind: Kind, frame: pd.DataFrame) -> Population:
     Raises:
         PopulationViolation: if an expectation does not hold.
     """
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    import great_expectations as gx  # noqa: PLC0415 takes 5 s to import
+    from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415 as above
 
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)

@@ -29,7 +29,7 @@ class Shares(Frozen):
     test: float = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the groups that nothing is trained on: every figure comes from them."""
     judge: float = Field(default=0.2, gt=0.0, lt=1.0)
-    """Share of the groups whose preferences train the judge and nothing else; their prompts and demonstrations train."""
+    """Share of the groups whose preferences train the judge alone; their prompts and demonstrations train as any."""
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> "Shares":
@@ -60,10 +60,12 @@ class Reference(Protocol):
     """Whatever says where a snapshot lies and what its digest was."""
 
     @property
-    def path(self) -> Path | str: ...
+    def path(self) -> Path | str:
+        """Where the snapshot lies."""
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Digest that the snapshot had when it was written."""
 
 
 class EmptySplit(ValueError):
@@ -234,7 +236,7 @@ def _write_atomically(frame: pd.DataFrame, path: Path, digest: str) -> None:
 
 
 def _row_digests(frame: pd.DataFrame) -> list[bytes]:
-    """SHA-256 of each row as JSON with sorted keys; whole floats count as integers, as storage may turn one into both."""
+    """SHA-256 of each row as JSON, columns sorted; whole floats count as integers, as storage may mix the two."""
     columns = sorted(frame.columns)
     rows = zip(*(frame[name].tolist() for name in columns), strict=True)
     return [hashlib.sha256(json.dumps([_plain(cell) for cell in row]).encode()).digest() for row in rows]

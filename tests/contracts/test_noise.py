@@ -70,7 +70,7 @@ def test_is_unknown_without_repeated_votes() -> None:
 def test_refuses_impossible_counts() -> None:
     with pytest.raises(ValueError, match="negative"):
         agreement_ceiling([3], [-1])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter"):
         agreement_ceiling([3, 3], [1])
 
 
