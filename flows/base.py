@@ -7,8 +7,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config import HubBase
 from flows.datasets import read_split
+from flows.place import Place
 from flows.references import DataRefs, DatasetRef, StageRecord
-from flows.stages import Place, Plan, run_stage
+from flows.stages import Plan, run_stage
 from rlhf_core import text_base
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text_base import TextBaseConfig

@@ -10,11 +10,11 @@ from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.lineage import code_version
 from flows.orphans import climb_label, end_orphans, process_tags
+from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import open_registry
 from flows.report.answers import Comparison, compare_answers
 from flows.report.summary import Rung, Summary, publish_summary
-from flows.stages import Place
 from rlhf_core.config import Frozen
 from rlhf_core.gates import Gate, blocked
 

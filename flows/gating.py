@@ -7,8 +7,8 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from flows.config import GatesConfig
+from flows.place import Place
 from flows.references import StageRecord
-from flows.stages import Place
 from rlhf_core.gates import Gate, Verdict, blocked, judge
 
 

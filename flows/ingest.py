@@ -21,9 +21,10 @@ from flows.checking import Checked, check_tables
 from flows.config import DataConfig, InputError
 from flows.datasets import Shares, SnapshotDamaged, read_verified, write_report, write_snapshot
 from flows.lineage import content_key
+from flows.place import Place
 from flows.references import DataRefs, DatasetRef
 from flows.sources import Tables, file_digests, load_tables
-from flows.stages import BY_KEY, Place
+from flows.stages import BY_KEY
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import read_split
+from flows.place import Place
 from flows.references import DatasetRef, StageRecord
-from flows.stages import Place, Plan, run_stage
+from flows.rows import read_prompts
+from flows.stages import Plan, run_stage
 from rlhf_core import ppo
 from rlhf_core.ppo import PPOConfig
 from rlhf_core.stage import Stage
@@ -47,8 +48,3 @@ def train_policy(
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
     )
     return run_stage(plan, place)
-
-
-def read_prompts(ref: DatasetRef, split: str) -> list[str]:
-    """The prompts of a split, in the order of the snapshot."""
-    return [str(row.prompt) for row in read_split(ref, split).itertuples()]

@@ -4,12 +4,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import read_split
-from flows.references import DataRefs, DatasetRef, StageRecord
-from flows.sft import read_demonstrations
-from flows.stages import Place, Plan, run_stage
+from flows.place import Place
+from flows.references import DataRefs, StageRecord
+from flows.rows import read_demonstrations, read_pairs
+from flows.stages import Plan, run_stage
 from rlhf_core import reward_model
-from rlhf_core.records import Pair
 from rlhf_core.reward_model import RewardModelConfig
 from rlhf_core.stage import Stage
 
@@ -55,9 +54,3 @@ def _plan(
         datasets={"training": data.preferences, "centring": data.demonstrations},
         key_metrics=KEY_METRICS,
     )
-
-
-def read_pairs(ref: DatasetRef, split: str) -> list[Pair]:
-    """The preference pairs of a split, in the order of the snapshot."""
-    table = read_split(ref, split)
-    return [Pair(str(row.prompt), str(row.chosen), str(row.rejected)) for row in table.itertuples()]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.datasets import read_split
+from flows.place import Place
 from flows.references import DatasetRef, StageRecord
-from flows.stages import Place, Plan, run_stage
+from flows.rows import read_demonstrations
+from flows.stages import Plan, run_stage
 from rlhf_core import sft
-from rlhf_core.records import Demonstration
 from rlhf_core.sft import SFTConfig
 from rlhf_core.stage import Stage
 
@@ -38,9 +38,3 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
         key_metrics=("loss_nats", "lr"),
     )
     return run_stage(plan, place)
-
-
-def read_demonstrations(ref: DatasetRef, split: str) -> list[Demonstration]:
-    """The demonstrations of a split, in the order of the snapshot."""
-    table = read_split(ref, split)
-    return [Demonstration(str(row.prompt), str(row.response)) for row in table.itertuples()]

@@ -15,9 +15,10 @@ from prefect.runtime import flow_run
 
 from flows.lineage import content_key, describe, lineage_tags
 from flows.locks import exclusive
+from flows.place import Place
 from flows.progress import LiveStage
 from flows.references import DatasetRef, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
+from flows.registry import Registry
 from flows.report.figures import Series, figures_of
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
@@ -25,24 +26,6 @@ from rlhf_core.stage import Event, Stage, StageResult
 
 FLUSH_EVERY_SECONDS = 2.0
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
-
-
-class Place(Frozen):
-    """Where a climb happens: what every stage of it shares.
-
-    Attributes:
-        run_id: the MLflow run of the whole ladder.
-    """
-
-    project: str
-    seed: int
-    storage: Path
-    threads: int | None
-    run_id: str
-
-    def registry(self) -> Registry:
-        """A connection to the registry."""
-        return open_registry(self.project, self.storage)
 
 
 @dataclass(frozen=True)

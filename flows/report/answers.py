@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from flows.config import EmbeddedData, LadderConfig
-from flows.policy import read_prompts
+from flows.place import Place
 from flows.references import DataRefs, StageRecord
-from flows.stages import Place
+from flows.rows import read_prompts
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.generation import generate
 from rlhf_core.worlds.helpdesk.audit import audit

@@ -13,7 +13,7 @@ from flows.checking import DataRefused
 from flows.config import FileData, FileSource, InputError
 from flows.datasets import Shares, read_split
 from flows.ingest import ingest
-from flows.stages import Place
+from flows.place import Place
 from rlhf_core.worlds.helpdesk.data import WorldConfig
 
 SMALL = WorldConfig(demonstrations=80, preference_prompts=60, prompts=80)

@@ -1,0 +1,24 @@
+"""Where a climb happens: project, seed, storage and run, and the way from there to the registry."""
+
+from pathlib import Path
+
+from flows.registry import Registry, open_registry
+from rlhf_core.config import Frozen
+
+
+class Place(Frozen):
+    """Where a climb happens: what every stage of it shares.
+
+    Attributes:
+        run_id: the MLflow run of the whole ladder.
+    """
+
+    project: str
+    seed: int
+    storage: Path
+    threads: int | None
+    run_id: str
+
+    def registry(self) -> Registry:
+        """A connection to the registry."""
+        return open_registry(self.project, self.storage)
