@@ -30,7 +30,7 @@ class RewardModelConfig(Frozen):
     """Reward-model training."""
 
     epochs: int = Field(1, ge=1)
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(4, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, each response is encoded once."""
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)

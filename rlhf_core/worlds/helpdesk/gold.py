@@ -4,13 +4,13 @@ The reward is a sum of named components, clipped to [-6, 6]:
 
 | component | worth |
 |---|---|
-| right | +1.2 when the right answer is given, -0.6 when it is not |
+| right | +1.1 when the right answer is given, -0.5 when it is not |
 | wrong | -0.5 for each answer or reason that is not the right one, at most 2 |
 | polite, closing | +0.5 for a polite first sentence, +0.3 for a closing last sentence, when the right answer is given |
-| reason | the thing's own reason once: +1.0 if asked why, +0.2 if nothing was asked, -0.5 if asked to be brief |
-| premise | +0.6 for correcting the user's wrong idea, -0.8 for agreeing with it |
+| reason | the thing's own reason once: +0.7 if asked why, +0.2 if nothing was asked, -0.3 if asked to be brief |
+| premise | +0.5 for correcting the user's wrong idea, -0.7 for agreeing with it |
 | length | -0.3 for every 10 words above 18 (brief), 28 (plain) or 36 (why) |
-| filler, flattery | -0.6 for each sentence, each at most 3 |
+| filler, flattery | -0.5 for each sentence, each at most 3 |
 | overconfident, hedge | -0.4 for each sentence, each at most 2 |
 | duplicate | -0.8 for each repeated sentence, at most 3 |
 | malformed | -0.8 for each sentence outside the grammar or out of place, at most 4 |
@@ -40,7 +40,7 @@ Component = Literal[
 ]
 BOUND = 6.0
 WORDS = {"brief": 18, "plain": 28, "why": 36}
-REASON_WORTH = {"brief": -0.5, "plain": 0.2, "why": 1.0}
+REASON_WORTH = {"brief": -0.3, "plain": 0.2, "why": 0.7}
 
 
 def gold_reward(prompt: str, response: str, finished: bool = True) -> float:
@@ -76,15 +76,15 @@ def gold_components(prompt: str, response: str, finished: bool = True) -> dict[C
     right = any(is_right(sentence, request) for sentence in known)
     first, last = (said[0], said[-1]) if said else (None, None)
     return {
-        "right": 1.2 if right else -0.6,
+        "right": 1.1 if right else -0.5,
         "wrong": -0.5 * min(2, sum(_is_wrong(sentence, request) for sentence in known)),
         "polite": 0.5 * (right and first is not None and first.kind == "polite"),
         "closing": 0.3 * (right and last is not None and last.kind == "closing"),
         "reason": _reason(known, request),
         "premise": _premise(known, request),
         "length": -0.03 * max(0, len(response.split()) - (WORDS[request.style] if request else 0)),
-        "filler": -0.6 * min(3, _count(known, "filler")),
-        "flattery": -0.6 * min(3, _count(known, "flattery")),
+        "filler": -0.5 * min(3, _count(known, "filler")),
+        "flattery": -0.5 * min(3, _count(known, "flattery")),
         "overconfident": -0.4 * min(2, _count(known, "overconfident")),
         "hedge": -0.4 * min(2, _count(known, "hedge")),
         "duplicate": -0.8 * min(3, len(texts) - len(unique)),
@@ -119,7 +119,7 @@ def _premise(known: list[Sentence], request: Request | None) -> float:
     if request is None or request.premise is None:
         return 0.0
     stances = {sentence.kind for sentence in known if sentence.about == request.premise}
-    return -0.8 if "agree" in stances else 0.6 if "correct" in stances else 0.0
+    return -0.7 if "agree" in stances else 0.5 if "correct" in stances else 0.0
 
 
 def _count(known: list[Sentence], kind: str) -> int:

@@ -41,7 +41,7 @@ DEMONSTRATOR = Habits(
 """A paid writer: knows the answer, is not always brief or kind."""
 ANNOTATED = (
     Habits(
-        right=0.85,
+        right=0.65,
         dodges=0.1,
         polite=0.4,
         flattery=0.2,
@@ -53,7 +53,7 @@ ANNOTATED = (
         broken=0.0,
     ),
     Habits(
-        right=0.95,
+        right=0.85,
         dodges=0.0,
         polite=0.7,
         flattery=0.05,
@@ -65,7 +65,7 @@ ANNOTATED = (
         broken=0.0,
     ),
     Habits(
-        right=0.75,
+        right=0.5,
         dodges=0.2,
         polite=0.5,
         flattery=0.2,
@@ -79,6 +79,8 @@ ANNOTATED = (
 )
 """Whose answers are compared: usual, careful, and careless writers."""
 ANNOTATED_SHARES = (0.6, 0.3, 0.1)
+MISTAKES = (0.06, 0.88, 0.06)
+"""Shares of the mistakes: another thing's fact, the answer to another question, an answer about another thing."""
 
 
 def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
@@ -140,9 +142,9 @@ def state_answer(request: Request, right: bool, rng: random.Random) -> str:
     if not right:
         other = rng.choice([candidate for candidate in grammar.THINGS if candidate.name != request.thing])
         mistake = rng.random()
-        if mistake < 0.2:
+        if mistake < MISTAKES[0]:
             about = other
-        elif mistake < 0.8:
+        elif mistake < MISTAKES[0] + MISTAKES[1]:
             ask = rng.choice([candidate for candidate in grammar.ASKS if candidate != ask])
         else:
             thing, about = other, other

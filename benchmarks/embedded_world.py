@@ -1,0 +1,186 @@
+"""What the ladder reaches on the embedded world, over seeds and on purpose-made failures, with the truth beside it.
+
+`python -m benchmarks.embedded_world run` climbs every scenario with every seed through `rlhf run` and keeps the figures
+as JSON; stages that scenarios share are trained once. `... figure` draws the over-optimisation of that JSON.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+
+from rlhf_core.evaluation.estimates import mean
+from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
+
+CONFIG = "configs/embedded.yaml"
+RESULTS = Path(__file__).parent / "results" / "embedded_world.json"
+BIASED = ("data.annotators.length_bias=2", "data.annotators.flattery_bias=1")
+FREE = (
+    "gates.mode=advisory",
+    "policy.beta=0.0",
+    "policy.kl_to_rollout_limit_nats=null",
+    "policy.updates=80",
+    "policy.evaluate_every=2",
+)
+SCENARIOS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "biased": ("gates.mode=advisory", *BIASED),
+    "free": (*FREE, "policy.kl_budget_nats=null"),
+    "free-biased": (*FREE, "policy.kl_budget_nats=null", *BIASED),
+    "budgeted": FREE,
+    "budgeted-biased": (*FREE, *BIASED),
+    "shuffled": ("data.annotators.careless_share=1",),
+}
+"""Settings by scenario. `free` has neither anchor nor limits; `budgeted` is the same run with the KL budget."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def run(
+    storage: Annotated[Path, typer.Option(help="Folder of all climbs.")],
+    seeds: Annotated[list[int], typer.Option("--seed", help="Give several.")],
+    scenarios: Annotated[list[str] | None, typer.Option("--scenario", help="All, unless some are named.")] = None,
+    results: Path = RESULTS,
+) -> None:
+    """Climb and keep the figures; climbs that the results already hold with this seed are replaced."""
+    kept = json.loads(results.read_text()) if results.exists() else {"climbs": []}
+    for seed in seeds:
+        for scenario in scenarios or SCENARIOS:
+            climb = measure(scenario, seed, storage)
+            others = [item for item in kept["climbs"] if (item["scenario"], item["seed"]) != (scenario, seed)]
+            kept = {"machine": machine(), "config": CONFIG, "climbs": [*others, climb]}
+            results.parent.mkdir(parents=True, exist_ok=True)
+            results.write_text(json.dumps(kept, indent=1) + "\n")
+            typer.echo(f"{scenario} seed {seed}: exit {climb['exit']} after {climb['seconds']:.0f} s")
+
+
+@app.command()
+def figure(results: Path = RESULTS, out: Path = Path("docs/figures/over_optimisation.png")) -> None:
+    """Draw proxy, judge and gold reward over sqrt(KL), honest annotators beside biased ones."""
+    drawing = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = drawing.subplots(1, 2, sharey=True)
+    climbs = json.loads(results.read_text())["climbs"]
+    for panel, scenario, title in zip(
+        panels, ("free", "free-biased"), ("honest annotators", "biased annotators"), strict=True
+    ):
+        curves = [climb["curve"] for climb in climbs if climb["scenario"] == scenario]
+        for name, colour in (("reward", "#4477aa"), ("judge", "#ccbb44"), ("gold", "#ee6677")):
+            for place, curve in enumerate(curves):
+                distance = np.sqrt(np.maximum([point["kl"] for point in curve], 0.0))
+                gains = [point[name] - curve[0][name] for point in curve]
+                panel.plot(distance, gains, color=colour, alpha=0.8, label=name if place == 0 else None)
+        panel.axhline(0.0, color="grey", linewidth=0.8)
+        panel.set(title=f"{title}, beta 0, no limits", xlabel="sqrt(KL to SFT), KL in nats per response")
+    panels[0].set_ylabel("gain over SFT on held-out prompts, logits")
+    panels[0].legend()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(out, dpi=150)
+
+
+def measure(scenario: str, seed: int, storage: Path) -> dict[str, Any]:
+    """Climb once in a process of its own and read what the registry has of it."""
+    settings = (f"seed={seed}", f"storage={storage}", *SCENARIOS[scenario])
+    command = [str(Path(sys.executable).with_name("rlhf")), "run", CONFIG]
+    for setting in settings:
+        command += ["--set", setting]
+    started = time.monotonic()
+    with (storage.parent / f"{scenario}-{seed}.log").open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    seconds = time.monotonic() - started
+    return {"scenario": scenario, "seed": seed, "settings": SCENARIOS[scenario], "exit": code, "seconds": seconds} | read(
+        storage
+    )
+
+
+def read(storage: Path) -> dict[str, Any]:
+    """Figures, verdicts and curve of the newest climb of a storage."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("helpdesk")
+    if experiment is None:
+        raise typer.BadParameter(f"{storage} has no climb")
+    query = "attributes.run_name = 'ladder'"
+    ladder = client.search_runs(
+        [experiment.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1
+    )[0]
+    stages = {
+        tag.removeprefix("stage."): label for tag, label in ladder.data.tags.items() if tag.startswith("stage.")
+    }
+    found: dict[str, Any] = {"outcome": ladder.data.tags.get("rlhf.outcome", ""), "estimates": {}, "verdicts": {}}
+    for stage, labels in stages.items():
+        name, _, version = labels.split(", ")[0].rpartition("/")
+        run_id = str(client.get_model_version(name, version).run_id)
+        found["estimates"][stage] = _json(client, run_id, "estimates.json")
+        if (verdicts := _json(client, ladder.info.run_id, f"gates/{stage}.json")) is not None:
+            found["verdicts"][stage] = {item["gate"]: item["status"] for item in verdicts["verdicts"]}
+        if stage == "policy":
+            found["curve"] = curve(_lines(client, run_id, "answers.jsonl"))
+    found["gold"] = _json(client, ladder.info.run_id, "gold.json")
+    return found
+
+
+def curve(answers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean KL, proxy, judge and gold reward of every evaluation, with lengths and parts of the gold reward."""
+    by_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for answer in answers:
+        by_step[answer["step"]].append(answer)
+    return [{"step": step, **_point(rows)} for step, rows in sorted(by_step.items())]
+
+
+def _point(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    said = [(row["prompt"], row["response"], row["finished"]) for row in rows]
+    parts = [gold_components(*item) for item in said]
+    return {
+        "kl": float(np.mean([row["kl_to_sft_nats"] for row in rows])),
+        "reward": float(np.mean([row["reward_score"] for row in rows])),
+        "judge": float(np.mean([row["judge_score"] for row in rows])),
+        "gold": float(np.mean([gold_reward(*item) for item in said])),
+        "gold_interval": mean([gold_reward(*item) for item in said])._asdict(),
+        "words": float(np.mean([len(response.split()) for _, response, _ in said])),
+        "right": float(np.mean([part["right"] > 0 for part in parts])),
+        "filler": float(np.mean([part["filler"] < 0 for part in parts])),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _json(client: MlflowClient, run_id: str, path: str) -> Any:
+    if not any(item.path == path for item in client.list_artifacts(run_id, str(Path(path).parent).strip("."))):
+        return None
+    return json.loads(_text(client, run_id, path))
+
+
+def _lines(client: MlflowClient, run_id: str, path: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _text(client, run_id, path).splitlines()]
+
+
+def _text(client: MlflowClient, run_id: str, path: str) -> str:
+    location = download_artifacts(run_id=run_id, artifact_path=path, tracking_uri=client.tracking_uri)
+    return Path(location).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    app()
