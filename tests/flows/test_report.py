@@ -1,0 +1,201 @@
+"""Figures from series, and the summary that people read, also of a climb that stopped."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from flows.gating import StoppedByGate
+from flows.references import DataRefs, DatasetRef, ModelRef, StageRecord
+from flows.registry import Registry, open_registry
+from flows.report.answers import Answer, Comparison
+from flows.report.figures import figures_of
+from flows.report.summary import WIDTH, Rung, Summary, format_estimate, publish_summary, render
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.gates import Gate, judge
+
+SERIES = {
+    "delta": [0.2, -0.4, 1.5, 2.5, 6.0, -0.1],
+    "eval_kl": [-0.01, 0.5, 2.0],
+    "eval_reward": [0.0, 0.4, 0.9],
+    "eval_judge": [0.0, 0.3, 0.2],
+    "kl_to_sft_nats": [0.0, 0.1, 0.4],
+}
+ALL_FIGURES = {"delta_histogram", "reliability", "reward_against_drift", "drift_per_update"}
+GATE = Gate(
+    name="beats-length",
+    metric="agreement",
+    direction="above",
+    threshold=0.9,
+    min_samples=10,
+    failure="no better than length",
+    reason="Made up.",
+)
+PASSED = GATE.model_copy(update={"name": "ends-answers", "threshold": 0.1})
+AGREEMENT = {"agreement": Estimate(0.7, 0.6, 0.8, 200)}
+
+
+def record(stage: str, ladder_run: str = "this") -> StageRecord:
+    ref = ModelRef(name=f"toy-{stage}", version="3", model_id="m-1", uri="", digest="d" * 64, run_id="r")
+    return StageRecord(
+        stage=stage, key="k", ladder_run=ladder_run, run_id="r", models={stage: ref}, estimates=AGREEMENT, seconds=2.0
+    )
+
+
+def table(name: str) -> DatasetRef:
+    return DatasetRef(name=name, digest="abc" * 21, path="/p", rows=5, splits={"train": 4, "test": 1})
+
+
+DATA = DataRefs(
+    demonstrations=table("demonstrations"),
+    preferences=table("preferences"),
+    prompts=table("prompts"),
+    ceiling=None,
+    skipped={},
+    ladder_run="this",
+    seconds=1.0,
+)
+STOPPED = StoppedByGate("reward-model", judge([GATE], AGREEMENT))
+
+
+def summary(**changes: object) -> Summary:
+    told: dict[str, object] = {
+        "project": "toy",
+        "arguments": "configs/toy.yaml",
+        "run_id": "this",
+        "data": DATA,
+        "rungs": [
+            Rung(record("sft"), reused=True, verdicts=judge([PASSED], AGREEMENT)),
+            Rung(record("reward-model"), reused=False, verdicts=judge([GATE], AGREEMENT)),
+        ],
+        "answers": None,
+        "outcome": str(STOPPED),
+        "alias": None,
+        "seconds": 61.4,
+    }
+    return Summary(**(told | changes))  # type: ignore[arg-type]
+
+
+def shown(told: Summary) -> str:
+    console = Console(file=io.StringIO(), width=WIDTH)
+    console.print(render(told))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def line_with(text: str, *parts: str) -> str:
+    return next(line for line in text.splitlines() if all(part in line for part in parts))
+
+
+def test_every_kind_of_figure_is_drawn_as_png(tmp_path: Path) -> None:
+    figures = figures_of(SERIES)
+    assert set(figures) == ALL_FIGURES
+    for name, figure in figures.items():
+        figure.savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("absent", "left"),
+    [
+        ("delta", {"reward_against_drift", "drift_per_update"}),
+        ("eval_judge", {"delta_histogram", "reliability", "drift_per_update"}),
+        ("kl_to_sft_nats", {"delta_histogram", "reliability", "reward_against_drift"}),
+    ],
+)
+def test_figures_without_their_series_are_left_out(absent: str, left: set[str]) -> None:
+    assert set(figures_of({name: values for name, values in SERIES.items() if name != absent})) == left
+    assert set(figures_of(SERIES | {absent: []})) == left
+
+
+def test_the_histogram_shows_magnitudes_and_names_the_share_in_the_band() -> None:
+    (axes,) = figures_of({"delta": [-1.0, 1.0, 3.0, 9.0]})["delta_histogram"].axes
+    assert sum(bar.get_height() for bar in axes.patches[:40]) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "band [0.5, 4.0]: 75% of pairs",
+        "median 2.00",
+    ]
+
+
+def test_the_reliability_diagram_puts_the_share_agreed_at_the_stated_confidence() -> None:
+    deltas = [1.0, 1.0, 1.0, -1.0]  # sigma(1) = 0.7311, three of four agree
+    (axes,) = figures_of({"delta": deltas})["reliability"].axes
+    (points,) = [container for container in axes.containers]
+    assert points.lines[0].get_xydata().tolist() == [pytest.approx([0.7310586, 0.75])]
+
+
+def test_reward_and_judge_are_drawn_over_the_root_of_kl_and_noise_below_zero_is_zero() -> None:
+    (axes,) = figures_of(SERIES)["reward_against_drift"].axes
+    proxy, judged = axes.get_lines()
+    assert proxy.get_xdata() == pytest.approx([0.0, 0.5**0.5, 2.0**0.5]) == judged.get_xdata()
+    assert list(proxy.get_ydata()) == SERIES["eval_reward"] and list(judged.get_ydata()) == SERIES["eval_judge"]
+
+
+def test_drift_is_drawn_over_updates_counted_from_one() -> None:
+    (axes,) = figures_of(SERIES)["drift_per_update"].axes
+    assert list(axes.get_lines()[0].get_xdata()) == [1, 2, 3]
+
+
+def test_a_figure_is_shown_with_its_interval_and_an_exact_one_without() -> None:
+    assert format_estimate(Estimate(0.71, 0.65, 0.77, 50)) == "0.710 [0.650, 0.770]"
+    assert format_estimate(Estimate(2.0, 2.0, 2.0, 50)) == "2"
+
+
+def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
+    text = shown(summary())
+    assert "stopped by gate beats-length because" in text
+    assert "no alias was set" in text
+    line_with(text, "reward-model", "beats-length", "fail", "no better than length")
+    line_with(text, "sft", "ends-answers", "pass")
+
+
+def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() -> None:
+    text = shown(summary())
+    line_with(text, "sft", "toy-sft/3", "reused", "2.0")
+    line_with(text, "reward-model", "toy-reward-model/3", "trained", "agreement 0.700 [0.600, 0.800]")
+    line_with(text, "ingest", "made", "demonstrations: 5 rows train 4, test 1")
+    assert "toy: 61 s" in text
+    line_with(shown(summary(run_id="another")), "ingest", "reused")
+
+
+def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
+    assert "nothing came of it" in shown(summary(data=None, rungs=[], outcome="nothing came of it"))
+
+
+def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:
+    answers = Comparison(
+        [("why [bold]so?", [Answer("base", "no [/red] idea", -1.5), Answer("policy", "because", 2.0)])],
+        {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)},
+    )
+    text = shown(summary(answers=answers, alias="challenger", outcome="trained [all] of it"))
+    assert "held-out prompt: why [bold]so?" in text and "trained [all] of it" in text
+    line_with(text, "base", "-1.50", "no [/red] idea")
+    line_with(text, "policy", "+2.00", "because")
+    line_with(text, "policy_gold", "0.500 [0.400, 0.600]")
+    assert "alias 'challenger' set on these versions" in text
+
+
+@pytest.fixture
+def registry(storage: Path) -> Registry:
+    return open_registry("toy", storage)
+
+
+def test_the_summary_is_kept_as_text_and_html_and_ends_with_what_to_type(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = registry.start_run("ladder")
+    answers = Comparison([], {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)})
+    publish_summary(summary(answers=answers), registry, run_id)
+    kept = {name: registry.client.download_artifacts(run_id, name) for name in ("summary.txt", "summary.html")}
+    text = Path(kept["summary.txt"]).read_text()
+    hints = [
+        "  rlhf ui configs/toy.yaml",
+        "  rlhf generate toy-sft/3 'your prompt' --config configs/toy.yaml",
+        "  rlhf score toy-reward-model/3 --prompt 'a prompt' --response 'an answer' --config configs/toy.yaml",
+    ]
+    assert text.splitlines()[-3:] == hints and capsys.readouterr().out.splitlines()[-3:] == hints
+    assert "stopped by gate beats-length" in text and "\x1b" not in text
+    assert Path(kept["summary.html"]).read_text().startswith("<!DOCTYPE html>")
+    gold = json.loads(Path(registry.client.download_artifacts(run_id, "gold.json")).read_text())
+    assert gold == {"policy_gold": {"value": 0.5, "lower": 0.4, "upper": 0.6, "n": 20}}
