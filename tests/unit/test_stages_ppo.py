@@ -1,0 +1,284 @@
+"""PPO as a whole stage: self-tests, the two KL limits, beta, the penalty, chance."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.models import load_policy, load_reward_model, save
+from rlhf_core.ppo import PPOConfig, train_policy
+from rlhf_core.ppo_update import Experience, Learner, SelfTestError, check_first_pass, gather, update
+from rlhf_core.rollout import Sampled, SamplingConfig, sample
+from rlhf_core.stage import Event, StageResult
+from rlhf_core.training import Optimiser, OptimiserConfig
+
+PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
+HELD_OUT = ["fine thanks", "how you", "are you how", "thanks fine", "you you", "are"] * 4
+ADAM = OptimiserConfig(lr=0.01, eps=1e-5, schedule="constant")
+CONFIG = PPOConfig(
+    updates=3,
+    rollout_size=8,
+    minibatch_size=4,
+    kl_budget_nats=None,
+    evaluate_every=1,
+    optimiser=ADAM,
+    value_optimiser=ADAM,
+    sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=6, max_response_tokens=6),
+)
+
+
+class Outcome(NamedTuple):
+    events: list[Event]
+    result: StageResult
+    out: Path
+
+
+class Models(NamedTuple):
+    sft: Path
+    reward_model: Path
+    judge: Path
+
+
+@pytest.fixture
+def models(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Models:
+    """The base as SFT model, and two reward models with heads of their own."""
+    torch.manual_seed(1)
+    heads = [save(load_reward_model(base, tokenizer), tokenizer, tmp_path / name) for name in ("reward", "judge")]
+    return Models(base, *heads)
+
+
+def train(models: Models, out: Path, *, seed: int = 1, **changes: object) -> Outcome:
+    config = CONFIG.model_copy(update=changes)
+    held_out = {"prompts": PROMPTS, "held_out_prompts": HELD_OUT}
+    stage, events = train_policy(config, **models._asdict(), **held_out, out=out, seed=seed), []
+    while True:
+        try:
+            events.append(next(stage))
+        except StopIteration as end:
+            return Outcome(events, end.value, out)
+
+
+def draw(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str] = PROMPTS) -> list[Sampled]:
+    return sample(policy, tokenizer, prompts, CONFIG.sampling, generator=torch.Generator().manual_seed(1))
+
+
+def forced_logprobs(model: PreTrainedModel, one: Sampled) -> Tensor:
+    """Log-probabilities of the tokens of a response by a plain forward of one unpadded sequence."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([one.prompt_ids + one.response_ids])).logits[0]
+    logits = logits[len(one.prompt_ids) - 1 : -1] / CONFIG.sampling.temperature
+    return logits.log_softmax(dim=-1).gather(1, torch.tensor(one.response_ids)[:, None])[:, 0]
+
+
+def weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+# Self-tests
+
+
+def checked(policy: PreTrainedModel, reference: PreTrainedModel, rollout: Rollout, config: PPOConfig = CONFIG) -> None:
+    ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
+    check_first_pass(config, policy, rollout, ref_logprobs)
+
+
+def test_the_self_tests_pass_where_nothing_was_tampered_with(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    policy = load_policy(base, tokenizer)
+    checked(policy, load_policy(base, tokenizer), as_rollout(draw(policy, tokenizer)))
+
+
+def test_dropout_in_the_policy_fails_a_self_test(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    policy, reference = load_policy(base, tokenizer), load_policy(base, tokenizer)
+    rollout = as_rollout(draw(policy, tokenizer))
+    for module in policy.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.3
+    policy.train()
+    with pytest.raises(SelfTestError, match=r"self-test '.+' failed"):
+        checked(policy, reference, rollout)
+
+
+def test_another_reference_fails_the_self_test_of_the_kl(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    policy, reference = load_policy(base, tokenizer), load_policy(base, tokenizer)
+    with torch.no_grad():
+        reference.get_output_embeddings().weight.add_(0.1 * torch.randn(10, 16))
+    with pytest.raises(SelfTestError, match="'KL to the reference is 0 before the first update' failed"):
+        checked(policy, reference, as_rollout(draw(policy, tokenizer)))
+
+
+def test_scoring_at_another_temperature_fails_the_self_test_of_the_log_probabilities(
+    base: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    policy = load_policy(base, tokenizer)
+    hotter = CONFIG.model_copy(update={"sampling": SamplingConfig(temperature=1.0)})
+    with pytest.raises(SelfTestError, match="'sampling log-probabilities equal teacher-forced ones' failed"):
+        checked(policy, load_policy(base, tokenizer), as_rollout(draw(policy, tokenizer)), hotter)
+
+
+def test_training_stops_before_its_first_update_where_a_self_test_fails(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hotter(*arguments: object, generator: torch.Generator) -> list[Sampled]:
+        *first, config = arguments
+        return sample(*first, config.model_copy(update={"temperature": 3.0}), generator=generator)
+
+    monkeypatch.setattr("rlhf_core.ppo.sample", hotter)
+    with pytest.raises(SelfTestError):
+        train(models, tmp_path / "out")
+
+
+def test_the_policy_starts_at_the_reference(models: Models, tmp_path: Path) -> None:
+    inputs = {"prompts": PROMPTS, "held_out_prompts": HELD_OUT, "out": tmp_path / "out", "seed": 1}
+    start = next(train_policy(CONFIG, **models._asdict(), **inputs))
+    assert start.step == 0
+    assert start.metrics["eval_kl_to_sft_nats"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_too_few_held_out_prompts_are_refused(models: Models, tmp_path: Path) -> None:
+    inputs = {"prompts": PROMPTS, "held_out_prompts": HELD_OUT[:3], "out": tmp_path / "out", "seed": 1}
+    with pytest.raises(ValueError, match=r"3 held-out prompts .* at least 4"):
+        next(train_policy(CONFIG, **models._asdict(), **inputs))
+
+
+# One update
+
+
+class Recording(Optimiser):
+    """Keeps the weights after every step."""
+
+    def __init__(self, model: PreTrainedModel, config: OptimiserConfig, steps: int) -> None:
+        super().__init__(model, config, steps)
+        self.model, self.states = model, [weights(model)]
+
+    def step(self) -> None:
+        super().step()
+        self.states.append(weights(self.model))
+
+
+def experienced(models: Models, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> tuple[Learner, Experience]:
+    policy, value = load_policy(models.sft, tokenizer), load_reward_model(models.reward_model, tokenizer)
+    experience = gather(
+        config,
+        as_rollout(draw(policy, tokenizer)),
+        reference=load_policy(models.sft, tokenizer),
+        reward_model=load_reward_model(models.reward_model, tokenizer),
+        value=value,
+    )
+    learner = Learner(policy, Recording(policy, config.optimiser, 8), value, Recording(value, config.optimiser, 8))
+    return learner, experience
+
+
+def test_the_inner_kl_limit_ends_an_update_before_the_step_that_it_forbids(
+    models: Models, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    free = CONFIG.model_copy(update={"epochs": 4, "kl_to_rollout_limit_nats": None})
+    unlimited, experience = experienced(models, tokenizer, free)
+    assert update(free, unlimited, experience, seed=3)["epochs_done"] == 4.0
+    limit = free.model_copy(update={"kl_to_rollout_limit_nats": 0.05})
+    learner, experience = experienced(models, tokenizer, limit)
+    metrics = update(limit, learner, experience, seed=3)
+    taken = len(learner.policy_optimiser.states) - 1
+    assert 1 <= taken < 8
+    assert metrics["epochs_done"] == taken / 2
+    assert metrics["kl_to_rollout_nats_max"] > 0.05 >= metrics["kl_to_rollout_nats"]
+    for model, found in (
+        (learner.policy, unlimited.policy_optimiser.states[taken]),
+        (learner.value, unlimited.value_optimiser.states[taken]),
+    ):
+        torch.testing.assert_close(weights(model), found, rtol=0, atol=1e-6)
+
+
+def test_micro_batches_do_not_change_an_update(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
+    learned = []
+    for max_tokens in (12, 4096):
+        adam = ADAM.model_copy(update={"max_tokens": max_tokens, "eps": 1e-2})
+        config = CONFIG.model_copy(update={"optimiser": adam, "value_optimiser": adam, "entropy_coef": 0.1})
+        learner, experience = experienced(models, tokenizer, config)
+        metrics = update(config, learner, experience, seed=3)
+        learned.append((metrics, weights(learner.policy), weights(learner.value)))
+    assert learned[0][0] == pytest.approx(learned[1][0], abs=1e-4)
+    torch.testing.assert_close(learned[0][1:], learned[1][1:], rtol=0, atol=1e-4)
+
+
+def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
+    models: Models, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    # without discount, lambda 1 and beta 0 the return of every token is the reward of the whole response
+    config = CONFIG.model_copy(update={"lam": 1.0, "gamma": 1.0, "beta": 0.0, "missing_eos_penalty": 2.5})
+    _, experience = experienced(models, tokenizer, config)
+    drawn = draw(load_policy(models.sft, tokenizer), tokenizer)
+    assert {one.finished for one in drawn} == {True, False}
+    for row, one in enumerate(drawn):
+        expected = float(experience.scores[row]) - (0.0 if one.finished else 2.5)
+        assert one.finished is (one.response_ids[-1] == tokenizer.eos_token_id)
+        assert experience.returns[row, : len(one.response_ids)].tolist() == pytest.approx(
+            [expected] * len(one.response_ids), abs=1e-4
+        )
+
+
+# The whole climb
+
+
+def test_the_policy_is_the_last_state_inside_the_kl_budget(
+    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    budget = 1.0
+    events, result, out = train(models, tmp_path / "out", updates=30, kl_budget_nats=budget, beta=0.0)
+    over = [event.metrics["over_kl_budget"] for event in events]
+    uppers = [event.metrics["eval_kl_to_sft_nats_upper"] for event in events]
+    assert 2 <= len(events) < 31
+    assert over == [0.0] * (len(events) - 1) + [1.0]
+    assert uppers[-1] > budget >= max(uppers[:-1])
+    policy, reference = (AutoModelForCausalLM.from_pretrained(path) for path in (out / "policy", models.sft))
+    policy.config.pad_token_id = tokenizer.pad_token_id
+    drawn = draw(policy, tokenizer, HELD_OUT[::2])
+    kl = [float((forced_logprobs(policy, one) - forced_logprobs(reference, one)).sum()) for one in drawn]
+    assert sum(kl) / len(kl) <= budget
+    assert sum(kl) / len(kl) == pytest.approx(events[-2].metrics["eval_kl_to_sft_nats"], abs=1e-3)
+    assert result.series["eval_kl"] == [event.metrics["eval_kl_to_sft_nats"] for event in events]
+    assert result.series["eval_step"] == list(range(len(events)))
+
+
+def test_every_evaluation_leaves_its_answers(models: Models, tmp_path: Path) -> None:
+    events, _, out = train(models, tmp_path / "out", updates=3, evaluate_every=2)
+    rows = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert [event.step for event in events if "eval_kl_to_sft_nats" in event.metrics] == [0, 2, 3]
+    assert [row["step"] for row in rows] == [step for step in (0, 2, 3) for _ in HELD_OUT[::2]]
+    assert [row["prompt"] for row in rows] == HELD_OUT[::2] * 3
+    for event in events:
+        scores = [row["reward_score"] for row in rows if row["step"] == event.step]
+        if scores:
+            assert event.metrics["eval_reward_score"] == pytest.approx(sum(scores) / len(scores))
+
+
+@pytest.mark.slow
+def test_a_high_price_of_kl_keeps_the_policy_near_the_reference(models: Models, tmp_path: Path) -> None:
+    free, dear = (
+        train(models, tmp_path / str(beta), beta=beta, updates=12, evaluate_every=12).result for beta in (0.0, 20.0)
+    )
+    assert dear.series["eval_kl"][-1] < free.series["eval_kl"][-1] / 2
+
+
+@pytest.mark.slow
+def test_ppo_raises_the_reward_that_it_is_given(models: Models, tmp_path: Path) -> None:
+    result = train(models, tmp_path / "out", beta=0.0, updates=12, evaluate_every=12, missing_eos_penalty=0.0).result
+    first, last = result.series["eval_reward"]
+    assert last > first
+
+
+def test_a_seed_of_ppo_gives_the_same_events_and_another_seed_others(models: Models, tmp_path: Path) -> None:
+    first, again, other = (train(models, tmp_path / f"{number}", seed=max(1, number)) for number in (0, 1, 2))
+    assert first.events == again.events
+    assert first.result.estimates == again.result.estimates
+    assert first.events != other.events
+    first_policy, again_policy = (
+        AutoModelForCausalLM.from_pretrained(run.out / "policy").state_dict() for run in (first, again)
+    )
+    torch.testing.assert_close(first_policy, again_policy, rtol=0, atol=0)
