@@ -13,6 +13,7 @@ from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig, utility, vote
 from rlhf_core.worlds.helpdesk.base import build_tokenizer
 from rlhf_core.worlds.helpdesk.data import WorldConfig, WorldData, generate
 from rlhf_core.worlds.helpdesk.gold import gold_reward
+from rlhf_core.worlds.helpdesk.writers import Habits, write_answer
 
 SMALL = WorldConfig(demonstrations=60, preference_prompts=60, prompts=60)
 PROMPT = "how do i clean my kettle ?"
@@ -61,10 +62,15 @@ def test_all_answers_to_a_prompt_are_compared_once(default: WorldData) -> None:
     assert max(map(len, pairs.values())) == math.comb(WorldConfig().responses_per_prompt, 2)
 
 
-def test_no_text_is_blank(default: WorldData) -> None:
-    texts = [row["response"] for row in default.demonstrations]
-    texts += [row[side] for row in default.preferences for side in ("chosen", "rejected")]
-    assert all(text.strip() for text in texts)
+def test_no_demonstration_is_blank(default: WorldData) -> None:
+    assert all(row["response"].strip() for row in default.demonstrations)
+
+
+@pytest.mark.xfail(strict=True, reason="cutting short or shuffling an answer without a sentence leaves a blank one")
+def test_a_writer_with_nothing_to_say_and_a_habit_of_breaking_it_still_says_something() -> None:
+    silent = Habits(**{**dict.fromkeys(Habits.model_fields, 0.0), "dodges": 1.0, "broken": 1.0})
+    request = grammar.prompts()[PROMPT]
+    assert all(write_answer(request, silent, random.Random(seed)).strip() for seed in range(100))
 
 
 def test_demonstrations_are_better_than_what_is_compared(default: WorldData) -> None:
@@ -109,6 +115,14 @@ def test_each_of_several_annotators_votes_on_their_own() -> None:
         expected = math.comb(3, first) * better**first * (1 - better) ** (3 - first)
         error = math.sqrt(expected * (1 - expected) / 4000)
         assert counts[first] / 4000 == pytest.approx(expected, abs=4 * error)
+
+
+@pytest.mark.parametrize("careless", [0.4, 1.0])
+def test_a_careless_vote_is_a_coins(careless: float) -> None:
+    rng, config = random.Random(9), AnnotatorConfig(repeated_share=0.0, careless_share=careless)
+    share = sum(vote(config, 2.0, rng).first for _ in range(4000)) / 4000
+    expected = (1 - careless) * sigmoid(2.0) + careless * 0.5
+    assert share == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 4000))
 
 
 @given(response=RESPONSES)
