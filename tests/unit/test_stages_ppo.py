@@ -229,18 +229,19 @@ def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
 def test_the_policy_is_the_last_state_inside_the_kl_budget(
     models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    budget = 1.0
-    events, result, out = train(models, tmp_path / "out", updates=30, kl_budget_nats=budget, beta=0.0)
+    budget, slower = 1.0, ADAM.model_copy(update={"lr": 0.001})
+    changes = {"updates": 30, "kl_budget_nats": budget, "beta": 0.0, "optimiser": slower}
+    events, result, out = train(models, tmp_path / "out", **changes)
     over = [event.metrics["over_kl_budget"] for event in events]
     uppers = [event.metrics["eval_kl_to_sft_nats_upper"] for event in events]
-    assert 2 <= len(events) < 31
+    assert 3 <= len(events) < 31
     assert over == [0.0] * (len(events) - 1) + [1.0]
     assert uppers[-1] > budget >= max(uppers[:-1])
     policy, reference = (AutoModelForCausalLM.from_pretrained(path) for path in (out / "policy", models.sft))
     policy.config.pad_token_id = tokenizer.pad_token_id
     drawn = draw(policy, tokenizer, HELD_OUT[::2])
     kl = [float((forced_logprobs(policy, one) - forced_logprobs(reference, one)).sum()) for one in drawn]
-    assert sum(kl) / len(kl) <= budget
+    assert 0.01 < sum(kl) / len(kl) <= budget
     assert sum(kl) / len(kl) == pytest.approx(events[-2].metrics["eval_kl_to_sft_nats"], abs=1e-3)
     assert result.series["eval_kl"] == [event.metrics["eval_kl_to_sft_nats"] for event in events]
     assert result.series["eval_step"] == list(range(len(events)))
