@@ -198,7 +198,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder`")
@@ -215,7 +215,10 @@ def _override(document: dict[str, Any], override: str) -> None:
         node = node.setdefault(name, {})
         if not isinstance(node, dict):
             raise InputError(f"--set {override}: {name} is not a section")
-    node[leaf] = yaml.safe_load(text)
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: '{text}' is not valid YAML; quote it") from None
 
 
 def _explain(item: Any) -> str:

@@ -115,9 +115,10 @@ def write_answer(request: Request, habits: Habits, rng: random.Random) -> str:
     maybe(_reason_probability(request, habits), grammar.REASON)
     maybe(habits.filler * 0.5, grammar.FILLER)
     maybe(habits.closing, grammar.CLOSING)
+    parts = parts or [rng.choice(grammar.CLOSING[:2])]
     if rng.random() < habits.broken:
         parts = _broken(parts, request, rng)
-    return " ".join(parts or [rng.choice(grammar.CLOSING[:2])])
+    return " ".join(parts)
 
 
 def _said(text: str, request: Request) -> str:
