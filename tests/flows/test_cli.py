@@ -1,0 +1,218 @@
+"""`rlhf` as people type it: mistakes end with code 2 and a line that says how to mend them, models answer and score."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+Rlhf = Callable[..., CompletedProcess[str]]
+
+PROMPT = "how do i mend a kettle ?"
+GOOD, BAD = "check the kettle .", "no ."
+
+
+def refusal(*arguments: str | Path) -> str:
+    """What is said on stderr about arguments that end with code 2."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 2, done.output
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(params=["run", "check", "generate", "score"])
+def command(request: pytest.FixtureRequest) -> Callable[[Path], list[str | Path]]:
+    """Every command that reads a configuration."""
+    ask = {
+        "run": lambda path: ["run", path],
+        "check": lambda path: ["config", "check", path],
+        "generate": lambda path: ["generate", "m/1", "why ?", "--config", path],
+        "score": lambda path: ["score", "m/1", "--prompt", "p", "--response", "r", "--config", path],
+    }
+    return ask[request.param]
+
+
+def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tmp_path: Path) -> None:
+    path = tmp_path / "absent.yaml"
+    said = refusal(*command(path))
+    assert said == f"error: {path}: cannot be read (No such file or directory); give the path of a YAML file\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("project: [tiny", "is not valid YAML"),
+        ("- project", "must be a mapping of fields such as `project: my-ladder`"),
+        ("seed: 1", "field 'project' is missing; add it"),
+        ("project: tiny\nsead: 1", "field 'sead' is unknown; did you mean 'seed'?"),
+        ("project: tiny\npolicy: {update: 3}", "field 'policy.update' is unknown; did you mean 'updates'?"),
+        ("project: tiny\nbase: {kind: embedded, widht: 3}", "field 'base.widht' is unknown; did you mean 'width'?"),
+        ("project: tiny\nqqq: 1", "field 'qqq' is unknown; remove it; known fields here: base, data, gates"),
+        ("project: tiny\nseed: many", "field 'seed': must be a valid integer"),
+        ("project: tiny\nsft: 3", "field 'sft': must be a valid dictionary"),
+        ("project: Tiny Ladder", "field 'project': String should match pattern"),
+        ("project: tiny\ngates: {mode: strict}", "field 'gates.mode': must be 'enforce' or 'advisory' (now 'strict')"),
+        ("project: tiny\nbase: {kind: magic}", "field 'base'"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_and_field(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    said = refusal("config", "check", path)
+    assert said.startswith(f"error: {path}: ") and expected in said
+    if "YAML" not in expected:
+        assert len(said.splitlines()) == 1
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"project: \xff\xfe")
+    assert refusal("config", "check", path).startswith(f"error: {path}: is not valid YAML")
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("project: tiny\nsead: 1\nthreads: 0\n")
+    lines = refusal("config", "check", path).splitlines()
+    assert len(lines) == 2 and "'sead'" in "".join(lines) and "'threads'" in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("seed", "--set seed: write it as field.name=value"),
+        ("seed.deep=1", "--set seed.deep=1: seed is not a section"),
+        ("sft.epoch=1", "field 'sft.epoch' is unknown; did you mean 'epochs'?"),
+        ("seed=soon", "field 'seed': must be a valid integer"),
+        ("seed=[1", "--set seed=[1: '[1' is not valid YAML; quote it"),
+    ],
+)
+def test_a_bad_override_is_named(override: str, expected: str) -> None:
+    said = refusal("config", "check", "configs/tiny.yaml", "--set", override)
+    assert said.startswith("error: ") and expected in said
+
+
+@pytest.mark.parametrize(("name", "project"), [("hh_rlhf", "hh-rlhf"), ("embedded", "helpdesk"), ("tiny", "tiny")])
+def test_shipped_configurations_are_valid_without_a_network(name: str, project: str) -> None:
+    done = CliRunner().invoke(app, ["config", "check", "--offline", f"configs/{name}.yaml"])
+    assert done.exit_code == 0, done.output
+    first, *others = done.stdout.splitlines()
+    assert first.startswith(f"configs/{name}.yaml: valid; project {project}, data ")
+    asked = [line.partition(" of field ")[2] for line in others]
+    on_hub = ["'base'", "'data.demonstrations'", "'data.preferences'", "'data.prompts'"]
+    assert asked == (on_hub if name == "hh_rlhf" else [])
+
+
+@pytest.fixture
+def ask(rlhf: Rlhf, climbed: CompletedProcess[str], home: Path) -> Rlhf:
+    """A command on the registry of the shared climb."""
+
+    def typed(*arguments: str | Path, stdin: str = "") -> CompletedProcess[str]:
+        return rlhf(*arguments, "--config", "configs/tiny.yaml", "--set", f"storage={home}", stdin=stdin)
+
+    return typed
+
+
+@pytest.fixture
+def folder_of(
+    climbed: CompletedProcess[str], home: Path, client_of: Callable[[Path], MlflowClient]
+) -> Callable[[str], Path]:
+    """Where the first version of a model lies."""
+    client = client_of(home)
+
+    def find(name: str) -> Path:
+        source = str(client.get_model_version(name, "1").source).removeprefix("models:/")
+        return Path(str(client.get_logged_model(source).artifact_location).removeprefix("file://"))
+
+    return find
+
+
+@pytest.mark.slow
+def test_a_policy_answers_by_version_by_alias_and_from_a_folder(
+    ask: Rlhf, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(folder_of("tiny-policy"), tmp_path / "policy")
+    answers = [ask("generate", model, PROMPT, "why ?") for model in ("tiny-policy/1", "tiny-policy@challenger", copied)]
+    assert [done.returncode for done in answers] == [0, 0, 0], answers
+    assert answers[0].stdout == answers[1].stdout == answers[2].stdout
+    assert len(answers[0].stdout.splitlines()) == 2
+    assert {done.stderr for done in answers} == {""}
+
+
+@pytest.mark.slow
+def test_prompts_come_from_stdin_where_none_is_given(ask: Rlhf) -> None:
+    typed = ask("generate", "tiny-sft/1", PROMPT, "why ?", "--seed", "3")
+    assert typed.returncode == 0 and len(typed.stdout.splitlines()) == 2
+    assert ask("generate", "tiny-sft/1", "--seed", "3", stdin=f"{PROMPT}\n\n  why ?\n").stdout == typed.stdout
+    assert ask("generate", "tiny-sft/1", PROMPT, "why ?", "--seed", "4").stdout != typed.stdout
+
+
+@pytest.mark.slow
+def test_a_reward_model_scores_by_version_by_alias_and_from_a_folder(
+    ask: Rlhf, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    arguments = ("--prompt", PROMPT, "--response", GOOD, "--response", BAD)
+    copied = shutil.copytree(folder_of("tiny-reward-model"), tmp_path / "reward-model")
+    models = ("tiny-reward-model/1", "tiny-reward-model@challenger", copied)
+    scored = [ask("score", model, *arguments) for model in models]
+    assert [done.returncode for done in scored] == [0, 0, 0], scored
+    assert scored[0].stdout == scored[1].stdout == scored[2].stdout
+    assert [line.partition("  ")[2] for line in scored[0].stdout.splitlines()] == [GOOD, BAD]
+    told = [float(line.partition("  ")[0]) for line in scored[0].stdout.splitlines()]
+    assert told == pytest.approx([by_transformers(copied, text) for text in (GOOD, BAD)], abs=6e-4)
+
+
+PLAIN = """
+import sys
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1]).eval()
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+talk = [{"role": "user", "content": sys.argv[2]}]
+text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) + " " + sys.argv[3]
+ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+with torch.no_grad():
+    logit = float(model(torch.tensor([ids])).logits)
+print(logit / model.config.reward_temperature)
+"""
+
+
+def by_transformers(folder: Path, response: str) -> float:
+    """The calibrated score as README says that plain `transformers` gives it."""
+    command = [sys.executable, "-I", "-c", PLAIN, str(folder), PROMPT, response]
+    return float(subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("generate", "tiny-reward-model/1", "why ?"), "is a reward model, which answers no prompts"),
+        (("score", "tiny-policy/1", "--prompt", "p", "--response", "r"), "is no reward model, so it scores no answers"),
+        (("generate", "tiny-policy@best", "why ?"), "tiny-policy has no alias 'best'"),
+        (("generate", "tiny-policy/9", "why ?"), "tiny-policy/9 is not in the registry"),
+        (("generate", "policy", "why ?"), "policy is no folder; name a model as name/version or name@alias"),
+        (("generate", "configs", "why ?"), "holds no model"),
+        (("generate", "tiny-policy/1", "why ?", "--temperature", "0"), "--temperature 0.0: must be greater than 0"),
+    ],
+)  # fmt: skip
+def test_what_a_model_cannot_do_is_refused(ask: Rlhf, arguments: tuple[str, ...], expected: str) -> None:
+    done = ask(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "" and done.stderr.startswith("error: ") and expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_climb_on_a_bad_configuration_does_nothing(rlhf: Rlhf, tmp_path: Path) -> None:
+    done = rlhf("run", "configs/tiny.yaml", "--set", f"storage={tmp_path / 'storage'}", "--set", "polici.updates=1")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "error: configs/tiny.yaml: field 'polici' is unknown; did you mean 'policy'?\n"
+    assert not (tmp_path / "storage").exists()
