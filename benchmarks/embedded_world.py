@@ -102,9 +102,13 @@ def measure(scenario: str, seed: int, storage: Path) -> dict[str, Any]:
     with (storage.parent / f"{scenario}-{seed}.log").open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     seconds = time.monotonic() - started
-    return {"scenario": scenario, "seed": seed, "settings": SCENARIOS[scenario], "exit": code, "seconds": seconds} | read(
-        storage
-    )
+    return {
+        "scenario": scenario,
+        "seed": seed,
+        "settings": SCENARIOS[scenario],
+        "exit": code,
+        "seconds": seconds,
+    } | read(storage)
 
 
 def read(storage: Path) -> dict[str, Any]:
@@ -117,9 +121,7 @@ def read(storage: Path) -> dict[str, Any]:
     ladder = client.search_runs(
         [experiment.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1
     )[0]
-    stages = {
-        tag.removeprefix("stage."): label for tag, label in ladder.data.tags.items() if tag.startswith("stage.")
-    }
+    stages = {tag.removeprefix("stage."): label for tag, label in ladder.data.tags.items() if tag.startswith("stage.")}
     found: dict[str, Any] = {"outcome": ladder.data.tags.get("rlhf.outcome", ""), "estimates": {}, "verdicts": {}}
     for stage, labels in stages.items():
         name, _, version = labels.split(", ")[0].rpartition("/")

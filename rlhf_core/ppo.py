@@ -188,7 +188,7 @@ class _Climb:
         """Evaluate the policy; keep it if it is inside the KL budget."""
         answers = self.answer(self._policy, prompts)
         kl = mean(answers.kl)
-        over = self._config.kl_budget_nats is not None and kl.upper > self._config.kl_budget_nats
+        over = self._config.kl_budget_nats is not None and not kl.upper <= self._config.kl_budget_nats
         self._record(step, prompts, answers)
         if not over:
             save(self._policy, self.tokenizer, self._out / "policy")

@@ -184,35 +184,34 @@ def _fit(
     seed: int,
 ) -> Iterator[Event]:
     optimiser = Optimiser(model, config.optimiser, config.epochs * math.ceil(len(comparisons) / config.batch_size))
-    longest = [len(item.sequences) * max(map(len, item.sequences)) for item in comparisons]
     pad_id = int(tokenizer.pad_token_id)
-    model.train()
     step = 0
     for epoch in range(config.epochs):
         for indices in shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed):
             pairs = sum(len(comparisons[place].chosen) for place in indices)
-            groups = _token_groups(indices, longest, config.optimiser.max_tokens)
-            losses = (
-                _summed_loss(config, model, [comparisons[place] for place in group], pad_id) / pairs for group in groups
-            )
+            groups = _token_groups([comparisons[place] for place in indices], config.optimiser.max_tokens)
+            losses = (_summed_loss(config, model, group, pad_id) / pairs for group in groups)
             loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
             optimiser.step()
             yield Event(step, {"loss_nats": loss_nats, "lr": lr})
             step += 1
-    model.eval()
 
 
-def _token_groups(indices: list[int], tokens: list[int], max_tokens: int) -> list[list[int]]:
-    """Cut an optimiser batch of prompts into groups whose sequences fit the budget of tokens."""
-    groups: list[list[int]] = []
-    filled = max_tokens + 1
-    for place in sorted(indices, key=tokens.__getitem__):
-        if filled + tokens[place] > max_tokens:
+def _token_groups(comparisons: list[_Comparison], max_tokens: int) -> list[list[_Comparison]]:
+    """Cut an optimiser batch of prompts into groups whose padded sequences fit the budget of tokens."""
+    groups: list[list[_Comparison]] = []
+    sequences = 0
+    for item in sorted(comparisons, key=_longest):
+        sequences += len(item.sequences)
+        if not groups or sequences * _longest(item) > max_tokens:
             groups.append([])
-            filled = 0
-        groups[-1].append(place)
-        filled += tokens[place]
+            sequences = len(item.sequences)
+        groups[-1].append(item)
     return groups
+
+
+def _longest(item: _Comparison) -> int:
+    return max(map(len, item.sequences))
 
 
 def _summed_loss(

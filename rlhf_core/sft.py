@@ -150,7 +150,6 @@ def _fit(
 ) -> Iterator[Event]:
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
     optimiser = Optimiser(model, config.optimiser, steps)
-    model.train()
     step = 0
     for epoch in range(config.epochs):
         for indices in shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed):
@@ -165,4 +164,3 @@ def _fit(
             optimiser.step()
             yield Event(step, {"loss_nats": loss_nats, "lr": lr})
             step += 1
-    model.eval()

@@ -127,7 +127,7 @@ def _count(known: list[Sentence], kind: str) -> int:
 
 
 def _out_of_place(said: list[Sentence | None], request: Request | None) -> int:
-    """Count polite or flattering sentences after the first, closings before the last, and talk of other premises."""
+    """Count polite sentences after the first, closings before the last, and talk of other premises."""
     premise = request.premise if request else None
     return sum(
         sentence is not None
