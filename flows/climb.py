@@ -63,14 +63,23 @@ class Climb:
         return record
 
     def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
-        """Judge a stage and stop here if it blocks.
+        """Judge a stage and stop here if it blocks; versions that an earlier climb gave the alias lose it then.
 
         Raises:
             StoppedByGate: naming every gate that blocks, and why.
         """
         verdicts = judge_stage(record, gates, self.config.gates, self.place)
         self.rungs[record.stage] = self.rungs[record.stage]._replace(verdicts=verdicts)
+        if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
+            self._withdraw(record)
         enforce(record.stage, verdicts, self.config.gates)
+
+    def _withdraw(self, record: StageRecord) -> None:
+        """Take the alias off the versions of a stage; versions of other climbs keep it."""
+        client = self.place.registry().client
+        for ref in record.models.values():
+            if str(client.get_registered_model(ref.name).aliases.get(ALIAS)) == ref.version:
+                client.delete_registered_model_alias(ref.name, ALIAS)
 
     def publish(self) -> LadderResult:
         """Set the alias if every gate passed, and say which versions there are."""
