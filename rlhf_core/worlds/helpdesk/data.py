@@ -22,7 +22,7 @@ class WorldConfig(Frozen):
     kind: Literal["embedded"] = "embedded"
     demonstrations: int = Field(3600, ge=10)
     """Prompts with a written answer, before splitting."""
-    preference_prompts: int = Field(10_000, ge=10)
+    preference_prompts: int = Field(11_000, ge=10)
     """Prompts with several answers, all compared with one another, before splitting."""
     responses_per_prompt: int = Field(4, ge=2)
     """Answers compared for each prompt; n answers make n (n - 1) / 2 pairs."""

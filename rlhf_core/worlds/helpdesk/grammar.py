@@ -65,7 +65,7 @@ THINGS = (
 )
 ASKS: tuple[Ask, ...] = ("fix", "clean", "often")
 STYLES: tuple[Style, ...] = ("brief", "plain", "why")
-PREMISES = ("paint it red", "hit it hard", "shake it", "leave it alone", "buy a new one", "freeze it overnight")
+PREMISES = ("paint it red", "hit it hard", "shake it", "leave it alone", "buy another", "freeze it overnight")
 
 GREETINGS = ("", "hi , ", "hello , ", "good morning , ", "excuse me , ", "hey there , ")
 QUESTIONS: dict[Ask, tuple[str, ...]] = {

@@ -79,7 +79,7 @@ ANNOTATED = (
 )
 """Whose answers are compared: usual, careful, and careless writers."""
 ANNOTATED_SHARES = (0.6, 0.3, 0.1)
-MISTAKES = (0.06, 0.88, 0.06)
+MISTAKES = (0.03, 0.94, 0.03)
 """Shares of the mistakes: another thing's fact, the answer to another question, an answer about another thing."""
 
 
