@@ -47,6 +47,25 @@ SCENARIOS: dict[str, tuple[str, ...]] = {
 }
 """Settings by scenario. `free` has neither anchor nor limits; `budgeted` is the same run with the KL budget."""
 
+COLUMNS = (
+    ("EOS of SFT", "sft", "eos_rate"),
+    ("regurgitation of SFT", "sft", "regurgitation_rate"),
+    ("gold of base", "gold", "base_gold"),
+    ("gold of SFT", "gold", "sft_gold"),
+    ("RM agreement", "reward-model", "agreement"),
+    ("above floors", "reward-model", "agreement_above_floor"),
+    ("share of ceiling", "reward-model", "share_of_ceiling"),
+    ("ECE", "reward-model", "ece"),
+    ("share in band", "reward-model", "share_in_band"),
+    ("gold win rate over SFT", "gold", "policy_win_rate"),
+    ("right, SFT", "gold", "sft_right"),
+    ("right, policy", "gold", "policy_right"),
+    ("KL to SFT, nats", "policy", "kl_to_sft_nats"),
+    ("duplicates", "policy", "duplicate_share"),
+    ("distinct-2 ratio", "policy", "distinct_2_ratio"),
+)
+"""Heading, stage and figure; `gold` is the truth, which no gate sees."""
+
 app = typer.Typer(add_completion=False)
 
 
@@ -90,6 +109,27 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/over_optimisa
     panels[0].legend()
     out.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(out, dpi=150)
+
+
+@app.command()
+def table(results: Path = RESULTS) -> None:
+    """Print the figures of every climb as Markdown, for docs/results.md."""
+    header = ["scenario", "seed", "ends with", "seconds", *(name for name, _, _ in COLUMNS)]
+    rows = [
+        [climb["scenario"], str(climb["seed"]), f"exit {climb['exit']}", f"{climb['seconds']:.0f}"]
+        + [_cell(climb, stage, name) for _, stage, name in COLUMNS]
+        for climb in json.loads(results.read_text())["climbs"]
+    ]
+    for row in (header, ["---"] * len(header), *rows):
+        typer.echo(f"| {' | '.join(row)} |")
+
+
+def _cell(climb: dict[str, Any], stage: str, name: str) -> str:
+    """A figure with its interval; a dash where the climb did not get so far."""
+    figures = climb["gold"] if stage == "gold" else climb["estimates"].get(stage)
+    if not figures:
+        return "-"
+    return f"{figures[name]['value']:.3f} [{figures[name]['lower']:.3f}, {figures[name]['upper']:.3f}]"
 
 
 def measure(scenario: str, seed: int, storage: Path) -> dict[str, Any]:

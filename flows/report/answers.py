@@ -14,7 +14,7 @@ from rlhf_core.worlds.helpdesk.gold import gold_reward
 
 STAGES = ("base", "sft", "policy")
 SHOWN = 3
-AUDITED_PROMPTS = 200
+AUDITED_PROMPTS = 400
 
 
 class Answer(NamedTuple):
