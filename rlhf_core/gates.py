@@ -219,7 +219,7 @@ DEFAULT_POLICY_GATES = (
         direction="below",
         threshold=6.5,
         failure="left the KL budget",
-        reason="Training stops at 6 nats on watched prompts; other prompts may differ by half a nat.",
+        reason="Training stops at `kl_budget_nats` on watched prompts; a policy beyond this had no budget or left it.",
     ),
     Gate(
         name="judge-gain",

@@ -126,7 +126,7 @@ def score_items(
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
     """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    sequences = [_ids(config, tokenizer, *item) for item in items]
+    sequences = _ids(config, tokenizer, items)
     return score_sequences(model, sequences, config.optimiser).double().cpu().numpy()
 
 
@@ -146,27 +146,32 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
-def _ids(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> list[int]:
-    return encode(
+def _ids(
+    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
+) -> list[list[int]]:
+    encoded = encode(
         tokenizer,
-        prompt,
-        response,
+        items,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
-    ).ids
+    )
+    return [item.ids for item in encoded]
 
 
 def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[_Comparison]:
     by_prompt: dict[str, list[Pair]] = {}
     for pair in pairs:
         by_prompt.setdefault(pair.prompt, []).append(pair)
+    items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    unique = list(dict.fromkeys(items))
+    ids = dict(zip(unique, _ids(config, tokenizer, unique), strict=True))
     found = []
     for prompt, group in by_prompt.items():
         place = {text: 0 for pair in group for text in (pair.chosen, pair.rejected)}
         place = {text: position for position, text in enumerate(place)}
         found.append(
             _Comparison(
-                sequences=[_ids(config, tokenizer, prompt, text) for text in place],
+                sequences=[ids[Demonstration(prompt, text)] for text in place],
                 chosen=[place[pair.chosen] for pair in group],
                 rejected=[place[pair.rejected] for pair in group],
                 margins=[pair.margin for pair in group],
@@ -242,7 +247,7 @@ def _centre(
     The head has no bias there, so its component along the mean final hidden state m is removed:
     w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
     """
-    sequences = [_ids(config, tokenizer, *item) for item in demonstrations]
+    sequences = _ids(config, tokenizer, demonstrations)
     head = score_head(model)
     total = torch.zeros(head.in_features, dtype=torch.float64, device=device())
     for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):

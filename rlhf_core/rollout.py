@@ -11,7 +11,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.batching import token_batches
 from rlhf_core.config import Frozen
 from rlhf_core.models import device
-from rlhf_core.text import decode, encode_prompt
+from rlhf_core.text import decode, encode_prompts
 
 
 class SamplingConfig(Frozen):
@@ -70,7 +70,7 @@ def sample(
     Returns:
         Sampled responses in the order of the prompts.
     """
-    encoded = [encode_prompt(tokenizer, prompt, max_prompt_tokens=config.max_prompt_tokens) for prompt in prompts]
+    encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
     sampled: list[Sampled | None] = [None] * len(prompts)
     for group in token_batches([len(ids) for ids in encoded], config.batch_tokens):
         drawn = _sample_batch(model, tokenizer, [encoded[place] for place in group], config, generator)

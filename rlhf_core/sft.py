@@ -66,7 +66,7 @@ def train_sft(
     tokenizer = load_tokenizer(str(base))
     model = load_policy(base, tokenizer)
     before = _measure(config, model, tokenizer, held_out, seed=seed)
-    encoded = [_encode(config, tokenizer, demonstration) for demonstration in train]
+    encoded = _encode(config, tokenizer, train)
     yield from _fit(config, model, encoded, int(tokenizer.pad_token_id), seed=seed)
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     return StageResult(
@@ -117,7 +117,7 @@ def _measure(
 def _held_out_losses(
     config: SFTConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Demonstration]
 ) -> NDArray[np.float64]:
-    encoded = [_encode(config, tokenizer, demonstration) for demonstration in held_out]
+    encoded = _encode(config, tokenizer, held_out)
     losses = np.zeros(len(encoded))
     for group in token_batches([len(item.ids) for item in encoded], config.optimiser.max_tokens):
         items = [encoded[place] for place in group]
@@ -127,10 +127,12 @@ def _held_out_losses(
     return losses
 
 
-def _encode(config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstration: Demonstration) -> Encoded:
+def _encode(
+    config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
+) -> list[Encoded]:
     return encode(
         tokenizer,
-        *demonstration,
+        demonstrations,
         max_prompt_tokens=config.sampling.max_prompt_tokens,
         max_response_tokens=config.sampling.max_response_tokens,
     )

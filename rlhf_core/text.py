@@ -1,5 +1,6 @@
 """From prompts and responses to token ids: chat template, end of response, truncation."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -51,48 +52,51 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str, *, max_prompt_tokens: int) -> list[int]:
-    """Ids of the prompt as a user turn, up to where the assistant begins.
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, max_prompt_tokens: int
+) -> list[list[int]]:
+    """Ids of each prompt as a user turn, up to where the assistant begins.
 
     A longer prompt loses its first tokens, so that the question's end and the assistant marker stay.
     """
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-    )
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids[-max_prompt_tokens:]
+    if not prompts:
+        return []
+    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [ids[-max_prompt_tokens:] for ids in encoded]
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
-    response: str,
+    items: Sequence[tuple[str, str]],
     *,
     max_prompt_tokens: int,
     max_response_tokens: int,
-    finished: bool = True,
-) -> Encoded:
-    """Ids of a prompt with its response.
+) -> list[Encoded]:
+    """Ids of prompts with their responses; a prompt that several responses share is encoded once.
 
-    The end-of-sequence id follows a finished response that fits; a truncated one never gets it, so that no model
-    learns to stop in the middle.
+    The end-of-sequence id follows a response that fits; a truncated one never gets it, so that no model learns to stop
+    in the middle.
 
     Args:
         tokenizer: from `load_tokenizer`.
-        prompt: the user's text.
-        response: the assistant's text.
-        max_prompt_tokens: ids kept of the prompt, from its end.
-        max_response_tokens: ids kept of the response, from its start, end-of-sequence included.
-        finished: whether the response ended by itself.
+        items: texts of user and assistant.
+        max_prompt_tokens: ids kept of a prompt, from its end.
+        max_response_tokens: ids kept of a response, from its start, end-of-sequence included.
 
     Returns:
-        The ids and where the response starts.
+        For each item, the ids and where the response starts.
     """
-    prompt_ids = encode_prompt(tokenizer, prompt, max_prompt_tokens=max_prompt_tokens)
-    response_ids = list(tokenizer(response, add_special_tokens=False)["input_ids"])
-    if finished:
-        response_ids.append(tokenizer.eos_token_id)
-    return Encoded(prompt_ids + response_ids[:max_response_tokens], len(prompt_ids))
+    if not items:
+        return []
+    unique = list(dict.fromkeys(prompt for prompt, _ in items))
+    prompt_ids = dict(zip(unique, encode_prompts(tokenizer, unique, max_prompt_tokens=max_prompt_tokens), strict=True))
+    responses = tokenizer([response for _, response in items], add_special_tokens=False)["input_ids"]
+    return [
+        Encoded(prompt_ids[prompt] + [*ids, tokenizer.eos_token_id][:max_response_tokens], len(prompt_ids[prompt]))
+        for (prompt, _), ids in zip(items, responses, strict=True)
+    ]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from flows.references import DataRefs, StageRecord
 from flows.registry import Registry
-from flows.report.answers import Comparison
+from flows.report.answers import STAGES, Comparison
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import Verdict
 
@@ -78,62 +79,81 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 
 def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
-    parts: list[RenderableType] = [_stages(summary), _verdicts(summary.rungs)]
+    parts: list[RenderableType] = [_stages(summary), _figures(summary.rungs), _verdicts(summary.rungs)]
     if summary.answers is not None:
         parts += [_gold(summary.answers), *_answers(summary.answers)]
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
     return Group(*parts)
 
 
-def format_estimate(estimate: Estimate) -> str:
+def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
     """A figure with its 95 % interval; an exact one without."""
     if estimate.lower == estimate.upper:
-        return f"{estimate.value:.3g}"
-    return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"
+        return f"{estimate.value:.{digits}g}"
+    return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _stages(summary: Summary) -> Table:
-    table = Table(title=f"{summary.project}: {summary.seconds:.0f} s", title_justify="left", expand=True)
-    for column in ("stage", "version", "made", "seconds", "key figures [95 % interval]"):
-        table.add_column(column, overflow="fold")
+    table = _table(f"{summary.project}: {summary.seconds:.0f} s", "stage", "version", "made", "seconds")
     if summary.data is not None:
-        rows = "\n".join(f"{table.name} {table.digest[:12]}" for table in summary.data.tables)
-        figures = "\n".join(f"{ref.name}: {ref.rows} rows {_splits(ref.splits)}" for ref in summary.data.tables)
         made = "made" if summary.data.ladder_run == summary.run_id else "reused"
-        table.add_row("ingest", rows, made, f"{summary.data.seconds:.1f}", figures)
+        rows = [f"{ref.name} {ref.digest[:12]}: {ref.rows} rows, {_splits(ref.splits)}" for ref in summary.data.tables]
+        table.add_row("ingest", "\n".join(rows), made, f"{summary.data.seconds:.1f}")
     for rung in summary.rungs:
-        record = rung.record
-        names = KEY_FIGURES.get(record.stage, tuple(record.estimates))
-        shown = [f"{name} {format_estimate(record.estimates[name])}" for name in names if name in record.estimates]
-        versions = "\n".join(ref.label for ref in record.models.values())
-        table.add_row(
-            record.stage, versions, "reused" if rung.reused else "trained", f"{record.seconds:.1f}", "\n".join(shown)
-        )
+        versions = "\n".join(ref.label for ref in rung.record.models.values())
+        made = "reused" if rung.reused else "trained"
+        table.add_row(rung.record.stage, versions, made, f"{rung.record.seconds:.1f}")
     return table
 
 
 def _splits(splits: dict[str, int]) -> str:
-    return ", ".join(f"{name} {rows}" for name, rows in splits.items())
+    return ", ".join(f"{name} {rows}" for name, rows in splits.items() if rows)
 
 
-def _verdicts(rungs: Sequence[Rung]) -> Table:
-    table = Table(title="gates", title_justify="left", expand=True)
-    for column in ("stage", "gate", "verdict", "why"):
-        table.add_column(column, overflow="fold")
+def _figures(rungs: Sequence[Rung]) -> Table:
+    table = _table("key figures", "stage", "figure", "value [95 % interval]", "n")
     for rung in rungs:
-        for verdict in rung.verdicts:
-            colour = COLOURS[verdict.status]
-            status = f"[{colour}]{verdict.status}[/{colour}]"
-            table.add_row(rung.record.stage, verdict.gate, status, escape(verdict.explanation))
+        estimates = rung.record.estimates
+        names = [name for name in KEY_FIGURES.get(rung.record.stage, tuple(estimates)) if name in estimates]
+        for place, name in enumerate(names):
+            stage = "" if place else rung.record.stage
+            table.add_row(stage, name, format_estimate(estimates[name]), str(estimates[name].n))
     return table
 
 
+def _verdicts(rungs: Sequence[Rung]) -> Table:
+    table = _table("gates", "stage", "gate", "verdict", "why")
+    for rung in rungs:
+        for place, verdict in enumerate(rung.verdicts):
+            colour = COLOURS[verdict.status]
+            status = f"[{colour}]{verdict.status}[/{colour}]"
+            stage = "" if place and verdict.status == "pass" else rung.record.stage
+            table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
+    return table
+
+
+def _why(verdict: Verdict) -> str:
+    """A passed gate in short; any other as it is explained everywhere."""
+    bound = verdict.lower if verdict.direction == "above" else verdict.upper
+    if verdict.status != "pass" or bound is None:
+        return verdict.explanation
+    return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
+
+
 def _gold(answers: Comparison) -> Table:
-    table = Table(title="gold reward on held-out prompts", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value [95 % interval]")
-    for name, estimate in answers.gold.items():
-        table.add_row(name, format_estimate(estimate))
+    """Figures of the audit, which are named `<stage>_<figure>`, with a column for each stage."""
+    table = _table("gold reward on held-out prompts [95 % interval]", "figure", *STAGES)
+    figures = dict.fromkeys(name.partition("_")[2] for name in answers.gold)
+    for figure in figures:
+        cells = (answers.gold.get(f"{stage}_{figure}") for stage in STAGES)
+        table.add_row(figure, *("" if cell is None else format_estimate(cell, digits=2) for cell in cells))
     return table
 
 
@@ -141,10 +161,7 @@ def _answers(answers: Comparison) -> list[RenderableType]:
     """One table for each prompt, with the prompt above it."""
     tables: list[RenderableType] = []
     for prompt, replies in answers.prompts:
-        table = Table(title=f"held-out prompt: {escape(prompt)}", title_justify="left", expand=True)
-        table.add_column("stage", no_wrap=True)
-        table.add_column("gold", no_wrap=True, justify="right")
-        table.add_column("answer", overflow="fold", ratio=1)
+        table = _table(f"held-out prompt: {escape(prompt)}", "stage", "gold", "answer")
         for answer in replies:
             table.add_row(answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
         tables.append(table)

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from rlhf_core.batching import pad, response_mask
 from rlhf_core.models import device, load_policy, response_logits
 from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
-from rlhf_core.text import encode_prompt
+from rlhf_core.text import encode_prompts
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
 CONFIG = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=6, batch_tokens=24)
@@ -46,9 +46,8 @@ def test_a_response_finishes_with_its_only_end_or_fills_the_limit(
 
 def test_responses_come_in_the_order_of_the_prompts(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     drawn = draw(base, tokenizer)
-    assert [one.prompt_ids for one in drawn] == [
-        encode_prompt(tokenizer, prompt, max_prompt_tokens=CONFIG.max_prompt_tokens) for prompt in PROMPTS
-    ]
+    expected = encode_prompts(tokenizer, PROMPTS, max_prompt_tokens=CONFIG.max_prompt_tokens)
+    assert [one.prompt_ids for one in drawn] == expected
 
 
 def test_a_seed_gives_the_same_texts_and_another_seed_others(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:

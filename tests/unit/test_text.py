@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompt, load_tokenizer
+from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompts, load_tokenizer
 
 LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
 
 
 def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase) -> None:
-    encoded = encode(tokenizer, "how are you", "fine thanks", **LIMITS)
-    prompt = encode_prompt(tokenizer, "how are you", max_prompt_tokens=8)
+    [encoded] = encode(tokenizer, [("how are you", "fine thanks")], **LIMITS)
+    [prompt] = encode_prompts(tokenizer, ["how are you"], max_prompt_tokens=8)
     assert encoded.prompt_length == len(prompt) == 5  # user marker, three words, assistant marker
     assert encoded.ids[:5] == prompt
     assert decode(tokenizer, encoded.ids[5:]) == "fine thanks"
@@ -21,27 +21,30 @@ def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase
 
 
 @pytest.mark.parametrize(
-    ("response", "finished", "ends"),
+    ("response", "ends"),
     [
-        ("fine thanks you", True, True),  # three words and the end fill the four places
-        ("fine thanks you are", True, False),  # the end no longer fits
-        ("fine thanks you are how", True, False),
-        ("fine", False, False),
+        ("fine thanks you", True),  # three words and the end fill the four places
+        ("fine thanks you are", False),  # the end no longer fits
+        ("fine thanks you are how", False),
     ],
 )
-def test_only_a_finished_response_that_fits_has_an_end(
-    tokenizer: PreTrainedTokenizerBase, response: str, finished: bool, ends: bool
-) -> None:
-    ids = encode(tokenizer, "how", response, finished=finished, **LIMITS).ids
+def test_only_a_response_that_fits_has_an_end(tokenizer: PreTrainedTokenizerBase, response: str, ends: bool) -> None:
+    [(ids, _)] = encode(tokenizer, [("how", response)], **LIMITS)
     assert (ids[-1] == tokenizer.eos_token_id) is ends
     assert tokenizer.eos_token_id not in ids[:-1]
 
 
 def test_a_long_prompt_loses_its_start_and_keeps_the_assistant_marker(tokenizer: PreTrainedTokenizerBase) -> None:
-    whole = encode_prompt(tokenizer, "how are you fine thanks", max_prompt_tokens=99)
-    cut = encode_prompt(tokenizer, "how are you fine thanks", max_prompt_tokens=3)
+    [whole] = encode_prompts(tokenizer, ["how are you fine thanks"], max_prompt_tokens=99)
+    [cut] = encode_prompts(tokenizer, ["how are you fine thanks"], max_prompt_tokens=3)
     assert cut == whole[-3:]
     assert cut[-1] == tokenizer.convert_tokens_to_ids("<|assistant|>")
+
+
+def test_many_are_encoded_as_each_one_is(tokenizer: PreTrainedTokenizerBase) -> None:
+    items = [("how are you", "fine"), ("how", "thanks"), ("how are you", "thanks you")]
+    assert encode(tokenizer, items, **LIMITS) == [encode(tokenizer, [item], **LIMITS)[0] for item in items]
+    assert encode(tokenizer, [], **LIMITS) == []
 
 
 def test_a_missing_padding_token_and_template_are_added(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
