@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Batch
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -80,13 +81,14 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Final hidden states of a right-padded batch, shape ``[B, L, D]``."""
-    positions = (batch.mask.long().cumsum(dim=1) - 1).clamp(min=0)
-    output = model.base_model(
-        input_ids=batch.ids, attention_mask=batch.mask.long(), position_ids=positions, use_cache=False
-    )
-    states: Tensor = output.last_hidden_state
-    return states
+    """Final hidden states of a right-padded batch, shape ``[B, L, D]``; padding is not computed and 0.
+
+    The real tokens go through the model as one row, each with the position that it has in its own sequence.
+    """
+    ids = [row[:length] for row, length in zip(batch.ids, batch.mask.sum(dim=1).tolist(), strict=True)]
+    packed = ragged_states(model, ids)
+    states = packed.new_zeros((*batch.mask.shape, packed.shape[-1]))
+    return states.masked_scatter(batch.mask[:, :, None], packed)
 
 
 def response_logits(model: PreTrainedModel, batch: Batch, is_response: Tensor) -> Tensor:
@@ -159,4 +161,6 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     model.eval()
-    return to_device(model)
+    to_device(model)
+    use_ragged_attention(model)
+    return model

@@ -153,10 +153,20 @@ def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
 def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() -> None:
     text = shown(summary())
     line_with(text, "sft", "toy-sft/3", "reused", "2.0")
-    line_with(text, "reward-model", "toy-reward-model/3", "trained", "agreement 0.700 [0.600, 0.800]")
-    line_with(text, "ingest", "made", "demonstrations: 5 rows train 4, test 1")
+    line_with(text, "reward-model", "toy-reward-model/3", "trained")
+    line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
+    line_with(text, "ingest", "made", "demonstrations abcabcabcabc: 5 rows, train 4, test 1")
     assert "toy: 61 s" in text
     line_with(shown(summary(run_id="another")), "ingest", "reused")
+
+
+def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
+    answers = Comparison([], {f"{stage}_gold": Estimate(-5.25, -6.0, -4.5, 400) for stage in ("base", "sft", "policy")})
+    console = Console(file=io.StringIO(), width=80)
+    console.print(render(summary(answers=answers)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    line_with(text, "gold", *["-5.25 [-6.00, -4.50]"] * 3)
+    line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
 
 
 def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
@@ -166,13 +176,13 @@ def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
 def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:
     answers = Comparison(
         [("why [bold]so?", [Answer("base", "no [/red] idea", -1.5), Answer("policy", "because", 2.0)])],
-        {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)},
+        {"base_gold": Estimate(-5.25, -6.0, -4.5, 20), "policy_gold": Estimate(0.5, 0.4, 0.6, 20)},
     )
     text = shown(summary(answers=answers, alias="challenger", outcome="trained [all] of it"))
     assert "held-out prompt: why [bold]so?" in text and "trained [all] of it" in text
     line_with(text, "base", "-1.50", "no [/red] idea")
     line_with(text, "policy", "+2.00", "because")
-    line_with(text, "policy_gold", "0.500 [0.400, 0.600]")
+    line_with(text, "gold", "-5.25 [-6.00, -4.50]", "0.50 [0.40, 0.60]")
     assert "alias 'challenger' set on these versions" in text
 
 

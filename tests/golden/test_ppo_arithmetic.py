@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, PreTrainedModel
 
+from rlhf_core.attention import use_ragged_attention
 from rlhf_core.experience import as_rollout
 from rlhf_core.ppo_update import Experience, Learner, UpdateConfig, gather, rollout_metrics, update
 from rlhf_core.rollout import Sampled, SamplingConfig
@@ -100,13 +101,16 @@ def scalars(model: PreTrainedModel, ids: list[int]) -> Array:
 @pytest.fixture
 def models() -> dict[str, PreTrainedModel]:
     """Five different models, as if many updates lay between them."""
-    return {
+    made = {
         "sampler": language_model(1),
         "policy": language_model(1),
         "reference": language_model(2),
         "reward_model": scalar_model(3, temperature=1.7),
         "value": scalar_model(4, temperature=1.7),
     }
+    for model in made.values():
+        use_ragged_attention(model)
+    return made
 
 
 @pytest.fixture

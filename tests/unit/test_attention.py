@@ -1,0 +1,91 @@
+"""Sequences in one row, without padding, against the padded forward of the untouched model, for many architectures."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from rlhf_core.attention import ragged_attention, ragged_states, use_ragged_attention
+from rlhf_core.batching import pad
+
+SEQUENCES = [[3, 5, 6, 7, 4, 8, 9, 2, 10, 11], [3, 5, 4, 8], [7], [3, 7, 4, 6, 6]]
+SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4}
+ARCHITECTURES = {
+    "gpt2": {"vocab_size": 12, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32, "initializer_range": 0.4},
+    "gpt_neox": SMALL | {"intermediate_size": 24, "initializer_range": 0.4},
+    "llama": GROUPED,
+    "mistral": GROUPED | {"sliding_window": 3, "head_dim": 4},
+    "opt": SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 16, "init_std": 0.4, "max_position_embeddings": 32},
+    "phi": SMALL | {"intermediate_size": 24, "initializer_range": 0.4},
+    "qwen2": GROUPED,
+    "qwen3": GROUPED | {"head_dim": 4},
+}
+
+
+def build(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(name, **ARCHITECTURES[name], pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+
+
+def padded(model: PreTrainedModel) -> Tensor:
+    """States of the real tokens by the model as `transformers` made it."""
+    batch = pad(SEQUENCES, 0, torch.device("cpu"))
+    output = model.base_model(input_ids=batch.ids, attention_mask=batch.mask.long(), use_cache=False)
+    return output.last_hidden_state[batch.mask]
+
+
+def ragged(model: PreTrainedModel) -> Tensor:
+    return ragged_states(model, [torch.tensor(ids) for ids in SEQUENCES])
+
+
+def gradients(model: PreTrainedModel, states: Tensor) -> dict[str, Tensor]:
+    weights = torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
+    model.zero_grad()
+    (states * weights).sum().backward()
+    return {name: item.grad.clone() for name, item in model.base_model.named_parameters() if item.grad is not None}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_states_and_gradients_equal_those_of_the_padded_forward(name: str) -> None:
+    model = build(name)
+    expected = padded(model)
+    expected_gradients = gradients(model, expected)
+    use_ragged_attention(model)
+    found = ragged(model)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    found_gradients = gradients(model, found)
+    assert found_gradients.keys() == expected_gradients.keys()
+    for parameter, gradient in expected_gradients.items():
+        torch.testing.assert_close(found_gradients[parameter], gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sequence_does_not_see_the_others() -> None:
+    model = build("gpt2")
+    use_ragged_attention(model)
+    changed = ragged_states(model, [torch.tensor(ids) for ids in ([9] * 10, [9] * 4, [7], SEQUENCES[3])])
+    torch.testing.assert_close(changed[-5:], ragged(model)[-5:], rtol=1e-5, atol=1e-5)
+
+
+def test_the_saved_configuration_does_not_know_of_it(tmp_path: object) -> None:
+    model = build("llama")
+    use_ragged_attention(model)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert again.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(padded(again.eval()), ragged(model), rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_was_not_prepared_is_refused() -> None:
+    with pytest.raises(ValueError, match="was not prepared"):
+        ragged(build("gpt2"))
+
+
+def test_an_architecture_that_mixes_sequences_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(*args: object, sequence_lengths: object = None, **options: object) -> object:
+        return ragged_attention(*args, sequence_lengths=None, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(__import__("transformers").AttentionInterface._global_mapping, "ragged_sdpa", forgetful)
+    with pytest.raises(ValueError, match="see each other"):
+        use_ragged_attention(build("gpt2"))
