@@ -1,14 +1,28 @@
-"""Every test has its own storage, phones nobody and computes on one thread."""
+"""Every test has its own storage, phones nobody and computes on one thread; climbs that many tests look at."""
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
 PREFECT_HOME = pytest.StashKey[str]()
+ROOT = Path(__file__).parents[1]
+RLHF = Path(sys.executable).with_name("rlhf")
+TINY = ROOT / "configs" / "tiny.yaml"
+CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
+
+Finished = subprocess.CompletedProcess[str]
 
 settings.register_profile(
     "ladder", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
@@ -45,3 +59,78 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rlhf() -> Callable[..., Finished]:
+    """Type an `rlhf` command as a person would."""
+
+    def command(*arguments: str | Path, stdin: str = "") -> Finished:
+        environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_STORAGE}
+        environment["COLUMNS"] = "200"  # no line of the summary is folded
+        return subprocess.run(
+            [RLHF, *arguments],
+            cwd=ROOT,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def climb(rlhf: Callable[..., Finished]) -> Callable[..., Finished]:
+    """Climb in a storage folder."""
+
+    def run(storage: Path, *overrides: str, config: Path = TINY) -> Finished:
+        settings = [part for override in (f"storage={storage}", *overrides) for part in ("--set", override)]
+        return rlhf("run", config, *settings)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Storage of the shared climb; tests that change anything take `copied_home`."""
+    return tmp_path_factory.mktemp("climb") / "storage"
+
+
+@pytest.fixture(scope="session")
+def climbed(climb: Callable[..., Finished], home: Path) -> Finished:
+    """The shared climb."""
+    done = climb(home)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def copied_home(climbed: Finished, home: Path, tmp_path: Path) -> Path:
+    """A copy of what the shared climb stored; files of its models stay where they are."""
+    return Path(shutil.copytree(home, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def client_of() -> "Callable[[Path], MlflowClient]":
+    """MLflow's client for a storage folder."""
+    from mlflow import MlflowClient  # reads what `pytest_configure` sets
+
+    return lambda storage: MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="session")
+def runs_of(client_of: "Callable[[Path], MlflowClient]") -> "Callable[[Path, str], list[Run]]":
+    """Runs of a name in a storage folder, the oldest first, with their inputs and outputs."""
+
+    def find(storage: Path, name: str) -> "list[Run]":
+        client = client_of(storage)
+        experiment = client.get_experiment_by_name("tiny")
+        assert experiment is not None
+        query = f"attributes.run_name = '{name}'"
+        found = client.search_runs([experiment.experiment_id], query, order_by=["attributes.start_time ASC"])
+        return [client.get_run(run.info.run_id) for run in found]  # the search leaves models out
+
+    return find
