@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from flows.references import DataRefs, StageRecord
 from flows.registry import Registry
@@ -94,7 +95,9 @@ def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(
+        title=f"\n{title}" if title else None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0
+    )
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -148,23 +151,27 @@ def _why(verdict: Verdict) -> str:
 
 
 def _gold(answers: Comparison) -> Table:
-    """Figures of the audit, which are named `<stage>_<figure>`, with a column for each stage."""
-    table = _table("gold reward on held-out prompts [95 % interval]", "figure", *STAGES)
-    figures = dict.fromkeys(name.partition("_")[2] for name in answers.gold)
-    for figure in figures:
-        cells = (answers.gold.get(f"{stage}_{figure}") for stage in STAGES)
-        table.add_row(figure, *("" if cell is None else format_estimate(cell, digits=2) for cell in cells))
+    """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
+    table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *STAGES)
+    for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
+        found = (answers.gold.get(f"{stage}_{figure}") for stage in STAGES)
+        cells = ("" if cell is None else _gold_cell(figure, cell) for cell in found)
+        table.add_row(figure.replace("gold_", "  "), *cells)
     return table
+
+
+def _gold_cell(figure: str, estimate: Estimate) -> str:
+    return f"{estimate.value:.2f}" if figure.startswith("gold_") else format_estimate(estimate, digits=2)
 
 
 def _answers(answers: Comparison) -> list[RenderableType]:
     """One table for each prompt, with the prompt above it."""
     tables: list[RenderableType] = []
     for prompt, replies in answers.prompts:
-        table = _table(f"held-out prompt: {escape(prompt)}", "stage", "gold", "answer")
+        table = _table("", "stage", "gold", "answer")
         for answer in replies:
             table.add_row(answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
-        tables.append(table)
+        tables += [Text(f"\nheld-out prompt: {prompt}", style="italic"), table]
     return tables
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from flows.gating import StoppedByGate
 from flows.references import DataRefs, DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
-from flows.report.answers import Answer, Comparison
+from flows.report.answers import STAGES, Answer, Comparison
 from flows.report.figures import figures_of
 from flows.report.summary import WIDTH, Rung, Summary, format_estimate, publish_summary, render
 from rlhf_core.evaluation.estimates import Estimate
@@ -34,6 +34,7 @@ GATE = Gate(
     reason="Made up.",
 )
 PASSED = GATE.model_copy(update={"name": "ends-answers", "threshold": 0.1})
+NAMES = ("gold", "gold_overconfident")
 AGREEMENT = {"agreement": Estimate(0.7, 0.6, 0.8, 200)}
 
 
@@ -161,11 +162,14 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
 
 
 def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
-    answers = Comparison([], {f"{stage}_gold": Estimate(-5.25, -6.0, -4.5, 400) for stage in ("base", "sft", "policy")})
+    answers = Comparison(
+        [], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in STAGES for name in NAMES}
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(render(summary(answers=answers)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    line_with(text, "gold", *["-5.25 [-6.00, -4.50]"] * 3)
+    assert line_with(text, "gold ", "-5.25").count("-5.25 [-6.00, -4.50]") == len(STAGES)
+    assert line_with(text, "  overconfident").count("-5.25") == len(STAGES)
     line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
 
 
