@@ -1,7 +1,8 @@
 """What the ladder reaches on the embedded world, over seeds and on purpose-made failures, with the truth beside it.
 
 `python -m benchmarks.embedded_world run` climbs every scenario with every seed through `rlhf run` and keeps the figures
-as JSON; stages that scenarios share are trained once. `... figure` draws the over-optimisation of that JSON.
+as JSON; stages that scenarios share are trained once. `table`, `over-optimisation` and `bias` print what is in that
+JSON, `figure` draws the over-optimisation.
 """
 
 import json
@@ -22,6 +23,7 @@ import typer
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from scipy import stats
 
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
@@ -39,7 +41,7 @@ FREE = (
 )
 SCENARIOS: dict[str, tuple[str, ...]] = {
     "default": (),
-    "biased": ("gates.mode=advisory", *BIASED),
+    "biased": ("gates.mode=advisory", "policy.kl_budget_nats=null", *BIASED),
     "free": (*FREE, "policy.kl_budget_nats=null"),
     "free-biased": (*FREE, "policy.kl_budget_nats=null", *BIASED),
     "budgeted": FREE,
@@ -123,7 +125,48 @@ def table(results: Path = RESULTS) -> None:
         for climb in json.loads(results.read_text())["climbs"]
     ]
     for row in (header, ["---"] * len(header), *rows):
-        typer.echo(f"| {' | '.join(row)} |")
+        _print_row(*row)
+
+
+@app.command()
+def over_optimisation(results: Path = RESULTS) -> None:
+    """Print, as Markdown, where gold peaks without limits and what the KL budget keeps of that gain."""
+    climbs = {(climb["scenario"], climb["seed"]): climb for climb in json.loads(results.read_text())["climbs"]}
+    _print_row(
+        "annotators", "seed", "SFT gold", "peak gold (nats)", "end gold (nats)", "kept gold (nats)", "share of gain"
+    )
+    _print_row(*["---"] * 7)
+    for free, budgeted in (("free", "budgeted"), ("free-biased", "budgeted-biased")):
+        for seed in sorted(seed for scenario, seed in climbs if scenario == free):
+            path, limited = climbs[free, seed]["curve"], climbs[budgeted, seed]["curve"]
+            peak = max(path, key=lambda point: float(point["gold"]))
+            kept = limited[-2] if limited[-1]["step"] < path[-1]["step"] else limited[-1]
+            share = (kept["gold"] - path[0]["gold"]) / (peak["gold"] - path[0]["gold"])
+            reached = [f"{point['gold']:.2f} ({point['kl']:.1f})" for point in (peak, path[-1], kept)]
+            annotators = "biased" if "biased" in free else "honest"
+            _print_row(annotators, str(seed), f"{path[0]['gold']:.2f}", *reached, f"{share:.0%}")
+
+
+@app.command()
+def bias(results: Path = RESULTS) -> None:
+    """Print, as Markdown, what biased annotators change at the same seed and settings, with t intervals over seeds."""
+    ends = {
+        (climb["scenario"], climb["seed"]): climb["curve"][-1]
+        for climb in json.loads(results.read_text())["climbs"]
+        if climb["scenario"] in ("default", "biased")
+    }
+    seeds = sorted(seed for scenario, seed in ends if scenario == "biased")
+    _print_row("biased - honest", *(f"seed {seed}" for seed in seeds), "mean [95 % interval]")
+    _print_row(*["---"] * (len(seeds) + 2))
+    for figure in ("gold", "right", "words", "filler", "reward", "judge", "kl"):
+        changes = np.array([ends["biased", seed][figure] - ends["default", seed][figure] for seed in seeds])
+        interval = stats.ttest_1samp(changes, 0.0).confidence_interval()
+        shown = f"{changes.mean():+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        _print_row(figure, *(f"{change:+.3f}" for change in changes), shown)
+
+
+def _print_row(*cells: str) -> None:
+    typer.echo(f"| {' | '.join(cells)} |")
 
 
 def _cell(climb: dict[str, Any], stage: str, name: str) -> str:
