@@ -157,6 +157,20 @@ def test_what_a_failed_gate_judged_stays_registered_and_marked(
     assert verdict(client, ladder, tmp_path)["status"] == "fail"
 
 
+def test_a_gate_with_too_few_samples_stops_the_climb_unless_the_configuration_lets_it_pass(
+    climb: Climb, client_of: Client, copied_home: Path, tiny: Path, tmp_path: Path
+) -> None:
+    config = with_gate(tmp_path, tiny, min_samples=1_000_000)
+    stopped = climb(copied_home, config=config)
+    assert stopped.returncode == 3, stopped.stderr
+    assert "stopped by gate measured because" in stopped.stdout
+    assert alias(client_of(copied_home), "tiny-reward-model") is None
+    passed = climb(copied_home, "gates.abstain_blocks=false", config=config)
+    assert passed.returncode == 0, passed.stderr
+    assert " abstain " in passed.stdout
+    assert alias(client_of(copied_home), "tiny-reward-model") == "1"
+
+
 def test_an_advisory_gate_fails_and_the_climb_goes_on_without_an_alias(
     blocked: CompletedProcess[str], blocked_home: Path, climb: Climb, client_of: Client, runs_of: Runs
 ) -> None:
