@@ -141,10 +141,11 @@ def over_optimisation(results: Path = RESULTS) -> None:
             path, limited = climbs[free, seed]["curve"], climbs[budgeted, seed]["curve"]
             peak = max(path, key=lambda point: float(point["gold"]))
             kept = limited[-2] if limited[-1]["step"] < path[-1]["step"] else limited[-1]
-            share = (kept["gold"] - path[0]["gold"]) / (peak["gold"] - path[0]["gold"])
+            gain = peak["gold"] - path[0]["gold"]
+            share = f"{(kept['gold'] - path[0]['gold']) / gain:.0%}" if gain > 0 else "no gain"
             reached = [f"{point['gold']:.2f} ({point['kl']:.1f})" for point in (peak, path[-1], kept)]
             annotators = "biased" if "biased" in free else "honest"
-            _print_row(annotators, str(seed), f"{path[0]['gold']:.2f}", *reached, f"{share:.0%}")
+            _print_row(annotators, str(seed), f"{path[0]['gold']:.2f}", *reached, share)
 
 
 @app.command()
@@ -231,8 +232,10 @@ def curve(answers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def _point(rows: list[dict[str, Any]]) -> dict[str, Any]:
     said = [(row["prompt"], row["response"], row["finished"]) for row in rows]
     parts = [gold_components(*item) for item in said]
+    kl = mean([row["kl_to_sft_nats"] for row in rows])
     return {
-        "kl": float(np.mean([row["kl_to_sft_nats"] for row in rows])),
+        "kl": kl.value,
+        "kl_upper": kl.upper,
         "reward": float(np.mean([row["reward_score"] for row in rows])),
         "judge": float(np.mean([row["judge_score"] for row in rows])),
         "gold": float(np.mean([gold_reward(*item) for item in said])),

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+RLHF = Path(sys.executable).with_name("rlhf")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",
@@ -45,7 +47,7 @@ def pages(climbed: subprocess.CompletedProcess[str], home: Path) -> Iterator[Pag
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOCAL_STORAGE_PATH": str(home / "results")}
     process = subprocess.Popen(
-        [shutil.which("rlhf") or ROOT / ".venv/bin/rlhf", "ui", "configs/tiny.yaml", "--set", f"storage={home}"],
+        [RLHF, "ui", "configs/tiny.yaml", "--set", f"storage={home}"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
