@@ -30,7 +30,7 @@ from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
 
 CONFIG = "configs/embedded.yaml"
 RESULTS = Path(__file__).parent / "results" / "embedded_world.json"
-BIASED = ("data.annotators.length_bias=2", "data.annotators.flattery_bias=1")
+BIASED = ("data.annotators.length_bias=1", "data.annotators.flattery_bias=0.5")
 FREE = (
     "gates.mode=advisory",
     "policy.beta=0.0",
