@@ -1,48 +1,100 @@
-"""Which sequences go together: shuffled optimiser batches, cut into micro-batches of similar length."""
+"""Which responses go through a model together, and how they lie there: end to end in one row, without padding."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from rlhf_core.text import Tree
 
-class Batch(NamedTuple):
-    """Right-padded sequences.
+
+@dataclass(frozen=True)
+class Row:
+    """N tokens of trees laid end to end, with B responses of R tokens in all, in the order of the trees.
 
     Attributes:
-        ids: token ids, shape ``[B, L]``, int64.
-        mask: True where a token is real, shape ``[B, L]``, bool.
+        ids: token ids, shape ``[N]``, int64.
+        positions: place of each token in its own prompt and response, shape ``[N]``, int64.
+        branches: 0 for a token of a prompt, else the number of the response in its tree, shape ``[N]``, int64.
+        lengths: tokens of each tree.
+        targets: ids of the response tokens, shape ``[R]``, int64.
+        before: place in `ids` of the token before each response token, whose state predicts it, shape ``[R]``, int64.
+        last: place in `ids` of each response's last token, shape ``[B]``, int64.
     """
 
     ids: Tensor
-    mask: Tensor
+    positions: Tensor
+    branches: Tensor
+    lengths: list[int]
+    targets: Tensor
+    before: Tensor
+    last: Tensor
+
+    @cached_property
+    def masks(self) -> list[Tensor | None]:
+        """For each tree of L tokens who sees whom, shape ``[L, L]``, bool; None where plain causality says it all."""
+        pieces = zip(self.branches.split(self.lengths), self.positions.split(self.lengths), strict=True)
+        return [_visible(branches, positions) for branches, positions in pieces]
 
 
-def pad(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> Batch:
-    """Right-pad sequences of ids to the longest.
+def lay(trees: Sequence[Tree], device: torch.device) -> Row:
+    """Lay trees end to end on a device."""
+    ids: list[int] = []
+    positions: list[int] = []
+    branches: list[int] = []
+    before: list[int] = []
+    last: list[int] = []
+    for prompt, responses in trees:
+        ids += prompt
+        positions += range(len(prompt))
+        branches += [0] * len(prompt)
+        fork = len(ids) - 1
+        for number, response in enumerate(responses, start=1):
+            before += [fork, *range(len(ids), len(ids) + len(response) - 1)]
+            ids += response
+            positions += range(len(prompt), len(prompt) + len(response))
+            branches += [number] * len(response)
+            last.append(len(ids) - 1)
+    flat = torch.tensor([ids, positions, branches], device=device)
+    targets = [token for tree in trees for response in tree.responses for token in response]
+    return Row(
+        ids=flat[0],
+        positions=flat[1],
+        branches=flat[2],
+        lengths=[tree.size for tree in trees],
+        targets=torch.tensor(targets, device=device),
+        before=torch.tensor(before, device=device),
+        last=torch.tensor(last, device=device),
+    )
+
+
+def share_prompts(trees: Sequence[Tree], max_tokens: int) -> tuple[list[Tree], list[int]]:
+    """Let responses to the same prompt branch from one copy of it.
 
     Args:
-        sequences: at least one non-empty sequence of ids.
-        pad_id: id that fills up; the mask, not this id, says what is real.
-        device: where the tensors go.
+        trees: prompts with responses, prompts may repeat.
+        max_tokens: a tree takes no further response beyond this size.
 
     Returns:
-        The padded ids with their mask.
+        The joined trees; and for each response, in the order of the given trees, its place among theirs.
     """
-    longest = max(map(len, sequences))
-    ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(sequences), longest), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-        mask[row, : len(sequence)] = True
-    return Batch(ids.to(device), mask.to(device))
-
-
-def response_mask(batch: Batch, prompt_lengths: Sequence[int]) -> Tensor:
-    """True where a token belongs to the response, shape ``[B, L]``."""
-    starts = torch.tensor(prompt_lengths, device=batch.mask.device)[:, None]
-    return batch.mask & (torch.arange(batch.mask.shape[1], device=batch.mask.device)[None, :] >= starts)
+    joined: list[Tree] = []
+    open_trees: dict[tuple[int, ...], int] = {}
+    homes: list[tuple[int, int]] = []
+    for prompt, responses in trees:
+        for response in responses:
+            home = open_trees.get(tuple(prompt))
+            if home is None or joined[home].size + len(response) > max_tokens:
+                home = open_trees[tuple(prompt)] = len(joined)
+                joined.append(Tree(prompt, []))
+            homes.append((home, len(joined[home].responses)))
+            joined[home].responses.append(response)
+    starts = [0]
+    for tree in joined:
+        starts.append(starts[-1] + len(tree.responses))
+    return joined, [starts[home] + place for home, place in homes]
 
 
 def shuffled_batches(count: int, batch_size: int, *, epoch: int, seed: int) -> Iterator[list[int]]:
@@ -64,6 +116,27 @@ def shuffled_batches(count: int, batch_size: int, *, epoch: int, seed: int) -> I
 
 
 def token_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Cut items, in their order, into groups that do not exceed a budget of tokens.
+
+    Args:
+        lengths: tokens of each item.
+        max_tokens: tokens of a group; an item longer than that is a group of its own.
+
+    Returns:
+        Groups of positions in `lengths`, each position exactly once.
+    """
+    groups: list[list[int]] = []
+    total = 0
+    for position, length in enumerate(lengths):
+        if not groups or total + length > max_tokens:
+            groups.append([])
+            total = 0
+        groups[-1].append(position)
+        total += length
+    return groups
+
+
+def similar_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Group items of similar length so that no group, padded to its longest, exceeds a budget of tokens.
 
     Args:
@@ -80,3 +153,11 @@ def token_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             groups.append([position])
     return groups
+
+
+def _visible(branches: Tensor, positions: Tensor) -> Tensor | None:
+    """A token sees the prompt and its own response, up to itself."""
+    if int(branches[-1]) < 2:
+        return None
+    of_prompt_or_same = (branches[None, :] == 0) | (branches[None, :] == branches[:, None])
+    return of_prompt_or_same & (positions[None, :] <= positions[:, None])

@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from rlhf_core.attention import ragged_states, use_ragged_attention
-from rlhf_core.batching import Batch
+from rlhf_core.batching import Row
+from rlhf_core.vocabulary import head_logprobs
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -42,9 +43,14 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
 
     Returns:
         The model in evaluation mode, on `device()`.
+
+    Raises:
+        ValueError: if its logits are not a linear head on its final hidden states.
     """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    return _ready(model, tokenizer)
+    _ready(model, tokenizer)
+    _check_head(model)
+    return model
 
 
 def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -80,49 +86,36 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Final hidden states of a right-padded batch, shape ``[B, L, D]``; padding is not computed and 0.
-
-    The real tokens go through the model as one row, each with the position that it has in its own sequence.
-    """
-    ids = [row[:length] for row, length in zip(batch.ids, batch.mask.sum(dim=1).tolist(), strict=True)]
-    packed = ragged_states(model, ids)
-    states = packed.new_zeros((*batch.mask.shape, packed.shape[-1]))
-    return states.masked_scatter(batch.mask[:, :, None], packed)
-
-
-def response_logits(model: PreTrainedModel, batch: Batch, is_response: Tensor) -> Tensor:
-    """Logits that predict the response tokens, and no others: hidden states are selected before the head.
+def response_logprobs(model: PreTrainedModel, row: Row, *, sampling_temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """What a causal language model says about the R response tokens of a row, and about nothing else.
 
     Args:
         model: causal language model.
-        batch: B right-padded sequences of L tokens.
-        is_response: True where a token belongs to the response, shape ``[B, L]``; never the first of a sequence.
+        row: prompts with responses.
+        sampling_temperature: divides the logits.
 
     Returns:
-        Shape ``[N, V]`` for the N response tokens of the batch in row-major order, float32.
+        Log-probability of each token, and entropy of the distribution that it comes from, both shape ``[R]``, nats.
     """
-    states = hidden_states(model, batch)[:, :-1][is_response[:, 1:]]
-    logits: Tensor = model.get_output_embeddings()(states)
-    return logits.float()
+    states = ragged_states(model, row).index_select(0, row.before)
+    return head_logprobs(states, model.get_output_embeddings(), row.targets, temperature=sampling_temperature)
 
 
-def token_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Scalar head at every token, shape ``[B, L]``: the value model's values."""
-    scores: Tensor = score_head(model)(hidden_states(model, batch))
-    return scores.squeeze(-1)
+def response_values(model: PreTrainedModel, row: Row) -> Tensor:
+    """Scalar head before each of the R response tokens of a row, shape ``[R]``, float32: the value model's values."""
+    scores: Tensor = score_head(model)(ragged_states(model, row).index_select(0, row.before))
+    return scores.squeeze(-1).float()
 
 
-def sequence_scores(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Scalar head at the last real token of every sequence, shape ``[B]``, in logits; padding has no effect."""
-    scores: Tensor = score_head(model)(last_states(model, batch))
-    return scores.squeeze(-1)
+def response_scores(model: PreTrainedModel, row: Row) -> Tensor:
+    """Scalar head at the last token of each of the B responses of a row, shape ``[B]``, float32, logits."""
+    scores: Tensor = score_head(model)(last_states(model, row))
+    return scores.squeeze(-1).float()
 
 
-def last_states(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """Final hidden state at the last real token of every sequence, shape ``[B, D]``."""
-    last = batch.mask.sum(dim=1) - 1
-    return hidden_states(model, batch)[torch.arange(len(last), device=last.device), last]
+def last_states(model: PreTrainedModel, row: Row) -> Tensor:
+    """Final hidden state at the last token of each of the B responses of a row, shape ``[B, D]``."""
+    return ragged_states(model, row).index_select(0, row.last)
 
 
 def temperature(model: PreTrainedModel) -> float:
@@ -150,6 +143,16 @@ def digest(path: Path) -> str:
 def _is_classifier(path: Path) -> bool:
     architectures = AutoConfig.from_pretrained(path).architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+@torch.inference_mode()
+def _check_head(model: PreTrainedModel) -> None:
+    ids = torch.tensor([[0, 1]], device=model.device)
+    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    if not torch.allclose(model(input_ids=ids).logits, model.get_output_embeddings()(states), rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits, which is not supported"
+        )
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

@@ -14,24 +14,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum()
 
 
-def token_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Negative log-likelihood of each target, not reduced.
-
-    Args:
-        logits: shape ``[N, V]``.
-        targets: token ids, shape ``[N]``, int64.
-
-    Returns:
-        Shape ``[N]``, nats per token.
-    """
-    return F.cross_entropy(logits, targets, reduction="none")
-
-
-def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each target, shape ``[N]``, nats: the negative of `token_cross_entropy`."""
-    return -token_cross_entropy(logits, targets)
-
-
 def bradley_terry_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | float = 0.0) -> Tensor:
     """Negative log-likelihood of the preferences, -log sigmoid(chosen - rejected - margin), mean over pairs.
 
@@ -172,12 +154,6 @@ def kl_k3(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
     """
     log_ratio = torch.where(mask, other_logprobs - logprobs, 0.0)
     return (torch.expm1(log_ratio) - log_ratio).sum(dim=1)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the distributions in the last dimension, shape ``[...]`` from ``[..., V]``, nats."""
-    logprobs = F.log_softmax(logits, dim=-1)
-    return -(logprobs.exp() * logprobs).sum(dim=-1)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:

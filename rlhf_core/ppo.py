@@ -21,7 +21,7 @@ from rlhf_core.experience import Rollout, all_logprobs, as_rollout
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.ppo_update import Learner, UpdateConfig, check_first_pass, gather, rollout_metrics, update
-from rlhf_core.rewards import score_sequences
+from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled, sample
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import decode, load_tokenizer
@@ -153,8 +153,8 @@ class _Climb:
             finished=[response.finished for response in sampled],
             kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
             kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(score_sequences(self._reward_model, rollout.sequences, config)),
-            judge=_numbers(score_sequences(self._judge, rollout.sequences, config)),
+            reward=_numbers(score_trees(self._reward_model, rollout.trees, config)),
+            judge=_numbers(score_trees(self._judge, rollout.trees, config)),
         )
 
     def _learner(self, rollout_size: int) -> Learner:

@@ -23,7 +23,7 @@ from rlhf_core.objectives import (
     shaped_rewards,
     whiten,
 )
-from rlhf_core.rewards import penalise_unfinished, score_sequences
+from rlhf_core.rewards import penalise_unfinished, score_trees
 from rlhf_core.rollout import SamplingConfig
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
 
@@ -116,7 +116,7 @@ def gather(
     Returns:
         Everything that the update learns from.
     """
-    scores = score_sequences(reward_model, rollout.sequences, config.optimiser)
+    scores = score_trees(reward_model, rollout.trees, config.optimiser)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     values = all_values(value, rollout, config.value_optimiser)
     penalised = penalise_unfinished(scores, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
@@ -220,7 +220,7 @@ def _accumulate(
     totals = dict.fromkeys(("policy_loss", "value_loss", "clipfrac", "entropy_nats", "kl_to_rollout_nats"), 0.0)
     groups = [
         [rows[place] for place in group]
-        for group in token_batches([len(rollout.sequences[row]) for row in rows], config.optimiser.max_tokens)
+        for group in token_batches([rollout.trees[row].size for row in rows], config.optimiser.max_tokens)
     ]
 
     def policy_losses() -> Iterator[Tensor]:

@@ -12,17 +12,17 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import pad, shuffled_batches, token_batches
+from rlhf_core.batching import lay, shuffled_batches, token_batches
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, save, score_head, sequence_scores
+from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, response_scores, save, score_head
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.rewards import score_sequences
+from rlhf_core.rewards import score_trees
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import encode, load_tokenizer
+from rlhf_core.text import Tree, encode, load_tokenizer
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
 
 
@@ -31,7 +31,7 @@ class RewardModelConfig(Frozen):
 
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(4, ge=1)
-    """Prompts in an optimiser step; all pairs of a prompt go together, each response is encoded once."""
+    """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
     optimiser: OptimiserConfig = OptimiserConfig(lr=1e-3, weight_decay=0.01)
@@ -41,13 +41,13 @@ class _Comparison(NamedTuple):
     """The pairs of one prompt over its unique responses.
 
     Attributes:
-        sequences: ids of prompt and response, for each unique response.
-        chosen: position in `sequences` of each pair's chosen response.
+        tree: the prompt with its unique responses.
+        chosen: position among them of each pair's chosen response.
         rejected: position of its rejected response.
         margins: reward gap in logits that each pair must clear.
     """
 
-    sequences: list[list[int]]
+    tree: Tree
     chosen: list[int]
     rejected: list[int]
     margins: list[float]
@@ -89,7 +89,7 @@ def train_reward_model(
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(init_from))
     model = load_reward_model(init_from, tokenizer)
-    yield from _fit(config, model, tokenizer, _compare(config, tokenizer, train), seed=seed)
+    yield from _fit(config, model, _compare(config, tokenizer, train), seed=seed)
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
@@ -126,8 +126,7 @@ def score_items(
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
     """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    sequences = _ids(config, tokenizer, items)
-    return score_sequences(model, sequences, config.optimiser).double().cpu().numpy()
+    return score_trees(model, _encode(config, tokenizer, items), config.optimiser).double().cpu().numpy()
 
 
 def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
@@ -146,16 +145,15 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
-def _ids(
+def _encode(
     config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
-) -> list[list[int]]:
-    encoded = encode(
+) -> list[Tree]:
+    return encode(
         tokenizer,
         items,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )
-    return [item.ids for item in encoded]
 
 
 def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[_Comparison]:
@@ -164,14 +162,15 @@ def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pair
         by_prompt.setdefault(pair.prompt, []).append(pair)
     items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
     unique = list(dict.fromkeys(items))
-    ids = dict(zip(unique, _ids(config, tokenizer, unique), strict=True))
+    trees = dict(zip(unique, _encode(config, tokenizer, unique), strict=True))
     found = []
     for prompt, group in by_prompt.items():
         place = {text: 0 for pair in group for text in (pair.chosen, pair.rejected)}
         place = {text: position for position, text in enumerate(place)}
+        alone = [trees[Demonstration(prompt, text)] for text in place]
         found.append(
             _Comparison(
-                sequences=[ids[Demonstration(prompt, text)] for text in place],
+                tree=Tree(alone[0].prompt, [response for tree in alone for response in tree.responses]),
                 chosen=[place[pair.chosen] for pair in group],
                 rejected=[place[pair.rejected] for pair in group],
                 margins=[pair.margin for pair in group],
@@ -183,54 +182,33 @@ def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pair
 def _fit(
     config: RewardModelConfig,
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
     comparisons: list[_Comparison],
     *,
     seed: int,
 ) -> Iterator[Event]:
     optimiser = Optimiser(model, config.optimiser, config.epochs * math.ceil(len(comparisons) / config.batch_size))
-    pad_id = int(tokenizer.pad_token_id)
     step = 0
     for epoch in range(config.epochs):
         for indices in shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed):
-            pairs = sum(len(comparisons[place].chosen) for place in indices)
-            groups = _token_groups([comparisons[place] for place in indices], config.optimiser.max_tokens)
-            losses = (_summed_loss(config, model, group, pad_id) / pairs for group in groups)
+            batch = [comparisons[place] for place in indices]
+            pairs = sum(len(item.chosen) for item in batch)
+            groups = token_batches([item.tree.size for item in batch], config.optimiser.max_tokens)
+            losses = (_summed_loss(config, model, [batch[place] for place in group]) / pairs for group in groups)
             loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
             optimiser.step()
             yield Event(step, {"loss_nats": loss_nats, "lr": lr})
             step += 1
 
 
-def _token_groups(comparisons: list[_Comparison], max_tokens: int) -> list[list[_Comparison]]:
-    """Cut an optimiser batch of prompts into groups whose padded sequences fit the budget of tokens."""
-    groups: list[list[_Comparison]] = []
-    sequences = 0
-    for item in sorted(comparisons, key=_longest):
-        sequences += len(item.sequences)
-        if not groups or sequences * _longest(item) > max_tokens:
-            groups.append([])
-            sequences = len(item.sequences)
-        groups[-1].append(item)
-    return groups
-
-
-def _longest(item: _Comparison) -> int:
-    return max(map(len, item.sequences))
-
-
-def _summed_loss(
-    config: RewardModelConfig, model: PreTrainedModel, comparisons: list[_Comparison], pad_id: int
-) -> Tensor:
+def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons: list[_Comparison]) -> Tensor:
     """Bradley-Terry loss summed over the pairs of some prompts; chosen and rejected go through one forward."""
-    batch = pad([sequence for item in comparisons for sequence in item.sequences], pad_id, device())
     with precision(config.optimiser):
-        rewards = sequence_scores(model, batch).float()
+        rewards = response_scores(model, lay([item.tree for item in comparisons], device()))
     chosen, rejected, start = [], [], 0
     for item in comparisons:
         chosen += [start + position for position in item.chosen]
         rejected += [start + position for position in item.rejected]
-        start += len(item.sequences)
+        start += len(item.tree.responses)
     margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
     return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin) * len(chosen)
 
@@ -247,13 +225,12 @@ def _centre(
     The head has no bias there, so its component along the mean final hidden state m is removed:
     w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
     """
-    sequences = _ids(config, tokenizer, demonstrations)
+    trees = _encode(config, tokenizer, demonstrations)
     head = score_head(model)
     total = torch.zeros(head.in_features, dtype=torch.float64, device=device())
-    for group in token_batches([len(sequence) for sequence in sequences], config.optimiser.max_tokens):
-        batch = pad([sequences[place] for place in group], int(tokenizer.pad_token_id), device())
-        total += last_states(model, batch).double().sum(dim=0)
-    centre = total / len(sequences)
+    for group in token_batches([tree.size for tree in trees], config.optimiser.max_tokens):
+        total += last_states(model, lay([trees[place] for place in group], device())).double().sum(dim=0)
+    centre = total / len(trees)
     weight = head.weight
     along = (weight.double() @ centre) / (centre @ centre)
     weight.copy_((weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))

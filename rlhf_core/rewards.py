@@ -6,29 +6,31 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.batching import pad, token_batches
-from rlhf_core.models import device, sequence_scores, temperature
+from rlhf_core.batching import lay, share_prompts, token_batches
+from rlhf_core.models import device, response_scores, temperature
+from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig, precision
 
 
 @torch.inference_mode()
-def score_sequences(model: PreTrainedModel, sequences: Sequence[list[int]], config: OptimiserConfig) -> Tensor:
-    """Score prompts with responses by a reward model.
+def score_trees(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Tensor:
+    """Score responses by a reward model; each prompt is read once.
 
     Args:
         model: reward model.
-        sequences: ids of a prompt and its response, for each item.
+        trees: prompts with B responses in all.
         config: precision and tokens of one forward pass.
 
     Returns:
-        Shape ``[B]``, float32, logits divided by the temperature that is stored with the model, if one is.
+        Shape ``[B]`` in the order of the responses, float32, logits divided by the temperature that is stored with the
+        model, if one is.
     """
-    scores = torch.zeros(len(sequences), device=device())
-    for rows in token_batches([len(sequence) for sequence in sequences], config.max_tokens):
-        batch = pad([sequences[row] for row in rows], int(model.config.pad_token_id), device())
+    joined, places = share_prompts(trees, config.max_tokens)
+    scores = []
+    for group in token_batches([tree.size for tree in joined], config.max_tokens):
         with precision(config):
-            scores[rows] = sequence_scores(model, batch).float()
-    return scores / temperature(model)
+            scores.append(response_scores(model, lay([joined[place] for place in group], device())))
+    return torch.cat(scores)[places] / temperature(model)
 
 
 def penalise_unfinished(scores: Tensor, finished: Tensor, *, missing_eos_penalty: float) -> Tensor:

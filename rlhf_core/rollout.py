@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import token_batches
+from rlhf_core.batching import similar_batches
 from rlhf_core.config import Frozen
 from rlhf_core.models import device
 from rlhf_core.text import decode, encode_prompts
@@ -72,7 +72,7 @@ def sample(
     """
     encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
     sampled: list[Sampled | None] = [None] * len(prompts)
-    for group in token_batches([len(ids) for ids in encoded], config.batch_tokens):
+    for group in similar_batches([len(ids) for ids in encoded], config.batch_tokens):
         drawn = _sample_batch(model, tokenizer, [encoded[place] for place in group], config, generator)
         for place, response in zip(group, drawn, strict=True):
             sampled[place] = response

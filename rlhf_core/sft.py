@@ -12,16 +12,15 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import pad, response_mask, shuffled_batches, token_batches
+from rlhf_core.batching import lay, shuffled_batches, token_batches
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.drift import eos_rate, regurgitation_rate
 from rlhf_core.evaluation.estimates import Estimate, mean
-from rlhf_core.models import device, load_policy, response_logits, save
-from rlhf_core.objectives import token_cross_entropy
+from rlhf_core.models import device, load_policy, response_logprobs, save
 from rlhf_core.records import Demonstration
 from rlhf_core.rollout import Response, SamplingConfig, sample_responses
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import Encoded, encode, load_tokenizer
+from rlhf_core.text import Tree, encode, load_tokenizer
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
 
 
@@ -67,7 +66,7 @@ def train_sft(
     model = load_policy(base, tokenizer)
     before = _measure(config, model, tokenizer, held_out, seed=seed)
     encoded = _encode(config, tokenizer, train)
-    yield from _fit(config, model, encoded, int(tokenizer.pad_token_id), seed=seed)
+    yield from _fit(config, model, encoded, seed=seed)
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     return StageResult(
         artifacts={"sft": save(model, tokenizer, out)},
@@ -118,18 +117,17 @@ def _held_out_losses(
     config: SFTConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Demonstration]
 ) -> NDArray[np.float64]:
     encoded = _encode(config, tokenizer, held_out)
-    losses = np.zeros(len(encoded))
-    for group in token_batches([len(item.ids) for item in encoded], config.optimiser.max_tokens):
-        items = [encoded[place] for place in group]
-        tokens = _response_losses(config, model, items, int(tokenizer.pad_token_id))
-        per_item = tokens.split([item.response_length for item in items])
-        losses[group] = [float(item.mean()) for item in per_item]
-    return losses
+    losses: list[float] = []
+    for group in token_batches([tree.size for tree in encoded], config.optimiser.max_tokens):
+        trees = [encoded[place] for place in group]
+        tokens = _response_losses(config, model, trees)
+        losses += [float(response.mean()) for response in tokens.split([_response_tokens(tree) for tree in trees])]
+    return np.array(losses)
 
 
 def _encode(
     config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
-) -> list[Encoded]:
+) -> list[Tree]:
     return encode(
         tokenizer,
         demonstrations,
@@ -138,29 +136,28 @@ def _encode(
     )
 
 
-def _response_losses(config: SFTConfig, model: PreTrainedModel, items: list[Encoded], pad_id: int) -> Tensor:
-    """Cross-entropy of every response token, shape ``[N]``, in nats."""
-    batch = pad([item.ids for item in items], pad_id, device())
-    is_response = response_mask(batch, [item.prompt_length for item in items])
+def _response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:
+    """Cross-entropy of every response token, shape ``[R]``, in nats."""
     with precision(config.optimiser):
-        logits = response_logits(model, batch, is_response)
-    return token_cross_entropy(logits, batch.ids[is_response])
+        logprobs, _ = response_logprobs(model, lay(trees, device()))
+    return -logprobs
 
 
-def _fit(
-    config: SFTConfig, model: PreTrainedModel, encoded: list[Encoded], pad_id: int, *, seed: int
-) -> Iterator[Event]:
+def _response_tokens(tree: Tree) -> int:
+    return sum(map(len, tree.responses))
+
+
+def _fit(config: SFTConfig, model: PreTrainedModel, encoded: list[Tree], *, seed: int) -> Iterator[Event]:
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
     optimiser = Optimiser(model, config.optimiser, steps)
     step = 0
     for epoch in range(config.epochs):
         for indices in shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed):
-            items = [encoded[place] for place in indices]
-            groups = token_batches([len(item.ids) for item in items], config.optimiser.max_tokens)
-            tokens = sum(item.response_length for item in items)
+            trees = [encoded[place] for place in indices]
+            groups = token_batches([tree.size for tree in trees], config.optimiser.max_tokens)
+            tokens = sum(map(_response_tokens, trees))
             losses = (
-                _response_losses(config, model, [items[place] for place in group], pad_id).sum() / tokens
-                for group in groups
+                _response_losses(config, model, [trees[place] for place in group]).sum() / tokens for group in groups
             )
             loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
             optimiser.step()

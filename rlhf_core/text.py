@@ -13,21 +13,16 @@ CHAT_TEMPLATE = (
 PAD_TOKEN = "<|pad|>"
 
 
-class Encoded(NamedTuple):
-    """Token ids of a prompt followed by a response.
+class Tree(NamedTuple):
+    """Token ids of a prompt and of the responses that branch from it; none of them is empty."""
 
-    Attributes:
-        ids: prompt ids, then response ids.
-        prompt_length: count of the prompt ids.
-    """
-
-    ids: list[int]
-    prompt_length: int
+    prompt: list[int]
+    responses: list[list[int]]
 
     @property
-    def response_length(self) -> int:
-        """Count of the response ids, including the end-of-sequence id where there is one."""
-        return len(self.ids) - self.prompt_length
+    def size(self) -> int:
+        """Count of all its tokens."""
+        return len(self.prompt) + sum(map(len, self.responses))
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -73,7 +68,7 @@ def encode(
     *,
     max_prompt_tokens: int,
     max_response_tokens: int,
-) -> list[Encoded]:
+) -> list[Tree]:
     """Ids of prompts with their responses; a prompt that several responses share is encoded once.
 
     The end-of-sequence id follows a response that fits; a truncated one never gets it, so that no model learns to stop
@@ -86,7 +81,7 @@ def encode(
         max_response_tokens: ids kept of a response, from its start, end-of-sequence included.
 
     Returns:
-        For each item, the ids and where the response starts.
+        For each item, a tree of one response.
     """
     if not items:
         return []
@@ -94,7 +89,7 @@ def encode(
     prompt_ids = dict(zip(unique, encode_prompts(tokenizer, unique, max_prompt_tokens=max_prompt_tokens), strict=True))
     responses = tokenizer([response for _, response in items], add_special_tokens=False)["input_ids"]
     return [
-        Encoded(prompt_ids[prompt] + [*ids, tokenizer.eos_token_id][:max_response_tokens], len(prompt_ids[prompt]))
+        Tree(prompt_ids[prompt], [[*ids, tokenizer.eos_token_id][:max_response_tokens]])
         for (prompt, _), ids in zip(items, responses, strict=True)
     ]
 

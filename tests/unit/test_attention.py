@@ -1,14 +1,22 @@
-"""Sequences in one row, without padding, against the padded forward of the untouched model, for many architectures."""
+"""Rows without padding, prompts shared, against the padded forward of the untouched model, for many architectures."""
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from rlhf_core.attention import ragged_attention, ragged_states, use_ragged_attention
-from rlhf_core.batching import pad
+from rlhf_core.batching import lay
+from rlhf_core.text import Tree
 
-SEQUENCES = [[3, 5, 6, 7, 4, 8, 9, 2, 10, 11], [3, 5, 4, 8], [7], [3, 7, 4, 6, 6]]
+CPU = torch.device("cpu")
+TREES = [
+    Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11]]),
+    Tree([3, 5], [[4, 8], [9, 9, 7, 2], [6]]),
+    Tree([7], [[3]]),
+    Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]),
+]
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4}
 ARCHITECTURES = {
@@ -30,14 +38,20 @@ def build(name: str) -> PreTrainedModel:
 
 
 def padded(model: PreTrainedModel) -> Tensor:
-    """States of the real tokens by the model as `transformers` made it."""
-    batch = pad(SEQUENCES, 0, torch.device("cpu"))
-    output = model.base_model(input_ids=batch.ids, attention_mask=batch.mask.long(), use_cache=False)
-    return output.last_hidden_state[batch.mask]
+    """States as in a row, by the model as `transformers` made it: each response after its own copy of the prompt."""
+    whole = [tree.prompt + response for tree in TREES for response in tree.responses]
+    ids = pad_sequence([torch.tensor(sequence) for sequence in whole], batch_first=True)
+    mask = pad_sequence([torch.ones(len(sequence), dtype=torch.long) for sequence in whole], batch_first=True)
+    states = iter(model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state)
+    found = []
+    for tree in TREES:
+        rows = [next(states)[: len(tree.prompt) + len(response)] for response in tree.responses]
+        found += [rows[0], *(row[len(tree.prompt) :] for row in rows[1:])]
+    return torch.cat(found)
 
 
 def ragged(model: PreTrainedModel) -> Tensor:
-    return ragged_states(model, [torch.tensor(ids) for ids in SEQUENCES])
+    return ragged_states(model, lay(TREES, CPU))
 
 
 def gradients(model: PreTrainedModel, states: Tensor) -> dict[str, Tensor]:
@@ -61,11 +75,13 @@ def test_states_and_gradients_equal_those_of_the_padded_forward(name: str) -> No
         torch.testing.assert_close(found_gradients[parameter], gradient, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sequence_does_not_see_the_others() -> None:
+def test_a_response_sees_neither_its_siblings_nor_other_trees() -> None:
     model = build("gpt2")
     use_ragged_attention(model)
-    changed = ragged_states(model, [torch.tensor(ids) for ids in ([9] * 10, [9] * 4, [7], SEQUENCES[3])])
-    torch.testing.assert_close(changed[-5:], ragged(model)[-5:], rtol=1e-5, atol=1e-5)
+    others = [Tree([9, 9, 9, 9], [[9] * 6]), Tree([3, 5], [[9, 9], TREES[1].responses[1], [9]])]
+    found, expected = ragged_states(model, lay(others, CPU)), ragged(model)
+    torch.testing.assert_close(found[14:18], expected[14:18], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found[12:14], expected[12:14], atol=0.1)  # or the comparison would show nothing
 
 
 def test_the_saved_configuration_does_not_know_of_it(tmp_path: object) -> None:
@@ -82,9 +98,9 @@ def test_a_model_that_was_not_prepared_is_refused() -> None:
         ragged(build("gpt2"))
 
 
-def test_an_architecture_that_mixes_sequences_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgetful(*args: object, sequence_lengths: object = None, **options: object) -> object:
-        return ragged_attention(*args, sequence_lengths=None, **options)  # type: ignore[arg-type]
+def test_an_architecture_that_mixes_responses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(*args: object, row: object = None, **options: object) -> object:
+        return ragged_attention(*args, row=None, **options)  # type: ignore[arg-type]
 
     monkeypatch.setitem(__import__("transformers").AttentionInterface._global_mapping, "ragged_sdpa", forgetful)
     with pytest.raises(ValueError, match="see each other"):

@@ -5,46 +5,57 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from rlhf_core.batching import pad, response_mask
+from rlhf_core.attention import ragged_states
+from rlhf_core.batching import lay
 from rlhf_core.models import (
     TEMPERATURE,
     device,
     digest,
-    hidden_states,
+    last_states,
     load_policy,
     load_reward_model,
-    response_logits,
+    response_logprobs,
+    response_scores,
+    response_values,
     save,
-    sequence_scores,
     temperature,
-    token_scores,
 )
+from rlhf_core.text import Tree
 
-SEQUENCES = [[3, 5, 6, 7, 4, 8, 9, 2], [3, 5, 4, 8], [3, 7, 4]]
+TREES = [Tree([3, 5, 6, 7, 4], [[8, 9, 2]]), Tree([3, 5, 4], [[8], [9, 2]]), Tree([3], [[7, 4]])]
 
 
-def test_scores_do_not_depend_on_padding(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def alone(model: PreTrainedModel) -> list[Tensor]:
+    """Final states of each response with its prompt, by itself."""
+    whole = [(tree.prompt, response) for tree in TREES for response in tree.responses]
+    return [ragged_states(model, lay([Tree(prompt, [response])], device())) for prompt, response in whole]
+
+
+def test_scores_do_not_depend_on_what_else_is_scored(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_reward_model(base, tokenizer)
-    together = sequence_scores(model, pad(SEQUENCES, 0, device()))
-    wider = sequence_scores(model, pad([*SEQUENCES, [5] * 30], 9, device()))[:3]
-    alone = torch.cat([sequence_scores(model, pad([sequence], 0, device())) for sequence in SEQUENCES])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
-    torch.testing.assert_close(wider, alone, rtol=0, atol=1e-5)
-    assert alone.std() > 0.05  # the scores differ, or the comparison would show nothing
+    together = response_scores(model, lay(TREES, device()))
+    expected = torch.stack([model.score(states[-1])[0] for states in alone(model)])
+    torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
+    assert expected.std() > 0.05  # the scores differ, or the comparison would show nothing
 
 
-def test_a_sequence_is_scored_at_its_last_real_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_values_are_those_before_each_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_reward_model(base, tokenizer)
-    batch = pad(SEQUENCES, 0, device())
-    values = token_scores(model, batch)
-    last = torch.stack([values[row, len(sequence) - 1] for row, sequence in enumerate(SEQUENCES)])
-    torch.testing.assert_close(sequence_scores(model, batch), last)
+    lengths = [len(response) for tree in TREES for response in tree.responses]
+    expected = [
+        model.score(states[-length - 1 : -1]).squeeze(-1) for states, length in zip(alone(model), lengths, strict=True)
+    ]
+    torch.testing.assert_close(response_values(model, lay(TREES, device())), torch.cat(expected), rtol=0, atol=1e-5)
 
 
 def test_plain_transformers_gives_the_same_scores(
@@ -53,9 +64,9 @@ def test_plain_transformers_gives_the_same_scores(
     model = load_reward_model(base, tokenizer)
     save(model, tokenizer, tmp_path / "reward")
     stock = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward").eval()
-    batch = pad(SEQUENCES, int(tokenizer.pad_token_id), torch.device("cpu"))
-    scores = stock(input_ids=batch.ids, attention_mask=batch.mask.long()).logits.squeeze(-1)
-    torch.testing.assert_close(sequence_scores(model, pad(SEQUENCES, 0, device())).cpu(), scores, rtol=0, atol=1e-5)
+    whole = [tree.prompt + response for tree in TREES for response in tree.responses]
+    expected = torch.cat([stock(input_ids=torch.tensor([ids])).logits[0] for ids in whole])
+    torch.testing.assert_close(response_scores(model, lay(TREES, device())).cpu(), expected, rtol=0, atol=1e-5)
 
 
 def test_a_new_head_is_drawn_narrow_and_a_saved_one_is_kept(
@@ -72,24 +83,34 @@ def test_a_new_head_is_drawn_narrow_and_a_saved_one_is_kept(
     torch.testing.assert_close(again.score.weight, model.score.weight, rtol=0, atol=0)
 
 
-def test_logits_are_those_that_predict_the_response(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    model = load_policy(base, tokenizer)
-    batch = pad(SEQUENCES[:2], 0, device())
-    logits = response_logits(model, batch, response_mask(batch, [5, 3]))
+def test_log_probabilities_are_those_of_plain_transformers(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    logprobs, entropies = response_logprobs(
+        load_policy(base, tokenizer), lay(TREES, device()), sampling_temperature=2.0
+    )
     stock = AutoModelForCausalLM.from_pretrained(base).eval()
-    expected = [
-        stock(input_ids=torch.tensor([sequence])).logits[0, start - 1 : -1]
-        for sequence, start in zip(SEQUENCES[:2], [5, 3], strict=True)
-    ]
-    torch.testing.assert_close(logits.cpu(), torch.cat(expected), rtol=0, atol=1e-5)
+    of_targets, spreads = [], []
+    for tree in TREES:
+        for response in tree.responses:
+            logits = stock(input_ids=torch.tensor([tree.prompt + response])).logits[0, len(tree.prompt) - 1 : -1]
+            distribution = torch.distributions.Categorical(logits=logits / 2.0)
+            of_targets.append(distribution.log_prob(torch.tensor(response)))
+            spreads.append(distribution.entropy())
+    torch.testing.assert_close(logprobs.cpu(), torch.cat(of_targets), rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies.cpu(), torch.cat(spreads), rtol=0, atol=1e-5)
+
+
+def test_an_architecture_that_scales_its_logits_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    GraniteForCausalLM(GraniteConfig(vocab_size=10, logits_scaling=8.0, **shape)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="scales or caps its logits"):
+        load_policy(tmp_path, tokenizer)
 
 
 def test_a_loaded_model_has_no_dropout(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_policy(base, tokenizer)
     assert not model.training
-    batch = pad(SEQUENCES, 0, device())
-    quiet = hidden_states(model, batch)
-    torch.testing.assert_close(hidden_states(model.train(), batch), quiet, rtol=0, atol=0)
+    quiet = last_states(model, lay(TREES, device()))
+    torch.testing.assert_close(last_states(model.train(), lay(TREES, device())), quiet, rtol=0, atol=0)
 
 
 def test_a_loaded_model_has_an_embedding_for_every_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -32,18 +32,39 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
-        "cross-entropy is averaged",
-        OBJECTIVES,
-        'reduction="none"',
-        'reduction="mean"',
-        "test_objectives.test_cross_entropy_is_the_negative_log_softmax_of_each_target",
+        "the sign of the log-probabilities",
+        "rlhf_core.vocabulary",
+        "logits.gather(1, targets[part, None]).squeeze(1) - normalisers[part]",
+        "normalisers[part] - logits.gather(1, targets[part, None]).squeeze(1)",
+        "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
     ),
     Mutant(
-        "the sign of the log-probabilities",
-        OBJECTIVES,
-        "return -token_cross_entropy",
-        "return token_cross_entropy",
-        "test_objectives.test_cross_entropy_is_the_negative_log_softmax_of_each_target",
+        "the entropy forgets the normaliser",
+        "rlhf_core.vocabulary",
+        "normalisers[part] - torch.linalg.vecdot(probabilities, logits)",
+        "-torch.linalg.vecdot(probabilities, logits)",
+        "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
+    ),
+    Mutant(
+        "the temperature multiplies the logits",
+        "rlhf_core.vocabulary",
+        "return logits.div_(temperature)",
+        "return logits.mul_(temperature)",
+        "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
+    ),
+    Mutant(
+        "a response sees its siblings",
+        "rlhf_core.batching",
+        "(branches[None, :] == branches[:, None])",
+        "(branches[None, :] <= branches[:, None])",
+        "test_batching.test_a_response_sees_its_prompt_and_itself",
+    ),
+    Mutant(
+        "a token is predicted from itself",
+        "rlhf_core.batching",
+        "before += [fork, *range(len(ids), len(ids) + len(response) - 1)]",
+        "before += range(len(ids), len(ids) + len(response))",
+        "test_batching.test_a_row_has_the_trees_end_to_end",
     ),
     Mutant(
         "padding counts in the mean",
@@ -247,13 +268,6 @@ MUTANTS = [
         "torch.expm1(log_ratio)",
         "torch.exp(log_ratio) - 1",
         "test_objectives.test_k3_keeps_precision_where_policies_are_close",
-    ),
-    Mutant(
-        "entropy is negative",
-        OBJECTIVES,
-        "return -(logprobs.exp() * logprobs)",
-        "return (logprobs.exp() * logprobs)",
-        "test_objectives.test_entropy_ranges_from_certainty_to_the_log_of_the_vocabulary",
     ),
     Mutant(
         "explained variance compares spreads, not errors",

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from rlhf_core.objectives import (
     bradley_terry_loss,
-    entropy,
     estimate_advantages,
     explained_variance,
     kl_k1,
@@ -21,8 +20,6 @@ from rlhf_core.objectives import (
     ppo_policy_loss,
     ppo_value_loss,
     shaped_rewards,
-    token_cross_entropy,
-    token_logprobs,
     whiten,
 )
 
@@ -41,21 +38,6 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 def assert_equal(actual: Tensor, expected: object) -> None:
     torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=actual.dtype), rtol=1e-9, atol=1e-12)
-
-
-# Language modelling
-
-
-def test_cross_entropy_is_the_negative_log_softmax_of_each_target() -> None:
-    logits, targets = drawn(0, 5, 7), torch.tensor([0, 6, 3, 3, 1])
-    numbers = logits.numpy()
-    expected = np.log(np.exp(numbers).sum(axis=1)) - numbers[np.arange(5), targets.numpy()]
-    assert_equal(token_cross_entropy(logits, targets), expected)
-    assert_equal(token_logprobs(logits, targets), -expected)
-
-
-def test_a_uniform_model_loses_the_log_of_the_vocabulary() -> None:
-    assert_equal(token_cross_entropy(torch.zeros(2, 7, dtype=torch.float64), torch.tensor([0, 6])), [math.log(7)] * 2)
 
 
 def test_masked_mean_counts_real_entries_only() -> None:
@@ -320,17 +302,6 @@ def test_k3_keeps_precision_where_policies_are_close() -> None:
     ahead = torch.full((1, 1), 1e-3, dtype=torch.float32)
     found = kl_k3(torch.zeros(1, 1), ahead, torch.ones(1, 1, dtype=torch.bool))
     torch.testing.assert_close(found.item(), 5e-7, rtol=1e-3, atol=0)
-
-
-def test_entropy_against_numpy() -> None:
-    logits = drawn(25, 2, 3, 5)
-    chance = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=-1, keepdims=True)
-    assert_equal(entropy(logits), -(chance * np.log(chance)).sum(axis=-1))
-
-
-def test_entropy_ranges_from_certainty_to_the_log_of_the_vocabulary() -> None:
-    assert_equal(entropy(torch.zeros(4, dtype=torch.float64)), math.log(4))
-    assert_equal(entropy(tensor([1e4, 0.0, 0.0, 0.0])), 0.0)
 
 
 # Masks

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_core.batching import pad, response_mask
-from rlhf_core.models import device, load_policy, response_logits
+from rlhf_core.batching import lay
+from rlhf_core.models import device, load_policy, response_logprobs
 from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
-from rlhf_core.text import encode_prompts
+from rlhf_core.text import Tree, encode_prompts
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
 CONFIG = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=6, batch_tokens=24)
@@ -24,10 +24,8 @@ def test_logprobs_taken_while_sampling_equal_teacher_forced_ones(
     base: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     drawn = draw(base, tokenizer)
-    batch = pad([one.prompt_ids + one.response_ids for one in drawn], 0, device())
-    is_response = response_mask(batch, [len(one.prompt_ids) for one in drawn])
-    logits = response_logits(load_policy(base, tokenizer), batch, is_response) / CONFIG.temperature
-    forced = torch.log_softmax(logits, dim=-1).gather(1, batch.ids[is_response][:, None]).squeeze(-1)
+    row = lay([Tree(one.prompt_ids, [one.response_ids]) for one in drawn], device())
+    forced, _ = response_logprobs(load_policy(base, tokenizer), row, sampling_temperature=CONFIG.temperature)
     taken = torch.tensor([logprob for one in drawn for logprob in one.logprobs])
     torch.testing.assert_close(taken, forced.detach().cpu(), rtol=0, atol=1e-4)
 

@@ -13,11 +13,13 @@ LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
 def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase) -> None:
     [encoded] = encode(tokenizer, [("how are you", "fine thanks")], **LIMITS)
     [prompt] = encode_prompts(tokenizer, ["how are you"], max_prompt_tokens=8)
-    assert encoded.prompt_length == len(prompt) == 5  # user marker, three words, assistant marker
-    assert encoded.ids[:5] == prompt
-    assert decode(tokenizer, encoded.ids[5:]) == "fine thanks"
-    assert encoded.ids[-1] == tokenizer.eos_token_id
-    assert encoded.response_length == 3
+    assert encoded.prompt == prompt
+    assert len(prompt) == 5  # user marker, three words, assistant marker
+    [response] = encoded.responses
+    assert decode(tokenizer, response) == "fine thanks"
+    assert response[-1] == tokenizer.eos_token_id
+    assert len(response) == 3
+    assert encoded.size == 8
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase
     ],
 )
 def test_only_a_response_that_fits_has_an_end(tokenizer: PreTrainedTokenizerBase, response: str, ends: bool) -> None:
-    [(ids, _)] = encode(tokenizer, [("how", response)], **LIMITS)
+    [(_, [ids])] = encode(tokenizer, [("how", response)], **LIMITS)
     assert (ids[-1] == tokenizer.eos_token_id) is ends
     assert tokenizer.eos_token_id not in ids[:-1]
 
