@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-all check style lock clean
+.PHONY: help install run ui test test-all check bench style lock clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,18 @@ check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# TRL is no dependency: its newest release, and the last one that has PPO, lie in folders of their own.
+TRL := $(VENV)/trl
+$(TRL)/.installed: $(INSTALLED)
+	for release in 1.16.0 1.12.0; do \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/$$release trl==$$release; done
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/deps accelerate==1.15.0 psutil==7.2.2
+	@touch $@
+
+bench: $(TRL)/.installed  ## Time SFT, reward model and PPO beside TRL; about half an hour
+	for stage in sft reward_model ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
+		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz); done
 
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .

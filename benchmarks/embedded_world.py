@@ -6,25 +6,22 @@ JSON, `figure` draws the over-optimisation.
 """
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from scipy import stats
 
+from benchmarks.machine import machine
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
 
@@ -243,17 +240,6 @@ def _point(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "words": float(np.mean([len(response.split()) for _, response, _ in said])),
         "right": float(np.mean([part["right"] > 0 for part in parts])),
         "filler": float(np.mean([part["filler"] < 0 for part in parts])),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
     }
 
 

@@ -1,0 +1,1 @@
+"""The product beside TRL: the same model, tokens, mathematics and machine, in one run."""

@@ -1,0 +1,46 @@
+"""What the hardware allows: the multiplications that the mathematics needs, over the rate measured just now."""
+
+import statistics
+import time
+
+import torch
+from transformers import PretrainedConfig
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Best median rate of square matrix products, in floating-point operations a second."""
+    rates = []
+    for size in (512, 1024, 2048):
+        left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+        seconds = []
+        for _ in range(12):
+            started = time.perf_counter()
+            left @ right
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+        rates.append(2 * size**3 / statistics.median(seconds[2:]))
+    return max(rates)
+
+
+def training_flops(config: PretrainedConfig, trees: list[tuple[int, list[int]]], scored: int) -> float:
+    """Floating-point operations of one forward and backward pass of a Llama-like model.
+
+    A product of weights costs 2 operations for each weight and token, attention 4 for each layer, dimension and visible
+    pair of tokens; backward costs twice the forward. Norms, activations and the optimiser are left out: a lower bound.
+
+    Args:
+        config: shape of the model.
+        trees: tokens of each prompt, and of each response to it.
+        scored: tokens at which the head over the vocabulary is needed.
+    """
+    width, heads = config.hidden_size, config.num_attention_heads
+    keys = width * config.num_key_value_heads // heads
+    layer = 2 * width * width + 2 * width * keys + 3 * width * config.intermediate_size
+    tokens = sum(prompt + sum(responses) for prompt, responses in trees)
+    pairs = sum(
+        prompt * (prompt + 1) / 2 + sum(length * prompt + length * (length + 1) / 2 for length in responses)
+        for prompt, responses in trees
+    )
+    forward = config.num_hidden_layers * (2 * layer * tokens + 4 * width * pairs)
+    return 3 * (forward + 2 * width * config.vocab_size * scored)

@@ -1,0 +1,150 @@
+"""One timed run of the product, in a process of its own: the public entry of each stage, step by step."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.vs_trl.workload import BATCH, MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, RESPONSE_TOKENS, SEED, Workload
+from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.models import load_policy, load_reward_model
+from rlhf_core.ppo_update import Learner, UpdateConfig, gather, update
+from rlhf_core.records import Demonstration, Pair
+from rlhf_core.reward_model import RewardModelConfig, train_reward_model
+from rlhf_core.rollout import Sampled, SamplingConfig, sample
+from rlhf_core.sft import SFTConfig, train_sft
+from rlhf_core.stage import Stage
+from rlhf_core.text import load_tokenizer
+from rlhf_core.training import Optimiser, OptimiserConfig
+
+Steps = Iterator[dict[str, Any]]
+
+
+def optimiser(lr: float) -> OptimiserConfig:
+    """AdamW as the other side has it."""
+    kind = "bfloat16" if torch.cuda.is_available() else "float32"
+    return OptimiserConfig(lr=lr, betas=(0.9, 0.999), schedule="constant", warmup_share=0.0, precision=kind)
+
+
+def stage_steps(stage: Stage, tokens: list[int]) -> Steps:
+    """Time the optimiser steps of a stage; what comes before the first and after the last is not counted."""
+    started = time.perf_counter()
+    for event in stage:
+        now = time.perf_counter()
+        yield {"seconds": now - started, "tokens": tokens[event.step], "loss": event.metrics["loss_nats"]}
+        started = time.perf_counter()
+
+
+def sft(work: Workload, scratch: Path) -> Steps:
+    """Supervised fine-tuning on the chosen responses."""
+    demonstrations = [Demonstration(row["prompt"], row["chosen"]) for row in work.texts]
+    sizes = [len(row["prompt"]) + len(row["chosen"]) for row in work.ids]
+    config = SFTConfig(
+        epochs=1,
+        batch_size=BATCH,
+        optimiser=optimiser(1e-4),
+        sampling=SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS),
+        evaluation_prompts=1,
+    )
+    training = train_sft(
+        config, base=work.policy, train=demonstrations, held_out=demonstrations[:2], out=scratch, seed=SEED
+    )
+    return stage_steps(training, by_batch(sizes))
+
+
+def reward_model(work: Workload, scratch: Path) -> Steps:
+    """Reward-model training; tokens are those of both sequences, as if the prompt were read twice."""
+    pairs = [Pair(row["prompt"], row["chosen"], row["rejected"]) for row in work.texts]
+    sizes = [2 * len(row["prompt"]) + len(row["chosen"]) + len(row["rejected"]) for row in work.ids]
+    config = RewardModelConfig(
+        epochs=1,
+        batch_size=BATCH,
+        max_prompt_tokens=MAX_PROMPT_TOKENS,
+        max_response_tokens=MAX_RESPONSE_TOKENS,
+        optimiser=optimiser(1e-4),
+    )
+    training = train_reward_model(
+        config,
+        init_from=work.reward_model,
+        train=pairs,
+        held_out=pairs[:4],
+        demonstrations=[Demonstration(pairs[0].prompt, pairs[0].chosen)],
+        out=scratch,
+        seed=SEED,
+    )
+    return stage_steps(training, by_batch(sizes))
+
+
+def ppo_rollout(work: Workload, scratch: Path) -> Steps:
+    """Sampling, with log-probabilities."""
+    tokenizer = load_tokenizer(str(work.policy))
+    policy = load_policy(work.policy, tokenizer)
+    config = SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=RESPONSE_TOKENS)
+    generator = torch.Generator().manual_seed(SEED)
+    texts = [row["text"] for row in work.rollout_prompts]
+    while True:
+        started = time.perf_counter()
+        drawn = sample(policy, tokenizer, texts, config, generator=generator)
+        seconds = time.perf_counter() - started
+        yield {"seconds": seconds, "tokens": sum(len(one.response_ids) for one in drawn), "loss": None}
+
+
+def ppo_step(work: Workload, scratch: Path) -> Steps:
+    """Scoring and update on the very responses that the other side sampled."""
+    tokenizer = load_tokenizer(str(work.policy))
+    config = UpdateConfig(
+        epochs=2,
+        minibatch_size=BATCH // 2,
+        beta=0.05,
+        kl_to_rollout_limit_nats=None,
+        missing_eos_penalty=0.0,
+        optimiser=optimiser(1e-6),
+        value_optimiser=optimiser(1e-6),
+    )
+    reference = load_policy(work.policy, tokenizer).requires_grad_(False)
+    frozen = load_reward_model(work.reward_model, tokenizer).requires_grad_(False)
+    policy, value = load_policy(work.policy, tokenizer), load_reward_model(work.reward_model, tokenizer)
+    learner = Learner(
+        policy, Optimiser(policy, config.optimiser, 1000), value, Optimiser(value, config.value_optimiser, 1000)
+    )
+    for place, row in enumerate(json.loads((work.folder / "rollouts.json").read_text())):
+        rollout = carried(row, policy, config)
+        started = time.perf_counter()
+        experience = gather(config, rollout, reference=reference, reward_model=frozen, value=value)
+        metrics = update(config, learner, experience, seed=place)
+        seconds = time.perf_counter() - started
+        tokens = int(rollout.mask.sum())
+        yield {"seconds": seconds, "tokens": tokens, "loss": metrics["value_loss"]}
+
+
+def carried(row: dict[str, Any], policy: Any, config: UpdateConfig) -> Rollout:
+    """Responses that somebody else sampled, with log-probabilities under the policy as it is."""
+    sampled = [
+        Sampled(prompt, response, [0.0] * len(response), False)
+        for prompt, response in zip(row["prompts"], row["responses"], strict=True)
+    ]
+    rollout = as_rollout(sampled)
+    return rollout._replace(logprobs=all_logprobs(policy, rollout, config.optimiser, sampling_temperature=1.0))
+
+
+def by_batch(sizes: list[int]) -> list[int]:
+    """Tokens of each optimiser step."""
+    return [sum(sizes[start : start + BATCH]) for start in range(0, len(sizes), BATCH)]
+
+
+def main(stage: str, folder: str, steps: str) -> None:
+    """Print the figures of `steps` steps as JSON."""
+    torch.manual_seed(SEED)
+    work = Workload(Path(folder))
+    running = globals()[stage](work, work.folder / "scratch")
+    done = [step for step, _ in zip(running, range(int(steps)), strict=False)]
+    print(json.dumps({"steps": done, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,98 @@
+"""One timed run of the PPO of TRL 1.12.0, in a process of its own; run with the folder of that release on the path."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+from benchmarks.vs_trl.peer import Clock, common, report
+from benchmarks.vs_trl.workload import BATCH, RESPONSE_TOKENS, SEED, Workload
+
+
+class PPOClock(Clock):
+    """Splits an update of TRL's PPO into rollout and the rest."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.rollouts: list[dict[str, Any]] = []
+        self.rollout_seconds = 0.0
+
+    def on_train_begin(self, *arguments: Any, **options: Any) -> None:
+        """The first update begins."""
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *arguments: Any, **options: Any) -> None:
+        """An update has ended and the next one begins."""
+        now = time.perf_counter()
+        rest = now - self.started - self.rollout_seconds
+        self.steps[-1] |= {"seconds": rest, "rollout_seconds": self.rollout_seconds}
+        self.started = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **options: Any) -> None:
+        """Keep the value loss, which unlike the policy loss is not 0 at the start."""
+        self.steps.append({"loss": float(logs["loss/value_avg"]), "tokens": BATCH * RESPONSE_TOKENS})
+
+
+def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
+    """TRL 1.12.0's PPO, the last release that has it; what it sampled is kept for the other side."""
+    tokenizer = AutoTokenizer.from_pretrained(work.policy, padding_side="left")
+    clock = PPOClock()
+    plain = ppo_trainer.batch_generation
+
+    def timed(model: Any, queries: torch.Tensor, *arguments: Any) -> Any:
+        started = time.perf_counter()
+        query_responses, logits = plain(model, queries, *arguments)
+        clock.rollout_seconds = time.perf_counter() - started
+        width = queries.shape[1]
+        responses = query_responses[:, width:]  # a padding token, drawn by chance, would cut its response
+        responses[responses == tokenizer.pad_token_id] = tokenizer.unk_token_id
+        clock.rollouts.append(
+            {
+                "prompts": [[token for token in row if token != tokenizer.pad_token_id] for row in queries.tolist()],
+                "responses": responses.tolist(),
+            }
+        )
+        return query_responses, logits
+
+    ppo_trainer.batch_generation = timed
+    settings = common(work.folder, steps) | {
+        "per_device_train_batch_size": BATCH,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 1e-6,
+    }
+    for name in ("max_steps", "train_sampling_strategy", "max_grad_norm"):
+        settings.pop(name)
+    PPOTrainer(
+        args=PPOConfig(
+            **settings,
+            num_ppo_epochs=2,
+            num_mini_batches=2,
+            total_episodes=BATCH * steps,
+            local_rollout_forward_batch_size=BATCH,
+            response_length=RESPONSE_TOKENS,
+            temperature=1.0,
+            kl_coef=0.05,
+            num_sample_generations=0,
+        ),
+        processing_class=tokenizer,
+        model=AutoModelForCausalLM.from_pretrained(work.policy, dtype=torch.float32),
+        ref_model=AutoModelForCausalLM.from_pretrained(work.policy, dtype=torch.float32),
+        reward_model=AutoModelForSequenceClassification.from_pretrained(work.reward_model, num_labels=1),
+        value_model=AutoModelForSequenceClassification.from_pretrained(work.reward_model, num_labels=1),
+        train_dataset=Dataset.from_list([{"input_ids": row["ids"]} for row in work.rollout_prompts]),
+        eval_dataset=Dataset.from_list([{"input_ids": row["ids"]} for row in work.rollout_prompts]),
+        callbacks=[clock],
+    ).train()
+    (work.folder / "rollouts.json").write_text(json.dumps(clock.rollouts))
+    return clock.steps
+
+
+if __name__ == "__main__":
+    torch.manual_seed(SEED)
+    report(globals()[sys.argv[1]](Workload(Path(sys.argv[2])), int(sys.argv[3])))

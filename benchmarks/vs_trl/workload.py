@@ -1,0 +1,194 @@
+"""What both sides work on: models with random weights, and real or generated dialogues as text and as token ids."""
+
+import gzip
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
+)
+
+from rlhf_core.batching import shuffled_batches
+from rlhf_core.text import encode, encode_prompts, load_tokenizer
+
+MAX_PROMPT_TOKENS = 448
+MAX_RESPONSE_TOKENS = 256
+ROLLOUT_PROMPT_TOKENS = 256
+"""Longer prompts take no part in rollouts."""
+RESPONSE_TOKENS = 64
+"""Tokens sampled for a prompt of a rollout."""
+BATCH = 16
+"""Demonstrations, pairs or prompts in an optimiser step or a rollout."""
+SEED = 0
+
+LLAMA = (LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification)
+QWEN = (Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification)
+SHAPES: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
+    "tiny": (LLAMA, {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 344}),
+    "small": (LLAMA, {"hidden_size": 320, "num_hidden_layers": 6, "num_attention_heads": 5, "intermediate_size": 864}),
+    "base": (
+        LLAMA,
+        {
+            "hidden_size": 512,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 8,
+            "intermediate_size": 1408,
+            "vocab_size": 32_000,
+        },
+    ),
+    "0.5b": (
+        QWEN,
+        {
+            "hidden_size": 896,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "intermediate_size": 4864,
+            "vocab_size": 151_936,
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A folder with all that a worker needs.
+
+    Attributes:
+        folder: holds `policy` and `reward_model`, and the files below.
+    """
+
+    folder: Path
+
+    @property
+    def policy(self) -> Path:
+        """Causal language model with its tokenizer."""
+        return self.folder / "policy"
+
+    @property
+    def reward_model(self) -> Path:
+        """Sequence classifier with one label and its tokenizer."""
+        return self.folder / "reward_model"
+
+    @property
+    def texts(self) -> list[dict[str, str]]:
+        """Prompt, chosen and rejected response as text."""
+        return self._rows("texts.jsonl")
+
+    @property
+    def rollout_prompts(self) -> list[dict[str, Any]]:
+        """Text and token ids of the prompts of a rollout."""
+        return self._rows("prompts.jsonl")
+
+    @property
+    def ids(self) -> list[dict[str, list[int]]]:
+        """The same as token ids, in the order in which both sides see them."""
+        return self._rows("ids.jsonl")
+
+    def _rows(self, name: str) -> list[Any]:
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+def prepare(folder: Path, model: str, *, steps: int, data: Path | None) -> Workload:
+    """Write models and dialogues to a folder.
+
+    Args:
+        folder: where.
+        model: a key of `SHAPES`.
+        steps: optimiser steps that the dialogues must last for.
+        data: gzipped JSON lines of `chosen` and `rejected` dialogues in the format of HH-RLHF; None generates some of
+            the same lengths.
+
+    Returns:
+        What was written.
+    """
+    texts = _hh(data) if data else _generated()
+    tokenizer = _tokenizer(texts, folder / "tokenizer")
+    count = steps * BATCH
+    texts = texts[:count]
+    if len(texts) < count:
+        raise ValueError(f"{len(texts)} dialogues are too few for {steps} steps of {BATCH}")
+    workload = Workload(folder)
+    _write(folder / "texts.jsonl", texts)
+    order = [place for batch in shuffled_batches(count, BATCH, epoch=0, seed=SEED) for place in batch]
+    _write(folder / "ids.jsonl", [_ids(tokenizer, texts[place]) for place in order])
+    ids = encode_prompts(tokenizer, [row["prompt"] for row in texts], max_prompt_tokens=MAX_PROMPT_TOKENS)
+    prompts = [{"text": row["prompt"], "ids": found} for row, found in zip(texts, ids, strict=True)]
+    _write(folder / "prompts.jsonl", [row for row in prompts if len(row["ids"]) <= ROLLOUT_PROMPT_TOKENS][:BATCH])
+    torch.manual_seed(SEED)
+    (config_class, policy_class, reward_class), shape = SHAPES[model]
+    shape = {"vocab_size": len(tokenizer), **shape}
+    special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    config: PretrainedConfig = config_class(tie_word_embeddings=True, attention_dropout=0.0, **shape, **special)
+    policy = policy_class(config)
+    policy.generation_config.pad_token_id = tokenizer.pad_token_id
+    policy.save_pretrained(workload.policy)
+    tokenizer.save_pretrained(workload.policy)
+    config.num_labels = 1
+    reward_class(config).save_pretrained(workload.reward_model)
+    tokenizer.save_pretrained(workload.reward_model)
+    return workload
+
+
+def _ids(tokenizer: Any, row: dict[str, str]) -> dict[str, list[int]]:
+    items = [(row["prompt"], row["chosen"]), (row["prompt"], row["rejected"])]
+    chosen, rejected = encode(
+        tokenizer, items, max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS
+    )
+    return {"prompt": chosen.prompt, "chosen": chosen.responses[0], "rejected": rejected.responses[0]}
+
+
+def _hh(path: Path) -> list[dict[str, str]]:
+    rows = []
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        for line in stream:
+            pair = json.loads(line)
+            prompt, _, chosen = pair["chosen"].rpartition("\n\nAssistant:")
+            other, _, rejected = pair["rejected"].rpartition("\n\nAssistant:")
+            if prompt == other and chosen.strip() and rejected.strip() and chosen != rejected:
+                rows.append({"prompt": prompt.strip(), "chosen": chosen.strip(), "rejected": rejected.strip()})
+    return rows
+
+
+def _generated() -> list[dict[str, str]]:
+    """Dialogues of made-up words whose lengths are distributed as those of HH-RLHF (log-normal, in tokens)."""
+    rng = random.Random(SEED)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7))) for _ in range(6000)]
+
+    def text(mean: float, spread: float) -> str:
+        return " ".join(rng.choices(words, k=max(2, round(rng.lognormvariate(mean, spread)))))
+
+    return [{"prompt": text(4.3, 0.9), "chosen": text(3.3, 0.9), "rejected": text(3.5, 0.9)} for _ in range(3000)]
+
+
+def _tokenizer(texts: list[dict[str, str]], folder: Path) -> PreTrainedTokenizerFast:
+    plain = Tokenizer(models.BPE(unk_token="<|unk|>"))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel()
+    special = ["<|pad|>", "<|unk|>", "<|end|>", "<|user|>", "<|assistant|>"]
+    trainer = trainers.BpeTrainer(vocab_size=8192, special_tokens=special, show_progress=False)
+    plain.train_from_iterator((value for row in texts for value in row.values()), trainer)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=plain,
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+    )
+    made.save_pretrained(folder)
+    return load_tokenizer(str(folder))  # type: ignore[return-value]
+
+
+def _write(path: Path, rows: list[Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
