@@ -133,9 +133,13 @@ def _sample_batch(
 
 
 def _draw(distribution: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a token from each row of log-probabilities; the processor draws, so that a device changes nothing."""
-    probabilities = distribution.exp().cpu()
-    tokens = torch.multinomial(probabilities, 1, generator=generator).to(distribution.device)
+    """Draw a token from each row of log-probabilities by inverting its distribution function.
+
+    One number per row is drawn, on the processor, so that a device changes nothing.
+    """
+    cumulative = distribution.double().exp().cumsum(dim=-1)
+    chance = torch.rand((len(distribution), 1), dtype=torch.double, generator=generator).to(distribution.device)
+    tokens = torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True)
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)
 
 

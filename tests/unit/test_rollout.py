@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
 from rlhf_core.models import device, load_policy, response_logprobs
-from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
+from rlhf_core.rollout import Sampled, SamplingConfig, _draw, sample, sample_responses
 from rlhf_core.text import Tree, encode_prompts
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
@@ -58,3 +59,12 @@ def test_a_seed_gives_the_same_texts_and_another_seed_others(base: Path, tokeniz
 def test_a_low_temperature_draws_the_likeliest_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     cold = draw(base, tokenizer, CONFIG.model_copy(update={"temperature": 1e-4}))
     assert all(logprob == pytest.approx(0.0, abs=1e-3) for one in cold for logprob in one.logprobs)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    likely = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    drawn, logprobs = _draw(likely.log().expand(20_000, 4), torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn, minlength=4)
+    assert counts[1] == 0
+    assert chisquare(counts[[0, 2, 3]].numpy(), 20_000 * likely[[0, 2, 3]].double().numpy()).pvalue > 0.01
+    torch.testing.assert_close(logprobs, likely.log()[drawn])
