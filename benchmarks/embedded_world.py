@@ -113,16 +113,24 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/over_optimisa
 
 
 @app.command()
-def table(results: Path = RESULTS) -> None:
-    """Print the figures of every climb as Markdown, for docs/results.md."""
-    header = ["scenario", "seed", "ends with", "seconds", *(name for name, _, _ in COLUMNS)]
-    rows = [
-        [climb["scenario"], str(climb["seed"]), f"exit {climb['exit']}", f"{climb['seconds']:.0f}"]
-        + [_cell(climb, stage, name) for _, stage, name in COLUMNS]
-        for climb in json.loads(results.read_text())["climbs"]
-    ]
-    for row in (header, ["---"] * len(header), *rows):
-        _print_row(*row)
+def table(
+    scenarios: Annotated[list[str] | None, typer.Option("--scenario", help="All, unless some are named.")] = None,
+    results: Path = RESULTS,
+) -> None:
+    """Print the figures of every climb as Markdown, a table for each scenario, with medians and ranges over seeds."""
+    climbs = json.loads(results.read_text())["climbs"]
+    for scenario in scenarios or SCENARIOS:
+        chosen = sorted((climb for climb in climbs if climb["scenario"] == scenario), key=lambda climb: climb["seed"])
+        if not chosen:
+            continue
+        _print_row(scenario, *(f"seed {climb['seed']}" for climb in chosen), "median [range]")
+        _print_row(*["---"] * (len(chosen) + 2))
+        _print_row("exit code", *(str(climb["exit"]) for climb in chosen), "")
+        for heading, stage, name in COLUMNS:
+            values = [found[name]["value"] for climb in chosen if (found := _figures(climb, stage))]
+            spread = f"{np.median(values):.3f} [{min(values):.3f}, {max(values):.3f}]" if values else "-"
+            _print_row(heading, *(_cell(climb, stage, name) for climb in chosen), spread)
+        typer.echo()
 
 
 @app.command()
@@ -167,9 +175,14 @@ def _print_row(*cells: str) -> None:
     typer.echo(f"| {' | '.join(cells)} |")
 
 
+def _figures(climb: dict[str, Any], stage: str) -> dict[str, Any]:
+    found = climb["gold"] if stage == "gold" else climb["estimates"].get(stage)
+    return found or {}
+
+
 def _cell(climb: dict[str, Any], stage: str, name: str) -> str:
     """A figure with its interval; a dash where the climb did not get so far."""
-    figures = climb["gold"] if stage == "gold" else climb["estimates"].get(stage)
+    figures = _figures(climb, stage)
     if not figures:
         return "-"
     return f"{figures[name]['value']:.3f} [{figures[name]['lower']:.3f}, {figures[name]['upper']:.3f}]"
