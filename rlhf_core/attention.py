@@ -13,6 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rlhf_core.batching import Row, lay
+from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
 
 RAGGED = "ragged_sdpa"
@@ -27,24 +28,28 @@ def ragged_attention(
     attention_mask: Tensor | None,
     *,
     row: Row | None = None,
+    held: Tensor | None = None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each tree of a row; ordinary SDPA where no row is given, as in sampling.
+    """Attention within each tree of a row, or of a token to its slot; ordinary SDPA where neither is given.
 
     Args:
         module: attention layer.
-        query: shape ``[1, H, N, D]`` for the N tokens of the row.
-        key: shape ``[1, K, N, D]``; K divides H.
-        value: shape ``[1, K, N, D]``.
-        attention_mask: read only where no row is given.
+        query: shape ``[1, H, N, D]`` for the N tokens of a row, ``[B, H, 1, D]`` for a token in each slot.
+        key: shape ``[1, K, N, D]`` or ``[B, K, T, D]``; K divides H.
+        value: as the keys.
+        attention_mask: read only where neither row nor slots are given.
         row: says which tokens see each other.
+        held: tokens that each slot held before this one, shape ``[B]``.
         sliding_window: how many tokens, itself included, a token of this layer sees; None for all.
         options: whatever else the architecture passes to SDPA.
 
     Returns:
-        Shape ``[1, N, H, D]``, and None for the attention weights.
+        Shape ``[1, N, H, D]`` or ``[B, 1, H, D]``, and None for the attention weights.
     """
+    if held is not None:
+        attention_mask = _in_slots(held, key.shape[2], sliding_window)
     if row is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output, None
@@ -57,12 +62,13 @@ def ragged_attention(
     return torch.cat(outputs, dim=1), None
 
 
-def ragged_states(model: PreTrainedModel, row: Row) -> Tensor:
+def ragged_states(model: PreTrainedModel, row: Row, slots: Slots | None = None) -> Tensor:
     """Final hidden states of a row, shape ``[N, D]``.
 
     Args:
         model: prepared by `use_ragged_attention`.
         row: N tokens.
+        slots: empty ones that keep what a continuation of each tree needs.
 
     Raises:
         ValueError: if the model was not prepared, so that responses would see each other.
@@ -71,12 +77,34 @@ def ragged_states(model: PreTrainedModel, row: Row) -> Tensor:
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
     output = model.base_model(
         input_ids=row.ids[None],
-        attention_mask=torch.ones((1, 1, 1, 1), dtype=torch.bool, device=model.device),  # 4 dimensions: none is built
+        attention_mask=_no_mask(model),
         position_ids=row.positions[None],
         row=row,
-        use_cache=False,
+        past_key_values=slots,
+        use_cache=slots is not None,
     )
     states: Tensor = output.last_hidden_state[0]
+    return states
+
+
+def next_states(model: PreTrainedModel, ids: Tensor, slots: Slots) -> Tensor:
+    """Final hidden states of one more token in each of B slots, shape ``[B, D]``.
+
+    Args:
+        model: prepared by `use_ragged_attention`.
+        ids: the tokens, shape ``[B]``, int64.
+        slots: what came before, filled by `ragged_states` first; takes the tokens up.
+    """
+    output = model.base_model(
+        input_ids=ids[:, None],
+        attention_mask=_no_mask(model),
+        position_ids=slots.lengths[:, None],
+        held=slots.lengths,
+        past_key_values=slots,
+        use_cache=True,
+    )
+    slots.advance()
+    states: Tensor = output.last_hidden_state[:, 0]
     return states
 
 
@@ -101,6 +129,20 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
             f"{type(model).__name__} lets responses in one row see each other: its attention does not go through the "
             "attention interface of transformers, so it cannot be trained here"
         )
+
+
+def _no_mask(model: PreTrainedModel) -> Tensor:
+    """Four dimensions keep `transformers` from building a mask; `ragged_attention` knows better."""
+    return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=model.device)
+
+
+def _in_slots(held: Tensor, width: int, window: int | None) -> Tensor:
+    """True where a slot holds a token that its newest one sees, shape ``[B, 1, 1, width]``."""
+    places = torch.arange(width, device=held.device)[None, :]
+    visible = places <= held[:, None]
+    if window is not None:
+        visible &= places > held[:, None] - window
+    return visible[:, None, None]
 
 
 def _within(row: Row, window: int) -> list[Tensor | None]:

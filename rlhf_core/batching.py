@@ -64,9 +64,9 @@ def lay(trees: Sequence[Tree], device: torch.device) -> Row:
         positions=flat[1],
         branches=flat[2],
         lengths=[tree.size for tree in trees],
-        targets=torch.tensor(targets, device=device),
-        before=torch.tensor(before, device=device),
-        last=torch.tensor(last, device=device),
+        targets=torch.tensor(targets, dtype=torch.long, device=device),
+        before=torch.tensor(before, dtype=torch.long, device=device),
+        last=torch.tensor(last, dtype=torch.long, device=device),
     )
 
 

@@ -6,12 +6,14 @@ from typing import NamedTuple
 import torch
 from pydantic import Field
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import similar_batches
+from rlhf_core.attention import next_states, ragged_states
+from rlhf_core.batching import lay, similar_batches
 from rlhf_core.config import Frozen
 from rlhf_core.models import device
-from rlhf_core.text import decode, encode_prompts
+from rlhf_core.slots import Slots
+from rlhf_core.text import Tree, decode, encode_prompts
 
 
 class SamplingConfig(Frozen):
@@ -100,35 +102,31 @@ def _sample_batch(
     config: SamplingConfig,
     generator: torch.Generator,
 ) -> list[Sampled]:
-    """Sample left-padded prompts of similar length; a response that ends leaves the batch."""
-    ids, mask = _left_pad(prompt_ids, int(tokenizer.pad_token_id))
-    cache = DynamicCache()
-    rows = torch.arange(len(prompt_ids))
+    """Sample from prompts of similar length; a response that ends leaves the batch."""
+    slots = Slots([len(prompt) for prompt in prompt_ids], config.max_response_tokens, device())
+    row = lay([Tree(prompt, []) for prompt in prompt_ids], device())
+    states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
+    rows = list(range(len(prompt_ids)))
     responses: list[list[int]] = [[] for _ in prompt_ids]
     logprobs: list[list[float]] = [[] for _ in prompt_ids]
     finished = [False] * len(prompt_ids)
-    for _ in range(config.max_response_tokens):
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        states = model.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state[:, -1]
+    for left in reversed(range(config.max_response_tokens)):
         distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / config.temperature, dim=-1)
         tokens, token_logprobs = _draw(distribution, generator)
         ended = tokens == tokenizer.eos_token_id
-        for row, token, logprob, end in zip(
-            rows.tolist(), tokens.tolist(), token_logprobs.tolist(), ended.tolist(), strict=True
+        for place, token, logprob, end in zip(
+            rows, tokens.tolist(), token_logprobs.tolist(), ended.tolist(), strict=True
         ):
-            responses[row].append(token)
-            logprobs[row].append(logprob)
-            finished[row] = end
+            responses[place].append(token)
+            logprobs[place].append(logprob)
+            finished[place] = end
         going = (~ended).nonzero().squeeze(-1)
-        if len(going) == 0:
+        if left == 0 or len(going) == 0:
             break
         if len(going) < len(ended):
-            cache.batch_select_indices(going)
-            rows, tokens, mask = rows[going.cpu()], tokens[going], mask[going]
-        ids = tokens[:, None]
-        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
+            slots.keep(going)
+            rows, tokens = [rows[place] for place in going.tolist()], tokens[going]
+        states = next_states(model, tokens, slots)
     return [Sampled(*row) for row in zip(prompt_ids, responses, logprobs, finished, strict=True)]
 
 
@@ -141,10 +139,3 @@ def _draw(distribution: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     chance = torch.rand((len(distribution), 1), dtype=torch.double, generator=generator).to(distribution.device)
     tokens = torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True)
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)
-
-
-def _left_pad(prompt_ids: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, prompt_ids))
-    ids = [[pad_id] * (longest - len(prompt)) + prompt for prompt in prompt_ids]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompt_ids]
-    return torch.tensor(ids, device=device()), torch.tensor(mask, device=device())

@@ -14,7 +14,7 @@ PAD_TOKEN = "<|pad|>"
 
 
 class Tree(NamedTuple):
-    """Token ids of a prompt and of the responses that branch from it; none of them is empty."""
+    """Token ids of a prompt and of the responses, if any, that branch from it; none of these is empty."""
 
     prompt: list[int]
     responses: list[list[int]]

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rlhf_core.attention import ragged_attention, ragged_states, use_ragged_attention
+from rlhf_core.attention import next_states, ragged_attention, ragged_states, use_ragged_attention
 from rlhf_core.batching import lay
+from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
 
 CPU = torch.device("cpu")
@@ -73,6 +74,30 @@ def test_states_and_gradients_equal_those_of_the_padded_forward(name: str) -> No
     assert found_gradients.keys() == expected_gradients.keys()
     for parameter, gradient in expected_gradients.items():
         torch.testing.assert_close(found_gradients[parameter], gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_token_by_token_gives_the_states_of_the_whole(name: str) -> None:
+    model = build(name)
+    use_ragged_attention(model)
+    whole = [tree.prompt + tree.responses[0] for tree in TREES]
+    starts = [3, 1, 1, 5]
+    expected = ragged_states(model, lay([Tree(ids, []) for ids in whole], CPU)).split([len(ids) for ids in whole])
+    slots = Slots(starts, room=9, device=CPU)
+    prompts = [Tree(ids[:start], []) for ids, start in zip(whole, starts, strict=True)]
+    states = ragged_states(model, lay(prompts, CPU), slots)[slots.lengths.cumsum(0) - 1]
+    going = list(range(len(whole)))
+    for _ in range(10):
+        for state, place, held in zip(states, going, slots.lengths.tolist(), strict=True):
+            torch.testing.assert_close(state, expected[place][held - 1], rtol=1e-5, atol=1e-5)
+        left = [slot for slot, place in enumerate(going) if int(slots.lengths[slot]) < len(whole[place])]
+        if not left:
+            break
+        slots.keep(torch.tensor(left))
+        going = [going[slot] for slot in left]
+        tokens = [whole[place][held] for place, held in zip(going, slots.lengths.tolist(), strict=True)]
+        states = next_states(model, torch.tensor(tokens), slots)
+    assert going == [0]  # the longest was the last to end
 
 
 def test_a_response_sees_neither_its_siblings_nor_other_trees() -> None:

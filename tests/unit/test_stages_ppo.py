@@ -237,8 +237,7 @@ def test_the_policy_is_the_last_state_inside_the_kl_budget(
     assert 3 <= len(events) < 31
     assert over == [0.0] * (len(events) - 1) + [1.0]
     assert uppers[-1] > budget >= max(uppers[:-1])
-    policy, reference = (AutoModelForCausalLM.from_pretrained(path) for path in (out / "policy", models.sft))
-    policy.config.pad_token_id = tokenizer.pad_token_id
+    policy, reference = (load_policy(path, tokenizer) for path in (out / "policy", models.sft))
     drawn = draw(policy, tokenizer, HELD_OUT[::2])
     kl = [float((forced_logprobs(policy, one) - forced_logprobs(reference, one)).sum()) for one in drawn]
     assert 0.01 < sum(kl) / len(kl) <= budget

@@ -1,0 +1,67 @@
+"""The key-value cache of sampling: prompts come in as one row without padding, responses grow in slots."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+
+class Slots(Cache):
+    """Keys and values of B sequences, each in a slot that fills from its left end; room is taken once.
+
+    The first forward pass brings the prompts, laid end to end; every later one brings a token for each sequence.
+
+    Args:
+        prompt_lengths: tokens of each prompt.
+        room: tokens that may follow the longest.
+        device: where the model is.
+    """
+
+    def __init__(self, prompt_lengths: list[int], room: int, device: torch.device) -> None:
+        super().__init__(layers=[])
+        self.lengths = torch.tensor(prompt_lengths, device=device)
+        """Tokens that each slot holds, shape ``[B]``."""
+        self._longest = max(prompt_lengths)
+        self._room = room
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *arguments: Any, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Take the keys and values of a layer, shape ``[1, K, N, D]`` at first, then ``[B, K, 1, D]``.
+
+        Returns:
+            What the layer attends to: the same at first, then all slots up to the longest, ``[B, K, T, D]``.
+        """
+        if layer_idx == len(self._kept):
+            self._kept.append((self._open(key_states), self._open(value_states)))
+            return key_states, value_states
+        keys, values = self._kept[layer_idx]
+        slots = torch.arange(len(self.lengths), device=self.lengths.device)
+        keys[slots, :, self.lengths] = key_states[:, :, 0]
+        values[slots, :, self.lengths] = value_states[:, :, 0]
+        return keys[:, :, : self._longest + 1], values[:, :, : self._longest + 1]
+
+    def advance(self) -> None:
+        """Count the token that every layer has taken."""
+        self.lengths = self.lengths + 1
+        self._longest += 1
+
+    def keep(self, slots: Tensor) -> None:
+        """Drop all slots but these, shape ``[b]``."""
+        self.lengths = self.lengths[slots]
+        self._kept = [(keys[slots], values[slots]) for keys, values in self._kept]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens of the longest slot; positions do not follow from it and are given to the model."""
+        return self._longest if self._kept else 0
+
+    def _open(self, states: Tensor) -> Tensor:
+        """Move the row of prompts into slots, shape ``[B, K, L, D]``."""
+        lengths = self.lengths
+        slot = torch.repeat_interleave(lengths)
+        place = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
+        opened = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
+        opened[slot, :, place] = states[0].transpose(0, 1)
+        return opened
