@@ -34,7 +34,7 @@ class RewardModelConfig(Frozen):
     """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
-    optimiser: OptimiserConfig = OptimiserConfig(lr=1e-3, weight_decay=0.01)
+    optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
 
 
 class _Comparison(NamedTuple):
