@@ -53,9 +53,11 @@ def models(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Mo
 
 
 def train(models: Models, out: Path, *, seed: int = 1, **changes: object) -> Outcome:
+    texts = {
+        name: changes.pop(name, default) for name, default in (("prompts", PROMPTS), ("held_out_prompts", HELD_OUT))
+    }
     config = CONFIG.model_copy(update=changes)
-    held_out = {"prompts": PROMPTS, "held_out_prompts": HELD_OUT}
-    stage, events = train_policy(config, **models._asdict(), **held_out, out=out, seed=seed), []
+    stage, events = train_policy(config, **models._asdict(), **texts, out=out, seed=seed), []  # type: ignore[arg-type]
     while True:
         try:
             events.append(next(stage))
@@ -268,9 +270,20 @@ def test_a_high_price_of_kl_keeps_the_policy_near_the_reference(models: Models, 
 
 @pytest.mark.slow
 def test_ppo_raises_the_reward_that_it_is_given(models: Models, tmp_path: Path) -> None:
-    result = train(models, tmp_path / "out", beta=0.0, updates=12, evaluate_every=12, missing_eos_penalty=0.0).result
+    many = {"prompts": PROMPTS * 8, "held_out_prompts": HELD_OUT * 8, "rollout_size": 64, "minibatch_size": 32}
+    slower = ADAM.model_copy(update={"lr": 0.005})
+    result = train(
+        models,
+        tmp_path / "out",
+        beta=0.0,
+        updates=30,
+        evaluate_every=30,
+        missing_eos_penalty=0.0,
+        optimiser=slower,
+        **many,
+    ).result
     first, last = result.series["eval_reward"]
-    assert last > first
+    assert last > first + 0.1  # the gain lay between .15 and .89 on eight other seeds
 
 
 def test_a_seed_of_ppo_gives_the_same_events_and_another_seed_others(models: Models, tmp_path: Path) -> None:
