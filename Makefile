@@ -45,13 +45,13 @@ check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
 TRL := $(VENV)/trl
 $(TRL)/.installed: $(INSTALLED)
 	for release in 1.16.0 1.12.0; do \
-		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/$$release trl==$$release; done
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/$$release trl==$$release || exit 1; done
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/deps accelerate==1.15.0 psutil==7.2.2
 	@touch $@
 
-bench: $(TRL)/.installed  ## Time SFT, reward model and PPO beside TRL; about half an hour
+bench: $(TRL)/.installed  ## Time SFT, reward model and PPO beside TRL
 	for stage in sft reward_model ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
-		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz); done
+		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
 
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .

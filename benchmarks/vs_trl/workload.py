@@ -108,8 +108,7 @@ def prepare(folder: Path, model: str, *, steps: int, data: Path | None) -> Workl
         folder: where.
         model: a key of `SHAPES`.
         steps: optimiser steps that the dialogues must last for.
-        data: gzipped JSON lines of `chosen` and `rejected` dialogues in the format of HH-RLHF; None generates some of
-            the same lengths.
+        data: gzipped JSON lines of `chosen` and `rejected` dialogues in the format of HH-RLHF; None generates some.
 
     Returns:
         What was written.
@@ -163,7 +162,7 @@ def _hh(path: Path) -> list[dict[str, str]]:
 
 
 def _generated() -> list[dict[str, str]]:
-    """Dialogues of made-up words whose lengths are distributed as those of HH-RLHF (log-normal, in tokens)."""
+    """Dialogues of made-up words, with log-normal counts of them."""
     rng = random.Random(SEED)
     words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 7))) for _ in range(6000)]
 
