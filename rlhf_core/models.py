@@ -16,6 +16,7 @@ from transformers import (
 
 from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
+from rlhf_core.norms import use_lean_norms
 from rlhf_core.vocabulary import head_logprobs
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -165,5 +166,6 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
             module.p = 0.0
     model.eval()
     to_device(model)
+    use_lean_norms(model)
     use_ragged_attention(model)
     return model

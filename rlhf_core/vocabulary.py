@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHUNK_LOGITS = 2**24
-"""Logits that exist at a time: 64 MiB in float32."""
+CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**28}
+"""Logits that exist at a time: 16 MiB and 1 GiB in float32; an accelerator needs more rows to be busy."""
 
 
 def head_logprobs(
@@ -45,32 +45,35 @@ class _HeadLogprobs(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
         logprobs = states.new_empty(len(states), dtype=torch.promote_types(states.dtype, torch.float32))
         entropies = torch.empty_like(logprobs)
-        normalisers = torch.empty_like(logprobs)
         matrix = weight.to(dtype)
-        for part in _parts(len(states), len(weight)):
-            logits = _logits(states[part].to(dtype), matrix, bias, temperature)
-            normalisers[part] = logits.logsumexp(dim=-1)
-            logprobs[part] = logits.gather(1, targets[part, None]).squeeze(1) - normalisers[part]
-            probabilities = (logits - normalisers[part, None]).exp_()
-            entropies[part] = normalisers[part] - torch.linalg.vecdot(probabilities, logits)
-        ctx.save_for_backward(states, weight, bias, targets, normalisers, entropies)
+        for part in _parts(states, weight):
+            logs = _logits(states[part].to(dtype), matrix, bias, temperature).log_softmax(dim=-1)
+            logprobs[part] = logs.gather(1, targets[part, None]).squeeze(1)
+            entropies[part] = -torch.linalg.vecdot(logs.exp(), logs)
+        ctx.save_for_backward(states, weight, bias, targets, entropies)
+        ctx.set_materialize_grads(False)
         ctx.dtype, ctx.temperature = dtype, temperature
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        of_logprobs, of_entropies = gradients
-        states, weight, bias, targets, normalisers, entropies = ctx.saved_tensors
+    def backward(ctx: Any, of_logprobs: Tensor | None, of_entropies: Tensor | None) -> tuple[Tensor | None, ...]:
+        states, weight, bias, targets, entropies = ctx.saved_tensors
+        if of_logprobs is None:
+            of_logprobs = torch.zeros_like(entropies)
         matrix = weight.to(ctx.dtype)
         of_states = torch.empty_like(states)
         of_weight = torch.zeros_like(weight)
         of_bias = None if bias is None else torch.zeros_like(bias)
-        for part in _parts(len(states), len(weight)):
+        for part in _parts(states, weight):
             inputs = states[part].to(ctx.dtype)
-            logs = _logits(inputs, matrix, bias, ctx.temperature) - normalisers[part, None]
-            probabilities = logs.exp()
-            of_logits = logs.add_(entropies[part, None]).mul_(-of_entropies[part, None]).sub_(of_logprobs[part, None])
-            of_logits.mul_(probabilities)
+            logits = _logits(inputs, matrix, bias, ctx.temperature)
+            if of_entropies is None:
+                of_logits = logits.softmax(dim=-1).mul_(-of_logprobs[part, None])
+            else:
+                logs = logits.log_softmax(dim=-1)
+                of_logits = logs.exp()
+                logs.add_(entropies[part, None]).mul_(of_entropies[part, None]).add_(of_logprobs[part, None])
+                of_logits.mul_(logs.neg_())
             of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None]).div_(ctx.temperature)
             if of_bias is not None:
                 of_bias += of_logits.sum(dim=0)
@@ -88,6 +91,6 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: fl
     return logits.div_(temperature)
 
 
-def _parts(count: int, vocabulary: int) -> list[slice]:
-    size = max(CHUNK_LOGITS // vocabulary, 1)
-    return [slice(start, start + size) for start in range(0, count, size)]
+def _parts(states: Tensor, weight: Tensor) -> list[slice]:
+    size = max(CHUNK_LOGITS[states.device.type] // len(weight), 1)
+    return [slice(start, start + size) for start in range(0, len(states), size)]

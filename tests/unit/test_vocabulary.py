@@ -51,7 +51,7 @@ def test_entropy_ranges_from_certainty_to_the_log_of_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("chunk", [7, 14, 1000])
 def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK_LOGITS", chunk)
+    monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", chunk)
     inputs = [drawn(seed, *shape).requires_grad_() for seed, shape in enumerate([(5, 4), (7, 4), (7,)])]
 
     def both(states: Tensor, weight: Tensor, bias: Tensor) -> Any:
@@ -62,7 +62,7 @@ def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_training_step_equals_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK_LOGITS", 14)
+    monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", 14)
     states, head = drawn(0, 5, 4).requires_grad_(), head_of(drawn(1, 7, 4))
     head_logprobs(states, head, TARGETS)[0].sum().neg().backward()
     found = (states.grad, head.weight.grad)
@@ -87,7 +87,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_no_tensor_grows_with_tokens_times_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "CHUNK_LOGITS", 4000)
+    monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", 4000)
     states, head = torch.randn(300, 4, requires_grad=True), head_of(torch.randn(1000, 4))
     with Largest() as largest:
         logprobs, entropies = head_logprobs(states, head, torch.zeros(300, dtype=torch.long))
