@@ -50,9 +50,7 @@ class DPOConfig(Frozen):
     @model_validator(mode="after")
     def _check_smoothing(self) -> Self:
         if self.loss == "ipo" and self.label_smoothing:
-            raise ValueError(
-                "label_smoothing is for loss sigmoid: IPO is robust to flipped preferences by itself; set 0"
-            )
+            raise ValueError("label_smoothing is for loss sigmoid: set it to 0 for ipo")
         return self
 
 
@@ -99,10 +97,9 @@ def train_dpo(
         response with the share of responses that end; series `margin`, the gap of each held-out pair by prompt.
 
     Raises:
-        ValueError: if IPO is given pairs with a margin.
+        ValueError: if there are no pairs to learn from or to measure on, or IPO is given pairs with a margin.
     """
-    if config.loss == "ipo" and any(pair.margin for pair in (*train, *held_out)):
-        raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
+    _check_pairs(config, train, held_out)
     tokenizer = load_tokenizer(str(sft))
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     kept = cache / digest(sft) if cache else None
@@ -162,6 +159,13 @@ def pair_losses(config: DPOConfig, policy: PreTrainedModel, items: Sequence[Anch
         margin = torch.tensor([value for item in items for value in item.comparison.margins], device=logprobs.device)
         losses, won, lost = dpo_loss(*views, beta=config.beta, label_smoothing=config.label_smoothing, margin=margin)
     return losses, won - lost
+
+
+def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pair]) -> None:
+    if not train or not held_out:
+        raise ValueError(f"DPO needs pairs on both sides: {len(train)} to learn from, {len(held_out)} held out")
+    if config.loss == "ipo" and any(pair.margin for pair in (*train, *held_out)):
+        raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
 
 
 def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Comparison]:

@@ -61,9 +61,9 @@ SIDES: dict[str, list[tuple[str, str, str]]] = {
 COUNTED = {
     "sft": "optimiser steps",
     "reward_model": "optimiser steps; tokens of both sequences, as if the prompt were read twice",
-    "dpo": "optimiser steps with the reference's pass over their pairs, as in a first epoch without a cache; where that "
-    "pass comes before training it is timed batch by batch, `reference_seconds`, and added; tokens of both sequences, "
-    "as if the prompt were read twice",
+    "dpo": "optimiser steps with the reference's pass over their pairs, as in a first epoch without a cache; where "
+    "that pass comes before training it is timed batch by batch, `reference_seconds`, and added; tokens of both "
+    "sequences, as if the prompt were read twice",
     "ppo": "scoring and update; the rollout apart; response tokens",
 }
 """What `seconds` and `tokens` of a step hold."""

@@ -311,6 +311,12 @@ def test_ipo_refuses_what_it_does_not_know(base: Path, tmp_path: Path) -> None:
         dpo(base, tmp_path / "out", loss="ipo")
 
 
+@pytest.mark.parametrize("empty", ["train", "held_out"])
+def test_no_pairs_are_refused_before_training(base: Path, tmp_path: Path, empty: str) -> None:
+    with pytest.raises(ValueError, match="DPO needs pairs on both sides"):
+        dpo(base, tmp_path / "out", **{empty: []})
+
+
 # What is kept
 
 
