@@ -31,6 +31,75 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | flo
     return -F.logsigmoid(chosen - rejected - margin).mean()
 
 
+def dpo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    *,
+    beta: float,
+    label_smoothing: float = 0.0,
+    margin: Tensor | float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Negative log-likelihood of the preferences under the implicit rewards beta * log(policy / reference).
+
+    Rafailov et al. (2023), equation 7; smoothing is that of conservative DPO, Mitchell (2023), 'A note on DPO with
+    noisy preferences'; the margin is the offset of Amini et al. (2024). A constant added to both
+    log-probabilities of a pair leaves its loss unchanged.
+
+    Args:
+        chosen: log-probabilities of the preferred responses under the policy, summed over tokens, shape ``[B]``, nats.
+        rejected: of the others, shape ``[B]``, nats.
+        ref_chosen: of the preferred responses under the reference, shape ``[B]``, nats.
+        ref_rejected: of the others under the reference, shape ``[B]``, nats.
+        beta: price of one nat of drift from the reference.
+        label_smoothing: probability that a preference is recorded the wrong way round, in [0, 0.5).
+        margin: gap of implicit rewards that a pair must clear, shape ``[B]`` or a number.
+
+    Returns:
+        Losses, nats; implicit rewards of the chosen and of the rejected, logits; each of shape ``[B]``. The loss is
+        ln 2 where both implicit rewards are equal and the margin is 0.
+    """
+    chosen_rewards, rejected_rewards = beta * (chosen - ref_chosen), beta * (rejected - ref_rejected)
+    gap = chosen_rewards - rejected_rewards - margin
+    losses = -(1.0 - label_smoothing) * F.logsigmoid(gap) - label_smoothing * F.logsigmoid(-gap)
+    return losses, chosen_rewards, rejected_rewards
+
+
+def ipo_loss(
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    chosen_tokens: Tensor,
+    rejected_tokens: Tensor,
+    *,
+    beta: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared distance of the difference of log-ratios from 1 / (2 beta), so that no pair is ever won outright.
+
+    Azar et al. (2024), equation 17, whose tau is beta. Log-ratios are averaged over the tokens of a response, as
+    TRL 1.16.0 does after asking the authors; the paper does not say.
+
+    Args:
+        chosen: log-probabilities of the preferred responses under the policy, summed over tokens, shape ``[B]``, nats.
+        rejected: of the others, shape ``[B]``, nats.
+        ref_chosen: of the preferred responses under the reference, shape ``[B]``, nats.
+        ref_rejected: of the others under the reference, shape ``[B]``, nats.
+        chosen_tokens: tokens of the preferred responses, shape ``[B]``.
+        rejected_tokens: of the others, shape ``[B]``.
+        beta: strength of the regularisation.
+
+    Returns:
+        Losses, squared nats per token; implicit rewards of the chosen and of the rejected, beta times the averaged
+        log-ratio; each of shape ``[B]``.
+    """
+    chosen_ratios = (chosen - ref_chosen) / chosen_tokens
+    rejected_ratios = (rejected - ref_rejected) / rejected_tokens
+    losses = (chosen_ratios - rejected_ratios - 1.0 / (2.0 * beta)).square()
+    return losses, beta * chosen_ratios, beta * rejected_ratios
+
+
 def shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, *, beta: float) -> Tensor:
     """Reward of each token: the KL penalty everywhere, the score at the last real token.
 

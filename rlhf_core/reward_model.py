@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
@@ -35,22 +35,6 @@ class RewardModelConfig(Frozen):
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
-
-
-class _Comparison(NamedTuple):
-    """The pairs of one prompt over its unique responses.
-
-    Attributes:
-        tree: the prompt with its unique responses.
-        chosen: position among them of each pair's chosen response.
-        rejected: position of its rejected response.
-        margins: reward gap in logits that each pair must clear.
-    """
-
-    tree: Tree
-    chosen: list[int]
-    rejected: list[int]
-    margins: list[float]
 
 
 def train_reward_model(
@@ -89,7 +73,13 @@ def train_reward_model(
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(init_from))
     model = load_reward_model(init_from, tokenizer)
-    yield from _fit(config, model, _compare(config, tokenizer, train), seed=seed)
+    comparisons = compare(
+        tokenizer,
+        train,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+    )
+    yield from _fit(config, model, comparisons, seed=seed)
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
@@ -156,33 +146,10 @@ def _encode(
     )
 
 
-def _compare(config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[_Comparison]:
-    by_prompt: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_prompt.setdefault(pair.prompt, []).append(pair)
-    items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
-    unique = list(dict.fromkeys(items))
-    trees = dict(zip(unique, _encode(config, tokenizer, unique), strict=True))
-    found = []
-    for prompt, group in by_prompt.items():
-        place = {text: 0 for pair in group for text in (pair.chosen, pair.rejected)}
-        place = {text: position for position, text in enumerate(place)}
-        alone = [trees[Demonstration(prompt, text)] for text in place]
-        found.append(
-            _Comparison(
-                tree=Tree(alone[0].prompt, [response for tree in alone for response in tree.responses]),
-                chosen=[place[pair.chosen] for pair in group],
-                rejected=[place[pair.rejected] for pair in group],
-                margins=[pair.margin for pair in group],
-            )
-        )
-    return found
-
-
 def _fit(
     config: RewardModelConfig,
     model: PreTrainedModel,
-    comparisons: list[_Comparison],
+    comparisons: list[Comparison],
     *,
     seed: int,
 ) -> Iterator[Event]:
@@ -200,15 +167,11 @@ def _fit(
             step += 1
 
 
-def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons: list[_Comparison]) -> Tensor:
+def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons: list[Comparison]) -> Tensor:
     """Bradley-Terry loss summed over the pairs of some prompts; chosen and rejected go through one forward."""
     with precision(config.optimiser):
         rewards = response_scores(model, lay([item.tree for item in comparisons], device()))
-    chosen, rejected, start = [], [], 0
-    for item in comparisons:
-        chosen += [start + position for position in item.chosen]
-        rejected += [start + position for position in item.rejected]
-        start += len(item.tree.responses)
+    chosen, rejected = sides(comparisons)
     margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
     return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin) * len(chosen)
 

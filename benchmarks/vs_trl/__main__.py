@@ -20,7 +20,7 @@ from rich.table import Table
 from transformers import AutoConfig
 
 from benchmarks.machine import machine
-from benchmarks.vs_trl.limit import matmul_rate, training_flops
+from benchmarks.vs_trl.limit import TRAINING_PASSES, forward_flops, matmul_rate
 from benchmarks.vs_trl.workload import BATCH, RESPONSE_TOKENS, SHAPES, Workload, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ class Stage(StrEnum):
 
     sft = "sft"
     reward_model = "reward_model"
+    dpo = "dpo"
     ppo = "ppo"
 
 
@@ -44,6 +45,11 @@ SIDES: dict[str, list[tuple[str, str, str]]] = {
         ("ours", "", "ours sft"),
     ],
     "reward_model": [("TRL padded", CURRENT, "peer reward_model"), ("ours", "", "ours reward_model")],
+    "dpo": [
+        ("TRL padded", CURRENT, "peer dpo"),
+        ("TRL precomputed", CURRENT, "peer dpo_precomputed"),
+        ("ours", "", "ours dpo"),
+    ],
     "ppo": [
         ("TRL padded", LAST_WITH_PPO, "peer_ppo ppo"),
         ("ours", "", "ours ppo_step"),
@@ -51,6 +57,16 @@ SIDES: dict[str, list[tuple[str, str, str]]] = {
     ],
 }
 """Name, release of TRL, module and job of each side; ours scores and updates on what TRL has just sampled."""
+
+COUNTED = {
+    "sft": "optimiser steps",
+    "reward_model": "optimiser steps; tokens of both sequences, as if the prompt were read twice",
+    "dpo": "optimiser steps with the reference's pass over their pairs, as in a first epoch without a cache; where "
+    "that pass comes before training it is timed batch by batch, `reference_seconds`, and added; tokens of both "
+    "sequences, as if the prompt were read twice",
+    "ppo": "scoring and update; the rollout apart; response tokens",
+}
+"""What `seconds` and `tokens` of a step hold."""
 
 
 def main(
@@ -75,6 +91,7 @@ def main(
         "data": "HH-RLHF" if data else "generated",
         "machine": machine(),
         "trl": LAST_WITH_PPO if stage is Stage.ppo else CURRENT,
+        "counted": COUNTED[stage],
         "batch": BATCH,
         "response_tokens": RESPONSE_TOKENS,
         "loss_gap": max(_loss_gap(turn) for turn in turns),
@@ -115,12 +132,30 @@ def show(result: dict[str, Any]) -> None:
         ]
         ratio = statistics.median(mine / other for mine, other in zip(sampled, theirs, strict=True))
         console.print(f"rollout: TRL {statistics.median(theirs):.0f} tokens/s, ours faster by {ratio:.2f}")
+    if result["stage"] == "dpo":
+        console.print(_later_epochs(result["turns"]))
     console.print(f"largest relative difference of the losses: {result['loss_gap']:.1e}")
 
 
 def rates(result: dict[str, Any], name: str) -> list[float]:
     """Tokens a second of each turn of a side."""
     return [_tokens(turn[name]) / _seconds(turn[name]) for turn in result["turns"]]
+
+
+def _later_epochs(turns: list[dict[str, Any]]) -> str:
+    """DPO once the log-probabilities under the reference are known."""
+
+    def speeds(name: str) -> list[float]:
+        return [
+            _tokens(turn[name]) / (_seconds(turn[name]) - _seconds(turn[name], "reference_seconds")) for turn in turns
+        ]
+
+    ours, theirs = speeds("ours"), speeds("TRL precomputed")
+    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+    return (
+        f"without the reference's pass, as in later epochs: TRL precomputed {statistics.median(theirs):.0f} tokens/s, "
+        f"ours {statistics.median(ours):.0f}, faster by {ratio:.2f}"
+    )
 
 
 def _tokens(run: dict[str, Any]) -> float:
@@ -167,8 +202,9 @@ def _bound(work: Workload, stage: Stage, steps: int) -> float | None:
     config = AutoConfig.from_pretrained(work.policy)
     responses = ("chosen",) if stage is Stage.sft else ("chosen", "rejected")
     trees = [(len(row["prompt"]), [len(row[name]) for name in responses]) for row in rows]
-    scored = sum(len(row["chosen"]) for row in rows) if stage is Stage.sft else 0
-    return training_flops(config, trees, scored) / rate / (steps - 1)
+    scored = 0 if stage is Stage.reward_model else sum(sum(lengths) for _, lengths in trees)
+    passes = TRAINING_PASSES + 1 if stage is Stage.dpo else TRAINING_PASSES  # DPO: the reference's too
+    return passes * forward_flops(config, trees, scored) / rate / (steps - 1)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ import time
 import torch
 from transformers import PretrainedConfig
 
+TRAINING_PASSES = 3
+"""Forward and backward pass in forward passes: backward multiplies twice as often."""
+
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Best median rate of square matrix products, in floating-point operations a second."""
@@ -23,11 +26,11 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return max(rates)
 
 
-def training_flops(config: PretrainedConfig, trees: list[tuple[int, list[int]]], scored: int) -> float:
-    """Floating-point operations of one forward and backward pass of a Llama-like model.
+def forward_flops(config: PretrainedConfig, trees: list[tuple[int, list[int]]], scored: int) -> float:
+    """Floating-point operations of one forward pass of a Llama-like model.
 
     A product of weights costs 2 operations for each weight and token, attention 4 for each layer, dimension and visible
-    pair of tokens; backward costs twice the forward. Norms, activations and the optimiser are left out: a lower bound.
+    pair of tokens. Norms, activations and the optimiser are left out: a lower bound.
 
     Args:
         config: shape of the model.
@@ -42,5 +45,5 @@ def training_flops(config: PretrainedConfig, trees: list[tuple[int, list[int]]],
         prompt * (prompt + 1) / 2 + sum(length * prompt + length * (length + 1) / 2 for length in responses)
         for prompt, responses in trees
     )
-    forward = config.num_hidden_layers * (2 * layer * tokens + 4 * width * pairs)
-    return 3 * (forward + 2 * width * config.vocab_size * scored)
+    trunk = config.num_hidden_layers * (2 * layer * tokens + 4 * width * pairs)
+    return trunk + 2 * width * config.vocab_size * scored

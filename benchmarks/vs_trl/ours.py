@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from benchmarks.vs_trl.workload import BATCH, MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, RESPONSE_TOKENS, SEED, Workload
+from rlhf_core.comparisons import Comparison
+from rlhf_core.dpo import DPOConfig, anchor, train_dpo
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.ppo_update import Learner, UpdateConfig, gather, update
@@ -19,7 +21,7 @@ from rlhf_core.reward_model import RewardModelConfig, train_reward_model
 from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
-from rlhf_core.text import load_tokenizer
+from rlhf_core.text import Tree, load_tokenizer
 from rlhf_core.training import Optimiser, OptimiserConfig
 
 Steps = Iterator[dict[str, Any]]
@@ -78,6 +80,36 @@ def reward_model(work: Workload, scratch: Path) -> Steps:
         seed=SEED,
     )
     return stage_steps(training, by_batch(sizes))
+
+
+def dpo(work: Workload, scratch: Path) -> Steps:
+    """DPO; to a step are added the seconds of the reference's pass over its pairs, which the stage takes before."""
+    pairs = [Pair(row["prompt"], row["chosen"], row["rejected"]) for row in work.texts]
+    sizes = [2 * len(row["prompt"]) + len(row["chosen"]) + len(row["rejected"]) for row in work.ids]
+    config = DPOConfig(
+        epochs=1,
+        batch_size=BATCH,
+        beta=0.1,
+        optimiser=optimiser(1e-4),
+        sampling=SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS),
+        evaluation_prompts=1,
+    )
+    reference = reference_seconds(work, config)
+    training = train_dpo(config, sft=work.policy, train=pairs, held_out=pairs[:4], out=scratch, seed=SEED)
+    for step, seconds in zip(stage_steps(training, by_batch(sizes)), reference, strict=True):
+        yield step | {"seconds": step["seconds"] + seconds, "reference_seconds": seconds}
+
+
+def reference_seconds(work: Workload, config: DPOConfig) -> list[float]:
+    """Time the reference's pass over the pairs of each optimiser step, by the function that the stage calls."""
+    model = load_policy(work.policy, load_tokenizer(str(work.policy)))
+    items = [Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0]) for row in work.ids]
+    seconds = []
+    for start in range(0, len(items), BATCH):
+        started = time.perf_counter()
+        anchor(config, model, items[start : start + BATCH], None)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def ppo_rollout(work: Workload, scratch: Path) -> Steps:

@@ -15,7 +15,7 @@ from transformers import (
     AutoTokenizer,
     TrainerCallback,
 )
-from trl import RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from benchmarks.vs_trl.workload import BATCH, SEED, Workload
 
@@ -119,6 +119,47 @@ def reward_model(work: Workload, steps: int) -> list[dict[str, Any]]:
         callbacks=[clock],
     ).train()
     return clock.steps
+
+
+class Tokenised(DPOTrainer):  # type: ignore[misc]
+    """TRL's DPO on token ids instead of texts, which times the reference where it runs before training."""
+
+    def _prepare_dataset(self, dataset: Dataset, *arguments: Any) -> Dataset:
+        self.reference_seconds: list[float] = []
+        return dataset
+
+    def compute_ref_log_probs(self, *arguments: Any) -> Any:
+        """TRL's own, one micro-batch at a time."""
+        started = time.perf_counter()
+        found = super().compute_ref_log_probs(*arguments)
+        self.reference_seconds.append(time.perf_counter() - started)
+        return found
+
+
+def dpo(work: Workload, steps: int, **special: Any) -> list[dict[str, Any]]:
+    """TRL's DPO; the reference goes with the policy, batch by batch."""
+    rows = [{f"{name}_ids": row[name] for name in ("prompt", "chosen", "rejected")} for row in work.ids]
+    sizes = [2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows]
+    clock = Clock([sum(sizes[start : start + BATCH]) for start in range(0, len(sizes), BATCH)])
+    trainer = Tokenised(
+        model=AutoModelForCausalLM.from_pretrained(work.policy, dtype=torch.float32),
+        args=DPOConfig(**common(work.folder, steps), beta=0.1, max_length=1024, **special),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(work.policy),
+        callbacks=[clock],
+    )
+    trainer.train()
+    before = trainer.reference_seconds
+    for place, step in enumerate(clock.steps):
+        if before:
+            step["reference_seconds"] = sum(before[2 * place : 2 * place + 2])
+            step["seconds"] += step["reference_seconds"]
+    return clock.steps
+
+
+def dpo_precomputed(work: Workload, steps: int) -> list[dict[str, Any]]:
+    """TRL's DPO with the reference's log-probabilities taken before training, in the same micro-batches."""
+    return dpo(work, steps, precompute_ref_log_probs=True)
 
 
 def report(done: list[dict[str, Any]]) -> None:

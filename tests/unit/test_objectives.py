@@ -12,8 +12,10 @@ from torch import Tensor
 
 from rlhf_core.objectives import (
     bradley_terry_loss,
+    dpo_loss,
     estimate_advantages,
     explained_variance,
+    ipo_loss,
     kl_k1,
     kl_k3,
     masked_mean,
@@ -108,6 +110,111 @@ def test_huge_differences_stay_finite(dtype: torch.dtype, difference: float, los
     assert found.item() == loss
     assert chosen.grad is not None
     assert chosen.grad.item() == slope
+
+
+# Direct preference optimisation
+
+
+def four(seed: int) -> list[Tensor]:
+    """Log-probabilities of 6 chosen and rejected responses under policy and reference."""
+    return [drawn(seed + place, 6) * 3.0 - 20.0 for place in range(4)]
+
+
+def test_a_policy_that_equals_its_reference_costs_ln_2() -> None:
+    chosen, rejected, *_ = four(40)
+    for label_smoothing in (0.0, 0.3):
+        losses, won, lost = dpo_loss(chosen, rejected, chosen, rejected, beta=0.1, label_smoothing=label_smoothing)
+        assert_equal(losses, np.full(6, math.log(2)))
+        assert_equal(won, np.zeros(6))
+        assert_equal(lost, np.zeros(6))
+
+
+def test_dpo_is_the_log_likelihood_of_the_preferences_under_the_implicit_rewards() -> None:
+    policy_chosen, policy_rejected, ref_chosen, ref_rejected = (values.numpy() for values in four(41))
+    losses, won, lost = dpo_loss(*four(41), beta=0.1)
+    ratio = (np.exp(policy_chosen) / np.exp(ref_chosen)) / (np.exp(policy_rejected) / np.exp(ref_rejected))
+    assert_equal(losses, -np.log(1 / (1 + ratio**-0.1)))
+    assert_equal(won, 0.1 * (policy_chosen - ref_chosen))
+    assert_equal(lost, 0.1 * (policy_rejected - ref_rejected))
+
+
+def test_dpo_is_bradley_terry_on_implicit_rewards() -> None:
+    losses, won, lost = dpo_loss(*four(42), beta=0.7, margin=tensor([0.0, 1.0, 0.5, 0.0, 0.2, 3.0]))
+    expected = bradley_terry_loss(won, lost, margin=tensor([0.0, 1.0, 0.5, 0.0, 0.2, 3.0]))
+    assert_equal(losses.mean(), expected)
+
+
+def test_dpo_by_hand() -> None:
+    logprobs = (tensor([-1.0]), tensor([-4.0]), tensor([-2.0]), tensor([-3.0]))  # log-ratios 1 and -1
+    assert_equal(dpo_loss(*logprobs, beta=0.5)[0], [math.log1p(math.exp(-1.0))])
+    assert_equal(dpo_loss(*logprobs, beta=0.5, margin=0.25)[0], [math.log1p(math.exp(-0.75))])
+    smoothed = 0.9 * math.log1p(math.exp(-1.0)) + 0.1 * math.log1p(math.exp(1.0))
+    assert_equal(dpo_loss(*logprobs, beta=0.5, label_smoothing=0.1)[0], [smoothed])
+
+
+def test_dpo_pulls_the_chosen_up_and_the_rejected_down_by_the_chance_of_being_wrong() -> None:
+    chosen, rejected, ref_chosen, ref_rejected = four(43)
+    chosen.requires_grad_(), rejected.requires_grad_()
+    losses, won, lost = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta=0.2)
+    losses.sum().backward()
+    wrong = 1.0 / (1.0 + np.exp((won - lost).detach().numpy()))  # Rafailov et al., the gradient below equation 7
+    assert chosen.grad is not None
+    assert rejected.grad is not None
+    assert_equal(chosen.grad, -0.2 * wrong)
+    assert_equal(rejected.grad, 0.2 * wrong)
+
+
+def test_smoothing_stops_the_gap_where_labels_are_as_often_right_as_claimed() -> None:
+    gap = math.log(0.9 / 0.1)
+    chosen = tensor([gap / 0.5]).requires_grad_()
+    zeros = torch.zeros(1, dtype=torch.float64)
+    dpo_loss(chosen, zeros, zeros, zeros, beta=0.5, label_smoothing=0.1)[0].sum().backward()
+    assert chosen.grad is not None
+    assert_equal(chosen.grad, [0.0])
+
+
+@given(seed=st.integers(0, 1000), shift=REWARDS, ref_shift=REWARDS)
+def test_what_both_responses_share_changes_no_dpo_loss(seed: int, shift: float, ref_shift: float) -> None:
+    chosen, rejected, ref_chosen, ref_rejected = four(seed)
+    plain = dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta=0.1, label_smoothing=0.1)[0]
+    shifted = dpo_loss(
+        chosen + shift,
+        rejected + shift,
+        ref_chosen + ref_shift,
+        ref_rejected + ref_shift,
+        beta=0.1,
+        label_smoothing=0.1,
+    )[0]
+    torch.testing.assert_close(plain, shifted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("gap", "loss"), [(1e5, 0.0), (-1e5, 1e4)])
+def test_huge_log_ratios_stay_finite(gap: float, loss: float) -> None:
+    chosen = torch.tensor([gap], requires_grad=True)
+    losses, _, _ = dpo_loss(chosen, torch.zeros(1), torch.zeros(1), torch.zeros(1), beta=0.1)
+    losses.sum().backward()
+    torch.testing.assert_close(losses.detach(), torch.tensor([loss]))
+    assert chosen.grad is not None
+    assert chosen.grad.isfinite().all()
+
+
+def test_ipo_is_0_where_the_gap_of_averaged_log_ratios_is_its_target() -> None:
+    # log-ratios 6 over 3 tokens and -2 over 4: 2 - -0.5 = 2.5 = 1 / (2 * 0.2)
+    logprobs = (tensor([-1.0]), tensor([-6.0]), tensor([-7.0]), tensor([-4.0]))
+    losses, won, lost = ipo_loss(*logprobs, torch.tensor([3]), torch.tensor([4]), beta=0.2)
+    assert_equal(losses, [0.0])
+    assert_equal(won, [0.4])
+    assert_equal(lost, [-0.1])
+    assert_equal(ipo_loss(*logprobs, torch.tensor([3]), torch.tensor([4]), beta=0.25)[0], [0.25])
+
+
+def test_an_ipo_gap_beyond_its_target_is_pulled_back() -> None:
+    for gap, sign in ((4.0, -1.0), (6.0, 1.0)):  # the target is 5
+        chosen = tensor([gap * 2]).requires_grad_()
+        zeros, tokens = torch.zeros(1, dtype=torch.float64), torch.tensor([2])
+        ipo_loss(chosen, zeros, zeros, zeros, tokens, tokens, beta=0.1)[0].sum().backward()
+        assert chosen.grad is not None
+        assert_equal(chosen.grad, [sign])
 
 
 # Rewards and advantages

@@ -1,0 +1,264 @@
+"""Direct preference optimisation: the policy is trained on preference pairs, anchored to the SFT model by KL."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.cache import cached, content_key
+from rlhf_core.comparisons import Comparison, compare, sides
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.calibration import hits
+from rlhf_core.evaluation.drift import eos_rate
+from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_mean
+from rlhf_core.experience import all_logprobs, as_rollout
+from rlhf_core.models import device, digest, load_policy, response_logprobs, save
+from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
+from rlhf_core.records import Pair
+from rlhf_core.rollout import SamplingConfig, sample
+from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import Tree, decode, load_tokenizer
+from rlhf_core.training import Optimiser, OptimiserConfig, precision
+
+
+class DPOConfig(Frozen):
+    """Direct preference optimisation."""
+
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    """`sigmoid` is DPO; `ipo` is IPO on log-probabilities averaged over tokens, so its beta has another scale."""
+    beta: float = Field(0.1, gt=0)
+    """Price of one nat of drift from the SFT model."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Probability that a preference is recorded the wrong way round; for `sigmoid` only."""
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(4, ge=1)
+    """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
+    optimiser: OptimiserConfig = OptimiserConfig(lr=1e-4)
+    sampling: SamplingConfig = SamplingConfig()
+    """Lengths of prompts and responses; the temperature at which held-out prompts are answered and pairs are scored."""
+    evaluation_prompts: int = Field(256, ge=1)
+    """Held-out prompts that the policy answers for the KL to the SFT model."""
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> Self:
+        if self.loss == "ipo" and self.label_smoothing:
+            raise ValueError("label_smoothing is for loss sigmoid: set it to 0 for ipo")
+        return self
+
+
+class Anchored(NamedTuple):
+    """The pairs of one prompt with what the SFT model says about their responses.
+
+    Attributes:
+        comparison: the pairs.
+        ref_logprobs: log-probability of each response of its tree under the SFT model, shape ``[B]``, nats.
+    """
+
+    comparison: Comparison
+    ref_logprobs: Tensor
+
+
+def train_dpo(
+    config: DPOConfig,
+    *,
+    sft: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    out: Path,
+    seed: int,
+    cache: Path | None = None,
+) -> Stage:
+    """Train a policy on preference pairs, starting from the SFT model that is also the reference.
+
+    Args:
+        config: hyper-parameters.
+        sft: folder of the SFT model.
+        train: pairs to learn from.
+        held_out: pairs to measure on; their prompts are answered.
+        out: folder that receives the model.
+        seed: seed of order and sampling.
+        cache: folder that keeps log-probabilities under the SFT model, by the content of model and pairs; None keeps
+            nothing.
+
+    Yields:
+        Over the pairs of an optimiser step: `loss_nats` (squared nats for IPO), the mean gap of implicit rewards
+        `margin`, the share `agreement` of positive gaps; and `lr`.
+
+    Returns:
+        Artifact `policy`; held-out loss, margin and agreement of implicit rewards, KL to the SFT model in nats per
+        response with the share of responses that end; series `margin`, the gap of each held-out pair by prompt.
+
+    Raises:
+        ValueError: if there are no pairs to learn from or to measure on, or IPO is given pairs with a margin.
+    """
+    _check_pairs(config, train, held_out)
+    tokenizer = load_tokenizer(str(sft))
+    policy = load_policy(sft, tokenizer)  # until its first step it is the reference
+    kept = cache / digest(sft) if cache else None
+    learned, judged = (anchor(config, policy, _compare(config, tokenizer, pairs), kept) for pairs in (train, held_out))
+    yield from _fit(config, policy, learned, seed=seed)
+    save(policy, tokenizer, out)
+    figures, gaps = _judge(config, policy, judged)
+    prompts = list(dict.fromkeys(pair.prompt for pair in held_out))[: config.evaluation_prompts]
+    drift, texts = _drift(config, policy, load_policy(sft, tokenizer), tokenizer, prompts, seed=seed)
+    return StageResult(
+        artifacts={"policy": out},
+        estimates=figures | drift,
+        series={"margin": gaps.tolist()},
+        samples=[{"prompt": prompt, "policy": text} for prompt, text in zip(prompts, texts, strict=True)][:8],
+    )
+
+
+def anchor(
+    config: DPOConfig, reference: PreTrainedModel, comparisons: Sequence[Comparison], kept: Path | None
+) -> list[Anchored]:
+    """Score every response once by the reference, or read what an earlier run kept.
+
+    Args:
+        config: precision, temperature and tokens of one forward pass.
+        reference: the SFT model.
+        comparisons: pairs by prompt.
+        kept: folder of what is kept for this very model; None keeps nothing.
+
+    Returns:
+        The comparisons, in the same order, with log-probabilities under the reference.
+    """
+    trees = [item.tree for item in comparisons]
+
+    def compute() -> NDArray[np.float32]:
+        groups = token_batches([tree.size for tree in trees], config.optimiser.max_tokens)
+        with torch.inference_mode():
+            scored = [_sequence_logprobs(config, reference, [trees[place] for place in group]) for group in groups]
+        return torch.cat(scored).cpu().numpy()
+
+    key = content_key(trees, config.optimiser.precision, config.sampling.temperature)
+    logprobs = torch.from_numpy(cached(kept / f"{key}.npy" if kept else None, compute)).to(device())
+    parts = logprobs.split([len(tree.responses) for tree in trees])
+    return [Anchored(*pair) for pair in zip(comparisons, parts, strict=True)]
+
+
+def pair_losses(config: DPOConfig, policy: PreTrainedModel, items: Sequence[Anchored]) -> tuple[Tensor, Tensor]:
+    """Loss and gap of implicit rewards of each of P pairs, both shape ``[P]``, with gradient; one forward pass."""
+    trees = [item.comparison.tree for item in items]
+    logprobs = _sequence_logprobs(config, policy, trees)
+    ref_logprobs = torch.cat([item.ref_logprobs for item in items])
+    chosen, rejected = sides([item.comparison for item in items])
+    views = (logprobs[chosen], logprobs[rejected], ref_logprobs[chosen], ref_logprobs[rejected])
+    if config.loss == "ipo":
+        tokens = torch.tensor(_lengths(trees), device=logprobs.device)
+        losses, won, lost = ipo_loss(*views, tokens[chosen], tokens[rejected], beta=config.beta)
+    else:
+        margin = torch.tensor([value for item in items for value in item.comparison.margins], device=logprobs.device)
+        losses, won, lost = dpo_loss(*views, beta=config.beta, label_smoothing=config.label_smoothing, margin=margin)
+    return losses, won - lost
+
+
+def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pair]) -> None:
+    if not train or not held_out:
+        raise ValueError(f"DPO needs pairs on both sides: {len(train)} to learn from, {len(held_out)} held out")
+    if config.loss == "ipo" and any(pair.margin for pair in (*train, *held_out)):
+        raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
+
+
+def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Comparison]:
+    return compare(
+        tokenizer,
+        pairs,
+        max_prompt_tokens=config.sampling.max_prompt_tokens,
+        max_response_tokens=config.sampling.max_response_tokens,
+    )
+
+
+def _sequence_logprobs(config: DPOConfig, model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
+    """Log-probability of each of the B responses of some trees, summed over its tokens, shape ``[B]``, nats."""
+    row = lay(trees, device())
+    with precision(config.optimiser):
+        logprobs, _ = response_logprobs(model, row, sampling_temperature=config.sampling.temperature)
+    return torch.stack([tokens.sum() for tokens in logprobs.split(_lengths(trees))])
+
+
+def _lengths(trees: Sequence[Tree]) -> list[int]:
+    """Tokens of each response."""
+    return [len(response) for tree in trees for response in tree.responses]
+
+
+def _fit(config: DPOConfig, policy: PreTrainedModel, items: list[Anchored], *, seed: int) -> Iterator[Event]:
+    optimiser = Optimiser(policy, config.optimiser, config.epochs * math.ceil(len(items) / config.batch_size))
+    step = 0
+    for epoch in range(config.epochs):
+        for indices in shuffled_batches(len(items), config.batch_size, epoch=epoch, seed=seed):
+            lr = optimiser.lr
+            metrics = _accumulate(config, policy, optimiser, [items[place] for place in indices])
+            optimiser.step()
+            yield Event(step, {**metrics, "lr": lr})
+            step += 1
+
+
+def _accumulate(
+    config: DPOConfig, policy: PreTrainedModel, optimiser: Optimiser, batch: list[Anchored]
+) -> dict[str, float]:
+    """Set the gradients to those of one optimiser batch, and measure it."""
+    pairs = sum(len(item.comparison.chosen) for item in batch)
+    gaps: list[Tensor] = []
+
+    def losses() -> Iterator[Tensor]:
+        for group in _groups(config, batch):
+            found, gap = pair_losses(config, policy, group)
+            gaps.append(gap.detach())
+            yield found.sum() / pairs
+
+    loss_nats = optimiser.accumulate(losses())
+    margins = _numbers(torch.cat(gaps))
+    return {"loss_nats": loss_nats, "margin": float(margins.mean()), "agreement": float(hits(margins).mean())}
+
+
+@torch.inference_mode()
+def _judge(
+    config: DPOConfig, policy: PreTrainedModel, items: list[Anchored]
+) -> tuple[dict[str, Estimate], NDArray[np.float64]]:
+    """Figures of held-out pairs with intervals over prompts, and the gap of implicit rewards of each pair."""
+    found = [pair_losses(config, policy, group) for group in _groups(config, items)]
+    losses, gaps = (_numbers(torch.cat(parts)) for parts in zip(*found, strict=True))
+    prompts = np.repeat(np.arange(len(items)), [len(item.comparison.chosen) for item in items])
+    measured = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
+    return {name: clustered(weighted_mean, prompts, values) for name, values in measured.items()}, gaps
+
+
+def _drift(
+    config: DPOConfig,
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    *,
+    seed: int,
+) -> tuple[dict[str, Estimate], list[str]]:
+    """How far the policy's own answers are from the SFT model, and their texts."""
+    generator = torch.Generator().manual_seed(seed)
+    with precision(config.optimiser):
+        sampled = sample(policy, tokenizer, prompts, config.sampling, generator=generator)
+    rollout = as_rollout(sampled)
+    ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
+    return {
+        "kl_to_sft_nats": mean(_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask))),
+        "kl_to_sft_nats_k3": mean(_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask))),
+        "eos_rate": eos_rate([response.finished for response in sampled]),
+    }, [decode(tokenizer, response.response_ids) for response in sampled]
+
+
+def _groups(config: DPOConfig, items: list[Anchored]) -> list[list[Anchored]]:
+    """Micro-batches."""
+    groups = token_batches([item.comparison.tree.size for item in items], config.optimiser.max_tokens)
+    return [[items[place] for place in group] for group in groups]
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
