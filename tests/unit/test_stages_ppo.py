@@ -164,11 +164,13 @@ class Recording(Optimiser):
         self.states.append(weights(self.model))
 
 
-def experienced(models: Models, tokenizer: PreTrainedTokenizerBase, config: PPOConfig) -> tuple[Learner, Experience]:
+def experienced(
+    models: Models, tokenizer: PreTrainedTokenizerBase, config: PPOConfig, prompts: list[str] = PROMPTS
+) -> tuple[Learner, Experience]:
     policy, value = load_policy(models.sft, tokenizer), load_reward_model(models.reward_model, tokenizer)
     experience = gather(
         config,
-        as_rollout(draw(policy, tokenizer)),
+        as_rollout(draw(policy, tokenizer, prompts)),
         reference=load_policy(models.sft, tokenizer),
         reward_model=load_reward_model(models.reward_model, tokenizer),
         value=value,
@@ -214,8 +216,8 @@ def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
 ) -> None:
     # without discount, lambda 1 and beta 0 the return of every token is the reward of the whole response
     config = CONFIG.model_copy(update={"lam": 1.0, "gamma": 1.0, "beta": 0.0, "missing_eos_penalty": 2.5})
-    _, experience = experienced(models, tokenizer, config)
-    drawn = draw(load_policy(models.sft, tokenizer), tokenizer)
+    _, experience = experienced(models, tokenizer, config, PROMPTS * 3)
+    drawn = draw(load_policy(models.sft, tokenizer), tokenizer, PROMPTS * 3)
     assert {one.finished for one in drawn} == {True, False}
     for row, one in enumerate(drawn):
         expected = float(experience.scores[row]) - (0.0 if one.finished else 2.5)
