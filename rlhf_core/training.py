@@ -93,7 +93,11 @@ class Optimiser:
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, Adam's moments by the names of the weights, and the schedule; does not depend on the ranks."""
+        unused = not self._adamw.state
         weights, moments = get_state_dict(self._model, self._adamw)
+        if unused:  # torch has taken a step of length 0 to make the moments, and counted it
+            for state in self._adamw.state.values():
+                state["step"].zero_()
         return {"model": weights, "adamw": moments, "schedule": self._schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
