@@ -122,8 +122,8 @@ def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     if not all(Path(folder).is_dir() for folder in trained.folders.values()):
         trained = Trained.model_validate(train.with_options(refresh_cache=True)(key, plan, place))
     record = register(key, plan, place, trained)
-    shutil.rmtree(_workspace(place, key), ignore_errors=True)
-    shutil.rmtree(_states(place, key), ignore_errors=True)
+    for folder in (_workspace(place, key), _states(place, key), _ranks(place, key)):
+        shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
@@ -206,20 +206,16 @@ def _begin(plan: Plan, place: Place, key: str) -> Stage:
     )
     if plan.alone or compute.ranks == 1:
         return job.begin()
-    return launch(job, place.storage / "work" / f"{key}.ranks", compute, threads=place.threads)
+    return launch(job, _ranks(place, key), compute, threads=place.threads)
 
 
 def _resumed(place: Place, key: str) -> dict[str, str]:
-    """Tags of a run that goes on: how many events were done, and the run that did them if it said so."""
+    """Tags of a run that goes on: how many events were done, and the run that did them."""
     states = _states(place, key)
     notes = Checkpoints(states).notes
     if not notes:
         return {}
-    owner = states / RUN
-    return {
-        "rlhf.resumed_from_step": str(notes["step"]),
-        "rlhf.resumed_run": owner.read_text() if owner.exists() else "",
-    }
+    return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
 
 
 def _prepare(place: Place, key: str, run_id: str) -> None:
@@ -273,3 +269,8 @@ def _workspace(place: Place, key: str) -> Path:
 def _states(place: Place, key: str) -> Path:
     """Beside the workspace, which may be a model's folder as a whole."""
     return place.storage / "work" / f"{key}.states"
+
+
+def _ranks(place: Place, key: str) -> Path:
+    """What a stage and its ranks tell each other."""
+    return place.storage / "work" / f"{key}.ranks"

@@ -11,7 +11,7 @@ import cloudpickle
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.parallel import from_first, join, rank
+from rlhf_core.parallel import from_first, joined, rank
 from rlhf_core.stage import Stage
 
 EVENT = "rlhf-event "
@@ -44,7 +44,11 @@ class Job(NamedTuple):
 @record
 def main() -> None:
     """Run the stage whose folder is the first node's argument; rank 0 says its events and leaves its result there."""
-    join()
+    with joined():
+        _run()
+
+
+def _run() -> None:
     folder = Path(sys.argv[1]) if rank() == 0 else None
     job: Job = cloudpickle.loads(from_first((folder / JOB).read_bytes() if folder else b""))
     os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)

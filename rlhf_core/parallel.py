@@ -31,9 +31,13 @@ _COPIES: WeakKeyDictionary[PreTrainedModel, PreTrainedModel] = WeakKeyDictionary
 """For each sharded model one of the same shape without weights, which `whole` fills."""
 
 
-def join() -> None:
-    """Enter the group of ranks that `accelerate launch` or torchrun started; they set the environment."""
-    PartialState(cpu=not torch.cuda.is_available())
+@contextmanager
+def joined() -> Iterator[None]:
+    """Belong to the group of ranks that `accelerate launch` or torchrun started; they set the environment."""
+    state = PartialState(cpu=not torch.cuda.is_available())
+    yield
+    wait()
+    state.destroy_process_group()
 
 
 def ranks() -> int:

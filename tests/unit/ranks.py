@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.parallel import join, rank
+from rlhf_core.parallel import joined, rank
 from rlhf_core.ppo import train_policy
 from rlhf_core.reward_model import train_reward_model
 from rlhf_core.sft import train_sft
@@ -49,6 +49,6 @@ def run(job: Job) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    join()
-    for described in pickle.loads(Path(sys.argv[1]).read_bytes()):
-        run(Job(*described))
+    with joined():
+        for described in pickle.loads(Path(sys.argv[1]).read_bytes()):
+            run(Job(*described))
