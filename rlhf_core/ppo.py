@@ -137,9 +137,9 @@ class _Climb:
     def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
-        self._policy = load_policy(sft, self.tokenizer)
+        self._policy = shard(load_policy(sft, self.tokenizer))
         self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
-        self._value = load_reward_model(reward_model, self.tokenizer)
+        self._value = shard(load_reward_model(reward_model, self.tokenizer))
         self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
         self._config, self._out, self._seed = config, out, seed
         out.mkdir(parents=True, exist_ok=True)
