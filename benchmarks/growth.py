@@ -82,7 +82,7 @@ def point(settings: str, repeats: int) -> None:
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
-        optimiser.accumulate([-response_logprobs(model, row)[0].mean()])
+        optimiser.accumulate([len(row.ids)], lambda model, _: (-response_logprobs(model, row)[0].mean(), {}))
         optimiser.step()
         seconds.append(time.perf_counter() - started)
     parameters = sum(parameter.numel() for parameter in model.parameters())

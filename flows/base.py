@@ -11,6 +11,7 @@ from flows.place import Place
 from flows.references import DataRefs, DatasetRef, StageRecord
 from flows.stages import Plan, run_stage
 from rlhf_core import text_base
+from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk import base as helpdesk
@@ -24,7 +25,7 @@ def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
     """Pretrain the base on the embedded world or on the training text, or take one from the hub."""
     reads_data = isinstance(config, TextBaseConfig)
 
-    def start(out: Path) -> Stage:
+    def start(out: Path, _: Checkpoints) -> Stage:
         match config:
             case PretrainConfig():
                 return helpdesk.pretrain(config, out=out, seed=place.seed)
@@ -41,6 +42,7 @@ def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
         models={"base": "Pretrained base model, before any alignment"},
         datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},
         key_metrics=("loss_nats", "lr"),
+        alone=True,
     )
     return run_stage(plan, place)
 

@@ -143,7 +143,12 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
     place = Place(
-        project=config.project, seed=config.seed, storage=config.storage, threads=config.threads, run_id=run_id
+        project=config.project,
+        seed=config.seed,
+        storage=config.storage,
+        threads=config.threads,
+        run_id=run_id,
+        compute=config.compute,
     )
     climb = Climb(config, place, arguments)
     try:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from data_contracts.readers import READERS
 from data_contracts.records import Kind
+from flows.compute import ComputeConfig
 from flows.datasets import Shares
 from rlhf_core.config import Frozen
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
@@ -128,6 +129,7 @@ class LadderConfig(Frozen):
         project: prefix of the registered names.
         storage: folder of registry, results and snapshots; relative to the working directory.
         threads: CPU threads; None leaves the choice to torch.
+        compute: on how many ranks stages run; no result depends on it.
         shares: how the tables are divided.
         judge: the held-out reward model that only measures.
     """
@@ -136,6 +138,7 @@ class LadderConfig(Frozen):
     seed: int = 0
     storage: Path = Path(".rlhf")
     threads: int | None = Field(default=None, ge=1)
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
     data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
     shares: Shares = Field(default_factory=Shares)
     base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flows.compute import ComputeConfig
 from flows.registry import Registry, open_registry
 from rlhf_core.config import Frozen
 
@@ -18,6 +19,7 @@ class Place(Frozen):
     storage: Path
     threads: int | None
     run_id: str
+    compute: ComputeConfig = ComputeConfig()
 
     def registry(self) -> Registry:
         """A connection to the registry."""

@@ -9,6 +9,7 @@ from flows.references import DatasetRef, StageRecord
 from flows.rows import read_prompts
 from flows.stages import Plan, run_stage
 from rlhf_core import ppo
+from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.ppo import PPOConfig
 from rlhf_core.stage import Stage
 
@@ -24,7 +25,7 @@ def train_policy(
 ) -> StageRecord:
     """Train policy and value model on the prompts of the training split."""
 
-    def start(out: Path) -> Stage:
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
         registry = place.registry()
         return ppo.train_policy(
             config,
@@ -35,6 +36,7 @@ def train_policy(
             held_out_prompts=read_prompts(prompts, "test"),
             out=out,
             seed=place.seed,
+            checkpoints=checkpoints,
         )
 
     plan = Plan(

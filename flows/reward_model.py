@@ -9,6 +9,7 @@ from flows.references import DataRefs, StageRecord
 from flows.rows import read_demonstrations, read_pairs
 from flows.stages import Plan, run_stage
 from rlhf_core import reward_model
+from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.reward_model import RewardModelConfig
 from rlhf_core.stage import Stage
 
@@ -31,7 +32,7 @@ def train_judge(config: RewardModelConfig, data: DataRefs, init_from: StageRecor
 def _plan(
     stage: str, split: str, config: RewardModelConfig, data: DataRefs, sft: StageRecord, place: Place, seed: int
 ) -> Plan:
-    def start(out: Path) -> Stage:
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
         return reward_model.train_reward_model(
             config,
             init_from=place.registry().folder(sft.model),
@@ -41,6 +42,7 @@ def _plan(
             out=out,
             seed=seed,
             ceiling=data.ceiling,
+            checkpoints=checkpoints,
         )
 
     return Plan(

@@ -9,6 +9,7 @@ from flows.references import DatasetRef, StageRecord
 from flows.rows import read_demonstrations
 from flows.stages import Plan, run_stage
 from rlhf_core import sft
+from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.sft import SFTConfig
 from rlhf_core.stage import Stage
 
@@ -17,7 +18,7 @@ from rlhf_core.stage import Stage
 def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, place: Place) -> StageRecord:
     """Fine-tune the base on the demonstrations of the training split."""
 
-    def start(out: Path) -> Stage:
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
         return sft.train_sft(
             config,
             base=place.registry().folder(base.model),
@@ -25,6 +26,7 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
             held_out=read_demonstrations(demonstrations, "test"),
             out=out,
             seed=place.seed,
+            checkpoints=checkpoints,
         )
 
     plan = Plan(

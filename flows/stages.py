@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 
+from flows.launch import launch
 from flows.lineage import content_key, describe, lineage_tags
 from flows.locks import exclusive
 from flows.place import Place
@@ -20,11 +22,14 @@ from flows.progress import LiveStage
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.report.figures import Series, figures_of
+from flows.worker import Job
+from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.stage import Event, Stage, StageResult
 
 FLUSH_EVERY_SECONDS = 2.0
+RUN = "run_id"
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
 
 
@@ -33,23 +38,26 @@ class Plan:
     """What a stage is going to do.
 
     Attributes:
-        start: begins the training; called with the folder to write to. Reads its data and models itself.
+        start: begins the training; called with the folder to write to and the states to go on from. Reads its data and
+            models itself, on every rank.
         models: what each artifact is, by artifact name; registered as `<project>-<name>`.
         parents: models that go in, by role.
         datasets: snapshots that go in, by use.
         names: registered suffix by artifact where it differs from the artifact's name.
         key_metrics: metrics that the live view prefers.
+        alone: whether one process does it, whatever the configuration says.
     """
 
     stage: str
     config: Frozen
     seed: int
-    start: Callable[[Path], Stage]
+    start: Callable[[Path, Checkpoints], Stage]
     models: Mapping[str, str]
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     key_metrics: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def key(self) -> str:
@@ -114,27 +122,30 @@ def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     if not all(Path(folder).is_dir() for folder in trained.folders.values()):
         trained = Trained.model_validate(train.with_options(refresh_cache=True)(key, plan, place))
     record = register(key, plan, place, trained)
-    shutil.rmtree(_workspace(place, key), ignore_errors=True)
+    for folder in (_workspace(place, key), _states(place, key), _ranks(place, key)):
+        shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
 @task(name="train", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
 def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
-    """Run the training under an MLflow run of its own; metrics go there as they come."""
+    """Run the training under an MLflow run of its own; metrics go there as they come.
+
+    Where an earlier run left a sound state, the training goes on from it, and the new run's tags say so.
+    """
     registry = place.registry()
     tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
-    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags)
+    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags | _resumed(place, key))
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
         registry.log_datasets(run_id, plan.datasets)
     workspace = _workspace(place, key)
-    shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir(parents=True)
+    _prepare(place, key, run_id)
     started = time.monotonic()
     try:
         if place.threads is not None:
             torch.set_num_threads(place.threads)
-        result, curves = _follow(plan, registry, run_id, workspace)
+        result, curves = _follow(plan, registry, run_id, _begin(plan, place, key))
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
@@ -182,13 +193,48 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
     ).model_dump(mode="json")
 
 
-def _follow(plan: Plan, registry: Registry, run_id: str, workspace: Path) -> tuple[StageResult, Series]:
+def _begin(plan: Plan, place: Place, key: str) -> Stage:
+    """The stage, in this process or on ranks of their own."""
+    compute = place.compute
+    states = None if compute.checkpoint_seconds is None else _states(place, key)
+    job = Job(
+        start=plan.start,
+        out=_workspace(place, key),
+        states=states,
+        every_seconds=compute.checkpoint_seconds or 0.0,
+        fsdp=compute.strategy == "fsdp",
+    )
+    if plan.alone or compute.ranks == 1:
+        return job.begin()
+    return launch(job, _ranks(place, key), compute, threads=place.threads)
+
+
+def _resumed(place: Place, key: str) -> dict[str, str]:
+    """Tags of a run that goes on: how many events were done, and the run that did them."""
+    states = _states(place, key)
+    notes = Checkpoints(states).notes
+    if not notes:
+        return {}
+    return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
+
+
+def _prepare(place: Place, key: str, run_id: str) -> None:
+    """Empty the workspace, unless a sound state goes with what lies there; leave word of who writes from now on."""
+    workspace, states = _workspace(place, key), _states(place, key)
+    if not Checkpoints(states).notes:
+        shutil.rmtree(workspace, ignore_errors=True)
+        shutil.rmtree(states, ignore_errors=True)
+    workspace.mkdir(parents=True, exist_ok=True)
+    states.mkdir(parents=True, exist_ok=True)
+    (states / RUN).write_text(run_id)
+
+
+def _follow(plan: Plan, registry: Registry, run_id: str, stage: Stage) -> tuple[StageResult, Series]:
     """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
-    stage = plan.start(workspace)
     pending: list[Event] = []
     curves: Series = {}
     flushed = time.monotonic()
-    with LiveStage(plan.stage, plan.key_metrics) as live:
+    with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live:
         while True:
             try:
                 event = next(stage)
@@ -218,3 +264,13 @@ def _checked(result: StageResult, plan: Plan) -> StageResult:
 
 def _workspace(place: Place, key: str) -> Path:
     return place.storage / "work" / key
+
+
+def _states(place: Place, key: str) -> Path:
+    """Beside the workspace, which may be a model's folder as a whole."""
+    return place.storage / "work" / f"{key}.states"
+
+
+def _ranks(place: Place, key: str) -> Path:
+    """What a stage and its ranks tell each other."""
+    return place.storage / "work" / f"{key}.ranks"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -12,8 +13,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.batching import lay, shuffled_batches
 from rlhf_core.cache import cached, content_key
+from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import hits
@@ -22,6 +24,7 @@ from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_m
 from rlhf_core.experience import all_logprobs, as_rollout
 from rlhf_core.models import device, digest, load_policy, response_logprobs, save
 from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
+from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
 from rlhf_core.rollout import SamplingConfig, sample
 from rlhf_core.stage import Event, Stage, StageResult
@@ -75,6 +78,7 @@ def train_dpo(
     out: Path,
     seed: int,
     cache: Path | None = None,
+    checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Train a policy on preference pairs, starting from the SFT model that is also the reference.
 
@@ -87,6 +91,7 @@ def train_dpo(
         seed: seed of order and sampling.
         cache: folder that keeps log-probabilities under the SFT model, by the content of model and pairs; None keeps
             nothing.
+        checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
         Over the pairs of an optimiser step: `loss_nats` (squared nats for IPO), the mean gap of implicit rewards
@@ -104,7 +109,7 @@ def train_dpo(
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     kept = cache / digest(sft) if cache else None
     learned, judged = (anchor(config, policy, _compare(config, tokenizer, pairs), kept) for pairs in (train, held_out))
-    yield from _fit(config, policy, learned, seed=seed)
+    yield from _fit(config, policy, learned, checkpoints, seed=seed)
     save(policy, tokenizer, out)
     figures, gaps = _judge(config, policy, judged)
     prompts = list(dict.fromkeys(pair.prompt for pair in held_out))[: config.evaluation_prompts]
@@ -133,11 +138,15 @@ def anchor(
     """
     trees = [item.tree for item in comparisons]
 
+    @torch.inference_mode()
+    def read(reader: PreTrainedModel, group: list[int]) -> list[Tensor]:
+        chosen = [trees[place] for place in group]
+        logprobs = _sequence_logprobs(config, reader, chosen).cpu()
+        return list(logprobs.split([len(tree.responses) for tree in chosen]))
+
     def compute() -> NDArray[np.float32]:
-        groups = token_batches([tree.size for tree in trees], config.optimiser.max_tokens)
-        with torch.inference_mode():
-            scored = [_sequence_logprobs(config, reference, [trees[place] for place in group]) for group in groups]
-        return torch.cat(scored).cpu().numpy()
+        sizes = [tree.size for tree in trees]
+        return torch.cat(together(reference, sizes, config.optimiser.max_tokens, read)).numpy()
 
     key = content_key(trees, config.optimiser.precision, config.sampling.temperature)
     logprobs = torch.from_numpy(cached(kept / f"{key}.npy" if kept else None, compute)).to(device())
@@ -190,34 +199,35 @@ def _lengths(trees: Sequence[Tree]) -> list[int]:
     return [len(response) for tree in trees for response in tree.responses]
 
 
-def _fit(config: DPOConfig, policy: PreTrainedModel, items: list[Anchored], *, seed: int) -> Iterator[Event]:
+def _fit(
+    config: DPOConfig, policy: PreTrainedModel, items: list[Anchored], checkpoints: Checkpoints, *, seed: int
+) -> Iterator[Event]:
     optimiser = Optimiser(policy, config.optimiser, config.epochs * math.ceil(len(items) / config.batch_size))
-    step = 0
-    for epoch in range(config.epochs):
-        for indices in shuffled_batches(len(items), config.batch_size, epoch=epoch, seed=seed):
-            lr = optimiser.lr
-            metrics = _accumulate(config, policy, optimiser, [items[place] for place in indices])
-            optimiser.step()
-            yield Event(step, {**metrics, "lr": lr})
-            step += 1
+    parts = {"policy": optimiser}
+    done = checkpoints.restore(parts).get("step", 0)
+    batches = chain.from_iterable(
+        shuffled_batches(len(items), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
+    )
+    for step, indices in islice(enumerate(batches), done, None):
+        batch = [items[place] for place in indices]
+        lr = optimiser.lr
+        figures = optimiser.accumulate(_sizes(batch), _loss(config, batch))
+        optimiser.step()
+        yield Event(step, {**figures, "lr": lr})
+        checkpoints.keep(parts, {"step": step + 1})
 
 
-def _accumulate(
-    config: DPOConfig, policy: PreTrainedModel, optimiser: Optimiser, batch: list[Anchored]
-) -> dict[str, float]:
-    """Set the gradients to those of one optimiser batch, and measure it."""
+def _loss(config: DPOConfig, batch: list[Anchored]) -> Loss:
+    """Loss of some prompts over the count of pairs of all."""
     pairs = sum(len(item.comparison.chosen) for item in batch)
-    gaps: list[Tensor] = []
 
-    def losses() -> Iterator[Tensor]:
-        for group in _groups(config, batch):
-            found, gap = pair_losses(config, policy, group)
-            gaps.append(gap.detach())
-            yield found.sum() / pairs
+    def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        losses, gaps = pair_losses(config, policy, [batch[place] for place in group])
+        part, gaps = losses.sum() / pairs, gaps.detach()
+        agreed = gaps.heaviside(gaps.new_tensor(0.5))
+        return part, {"loss_nats": part.detach(), "margin": gaps.sum() / pairs, "agreement": agreed.sum() / pairs}
 
-    loss_nats = optimiser.accumulate(losses())
-    margins = _numbers(torch.cat(gaps))
-    return {"loss_nats": loss_nats, "margin": float(margins.mean()), "agreement": float(hits(margins).mean())}
+    return loss
 
 
 @torch.inference_mode()
@@ -225,9 +235,16 @@ def _judge(
     config: DPOConfig, policy: PreTrainedModel, items: list[Anchored]
 ) -> tuple[dict[str, Estimate], NDArray[np.float64]]:
     """Figures of held-out pairs with intervals over prompts, and the gap of implicit rewards of each pair."""
-    found = [pair_losses(config, policy, group) for group in _groups(config, items)]
+    counts = [len(item.comparison.chosen) for item in items]
+
+    def read(reader: PreTrainedModel, group: list[int]) -> list[tuple[Tensor, ...]]:
+        found = pair_losses(config, reader, [items[place] for place in group])
+        pieces = (values.cpu().split([counts[place] for place in group]) for values in found)
+        return list(zip(*pieces, strict=True))
+
+    found = together(policy, _sizes(items), config.optimiser.max_tokens, read)
     losses, gaps = (_numbers(torch.cat(parts)) for parts in zip(*found, strict=True))
-    prompts = np.repeat(np.arange(len(items)), [len(item.comparison.chosen) for item in items])
+    prompts = np.repeat(np.arange(len(items)), counts)
     measured = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
     return {name: clustered(weighted_mean, prompts, values) for name, values in measured.items()}, gaps
 
@@ -254,10 +271,9 @@ def _drift(
     }, [decode(tokenizer, response.response_ids) for response in sampled]
 
 
-def _groups(config: DPOConfig, items: list[Anchored]) -> list[list[Anchored]]:
-    """Micro-batches."""
-    groups = token_batches([item.comparison.tree.size for item in items], config.optimiser.max_tokens)
-    return [[items[place] for place in group] for group in groups]
+def _sizes(items: Sequence[Anchored]) -> list[int]:
+    """Tokens of each prompt with its responses."""
+    return [item.comparison.tree.size for item in items]
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:

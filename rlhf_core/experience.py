@@ -3,15 +3,16 @@
 B counts responses, T tokens of the longest response. Responses are left-aligned; a mask is True where a token is real.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.batching import lay, token_batches
+from rlhf_core.batching import lay
 from rlhf_core.models import device, response_logprobs, response_values, temperature
+from rlhf_core.parallel import together
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig, precision
@@ -77,21 +78,34 @@ def all_logprobs(
     policy: PreTrainedModel, rollout: Rollout, config: OptimiserConfig, *, sampling_temperature: float
 ) -> Tensor:
     """Log-probabilities of all sampled tokens under a policy, shape ``[B, T]``, nats."""
-    logprobs = torch.zeros_like(rollout.logprobs)
-    for rows in token_batches([tree.size for tree in rollout.trees], config.max_tokens):
+
+    def read(reader: PreTrainedModel, rows: list[int]) -> Tensor:
         with precision(config):
-            logprobs[rows] = policy_view(policy, rollout, rows, sampling_temperature=sampling_temperature)[0]
-    return logprobs
+            return policy_view(reader, rollout, rows, sampling_temperature=sampling_temperature)[0].cpu()
+
+    return _all(policy, rollout, config, read)
 
 
 @torch.inference_mode()
 def all_values(value: PreTrainedModel, rollout: Rollout, config: OptimiserConfig) -> Tensor:
     """Values before all sampled tokens, shape ``[B, T]``, in units of calibrated reward."""
-    values = torch.zeros_like(rollout.logprobs)
-    for rows in token_batches([tree.size for tree in rollout.trees], config.max_tokens):
+
+    def read(reader: PreTrainedModel, rows: list[int]) -> Tensor:
         with precision(config):
-            values[rows] = value_view(value, rollout, rows)
-    return values
+            return value_view(reader, rollout, rows).cpu()
+
+    return _all(value, rollout, config, read)
+
+
+def _all(
+    model: PreTrainedModel,
+    rollout: Rollout,
+    config: OptimiserConfig,
+    read: Callable[[PreTrainedModel, list[int]], Tensor],
+) -> Tensor:
+    """What is read on each response of a rollout, each on one rank."""
+    found = together(model, [tree.size for tree in rollout.trees], config.max_tokens, lambda *of: read(*of).unbind())
+    return torch.stack(found).to(device())
 
 
 def _spread(flat: Tensor, mask: Tensor) -> Tensor:

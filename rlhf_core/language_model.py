@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from rlhf_core.config import Frozen
 from rlhf_core.models import device, to_device
+from rlhf_core.parallel import Figures, Loss
 from rlhf_core.stage import Event
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
 
@@ -74,11 +76,21 @@ def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[in
     model.train()
     for step in range(config.steps):
         starts = torch.randint(len(tokens) - config.window - 1, (config.batch_size, 1), generator=generator)
-        windows = tokens[starts + offsets].to(device())
-        with precision(config.optimiser):
-            logits = model(input_ids=windows[:, :-1], use_cache=False).logits.float()
-        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
-        loss_nats, lr = optimiser.accumulate([loss]), optimiser.lr
+        lr = optimiser.lr
+        figures = optimiser.accumulate([starts.numel() * config.window], _loss(config, tokens[starts + offsets]))
         optimiser.step()
-        yield Event(step, {"loss_nats": loss_nats, "lr": lr})
+        yield Event(step, {**figures, "lr": lr})
     model.eval()
+
+
+def _loss(config: LanguageModelConfig, windows: Tensor) -> Loss:
+    """All windows of a batch are one item: they go through the model at once."""
+
+    def loss(model: GPT2LMHeadModel, _: list[int]) -> tuple[Tensor, Figures]:
+        ids = windows.to(device())
+        with precision(config.optimiser):
+            logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+        total = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        return total, {"loss_nats": total.detach()}
+
+    return loss

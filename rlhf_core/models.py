@@ -17,6 +17,7 @@ from transformers import (
 from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
 from rlhf_core.norms import use_lean_norms
+from rlhf_core.parallel import rank, wait, whole
 from rlhf_core.vocabulary import head_logprobs
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -125,9 +126,12 @@ def temperature(model: PreTrainedModel) -> float:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> Path:
-    """Write a model with its tokenizer as a folder that `from_pretrained` reads."""
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait."""
+    with whole(model) as reader:
+        if rank() == 0:
+            reader.save_pretrained(out)
+            tokenizer.save_pretrained(out)
+    wait()
     return out
 
 

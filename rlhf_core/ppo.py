@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.batching import shuffled_batches
+from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.objectives import kl_k1, kl_k3
+from rlhf_core.parallel import rank, shard
 from rlhf_core.ppo_update import Learner, UpdateConfig, check_first_pass, gather, rollout_metrics, update
 from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled, sample
@@ -57,6 +60,7 @@ def train_policy(
     held_out_prompts: Sequence[str],
     out: Path,
     seed: int,
+    checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Train a policy from an SFT model against a reward model.
 
@@ -69,6 +73,7 @@ def train_policy(
         held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
         out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
         seed: seed of prompts, sampling and minibatches.
+        checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
 
     Yields:
         Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
@@ -85,21 +90,23 @@ def train_policy(
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
     watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
     run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed)
-    series: dict[str, list[float]] = {"eval_step": [], "eval_kl": [], "eval_reward": [], "eval_judge": []}
-    series["update_kl"] = []
-    for event in run.climb(prompts, watched):
-        for name, metric in _CURVES.items():
-            if metric in event.metrics:
-                series[name].append(event.metrics[metric])
-        if "eval_kl_to_sft_nats" in event.metrics:
-            series["eval_step"].append(float(event.step))
+    learner = run.learner(min(len(prompts), config.rollout_size))
+    parts = {"policy": learner.policy_optimiser, "value": learner.value_optimiser}
+    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
+    notes |= checkpoints.restore(parts)
+    run.cut_answers(notes["answers_bytes"])
+    for event in run.climb(learner, prompts, watched, done=notes["step"]):
+        _chart(notes["series"], event)
         yield event
+        if not event.metrics.get("over_kl_budget"):
+            notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes()}
+            checkpoints.keep(parts, notes)
     before = run.answer(run.reference, judged)
     after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
     return StageResult(
         artifacts={"policy": out / "policy", "value": out / "value"},
         estimates=compare_policies(before, after),
-        series=series,
+        series=notes["series"],
         samples=[
             {"prompt": prompt, "sft": first, "policy": second}
             for prompt, first, second in zip(judged, before.texts, after.texts, strict=True)
@@ -115,25 +122,37 @@ _CURVES = {
 }
 
 
+def _chart(series: dict[str, list[float]], event: Event) -> None:
+    """Add what an event says to the curves."""
+    for name, metric in _CURVES.items():
+        if metric in event.metrics:
+            series[name].append(event.metrics[metric])
+    if "eval_kl_to_sft_nats" in event.metrics:
+        series["eval_step"].append(float(event.step))
+
+
 class _Climb:
     """The five models of PPO and where their results go."""
 
     def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int) -> None:
         self.tokenizer = load_tokenizer(str(sft))
-        self.reference = load_policy(sft, self.tokenizer).requires_grad_(False)
-        self._policy = load_policy(sft, self.tokenizer)
-        self._reward_model = load_reward_model(reward_model, self.tokenizer).requires_grad_(False)
-        self._value = load_reward_model(reward_model, self.tokenizer)
-        self._judge = load_reward_model(judge, self.tokenizer).requires_grad_(False)
+        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
+        self._policy = shard(load_policy(sft, self.tokenizer))
+        self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
+        self._value = shard(load_reward_model(reward_model, self.tokenizer))
+        self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
         self._config, self._out, self._seed = config, out, seed
         out.mkdir(parents=True, exist_ok=True)
-        (out / ANSWERS).unlink(missing_ok=True)
 
-    def climb(self, prompts: Sequence[str], watched: Sequence[str]) -> Iterator[Event]:
-        """Update until the updates or the KL budget run out; what is on disk then is the last state inside."""
-        learner = self._learner(min(len(prompts), self._config.rollout_size))
-        yield Event(0, self._watch(0, watched))
-        for step, rows in enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1):
+    def climb(self, learner: Learner, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
+        """Update until the updates or the KL budget run out; what is on disk then is the last state inside.
+
+        Of the events, the first of which is step 0, so many are done already.
+        """
+        if done == 0:
+            yield Event(0, self._watch(0, watched))
+        batches = enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1)
+        for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._advance(learner, [prompts[row] for row in rows], step)
             if step % self._config.evaluate_every == 0 or step == self._config.updates:
                 metrics |= self._watch(step, watched)
@@ -157,7 +176,8 @@ class _Climb:
             judge=_numbers(score_trees(self._judge, rollout.trees, config)),
         )
 
-    def _learner(self, rollout_size: int) -> Learner:
+    def learner(self, rollout_size: int) -> Learner:
+        """Policy and value model with their optimisers."""
         steps = self._config.updates * self._config.epochs * math.ceil(rollout_size / self._config.minibatch_size)
         return Learner(
             self._policy,
@@ -206,9 +226,20 @@ class _Climb:
     def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
         columns = (prompts, answers.texts, answers.finished, answers.kl, answers.reward, answers.judge)
         names = ("prompt", "response", "finished", "kl_to_sft_nats", "reward_score", "judge_score")
-        with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
-            for row in zip(*columns, strict=True):
-                stream.write(json.dumps({"step": step, **dict(zip(names, row, strict=True))}) + "\n")
+        if rank() == 0:
+            with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
+                for row in zip(*columns, strict=True):
+                    stream.write(json.dumps({"step": step, **dict(zip(names, row, strict=True))}) + "\n")
+
+    def answers_bytes(self) -> int:
+        """How long the file of answers is."""
+        return (self._out / ANSWERS).stat().st_size
+
+    def cut_answers(self, size: int) -> None:
+        """Take from the file of answers, made if absent, what came after its first bytes."""
+        if rank() == 0:
+            with (self._out / ANSWERS).open("ab") as stream:
+                stream.truncate(size)
 
     def _sample(self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int) -> tuple[Rollout, list[Sampled]]:
         generator = torch.Generator().manual_seed(seed)

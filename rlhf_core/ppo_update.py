@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.batching import shuffled_batches, token_batches
+from rlhf_core.batching import shuffled_batches
 from rlhf_core.config import Frozen
 from rlhf_core.experience import Rollout, all_logprobs, all_values, policy_view, value_view
 from rlhf_core.objectives import (
@@ -23,6 +23,7 @@ from rlhf_core.objectives import (
     shaped_rewards,
     whiten,
 )
+from rlhf_core.parallel import Figures
 from rlhf_core.rewards import penalise_unfinished, score_trees
 from rlhf_core.rollout import SamplingConfig
 from rlhf_core.training import Optimiser, OptimiserConfig, precision
@@ -216,34 +217,28 @@ def _accumulate(
 ) -> dict[str, float]:
     """Set the gradients of both models to those of one minibatch; nothing is stepped on yet."""
     rollout = experience.rollout
+    sizes = [rollout.trees[row].size for row in rows]
     tokens = int(rollout.mask[list(rows)].sum())
-    totals = dict.fromkeys(("policy_loss", "value_loss", "clipfrac", "entropy_nats", "kl_to_rollout_nats"), 0.0)
-    groups = [
-        [rows[place] for place in group]
-        for group in token_batches([rollout.trees[row].size for row in rows], config.optimiser.max_tokens)
-    ]
 
-    def policy_losses() -> Iterator[Tensor]:
-        for group in groups:
-            share = rollout.mask[group].sum() / tokens
-            loss, measured = _policy_loss(config, learner.policy, experience, group)
-            for name, value in measured.items():
-                weight = len(group) / len(rows) if name == "kl_to_rollout_nats" else float(share)
-                totals[name] += value * weight
-            yield loss * share
+    def policy_loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        chosen = [rows[place] for place in group]
+        loss, measured = _policy_loss(config, policy, experience, chosen)
+        share = rollout.mask[chosen].sum() / tokens
+        weights = {name: share for name in measured} | {"kl_to_rollout_nats": len(group) / len(rows)}
+        return loss * share, {name: value * weights[name] for name, value in measured.items()}
 
-    def value_losses() -> Iterator[Tensor]:
-        for group in groups:
-            yield _value_loss(config, learner.value, experience, group) * rollout.mask[group].sum() / tokens
+    def value_loss(value: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        chosen = [rows[place] for place in group]
+        loss = _value_loss(config, value, experience, chosen) * rollout.mask[chosen].sum() / tokens
+        return loss, {"value_loss": loss.detach()}
 
-    learner.policy_optimiser.accumulate(policy_losses())
-    totals["value_loss"] = learner.value_optimiser.accumulate(value_losses())
-    return totals
+    of_policy = learner.policy_optimiser.accumulate(sizes, policy_loss)
+    return of_policy | learner.value_optimiser.accumulate(sizes, value_loss)
 
 
 def _policy_loss(
     config: UpdateConfig, policy: PreTrainedModel, experience: Experience, rows: list[int]
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     rollout, mask = experience.rollout, experience.rollout.mask[rows]
     with precision(config.optimiser):
         logprobs, entropies = policy_view(policy, rollout, rows, sampling_temperature=config.sampling.temperature)
@@ -254,7 +249,7 @@ def _policy_loss(
     entropy_nats = masked_mean(entropies, mask)
     kl = kl_k3(old_logprobs, logprobs.detach(), mask).mean()
     measured = {"policy_loss": loss, "clipfrac": clipfrac, "entropy_nats": entropy_nats, "kl_to_rollout_nats": kl}
-    return loss - config.entropy_coef * entropy_nats, {name: float(value.detach()) for name, value in measured.items()}
+    return loss - config.entropy_coef * entropy_nats, {name: value.detach() for name, value in measured.items()}
 
 
 def _value_loss(config: UpdateConfig, value: PreTrainedModel, experience: Experience, rows: list[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.calibration import fit_temperature
@@ -19,6 +21,7 @@ from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
 from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, response_scores, save, score_head
 from rlhf_core.objectives import bradley_terry_loss
+from rlhf_core.parallel import Figures, Loss, gathered, overwrite, rank, ranks, shares, whole
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.rewards import score_trees
 from rlhf_core.stage import Event, Stage, StageResult
@@ -47,6 +50,7 @@ def train_reward_model(
     out: Path,
     seed: int,
     ceiling: Estimate | None = None,
+    checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Train a reward model, centre it on demonstrations and fit its temperature.
 
@@ -59,6 +63,7 @@ def train_reward_model(
         out: folder that receives the model.
         seed: seed of head and order.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+        checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
         `loss_nats` per pair and `lr`.
@@ -79,7 +84,7 @@ def train_reward_model(
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )
-    yield from _fit(config, model, comparisons, seed=seed)
+    yield from _fit(config, model, comparisons, checkpoints, seed=seed)
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
@@ -150,21 +155,34 @@ def _fit(
     config: RewardModelConfig,
     model: PreTrainedModel,
     comparisons: list[Comparison],
+    checkpoints: Checkpoints,
     *,
     seed: int,
 ) -> Iterator[Event]:
     optimiser = Optimiser(model, config.optimiser, config.epochs * math.ceil(len(comparisons) / config.batch_size))
-    step = 0
-    for epoch in range(config.epochs):
-        for indices in shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed):
-            batch = [comparisons[place] for place in indices]
-            pairs = sum(len(item.chosen) for item in batch)
-            groups = token_batches([item.tree.size for item in batch], config.optimiser.max_tokens)
-            losses = (_summed_loss(config, model, [batch[place] for place in group]) / pairs for group in groups)
-            loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
-            optimiser.step()
-            yield Event(step, {"loss_nats": loss_nats, "lr": lr})
-            step += 1
+    parts = {"reward_model": optimiser}
+    done = checkpoints.restore(parts).get("step", 0)
+    batches = chain.from_iterable(
+        shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
+    )
+    for step, indices in islice(enumerate(batches), done, None):
+        batch = [comparisons[place] for place in indices]
+        lr = optimiser.lr
+        figures = optimiser.accumulate([item.tree.size for item in batch], _loss(config, batch))
+        optimiser.step()
+        yield Event(step, {**figures, "lr": lr})
+        checkpoints.keep(parts, {"step": step + 1})
+
+
+def _loss(config: RewardModelConfig, batch: list[Comparison]) -> Loss:
+    """Bradley-Terry loss of some prompts over the count of pairs of all."""
+    pairs = sum(len(item.chosen) for item in batch)
+
+    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        part = _summed_loss(config, model, [batch[place] for place in group]) / pairs
+        return part, {"loss_nats": part.detach()}
+
+    return loss
 
 
 def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons: list[Comparison]) -> Tensor:
@@ -190,13 +208,16 @@ def _centre(
     """
     trees = _encode(config, tokenizer, demonstrations)
     head = score_head(model)
-    total = torch.zeros(head.in_features, dtype=torch.float64, device=device())
-    for group in token_batches([tree.size for tree in trees], config.optimiser.max_tokens):
-        total += last_states(model, lay([trees[place] for place in group], device())).double().sum(dim=0)
-    centre = total / len(trees)
-    weight = head.weight
+    total = torch.zeros(head.in_features, dtype=torch.float64)
+    with whole(model) as reader:
+        weight = score_head(reader).weight.clone()
+        mine = [trees[place] for place in shares([tree.size for tree in trees], ranks())[rank()]]
+        for group in token_batches([tree.size for tree in mine], config.optimiser.max_tokens):
+            states = last_states(reader, lay([mine[place] for place in group], device()))
+            total += states.double().sum(dim=0).cpu()
+    centre = torch.stack(gathered(total)).sum(dim=0).to(device()) / len(trees)
     along = (weight.double() @ centre) / (centre @ centre)
-    weight.copy_((weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
+    overwrite(head.weight, (weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
 
 
 def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.batching import lay, share_prompts, token_batches
+from rlhf_core.batching import lay, share_prompts
 from rlhf_core.models import device, response_scores, temperature
+from rlhf_core.parallel import together
 from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig, precision
 
@@ -26,11 +27,16 @@ def score_trees(model: PreTrainedModel, trees: Sequence[Tree], config: Optimiser
         model, if one is.
     """
     joined, places = share_prompts(trees, config.max_tokens)
-    scores = []
-    for group in token_batches([tree.size for tree in joined], config.max_tokens):
+
+    def read(reader: PreTrainedModel, group: list[int]) -> Sequence[Tensor]:
+        part = [joined[place] for place in group]
         with precision(config):
-            scores.append(response_scores(model, lay([joined[place] for place in group], device())))
-    return torch.cat(scores)[places] / temperature(model)
+            found = response_scores(reader, lay(part, device()))
+        split: Sequence[Tensor] = found.cpu().split([len(tree.responses) for tree in part])
+        return split
+
+    scores = together(model, [tree.size for tree in joined], config.max_tokens, read)
+    return torch.cat(scores)[places].to(device()) / temperature(model)
 
 
 def penalise_unfinished(scores: Tensor, finished: Tensor, *, missing_eos_penalty: float) -> Tensor:

@@ -12,6 +12,7 @@ from rlhf_core.attention import next_states, ragged_states
 from rlhf_core.batching import lay, similar_batches
 from rlhf_core.config import Frozen
 from rlhf_core.models import device
+from rlhf_core.parallel import together
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree, decode, encode_prompts
 
@@ -67,18 +68,25 @@ def sample(
         tokenizer: its tokenizer.
         prompts: texts of the users.
         config: temperature and limits.
-        generator: source of chance, on the processor; the draws depend on nothing else.
+        generator: source of chance, on the processor. Each prompt has numbers of its own, so that neither batches nor
+            ranks change a draw.
 
     Returns:
         Sampled responses in the order of the prompts.
     """
     encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
-    sampled: list[Sampled | None] = [None] * len(prompts)
-    for group in similar_batches([len(ids) for ids in encoded], config.batch_tokens):
-        drawn = _sample_batch(model, tokenizer, [encoded[place] for place in group], config, generator)
-        for place, response in zip(group, drawn, strict=True):
-            sampled[place] = response
-    return [response for response in sampled if response is not None]
+    lengths = [len(ids) for ids in encoded]
+    chance = torch.rand((len(prompts), config.max_response_tokens), dtype=torch.double, generator=generator)
+
+    def read(reader: PreTrainedModel, mine: list[int]) -> list[Sampled]:
+        drawn: dict[int, Sampled] = {}
+        for group in similar_batches([lengths[place] for place in mine], config.batch_tokens):
+            rows = [mine[place] for place in group]
+            responses = _sample_batch(reader, tokenizer, [encoded[row] for row in rows], config, chance[rows])
+            drawn |= zip(rows, responses, strict=True)
+        return [drawn[row] for row in mine]
+
+    return together(model, lengths, sum(lengths), read)
 
 
 def sample_responses(
@@ -100,9 +108,13 @@ def _sample_batch(
     tokenizer: PreTrainedTokenizerBase,
     prompt_ids: list[list[int]],
     config: SamplingConfig,
-    generator: torch.Generator,
+    chance: Tensor,
 ) -> list[Sampled]:
-    """Sample from prompts of similar length; a response that ends leaves the batch."""
+    """Sample from prompts of similar length; a response that ends leaves the batch.
+
+    `chance` holds a number from [0, 1) for each prompt and token, float64.
+    """
+    chance = chance.to(device())
     slots = Slots([len(prompt) for prompt in prompt_ids], config.max_response_tokens, device())
     row = lay([Tree(prompt, []) for prompt in prompt_ids], device())
     states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
@@ -110,9 +122,9 @@ def _sample_batch(
     responses: list[list[int]] = [[] for _ in prompt_ids]
     logprobs: list[list[float]] = [[] for _ in prompt_ids]
     finished = [False] * len(prompt_ids)
-    for left in reversed(range(config.max_response_tokens)):
+    for number in range(config.max_response_tokens):
         distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / config.temperature, dim=-1)
-        tokens, token_logprobs = _draw(distribution, generator)
+        tokens, token_logprobs = _draw(distribution, chance[:, number])
         ended = tokens == tokenizer.eos_token_id
         for place, token, logprob, end in zip(
             rows, tokens.tolist(), token_logprobs.tolist(), ended.tolist(), strict=True
@@ -121,21 +133,17 @@ def _sample_batch(
             logprobs[place].append(logprob)
             finished[place] = end
         going = (~ended).nonzero().squeeze(-1)
-        if left == 0 or len(going) == 0:
+        if number + 1 == config.max_response_tokens or len(going) == 0:
             break
         if len(going) < len(ended):
             slots.keep(going)
-            rows, tokens = [rows[place] for place in going.tolist()], tokens[going]
+            rows, tokens, chance = [rows[place] for place in going.tolist()], tokens[going], chance[going]
         states = next_states(model, tokens, slots)
     return [Sampled(*row) for row in zip(prompt_ids, responses, logprobs, finished, strict=True)]
 
 
-def _draw(distribution: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a token from each row of log-probabilities by inverting its distribution function.
-
-    One number per row is drawn, on the processor, so that a device changes nothing.
-    """
+def _draw(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
     cumulative = distribution.double().exp().cumsum(dim=-1)
-    chance = torch.rand((len(distribution), 1), dtype=torch.double, generator=generator).to(distribution.device)
-    tokens = torch.searchsorted(cumulative, chance * cumulative[:, -1:], right=True)
+    tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

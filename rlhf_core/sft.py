@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,13 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.batching import lay, shuffled_batches
+from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.drift import eos_rate, regurgitation_rate
 from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.models import device, load_policy, response_logprobs, save
+from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Demonstration
 from rlhf_core.rollout import Response, SamplingConfig, sample_responses
 from rlhf_core.stage import Event, Stage, StageResult
@@ -45,6 +48,7 @@ def train_sft(
     held_out: Sequence[Demonstration],
     out: Path,
     seed: int,
+    checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Fine-tune a base on demonstrations.
 
@@ -55,6 +59,7 @@ def train_sft(
         held_out: demonstrations to measure on.
         out: folder that receives the model.
         seed: seed of order and sampling.
+        checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
         `loss_nats` per response token (mean over the whole optimiser batch) and `lr`.
@@ -66,7 +71,7 @@ def train_sft(
     model = load_policy(base, tokenizer)
     before = _measure(config, model, tokenizer, held_out, seed=seed)
     encoded = _encode(config, tokenizer, train)
-    yield from _fit(config, model, encoded, seed=seed)
+    yield from _fit(config, model, encoded, checkpoints, seed=seed)
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     return StageResult(
         artifacts={"sft": save(model, tokenizer, out)},
@@ -117,12 +122,13 @@ def _held_out_losses(
     config: SFTConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Demonstration]
 ) -> NDArray[np.float64]:
     encoded = _encode(config, tokenizer, held_out)
-    losses: list[float] = []
-    for group in token_batches([tree.size for tree in encoded], config.optimiser.max_tokens):
+
+    def read(reader: PreTrainedModel, group: list[int]) -> list[float]:
         trees = [encoded[place] for place in group]
-        tokens = _response_losses(config, model, trees)
-        losses += [float(response.mean()) for response in tokens.split([_response_tokens(tree) for tree in trees])]
-    return np.array(losses)
+        tokens = _response_losses(config, reader, trees)
+        return [float(response.mean()) for response in tokens.split([_response_tokens(tree) for tree in trees])]
+
+    return np.array(together(model, [tree.size for tree in encoded], config.optimiser.max_tokens, read))
 
 
 def _encode(
@@ -147,19 +153,31 @@ def _response_tokens(tree: Tree) -> int:
     return sum(map(len, tree.responses))
 
 
-def _fit(config: SFTConfig, model: PreTrainedModel, encoded: list[Tree], *, seed: int) -> Iterator[Event]:
+def _fit(
+    config: SFTConfig, model: PreTrainedModel, encoded: list[Tree], checkpoints: Checkpoints, *, seed: int
+) -> Iterator[Event]:
     steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
     optimiser = Optimiser(model, config.optimiser, steps)
-    step = 0
-    for epoch in range(config.epochs):
-        for indices in shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed):
-            trees = [encoded[place] for place in indices]
-            groups = token_batches([tree.size for tree in trees], config.optimiser.max_tokens)
-            tokens = sum(map(_response_tokens, trees))
-            losses = (
-                _response_losses(config, model, [trees[place] for place in group]).sum() / tokens for group in groups
-            )
-            loss_nats, lr = optimiser.accumulate(losses), optimiser.lr
-            optimiser.step()
-            yield Event(step, {"loss_nats": loss_nats, "lr": lr})
-            step += 1
+    parts = {"sft": optimiser}
+    done = checkpoints.restore(parts).get("step", 0)
+    batches = chain.from_iterable(
+        shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
+    )
+    for step, indices in islice(enumerate(batches), done, None):
+        trees = [encoded[place] for place in indices]
+        lr = optimiser.lr
+        figures = optimiser.accumulate([tree.size for tree in trees], _loss(config, trees))
+        optimiser.step()
+        yield Event(step, {**figures, "lr": lr})
+        checkpoints.keep(parts, {"step": step + 1})
+
+
+def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:
+    """Cross-entropy of some demonstrations over the count of response tokens of all."""
+    tokens = sum(map(_response_tokens, trees))
+
+    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        part = _response_losses(config, model, [trees[place] for place in group]).sum() / tokens
+        return part, {"loss_nats": part.detach()}
+
+    return loss

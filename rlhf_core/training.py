@@ -1,18 +1,19 @@
 """What every training stage shares: optimiser, schedule, precision, one optimiser step."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, get_scheduler
 
 from rlhf_core.config import Frozen
 from rlhf_core.models import device
+from rlhf_core.parallel import Loss, caller, ranks, rounds, shard, summed, unsynced
 
 
 class OptimiserConfig(Frozen):
@@ -36,17 +37,18 @@ class OptimiserConfig(Frozen):
 
 
 class Optimiser:
-    """One model's AdamW with its schedule.
+    """One model's AdamW with its schedule, on one rank or many.
 
     Args:
-        model: whose parameters are trained.
+        model: whose parameters are trained; sharded in place where FSDP2 is asked for.
         config: learning rate and the rest.
         steps: optimiser steps of the whole run, which the schedule spans.
     """
 
     def __init__(self, model: PreTrainedModel, config: OptimiserConfig, steps: int) -> None:
-        self._model = model
+        self._model = shard(model)
         self._config = config
+        self._call = caller(model)
         self._adamw = AdamW(
             model.parameters(),
             lr=config.lr,
@@ -59,29 +61,49 @@ class Optimiser:
             config.schedule, self._adamw, num_warmup_steps=round(steps * config.warmup_share), num_training_steps=steps
         )
 
-    def accumulate(self, losses: Iterable[Tensor]) -> float:
-        """Set the gradients to those of the summed micro-batch losses.
+    def accumulate(self, sizes: Sequence[int], loss: Loss) -> dict[str, float]:
+        """Set the gradients to those of a loss summed over the items of an optimiser batch, each item on one rank.
 
-        Each loss must already be divided by the count of the whole optimiser batch, so that their sum is its mean.
+        The loss must already be divided by the count of the whole batch, so that the sum is its mean. DDP and FSDP2
+        average gradients over ranks, which is undone here. A rank without work of its own repeats an item at weight 0.
 
         Args:
-            losses: scalar losses; drawn one by one, so that only one graph is alive.
+            sizes: tokens of each item.
+            loss: called with the model and the positions of some items; only one graph is alive at a time.
 
         Returns:
-            The summed loss.
+            The reported figures, summed over the batch.
         """
-        total = 0.0
+        totals: dict[str, float] = {}
         self._adamw.zero_grad(set_to_none=True)
-        for loss in losses:
-            loss.backward()
-            total += float(loss.detach())
-        return total
+        groups = rounds(sizes, self._config.max_tokens)
+        for number, group in enumerate(groups, start=1):
+            with unsynced(self._call, last=number == len(groups)):
+                part, figures = self._call(loss, group or [0])
+                (part * (ranks() if group else 0)).backward()
+            for name, value in figures.items():
+                totals[name] = totals.get(name, 0.0) + (float(value) if group else 0.0)
+        return summed(totals)
 
     def step(self) -> None:
-        """Clip the gradients, move the weights, advance the schedule."""
+        """Clip the gradients by their norm over all ranks, move the weights, advance the schedule."""
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm)
         self._adamw.step()
         self._schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, Adam's moments by the names of the weights, and the schedule; does not depend on the ranks."""
+        unused = not self._adamw.state
+        weights, moments = get_state_dict(self._model, self._adamw)
+        if unused:  # torch has taken a step of length 0 to make the moments, and counted it
+            for state in self._adamw.state.values():
+                state["step"].zero_()
+        return {"model": weights, "adamw": moments, "schedule": self._schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        set_state_dict(self._model, self._adamw, model_state_dict=state["model"], optim_state_dict=state["adamw"])
+        self._schedule.load_state_dict(state["schedule"])
 
     @property
     def lr(self) -> float:

@@ -18,7 +18,8 @@ SLOW_ENOUGH = "reward_model.epochs=40"  # some seconds, in which the signal arri
 
 
 def start(storage: Path) -> subprocess.Popen[str]:
-    command = [RLHF, "run", "configs/tiny.yaml", "--set", f"storage={storage}", "--set", SLOW_ENOUGH]
+    settings = (f"storage={storage}", SLOW_ENOUGH, "compute.checkpoint_seconds=0")
+    command = [RLHF, "run", "configs/tiny.yaml", *(part for setting in settings for part in ("--set", setting))]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_HOME")}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -65,7 +66,8 @@ def no_server_stays(storage: Path) -> Iterator[None]:
 def test_a_killed_climb_continues_with_the_stage_that_was_running(storage: Path) -> None:
     killed = start(storage)
     wait_for_line(killed, "reward-model: started")
-    time.sleep(0.5)
+    while not list(storage.glob("work/reward-model-*.states/step-*")):
+        time.sleep(0.1)
     killed.send_signal(signal.SIGKILL)
     killed.wait()  # its pipes stay open: the server has them
     assert servers(storage)
@@ -81,4 +83,11 @@ def test_a_killed_climb_continues_with_the_stage_that_was_running(storage: Path)
     assert [run.info.status for run in runs(storage, "ladder")] == ["KILLED", "FINISHED"]
     assert [run.info.status for run in runs(storage, "reward-model")] == ["KILLED", "FINISHED"]
     assert [run.info.status for run in runs(storage, "sft")] == ["FINISHED"]
+    first, second = runs(storage, "reward-model")
+    assert second.data.tags["rlhf.resumed_run"] == first.info.run_id
+    begun = int(second.data.tags["rlhf.resumed_from_step"])
+    client = MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+    steps = [metric.step for metric in client.get_metric_history(second.info.run_id, "loss_nats")]
+    assert begun >= 1 and steps == list(range(begun, begun + len(steps)))
+    assert not list(storage.glob("work/*.states"))
     assert not servers(storage)

@@ -54,7 +54,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\nsead: 1", "field 'sead' is unknown; did you mean 'seed'?"),
         ("project: tiny\npolicy: {update: 3}", "field 'policy.update' is unknown; did you mean 'updates'?"),
         ("project: tiny\nbase: {kind: embedded, widht: 3}", "field 'base.widht' is unknown; did you mean 'width'?"),
-        ("project: tiny\nqqq: 1", "field 'qqq' is unknown; remove it; known fields here: base, data, gates"),
+        ("project: tiny\nqqq: 1", "field 'qqq' is unknown; remove it; known fields here: base, compute, data, gates"),
         ("project: tiny\nseed: many", "field 'seed': must be a valid integer"),
         ("project: tiny\nsft: 3", "field 'sft': must be a valid dictionary"),
         ("project: Tiny Ladder", "field 'project': String should match pattern"),
@@ -99,7 +99,10 @@ def test_a_bad_override_is_named(override: str, expected: str) -> None:
     assert said.startswith("error: ") and expected in said
 
 
-@pytest.mark.parametrize(("name", "project"), [("hh_rlhf", "hh-rlhf"), ("embedded", "helpdesk"), ("tiny", "tiny")])
+@pytest.mark.parametrize(
+    ("name", "project"),
+    [("hh_rlhf", "hh-rlhf"), ("multi_node", "multi-node"), ("embedded", "helpdesk"), ("tiny", "tiny")],
+)
 def test_shipped_configurations_are_valid_without_a_network(name: str, project: str) -> None:
     done = CliRunner().invoke(app, ["config", "check", "--offline", f"configs/{name}.yaml"])
     assert done.exit_code == 0, done.output
@@ -107,7 +110,7 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
     assert first.startswith(f"configs/{name}.yaml: valid; project {project}, data ")
     asked = [line.partition(" of field ")[2] for line in others]
     on_hub = ["'base'", "'data.demonstrations'", "'data.preferences'", "'data.prompts'"]
-    assert asked == (on_hub if name == "hh_rlhf" else [])
+    assert asked == (on_hub if name in ("hh_rlhf", "multi_node") else [])
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A tokenizer of a few words, and a Llama and a GPT-2 of a few thousand weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def gpt2() -> GPT2LMHeadModel:
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer of a test."""
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[[], PreTrainedTokenizerBase]:
+    """For fixtures that outlive a test."""
+    return build_tokenizer
+
+
+def build_tokenizer() -> PreTrainedTokenizerBase:
     """One token for each word, padding apart from end-of-sequence."""
     words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<|unk|>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("rlhf_core", "data_contracts", "flows")
@@ -83,6 +84,13 @@ def test_every_configuration_loads_through_the_entry_point(path: Path, monkeypat
     monkeypatch.setenv("RLHF_DATA", "data")
     config = load_config(path)
     assert config.storage.is_absolute()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "infra").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_infra_holds_is_yaml_and_names_configurations_that_exist(path: Path) -> None:
+    text = path.read_text()
+    assert all(isinstance(document, dict) for document in yaml.safe_load_all(text))
+    assert [name for name in re.findall(r"configs/\w+\.yaml", text) if not (ROOT / name).exists()] == []
 
 
 def test_the_lock_names_versions_and_nothing_of_a_machine() -> None:

@@ -1,0 +1,33 @@
+"""How stages run: on how many ranks, and how often they keep their state. No result depends on it."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from rlhf_core.config import Frozen
+
+
+class ComputeConfig(Frozen):
+    """Ranks of SFT, reward models and PPO; the base is made by one process."""
+
+    processes: int = Field(1, ge=1)
+    """Ranks on each node: one for each GPU. On processors they share the threads."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
+    nodes: int = Field(1, ge=1)
+    """Machines; all see the storage folder, and all but the first run `python -m flows.node`."""
+    address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
+    """host:port of the first node, where the ranks meet; needed with several nodes."""
+    checkpoint_seconds: float | None = Field(300.0, ge=0)
+    """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
+
+    @model_validator(mode="after")
+    def _nodes_know_where_to_meet(self) -> "ComputeConfig":
+        if self.nodes > 1 and self.address is None:
+            raise ValueError(f"{self.nodes} nodes need an address to meet at; set address to host:port of the first")
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """All ranks of a stage."""
+        return self.processes * self.nodes

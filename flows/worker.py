@@ -1,0 +1,68 @@
+"""One rank of a stage, started by torchrun: `flows.launch` does so on the first node, a person on the others."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cloudpickle
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.parallel import from_first, joined, rank
+from rlhf_core.stage import Stage
+
+EVENT = "rlhf-event "
+JOB = "job.pkl"
+RESULT = "result.pkl"
+
+
+class Job(NamedTuple):
+    """A stage as it travels to its ranks.
+
+    Attributes:
+        start: begins the training; called with the folder to write to and the states.
+        out: the folder to write to.
+        states: where the stage keeps its states, None for nowhere.
+        every_seconds: how often.
+        fsdp: whether FSDP2 shards the models.
+    """
+
+    start: Callable[[Path, Checkpoints], Stage]
+    out: Path
+    states: Path | None
+    every_seconds: float
+    fsdp: bool = False
+
+    def begin(self) -> Stage:
+        """The stage, in this process."""
+        return self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
+
+
+@record
+def main() -> None:
+    """Run the stage whose folder is the first node's argument; rank 0 says its events and leaves its result there."""
+    with joined():
+        _run()
+
+
+def _run() -> None:
+    folder = Path(sys.argv[1]) if rank() == 0 else None
+    job: Job = cloudpickle.loads(from_first((folder / JOB).read_bytes() if folder else b""))
+    os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)
+    stage = job.begin()
+    while True:
+        try:
+            event = next(stage)
+        except StopIteration as end:
+            if folder:
+                (folder / RESULT).write_bytes(cloudpickle.dumps(end.value))
+            return
+        if folder:
+            print(EVENT + json.dumps(event), flush=True)
+
+
+if __name__ == "__main__":
+    main()

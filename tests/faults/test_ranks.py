@@ -1,0 +1,95 @@
+"""Ranks that fail or are killed: the stage says which and why, and none stays behind, whoever ends it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.compute import ComputeConfig
+from flows.launch import launch
+from flows.worker import Job
+from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.evaluation.estimates import point
+from rlhf_core.stage import Event, Stage, StageResult
+
+pytestmark = pytest.mark.slow
+TWO = ComputeConfig(processes=2)
+
+
+def counting(fault: Callable[[], None]) -> Callable[[Path, Checkpoints], Stage]:
+    """A stage of four events with a fault on rank 1 after the second; nested, so that it travels by value."""
+
+    def start(out: Path, _: Checkpoints) -> Stage:
+        from rlhf_core.parallel import rank, summed, wait
+
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{rank()}.pid").write_text(str(os.getpid()))
+        wait()
+        for step in range(4):
+            if step == 2 and rank() == 1:
+                fault()
+            yield Event(step, summed({"ranks": 1.0}))
+        return StageResult(artifacts={"made": out}, estimates={"four": point(4.0, 1)})
+
+    return start
+
+
+def job(out: Path, fault: Callable[[], None]) -> Job:
+    return Job(start=counting(fault), out=out, states=None, every_seconds=0.0)
+
+
+def no_fault() -> Callable[[], None]:
+    return lambda: None
+
+
+def assert_gone(out: Path) -> None:
+    """All ranks have ended, at the latest after a moment."""
+    alive = [int(path.read_text()) for path in out.glob("*.pid")]
+    assert len(alive) == 2
+    for _ in range(100):
+        alive = [pid for pid in alive if Path(f"/proc/{pid}").exists()]
+        if not alive:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{alive} are still there")
+
+
+def test_events_and_result_come_back_as_from_one_process(tmp_path: Path) -> None:
+    stage = launch(job(tmp_path / "out", no_fault()), tmp_path / "ranks", TWO, threads=2)
+    assert [next(stage) for _ in range(4)] == [Event(step, {"ranks": 2.0}) for step in range(4)]
+    with pytest.raises(StopIteration) as end:
+        next(stage)
+    assert end.value.value.artifacts == {"made": tmp_path / "out"}
+    assert end.value.value.estimates["four"].value == 4.0
+
+
+def test_the_error_of_a_rank_comes_back_with_its_number(tmp_path: Path) -> None:
+    def fault() -> None:
+        raise ValueError("the seventh seal is broken")
+
+    stage, events = launch(job(tmp_path / "out", fault), tmp_path / "ranks", TWO, threads=2), []
+    with pytest.raises(RuntimeError, match=r"(?s)^rank 1 failed: .*ValueError: the seventh seal is broken"):
+        events.extend(stage)
+    assert_gone(tmp_path / "out")
+
+
+def test_a_killed_rank_is_named_with_its_signal(tmp_path: Path) -> None:
+    def fault() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RuntimeError, match=r"^rank 1 failed: Signal 9 \(SIGKILL\)"):
+        list(launch(job(tmp_path / "out", fault), tmp_path / "ranks", TWO, threads=2))
+    assert_gone(tmp_path / "out")
+
+
+def test_ranks_end_when_the_stage_is_left(tmp_path: Path) -> None:
+    def fault() -> None:
+        time.sleep(600)
+
+    stage = launch(job(tmp_path / "out", fault), tmp_path / "ranks", TWO, threads=2)
+    assert next(stage) == Event(0, {"ranks": 2.0})
+    stage.close()  # what an exception in the flow and Ctrl-C lead to
+    assert_gone(tmp_path / "out")
