@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import cloudpickle
 import torch
 
 from flows.compute import ComputeConfig
-from flows.worker import EVENT, JOB, RESULT, Job
+from flows.worker import ERROR, EVENT, JOB, RESULT, Job
 from rlhf_core.stage import Event, Stage, StageResult
 
 STDERR = "stderr.log"
@@ -40,8 +41,9 @@ def launch(job: Job, folder: Path, compute: ComputeConfig, *, threads: int | Non
     Raises:
         RuntimeError: naming the rank that failed first, with its own error.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / JOB).write_bytes(cloudpickle.dumps(job))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / JOB).write_bytes(cloudpickle.dumps((job, folder)))
     share = max((threads or torch.get_num_threads()) // compute.processes, 1)
     with (folder / STDERR).open("w") as stderr, _torchrun(folder, compute, share, stderr.fileno()) as process:
         assert process.stdout is not None
@@ -49,7 +51,7 @@ def launch(job: Job, folder: Path, compute: ComputeConfig, *, threads: int | Non
             if line.startswith(EVENT):
                 yield Event(*json.loads(line.removeprefix(EVENT)))
         if process.wait() != 0:
-            raise RuntimeError(_failure((folder / STDERR).read_text()))
+            raise RuntimeError(_failure(folder))
     result: StageResult = cloudpickle.loads((folder / RESULT).read_bytes())
     return result
 
@@ -86,11 +88,14 @@ def _torchrun(folder: Path, compute: ComputeConfig, threads: int, stderr: int) -
         raise
 
 
-def _failure(said: str) -> str:
-    """What torchrun said of the rank that failed first."""
-    _, _, cause = said.rpartition("Root Cause (first observed failure):")
-    rank = re.search(r"rank\s*: (\d+)", cause)
-    if rank is None:
-        return f"the ranks did not start:\n{said[-2000:]}"
-    own = cause.partition("traceback :")[2].strip().rstrip("=").strip()
-    return f"rank {rank.group(1)} failed: {own}"
+def _failure(folder: Path) -> str:
+    """Which rank failed first, and why; a rank that was killed cannot say so itself, and what others say follows."""
+    said = (folder / STDERR).read_text()
+    killed = re.search(r"rank\s*: (\d+).*\n(?:.*\n){0,3}?.*(Signal \d+ \((?!SIGTERM).*)", said)
+    if killed is not None:
+        return f"rank {killed.group(1)} failed: {killed.group(2)}"
+    errors = [json.loads(path.read_text()) for path in folder.glob(f"*{ERROR}")]
+    if not errors:
+        return f"the ranks did not start:\n{said[-4000:]}"
+    first = min(errors, key=lambda error: float(error["at"]))
+    return f"rank {first['rank']} failed: {first['error']}"

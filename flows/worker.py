@@ -3,12 +3,13 @@
 import json
 import os
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cloudpickle
-from torch.distributed.elastic.multiprocessing.errors import record
 
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.parallel import from_first, joined, rank
@@ -17,6 +18,8 @@ from rlhf_core.stage import Stage
 EVENT = "rlhf-event "
 JOB = "job.pkl"
 RESULT = "result.pkl"
+ERROR = ".error.json"
+"""After the number of a rank: torchrun's own error files have times in whole seconds, and it may read half of one."""
 
 
 class Job(NamedTuple):
@@ -41,26 +44,30 @@ class Job(NamedTuple):
         return self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
 
 
-@record
 def main() -> None:
     """Run the stage whose folder is the first node's argument; rank 0 says its events and leaves its result there."""
     with joined():
-        _run()
+        given = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
+        job, folder = cloudpickle.loads(from_first(given))
+        try:
+            _run(job, folder)
+        except BaseException:
+            error = {"rank": rank(), "at": time.time(), "error": traceback.format_exc()}
+            (folder / f"{rank()}{ERROR}").write_text(json.dumps(error))
+            raise
 
 
-def _run() -> None:
-    folder = Path(sys.argv[1]) if rank() == 0 else None
-    job: Job = cloudpickle.loads(from_first((folder / JOB).read_bytes() if folder else b""))
+def _run(job: Job, folder: Path) -> None:
     os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)
     stage = job.begin()
     while True:
         try:
             event = next(stage)
         except StopIteration as end:
-            if folder:
+            if rank() == 0:
                 (folder / RESULT).write_bytes(cloudpickle.dumps(end.value))
             return
-        if folder:
+        if rank() == 0:
             print(EVENT + json.dumps(event), flush=True)
 
 

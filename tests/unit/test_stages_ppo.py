@@ -267,9 +267,15 @@ def test_every_evaluation_leaves_its_answers(models: Models, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_high_price_of_kl_keeps_the_policy_near_the_reference(models: Models, tmp_path: Path) -> None:
     free, dear = (
-        train(models, tmp_path / str(beta), beta=beta, updates=12, evaluate_every=12).result for beta in (0.0, 20.0)
+        sum(
+            train(
+                models, tmp_path / f"{beta}-{seed}", seed=seed, beta=beta, updates=12, evaluate_every=12
+            ).result.series["eval_kl"][-1]
+            for seed in (1, 2, 3)
+        )
+        for beta in (0.0, 20.0)
     )
-    assert dear.series["eval_kl"][-1] < free.series["eval_kl"][-1] / 2
+    assert dear < 0.6 * free  # seeds differ: .49 of it by Llama, .47 by GPT-2, over three
 
 
 @pytest.mark.slow
