@@ -34,15 +34,15 @@ MUTANTS = [
     Mutant(
         "the sign of the log-probabilities",
         "rlhf_core.vocabulary",
-        "logits.gather(1, targets[part, None]).squeeze(1) - normalisers[part]",
-        "normalisers[part] - logits.gather(1, targets[part, None]).squeeze(1)",
+        "logs.gather(1, targets[part, None]).squeeze(1)",
+        "-logs.gather(1, targets[part, None]).squeeze(1)",
         "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
     ),
     Mutant(
-        "the entropy forgets the normaliser",
+        "the sign of the entropy",
         "rlhf_core.vocabulary",
-        "normalisers[part] - torch.linalg.vecdot(probabilities, logits)",
-        "-torch.linalg.vecdot(probabilities, logits)",
+        "-torch.linalg.vecdot(logs.exp(), logs)",
+        "torch.linalg.vecdot(logs.exp(), logs)",
         "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
     ),
     Mutant(
