@@ -16,7 +16,6 @@ from transformers import (
 
 from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
-from rlhf_core.norms import use_lean_norms
 from rlhf_core.parallel import rank, wait, whole
 from rlhf_core.vocabulary import head_logprobs
 
@@ -170,6 +169,5 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
             module.p = 0.0
     model.eval()
     to_device(model)
-    use_lean_norms(model)
     use_ragged_attention(model)
     return model

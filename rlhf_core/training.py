@@ -32,7 +32,7 @@ class OptimiserConfig(Frozen):
     """Gradients are scaled down to this norm."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
-    max_tokens: int = Field(2048, ge=1)
+    max_tokens: int = Field(1024, ge=1)
     """Tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
 
 
