@@ -1,15 +1,17 @@
 """How often a reward model agrees with people, and how often something trivial does."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from rlhf_core.evaluation.calibration import hits
 from rlhf_core.records import Pair
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import CountVectorizer
 
 FLOOR_TRAINING_PAIRS = 20_000
 """Training pairs that the bag of words learns from, the first ones; more change its agreement little."""
@@ -34,6 +36,10 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair]) -> NDArray[np
     """Margins of a logistic regression on differences of counts of words and word pairs; it never sees the prompt."""
     if not train:
         return np.zeros(len(held_out))
+
+    from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415 training can spare 75 MiB
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
     learned = train[:FLOOR_TRAINING_PAIRS]
     vectoriser = CountVectorizer(ngram_range=(1, 2), min_df=2, max_features=20_000, token_pattern=r"\S+")
     try:
@@ -47,6 +53,6 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair]) -> NDArray[np
     return margins
 
 
-def _differences(vectoriser: CountVectorizer, pairs: Sequence[Pair]) -> csr_matrix:
+def _differences(vectoriser: "CountVectorizer", pairs: Sequence[Pair]) -> csr_matrix:
     chosen = vectoriser.transform([pair.chosen for pair in pairs])
     return (chosen - vectoriser.transform([pair.rejected for pair in pairs])).astype(np.float64)
