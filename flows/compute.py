@@ -15,7 +15,7 @@ class ComputeConfig(Frozen):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
     nodes: int = Field(1, ge=1)
-    """Machines; all see the storage folder, and all but the first run `python -m flows.node`."""
+    """Machines; all see the storage folder, and all but the first start `flows.worker`, see docs/scaling.md."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
     checkpoint_seconds: float | None = Field(300.0, ge=0)

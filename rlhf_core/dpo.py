@@ -1,8 +1,7 @@
 """Direct preference optimisation: the policy is trained on preference pairs, anchored to the SFT model by KL."""
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -13,11 +12,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay, shuffled_batches
+from rlhf_core.batching import lay
 from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config import Frozen
+from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import hits
 from rlhf_core.evaluation.drift import eos_rate
 from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_mean
@@ -27,9 +27,9 @@ from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
 from rlhf_core.rollout import SamplingConfig, sample
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, decode, load_tokenizer
-from rlhf_core.training import Optimiser, OptimiserConfig, precision
+from rlhf_core.training import OptimiserConfig, precision
 
 
 class DPOConfig(Frozen):
@@ -109,7 +109,17 @@ def train_dpo(
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     kept = cache / digest(sft) if cache else None
     learned, judged = (anchor(config, policy, _compare(config, tokenizer, pairs), kept) for pairs in (train, held_out))
-    yield from _fit(config, policy, learned, checkpoints, seed=seed)
+    yield from fit(
+        policy,
+        learned,
+        config.optimiser,
+        checkpoints,
+        size=lambda item: item.comparison.tree.size,
+        loss=partial(_loss, config),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
     save(policy, tokenizer, out)
     figures, gaps = _judge(config, policy, judged)
     prompts = list(dict.fromkeys(pair.prompt for pair in held_out))[: config.evaluation_prompts]
@@ -197,24 +207,6 @@ def _sequence_logprobs(config: DPOConfig, model: PreTrainedModel, trees: Sequenc
 def _lengths(trees: Sequence[Tree]) -> list[int]:
     """Tokens of each response."""
     return [len(response) for tree in trees for response in tree.responses]
-
-
-def _fit(
-    config: DPOConfig, policy: PreTrainedModel, items: list[Anchored], checkpoints: Checkpoints, *, seed: int
-) -> Iterator[Event]:
-    optimiser = Optimiser(policy, config.optimiser, config.epochs * math.ceil(len(items) / config.batch_size))
-    parts = {"policy": optimiser}
-    done = checkpoints.restore(parts).get("step", 0)
-    batches = chain.from_iterable(
-        shuffled_batches(len(items), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
-    )
-    for step, indices in islice(enumerate(batches), done, None):
-        batch = [items[place] for place in indices]
-        lr = optimiser.lr
-        figures = optimiser.accumulate(_sizes(batch), _loss(config, batch))
-        optimiser.step()
-        yield Event(step, {**figures, "lr": lr})
-        checkpoints.keep(parts, {"step": step + 1})
 
 
 def _loss(config: DPOConfig, batch: list[Anchored]) -> Loss:

@@ -1,8 +1,7 @@
 """Bradley-Terry reward model: the SFT trunk with a scalar head on the last token, trained on preference pairs."""
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay, shuffled_batches, token_batches
+from rlhf_core.batching import lay, token_batches
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config import Frozen
+from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
@@ -24,9 +24,9 @@ from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.parallel import Figures, Loss, gathered, overwrite, rank, ranks, shares, whole
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.rewards import score_trees
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import Optimiser, OptimiserConfig, precision
+from rlhf_core.training import OptimiserConfig, precision
 
 
 class RewardModelConfig(Frozen):
@@ -84,7 +84,17 @@ def train_reward_model(
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )
-    yield from _fit(config, model, comparisons, checkpoints, seed=seed)
+    yield from fit(
+        model,
+        comparisons,
+        config.optimiser,
+        checkpoints,
+        size=lambda item: item.tree.size,
+        loss=partial(_loss, config),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
@@ -149,29 +159,6 @@ def _encode(
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )
-
-
-def _fit(
-    config: RewardModelConfig,
-    model: PreTrainedModel,
-    comparisons: list[Comparison],
-    checkpoints: Checkpoints,
-    *,
-    seed: int,
-) -> Iterator[Event]:
-    optimiser = Optimiser(model, config.optimiser, config.epochs * math.ceil(len(comparisons) / config.batch_size))
-    parts = {"reward_model": optimiser}
-    done = checkpoints.restore(parts).get("step", 0)
-    batches = chain.from_iterable(
-        shuffled_batches(len(comparisons), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
-    )
-    for step, indices in islice(enumerate(batches), done, None):
-        batch = [comparisons[place] for place in indices]
-        lr = optimiser.lr
-        figures = optimiser.accumulate([item.tree.size for item in batch], _loss(config, batch))
-        optimiser.step()
-        yield Event(step, {**figures, "lr": lr})
-        checkpoints.keep(parts, {"step": step + 1})
 
 
 def _loss(config: RewardModelConfig, batch: list[Comparison]) -> Loss:

@@ -1,8 +1,7 @@
 """Supervised fine-tuning: next-token cross-entropy on the tokens of the demonstrated responses."""
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,18 +12,19 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay, shuffled_batches
+from rlhf_core.batching import lay
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config import Frozen
+from rlhf_core.epochs import fit
 from rlhf_core.evaluation.drift import eos_rate, regurgitation_rate
 from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.models import device, load_policy, response_logprobs, save
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Demonstration
 from rlhf_core.rollout import Response, SamplingConfig, sample_responses
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import Optimiser, OptimiserConfig, precision
+from rlhf_core.training import OptimiserConfig, precision
 
 
 class SFTConfig(Frozen):
@@ -71,7 +71,17 @@ def train_sft(
     model = load_policy(base, tokenizer)
     before = _measure(config, model, tokenizer, held_out, seed=seed)
     encoded = _encode(config, tokenizer, train)
-    yield from _fit(config, model, encoded, checkpoints, seed=seed)
+    yield from fit(
+        model,
+        encoded,
+        config.optimiser,
+        checkpoints,
+        size=lambda tree: tree.size,
+        loss=partial(_loss, config),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     return StageResult(
         artifacts={"sft": save(model, tokenizer, out)},
@@ -151,25 +161,6 @@ def _response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree
 
 def _response_tokens(tree: Tree) -> int:
     return sum(map(len, tree.responses))
-
-
-def _fit(
-    config: SFTConfig, model: PreTrainedModel, encoded: list[Tree], checkpoints: Checkpoints, *, seed: int
-) -> Iterator[Event]:
-    steps = config.epochs * math.ceil(len(encoded) / config.batch_size)
-    optimiser = Optimiser(model, config.optimiser, steps)
-    parts = {"sft": optimiser}
-    done = checkpoints.restore(parts).get("step", 0)
-    batches = chain.from_iterable(
-        shuffled_batches(len(encoded), config.batch_size, epoch=epoch, seed=seed) for epoch in range(config.epochs)
-    )
-    for step, indices in islice(enumerate(batches), done, None):
-        trees = [encoded[place] for place in indices]
-        lr = optimiser.lr
-        figures = optimiser.accumulate([tree.size for tree in trees], _loss(config, trees))
-        optimiser.step()
-        yield Event(step, {**figures, "lr": lr})
-        checkpoints.keep(parts, {"step": step + 1})
 
 
 def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:
