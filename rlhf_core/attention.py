@@ -28,7 +28,7 @@ def ragged_attention(
     attention_mask: Tensor | None,
     *,
     row: Row | None = None,
-    held: Tensor | None = None,
+    slots: Slots | None = None,
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
@@ -41,15 +41,15 @@ def ragged_attention(
         value: as the keys.
         attention_mask: read only where neither row nor slots are given.
         row: says which tokens see each other.
-        held: tokens that each slot held before this one, shape ``[B]``.
+        slots: where each of the B tokens finds what came before it.
         sliding_window: how many tokens, itself included, a token of this layer sees; None for all.
         options: whatever else the architecture passes to SDPA.
 
     Returns:
         Shape ``[1, N, H, D]`` or ``[B, 1, H, D]``, and None for the attention weights.
     """
-    if held is not None:
-        attention_mask = _in_slots(held, key.shape[2], sliding_window)
+    if slots is not None:
+        attention_mask = slots.mask(sliding_window, query.dtype)
     if row is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output, None
@@ -99,7 +99,7 @@ def next_states(model: PreTrainedModel, ids: Tensor, slots: Slots) -> Tensor:
         input_ids=ids[:, None],
         attention_mask=_no_mask(model),
         position_ids=slots.lengths[:, None],
-        held=slots.lengths,
+        slots=slots,
         past_key_values=slots,
         use_cache=True,
     )
@@ -134,15 +134,6 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
 def _no_mask(model: PreTrainedModel) -> Tensor:
     """Four dimensions keep `transformers` from building a mask; `ragged_attention` knows better."""
     return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=model.device)
-
-
-def _in_slots(held: Tensor, width: int, window: int | None) -> Tensor:
-    """True where a slot holds a token that its newest one sees, shape ``[B, 1, 1, width]``."""
-    places = torch.arange(width, device=held.device)[None, :]
-    visible = places <= held[:, None]
-    if window is not None:
-        visible &= places > held[:, None] - window
-    return visible[:, None, None]
 
 
 def _within(row: Row, window: int) -> list[Tensor | None]:

@@ -144,6 +144,6 @@ def _sample_batch(
 
 def _draw(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
-    cumulative = distribution.double().exp().cumsum(dim=-1)
+    cumulative = distribution.exp().cumsum(dim=-1, dtype=torch.float64)
     tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

@@ -25,6 +25,7 @@ class Slots(Cache):
         self._longest = max(prompt_lengths)
         self._room = room
         self._kept: list[tuple[Tensor, Tensor]] = []
+        self._masks: dict[int | None, Tensor] = {}
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *arguments: Any, **options: Any
@@ -38,20 +39,38 @@ class Slots(Cache):
             self._kept.append((self._open(key_states), self._open(value_states)))
             return key_states, value_states
         keys, values = self._kept[layer_idx]
-        slots = torch.arange(len(self.lengths), device=self.lengths.device)
-        keys[slots, :, self.lengths] = key_states[:, :, 0]
-        values[slots, :, self.lengths] = value_states[:, :, 0]
+        place = self.lengths[:, None, None, None].expand_as(key_states)
+        keys.scatter_(2, place, key_states)
+        values.scatter_(2, place, value_states)
         return keys[:, :, : self._longest + 1], values[:, :, : self._longest + 1]
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """What a slot's newest token does not see, to be added to its attention, shape ``[B, 1, 1, T]``.
+
+        Args:
+            window: how many tokens, itself included, it sees; None for all.
+            dtype: of the mask.
+        """
+        if window not in self._masks:
+            places = torch.arange(self._longest + 1, device=self.lengths.device)
+            held = self.lengths[:, None]
+            hidden = places > held if window is None else (places > held) | (places <= held - window)
+            self._masks[window] = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
+                hidden, -torch.inf
+            )[:, None, None]
+        return self._masks[window]
 
     def advance(self) -> None:
         """Count the token that every layer has taken."""
         self.lengths = self.lengths + 1
         self._longest += 1
+        self._masks.clear()
 
     def keep(self, slots: Tensor) -> None:
         """Drop all slots but these, shape ``[b]``."""
         self.lengths = self.lengths[slots]
         self._kept = [(keys[slots], values[slots]) for keys, values in self._kept]
+        self._masks.clear()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest slot; positions do not follow from it and are given to the model."""

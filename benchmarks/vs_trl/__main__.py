@@ -21,7 +21,7 @@ from transformers import AutoConfig
 
 from benchmarks.machine import machine
 from benchmarks.vs_trl.limit import TRAINING_PASSES, forward_flops, matmul_rate
-from benchmarks.vs_trl.workload import BATCH, RESPONSE_TOKENS, SHAPES, Workload, prepare
+from benchmarks.vs_trl.workload import BATCH, PPO_EPOCHS, RESPONSE_TOKENS, SHAPES, Workload, prepare
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -120,7 +120,7 @@ def show(result: dict[str, Any]) -> None:
             f"{statistics.median(found):.0f} [{min(found):.0f}, {max(found):.0f}]",
             "" if name.startswith("ours") else f"{ratio:.2f}",
             f"{seconds:.2f}",
-            f"{seconds / bound:.2f}" if bound and name != "ours, rollout" else "",
+            f"{seconds / bound:.2f}" if name != "ours, rollout" else "",
             f"{max(turn[name]['peak_mib'] for turn in result['turns']):.0f}",
         )
     console = Console()
@@ -183,23 +183,23 @@ def _turn(work: Workload, job: str, trl: Path | None, steps: int) -> dict[str, A
 
 
 def _loss_gap(turn: dict[str, Any]) -> float:
-    """Largest relative difference between the losses of ours and of TRL padded; of PPO the first update's only.
-
-    PPO draws its minibatches at random on both sides, so later updates start from other weights.
-    """
-    pairs = list(zip(turn["ours"]["steps"], turn["TRL padded"]["steps"], strict=True))
-    shown = pairs[:1] if "ours, rollout" in turn else pairs
-    return max(abs(ours["loss"] - theirs["loss"]) / abs(theirs["loss"]) for ours, theirs in shown)
+    """Largest relative difference between the losses of ours and of TRL padded."""
+    pairs = zip(turn["ours"]["steps"], turn["TRL padded"]["steps"], strict=True)
+    return max(abs(ours["loss"] - theirs["loss"]) / abs(theirs["loss"]) for ours, theirs in pairs)
 
 
-def _bound(work: Workload, stage: Stage, steps: int) -> float | None:
-    """Seconds that a step needs at the rate of this machine's matrix products; None where it is not computed."""
-    if stage is Stage.ppo:
-        return None
+def _bound(work: Workload, stage: Stage, steps: int) -> float:
+    """Seconds that a step needs at the rate of this machine's matrix products."""
     on_gpu = torch.cuda.is_available()
     rate = matmul_rate(torch.device("cuda" if on_gpu else "cpu"), torch.bfloat16 if on_gpu else torch.float32)
-    rows = work.ids[BATCH : steps * BATCH]
     config = AutoConfig.from_pretrained(work.policy)
+    if stage is Stage.ppo:
+        trees = [(len(row["ids"]), [RESPONSE_TOKENS]) for row in work.rollout_prompts]
+        with_head = forward_flops(config, trees, RESPONSE_TOKENS * len(trees))
+        without = forward_flops(config, trees, 0)
+        scoring = with_head + 2 * without  # reference; reward model and value model
+        return (scoring + PPO_EPOCHS * TRAINING_PASSES * (with_head + without)) / rate
+    rows = work.ids[BATCH : steps * BATCH]
     responses = ("chosen",) if stage is Stage.sft else ("chosen", "rejected")
     trees = [(len(row["prompt"]), [len(row[name]) for name in responses]) for row in rows]
     scored = 0 if stage is Stage.reward_model else sum(sum(lengths) for _, lengths in trees)

@@ -10,7 +10,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.vs_trl.workload import BATCH, MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS, RESPONSE_TOKENS, SEED, Workload
+from benchmarks.vs_trl.workload import (
+    BATCH,
+    MAX_PROMPT_TOKENS,
+    MAX_RESPONSE_TOKENS,
+    PPO_EPOCHS,
+    PPO_LR,
+    RESPONSE_TOKENS,
+    SEED,
+    Workload,
+)
 from rlhf_core.comparisons import Comparison
 from rlhf_core.dpo import DPOConfig, anchor, train_dpo
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
@@ -130,13 +139,13 @@ def ppo_step(work: Workload, scratch: Path) -> Steps:
     """Scoring and update on the very responses that the other side sampled."""
     tokenizer = load_tokenizer(str(work.policy))
     config = UpdateConfig(
-        epochs=2,
+        epochs=PPO_EPOCHS,
         minibatch_size=BATCH // 2,
         beta=0.05,
         kl_to_rollout_limit_nats=None,
         missing_eos_penalty=0.0,
-        optimiser=optimiser(1e-6),
-        value_optimiser=optimiser(1e-6),
+        optimiser=optimiser(PPO_LR),
+        value_optimiser=optimiser(PPO_LR),
     )
     reference = load_policy(work.policy, tokenizer).requires_grad_(False)
     frozen = load_reward_model(work.reward_model, tokenizer).requires_grad_(False)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks.vs_trl.peer import Clock, common, report
-from benchmarks.vs_trl.workload import BATCH, RESPONSE_TOKENS, SEED, Workload
+from benchmarks.vs_trl.workload import BATCH, PPO_EPOCHS, PPO_LR, RESPONSE_TOKENS, SEED, Workload
 
 
 class PPOClock(Clock):
@@ -64,14 +64,14 @@ def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
     settings = common(work.folder, steps) | {
         "per_device_train_batch_size": BATCH,
         "gradient_accumulation_steps": 1,
-        "learning_rate": 1e-6,
+        "learning_rate": PPO_LR,
     }
     for name in ("max_steps", "train_sampling_strategy", "max_grad_norm"):
         settings.pop(name)
     PPOTrainer(
         args=PPOConfig(
             **settings,
-            num_ppo_epochs=2,
+            num_ppo_epochs=PPO_EPOCHS,
             num_mini_batches=2,
             total_episodes=BATCH * steps,
             local_rollout_forward_batch_size=BATCH,

@@ -31,6 +31,9 @@ RESPONSE_TOKENS = 64
 """Tokens sampled for a prompt of a rollout."""
 BATCH = 16
 """Demonstrations, pairs or prompts in an optimiser step or a rollout."""
+PPO_EPOCHS = 2
+PPO_LR = 1e-12
+"""So small that no step shows: minibatches are drawn at random on both sides, and only so can losses be compared."""
 SEED = 0
 
 LLAMA = (LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification)
