@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.dpo import DPOConfig
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.parallel import rounds, shares
 from rlhf_core.ppo import PPOConfig
@@ -40,6 +41,7 @@ SFT = SFTConfig(epochs=2, batch_size=8, optimiser=OPTIMISER, sampling=SAMPLING, 
 REWARD_MODEL = RewardModelConfig(
     epochs=5, batch_size=5, max_prompt_tokens=8, max_response_tokens=6, optimiser=OPTIMISER
 )
+DPO = DPOConfig(epochs=5, batch_size=5, optimiser=OPTIMISER, sampling=SAMPLING, evaluation_prompts=6)
 PPO = PPOConfig(
     updates=3,
     rollout_size=7,
@@ -50,9 +52,9 @@ PPO = PPOConfig(
     value_optimiser=OPTIMISER,
     sampling=SAMPLING,
 )
-STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "ppo": PPO}
-EVENTS = {"sft": 10, "reward_model": 10, "ppo": 4}
-CUTS = {"sft": (4, 3), "reward_model": (4, 3), "ppo": (2, 1)}
+STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "dpo": DPO, "ppo": PPO}
+EVENTS = {"sft": 10, "reward_model": 10, "dpo": 10, "ppo": 4}
+CUTS = {"sft": (4, 3), "reward_model": (4, 3), "dpo": (4, 3), "ppo": (2, 1)}
 """Events on 2 ranks, then on 1; the rest is done on 4."""
 BASES = {
     "gpt2": lambda: GPT2LMHeadModel(
@@ -138,6 +140,7 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
                 "held_out": PAIRS,
                 "demonstrations": DEMONSTRATIONS[::3],
             },
+            "dpo": {"sft": base, "train": PAIRS, "held_out": PAIRS[::5]},
             "ppo": {
                 "sft": base,
                 "reward_model": heads[0],
