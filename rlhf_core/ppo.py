@@ -3,7 +3,9 @@
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,8 @@ def train_policy(
 
     Yields:
         Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
+        Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and value model;
+        `update_seconds` takes the optimiser's steps.
 
     Returns:
         Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
@@ -189,20 +193,21 @@ class _Climb:
     def _advance(self, learner: Learner, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""
         seed = self._seed * 1_000_003 + step
-        rollout, sampled = self._sample(self._policy, prompts, seed=seed)
-        experience = gather(
-            self._config, rollout, reference=self.reference, reward_model=self._reward_model, value=self._value
-        )
+        seconds: dict[str, float] = {}
+        with _timed("rollout", seconds):
+            rollout, sampled = self._sample(self._policy, prompts, seed=seed)
+        with _timed("scoring", seconds):
+            experience = gather(
+                self._config, rollout, reference=self.reference, reward_model=self._reward_model, value=self._value
+            )
         if step == 1:
             check_first_pass(self._config, self._policy, rollout, experience.ref_logprobs)
+        lr = learner.policy_optimiser.lr
+        with _timed("update", seconds):
+            figures = update(self._config, learner, experience, seed=seed)
         texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
-        return {
-            **rollout_metrics(experience),
-            **diversity,
-            "lr": learner.policy_optimiser.lr,
-            **update(self._config, learner, experience, seed=seed),
-        }
+        return {**rollout_metrics(experience), **diversity, "lr": lr, **figures, **seconds}
 
     def _watch(self, step: int, prompts: Sequence[str]) -> dict[str, float]:
         """Evaluate the policy; keep it if it is inside the KL budget."""
@@ -252,6 +257,14 @@ def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[lis
     """Prompts of each update: as many passes over all prompts as the updates need."""
     passes = (shuffled_batches(count, config.rollout_size, epoch=epoch, seed=seed) for epoch in itertools.count())
     yield from itertools.islice(itertools.chain.from_iterable(passes), config.updates)
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note the wall time that a part takes as `<part>_seconds`."""
+    started = time.perf_counter()
+    yield
+    seconds[f"{part}_seconds"] = time.perf_counter() - started
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:
