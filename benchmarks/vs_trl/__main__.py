@@ -53,6 +53,7 @@ SIDES: dict[str, list[tuple[str, str, str]]] = {
     "ppo": [
         ("TRL padded", LAST_WITH_PPO, "peer_ppo ppo"),
         ("ours", "", "ours ppo_step"),
+        ("ours, shared trunk", "", "ours ppo_shared_trunk"),
         ("ours, rollout", "", "ours ppo_rollout"),
     ],
 }
@@ -132,6 +133,10 @@ def show(result: dict[str, Any]) -> None:
         ]
         ratio = statistics.median(mine / other for mine, other in zip(sampled, theirs, strict=True))
         console.print(f"rollout: TRL {statistics.median(theirs):.0f} tokens/s, ours faster by {ratio:.2f}")
+        shared = rates(result, "ours, shared trunk")
+        padded = rates(result, "TRL padded")
+        ratio = statistics.median(mine / other for mine, other in zip(shared, padded, strict=True))
+        console.print(f"with a shared trunk, which is other mathematics than TRL's: ours faster by {ratio:.2f}")
     if result["stage"] == "dpo":
         console.print(_later_epochs(result["turns"]))
     console.print(f"largest relative difference of the losses: {result['loss_gap']:.1e}")

@@ -15,7 +15,7 @@ from rlhf_core.ppo import train_policy
 from rlhf_core.reward_model import train_reward_model
 from rlhf_core.sft import train_sft
 
-STAGES = {"sft": train_sft, "reward_model": train_reward_model, "ppo": train_policy}
+STAGES = {"sft": train_sft, "reward_model": train_reward_model, "ppo": train_policy, "ppo_shared": train_policy}
 
 
 class Job(NamedTuple):
