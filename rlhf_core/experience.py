@@ -11,7 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.batching import lay
-from rlhf_core.models import device, response_logprobs, response_values, temperature
+from rlhf_core.models import (
+    device,
+    response_logprobs,
+    response_logprobs_and_values,
+    response_values,
+    temperature,
+)
 from rlhf_core.parallel import together
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import Tree
@@ -32,6 +38,26 @@ class Rollout(NamedTuple):
     mask: Tensor
     logprobs: Tensor
     finished: Tensor
+
+
+class Experience(NamedTuple):
+    """A rollout with its rewards; tensors are ``[B, T]`` except `scores`.
+
+    Attributes:
+        rollout: the sampled responses.
+        scores: calibrated reward of each response before the penalty, shape ``[B]``, logits.
+        ref_logprobs: under the SFT model, nats.
+        values: when the responses were sampled.
+        advantages: whitened over the whole rollout.
+        returns: targets of the values.
+    """
+
+    rollout: Rollout
+    scores: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
 
 
 def as_rollout(sampled: Sequence[Sampled]) -> Rollout:
@@ -71,6 +97,16 @@ def value_view(value: PreTrainedModel, rollout: Rollout, rows: Sequence[int]) ->
     """Values before each response token, shape ``[b, T]``, in units of calibrated reward, with gradient."""
     values = response_values(value, lay([rollout.trees[row] for row in rows], device()))
     return _spread(values, rollout.mask[list(rows)]) / temperature(value)
+
+
+def joint_view(
+    model: PreTrainedModel, rollout: Rollout, rows: Sequence[int], *, sampling_temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`policy_view` and `value_view` of a policy with a value head, by one forward pass, each ``[b, T]``."""
+    laid = lay([rollout.trees[row] for row in rows], device())
+    logprobs, entropies, values = response_logprobs_and_values(model, laid, sampling_temperature=sampling_temperature)
+    mask = rollout.mask[list(rows)]
+    return _spread(logprobs, mask), _spread(entropies, mask), _spread(values, mask) / temperature(model)
 
 
 @torch.inference_mode()

@@ -1,6 +1,8 @@
 """Policy, reward model and value model: plain `transformers` models, how they score tokens, how they are kept."""
 
+import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -114,6 +116,17 @@ def response_scores(model: PreTrainedModel, row: Row) -> Tensor:
     return scores.squeeze(-1).float()
 
 
+def response_logprobs_and_values(
+    model: PreTrainedModel, row: Row, *, sampling_temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`response_logprobs` and `response_values` of a policy with a value head, by one forward pass, each ``[R]``."""
+    states = ragged_states(model, row).index_select(0, row.before)
+    head = model.get_output_embeddings()
+    logprobs, entropies = head_logprobs(states, head, row.targets, temperature=sampling_temperature)
+    values: Tensor = score_head(model)(states)
+    return logprobs, entropies, values.squeeze(-1).float()
+
+
 def last_states(model: PreTrainedModel, row: Row) -> Tensor:
     """Final hidden state at the last token of each of the B responses of a row, shape ``[B, D]``."""
     return ragged_states(model, row).index_select(0, row.last)
@@ -124,11 +137,59 @@ def temperature(model: PreTrainedModel) -> float:
     return float(getattr(model.config, TEMPERATURE, 1.0))
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> Path:
-    """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait."""
+def add_value_head(policy: PreTrainedModel) -> None:
+    """Give a policy the `score` head of a value model, on its own trunk; `save` leaves it out.
+
+    The head starts at 0, as in Ziegler et al. (2019): without data no prompt is better than another.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier with a linear `score` head.
+    """
+    head = score_head(as_classifier(policy)).to_empty(device=policy.device)
+    for weight in head.parameters():
+        nn.init.zeros_(weight)
+    policy.score = head
+    policy._keys_to_ignore_on_save = {f"score.{name}" for name in head.state_dict()}
+
+
+def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
+    """The stock classifier with one label that has the trunk of a policy, and its value head if there is one.
+
+    Weights are shared; a head of its own has none.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier.
+    """
+    config = copy.deepcopy(policy.config)
+    config.num_labels = 1
+    with torch.device("meta"):
+        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    setattr(classifier, classifier.base_model_prefix, policy.base_model)
+    classifier.score = getattr(policy, "score", classifier.score)
+    return classifier
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    out: Path,
+    *,
+    form: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
+) -> Path:
+    """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait.
+
+    Args:
+        model: trained, frozen or sharded.
+        tokenizer: the tokenizer that goes with it.
+        out: the folder.
+        form: makes what is written of the whole model.
+
+    Returns:
+        The folder.
+    """
     with whole(model) as reader:
         if rank() == 0:
-            reader.save_pretrained(out)
+            form(reader).save_pretrained(out)
             tokenizer.save_pretrained(out)
     wait()
     return out

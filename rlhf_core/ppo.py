@@ -3,7 +3,9 @@
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,17 @@ from rlhf_core.evaluation.drift import distinct_n, duplicate_share
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
-from rlhf_core.models import load_policy, load_reward_model, save
+from rlhf_core.learner import load_learner
+from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import rank, shard
-from rlhf_core.ppo_update import Learner, UpdateConfig, check_first_pass, gather, rollout_metrics, update
+from rlhf_core.ppo_losses import UpdateConfig
+from rlhf_core.ppo_update import check_first_pass, gather, rollout_metrics, update
 from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled, sample
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import decode, load_tokenizer
-from rlhf_core.training import Optimiser, precision
+from rlhf_core.training import precision
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -67,7 +71,7 @@ def train_policy(
     Args:
         config: hyper-parameters and limits.
         sft: folder of the SFT model: the policy's start and the reference.
-        reward_model: folder of the reward model, which also initialises the value model.
+        reward_model: folder of the reward model, which also initialises a value model of its own.
         judge: folder of a reward model trained on other pairs; it only evaluates.
         prompts: prompts to train on.
         held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
@@ -77,6 +81,8 @@ def train_policy(
 
     Yields:
         Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
+        Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
+        `update_seconds` takes the optimiser's steps.
 
     Returns:
         Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
@@ -89,13 +95,13 @@ def train_policy(
     if len(held_out_prompts) < 4:
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
     watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
-    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed)
-    learner = run.learner(min(len(prompts), config.rollout_size))
-    parts = {"policy": learner.policy_optimiser, "value": learner.value_optimiser}
+    steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
+    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps)
+    parts = run.learner.parts
     notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
     notes |= checkpoints.restore(parts)
     run.cut_answers(notes["answers_bytes"])
-    for event in run.climb(learner, prompts, watched, done=notes["step"]):
+    for event in run.climb(prompts, watched, done=notes["step"]):
         _chart(notes["series"], event)
         yield event
         if not event.metrics.get("over_kl_budget"):
@@ -132,19 +138,20 @@ def _chart(series: dict[str, list[float]], event: Event) -> None:
 
 
 class _Climb:
-    """The five models of PPO and where their results go."""
+    """The models of PPO and where their results go."""
 
-    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int) -> None:
+    def __init__(
+        self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int, steps: int
+    ) -> None:
         self.tokenizer = load_tokenizer(str(sft))
+        self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
         self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
-        self._policy = shard(load_policy(sft, self.tokenizer))
         self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
-        self._value = shard(load_reward_model(reward_model, self.tokenizer))
         self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
         self._config, self._out, self._seed = config, out, seed
         out.mkdir(parents=True, exist_ok=True)
 
-    def climb(self, learner: Learner, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
+    def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
         """Update until the updates or the KL budget run out; what is on disk then is the last state inside.
 
         Of the events, the first of which is step 0, so many are done already.
@@ -153,7 +160,7 @@ class _Climb:
             yield Event(0, self._watch(0, watched))
         batches = enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
-            metrics = self._advance(learner, [prompts[row] for row in rows], step)
+            metrics = self._advance([prompts[row] for row in rows], step)
             if step % self._config.evaluate_every == 0 or step == self._config.updates:
                 metrics |= self._watch(step, watched)
             yield Event(step, metrics)
@@ -176,43 +183,34 @@ class _Climb:
             judge=_numbers(score_trees(self._judge, rollout.trees, config)),
         )
 
-    def learner(self, rollout_size: int) -> Learner:
-        """Policy and value model with their optimisers."""
-        steps = self._config.updates * self._config.epochs * math.ceil(rollout_size / self._config.minibatch_size)
-        return Learner(
-            self._policy,
-            Optimiser(self._policy, self._config.optimiser, steps),
-            self._value,
-            Optimiser(self._value, self._config.value_optimiser, steps),
-        )
-
-    def _advance(self, learner: Learner, prompts: Sequence[str], step: int) -> dict[str, float]:
+    def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""
         seed = self._seed * 1_000_003 + step
-        rollout, sampled = self._sample(self._policy, prompts, seed=seed)
-        experience = gather(
-            self._config, rollout, reference=self.reference, reward_model=self._reward_model, value=self._value
-        )
+        seconds: dict[str, float] = {}
+        with _timed("rollout", seconds):
+            rollout, sampled = self._sample(self.learner.policy, prompts, seed=seed)
+        with _timed("scoring", seconds):
+            values = self.learner.values(rollout)
+            experience = gather(
+                self._config, rollout, reference=self.reference, reward_model=self._reward_model, values=values
+            )
         if step == 1:
-            check_first_pass(self._config, self._policy, rollout, experience.ref_logprobs)
+            check_first_pass(self._config, self.learner.policy, rollout, experience.ref_logprobs)
+        lr = self.learner.policy_optimiser.lr
+        with _timed("update", seconds):
+            figures = update(self._config, self.learner, experience, seed=seed)
         texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
-        return {
-            **rollout_metrics(experience),
-            **diversity,
-            "lr": learner.policy_optimiser.lr,
-            **update(self._config, learner, experience, seed=seed),
-        }
+        return {**rollout_metrics(experience), **diversity, "lr": lr, **figures, **seconds}
 
     def _watch(self, step: int, prompts: Sequence[str]) -> dict[str, float]:
         """Evaluate the policy; keep it if it is inside the KL budget."""
-        answers = self.answer(self._policy, prompts)
+        answers = self.answer(self.learner.policy, prompts)
         kl = mean(answers.kl)
         over = self._config.kl_budget_nats is not None and not kl.upper <= self._config.kl_budget_nats
         self._record(step, prompts, answers)
         if not over:
-            save(self._policy, self.tokenizer, self._out / "policy")
-            save(self._value, self.tokenizer, self._out / "value")
+            self.learner.save(self.tokenizer, self._out)
         return {
             "eval_kl_to_sft_nats": kl.value,
             "eval_kl_to_sft_nats_upper": kl.upper,
@@ -252,6 +250,14 @@ def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[lis
     """Prompts of each update: as many passes over all prompts as the updates need."""
     passes = (shuffled_batches(count, config.rollout_size, epoch=epoch, seed=seed) for epoch in itertools.count())
     yield from itertools.islice(itertools.chain.from_iterable(passes), config.updates)
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note the wall time that a part takes as `<part>_seconds`."""
+    started = time.perf_counter()
+    yield
+    seconds[f"{part}_seconds"] = time.perf_counter() - started
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:

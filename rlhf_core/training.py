@@ -47,7 +47,7 @@ class Optimiser:
 
     def __init__(self, model: PreTrainedModel, config: OptimiserConfig, steps: int) -> None:
         self._model = shard(model)
-        self._config = config
+        self.config = config
         self._call = caller(model)
         self._adamw = AdamW(
             model.parameters(),
@@ -76,7 +76,7 @@ class Optimiser:
         """
         totals: dict[str, float] = {}
         self._adamw.zero_grad(set_to_none=True)
-        groups = rounds(sizes, self._config.max_tokens)
+        groups = rounds(sizes, self.config.max_tokens)
         for number, group in enumerate(groups, start=1):
             with unsynced(self._call, last=number == len(groups)):
                 part, figures = self._call(loss, group or [0])
@@ -87,7 +87,7 @@ class Optimiser:
 
     def step(self) -> None:
         """Clip the gradients by their norm over all ranks, move the weights, advance the schedule."""
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self.config.max_grad_norm)
         self._adamw.step()
         self._schedule.step()
 

@@ -23,15 +23,17 @@ from benchmarks.vs_trl.workload import (
 from rlhf_core.comparisons import Comparison
 from rlhf_core.dpo import DPOConfig, anchor, train_dpo
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.learner import load_learner
 from rlhf_core.models import load_policy, load_reward_model
-from rlhf_core.ppo_update import Learner, UpdateConfig, gather, update
+from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
+from rlhf_core.ppo_update import gather, update
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
 from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
 from rlhf_core.text import Tree, load_tokenizer
-from rlhf_core.training import Optimiser, OptimiserConfig
+from rlhf_core.training import OptimiserConfig
 
 Steps = Iterator[dict[str, Any]]
 
@@ -136,6 +138,16 @@ def ppo_rollout(work: Workload, scratch: Path) -> Steps:
 
 
 def ppo_step(work: Workload, scratch: Path) -> Steps:
+    """Scoring and update with a value model beside the policy, as the other side has it."""
+    return scored_and_updated(work, SeparateValueConfig(optimiser=optimiser(PPO_LR)))
+
+
+def ppo_shared_trunk(work: Workload, scratch: Path) -> Steps:
+    """The same with the value as a head on the policy's trunk, which is other mathematics."""
+    return scored_and_updated(work, SharedTrunkConfig())
+
+
+def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkConfig) -> Steps:
     """Scoring and update on the very responses that the other side sampled."""
     tokenizer = load_tokenizer(str(work.policy))
     config = UpdateConfig(
@@ -145,18 +157,15 @@ def ppo_step(work: Workload, scratch: Path) -> Steps:
         kl_to_rollout_limit_nats=None,
         missing_eos_penalty=0.0,
         optimiser=optimiser(PPO_LR),
-        value_optimiser=optimiser(PPO_LR),
+        value=value,
     )
     reference = load_policy(work.policy, tokenizer).requires_grad_(False)
     frozen = load_reward_model(work.reward_model, tokenizer).requires_grad_(False)
-    policy, value = load_policy(work.policy, tokenizer), load_reward_model(work.reward_model, tokenizer)
-    learner = Learner(
-        policy, Optimiser(policy, config.optimiser, 1000), value, Optimiser(value, config.value_optimiser, 1000)
-    )
+    learner = load_learner(config, tokenizer, sft=work.policy, reward_model=work.reward_model, steps=1000)
     for place, row in enumerate(json.loads((work.folder / "rollouts.json").read_text())):
-        rollout = carried(row, policy, config)
+        rollout = carried(row, learner.policy, config)
         started = time.perf_counter()
-        experience = gather(config, rollout, reference=reference, reward_model=frozen, value=value)
+        experience = gather(config, rollout, reference=reference, reward_model=frozen, values=learner.values(rollout))
         metrics = update(config, learner, experience, seed=place)
         seconds = time.perf_counter() - started
         tokens = int(rollout.mask.sum())

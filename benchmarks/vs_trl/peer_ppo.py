@@ -18,8 +18,9 @@ from benchmarks.vs_trl.workload import BATCH, PPO_EPOCHS, PPO_LR, RESPONSE_TOKEN
 class PPOClock(Clock):
     """Splits an update of TRL's PPO into rollout and the rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: int) -> None:
         super().__init__([])
+        self.tokens = tokens
         self.rollouts: list[dict[str, Any]] = []
         self.rollout_seconds = 0.0
 
@@ -36,26 +37,34 @@ class PPOClock(Clock):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **options: Any) -> None:
         """Keep the value loss, which unlike the policy loss is not 0 at the start."""
-        self.steps.append({"loss": float(logs["loss/value_avg"]), "tokens": BATCH * RESPONSE_TOKENS})
+        self.steps.append({"loss": float(logs["loss/value_avg"]), "tokens": self.tokens})
 
 
 def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
-    """TRL 1.12.0's PPO, the last release that has it; what it sampled is kept for the other side."""
+    """TRL 1.12.0's PPO, the last release that has it; what it sampled is kept for the other side.
+
+    It always samples to the full length. In the first step, which is not timed, responses stay that long, so that the
+    losses can be compared: it rewards a shorter one at the place after its end. Later ones end where real ones do.
+    """
     tokenizer = AutoTokenizer.from_pretrained(work.policy, padding_side="left")
-    clock = PPOClock()
+    lengths = work.response_lengths
+    clock = PPOClock(sum(lengths))
     plain = ppo_trainer.batch_generation
 
     def timed(model: Any, queries: torch.Tensor, *arguments: Any) -> Any:
         started = time.perf_counter()
         query_responses, logits = plain(model, queries, *arguments)
         clock.rollout_seconds = time.perf_counter() - started
-        width = queries.shape[1]
-        responses = query_responses[:, width:]  # a padding token, drawn by chance, would cut its response
-        responses[responses == tokenizer.pad_token_id] = tokenizer.unk_token_id
+        responses = query_responses[:, queries.shape[1] :]
+        for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):  # drawn by chance, they would cut a response
+            responses[responses == token] = tokenizer.unk_token_id
+        kept = lengths if clock.rollouts else [RESPONSE_TOKENS] * len(responses)
+        for response, length in zip(responses, kept, strict=True):
+            response[length - 1] = tokenizer.eos_token_id
         clock.rollouts.append(
             {
                 "prompts": [[token for token in row if token != tokenizer.pad_token_id] for row in queries.tolist()],
-                "responses": responses.tolist(),
+                "responses": [row[:length] for row, length in zip(responses.tolist(), kept, strict=True)],
             }
         )
         return query_responses, logits
@@ -76,6 +85,7 @@ def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
             total_episodes=BATCH * steps,
             local_rollout_forward_batch_size=BATCH,
             response_length=RESPONSE_TOKENS,
+            stop_token="eos",
             temperature=1.0,
             kl_coef=0.05,
             num_sample_generations=0,

@@ -100,6 +100,11 @@ class Workload:
         """The same as token ids, in the order in which both sides see them."""
         return self._rows("ids.jsonl")
 
+    @property
+    def response_lengths(self) -> list[int]:
+        """Tokens of each response of a rollout that are scored and updated on."""
+        return [min(len(row["chosen"]), RESPONSE_TOKENS) for row in self.ids[:BATCH]]
+
     def _rows(self, name: str) -> list[Any]:
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
 

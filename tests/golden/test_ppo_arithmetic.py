@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, PreTrainedModel
 
 from rlhf_core.attention import use_ragged_attention
-from rlhf_core.experience import as_rollout
-from rlhf_core.ppo_update import Experience, Learner, UpdateConfig, gather, rollout_metrics, update
+from rlhf_core.experience import Experience, all_values, as_rollout
+from rlhf_core.learner import SeparateValue
+from rlhf_core.ppo_losses import UpdateConfig
+from rlhf_core.ppo_update import gather, rollout_metrics, update
 from rlhf_core.rollout import Sampled, SamplingConfig
 from rlhf_core.training import Optimiser
 
@@ -122,12 +124,13 @@ def experience(models: dict[str, PreTrainedModel]) -> Experience:
         Sampled(prompt, response, logprobs(models["sampler"], prompt, response).tolist(), response[-1] == END)
         for prompt, response in zip(PROMPTS, RESPONSES, strict=True)
     ]
+    rollout = as_rollout(sampled)
     return gather(
         CONFIG,
-        as_rollout(sampled),
+        rollout,
         reference=models["reference"],
         reward_model=models["reward_model"],
-        value=models["value"],
+        values=all_values(models["value"], rollout, CONFIG.optimiser),
     )
 
 
@@ -195,11 +198,11 @@ def test_losses_and_metrics_of_the_update(
     config = CONFIG.model_copy(
         update={"optimiser": CONFIG.optimiser.model_copy(update={"max_tokens": max_tokens, "lr": 1e-9})}
     )
-    learner = Learner(
+    learner = SeparateValue(
         models["policy"],
         Optimiser(models["policy"], config.optimiser, 1),
         models["value"],
-        Optimiser(models["value"], config.value_optimiser, 1),
+        Optimiser(models["value"], config.value.optimiser, 1),
     )
     found = update(config, learner, experience, seed=0)
     old, new, advantages = (np.concatenate(part) for part in (by_hand.old, by_hand.new, by_hand.advantages))

@@ -16,7 +16,13 @@ from rlhf_core.ppo import train_policy
 from rlhf_core.reward_model import train_reward_model
 from rlhf_core.sft import train_sft
 
-STAGES = {"sft": train_sft, "reward_model": train_reward_model, "dpo": train_dpo, "ppo": train_policy}
+STAGES = {
+    "sft": train_sft,
+    "reward_model": train_reward_model,
+    "dpo": train_dpo,
+    "ppo": train_policy,
+    "ppo_shared": train_policy,
+}
 
 
 class Job(NamedTuple):
@@ -32,14 +38,15 @@ class Job(NamedTuple):
 
 
 def run(job: Job) -> None:
-    """Write the events and, if it ends, the figures of a stage to `said-<job>.json` beside its folder."""
+    """Write the events without timings and, if it ends, the figures of a stage as JSON beside its folder."""
     os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)
     checkpoints = NEVER if job.states is None else Checkpoints(job.states)
     stage = STAGES[job.stage](job.config, **job.inputs, out=job.out, seed=1, checkpoints=checkpoints)
     said: dict[str, Any] = {"events": [], "series": {}, "estimates": {}}
     try:
         while len(said["events"]) != job.events:
-            said["events"].append(next(stage))
+            step, metrics = next(stage)
+            said["events"].append((step, {name: metrics[name] for name in metrics if not name.endswith("_seconds")}))
         next(stage)  # it is cut off after it has kept its state
     except StopIteration as end:
         said["series"] = end.value.series

@@ -23,6 +23,7 @@ from rlhf_core.dpo import DPOConfig
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.parallel import rounds, shares
 from rlhf_core.ppo import PPOConfig
+from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig
 from rlhf_core.rollout import SamplingConfig
@@ -49,12 +50,13 @@ PPO = PPOConfig(
     kl_budget_nats=None,
     evaluate_every=2,
     optimiser=OPTIMISER,
-    value_optimiser=OPTIMISER,
+    value=SeparateValueConfig(optimiser=OPTIMISER),
     sampling=SAMPLING,
 )
-STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "dpo": DPO, "ppo": PPO}
-EVENTS = {"sft": 10, "reward_model": 10, "dpo": 10, "ppo": 4}
-CUTS = {"sft": (4, 3), "reward_model": (4, 3), "dpo": (4, 3), "ppo": (2, 1)}
+SHARED = PPO.model_copy(update={"value": SharedTrunkConfig(coef=0.5)})
+STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "dpo": DPO, "ppo": PPO, "ppo_shared": SHARED}
+EVENTS = {"sft": 10, "reward_model": 10, "dpo": 10, "ppo": 4, "ppo_shared": 4}
+CUTS = {"sft": (4, 3), "reward_model": (4, 3), "dpo": (4, 3), "ppo": (2, 1), "ppo_shared": (2, 1)}
 """Events on 2 ranks, then on 1; the rest is done on 4."""
 BASES = {
     "gpt2": lambda: GPT2LMHeadModel(
@@ -149,6 +151,7 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
                 "held_out_prompts": [f"{prompt} thanks" for prompt in PROMPTS],
             },
         }
+        inputs["ppo_shared"] = inputs["ppo"]
         for stage, config in STAGES.items():
             case = folder / f"{name}-{stage}"
             case.mkdir()
@@ -187,7 +190,7 @@ def test_a_stage_cut_off_on_two_ranks_and_on_one_ends_on_four_as_if_nothing_had_
     done = sum(CUTS[stage])
     assert len(resumed.events) == EVENTS[stage] - done
     assert_same(resumed, alone._replace(events=alone.events[done:]))
-    if stage == "ppo":
+    if stage.startswith("ppo"):
         answers = [(case / run / "answers.jsonl").read_text().splitlines() for run in ("1", "resumed")]
         first, second = ([json.loads(line)["response"] for line in lines] for lines in answers)
         assert first == second

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout
+from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import PPOConfig, train_policy
-from rlhf_core.ppo_update import Experience, Learner, SelfTestError, check_first_pass, gather, update
+from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig
+from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update
 from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.training import Optimiser, OptimiserConfig
@@ -28,9 +30,10 @@ CONFIG = PPOConfig(
     kl_budget_nats=None,
     evaluate_every=1,
     optimiser=ADAM,
-    value_optimiser=ADAM,
+    value=SeparateValueConfig(optimiser=ADAM),
     sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=6, max_response_tokens=6),
 )
+VALUES = pytest.mark.parametrize("value", [CONFIG.value, SharedTrunkConfig(coef=0.5)], ids=["separate", "shared"])
 
 
 class Outcome(NamedTuple):
@@ -64,6 +67,14 @@ def train(models: Models, out: Path, *, seed: int = 1, **changes: object) -> Out
             events.append(next(stage))
         except StopIteration as end:
             return Outcome(events, end.value, out)
+
+
+def untimed(events: list[Event]) -> list[Event]:
+    """Events without what no seed decides."""
+    return [
+        Event(step, {name: value for name, value in metrics.items() if not name.endswith("_seconds")})
+        for step, metrics in events
+    ]
 
 
 def draw(policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str] = PROMPTS) -> list[Sampled]:
@@ -168,22 +179,24 @@ class Recording(Optimiser):
 def experienced(
     models: Models, tokenizer: PreTrainedTokenizerBase, config: PPOConfig, prompts: list[str] = PROMPTS
 ) -> tuple[Learner, Experience]:
-    policy, value = load_policy(models.sft, tokenizer), load_reward_model(models.reward_model, tokenizer)
+    learner = load_learner(config, tokenizer, sft=models.sft, reward_model=models.reward_model, steps=8)
+    rollout = as_rollout(draw(learner.policy, tokenizer, prompts))
     experience = gather(
         config,
-        as_rollout(draw(policy, tokenizer, prompts)),
+        rollout,
         reference=load_policy(models.sft, tokenizer),
         reward_model=load_reward_model(models.reward_model, tokenizer),
-        value=value,
+        values=learner.values(rollout),
     )
-    learner = Learner(policy, Recording(policy, config.optimiser, 8), value, Recording(value, config.optimiser, 8))
     return learner, experience
 
 
+@VALUES
 def test_the_inner_kl_limit_ends_an_update_before_the_step_that_it_forbids(
-    models: Models, tokenizer: PreTrainedTokenizerBase
+    models: Models, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, value: object
 ) -> None:
-    free = CONFIG.model_copy(update={"epochs": 4, "kl_to_rollout_limit_nats": None})
+    monkeypatch.setattr("rlhf_core.learner.Optimiser", Recording)
+    free = CONFIG.model_copy(update={"epochs": 4, "kl_to_rollout_limit_nats": None, "value": value})
     unlimited, experience = experienced(models, tokenizer, free)
     assert update(free, unlimited, experience, seed=3)["epochs_done"] == 4.0
     limit = free.model_copy(update={"kl_to_rollout_limit_nats": 0.05})
@@ -193,21 +206,21 @@ def test_the_inner_kl_limit_ends_an_update_before_the_step_that_it_forbids(
     assert 1 <= taken < 8
     assert metrics["epochs_done"] == taken / 2
     assert metrics["kl_to_rollout_nats_max"] > 0.05 >= metrics["kl_to_rollout_nats"]
-    for model, found in (
-        (learner.policy, unlimited.policy_optimiser.states[taken]),
-        (learner.value, unlimited.value_optimiser.states[taken]),
-    ):
-        torch.testing.assert_close(weights(model), found, rtol=0, atol=1e-6)
+    for name, optimiser in learner.parts.items():
+        assert len(optimiser.states) == taken + 1
+        torch.testing.assert_close(weights(optimiser.model), unlimited.parts[name].states[taken], rtol=0, atol=1e-6)
 
 
-def test_micro_batches_do_not_change_an_update(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+def test_micro_batches_do_not_change_an_update(models: Models, tokenizer: PreTrainedTokenizerBase, kind: str) -> None:
     learned = []
     for max_tokens in (12, 4096):
         adam = ADAM.model_copy(update={"max_tokens": max_tokens, "eps": 1e-2})
-        config = CONFIG.model_copy(update={"optimiser": adam, "value_optimiser": adam, "entropy_coef": 0.1})
+        value = SharedTrunkConfig() if kind == "shared" else SeparateValueConfig(optimiser=adam)
+        config = CONFIG.model_copy(update={"optimiser": adam, "value": value, "entropy_coef": 0.1})
         learner, experience = experienced(models, tokenizer, config)
         metrics = update(config, learner, experience, seed=3)
-        learned.append((metrics, weights(learner.policy), weights(learner.value)))
+        learned.append((metrics, {name: part.state_dict()["model"] for name, part in learner.parts.items()}))
     assert learned[0][0] == pytest.approx(learned[1][0], abs=1e-4)
     torch.testing.assert_close(learned[0][1:], learned[1][1:], rtol=0, atol=1e-4)
 
@@ -231,11 +244,12 @@ def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
 # The whole climb
 
 
+@VALUES
 def test_the_policy_is_the_last_state_inside_the_kl_budget(
-    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, value: object
 ) -> None:
     budget, slower = 1.0, ADAM.model_copy(update={"lr": 0.001})
-    changes = {"updates": 30, "kl_budget_nats": budget, "beta": 0.0, "optimiser": slower}
+    changes = {"updates": 30, "kl_budget_nats": budget, "beta": 0.0, "optimiser": slower, "value": value}
     events, result, out = train(models, tmp_path / "out", **changes)
     over = [event.metrics["over_kl_budget"] for event in events]
     uppers = [event.metrics["eval_kl_to_sft_nats_upper"] for event in events]
@@ -262,6 +276,16 @@ def test_every_evaluation_leaves_its_answers(models: Models, tmp_path: Path) -> 
         scores = [row["reward_score"] for row in rows if row["step"] == event.step]
         if scores:
             assert event.metrics["eval_reward_score"] == pytest.approx(sum(scores) / len(scores))
+
+
+def test_every_update_says_what_its_parts_took(models: Models, tmp_path: Path) -> None:
+    start, *updates = train(models, tmp_path / "out", updates=2).events
+    parts = {"rollout_seconds", "scoring_seconds", "update_seconds"}
+    assert parts.isdisjoint(start.metrics)
+    assert len(updates) == 2
+    for _, metrics in updates:
+        assert {name for name in metrics if name.endswith("_seconds")} == parts
+        assert all(metrics[part] >= 0.0 for part in parts)
 
 
 @pytest.mark.slow
@@ -296,11 +320,16 @@ def test_ppo_raises_the_reward_that_it_is_given(models: Models, tmp_path: Path) 
     assert last > first + 0.1  # .15 to .89 with four seeds and both architectures
 
 
-def test_a_seed_of_ppo_gives_the_same_events_and_another_seed_others(models: Models, tmp_path: Path) -> None:
-    first, again, other = (train(models, tmp_path / f"{number}", seed=max(1, number)) for number in (0, 1, 2))
-    assert first.events == again.events
+@VALUES
+def test_a_seed_of_ppo_gives_the_same_events_and_another_seed_others(
+    models: Models, tmp_path: Path, value: object
+) -> None:
+    first, again, other = (
+        train(models, tmp_path / f"{number}", seed=max(1, number), value=value) for number in (0, 1, 2)
+    )
+    assert untimed(first.events) == untimed(again.events)
     assert first.result.estimates == again.result.estimates
-    assert first.events != other.events
+    assert untimed(first.events) != untimed(other.events)
     first_policy, again_policy = (
         AutoModelForCausalLM.from_pretrained(run.out / "policy").state_dict() for run in (first, again)
     )

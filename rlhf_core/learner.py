@@ -1,0 +1,158 @@
+"""What learns in PPO: a policy beside a value model of its own, or one model with both heads on one trunk."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
+from rlhf_core.models import add_value_head, as_classifier, load_policy, load_reward_model, save
+from rlhf_core.parallel import Figures
+from rlhf_core.ppo_losses import Minibatch, SharedTrunkConfig, UpdateConfig
+from rlhf_core.training import Optimiser, precision
+
+
+@dataclass(frozen=True)
+class Learner(ABC):
+    """A policy with its optimiser, and values.
+
+    Attributes:
+        policy: causal language model.
+        policy_optimiser: what moves it.
+    """
+
+    policy: PreTrainedModel
+    policy_optimiser: Optimiser
+
+    @property
+    @abstractmethod
+    def parts(self) -> dict[str, Optimiser]:
+        """Optimisers with their models, by name: what a state of training holds."""
+
+    @abstractmethod
+    def values(self, rollout: Rollout) -> Tensor:
+        """Values before all sampled tokens as they are now, shape ``[B, T]``, in units of calibrated reward."""
+
+    @abstractmethod
+    def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
+        """Set the gradients to those of a minibatch and return its figures; nothing is stepped on yet."""
+
+    @abstractmethod
+    def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+        """Write `policy`, a stock causal language model, and `value`, a stock classifier with one label."""
+
+    def step(self) -> None:
+        """Move the weights by their gradients."""
+        for optimiser in self.parts.values():
+            optimiser.step()
+
+
+@dataclass(frozen=True)
+class SeparateValue(Learner):
+    """A value model beside the policy, which share nothing.
+
+    Attributes:
+        value: a scalar head on a trunk of its own.
+        value_optimiser: what moves it.
+    """
+
+    value: PreTrainedModel
+    value_optimiser: Optimiser
+
+    @property
+    def parts(self) -> dict[str, Optimiser]:
+        """Both optimisers."""
+        return {"policy": self.policy_optimiser, "value": self.value_optimiser}
+
+    def values(self, rollout: Rollout) -> Tensor:
+        """Values by the value model."""
+        return all_values(self.value, rollout, self.value_optimiser.config)
+
+    def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
+        """Go through policy and value model, each by its loss."""
+        rollout, temperature = minibatch.experience.rollout, minibatch.config.sampling.temperature
+
+        def policy_loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+            rows = [minibatch.rows[place] for place in group]
+            with precision(self.policy_optimiser.config):
+                logprobs, entropies = policy_view(policy, rollout, rows, sampling_temperature=temperature)
+            return minibatch.policy_loss(rows, logprobs, entropies)
+
+        def value_loss(value: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+            rows = [minibatch.rows[place] for place in group]
+            with precision(self.value_optimiser.config):
+                values = value_view(value, rollout, rows)
+            return minibatch.value_loss(rows, values)
+
+        of_policy = self.policy_optimiser.accumulate(minibatch.sizes, policy_loss)
+        return of_policy | self.value_optimiser.accumulate(minibatch.sizes, value_loss)
+
+    def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+        """Write both models."""
+        save(self.policy, tokenizer, out / "policy")
+        save(self.value, tokenizer, out / "value")
+
+
+@dataclass(frozen=True)
+class SharedTrunk(Learner):
+    """One model with two heads: the policy has a value head, and one forward pass gives both.
+
+    Attributes:
+        coef: weight of the value loss.
+    """
+
+    coef: float
+
+    @property
+    def parts(self) -> dict[str, Optimiser]:
+        """The one optimiser."""
+        return {"policy": self.policy_optimiser}
+
+    def values(self, rollout: Rollout) -> Tensor:
+        """Values by the policy's value head."""
+        return all_values(self.policy, rollout, self.policy_optimiser.config)
+
+    def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
+        """Go through the model once, by the sum of both losses."""
+        rollout, temperature = minibatch.experience.rollout, minibatch.config.sampling.temperature
+
+        def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+            rows = [minibatch.rows[place] for place in group]
+            with precision(self.policy_optimiser.config):
+                logprobs, entropies, values = joint_view(model, rollout, rows, sampling_temperature=temperature)
+            policy_loss, of_policy = minibatch.policy_loss(rows, logprobs, entropies)
+            value_loss, of_value = minibatch.value_loss(rows, values)
+            return policy_loss + self.coef * value_loss, {**of_policy, **of_value}
+
+        return self.policy_optimiser.accumulate(minibatch.sizes, loss)
+
+    def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
+        """Write the model twice, each time with one of its heads."""
+        save(self.policy, tokenizer, out / "policy")
+        save(self.policy, tokenizer, out / "value", form=as_classifier)
+
+
+def load_learner(
+    config: UpdateConfig, tokenizer: PreTrainedTokenizerBase, *, sft: Path, reward_model: Path, steps: int
+) -> Learner:
+    """Load what learns, ready to be stepped on.
+
+    Args:
+        config: says where values come from.
+        tokenizer: that of the models.
+        sft: folder of the SFT model, where the policy starts.
+        reward_model: folder of the reward model, where a separate value model starts.
+        steps: optimiser steps of the whole run.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier with a linear `score` head.
+    """
+    policy = load_policy(sft, tokenizer)
+    if isinstance(config.value, SharedTrunkConfig):
+        add_value_head(policy)
+        return SharedTrunk(policy, Optimiser(policy, config.optimiser, steps), config.value.coef)
+    policy_optimiser = Optimiser(policy, config.optimiser, steps)
+    value = load_reward_model(reward_model, tokenizer)
+    return SeparateValue(policy, policy_optimiser, value, Optimiser(value, config.value.optimiser, steps))

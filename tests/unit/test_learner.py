@@ -1,0 +1,122 @@
+"""A policy with a value head: one pass, the gradient of both losses, stock models on disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from rlhf_core.experience import Experience, as_rollout
+from rlhf_core.learner import SharedTrunk, load_learner
+from rlhf_core.objectives import masked_mean, ppo_policy_loss, ppo_value_loss
+from rlhf_core.ppo_losses import Minibatch, SharedTrunkConfig, UpdateConfig
+from rlhf_core.rollout import Sampled, SamplingConfig
+from rlhf_core.training import OptimiserConfig
+
+COEF, ENTROPY_COEF, TEMPERATURE = 0.7, 0.2, 0.8
+SAMPLED = [
+    Sampled([3, 5, 4], [7, 8, 2], [-1.0, -2.0, -0.5], True),
+    Sampled([3, 6, 7, 8, 4], [9, 2], [-2.0, -1.5], True),
+    Sampled([3, 9, 4], [5, 7, 6, 9], [-1.0, -2.5, -0.5, -3.0], False),
+]
+ROWS = [2, 0]
+
+
+def configured(max_tokens: int) -> UpdateConfig:
+    return UpdateConfig(
+        entropy_coef=ENTROPY_COEF,
+        value=SharedTrunkConfig(coef=COEF),
+        optimiser=OptimiserConfig(lr=0.01, schedule="constant", warmup_share=0.0, max_tokens=max_tokens),
+        sampling=SamplingConfig(temperature=TEMPERATURE),
+    )
+
+
+def made(base: Path, tokenizer: PreTrainedTokenizerBase, config: UpdateConfig) -> SharedTrunk:
+    learner = load_learner(config, tokenizer, sft=base, reward_model=Path("is not read"), steps=9)
+    assert isinstance(learner, SharedTrunk)
+    return learner
+
+
+def experience(learner: SharedTrunk) -> Experience:
+    rollout = as_rollout(SAMPLED)
+    generator = torch.Generator().manual_seed(0)
+    advantages, returns = (torch.randn(rollout.mask.shape, generator=generator) * rollout.mask for _ in range(2))
+    values = learner.values(rollout)
+    return Experience(rollout, torch.zeros(3), rollout.logprobs, values + 0.1, advantages, returns)
+
+
+def plain_loss(learner: SharedTrunk, known: Experience) -> Tensor:
+    """The loss of the minibatch by plain forwards of single sequences."""
+
+    def passes() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for row in ROWS:
+            prompt, response = SAMPLED[row].prompt_ids, SAMPLED[row].response_ids
+            output = learner.policy(input_ids=torch.tensor([prompt + response]), output_hidden_states=True)
+            before = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
+            logs = (output.logits[0, before] / TEMPERATURE).log_softmax(dim=-1)
+            values = output.hidden_states[-1][0, before] @ learner.policy.score.weight[0]
+            yield logs.gather(1, torch.tensor(response)[:, None])[:, 0], -(logs.exp() * logs).sum(dim=-1), values
+
+    logprobs, entropies, values = (pad_sequence(list(parts), batch_first=True) for parts in zip(*passes(), strict=True))
+    mask = known.rollout.mask[ROWS]
+    policy_loss, _ = ppo_policy_loss(
+        logprobs, known.rollout.logprobs[ROWS], known.advantages[ROWS], mask, cliprange=0.2
+    )
+    value_loss = ppo_value_loss(values, known.values[ROWS], known.returns[ROWS], mask, cliprange_value=0.2)
+    return policy_loss - ENTROPY_COEF * masked_mean(entropies, mask) + COEF * value_loss
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
+def test_the_gradient_is_that_of_both_losses(base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    config = configured(max_tokens)
+    learner = made(base, tokenizer, config)
+    torch.nn.init.normal_(learner.policy.score.weight)
+    known = experience(learner)
+    learner.accumulate(Minibatch(config, known, ROWS))
+    found = {name: weight.grad.clone() for name, weight in learner.policy.named_parameters()}
+    learner.policy.zero_grad()
+    plain_loss(learner, known).backward()
+    expected = {name: weight.grad for name, weight in learner.policy.named_parameters()}
+    assert float(expected["score.weight"].norm()) > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_minibatch_goes_through_the_trunk_once(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    config = configured(4096)
+    learner = made(base, tokenizer, config)
+    known, passes = experience(learner), []
+    learner.policy.base_model.register_forward_hook(lambda *_: passes.append(1))
+    figures = learner.accumulate(Minibatch(config, known, ROWS))
+    assert len(passes) == 1
+    assert set(figures) == {"policy_loss", "clipfrac", "entropy_nats", "kl_to_rollout_nats", "value_loss"}
+
+
+def test_values_start_at_0_and_learn(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    config = configured(4096)
+    learner = made(base, tokenizer, config)
+    known = experience(learner)
+    assert not learner.values(known.rollout).any()
+    errors = []
+    for _ in range(9):
+        errors.append(learner.accumulate(Minibatch(config, known, [0, 1, 2]))["value_loss"])
+        learner.step()
+    assert errors[-1] < errors[0]
+
+
+def test_both_models_are_stock_on_disk(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    learner = made(base, tokenizer, configured(4096))
+    torch.nn.init.normal_(learner.policy.score.weight)
+    learner.save(tokenizer, tmp_path)
+    policy, policy_info = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", output_loading_info=True)
+    value, value_info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "value", output_loading_info=True)
+    assert not any([*policy_info.values(), *value_info.values()])  # no key is missing and none is left over
+    ids = torch.tensor([[3, 5, 4, 7, 8]])
+    with torch.no_grad():
+        output = learner.policy(input_ids=ids, output_hidden_states=True)
+        torch.testing.assert_close(policy(input_ids=ids).logits, output.logits)
+        scores = output.hidden_states[-1][0, -1] @ learner.policy.score.weight.T
+        torch.testing.assert_close(value(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0], scores)
+    assert value.config.num_labels == 1
