@@ -22,9 +22,11 @@ from transformers import AutoConfig
 from benchmarks.machine import machine
 from benchmarks.vs_trl.limit import TRAINING_PASSES, forward_flops, matmul_rate
 from benchmarks.vs_trl.workload import BATCH, PPO_EPOCHS, RESPONSE_TOKENS, SHAPES, Workload, prepare
+from rlhf_core.models import device
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+DEVICE = device()
 CURRENT, LAST_WITH_PPO = "1.16.0", "1.12.0"
 MODELS = StrEnum("MODELS", {name: name for name in SHAPES})  # type: ignore[misc]
 
@@ -82,11 +84,16 @@ def main(
     """Run both sides in turns, check that they lose the same, and keep the figures."""
     with tempfile.TemporaryDirectory() as folder:
         work = prepare(Path(folder), model.value, steps=steps, data=data)
-        turns = [
-            {name: _turn(work, job, trl / release if release else None, steps) for name, release, job in SIDES[stage]}
-            for _ in range(alternations)
-        ]
-        bound = _bound(work, stage, steps)
+        turns, matmul_rates = [], []
+        for _ in range(alternations):
+            turns.append(
+                {
+                    name: _turn(work, job, trl / release if release else None, steps)
+                    for name, release, job in SIDES[stage]
+                }
+            )
+            matmul_rates.append(matmul_rate(DEVICE, torch.bfloat16 if DEVICE.type == "cuda" else torch.float32))
+        flops = _needed_flops(work, stage, steps)
     result = {
         "stage": stage.value,
         "model": model.value,
@@ -97,12 +104,12 @@ def main(
         "batch": BATCH,
         "response_tokens": RESPONSE_TOKENS,
         "loss_gap": max(_loss_gap(turn) for turn in turns),
-        "bound_seconds_per_step": bound,
+        "flops_per_step": flops,
+        "matmul_rates": matmul_rates,
         "turns": turns,
     }
     RESULTS.mkdir(exist_ok=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    (RESULTS / f"vs_trl_{stage}_{model}_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"vs_trl_{stage}_{model}_{DEVICE.type}.json").write_text(json.dumps(result, indent=1) + "\n")
     show(result)
 
 
@@ -116,13 +123,16 @@ def show(result: dict[str, Any]) -> None:
         found = rates(result, name)
         ratio = statistics.median(mine / theirs for mine, theirs in zip(ours, found, strict=True))
         seconds = statistics.median(_seconds(turn[name]) for turn in result["turns"])
-        bound = result["bound_seconds_per_step"]
+        over_limit = statistics.median(
+            _seconds(turn[name]) * rate / result["flops_per_step"]
+            for turn, rate in zip(result["turns"], result["matmul_rates"], strict=True)
+        )
         table.add_row(
             name,
             f"{statistics.median(found):.0f} [{min(found):.0f}, {max(found):.0f}]",
             "" if name.startswith("ours") else f"{ratio:.2f}",
             f"{seconds:.2f}",
-            f"{seconds / bound:.2f}" if name != "ours, rollout" else "",
+            f"{over_limit:.2f}" if name != "ours, rollout" else "",
             f"{max(turn[name]['peak_mib'] for turn in result['turns']):.0f}",
         )
     console = Console()
@@ -193,10 +203,8 @@ def _loss_gap(turn: dict[str, Any]) -> float:
     return max(abs(ours["loss"] - theirs["loss"]) / abs(theirs["loss"]) for ours, theirs in compared)
 
 
-def _bound(work: Workload, stage: Stage, steps: int) -> float:
-    """Seconds that a step needs at the rate of this machine's matrix products."""
-    on_gpu = torch.cuda.is_available()
-    rate = matmul_rate(torch.device("cuda" if on_gpu else "cpu"), torch.bfloat16 if on_gpu else torch.float32)
+def _needed_flops(work: Workload, stage: Stage, steps: int) -> float:
+    """Floating-point operations that the mathematics of a step needs."""
     config = AutoConfig.from_pretrained(work.policy)
     if stage is Stage.ppo:
         lengths = work.response_lengths
@@ -204,13 +212,13 @@ def _bound(work: Workload, stage: Stage, steps: int) -> float:
         with_head = forward_flops(config, trees, sum(lengths))
         without = forward_flops(config, trees, 0)
         scoring = with_head + 2 * without  # reference; reward model and value model
-        return (scoring + PPO_EPOCHS * TRAINING_PASSES * (with_head + without)) / rate
+        return scoring + PPO_EPOCHS * TRAINING_PASSES * (with_head + without)
     rows = work.ids[BATCH : steps * BATCH]
     responses = ("chosen",) if stage is Stage.sft else ("chosen", "rejected")
     trees = [(len(row["prompt"]), [len(row[name]) for name in responses]) for row in rows]
     scored = 0 if stage is Stage.reward_model else sum(sum(lengths) for _, lengths in trees)
     passes = TRAINING_PASSES + 1 if stage is Stage.dpo else TRAINING_PASSES  # DPO: the reference's too
-    return passes * forward_flops(config, trees, scored) / rate / (steps - 1)
+    return passes * forward_flops(config, trees, scored) / (steps - 1)
 
 
 if __name__ == "__main__":
