@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 
 from rlhf_core.text import Tree
 
@@ -31,6 +32,11 @@ class Row:
     targets: Tensor
     before: Tensor
     last: Tensor
+
+    @cached_property
+    def block_masks(self) -> dict[int | None, BlockMask]:
+        """What `rlhf_core.flex` made of this row, by sliding window."""
+        return {}
 
     @cached_property
     def masks(self) -> list[Tensor | None]:

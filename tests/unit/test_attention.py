@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import flex_attention
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rlhf_core.attention import next_states, ragged_attention, ragged_states, use_ragged_attention
-from rlhf_core.batching import lay
+from rlhf_core.attention import RAGGED, next_states, ragged_attention, ragged_states, use_ragged_attention
+from rlhf_core.batching import Row, lay
+from rlhf_core.flex import row_attention
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
 
@@ -74,6 +76,23 @@ def test_states_and_gradients_equal_those_of_the_padded_forward(name: str) -> No
     assert found_gradients.keys() == expected_gradients.keys()
     for parameter, gradient in expected_gradients.items():
         torch.testing.assert_close(found_gradients[parameter], gradient, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.inference_mode()
+def test_one_call_for_the_whole_row_gives_the_same_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, layers = build(name), []
+    use_ragged_attention(model)
+    expected = ragged(model)
+
+    def at_once(layer: object, *states: Tensor, row: Row, **options: object) -> tuple[Tensor, None]:
+        layers.append(layer)
+        return row_attention(*states[:3], row, **options), None
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, RAGGED, at_once)
+    monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)  # uncompiled
+    torch.testing.assert_close(ragged(model), expected, rtol=1e-5, atol=1e-5)
+    assert len(layers) == 2
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -60,6 +60,13 @@ MUTANTS = [
         "test_batching.test_a_response_sees_its_prompt_and_itself",
     ),
     Mutant(
+        "on an accelerator trees see each other",
+        "rlhf_core.flex",
+        "(trees[key] == trees[query]) & ",
+        "",
+        "test_flex.test_blocks_that_nobody_sees_are_left_out",
+    ),
+    Mutant(
         "a token is predicted from itself",
         "rlhf_core.batching",
         "before += [fork, *range(len(ids), len(ids) + len(response) - 1)]",
