@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prefect import tags
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
@@ -152,7 +153,8 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
     )
     climb = Climb(config, place, arguments)
     try:
-        with tags(climb_label(run_id)):
+        # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
+        with tags(climb_label(run_id)), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield climb
     except StoppedByGate as stop:
         climb.finish("FAILED", str(stop))
