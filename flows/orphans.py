@@ -36,11 +36,6 @@ def process_tags() -> dict[str, str]:
     }
 
 
-def climb_label(run_id: str) -> str:
-    """The tag that every flow run and task run of a climb has in Prefect: the climb's run in MLflow."""
-    return f"climb-{run_id}"
-
-
 def end_orphans(registry: Registry) -> None:
     """End the runs and the server of climbs whose process on this machine no longer exists."""
     host = socket.gethostname()
@@ -52,17 +47,19 @@ def end_orphans(registry: Registry) -> None:
             registry.end_run(child, "KILLED")
         registry.end_run(run.info.run_id, "KILLED")
         _stop_server(run.data.tags.get(SERVER_TAG, ""))
-        with get_client(sync_client=True) as client:
-            _end_flow_runs(client, run.info.run_id, run.data.tags.get(FLOW_RUN_TAG, ""))
+        ladder = run.data.tags.get(FLOW_RUN_TAG)
+        if ladder:
+            with get_client(sync_client=True) as client:
+                _end_flow_runs(client, UUID(ladder))
 
 
-def _end_flow_runs(client: SyncPrefectClient, run_id: str, ladder: str) -> None:
+def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:
     """Mark the stages of a climb as crashed, then the ladder itself."""
-    labelled = FlowRunFilter.model_validate(
-        {"tags": {"all_": [climb_label(run_id)]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
+    below = FlowRunFilter.model_validate(
+        {"parent_flow_run_id": {"any_": [ladder]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
     )
-    stages = [found.id for found in client.read_flow_runs(flow_run_filter=labelled)]
-    for identity in [*stages, *([UUID(ladder)] if ladder else [])]:
+    stages = [found.id for found in client.read_flow_runs(flow_run_filter=below)]
+    for identity in [*stages, ladder]:
         with suppress(ObjectNotFound):
             client.set_flow_run_state(identity, Crashed(message="the process was killed"), force=True)
 
