@@ -37,9 +37,14 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
     with _quietly():
         settings = _prepared(config, overrides)
         typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
-        from flows.gating import StoppedByGate  # imports Prefect, which reads what `_prepared` set
-        from flows.ladder import ladder
+        from flows.own_server import start_server
 
+        start_server()  # beside the imports, which take as long
+        from flows.gating import StoppedByGate  # imports Prefect, which reads what is set by now
+        from flows.ladder import ladder
+        from flows.registry import open_registry
+
+        open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
             ladder(settings, arguments=_as_typed(config, overrides))
         except StoppedByGate:  # the summary has said why
