@@ -22,6 +22,7 @@ def start_server() -> None:
     with socket.create_server((HOST, 0)) as listener:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(listener.fileno())],
+            env={"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false", **os.environ},  # no flow of ours has a block
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             start_new_session=True,  # Ctrl-C comes to the climb, which still has to say how it ended
