@@ -49,7 +49,8 @@ $(TRL)/.installed: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(TRL)/deps accelerate==1.15.0 psutil==7.2.2
 	@touch $@
 
-bench: $(TRL)/.installed  ## Time SFT, reward model, DPO and PPO beside TRL
+bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward model, DPO and PPO beside TRL
+	$(BIN)/python -m benchmarks.overhead
 	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
 		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
 

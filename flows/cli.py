@@ -1,5 +1,6 @@
 """`rlhf`: climb the ladder, check a configuration, ask a model, score an answer, open the pages."""
 
+import gc
 import shlex
 import sys
 from collections.abc import Iterator
@@ -34,12 +35,19 @@ ModelArgument = Annotated[str, typer.Argument(help="name/version, name@alias, or
 @app.command()
 def run(config: ConfigFile, overrides: Overrides = None) -> None:
     """Climb the ladder. Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 1: anything else."""
-    with _quietly():
-        settings = _prepared(config, overrides)
-        typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
-        from flows.gating import StoppedByGate  # imports Prefect, which reads what `_prepared` set
-        from flows.ladder import ladder
+    from flows.environment import importing
+    from flows.own_server import start_server
 
+    with _quietly():
+        with importing():
+            settings = _prepared(config, overrides)
+            typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
+            start_server()  # beside the imports that follow, which take as long
+            from flows.gating import StoppedByGate  # imports Prefect, which reads what is set by now
+            from flows.ladder import ladder
+            from flows.registry import open_registry
+
+        open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
             ladder(settings, arguments=_as_typed(config, overrides))
         except StoppedByGate:  # the summary has said why
@@ -146,4 +154,7 @@ def _quietly() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # the interpreter ends at once, rather than look for garbage among all that was imported

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prefect import tags
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.lineage import code_version
-from flows.orphans import climb_label, end_orphans, process_tags
+from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import open_registry
@@ -152,7 +152,8 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
     )
     climb = Climb(config, place, arguments)
     try:
-        with tags(climb_label(run_id)):
+        # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield climb
     except StoppedByGate as stop:
         climb.finish("FAILED", str(stop))

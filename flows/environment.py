@@ -4,7 +4,10 @@ Libraries read their settings when they are imported, so `quiet` comes before al
 those of Prefect and MLflow.
 """
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 QUIET = {
@@ -21,11 +24,11 @@ DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is for the progress bar; the UI has the log
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # the first start on a busy machine takes 20 s and more
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
 def quiet() -> None:
@@ -48,3 +51,14 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
     os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Look for garbage less often, as nearly everything that an import makes stays."""
+    usual = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

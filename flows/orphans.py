@@ -1,48 +1,32 @@
-"""What a killed climb leaves behind and cannot tidy itself: runs that say they are running, and a server.
+"""What a killed climb leaves behind and cannot tidy itself: runs that say they are running.
 
-A climb marks its run in MLflow with its process and its server; the next climb on the same machine tidies up.
+A climb marks its run in MLflow with its process; the next climb on the same machine tidies up.
 """
 
 import os
-import signal
 import socket
 from contextlib import suppress
-from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
-from prefect.server.api.server import SubprocessASGIServer
 from prefect.states import Crashed
 
 from flows.registry import Registry
 
 PROCESS_TAG = "rlhf.process"
-SERVER_TAG = "rlhf.server"
 FLOW_RUN_TAG = "prefect.flow_run"
-SERVER_COMMAND = b"prefect.server.api.server"
 
 
 def process_tags() -> dict[str, str]:
-    """Tags by which a later climb recognises this process, its flow run and its ephemeral server if it has one."""
-    servers = [found.server_process for found in SubprocessASGIServer._instances.values()]
-    running = [str(server.pid) for server in servers if server is not None and server.poll() is None]
-    return {
-        PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}",
-        SERVER_TAG: running[0] if running else "",
-        FLOW_RUN_TAG: str(flow_run.id or ""),
-    }
-
-
-def climb_label(run_id: str) -> str:
-    """The tag that every flow run and task run of a climb has in Prefect: the climb's run in MLflow."""
-    return f"climb-{run_id}"
+    """Tags by which a later climb recognises this process and its flow run."""
+    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}", FLOW_RUN_TAG: str(flow_run.id or "")}
 
 
 def end_orphans(registry: Registry) -> None:
-    """End the runs and the server of climbs whose process on this machine no longer exists."""
+    """End the runs of climbs whose process on this machine no longer exists."""
     host = socket.gethostname()
     for run in registry.running(PROCESS_TAG):
         owner, _, process = run.data.tags[PROCESS_TAG].rpartition(":")
@@ -51,27 +35,21 @@ def end_orphans(registry: Registry) -> None:
         for child in registry.children(run.info.run_id):
             registry.end_run(child, "KILLED")
         registry.end_run(run.info.run_id, "KILLED")
-        _stop_server(run.data.tags.get(SERVER_TAG, ""))
-        with get_client(sync_client=True) as client:
-            _end_flow_runs(client, run.info.run_id, run.data.tags.get(FLOW_RUN_TAG, ""))
+        ladder = run.data.tags.get(FLOW_RUN_TAG)
+        if ladder:
+            with get_client(sync_client=True) as client:
+                _end_flow_runs(client, UUID(ladder))
 
 
-def _end_flow_runs(client: SyncPrefectClient, run_id: str, ladder: str) -> None:
+def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:
     """Mark the stages of a climb as crashed, then the ladder itself."""
-    labelled = FlowRunFilter.model_validate(
-        {"tags": {"all_": [climb_label(run_id)]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
+    below = FlowRunFilter.model_validate(
+        {"parent_flow_run_id": {"any_": [ladder]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
     )
-    stages = [found.id for found in client.read_flow_runs(flow_run_filter=labelled)]
-    for identity in [*stages, *([UUID(ladder)] if ladder else [])]:
+    stages = [found.id for found in client.read_flow_runs(flow_run_filter=below)]
+    for identity in [*stages, ladder]:
         with suppress(ObjectNotFound):
             client.set_flow_run_state(identity, Crashed(message="the process was killed"), force=True)
-
-
-def _stop_server(process: str) -> None:
-    """End an ephemeral server, after making sure that the number is not another process's by now."""
-    with suppress(OSError, ValueError):
-        if SERVER_COMMAND in Path(f"/proc/{int(process)}/cmdline").read_bytes():
-            os.kill(int(process), signal.SIGTERM)
 
 
 def _alive(process: int) -> bool:
