@@ -162,7 +162,11 @@ def _encode(
 
 
 def _loss(config: RewardModelConfig, batch: list[Comparison]) -> Loss:
-    """Bradley-Terry loss of some prompts over the count of pairs of all."""
+    """Bradley-Terry loss of some prompts over the count of pairs of all.
+
+    Not over the sum of their weights, which would take the weight off a pair that is alone in its batch: weights are 1
+    on average over the training pairs, so over a pass the two are the same.
+    """
     pairs = sum(len(item.chosen) for item in batch)
 
     def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
@@ -178,7 +182,8 @@ def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons:
         rewards = response_scores(model, lay([item.tree for item in comparisons], device()))
     chosen, rejected = sides(comparisons)
     margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
-    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin) * len(chosen)
+    weight = torch.tensor([value for item in comparisons for value in item.weights], device=rewards.device)
+    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin, weight=weight) * len(chosen)
 
 
 @torch.inference_mode()

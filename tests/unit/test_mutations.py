@@ -83,8 +83,8 @@ MUTANTS = [
     Mutant(
         "the sign of the Bradley-Terry loss",
         OBJECTIVES,
-        "return -F.logsigmoid",
-        "return F.logsigmoid",
+        "losses = -F.logsigmoid(chosen",
+        "losses = F.logsigmoid(chosen",
         "test_objectives.test_equal_rewards_cost_ln_2",
     ),
     Mutant(
@@ -97,9 +97,16 @@ MUTANTS = [
     Mutant(
         "the Bradley-Terry loss is summed",
         OBJECTIVES,
-        "margin).mean()",
-        "margin).sum()",
+        "(losses * weight).mean()",
+        "(losses * weight).sum()",
         "test_objectives.test_the_gradient_of_a_pair_is_the_probability_of_getting_it_wrong",
+    ),
+    Mutant(
+        "weights are forgotten",
+        OBJECTIVES,
+        "(losses * weight).mean()",
+        "losses.mean()",
+        "test_objectives.test_a_weight_of_3_counts_a_pair_three_times",
     ),
     Mutant(
         "the reference is forgotten",
