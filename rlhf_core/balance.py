@@ -7,21 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_core.config import Frozen
 from rlhf_core.records import Pair
 
 Balance = Literal["none", "length", "length-drop"]
 STRATA = 10
 LARGEST_WEIGHT = 10
 """Fewer strata are cut rather than give a pair more."""
-
-
-class PreferenceConfig(Frozen):
-    """What reward models are given of the preference pairs."""
-
-    balance: Balance = "none"
-    """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
-    is; `length-drop` leaves pairs out to the same end. Held-out pairs stay as they are."""
 
 
 class CannotBalance(ValueError):
@@ -68,7 +59,7 @@ def balance(pairs: Sequence[Pair], how: Balance) -> list[Pair]:
 def _strata(longer: NDArray[np.int64], digests: Sequence[bytes]) -> list[NDArray[np.int64]]:
     """Positions of the pairs of unequal length, in strata with both kinds each; a hash parts equal differences."""
     unequal = np.array(
-        sorted(np.flatnonzero(longer), key=lambda place: (abs(longer[place]), digests[place])), dtype=np.int64
+        sorted(np.flatnonzero(longer), key=lambda place: (abs(longer[place]), digests[int(place)])), dtype=np.int64
     )
     if not len(unequal):
         return []

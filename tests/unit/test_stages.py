@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.balance import Balance, balance
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, score, train_reward_model
@@ -197,6 +198,37 @@ def test_a_pair_that_is_alone_in_its_batch_keeps_its_weight(base: Path, tmp_path
         events, _ = reward_model(base, tmp_path / str(weight), config=config, train=pairs)
         losses.append(events[0].metrics["loss_nats"])
     assert losses[1] == pytest.approx(3 * losses[0])
+
+
+@pytest.mark.parametrize("how", ["length", "length-drop"])
+def test_balanced_pairs_are_what_is_learned_from_and_nothing_else(base: Path, tmp_path: Path, how: Balance) -> None:
+    """Long answers are chosen but for every third prompt; what is held out and the floors stay as they are."""
+    long = [Pair(prompt, "fine thanks fine you", "fine how") for prompt in PROMPTS]
+    pairs = [
+        pair._replace(chosen=pair.rejected, rejected=pair.chosen) if place % 3 == 0 else pair
+        for place, pair in enumerate(long)
+    ]
+    whole = REWARD_MODEL.model_copy(update={"epochs": 1, "batch_size": 100})
+    balanced = whole.model_copy(update={"balance": how})
+    _, plain = reward_model(base, tmp_path / "plain", config=whole, train=pairs)
+    found_events, found = reward_model(base, tmp_path / "balanced", config=balanced, train=pairs)
+    by_hand = balance(pairs, how)
+    _, expected = finish(
+        train_reward_model(
+            whole,
+            init_from=base,
+            train=by_hand,
+            held_out=pairs,
+            demonstrations=DEMONSTRATIONS[::3],
+            out=tmp_path / "by_hand",
+            seed=1,
+        )
+    )
+    assert len(found_events) == 1
+    assert found.series["delta"] == pytest.approx(expected.series["delta"])
+    assert found.series["delta"] != pytest.approx(plain.series["delta"], abs=1e-3)
+    for floor in ("floor_longest", "floor_shortest", "floor_bag_of_words"):
+        assert found.estimates[floor] == plain.estimates[floor]
 
 
 def test_micro_batches_do_not_change_what_the_reward_model_learns(base: Path, tmp_path: Path) -> None:
