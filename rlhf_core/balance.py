@@ -22,9 +22,9 @@ class CannotBalance(ValueError):
 def balance(pairs: Sequence[Pair], how: Balance) -> list[Pair]:
     """Weigh or drop pairs so that the chosen response is longer in words in one half of those of unequal length.
 
-    Pairs are sorted by how much their lengths differ and cut into strata of equal size, ten or as many as have enough
-    pairs of both kinds. In every stratum the pairs with the longer response chosen get the weight of the others, so
-    that neither who is longer nor by how much says which response was chosen.
+    Pairs are put into strata by how much their lengths differ, of about equal size, ten or as many as have enough pairs
+    of both kinds. In every stratum the pairs with the longer response chosen get the weight of the others, so that
+    neither who is longer nor by how much says which response was chosen.
 
     Args:
         pairs: what something is trained on.
@@ -42,7 +42,7 @@ def balance(pairs: Sequence[Pair], how: Balance) -> list[Pair]:
     longer = np.array([len(pair.chosen.split()) - len(pair.rejected.split()) for pair in pairs], dtype=np.int64)
     digests = [_digest(pair) for pair in pairs]
     factors = np.ones(len(pairs))
-    for stratum in _strata(longer, digests):
+    for stratum in _strata(longer):
         sides = [stratum[longer[stratum] > 0], stratum[longer[stratum] < 0]]
         for side in sides:
             if how == "length":
@@ -56,15 +56,16 @@ def balance(pairs: Sequence[Pair], how: Balance) -> list[Pair]:
     ]
 
 
-def _strata(longer: NDArray[np.int64], digests: Sequence[bytes]) -> list[NDArray[np.int64]]:
-    """Positions of the pairs of unequal length, in strata with both kinds each; a hash parts equal differences."""
-    unequal = np.array(
-        sorted(np.flatnonzero(longer), key=lambda place: (abs(longer[place]), digests[int(place)])), dtype=np.int64
-    )
+def _strata(longer: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Positions of the pairs of unequal length, in strata with enough of both kinds; none parts equal differences."""
+    unequal = np.flatnonzero(longer)
     if not len(unequal):
         return []
-    for count in range(min(STRATA, len(unequal)), 0, -1):
-        strata = np.array_split(unequal, count)
+    sizes = np.abs(longer[unequal])
+    for count in range(STRATA, 0, -1):
+        edges = np.quantile(sizes, np.linspace(0.0, 1.0, count + 1)[1:-1])
+        places = np.searchsorted(edges, sizes, side="right")
+        strata = [unequal[places == place] for place in np.unique(places)]
         shares = [float((longer[stratum] > 0).mean()) for stratum in strata]
         rarest = min(min(share, 1.0 - share) for share in shares)
         if rarest >= 0.5 / LARGEST_WEIGHT or (count == 1 and rarest > 0.0):

@@ -141,6 +141,7 @@ def test_a_kappa_by_hand() -> None:
     assert found["kappa of ann and bo"].n == 50
 
 
+@pytest.mark.slow
 def test_kappas_are_of_what_both_saw() -> None:
     one = ["first", "second"] * 20
     votes = {"ann": one + [None] * 40, "bo": one + one, "cy": [None] * 20 + one + ["tie"] * 20}
@@ -162,6 +163,7 @@ def test_the_couples_who_share_most_are_shown() -> None:
     assert {figure.n for figure in found.values()} == {40 - place for place in range(1, 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
 def test_pandalm_has_the_kappas_that_its_authors_report() -> None:
     rows = json.loads((Path(os.environ["RLHF_DATA"]) / "pandalm/testset-v1.json").read_text())

@@ -64,11 +64,12 @@ def test_the_odds_ratio_of_one_feature_is_the_ratio_of_counts() -> None:
 
 def test_effects_that_were_drawn_are_found_apart() -> None:
     logs = {"exclamations": 0.8, "questions": -0.5, "numbers": 0.0}
-    effects = surface_effects(drawn(0, 20_000, logs), np.arange(20_000))
+    effects = surface_effects(drawn(0, 6000, logs), np.arange(6000))
     for name, log in logs.items():
-        assert math.log(effects[name].others_equal.value) == pytest.approx(log, abs=0.06)
+        assert math.log(effects[name].others_equal.value) == pytest.approx(log, abs=0.1)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for seed in range(200):
