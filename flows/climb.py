@@ -8,6 +8,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
+from flows.labels import audit_labels
 from flows.lineage import code_version
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
@@ -50,9 +51,10 @@ class Climb:
         self.published = False
 
     def begin(self, data: DataRefs) -> DataRefs:
-        """Record the data of the climb as inputs of its run."""
+        """Record the data of the climb as inputs of its run, and what their labels are worth."""
         self.data = data
         self.place.registry().log_datasets(self.place.run_id, {table.name: table for table in data.tables})
+        audit_labels(data, self.config.reward_model.balance, self.place)
         return data
 
     def reached(self, record: StageRecord) -> StageRecord:

@@ -17,12 +17,14 @@ class Comparison(NamedTuple):
         chosen: position among them of each pair's chosen response.
         rejected: position of its rejected response.
         margins: reward gap in logits that each pair must clear.
+        weights: how much the loss of each pair counts.
     """
 
     tree: Tree
     chosen: list[int]
     rejected: list[int]
     margins: list[float]
+    weights: list[float]
 
 
 def compare(
@@ -57,6 +59,7 @@ def compare(
                 chosen=[place[pair.chosen] for pair in group],
                 rejected=[place[pair.rejected] for pair in group],
                 margins=[pair.margin for pair in group],
+                weights=[pair.weight for pair in group],
             )
         )
     return found

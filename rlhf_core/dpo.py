@@ -210,12 +210,14 @@ def _lengths(trees: Sequence[Tree]) -> list[int]:
 
 
 def _loss(config: DPOConfig, batch: list[Anchored]) -> Loss:
-    """Loss of some prompts over the count of pairs of all."""
+    """Loss of some prompts over the count of pairs of all, weighted as the reward model weighs it."""
     pairs = sum(len(item.comparison.chosen) for item in batch)
 
     def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        losses, gaps = pair_losses(config, policy, [batch[place] for place in group])
-        part, gaps = losses.sum() / pairs, gaps.detach()
+        items = [batch[place] for place in group]
+        losses, gaps = pair_losses(config, policy, items)
+        weight = losses.new_tensor([value for item in items for value in item.comparison.weights])
+        part, gaps = (losses * weight).sum() / pairs, gaps.detach()
         agreed = gaps.heaviside(gaps.new_tensor(0.5))
         return part, {"loss_nats": part.detach(), "margin": gaps.sum() / pairs, "agreement": agreed.sum() / pairs}
 

@@ -14,7 +14,9 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, 0.0).sum() / mask.sum()
 
 
-def bradley_terry_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | float = 0.0) -> Tensor:
+def bradley_terry_loss(
+    chosen: Tensor, rejected: Tensor, *, margin: Tensor | float = 0.0, weight: Tensor | float = 1.0
+) -> Tensor:
     """Negative log-likelihood of the preferences, -log sigmoid(chosen - rejected - margin), mean over pairs.
 
     Bradley and Terry (1952); Ouyang et al. (2022), equation 1; the margin is Touvron et al. (2023), equation 2. Finite
@@ -24,11 +26,13 @@ def bradley_terry_loss(chosen: Tensor, rejected: Tensor, *, margin: Tensor | flo
         chosen: rewards of the preferred responses, shape ``[B]``, logits.
         rejected: rewards of the others, shape ``[B]``, logits.
         margin: gap in logits that a pair must clear, shape ``[B]`` or a number.
+        weight: what the loss of a pair is multiplied by, shape ``[B]`` or a number.
 
     Returns:
-        A scalar, nats per pair; ln 2 where chosen - rejected = margin.
+        A scalar, nats per pair; ln 2 where chosen - rejected = margin and the weight is 1.
     """
-    return -F.logsigmoid(chosen - rejected - margin).mean()
+    losses = -F.logsigmoid(chosen - rejected - margin)
+    return (losses * weight).mean()
 
 
 def dpo_loss(

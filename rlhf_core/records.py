@@ -15,9 +15,11 @@ class Pair(NamedTuple):
 
     Attributes:
         margin: reward gap in logits that the pair must clear; 0.0 is plain Bradley-Terry.
+        weight: how much its loss counts while something is trained on it; 1 on average over the training pairs.
     """
 
     prompt: str
     chosen: str
     rejected: str
     margin: float = 0.0
+    weight: float = 1.0

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.balance import Balance, balance
 from rlhf_core.batching import lay, token_batches
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
@@ -32,6 +33,9 @@ from rlhf_core.training import OptimiserConfig, precision
 class RewardModelConfig(Frozen):
     """Reward-model training."""
 
+    balance: Balance = "none"
+    """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
+    is; `length-drop` leaves pairs out to the same end. Held-out pairs and floors stay as they are."""
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(4, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
@@ -73,6 +77,7 @@ def train_reward_model(
         logits, divided by the temperature) and `delta_uncalibrated`.
 
     Raises:
+        CannotBalance: if the pairs shall be balanced and cannot be.
         RuntimeError: if the saved model, loaded again, gives other scores.
     """
     torch.manual_seed(seed)
@@ -80,7 +85,7 @@ def train_reward_model(
     model = load_reward_model(init_from, tokenizer)
     comparisons = compare(
         tokenizer,
-        train,
+        balance(train, config.balance),
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )
@@ -162,7 +167,11 @@ def _encode(
 
 
 def _loss(config: RewardModelConfig, batch: list[Comparison]) -> Loss:
-    """Bradley-Terry loss of some prompts over the count of pairs of all."""
+    """Bradley-Terry loss of some prompts over the count of pairs of all.
+
+    Not over the sum of their weights, which would take the weight off a pair that is alone in its batch: weights are 1
+    on average over the training pairs, so over a pass the two are the same.
+    """
     pairs = sum(len(item.chosen) for item in batch)
 
     def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
@@ -178,7 +187,8 @@ def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons:
         rewards = response_scores(model, lay([item.tree for item in comparisons], device()))
     chosen, rejected = sides(comparisons)
     margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
-    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin) * len(chosen)
+    weight = torch.tensor([value for item in comparisons for value in item.weights], device=rewards.device)
+    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin, weight=weight) * len(chosen)
 
 
 @torch.inference_mode()

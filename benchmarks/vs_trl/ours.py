@@ -114,7 +114,9 @@ def dpo(work: Workload, scratch: Path) -> Steps:
 def reference_seconds(work: Workload, config: DPOConfig) -> list[float]:
     """Time the reference's pass over the pairs of each optimiser step, by the function that the stage calls."""
     model = load_policy(work.policy, load_tokenizer(str(work.policy)))
-    items = [Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0]) for row in work.ids]
+    items = [
+        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0]) for row in work.ids
+    ]
     seconds = []
     for start in range(0, len(items), BATCH):
         started = time.perf_counter()

@@ -36,7 +36,8 @@ def evaluate_margins(
         deltas: margins chosen - rejected as trained, shape ``[N]``, logits.
         temperature: fitted on other pairs.
         held_out: the N pairs; those of one prompt are resampled together in every interval.
-        train: pairs that the reward model learned from, for the bag-of-words floor.
+        train: pairs that the reward model learned from, for the bag-of-words floor, which learns from all but a fold of
+            the held-out pairs too.
         ceiling: agreement that a perfect judge would reach, where repeated votes tell.
 
     Returns:
@@ -46,7 +47,7 @@ def evaluate_margins(
     margins = np.asarray(deltas, dtype=np.float64)
     clusters = [pair.prompt for pair in held_out]
     calibrated = margins / temperature
-    floors = floor_hits(train, held_out)
+    floors = floor_hits(train, held_out, clusters)
     best = max(floors.values(), key=lambda found: float(found.mean()))
 
     def average(values: NDArray[np.float64]) -> Estimate:

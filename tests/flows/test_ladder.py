@@ -74,6 +74,16 @@ def test_a_climb_says_nothing_else_on_the_way(climbed: CompletedProcess[str]) ->
     assert {line.partition(":")[0] for line in lines} == set(STAGES)
 
 
+def test_a_climb_keeps_what_its_labels_are_worth_and_says_it(
+    climbed: CompletedProcess[str], client: MlflowClient, runs: dict[str, Run], tmp_path: Path
+) -> None:
+    assert "labels: a perfect judge agrees with at most 0." in climbed.stdout
+    kept = files(client, runs["ladder"], "labels")
+    assert set(kept) == {"labels/report.md", "labels/figures.json", "labels/odds.png"}
+    assert all(kept.values())
+    assert "| Krippendorff's alpha, 0 is chance | 0." in content(client, runs["ladder"], "labels/report.md", tmp_path)
+
+
 def test_every_stage_registered_its_models_once(client: MlflowClient) -> None:
     found = {
         model.name: [v.version for v in client.search_model_versions(f"name='{model.name}'")]

@@ -83,9 +83,9 @@ def max_tokens(count: int) -> OptimiserConfig:
 # Losses of shared prompts
 
 ITEMS = [
-    Comparison(Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]), [0, 2], [1, 1], [0.0, 0.3]),
-    Comparison(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0]),
-    Comparison(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0]),
+    Comparison(Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]), [0, 2], [1, 1], [0.0, 0.3], [1.0, 1.0]),
+    Comparison(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0], [1.0]),
+    Comparison(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0], [1.0]),
 ]
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4}
@@ -254,6 +254,15 @@ def test_the_first_step_costs_ln_2(base: Path, tmp_path: Path) -> None:
     assert first["loss_nats"] == pytest.approx(math.log(2), abs=1e-6)
     assert first["margin"] == pytest.approx(0.0, abs=1e-5)
     assert first["lr"] == 0.01
+
+
+def test_weights_multiply_the_losses_of_training_and_of_nothing_else(base: Path, tmp_path: Path) -> None:
+    still = {"epochs": 1, "batch_size": 100, "optimiser": DPO.optimiser.model_copy(update={"lr": 1e-9})}
+    weighted = [pair._replace(weight=weight) for pair, weight in zip(PLAIN, 9 * (0.5, 3.0, 1.0), strict=True)]
+    events, result = dpo(base, tmp_path / "out", train=weighted, held_out=weighted, **still)
+    assert events[0].metrics["loss_nats"] == pytest.approx(1.5 * math.log(2), abs=1e-5)
+    assert events[0].metrics["agreement"] == 0.5
+    assert result.estimates["held_out_loss"].value == pytest.approx(math.log(2), abs=1e-3)
 
 
 def test_training_raises_the_held_out_margin_and_flipped_pairs_lower_it(base: Path, tmp_path: Path) -> None:

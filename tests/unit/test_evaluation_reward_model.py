@@ -1,6 +1,8 @@
 """Reward models of known kinds, drawn at random, get the figures and the verdicts that they deserve."""
 
+import os
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from data_contracts.readers import READERS, read_json_lines, read_rows
 from rlhf_core.evaluation.agreement import floor_hits
 from rlhf_core.evaluation.calibration import (
     abs_delta_median,
@@ -189,7 +192,7 @@ def test_figures_do_not_depend_on_the_order_of_the_pairs() -> None:
 
 def test_floors_of_length_by_hand() -> None:
     held_out = [Pair("p", "a b c", "a"), Pair("p", "a", "b c"), Pair("p", "a b", "c d"), Pair("p", "a b", "c")]
-    found = floor_hits([], held_out)
+    found = floor_hits([], held_out, ["p"] * 4)
     assert found["longest"].tolist() == [1.0, 0.0, 0.5, 1.0]
     assert found["shortest"].tolist() == [0.0, 1.0, 0.5, 0.0]
 
@@ -197,12 +200,35 @@ def test_floors_of_length_by_hand() -> None:
 def test_a_bag_of_words_learns_a_telling_word() -> None:
     train = [Pair(f"p{place}", "sure , check the tap", "check the tap , boss") for place in range(50)]
     held_out = [Pair("q", "sure , clean it", "clean it , boss"), Pair("q", "clean it , boss", "sure , clean it")]
-    assert floor_hits(train, held_out)["bag_of_words"].tolist() == [1.0, 0.0]
+    assert floor_hits(train, held_out, ["q", "q"])["bag_of_words"].tolist() == [1.0, 0.0]
+
+
+def test_a_bag_of_words_judges_no_group_that_it_has_learned_from() -> None:
+    """Every group has a telling word of its own, so whoever knows the group is always right."""
+    rng = np.random.default_rng(3)
+    held_out, groups = [], []
+    for group in range(300):
+        telling, plain = (f"telling{group} the tap", f"plain{group} the tap")[:: rng.choice([-1, 1])]
+        held_out += [Pair(f"q{group}{place}", f"{telling} {place}", f"{plain} {place}") for place in range(4)]
+        groups += [f"group {group}"] * 4
+    alone = [str(place) for place in range(len(groups))]
+    assert floor_hits([], held_out, groups)["bag_of_words"].mean() == 0.5
+    assert floor_hits([], held_out, alone)["bag_of_words"].mean() == 1.0
+
+
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+def test_floors_of_the_real_sample_are_those_that_are_known() -> None:
+    rows = read_json_lines(Path(os.environ["RLHF_DATA"]) / "hh-rlhf/harmless-base-sample.jsonl.gz")
+    frame = read_rows("preferences", READERS["hh-rlhf-preferences"].convert, rows, source="hh").frame
+    held_out = [Pair(*texts) for texts in zip(frame["prompt"], frame["chosen"], frame["rejected"], strict=True)]
+    found = floor_hits([], held_out, frame["group"].tolist())
+    assert found["shortest"].mean() == pytest.approx(0.555, abs=0.01)
+    assert 0.60 <= found["bag_of_words"].mean() <= 0.64
 
 
 @pytest.mark.parametrize("train", [[], [Pair("p", "one", "two")]])
 def test_a_bag_of_words_that_cannot_learn_cannot_tell(train: list[Pair]) -> None:
-    assert floor_hits(train, [Pair("q", "three", "four")])["bag_of_words"].tolist() == [0.5]
+    assert floor_hits(train, [Pair("q", "three", "four")], ["q"])["bag_of_words"].tolist() == [0.5]
 
 
 # Everything together
@@ -270,7 +296,7 @@ def test_a_model_that_only_prefers_longer_answers_is_no_better_than_length() -> 
 def test_agreement_above_the_floor_is_paired_against_the_best_floor() -> None:
     held_out, margins = HELD_OUT[:200], calibrated_margins(16, 200)
     found = evaluate_margins(margins, 1.0, held_out, [])
-    floors = floor_hits([], held_out)
+    floors = floor_hits([], held_out, [pair.prompt for pair in held_out])
     best = max(floors.values(), key=np.mean)
     assert found["agreement_above_floor"].value == pytest.approx((margins > 0).mean() - best.mean())
     assert found["floor_longest"].value == pytest.approx(floors["longest"].mean())

@@ -90,8 +90,8 @@ MUTANTS = [
     Mutant(
         "the sign of the Bradley-Terry loss",
         OBJECTIVES,
-        "return -F.logsigmoid",
-        "return F.logsigmoid",
+        "losses = -F.logsigmoid(chosen",
+        "losses = F.logsigmoid(chosen",
         "test_objectives.test_equal_rewards_cost_ln_2",
     ),
     Mutant(
@@ -104,9 +104,16 @@ MUTANTS = [
     Mutant(
         "the Bradley-Terry loss is summed",
         OBJECTIVES,
-        "margin).mean()",
-        "margin).sum()",
+        "(losses * weight).mean()",
+        "(losses * weight).sum()",
         "test_objectives.test_the_gradient_of_a_pair_is_the_probability_of_getting_it_wrong",
+    ),
+    Mutant(
+        "weights are forgotten",
+        OBJECTIVES,
+        "(losses * weight).mean()",
+        "losses.mean()",
+        "test_objectives.test_a_weight_of_3_counts_a_pair_three_times",
     ),
     Mutant(
         "the reference is forgotten",
@@ -510,9 +517,30 @@ MUTANTS = [
     Mutant(
         "the bag of words learns the rejected",
         "rlhf_core.evaluation.agreement",
-        "np.repeat([1, 0], len(learned))",
-        "np.repeat([0, 1], len(learned))",
+        "turned > 0)",
+        "turned < 0)",
         "test_evaluation_reward_model.test_a_bag_of_words_learns_a_telling_word",
+    ),
+    Mutant(
+        "weights go to the larger side",
+        "rlhf_core.balance",
+        "len(stratum) / (2 * len(side))",
+        "(2 * len(side)) / len(stratum)",
+        "test_balance.test_weights_by_hand",
+    ),
+    Mutant(
+        "odds are turned round",
+        "rlhf_core.evaluation.surface",
+        "(drawn @ more + 0.5) / (drawn @ fewer + 0.5)",
+        "(drawn @ fewer + 0.5) / (drawn @ more + 0.5)",
+        "test_evaluation_surface.test_the_odds_ratio_of_one_feature_is_the_ratio_of_counts",
+    ),
+    Mutant(
+        "agreement by chance is forgotten",
+        "rlhf_core.evaluation.annotators",
+        "1 - (n - same) / (n - by_chance)",
+        "1 - (n - same) / n",
+        "test_evaluation_annotators.test_alpha_of_two_observers_by_hand",
     ),
     Mutant(
         "the floor is the worst one",

@@ -67,6 +67,13 @@ def test_a_margin_is_taken_off_the_difference() -> None:
     assert_equal(bradley_terry_loss(tensor([2.0]), tensor([0.5]), margin=1.5), math.log(2))
 
 
+def test_a_weight_of_3_counts_a_pair_three_times() -> None:
+    chosen, rejected = drawn(5, 4), drawn(6, 4)
+    weighted = bradley_terry_loss(chosen, rejected, margin=0.2, weight=tensor([0.0, 1.0, 3.0, 1.0]))
+    repeated = [1, 2, 2, 2, 3]
+    assert_equal(weighted * 4, bradley_terry_loss(chosen[repeated], rejected[repeated], margin=0.2) * 5)
+
+
 @given(chosen=REWARDS, rejected=REWARDS, shift=REWARDS)
 def test_only_the_difference_of_rewards_matters(chosen: float, rejected: float, shift: float) -> None:
     plain = bradley_terry_loss(tensor([chosen]), tensor([rejected]))

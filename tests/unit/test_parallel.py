@@ -35,7 +35,10 @@ RANKS = ROOT / "tests" / "unit" / "ranks.py"
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks", "fine fine fine fine thanks")
 DEMONSTRATIONS = [Demonstration(prompt, answer) for prompt, answer in product(PROMPTS, ANSWERS)]
-PAIRS = [Pair(prompt, f"{start} thanks", f"{start} how", 0.0) for prompt, start in product(PROMPTS, ("fine", "you"))]
+PAIRS = [
+    Pair(prompt, f"{start} thanks", f"{start} how", weight=weight)
+    for prompt, (start, weight) in product(PROMPTS, (("fine", 0.5), ("you", 1.5)))
+]
 OPTIMISER = OptimiserConfig(lr=0.01, eps=1e-3, schedule="linear", max_tokens=24)
 SAMPLING = SamplingConfig(max_prompt_tokens=8, max_response_tokens=6)
 SFT = SFTConfig(epochs=2, batch_size=8, optimiser=OPTIMISER, sampling=SAMPLING, evaluation_prompts=6)

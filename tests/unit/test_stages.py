@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.balance import Balance, balance
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, score, train_reward_model
@@ -23,8 +24,10 @@ PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)
 ANSWERS = ("fine", "fine thanks", "you are fine thanks", "fine fine fine fine fine fine thanks")
 DEMONSTRATIONS = [Demonstration(prompt, answer) for prompt, answer in product(PROMPTS, ANSWERS)]
 PAIRS = [
-    Pair(prompt, f"{start} thanks", f"{start} how", margin)
-    for prompt, (start, margin) in product(PROMPTS, (("fine", 0.0), ("you are", 0.5), ("are you how", 0.0)))
+    Pair(prompt, f"{start} thanks", f"{start} how", margin, weight)
+    for prompt, (start, margin, weight) in product(
+        PROMPTS, (("fine", 0.0, 0.5), ("you are", 0.5, 2.0), ("are you how", 0.0, 1.0))
+    )
 ]
 OPTIMISER = OptimiserConfig(lr=0.02, eps=1e-3, schedule="constant")
 """A large eps, so that rounding in a tiny gradient does not become a step."""
@@ -170,21 +173,62 @@ def mean_margin(out: Path) -> float:
 
 
 @pytest.mark.parametrize("max_tokens", [12, 100, 4096])
-def test_the_loss_of_a_reward_step_is_the_mean_over_all_pairs(
+def test_the_loss_of_a_reward_step_is_the_weighted_sum_over_the_count_of_all_pairs(
     base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, max_tokens: int
 ) -> None:
     torch.manual_seed(1)
     model = load_reward_model(base, tokenizer)
     losses = []
-    for prompt, chosen, rejected, margin in PAIRS:
+    for prompt, chosen, rejected, margin, weight in PAIRS:
         gap = plain_score(model, tokenizer, prompt, chosen) - plain_score(model, tokenizer, prompt, rejected)
-        losses.append(math.log1p(math.exp(-(gap - margin))))
+        losses.append(weight * math.log1p(math.exp(-(gap - margin))))
     config = REWARD_MODEL.model_copy(
         update={"epochs": 1, "batch_size": 100, **with_max_tokens(OPTIMISER, max_tokens)},
     )
     events, _ = reward_model(base, tmp_path / "out", config=config)
     assert len(events) == 1
     assert events[0].metrics["loss_nats"] == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_a_pair_that_is_alone_in_its_batch_keeps_its_weight(base: Path, tmp_path: Path) -> None:
+    config = REWARD_MODEL.model_copy(update={"epochs": 1, "batch_size": 1})
+    losses = []
+    for weight in (1.0, 3.0):
+        pairs = [pair._replace(weight=weight) for pair in PAIRS[::3]]  # one for each prompt
+        events, _ = reward_model(base, tmp_path / str(weight), config=config, train=pairs)
+        losses.append(events[0].metrics["loss_nats"])
+    assert losses[1] == pytest.approx(3 * losses[0])
+
+
+@pytest.mark.parametrize("how", ["length", "length-drop"])
+def test_balanced_pairs_are_what_is_learned_from_and_nothing_else(base: Path, tmp_path: Path, how: Balance) -> None:
+    """Long answers are chosen but for every third prompt; what is held out and the floors stay as they are."""
+    long = [Pair(prompt, "fine thanks fine you", "fine how") for prompt in PROMPTS]
+    pairs = [
+        pair._replace(chosen=pair.rejected, rejected=pair.chosen) if place % 3 == 0 else pair
+        for place, pair in enumerate(long)
+    ]
+    whole = REWARD_MODEL.model_copy(update={"epochs": 1, "batch_size": 100})
+    balanced = whole.model_copy(update={"balance": how})
+    _, plain = reward_model(base, tmp_path / "plain", config=whole, train=pairs)
+    found_events, found = reward_model(base, tmp_path / "balanced", config=balanced, train=pairs)
+    by_hand = balance(pairs, how)
+    _, expected = finish(
+        train_reward_model(
+            whole,
+            init_from=base,
+            train=by_hand,
+            held_out=pairs,
+            demonstrations=DEMONSTRATIONS[::3],
+            out=tmp_path / "by_hand",
+            seed=1,
+        )
+    )
+    assert len(found_events) == 1
+    assert found.series["delta"] == pytest.approx(expected.series["delta"])
+    assert found.series["delta"] != pytest.approx(plain.series["delta"], abs=1e-3)
+    for floor in ("floor_longest", "floor_shortest", "floor_bag_of_words"):
+        assert found.estimates[floor] == plain.estimates[floor]
 
 
 def test_micro_batches_do_not_change_what_the_reward_model_learns(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""What the labels are worth, for people: one page in plain words, and one figure."""
+
+from collections.abc import Iterable, Mapping
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from flows.report.summary import format_estimate
+from rlhf_core.evaluation.annotators import KAPPA
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.evaluation.labels import LabelWorth
+from rlhf_core.evaluation.surface import Effect
+
+NOISE = {
+    "raw_agreement": "two annotators of a pair say the same",
+    "krippendorff_alpha": "Krippendorff's alpha, 0 is chance",
+    "flip_rate": "an annotator names the worse response",
+    "ceiling": "a perfect judge agrees with one annotator, difficulty differing by pair",
+    "best_against_one": "the same, all pairs being equally hard: an upper bound",
+    "best_against_three": "a perfect judge agrees with the majority of three: an upper bound",
+}
+FLOORS = {
+    "longest": "prefer the longer response",
+    "shortest": "prefer the shorter response",
+    "bag_of_words": "a bag of words that never sees the prompt",
+}
+
+
+def page(worth: LabelWorth) -> str:
+    """The whole report as Markdown; aggregates only, no rows."""
+    parts = [
+        f"# What the labels are worth\n\n{_sample(worth)} Intervals are 95 %, over groups.",
+        f"## Noise\n\n{_noise(worth.noise)}",
+        f"## Floors\n\nWhat a reward model must beat.\n\n{_estimates(FLOORS, worth.floors)}",
+        f"## Surface features\n\nOf twenty features that mean nothing, one seems to.\n\n{_surface(worth)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def in_short(worth: LabelWorth) -> list[str]:
+    """The page in a few lines for a terminal."""
+    best = max(worth.floors, key=lambda name: worth.floors[name].value)
+    ceiling = worth.noise.get("ceiling")
+    known = f"at most {format_estimate(ceiling)}" if ceiling else "unknown, as no pair has enough votes"
+    after = worth.balanced
+    return [
+        f"labels: a perfect judge agrees with {known}; {FLOORS[best]}: {format_estimate(worth.floors[best])}",
+        *(f"labels: {line}" for line in _sentences(worth.effects)),
+        *([f"labels after balance {after.how}: {line}" for line in _sentences(after.effects)] if after else []),
+    ]
+
+
+def odds_figure(worth: LabelWorth) -> Figure:
+    """Odds ratios of all features with the others equal, before and after balancing."""
+    names = [name for name in worth.effects][::-1]
+    figure = Figure(figsize=(6.4, 1.2 + 0.36 * max(len(names), 3)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(
+        xlabel="odds of being preferred for the response with more of it, other features equal", xscale="log"
+    )
+    series = [("as labelled", worth.effects, "#4477aa", 0.12)]
+    if worth.balanced:
+        series.append((f"after balance {worth.balanced.how}", worth.balanced.effects, "#ee6677", -0.12))
+    for label, effects, colour, shift in series:
+        places = [place for place, name in enumerate(names) if name in effects]
+        ratios = [effects[names[place]].others_equal for place in places]
+        errors = [[item.value - item.lower for item in ratios], [item.upper - item.value for item in ratios]]
+        heights = [place + shift for place in places]
+        axes.errorbar(
+            [item.value for item in ratios], heights, xerr=errors, fmt="o", color=colour, capsize=3, label=label
+        )
+    axes.axvline(1.0, color="grey", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(ticks := [0.25, 0.5, 1.0, 2.0, 4.0], [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.legend()
+    return figure
+
+
+def _sample(worth: LabelWorth) -> str:
+    if worth.pairs == worth.total:
+        return f"All {worth.total} pairs."
+    return f"A sample of {worth.pairs} of {worth.total} pairs, drawn by a hash of their texts."
+
+
+def _noise(noise: Mapping[str, Estimate]) -> str:
+    if not noise:
+        return (
+            "Unknown: no pair has two votes, so nobody can say how often annotators agree, or how good a judge can be."
+        )
+    kappas = {name: f"Cohen's {name}" for name in noise if name.startswith(KAPPA)}
+    table = _estimates(NOISE | (kappas or {KAPPA: "Cohen's kappa, for which votes must carry names"}), noise)
+    return f"{table}\n\nFiles that were cleaned of disagreement look better than their annotators were."
+
+
+def _estimates(titles: Mapping[str, str], found: Mapping[str, Estimate]) -> str:
+    rows = ([what, *_cells(found.get(name))] for name, what in titles.items())
+    return _table(["figure", "value", "95 % interval", "pairs"], rows)
+
+
+def _cells(estimate: Estimate | None) -> list[str]:
+    if estimate is None:
+        return ["unknown", "", ""]
+    return [f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", str(estimate.n)]
+
+
+def _surface(worth: LabelWorth) -> str:
+    after = worth.balanced
+    parts = [_plain(worth.effects), _effects(worth.effects)]
+    if after:
+        left = f"{after.pairs} pairs, the largest weight {after.largest_weight:.2f} where 1 is the mean"
+        parts += [f"### After balance {after.how}: {left}", _plain(after.effects), _effects(after.effects)]
+    return "\n\n".join(parts)
+
+
+def _plain(effects: Mapping[str, Effect]) -> str:
+    return "\n".join(f"- {line[0].upper()}{line[1:]}." for line in _sentences(effects))
+
+
+def _sentences(effects: Mapping[str, Effect]) -> list[str]:
+    """What predicts the label, the strongest first."""
+    telling = [(name, effect) for name, effect in effects.items() if not _holds_one(effect.others_equal)]
+    telling.sort(key=lambda item: -max(item[1].others_equal.value, 1 / item[1].others_equal.value))
+    said = [
+        f"the response with {'more' if effect.others_equal.value > 1 else 'fewer'} {name} is preferred: odds "
+        f"{format_estimate(effect.others_equal, digits=2)} for more of them, all else equal"
+        for name, effect in telling
+    ]
+    return said or ["no surface feature is seen to predict which response is preferred"]
+
+
+def _holds_one(ratio: Estimate) -> bool:
+    return ratio.lower <= 1.0 <= ratio.upper
+
+
+def _effects(effects: Mapping[str, Effect]) -> str:
+    rows = (
+        [
+            name,
+            f"{effect.more:.0f}",
+            f"{effect.fewer:.0f}",
+            *(f"{ratio.value:.2f} [{ratio.lower:.2f}, {ratio.upper:.2f}]" for ratio in effect[2:]),
+        ]
+        for name, effect in effects.items()
+    )
+    return _table(["feature", "chosen has more", "rejected has more", "odds ratio alone", "all else equal"], rows)
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,110 @@
+"""What the labels of preference pairs are worth: how noisy they are, and what is right without reading the prompt."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_core.balance import Balance, balance
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.agreement import floor_hits
+from rlhf_core.evaluation.annotators import agreement_figures
+from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.evaluation.surface import Effect, surface_effects
+from rlhf_core.records import Pair
+
+
+class Balanced(Frozen):
+    """Pairs as something is trained on them.
+
+    Attributes:
+        pairs: how many are left.
+        largest_weight: of one pair, where 1 is the mean.
+        effects: surface features that still predict the label.
+    """
+
+    how: Balance
+    pairs: int
+    largest_weight: float
+    effects: dict[str, Effect]
+
+
+class LabelWorth(Frozen):
+    """What is known of the labels of some pairs.
+
+    Attributes:
+        pairs: how many were looked at.
+        total: how many there are.
+        noise: what `agreement_figures` gives, and `cohen_kappas` where votes carry names, and `ceiling` where it is
+            known; empty where no pair has two votes.
+        floors: agreement of trivial rules, the bag of words cross-validated by group.
+        effects: surface features that predict the label.
+        balanced: the same after balancing, None without.
+    """
+
+    pairs: int
+    total: int
+    noise: dict[str, Estimate]
+    floors: dict[str, Estimate]
+    effects: dict[str, Effect]
+    balanced: Balanced | None
+
+
+def label_worth(
+    pairs: Sequence[Pair],
+    groups: Sequence[str],
+    votes: ArrayLike,
+    *,
+    how: Balance = "none",
+    total: int | None = None,
+    ceiling: Estimate | None = None,
+) -> LabelWorth:
+    """Measure labelled pairs.
+
+    Args:
+        pairs: N pairs.
+        groups: what is drawn together, such as the prompt, shape ``[N]``; a prompt lies in one group.
+        votes: annotators for the chosen and for the rejected response, shape ``[N, 2]``.
+        how: how pairs are balanced before something is trained on them.
+        total: how many pairs these stand for; N by default.
+        ceiling: agreement that a perfect judge would reach against single labels, where it is known.
+
+    Returns:
+        Every figure with its interval over groups.
+
+    Raises:
+        CannotBalance: if the pairs shall be balanced and cannot be.
+    """
+    noise = agreement_figures(_by_response(pairs, np.asarray(votes)), groups)
+    floors = floor_hits([], pairs, groups)
+    return LabelWorth(
+        pairs=len(pairs),
+        total=len(pairs) if total is None else total,
+        noise=noise | ({"ceiling": ceiling} if ceiling else {}),
+        floors={name: clustered(weighted_mean, groups, found) for name, found in floors.items()},
+        effects=surface_effects(pairs, groups),
+        balanced=None if how == "none" else _balanced(pairs, groups, how),
+    )
+
+
+def _balanced(pairs: Sequence[Pair], groups: Sequence[str], how: Balance) -> Balanced:
+    group_of = {pair.prompt: group for pair, group in zip(pairs, groups, strict=True)}
+    kept = balance(pairs, how)
+    return Balanced(
+        how=how,
+        pairs=len(kept),
+        largest_weight=max((pair.weight for pair in kept), default=1.0),
+        effects=surface_effects(kept, [group_of[pair.prompt] for pair in kept]),
+    )
+
+
+def _by_response(pairs: Sequence[Pair], votes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts for the first response, the second and ties; a hash of the texts says which is first, never the votes."""
+    swapped = np.array([_digest(pair.rejected) < _digest(pair.chosen) for pair in pairs], dtype=bool)
+    ordered = np.where(swapped[:, None], votes[:, ::-1], votes)
+    return np.column_stack([ordered, np.zeros(len(pairs), dtype=np.int64)])
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
