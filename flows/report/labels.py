@@ -122,8 +122,7 @@ def _sentences(effects: Mapping[str, Effect]) -> list[str]:
     telling = [(name, effect) for name, effect in effects.items() if not _holds_one(effect.others_equal)]
     telling.sort(key=lambda item: -max(item[1].others_equal.value, 1 / item[1].others_equal.value))
     said = [
-        f"the response with {'more' if effect.others_equal.value > 1 else 'fewer'} {name} is preferred: odds "
-        f"{format_estimate(effect.others_equal, digits=2)} for more of them, all else equal"
+        f"more {name} than the other: odds of being preferred {format_estimate(effect.others_equal, digits=2)}"
         for name, effect in telling
     ]
     return said or ["no surface feature is seen to predict which response is preferred"]
