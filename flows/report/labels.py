@@ -55,9 +55,7 @@ def odds_figure(worth: LabelWorth) -> Figure:
     names = [name for name in worth.effects][::-1]
     figure = Figure(figsize=(6.4, 1.2 + 0.36 * max(len(names), 3)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(
-        xlabel="odds of being preferred for the response with more of it, other features equal", xscale="log"
-    )
+    axes = figure.add_subplot(xlabel="odds of being preferred with more of it, all else equal", xscale="log")
     series = [("as labelled", worth.effects, "#4477aa", 0.12)]
     if worth.balanced:
         series.append((f"after balance {worth.balanced.how}", worth.balanced.effects, "#ee6677", -0.12))
