@@ -55,9 +55,7 @@ def odds_figure(worth: LabelWorth) -> Figure:
     names = [name for name in worth.effects][::-1]
     figure = Figure(figsize=(6.4, 1.2 + 0.36 * max(len(names), 3)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(
-        xlabel="odds of being preferred for the response with more of it, other features equal", xscale="log"
-    )
+    axes = figure.add_subplot(xlabel="odds of being preferred with more of it, all else equal", xscale="log")
     series = [("as labelled", worth.effects, "#4477aa", 0.12)]
     if worth.balanced:
         series.append((f"after balance {worth.balanced.how}", worth.balanced.effects, "#ee6677", -0.12))
@@ -122,8 +120,7 @@ def _sentences(effects: Mapping[str, Effect]) -> list[str]:
     telling = [(name, effect) for name, effect in effects.items() if not _holds_one(effect.others_equal)]
     telling.sort(key=lambda item: -max(item[1].others_equal.value, 1 / item[1].others_equal.value))
     said = [
-        f"the response with {'more' if effect.others_equal.value > 1 else 'fewer'} {name} is preferred: odds "
-        f"{format_estimate(effect.others_equal, digits=2)} for more of them, all else equal"
+        f"more {name} than the other: odds of being preferred {format_estimate(effect.others_equal, digits=2)}"
         for name, effect in telling
     ]
     return said or ["no surface feature is seen to predict which response is preferred"]

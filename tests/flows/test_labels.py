@@ -72,7 +72,7 @@ def test_a_page_says_what_is_unknown_and_shows_no_text(tmp_path: Path) -> None:
     assert (worth.pairs, worth.total) == (200, 300)
     assert "A sample of 200 of 300 pairs" in text
     assert "Unknown: no pair has two votes" in text
-    assert "The response with more words is preferred" in text
+    assert "- More words than the other: odds of being preferred " in text
     assert "After balance" not in text
     assert SECRET not in text
     assert in_short(worth)[0].startswith("labels: a perfect judge agrees with unknown, as no pair has enough votes")
