@@ -1,1 +1,1 @@
-"""What data must be, and the readers that turn raw files into records."""
+"""What data must be, and the formats that turn raw rows into records."""

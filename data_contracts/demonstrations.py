@@ -1,13 +1,6 @@
 """The contract of demonstrations: what supervised fine-tuning may learn from."""
 
-from data_contracts.records import COLUMNS
-from data_contracts.rules import Rule, groups_disjoint, schema, text_rules
+from data_contracts.rules import Rule, not_repeated, prompt_rules, text_rules
 
-RULES: tuple[Rule, ...] = (
-    *text_rules("prompt"),
-    *text_rules("response"),
-    *text_rules("group"),
-    *text_rules("source"),
-    groups_disjoint(),
-)
-SCHEMA = schema(COLUMNS["demonstrations"], RULES)
+RULES: tuple[Rule, ...] = (*prompt_rules(), *text_rules("response"), *text_rules("group"))
+SET_RULES: tuple[Rule, ...] = (not_repeated(("prompt", "response"), "remove the copy"),)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from data_contracts.records import COLUMNS
-from data_contracts.rules import Rule, groups_disjoint, is_text, schema, stripped, text_rules
+from data_contracts.rules import Rule, not_repeated, prompt_rules, text_rules
 
 Row = dict[Hashable, Any]
 
 TRIPLE = ("prompt", "chosen", "rejected")
+MEND_REPEATS = "remove the copy, or say `repeats: votes` where each row is one person's label"
 
 
 def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
@@ -20,55 +20,31 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
 
     No vote is lost: the votes of the result sum to those of the input, and the same rows in another order give the
     same rows. `chosen` is what the majority preferred; in a tie a hash of the texts decides, so that neither order nor
-    length does. Rows that the contract would refuse for their text or votes stay as they are, for the contract to
-    report.
+    length does.
 
     Args:
-        frame: preferences that may hold the same pair several times and in both directions.
+        frame: preferences that meet the row rules and may hold the same pair several times and in both directions.
 
     Returns:
-        One row per prompt and unordered pair; group and source are the smallest of the merged rows, the index label
-        (the row number) is that of the first.
-
-    Raises:
-        ValueError: if a column of the contract is missing.
+        One row per prompt and unordered pair; group, source and row are the smallest of the merged rows.
     """
-    missing = [name for name in COLUMNS["preferences"] if name not in frame]
-    if missing:
-        raise ValueError(f"preferences lack the columns {missing}")
-    pairs: dict[Hashable, list[int]] = defaultdict(list)
-    rows: list[Row] = frame.to_dict("records")
-    for position, row in enumerate(rows):
-        pairs[_unordered(row) if _is_sound(row) else position].append(position)
-    merged = [_merge([rows[position] for position in positions]) for positions in pairs.values()]
-    labels = frame.index[[positions[0] for positions in pairs.values()]]
-    return pd.DataFrame(merged, index=labels, columns=list(frame.columns), dtype=object)
-
-
-def _unordered(row: Row) -> Hashable:
-    return row["prompt"], *sorted((row["chosen"], row["rejected"]))
-
-
-def _is_sound(row: Row) -> bool:
-    texts = all(is_text(row[field]) for field in (*TRIPLE, "group", "source"))
-    votes = _is_count(row["votes_chosen"]) and _is_count(row["votes_rejected"])
-    return texts and votes and bool(row["votes_chosen"] >= row["votes_rejected"])
+    pairs: dict[Hashable, list[Row]] = defaultdict(list)
+    for row in frame.to_dict("records"):
+        pairs[row["prompt"], *sorted((row["chosen"], row["rejected"]))].append(row)
+    return pd.DataFrame(list(map(_merge, pairs.values())), columns=frame.columns).astype(frame.dtypes)
 
 
 def _merge(rows: list[Row]) -> Row:
-    if len(rows) == 1:
-        return rows[0]
     prompt, first, second = str(rows[0]["prompt"]), *sorted((rows[0]["chosen"], rows[0]["rejected"]))
     for_first = sum(row["votes_chosen"] if row["chosen"] == first else row["votes_rejected"] for row in rows)
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first
     tie_goes_to_second = hashlib.sha256(f"{prompt}\0{first}\0{second}".encode()).digest()[0] % 2 == 1
     second_wins = for_second > for_first or (for_second == for_first and tie_goes_to_second)
     return {
-        **rows[0],
+        **min(rows, key=lambda row: (row["source"], row["row"])),
         "chosen": second if second_wins else first,
         "rejected": first if second_wins else second,
         "group": min(row["group"] for row in rows),
-        "source": min(row["source"] for row in rows),
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
     }
@@ -80,28 +56,15 @@ def _is_count(value: object) -> bool:
 
 
 def _responses_differ(frame: pd.DataFrame) -> pd.Series:
-    return _judge(frame, lambda triple: triple[1] != triple[2])
-
-
-def _triple_is_new(frame: pd.DataFrame) -> pd.Series:
-    seen: set[tuple[str, ...]] = set()
-
-    def is_new(triple: tuple[str, ...]) -> bool:
-        known = triple in seen
-        seen.add(triple)
-        return not known
-
-    return _judge(frame, is_new)
+    same = [isinstance(a, str) and a == b for a, b in zip(frame["chosen"], frame["rejected"], strict=True)]
+    return ~pd.Series(same, index=frame.index, dtype=bool)
 
 
 def _is_not_contradicted(frame: pd.DataFrame) -> pd.Series:
-    triples = set(stripped(frame, TRIPLE))
-    return _judge(frame, lambda triple: triple[1] == triple[2] or (triple[0], triple[2], triple[1]) not in triples)
-
-
-def _judge(frame: pd.DataFrame, holds: Callable[[tuple[str, ...]], bool]) -> pd.Series:
-    """Judge the triples of text; rows with a cell that is no text are left to the rules about text."""
-    return pd.Series([t is None or holds(t) for t in stripped(frame, TRIPLE)], index=frame.index, dtype=bool)
+    triples = list(zip(*(frame[name] for name in TRIPLE), strict=True))
+    known = set(triples)
+    held = [chosen == rejected or (prompt, rejected, chosen) not in known for prompt, chosen, rejected in triples]
+    return pd.Series(held, index=frame.index, dtype=bool)
 
 
 def _counts_hold(frame: pd.DataFrame, holds: Callable[[float, float], bool]) -> pd.Series:
@@ -120,15 +83,15 @@ def _vote_rule(field: str) -> Rule:
         "write the number of annotators; 1 and 0 where one person compared the two",
         lambda frame: frame[field].map(_is_count).astype(bool),
         (field,),
+        fatal=True,
     )
 
 
 RULES: tuple[Rule, ...] = (
-    *text_rules("prompt"),
+    *prompt_rules(),
     *text_rules("chosen"),
     *text_rules("rejected"),
     *text_rules("group"),
-    *text_rules("source"),
     _vote_rule("votes_chosen"),
     _vote_rule("votes_rejected"),
     Rule(
@@ -137,23 +100,7 @@ RULES: tuple[Rule, ...] = (
         "chosen and rejected are the same text",
         "remove the row: it prefers nothing",
         _responses_differ,
-        TRIPLE,
-    ),
-    Rule(
-        "pair_not_repeated",
-        "prompt",
-        "the same prompt, chosen and rejected stand in an earlier row",
-        "merge repeated labels into votes with aggregate_votes, or remove the copy",
-        _triple_is_new,
-        TRIPLE,
-    ),
-    Rule(
-        "pair_not_contradicted",
-        "chosen",
-        "another row prefers the other response of this pair",
-        "merge the labels into votes with aggregate_votes, or decide for one of them",
-        _is_not_contradicted,
-        TRIPLE,
+        ("chosen", "rejected"),
     ),
     Rule(
         "votes_cast",
@@ -171,6 +118,15 @@ RULES: tuple[Rule, ...] = (
         lambda frame: _counts_hold(frame, lambda chosen, rejected: chosen >= rejected),
         ("votes_chosen", "votes_rejected"),
     ),
-    groups_disjoint(),
 )
-SCHEMA = schema(COLUMNS["preferences"], RULES)
+SET_RULES: tuple[Rule, ...] = (
+    not_repeated(TRIPLE, MEND_REPEATS),
+    Rule(
+        "not_contradicted",
+        "chosen",
+        "another row prefers the other response of this pair",
+        "decide for one of them, or say `repeats: votes` where each row is one person's label",
+        _is_not_contradicted,
+        TRIPLE,
+    ),
+)

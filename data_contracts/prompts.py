@@ -1,7 +1,6 @@
 """The contract of prompts: what the policy answers."""
 
-from data_contracts.records import COLUMNS
-from data_contracts.rules import Rule, groups_disjoint, schema, text_rules
+from data_contracts.rules import Rule, not_repeated, prompt_rules, text_rules
 
-RULES: tuple[Rule, ...] = (*text_rules("prompt"), *text_rules("group"), *text_rules("source"), groups_disjoint())
-SCHEMA = schema(COLUMNS["prompts"], RULES)
+RULES: tuple[Rule, ...] = (*prompt_rules(), *text_rules("group"))
+SET_RULES: tuple[Rule, ...] = (not_repeated(("prompt",), "remove the copy"),)

@@ -2,27 +2,32 @@
 
 from typing import Literal, TypedDict
 
-CONTRACT_VERSION = "1"
+CONTRACT_VERSION = "2"
 """Raised whenever a column or a rule changes; part of the digest of every snapshot."""
 
 Kind = Literal["demonstrations", "preferences", "prompts"]
 
 SPLIT = "split"
-"""Optional column, present once rows have been divided into train, judge and test."""
+"""Column of snapshots: train, judge or test."""
+PROVENANCE = ("source", "row")
+"""Columns that say where a row comes from; no part of a digest."""
 
 
 class Demonstration(TypedDict):
     """A prompt with a response that an assistant should give.
 
     Attributes:
+        prompt: a user's turn as plain text, or several turns as `data_contracts.conversation` writes them.
         group: what must stay on one side of every split: the opening turn, the prompt, or the tree.
-        source: where the row comes from, a short name without path.
+        source: the file that the row comes from, a short name without its folder.
+        row: its number there, from 1.
     """
 
     prompt: str
     response: str
     group: str
     source: str
+    row: int
 
 
 class PreferencePair(TypedDict):
@@ -32,9 +37,10 @@ class PreferencePair(TypedDict):
     chosen: str
     rejected: str
     group: str
-    source: str
     votes_chosen: int
     votes_rejected: int
+    source: str
+    row: int
 
 
 class Prompt(TypedDict):
@@ -43,6 +49,7 @@ class Prompt(TypedDict):
     prompt: str
     group: str
     source: str
+    row: int
 
 
 COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -50,3 +57,9 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "preferences": tuple(PreferencePair.__annotations__),
     "prompts": tuple(Prompt.__annotations__),
 }
+TEXTS: dict[Kind, tuple[str, ...]] = {
+    "demonstrations": ("prompt", "response"),
+    "preferences": ("prompt", "chosen", "rejected"),
+    "prompts": ("prompt",),
+}
+"""The columns that a model reads."""

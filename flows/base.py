@@ -13,6 +13,7 @@ from flows.stages import Plan, run_stage
 from rlhf_core import text_base
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.stage import Stage, StageResult
+from rlhf_core.text import turns
 from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk import base as helpdesk
 from rlhf_core.worlds.helpdesk.base import PretrainConfig
@@ -51,10 +52,10 @@ def training_text(data: DataRefs) -> list[str]:
     """The text of the training split: what a base may have read without having seen any held-out row."""
     demonstrations = read_split(data.demonstrations, "train")
     preferences = read_split(data.preferences, "train")
-    texts = [f"{row.prompt}\n{row.response}" for row in demonstrations.itertuples()]
+    answered = [(str(row.prompt), str(row.response)) for row in demonstrations.itertuples()]
     for row in preferences.itertuples():
-        texts += [f"{row.prompt}\n{row.chosen}", f"{row.prompt}\n{row.rejected}"]
-    return texts
+        answered += [(str(row.prompt), str(row.chosen)), (str(row.prompt), str(row.rejected))]
+    return ["\n".join([*(turn["content"] for turn in turns(prompt)), answer]) for prompt, answer in answered]
 
 
 def from_hub(config: HubBase, out: Path) -> Stage:

@@ -1,4 +1,4 @@
-"""`rlhf`: climb the ladder, check a configuration, ask a model, score an answer, open the pages."""
+"""`rlhf`: climb the ladder, ingest and look at data, check a configuration, ask a model, open the pages."""
 
 import gc
 import shlex
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/embedded.yaml.")]
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose registry is meant.")]
@@ -52,6 +54,33 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
             ladder(settings, arguments=_as_typed(config, overrides))
         except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
+
+
+@app.command()
+def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
+    with _quietly():
+        from flows.config import load_ingest_config
+        from flows.environment import prepare
+
+        settings = load_ingest_config(config, overrides=overrides or [])
+        prepare(settings.storage)
+        from flows.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set
+
+        ingest_alone(settings)
+
+
+@data_app.command("inspect")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="File, folder or glob.")],
+    formats: Annotated[list[Path] | None, typer.Option(help="Python file that registers a format.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Raw rows of each file that are read.")] = 1000,
+) -> None:
+    """Say which format data have, show a few records, and what the contract says of them."""
+    with _quietly():
+        from flows.inspection import inspect_path
+
+        inspect_path(path, formats=tuple(formats or ()), rows=rows)
 
 
 @config_app.command("check")

@@ -9,15 +9,18 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.config import InputError, LadderConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.labels import audit_labels
+from flows.lengths import truncated_shares
 from flows.lineage import code_version
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import open_registry
 from flows.report.answers import Comparison, compare_answers
+from flows.report.data import keep_data
 from flows.report.summary import Rung, Summary, publish_summary
 from rlhf_core.config import Frozen
 from rlhf_core.gates import Gate, blocked
+from rlhf_core.stage import Event
 
 ALIAS = "challenger"
 ALIASED = ("sft", "reward-model", "policy")
@@ -53,9 +56,21 @@ class Climb:
     def begin(self, data: DataRefs) -> DataRefs:
         """Record the data of the climb as inputs of its run, and what their labels are worth."""
         self.data = data
-        self.place.registry().log_datasets(self.place.run_id, {table.name: table for table in data.tables})
+        keep_data(data, self.place.registry(), self.place.run_id)
         audit_labels(data, self.config.reward_model.balance, self.place)
         return data
+
+    def measure_lengths(self, base: StageRecord) -> StageRecord:
+        """Record how much of the data the configured lengths cut, by the tokenizer of the base.
+
+        Raises:
+            InputError: if no response could end with this tokenizer.
+        """
+        registry = self.place.registry()
+        if self.data is not None:
+            shares = truncated_shares(self.config, self.data, registry.folder(base.model))
+            registry.log_events(self.place.run_id, [Event(0, shares)])
+        return base
 
     def reached(self, record: StageRecord) -> StageRecord:
         """Record a finished stage."""

@@ -3,14 +3,14 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from data_contracts.readers import READERS
-from data_contracts.records import Kind
+from data_contracts.records import COLUMNS
 from flows.compute import ComputeConfig
+from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName, Revision
 from flows.datasets import Shares
 from rlhf_core.config import Frozen
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
@@ -20,83 +20,10 @@ from rlhf_core.rollout import SamplingConfig
 from rlhf_core.sft import SFTConfig
 from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk.base import PretrainConfig
-from rlhf_core.worlds.helpdesk.data import WorldConfig
-
-
-def _known_reader(name: str) -> str:
-    if name not in READERS:
-        raise ValueError(f"no reader has this name; there are {', '.join(READERS)}")
-    return name
-
-
-HubName = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash, so that a run is repeatable")]
-EmbeddedData = WorldConfig
-ReaderName = Annotated[str, AfterValidator(_known_reader)]
 
 
 class InputError(Exception):
     """Bad configuration or input; the message names the place and the mend. Exit code 2."""
-
-
-class FileSource(Frozen):
-    """A raw file and the reader that understands its format.
-
-    Attributes:
-        path: relative to the folder that the environment variable RLHF_DATA names, or absolute.
-        reader: a name from `data_contracts.readers`.
-    """
-
-    path: str
-    reader: ReaderName
-
-
-class HubSource(Frozen):
-    """A data set on the Hugging Face hub at a pinned revision, and the reader for its rows."""
-
-    dataset: HubName
-    revision: Revision
-    split: str
-    reader: ReaderName
-    data_dir: str | None = None
-    max_rows: int | None = Field(default=None, ge=1)
-
-
-def makes(kind: Kind) -> AfterValidator:
-    """A check that a table has sources, and that the reader of each makes this kind of data."""
-
-    def check(sources: tuple[FileSource | HubSource, ...]) -> tuple[FileSource | HubSource, ...]:
-        if not sources:
-            raise ValueError("has no source; name at least one")
-        fitting = [name for name, reader in READERS.items() if reader.kind == kind]
-        for source in sources:
-            if source.reader not in fitting:
-                made = READERS[source.reader].kind
-                raise ValueError(f"reader '{source.reader}' makes {made}; for {kind} there are {', '.join(fitting)}")
-        return sources
-
-    return AfterValidator(check)
-
-
-class FileData(Frozen):
-    """Tables read from files."""
-
-    kind: Literal["files"] = "files"
-    demonstrations: Annotated[tuple[FileSource, ...], makes("demonstrations")]
-    preferences: Annotated[tuple[FileSource, ...], makes("preferences")]
-    prompts: Annotated[tuple[FileSource, ...], makes("prompts")]
-
-
-class HubData(Frozen):
-    """Tables read from the hub; needs a network."""
-
-    kind: Literal["hub"] = "hub"
-    demonstrations: Annotated[tuple[HubSource, ...], makes("demonstrations")]
-    preferences: Annotated[tuple[HubSource, ...], makes("preferences")]
-    prompts: Annotated[tuple[HubSource, ...], makes("prompts")]
-
-
-DataConfig = EmbeddedData | FileData | HubData
 
 
 class HubBase(Frozen):
@@ -122,31 +49,48 @@ class GatesConfig(Frozen):
     policy: tuple[Gate, ...] = DEFAULT_POLICY_GATES
 
 
-class LadderConfig(Frozen):
-    """Everything that a climb depends on.
+class IngestConfig(Frozen):
+    """What ingestion depends on.
 
     Attributes:
         project: prefix of the registered names.
         storage: folder of registry, results and snapshots; relative to the working directory.
-        threads: CPU threads; None leaves the choice to torch.
-        compute: on how many ranks stages run; no result depends on it.
         shares: how the tables are divided.
-        judge: the held-out reward model that only measures.
     """
 
     project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     seed: int = 0
     storage: Path = Path(".rlhf")
+    data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
+    contract: ContractConfig = Field(default_factory=ContractConfig)
+    shares: Shares = Field(default_factory=Shares)
+
+
+class LadderConfig(IngestConfig):
+    """Everything that a climb depends on.
+
+    Attributes:
+        threads: CPU threads; None leaves the choice to torch.
+        compute: on how many ranks stages run; no result depends on it.
+        judge: the held-out reward model that only measures.
+    """
+
     threads: int | None = Field(default=None, ge=1)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
-    data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
-    shares: Shares = Field(default_factory=Shares)
     base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
     sft: SFTConfig = Field(default_factory=SFTConfig)
     reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
     judge: RewardModelConfig = Field(default_factory=RewardModelConfig)
     policy: PPOConfig = Field(default_factory=PPOConfig)
     gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @model_validator(mode="after")
+    def _every_table_has_a_source(self) -> "LadderConfig":
+        if isinstance(self.data, EmbeddedData):
+            return self
+        if empty := [kind for kind in COLUMNS if not getattr(self.data, kind)]:
+            raise ValueError(f"data.{empty[0]} has no source, which a climb needs; name at least one")
+        return self
 
     @model_validator(mode="after")
     def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
@@ -173,8 +117,11 @@ class LadderConfig(Frozen):
         return self
 
 
+Config = TypeVar("Config", bound=IngestConfig)
+
+
 def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
-    """Read and validate a configuration file.
+    """Read and validate the configuration of a climb.
 
     Args:
         path: YAML file.
@@ -186,11 +133,26 @@ def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
     Raises:
         InputError: naming file, field and mend.
     """
+    return _validated(LadderConfig, path, _read(path, overrides))
+
+
+def load_ingest_config(path: Path, *, overrides: Sequence[str] = ()) -> IngestConfig:
+    """Read and validate what ingestion needs of a configuration, which may be that of a climb; as `load_config`."""
+    document = _read(path, overrides)
+    of_climbs = set(LadderConfig.model_fields) - set(IngestConfig.model_fields)
+    return _validated(IngestConfig, path, {name: part for name, part in document.items() if name not in of_climbs})
+
+
+def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
     document = _read_yaml(path)
     for override in overrides:
         _override(document, override)
+    return document
+
+
+def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Config:
     try:
-        config = LadderConfig.model_validate(document)
+        config = model.model_validate(document)
     except ValidationError as error:
         raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
     return config.model_copy(update={"storage": config.storage.expanduser().resolve()})

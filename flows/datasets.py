@@ -3,21 +3,24 @@
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_contracts.records import CONTRACT_VERSION, SPLIT
+from data_contracts.records import CONTRACT_VERSION, PROVENANCE, SPLIT
 from rlhf_core.config import Frozen
 
 Split = Literal["train", "judge", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+ROWS_PER_PART = 20_000
 
 
 class Shares(Frozen):
@@ -43,7 +46,7 @@ class Snapshot(Frozen):
 
     Attributes:
         name: which table, such as `preferences`.
-        digest: SHA-256 over contract version, columns and rows, in no order.
+        digest: SHA-256 over contract version, columns and rows, in no order, without their provenance.
         path: the Parquet file.
         rows: count of rows.
         split_rows: rows of each split.
@@ -76,36 +79,38 @@ class SnapshotDamaged(ValueError):
     """A snapshot whose content is not what its digest says."""
 
 
-def split_by_group(frame: pd.DataFrame, shares: Shares, *, judge: bool) -> pd.DataFrame:
+def split_by_group(groups: Sequence[str], shares: Shares, *, judge: bool) -> NDArray[np.object_]:
     """Assign each row to a split by the hash of its group.
 
     A group's split depends on its text and the shares alone: adding rows never moves a row to another split.
 
     Args:
-        frame: rows with a `group` of text.
+        groups: the group of each row, shape ``[N]``.
         shares: how much each split gets, on average over groups.
         judge: whether the judge gets rows of this table, which preferences do.
 
     Returns:
-        A copy with the column `split`.
-
-    Raises:
-        EmptySplit: if a split has no row.
+        The split of each row, shape ``[N]``.
     """
     edges = np.cumsum([shares.test, shares.judge if judge else 0.0])
-    order: tuple[Split, ...] = ("test", "judge", "train")
-    assigned = {
-        group: order[int(np.searchsorted(edges, _place(group), side="right"))] for group in frame["group"].unique()
-    }
-    divided = frame.assign(**{SPLIT: frame["group"].map(assigned)})
-    wanted = [name for name in order if judge or name != "judge"]
-    empty = [name for name in wanted if not (divided[SPLIT] == name).any()]
+    order = np.array(["test", "judge", "train"], dtype=object)
+    places = {group: _place(group) for group in set(groups)}
+    chosen: NDArray[np.object_] = order[np.searchsorted(edges, [places[group] for group in groups], side="right")]
+    return chosen
+
+
+def check_splits(rows: Mapping[str, int], *, judge: bool) -> None:
+    """Refuse a table in which a split got no row.
+
+    Raises:
+        EmptySplit: naming the empty ones.
+    """
+    empty = [name for name in SPLITS if not rows.get(name) and (judge or name != "judge")]
     if empty:
         raise EmptySplit(
-            f"the splits {', '.join(empty)} have no row: {len(assigned)} groups are too few for the shares; "
+            f"the splits {', '.join(empty)} have no row: there are too few groups for the shares; "
             "add rows or raise the shares"
         )
-    return divided
 
 
 def _place(group: str) -> float:
@@ -113,62 +118,75 @@ def _place(group: str) -> float:
     return int.from_bytes(hashlib.sha256(f"split\0{group}".encode()).digest()[:7]) / 2**56
 
 
-def content_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 over what a table says: contract version, column names and rows, whatever their order.
+class ContentDigest:
+    """SHA-256 over what a table says: contract version, column names and rows, whatever their order and provenance."""
 
-    Args:
-        frame: a table that meets its contract.
+    def __init__(self) -> None:
+        self._columns: list[str] = []
+        self._rows: list[NDArray[np.bytes_]] = []
 
-    Returns:
-        64 hexadecimal digits, the same on every machine.
-    """
-    return _digest_of(frame, _row_digests(frame))
+    def add(self, frame: pd.DataFrame) -> None:
+        """Add rows of a table that meets its contract; 32 bytes of each are kept."""
+        self._columns = sorted(set(frame.columns) - set(PROVENANCE))
+        rows = zip(*(frame[name].tolist() for name in self._columns), strict=True)
+        digests = [hashlib.sha256(json.dumps(row, ensure_ascii=False).encode()).digest() for row in rows]
+        self._rows.append(np.array(digests, dtype="S32"))
 
-
-def write_snapshot(frame: pd.DataFrame, *, name: str, directory: Path) -> Snapshot:
-    """Write a table once under its digest; a second call with the same content writes nothing.
-
-    Rows are written in the order of their digests, so that training does not depend on the order of the input. The
-    file is read back and verified before it gets its name: whatever has that name is complete.
-
-    Args:
-        frame: a table that meets its contract and has a split.
-        name: which table it is.
-        directory: where snapshots are kept; made if absent.
-
-    Returns:
-        What was written, or found.
-
-    Raises:
-        SnapshotDamaged: if the file differs from the table.
-    """
-    row_digests = _row_digests(frame)
-    digest = _digest_of(frame, row_digests)
-    path = directory / name / f"{digest}.parquet"
-    if path.exists():
-        read_verified(path, digest)
-    else:
-        order = sorted(range(len(frame)), key=row_digests.__getitem__)
-        _write_atomically(frame.iloc[order], path, digest)
-    split_rows = {str(split): int((frame[SPLIT] == split).sum()) for split in SPLITS}
-    return Snapshot(name=name, digest=digest, path=path, rows=len(frame), split_rows=split_rows)
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits, the same on every machine."""
+        header = json.dumps([CONTRACT_VERSION, self._columns]).encode()
+        rows = np.sort(np.concatenate(self._rows)) if self._rows else np.empty(0, dtype="S32")
+        return hashlib.sha256(header + rows.tobytes()).hexdigest()
 
 
-def write_report(report: Mapping[str, Any], snapshot: Snapshot) -> Path:
-    """Keep what the suite saw beside the snapshot that it is about.
+class SnapshotWriter:
+    """Writes a table part by part to a temporary file, which gets the name of its digest when all is well."""
 
-    Args:
-        report: the result of Great Expectations.
-        snapshot: the table.
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = ContentDigest()
+        self._writer: pq.ParquetWriter | None = None
+        self.split_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
 
-    Returns:
-        The file, `<digest>.suite.json`.
-    """
-    path = snapshot.path.with_suffix(".suite.json")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2), encoding="utf-8")
-    temporary.replace(path)
-    return path
+    def add(self, frame: pd.DataFrame) -> None:
+        """Append rows of a table that meets its contract and has a split."""
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table)
+        self._digest.add(frame)
+        self.split_rows.update(frame[SPLIT].tolist())
+
+    def close(self) -> None:
+        """Finish the temporary file."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def digest(self) -> str:
+        """Digest of what was added."""
+        return self._digest.hexdigest()
+
+    def publish(self, name: str, directory: Path) -> Snapshot:
+        """Read the file back, compare its digest and give it its name, in the place of one with the same content.
+
+        Args:
+            name: which table it is.
+            directory: where snapshots are kept, on the file system of the temporary file; made if absent.
+
+        Raises:
+            SnapshotDamaged: if what was written is not what was given.
+        """
+        digest = self.digest
+        path = directory / name / f"{digest}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+        verify(self._path, digest)
+        self._path.chmod(0o444)
+        self._path.replace(path)
+        rows = dict(self.split_rows)
+        return Snapshot(name=name, digest=digest, path=path, rows=sum(rows.values()), split_rows=rows)
 
 
 def read_split(reference: Reference, split: str) -> pd.DataFrame:
@@ -188,64 +206,38 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-    frame = read_verified(Path(reference.path), reference.digest)
-    return frame[frame[SPLIT] == split].reset_index(drop=True)
+    parts = [part[part[SPLIT] == split] for part in _read(Path(reference.path), reference.digest)]
+    return pd.concat(parts, ignore_index=True)
 
 
-def read_verified(path: Path, digest: str) -> pd.DataFrame:
+def verify(path: Path, digest: str) -> None:
     """Read a snapshot and compare its content with its digest.
 
     Args:
         path: the Parquet file.
         digest: its digest when it was written.
 
-    Returns:
-        The table.
-
     Raises:
         FileNotFoundError: if there is no such file.
         SnapshotDamaged: if it cannot be read, or its content has another digest.
     """
+    for _ in _read(path, digest):
+        pass
+
+
+def _read(path: Path, digest: str) -> Iterator[pd.DataFrame]:
+    """The parts of a snapshot; whoever reads to the end knows that they are what the digest says."""
     mend = "delete it and ingest again"
+    found = ContentDigest()
     try:
-        frame = pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS_PER_PART):
+                frame = batch.to_pandas()
+                found.add(frame)
+                yield frame
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
         raise SnapshotDamaged(f"{path} is not a readable Parquet file: {mend}") from error
-    found = content_digest(frame)
-    if found != digest:
-        raise SnapshotDamaged(f"{path} has the content digest {found[:12]}, not {digest[:12]}: {mend}")
-    return frame
-
-
-def _write_atomically(frame: pd.DataFrame, path: Path, digest: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{digest[:12]}-", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            frame.to_parquet(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        read_verified(temporary, digest)
-        temporary.chmod(0o444)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _row_digests(frame: pd.DataFrame) -> list[bytes]:
-    """SHA-256 of each row as JSON, columns sorted; whole floats count as integers, as storage may mix the two."""
-    columns = sorted(frame.columns)
-    rows = zip(*(frame[name].tolist() for name in columns), strict=True)
-    return [hashlib.sha256(json.dumps([_plain(cell) for cell in row]).encode()).digest() for row in rows]
-
-
-def _plain(cell: object) -> object:
-    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-
-
-def _digest_of(frame: pd.DataFrame, row_digests: list[bytes]) -> str:
-    header = json.dumps([CONTRACT_VERSION, sorted(frame.columns)]).encode()
-    return hashlib.sha256(header + b"".join(sorted(row_digests))).hexdigest()
+    if found.hexdigest() != digest:
+        raise SnapshotDamaged(f"{path} has the content digest {found.hexdigest()[:12]}, not {digest[:12]}: {mend}")

@@ -1,30 +1,38 @@
-"""Ingestion: read or generate the three tables, hold them against their contracts, keep them as snapshots."""
+"""Ingestion: read or generate tables, hold them against their contracts, keep them as snapshots with a report."""
 
 import functools
 import hashlib
 import inspect
+import json
+import os
+import shutil
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pandas as pd
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 
 import data_contracts
+from data_contracts.drift import Profile, profile
 from data_contracts.noise import agreement_ceiling
-from data_contracts.population import Finding
-from data_contracts.readers import ReadError
-from data_contracts.records import COLUMNS, SPLIT, Kind
-from flows import checking, datasets, sources
-from flows.checking import Checked, check_tables
-from flows.config import DataConfig, InputError
-from flows.datasets import Shares, SnapshotDamaged, read_verified, write_report, write_snapshot
+from data_contracts.population import Population, PopulationViolation, Suites
+from data_contracts.records import Kind
+from flows import datasets, quarantine, reading, sources, spool, tables
+from flows.clock import Clock
+from flows.config import IngestConfig, InputError
+from flows.data_config import ContractConfig, DataConfig, EmbeddedData
+from flows.datasets import Shares, SnapshotDamaged, verify
 from flows.lineage import content_key
 from flows.place import Place
 from flows.references import DataRefs, DatasetRef
-from flows.sources import Tables, file_digests, load_tables
+from flows.report.data import keep_data, show, write_page
+from flows.sources import file_digests, open_sources
 from flows.stages import BY_KEY
+from flows.tables import Table, make_tables
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
 
@@ -33,102 +41,206 @@ class IngestPlan(Frozen):
     """What ingestion depends on."""
 
     data: DataConfig
+    contract: ContractConfig
     shares: Shares
 
 
+def plan_of(config: IngestConfig) -> IngestPlan:
+    """The part of a configuration that decides what comes out of ingestion."""
+    return IngestPlan(data=config.data, contract=config.contract, shares=config.shares)
+
+
+class DataRefused(InputError):
+    """Tables that may not be used; `problems` holds what is wrong with each.
+
+    The message names rows, never their text.
+    """
+
+    def __init__(self, problems: tuple[ValueError, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(["the data are refused and nothing was written", *map(str, self.problems)])
+
+
+class Checked(NamedTuple):
+    """Tables that met their contracts and suites, still under temporary names.
+
+    Attributes:
+        folder: where their files and the Data Docs lie.
+        populations: what the suites saw, by the name of the suite.
+        clock: time and memory of each step.
+    """
+
+    folder: Path
+    tables: dict[Kind, Table]
+    populations: dict[str, Population]
+    profiles: dict[Kind, Profile]
+    clock: Clock
+
+
 @flow(name="ingest")
-def ingest(data: DataConfig, shares: Shares, place: Place) -> DataRefs:
-    """Make the three snapshots of a climb, or reuse them while they are intact.
+def ingest(plan: IngestPlan, place: Place) -> DataRefs:
+    """Make the snapshots of a climb, or reuse them while they are intact.
 
     Raises:
         InputError: if a file cannot be read.
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
-    plan = IngestPlan(data=data, shares=shares)
-    key = content_key("ingest", plan, {**file_digests(data), "rules": rules_digest()}, place.seed)
-    refs = DataRefs.model_validate(make_snapshots(key, plan, place))
-    if not all(_intact(table) for table in refs.tables):
-        refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place))
+    champion = place.registry().champion_data(place.project)
+    inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
+    key = content_key("ingest", plan, inputs, place.seed)
+    refs = DataRefs.model_validate(make_snapshots(key, plan, place, champion))
+    if not _intact(refs):
+        refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place, champion))
+    return refs
+
+
+def ingest_alone(config: IngestConfig) -> DataRefs:
+    """Ingest without a climb; what came of it is shown, and kept in a run of its own once all is well."""
+    place = Place(project=config.project, seed=config.seed, storage=config.storage, threads=None, run_id="ingest")
+    refs = ingest(plan_of(config), place)
+    registry = place.registry()
+    run_id = registry.start_run("ingest", tags={"rlhf.stage": "ingest"})
+    keep_data(refs, registry, run_id)
+    registry.end_run(run_id, "FINISHED")
+    show(refs)
     return refs
 
 
 @task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
-def make_snapshots(key: str, plan: IngestPlan, place: Place) -> dict[str, Any]:
-    """Load, check, split and write all tables; nothing is written before all of them are sound."""
+def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[str, str]) -> dict[str, Any]:
+    """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
-    tables = load(plan, place)
-    checked = check(tables.frames, plan.shares)
-    refs = {kind: write(kind, table, place.storage) for kind, table in checked.items()}
-    return DataRefs(
-        **refs,
-        ceiling=_ceiling(checked["preferences"].frame),
-        skipped=tables.skipped,
-        ladder_run=place.run_id,
-        seconds=time.monotonic() - started,
-    ).model_dump(mode="json")
+    work = place.storage / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work, prefix="ingest-") as folder:
+        checked = check(plan, place, _profiles(champion, place.storage), Path(folder))
+        publish_findings(checked.populations)
+        return publish(key, checked, place, started).model_dump(mode="json")
 
 
-@task(name="load", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=lambda *failed: _is_io(failed[-1]))
-def load(plan: IngestPlan, place: Place) -> Tables:
-    """Read or generate the raw tables; reading is tried again, a row that cannot be understood is not."""
-    try:
-        return load_tables(plan.data, seed=place.seed)
-    except ReadError as error:
-        raise InputError(str(error)) from None
-
-
-@task(name="check")
-def check(frames: dict[Kind, pd.DataFrame], shares: Shares) -> dict[Kind, Checked]:
-    """Hold the tables against their contracts and suites, and publish what the suites saw."""
-    checked = check_tables(frames, shares)
-    for kind, table in checked.items():
-        publish_findings(kind, table.population.findings)
-    return checked
+@task(
+    name="check",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_delay_seconds=[1, 5],
+    retry_condition_fn=lambda *failed: isinstance(failed[-1].result(raise_on_failure=False), OSError),
+)
+def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: Path) -> Checked:
+    """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
+    folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
+    with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
+        reads = open_sources(plan.data, seed=place.seed)
+    if not reads:
+        raise InputError("field 'data': no table has a source; name at least one")
+    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock)
+    if problems := [problem for table in made.values() for problem in table.problems()]:
+        raise DataRefused(tuple(problems))
+    with clock.step("suites"):
+        suites = Suites(folder / "docs")
+        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in made.items()}
+        drifts = {
+            f"{kind}-drift": suites.check_drift(kind, made[kind].numbers, known[kind]) for kind in known if kind in made
+        }
+        suites.build_docs()
+    fatal = {**populations, **(drifts if plan.contract.drift == "fatal" else {})}
+    if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
+        raise DataRefused(tuple(broken))
+    profiles = {kind: profile(table.numbers) for kind, table in made.items()}
+    return Checked(folder, made, {**populations, **drifts}, profiles, clock)
 
 
 @functools.cache
 def rules_digest() -> str:
-    """SHA-256 over contracts, suites, readers and the division of tables, so that changed rules are applied again."""
+    """SHA-256 over contracts, suites, formats and the code of both passes, so that changed rules are applied again."""
     contracts = Path(data_contracts.__file__).parent
     files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
-    files += [Path(inspect.getfile(module)) for module in (checking, datasets, sources)]
+    files += [Path(inspect.getfile(module)) for module in (datasets, quarantine, reading, sources, spool, tables)]
     total = hashlib.sha256()
     for path in sorted(files):
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
 
-def publish_findings(kind: Kind, findings: tuple[Finding, ...]) -> None:
-    """Keep what the suite saw as a Prefect artifact."""
-    create_table_artifact(
-        key=f"suite-{kind}",
-        table=[item._asdict() for item in findings],
-        description=f"Great Expectations suite of {kind}",
+def publish_findings(populations: Mapping[str, Population]) -> None:
+    """Keep what the suites saw as a Prefect artifact."""
+    rows = [{"suite": name, **item._asdict()} for name, seen in populations.items() for item in seen.findings]
+    create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
+
+
+def publish(key: str, checked: Checked, place: Place, started: float) -> DataRefs:
+    """Give snapshots their names, and put the report of this ingestion in its place."""
+    report, written = checked.folder / "report", place.storage / "ingests" / key
+    refs: dict[Kind, DatasetRef] = {}
+    for kind, table in checked.tables.items():
+        snapshot = table.snapshot.publish(kind, place.storage / "snapshots")
+        _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
+        (report / kind).mkdir(parents=True)
+        (checked.folder / kind / "quarantine.csv").rename(report / kind / "quarantine.csv")
+        _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
+        _write_json(report / kind / "suite.json", checked.populations[kind].report)
+        refs[kind] = DatasetRef(
+            name=kind,
+            digest=snapshot.digest,
+            path=str(snapshot.path),
+            rows=snapshot.rows,
+            splits=snapshot.split_rows,
+            sources=tuple(table.counts.sources),
+            report=str(written / kind),
+        )
+    made = DataRefs(
+        datasets=refs,
+        counts={kind: table.counts for kind, table in checked.tables.items()},
+        ceiling=_ceiling(checked.tables["preferences"]) if "preferences" in refs else None,
+        report=str(written),
+        ladder_run=place.run_id,
+        seconds=time.monotonic() - started,
     )
+    write_page(made, checked.populations, checked.clock, report / "report.html")
+    (checked.folder / "docs").rename(report / "docs")
+    shutil.rmtree(written, ignore_errors=True)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(report, written)
+    return made
 
 
-@task(name="write", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=lambda *failed: _is_io(failed[-1]))
-def write(kind: Kind, table: Checked, storage: Path) -> DatasetRef:
-    """Write a table under its digest, and beside it the report of its suite."""
-    snapshot = write_snapshot(table.frame[[*COLUMNS[kind], SPLIT]], name=kind, directory=storage / "snapshots")
-    write_report(table.population.report, snapshot)
-    return DatasetRef(
-        name=kind, digest=snapshot.digest, path=str(snapshot.path), rows=snapshot.rows, splits=snapshot.split_rows
-    )
+def _sources_of(data: DataConfig) -> dict[str, str]:
+    """Digests of all files that the tables are made from, those that define formats included."""
+    if isinstance(data, EmbeddedData):
+        return {}
+    own = {f"format:{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in data.formats}
+    return {**file_digests(data), **own}
 
 
-def _is_io(state: Any) -> bool:
-    return isinstance(state.result(raise_on_failure=False), OSError)
+def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:
+    """What the tables of the champions looked like, where their profiles still lie in this storage."""
+    found: dict[Kind, Profile] = {}
+    kinds: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
+    for kind in kinds:
+        path = storage / "snapshots" / kind / f"{champion.get(kind)}.profile.json"
+        if path.is_file():
+            found[kind] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
-def _intact(ref: DatasetRef) -> bool:
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _intact(refs: DataRefs) -> bool:
     try:
-        read_verified(Path(ref.path), ref.digest)
+        for table in refs.tables:
+            verify(Path(table.path), table.digest)
     except (FileNotFoundError, SnapshotDamaged):
         return False
-    return True
+    return Path(refs.report).is_dir()
 
 
-def _ceiling(preferences: pd.DataFrame) -> Estimate | None:
-    found = agreement_ceiling(preferences["votes_chosen"].tolist(), preferences["votes_rejected"].tolist())
+def _ceiling(preferences: Table) -> Estimate | None:
+    votes = preferences.votes
+    found = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())
     return Estimate(*found) if found else None

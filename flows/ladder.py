@@ -5,7 +5,7 @@ from prefect import flow
 from flows.base import make_base
 from flows.climb import LadderResult, climbing
 from flows.config import LadderConfig
-from flows.ingest import ingest
+from flows.ingest import ingest, plan_of
 from flows.policy import train_policy
 from flows.reward_model import train_judge, train_reward_model
 from flows.sft import train_sft
@@ -16,8 +16,8 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
     with climbing(config, arguments) as climb:
         place, gates = climb.place, config.gates
-        data = climb.begin(ingest(config.data, config.shares, place))
-        base = climb.reached(make_base(config.base, data, place))
+        data = climb.begin(ingest(plan_of(config), place))
+        base = climb.measure_lengths(climb.reached(make_base(config.base, data, place)))
         sft = climb.reached(train_sft(config.sft, data.demonstrations, base, place))
         climb.enforce(sft, gates.sft)
         reward_model = climb.reached(train_reward_model(config.reward_model, data, sft, place))

@@ -3,15 +3,18 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import Dataset
 
 import rlhf_core
 from flows.references import DatasetRef, ModelRef
 from rlhf_core.config import Frozen
+
+SOURCES_SHOWN = 50
 
 
 @functools.cache
@@ -66,6 +69,22 @@ def dataset_entity(ref: DatasetRef) -> Dataset:
         name=ref.name,
         digest=ref.digest[:36],  # the limit of the tracking API
         source_type="local",
-        source=json.dumps({"uri": ref.path}),
-        profile=json.dumps({"num_rows": ref.rows, **{f"num_rows_{split}": n for split, n in ref.splits.items()}}),
+        source=json.dumps({"uri": ref.path, "made_from": list(ref.sources)[:SOURCES_SHOWN]}),
+        profile=json.dumps(
+            {
+                "num_rows": ref.rows,
+                **{f"num_rows_{split}": n for split, n in ref.splits.items()},
+                "digest": ref.digest,
+                "contract_version": ref.contract,
+            }
+        ),
     )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The leaves of a configuration tree by dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from flows.config import HubBase, HubData, InputError, LadderConfig
-from flows.sources import file_paths
+from data_contracts.records import COLUMNS
+from flows.config import HubBase, InputError, LadderConfig
+from flows.data_config import FileData, HubData
+from flows.sources import source_files
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
@@ -22,11 +24,10 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     Raises:
         InputError: naming the field and what cannot be had.
     """
-    missing = [path for path in file_paths(config.data) if not path.is_file()]
-    if missing:
-        raise InputError(
-            "\n".join(f"field 'data': {path} is not there; check the path and RLHF_DATA" for path in missing)
-        )
+    if isinstance(config.data, FileData):
+        for table in COLUMNS:
+            for source in getattr(config.data, table):
+                source_files(source)
     hub = list(_on_hub(config))
     if offline:
         return [
@@ -43,7 +44,7 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     if isinstance(config.base, HubBase):
         yield "base", "model", config.base.model, config.base.revision
     if isinstance(config.data, HubData):
-        for table in ("demonstrations", "preferences", "prompts"):
+        for table in map(str, COLUMNS):
             for source in getattr(config.data, table):
                 yield f"data.{table}", "dataset", source.dataset, source.revision
 

@@ -1,5 +1,6 @@
 """What stages hand to each other: names, digests and places, never tensors or tables."""
 
+from data_contracts.records import CONTRACT_VERSION, Kind
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
 
@@ -34,6 +35,9 @@ class DatasetRef(Frozen):
         digest: SHA-256 over its content.
         path: where the snapshot lies.
         splits: rows by split.
+        sources: the files or data sets that its rows come from.
+        contract: version of the contract that it met.
+        report: folder that says what became of the raw rows, and which were quarantined.
     """
 
     name: str
@@ -41,29 +45,72 @@ class DatasetRef(Frozen):
     path: str
     rows: int
     splits: dict[str, int]
+    sources: tuple[str, ...]
+    contract: str = CONTRACT_VERSION
+    report: str
+
+
+class Counts(Frozen):
+    """What became of the raw rows of a table: `records` is `written` + `merged` + `quarantined`.
+
+    Attributes:
+        rows: raw rows.
+        records: what the format made of them, rows that do not fit it included.
+        written: records of the snapshot.
+        merged: records that became votes of another one.
+        quarantined: records set aside.
+        by_rule: how many of them broke each rule; one may break several.
+        left_out: parts of raw rows that the format itself does not count as records, by reason.
+        sources: records of the snapshot by file.
+    """
+
+    rows: int
+    records: int
+    written: int
+    merged: int
+    quarantined: int
+    by_rule: dict[str, int]
+    left_out: dict[str, int]
+    sources: dict[str, int]
 
 
 class DataRefs(Frozen):
-    """The three tables of a climb and what they were made from.
+    """The tables of a climb and what they were made from.
 
     Attributes:
+        datasets: snapshots by kind; a climb needs all three, ingestion alone takes what there is.
+        counts: what became of the raw rows, by kind.
         ceiling: agreement that a perfect judge would reach on the preferences, None where no pair has several votes.
-        skipped: raw rows left out, by reader and reason.
+        report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
     """
 
-    demonstrations: DatasetRef
-    preferences: DatasetRef
-    prompts: DatasetRef
+    datasets: dict[Kind, DatasetRef]
+    counts: dict[Kind, Counts]
     ceiling: Estimate | None
-    skipped: dict[str, int]
+    report: str
     ladder_run: str
     seconds: float
 
     @property
-    def tables(self) -> tuple[DatasetRef, DatasetRef, DatasetRef]:
+    def demonstrations(self) -> DatasetRef:
+        """What SFT learns from."""
+        return self.datasets["demonstrations"]
+
+    @property
+    def preferences(self) -> DatasetRef:
+        """What reward models learn from."""
+        return self.datasets["preferences"]
+
+    @property
+    def prompts(self) -> DatasetRef:
+        """What the policy answers."""
+        return self.datasets["prompts"]
+
+    @property
+    def tables(self) -> tuple[DatasetRef, ...]:
         """The tables in the order in which the ladder uses them."""
-        return self.demonstrations, self.preferences, self.prompts
+        return tuple(self.datasets.values())
 
 
 class StageRecord(Frozen):

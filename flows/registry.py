@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,7 +27,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from flows.config import InputError
-from flows.lineage import dataset_entity
+from flows.digests import folder_digest
+from flows.lineage import dataset_entity, flatten
 from flows.locks import exclusive
 from flows.references import DatasetRef, ModelRef
 from rlhf_core.evaluation.estimates import Estimate
@@ -76,16 +76,6 @@ def _upgrade(uri: str) -> None:
         upgrade.main([uri], standalone_mode=False)
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the relative names and contents of all files of a folder."""
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return total.hexdigest()
-
-
 class Registry:
     """One experiment of a tracking server, and the model registry behind it."""
 
@@ -122,7 +112,7 @@ class Registry:
 
     def log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
         """Log a configuration tree as dotted parameters."""
-        params = [Param(key, str(value)[:6000]) for key, value in _flatten(tree)]
+        params = [Param(key, str(value)[:6000]) for key, value in flatten(tree)]
         for start in range(0, len(params), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
 
@@ -149,11 +139,13 @@ class Registry:
             self.client.log_figure(run_id, figure, f"figures/{name}.png")
 
     def log_datasets(self, run_id: str, datasets: Mapping[str, DatasetRef]) -> None:
-        """Log dataset inputs by context, such as `training`."""
+        """Log dataset inputs by context, such as `training`, with the report on each under `data/`."""
         inputs = [
             DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
         ]
         self.client.log_inputs(run_id, datasets=inputs)
+        for ref in {ref.name: ref for ref in datasets.values()}.values():
+            self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")
 
     # Models
 
@@ -232,6 +224,16 @@ class Registry:
             run_id=str(found.run_id),
         )
 
+    def champion_data(self, project: str) -> dict[str, str]:
+        """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
+        found: dict[str, str] = {}
+        for suffix in ("sft", "reward-model", "policy"):
+            with contextlib.suppress(MlflowException):  # no such model, or no champion yet
+                champion = self.client.get_model_version_by_alias(f"{project}-{suffix}", "champion")
+                tables = (tag for key, tag in champion.tags.items() if key.startswith("dataset."))
+                found |= dict(tag.split(":", 1) for tag in tables)
+        return found
+
     def resolve(self, model: str) -> Path:
         """Find the files of a model that a person names.
 
@@ -289,11 +291,3 @@ class Registry:
     def set_alias(self, ref: ModelRef, alias: str) -> None:
         """Move an alias to a version."""
         self.client.set_registered_model_alias(ref.name, alias, ref.version)
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -1,115 +1,132 @@
-"""Where raw tables come from: the embedded world, files, or the hub."""
+"""Where records come from: the embedded world, files, or the hub; in batches, by kind."""
 
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
-
-from data_contracts.readers import READERS, Read, ReadError, read_json_lines, read_rows
+from data_contracts.formats import FORMATS, Convert, recognise
+from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.validation import ROW
-from flows.config import DataConfig, EmbeddedData, FileData, FileSource, HubSource, InputError
-from rlhf_core.worlds.helpdesk.data import generate
+from flows.config import InputError
+from flows.data_config import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.reading import BATCH_ROWS, find_files, read_file, read_hub
+from rlhf_core.worlds.helpdesk.data import SOURCE, generate
 
 DATA_FOLDER = "RLHF_DATA"
 
 
-class Tables(NamedTuple):
-    """Raw tables by kind, in the columns of their contracts, and rows left out by source and reason."""
+class Read(NamedTuple):
+    """A batch of records, and whether each is one person's label of its pair."""
 
-    frames: dict[Kind, pd.DataFrame]
-    skipped: dict[str, int]
+    batch: Batch
+    is_label: bool
 
 
-def load_tables(data: DataConfig, *, seed: int) -> Tables:
-    """Generate or read the three tables.
+def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
+    """The records of every table that has a source, read as they are asked for.
 
     Args:
         data: where they come from.
         seed: seed of the embedded world.
 
-    Returns:
-        The tables, not yet held against their contracts.
-
     Raises:
-        ReadError: if a file is missing or damaged.
-        InputError: if RLHF_DATA is needed and not set.
+        InputError: if RLHF_DATA is needed and not set; while reading, if a file is missing or damaged.
     """
     if isinstance(data, EmbeddedData):
         world = generate(data, seed=seed)
-        rows = {"demonstrations": world.demonstrations, "preferences": world.preferences, "prompts": world.prompts}
-        return Tables(
-            {kind: pd.DataFrame(rows[kind], columns=list(COLUMNS[kind]), dtype=object) for kind in COLUMNS}, {}
-        )
-    skipped: Counter[str] = Counter()
-    frames: dict[Kind, pd.DataFrame] = {}
-    for kind in COLUMNS:
-        reads = [(source.reader, _read(kind, source)) for source in getattr(data, kind)]
-        frames[kind] = pd.concat([read.frame for _, read in reads])
-        frames[kind].index.name = ROW
-        for reader, read in reads:
-            skipped.update({f"{reader}: {reason}": count for reason, count in read.skipped.items()})
-    return Tables(frames, dict(skipped))
+        return {kind: _embedded(kind, getattr(world, kind)) for kind in COLUMNS}
+    tables: dict[Kind, tuple[Source, ...]] = {kind: getattr(data, kind) for kind in COLUMNS}
+    return {kind: _read(kind, sources) for kind, sources in tables.items() if sources}
 
 
-def file_paths(data: DataConfig) -> list[Path]:
-    """The files that the tables are read from, in order; none for the embedded world and the hub."""
-    if not isinstance(data, FileData):
-        return []
-    return [_resolve(source) for kind in COLUMNS for source in getattr(data, kind)]
+def source_files(source: FileSource) -> dict[str, Path]:
+    """The files of a source by short name, which never holds a folder that only this machine has.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = Path(source.path)
+    if path.is_absolute():
+        return {_below(file, path.parent): file for file in find_files(path)}
+    folder = os.environ.get(DATA_FOLDER)
+    if not folder:
+        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
+    return {_below(file, Path(folder)): file for file in find_files(Path(folder) / path)}
 
 
 def file_digests(data: DataConfig) -> dict[str, str]:
-    """SHA-256 of every file that the tables are read from, by position and name.
+    """SHA-256 of every file that the tables are read from, by kind, position and name.
 
     Raises:
         InputError: if a file cannot be read.
     """
     digests = {}
-    for place, path in enumerate(file_paths(data)):
-        try:
-            with path.open("rb") as file:
-                digests[f"{place}:{path.name}"] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and {DATA_FOLDER}") from None
+    for kind in COLUMNS if isinstance(data, FileData) else ():
+        for place, source in enumerate(getattr(data, kind)):
+            for name, path in source_files(source).items():
+                try:
+                    with path.open("rb") as file:
+                        digests[f"{kind}:{place}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError as error:
+                    raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
     return digests
 
 
-def _read(kind: Kind, source: FileSource | HubSource) -> Read:
-    reader = READERS[source.reader]
-    rows = read_json_lines(_resolve(source)) if isinstance(source, FileSource) else _hub_rows(source)
-    return read_rows(kind, reader.convert, rows, source=_short_name(source))
+def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Iterator[Batch]:
+    """The records of one file or data set, in its own or a recognised format.
+
+    Raises:
+        InputError: if no format is named and none recognised, or it does not give this kind of data.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    convert = _converter(kind, source, first)
+    rows = chain([first], rows)
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic)
 
 
-def _short_name(source: FileSource | HubSource) -> str:
-    """What rows and errors call a source; never an absolute path, so that digests are the same on every machine."""
-    if isinstance(source, HubSource):
-        return source.dataset
-    return Path(source.path).name if Path(source.path).is_absolute() else source.path
+def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
+    name = source.format or recognise(first.row)
+    if name is None:
+        fields = ", ".join(map(str, list(first.row)[:10]))
+        raise InputError(
+            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
+            f"{', '.join(FORMATS)} as its `format`, or register your own"
+        )
+    adapters: Mapping[Kind, object] = FORMATS[name]
+    if kind not in adapters:
+        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(adapters)} and no {kind}; move it")
+    return FORMATS[name][kind].convert
 
 
-def _resolve(source: FileSource) -> Path:
-    path = Path(source.path)
-    if path.is_absolute():
-        return path
-    folder = os.environ.get(DATA_FOLDER)
-    if not folder:
-        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
-    return Path(folder) / path
+def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
+    for source in sources:
+        for rows in _opened(source):
+            for batch in convert_file(kind, rows, source):
+                yield Read(batch, source.repeats == "votes")
 
 
-def _hub_rows(source: HubSource) -> Iterator[tuple[int, dict[str, Any]]]:
-    from datasets import load_dataset  # noqa: PLC0415 slow to import, and most data are not on the hub
+def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:
+    match source:
+        case FileSource():
+            for name, path in source_files(source).items():
+                yield read_file(path, name)
+        case HubSource():
+            rows = read_hub(source.dataset, revision=source.revision, split=source.split, data_dir=source.data_dir)
+            yield islice(rows, source.max_rows)
 
-    try:
-        table = load_dataset(source.dataset, data_dir=source.data_dir, split=source.split, revision=source.revision)
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{source.dataset}@{source.revision[:8]}: cannot be had from the hub ({error})") from None
-    for number, row in enumerate(table, start=1):
-        if source.max_rows is not None and number > source.max_rows:
-            return
-        yield number, row
+
+def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
+    rows = (SourceRow(SOURCE, number, record) for number, record in enumerate(records, start=1))
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield Read(convert_rows(kind, lambda record: [record], chunk), is_label=False)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

@@ -1,5 +1,6 @@
 """From prompts and responses to token ids: chat template, end of response, truncation."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,17 +48,27 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def turns(prompt: str) -> list[dict[str, str]]:
+    """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
+    if prompt.startswith('[{"role": '):
+        try:
+            return [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError):
+            pass
+    return [{"role": "user", "content": prompt}]
+
+
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, max_prompt_tokens: int
 ) -> list[list[int]]:
-    """Ids of each prompt as a user turn, up to where the assistant begins.
+    """Ids of each prompt as the chat template writes its turns, up to where the assistant begins.
 
     A longer prompt loses its first tokens, so that the question's end and the assistant marker stay.
     """
     if not prompts:
         return []
-    turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    texts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    conversations = list(map(turns, prompts))
+    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
     encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [ids[-max_prompt_tokens:] for ids in encoded]
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flows.config import EmbeddedData, LadderConfig
+from flows.config import LadderConfig
+from flows.data_config import EmbeddedData
 from flows.place import Place
 from flows.references import DataRefs, StageRecord
 from flows.rows import read_prompts

@@ -4,12 +4,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from data_contracts.population import PopulationViolation, check_population, load_suite
-from data_contracts.records import COLUMNS, Kind
+from data_contracts.drift import profile
+from data_contracts.measures import gather, measure
+from data_contracts.population import Population, PopulationViolation, Suites, load_suite
+from data_contracts.records import COLUMNS, SPLIT, Kind
 
 
 def sound(kind: Kind, rows: int = 100) -> pd.DataFrame:
@@ -24,15 +28,30 @@ def sound(kind: Kind, rows: int = 100) -> pd.DataFrame:
             "votes_rejected": 1,
             "group": [f"group {i}" for i in range(rows)],
             "source": "made up",
+            "row": range(1, rows + 1),
         }
     )
     splits = ["test" if i % 5 == 0 else "train" for i in range(rows)]
     return table[list(COLUMNS[kind])].assign(split=splits)
 
 
+@pytest.fixture
+def suites(tmp_path: Path) -> Suites:
+    return Suites(tmp_path / "docs")
+
+
+def numbers(kind: Kind, table: pd.DataFrame) -> pd.DataFrame:
+    assert SPLIT in table
+    return gather(kind, [measure(kind, table, np.zeros(len(table), dtype=np.int64))])
+
+
+def check(suites: Suites, kind: Kind, table: pd.DataFrame) -> Population:
+    return suites.check(kind, numbers(kind, table))
+
+
 @pytest.mark.parametrize("kind", list(COLUMNS))
-def test_a_sound_table_passes_and_its_report_is_json_without_rows(kind: Kind) -> None:
-    population = check_population(kind, sound(kind))
+def test_a_sound_table_passes_and_its_report_is_json_without_rows(suites: Suites, kind: Kind) -> None:
+    population = check(suites, kind, sound(kind))
     assert len(population.findings) == len(load_suite(kind)["expectations"])
     assert all(item.holds and item.expected and item.observed != "unknown" for item in population.findings)
     text = json.dumps(population.report)
@@ -48,6 +67,17 @@ def one_word(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
     return lambda table: table.assign(**{column: [f"word{i}" for i in range(len(table))]})
 
 
+def a_book(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda table: table.assign(
+        **{column: ["word " * 20_001 if i < 3 else f"word {i}" for i in range(len(table))]}
+    )
+
+
+BOOKS: dict[Kind, tuple[str, ...]] = {
+    "demonstrations": ("response",),
+    "preferences": ("chosen", "rejected"),
+    "prompts": ("prompt",),
+}
 PLANTED: list[tuple[Kind, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("demonstrations", lambda table: table.head(9), "fewer demonstrations"),
     ("demonstrations", repeat_one("response", "no comment today"), "one response stands for most prompts"),
@@ -61,6 +91,11 @@ PLANTED: list[tuple[Kind, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
     ("preferences", lambda t: t.assign(chosen=t["chosen"] + " and more and more"), "length alone tells chosen"),
     ("preferences", lambda t: t.assign(rejected=t["rejected"] + " and more and more"), "length alone tells chosen"),
     ("preferences", one_word("chosen"), "chosen responses are nearly empty"),
+    *(
+        (kind, a_book(column), f"more than one {column} in a hundred is a book")
+        for kind, columns in BOOKS.items()
+        for column in columns
+    ),
     ("preferences", one_word("rejected"), "rejected responses are nearly empty"),
     ("preferences", lambda table: table.assign(votes_rejected=3), "annotators were undecided"),
     ("preferences", lambda table: table.assign(split="test"), "large groups upset the split"),
@@ -73,27 +108,55 @@ PLANTED: list[tuple[Kind, Callable[[pd.DataFrame], pd.DataFrame], str]] = [
 
 @pytest.mark.parametrize(("kind", "plant", "reason"), PLANTED, ids=[f"{kind}: {why}" for kind, _, why in PLANTED])
 def test_a_planted_population_is_refused(
-    kind: Kind, plant: Callable[[pd.DataFrame], pd.DataFrame], reason: str
+    suites: Suites, kind: Kind, plant: Callable[[pd.DataFrame], pd.DataFrame], reason: str
 ) -> None:
-    with pytest.raises(PopulationViolation, match=reason) as refused:
-        check_population(kind, plant(sound(kind)))
-    assert "Mend: " in str(refused.value)
-    assert refused.value.population.report["success"] is False
+    population = check(suites, kind, plant(sound(kind)))
+    assert any(reason in item.reason for item in population.broken)
+    assert population.report["success"] is False
+    assert "Mend: " in str(PopulationViolation(kind, population))
 
 
-def test_the_message_says_what_is_and_what_should_be() -> None:
-    with pytest.raises(PopulationViolation) as refused:
-        check_population("prompts", one_word("prompt")(sound("prompts")).tail(15))
-    assert str(refused.value).splitlines() == [
-        "prompts as a whole break their suite: 2 expectations do not hold",
+def test_the_message_says_what_is_and_what_should_be(suites: Suites) -> None:
+    population = check(suites, "prompts", one_word("prompt")(sound("prompts")).tail(15))
+    assert str(PopulationViolation("prompts", population)).splitlines() == [
+        "suite prompts: 2 expectations on the table as a whole do not hold",
         "  fewer prompts cannot be split and trained on: rows is 15, expected at least 20",
         "    Mend: add prompts.",
-        (
-            "  prompts are nearly empty or whole books: prompt_words is 1 at quantile 0.5, 1 at quantile 0.99, "
-            "expected quantile 0.5 at least 2 and at most 4000, quantile 0.99 at least 2 and at most 20000"
-        ),
+        "  prompts are nearly empty or whole books: prompt_words is 1, expected at least 2 and at most 4000",
         "    Mend: check which column was read as prompt.",
     ]
+
+
+def test_a_table_like_the_champions_has_not_drifted(suites: Suites) -> None:
+    known = profile(numbers("preferences", sound("preferences")))
+    again = suites.check_drift("preferences", numbers("preferences", sound("preferences", rows=150)), known)
+    assert not again.broken and len(again.findings) > 10
+
+
+DRIFTED: list[tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = [
+    (lambda table: table.head(40), "less than half of the champion's rows"),
+    (lambda table: table.assign(chosen=table["chosen"] + " and more"), "the longer response is preferred more or less"),
+    (lambda table: table.assign(votes_rejected=3), "undecided more or less often"),
+    (lambda table: table.assign(prompt=table["prompt"] + " please" * 20), "much longer or shorter"),
+    (lambda table: table.assign(source=["made up", "elsewhere"] * 50), "mix of sources changed"),
+]
+
+
+@pytest.mark.parametrize(("drift", "reason"), DRIFTED)
+def test_a_table_unlike_the_champions_has_drifted(
+    suites: Suites, drift: Callable[[pd.DataFrame], pd.DataFrame], reason: str
+) -> None:
+    known = profile(numbers("preferences", sound("preferences")))
+    population = suites.check_drift("preferences", numbers("preferences", drift(sound("preferences"))), known)
+    assert any(reason in item.reason for item in population.broken)
+
+
+def test_data_docs_show_numbers_and_no_text(suites: Suites, tmp_path: Path) -> None:
+    check(suites, "prompts", sound("prompts"))
+    suites.build_docs()
+    pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "docs").rglob("*.html")]
+    assert any("prompt_words" in page for page in pages)
+    assert not any("thing number" in page for page in pages)
 
 
 def test_every_expectation_has_been_broken_by_a_planted_table() -> None:

@@ -4,14 +4,15 @@ import math
 from typing import Any
 
 import pandas as pd
+import pandera.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.leakage import find_leaks
 from data_contracts.preferences import aggregate_votes
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.validation import CONTRACTS, ContractViolation, find_violations, validate
+from data_contracts.rules import LONGEST_TEXT
+from data_contracts.validation import CONTRACTS, broken_rules, find_violations
 
 SOUND: dict[str, Any] = {
     "prompt": "how do i boil water",
@@ -20,6 +21,7 @@ SOUND: dict[str, Any] = {
     "rejected": "no idea",
     "group": "boil",
     "source": "kitchen.jsonl",
+    "row": 1,
     "votes_chosen": 2,
     "votes_rejected": 1,
 }
@@ -31,22 +33,24 @@ def row(kind: Kind, **changes: Any) -> dict[str, Any]:
 
 def table(kind: Kind, *changes: dict[str, Any]) -> pd.DataFrame:
     """Sound rows with prompts of their own, then one row for each set of changes."""
-    sound = [row(kind, prompt=f"question {i}", group=f"group {i}") for i in range(3)]
-    return pd.DataFrame([*sound, *(row(kind, **change) for change in changes)], dtype=object)
+    rows = [*({"prompt": f"question {i}", "group": f"group {i}"} for i in range(3)), *changes]
+    return pd.DataFrame([row(kind, **{"row": number, **cells}) for number, cells in enumerate(rows, 1)], dtype=object)
 
 
 TEXT_FIELDS: list[tuple[Kind, str]] = [
-    (kind, field) for kind in COLUMNS for field in COLUMNS[kind] if not field.startswith("votes")
+    (kind, field) for kind in COLUMNS for field in COLUMNS[kind] if isinstance(SOUND[field], str) and field != "source"
 ]
+SPEAKS_TWICE = '[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]'
 PLANTED: list[tuple[Kind, str, list[dict[str, Any]]]] = [
     *((kind, f"{field}_is_text", [{field: None}]) for kind, field in TEXT_FIELDS),
     *((kind, f"{field}_not_empty", [{field: " \n\t"}]) for kind, field in TEXT_FIELDS),
-    *((kind, "groups_disjoint", [{"split": "train"}, {"split": "test", "prompt": "another"}]) for kind in COLUMNS),
+    *((kind, f"{field}_not_huge", [{field: "x" * (LONGEST_TEXT + 1)}]) for kind, field in TEXT_FIELDS),
+    *((kind, "roles_alternate", [{"prompt": SPEAKS_TWICE}]) for kind in COLUMNS),
+    *((kind, "not_repeated", [{}, {"group": "elsewhere"}]) for kind in COLUMNS),
     ("preferences", "votes_chosen_is_count", [{"votes_chosen": 1.5}]),
     ("preferences", "votes_rejected_is_count", [{"votes_rejected": -1}]),
-    ("preferences", "responses_differ", [{"rejected": " use a pot\n"}]),
-    ("preferences", "pair_not_repeated", [{}, {"group": "elsewhere"}]),
-    ("preferences", "pair_not_contradicted", [{}, {"chosen": "no idea", "rejected": "use a pot"}]),
+    ("preferences", "responses_differ", [{"rejected": "use a pot"}]),
+    ("preferences", "not_contradicted", [{}, {"chosen": "no idea", "rejected": "use a pot"}]),
     ("preferences", "votes_cast", [{"votes_chosen": 0, "votes_rejected": 0}]),
     ("preferences", "votes_favour_chosen", [{"votes_chosen": 1, "votes_rejected": 2}]),
 ]
@@ -62,13 +66,14 @@ def test_a_planted_row_breaks_its_rule_and_no_other(kind: Kind, rule: str, chang
 
 @pytest.mark.parametrize("kind", list(COLUMNS))
 def test_every_rule_has_been_broken_by_a_planted_row(kind: Kind) -> None:
-    assert {rule.name for rule in CONTRACTS[kind][1]} == {rule for planted, rule, _ in PLANTED if planted == kind}
+    judged = {rule.name for rule in (*CONTRACTS[kind].row_rules, *CONTRACTS[kind].set_rules)}
+    assert judged == {rule for planted, rule, _ in PLANTED if planted == kind}
 
 
 @pytest.mark.parametrize("kind", list(COLUMNS))
-def test_sound_rows_pass_unchanged(kind: Kind) -> None:
-    frame = table(kind, {})
-    assert validate(kind, frame) is frame
+def test_sound_rows_pass(kind: Kind) -> None:
+    assert not find_violations(kind, table(kind, {}))
+    assert not find_violations(kind, table(kind).head(0))
 
 
 @pytest.mark.parametrize("cell", [5, 1.5, math.nan, ["use a pot"], b"use a pot", "lone \ud800 surrogate"])
@@ -82,46 +87,21 @@ def test_what_is_no_count_is_refused(cell: object) -> None:
     assert {item.rule for item in found} == {"votes_chosen_is_count"}
 
 
-def test_all_violations_are_reported_at_once_by_the_row_of_the_source() -> None:
-    frame = table("demonstrations", {"prompt": ""}, {"response": None, "group": ""})
-    frame.index = pd.Index([10, 20, 30, 40, 50], name="row")
-    with pytest.raises(ContractViolation) as refused:
-        validate("demonstrations", frame)
-    found = {(item.source, item.row, item.field, item.rule) for item in refused.value.violations}
-    assert found == {
+def test_all_violations_are_found_at_once_by_the_row_of_the_source() -> None:
+    frame = table("demonstrations", {"prompt": "", "row": 40}, {"response": None, "group": "", "row": 50})
+    found = find_violations("demonstrations", frame)
+    assert {(item.source, item.row, item.field, item.rule) for item in found} == {
         ("kitchen.jsonl", 40, "prompt", "prompt_not_empty"),
         ("kitchen.jsonl", 50, "response", "response_is_text"),
         ("kitchen.jsonl", 50, "group", "group_not_empty"),
     }
-    message = str(refused.value)
-    assert message.startswith("demonstrations break their contract: 3 violations in 2 rows")
-    assert "kitchen.jsonl row 50, field response" in message
-    assert "Mend: fill in prompt, or remove the row." in message
-    assert "boil water" not in message and "use a pot" not in message
+    assert "kitchen.jsonl row 50, field response" in {item.place for item in found}
+    assert "use a pot" not in str(found) and "boil water" not in str(found)
 
 
-def test_the_message_names_a_few_rows_of_a_rule_and_counts_the_rest() -> None:
-    with pytest.raises(ContractViolation, match="and 15 more") as refused:
-        validate("prompts", table("prompts", *({"prompt": ""} for _ in range(25))))
-    assert len(refused.value.violations) == 25
-
-
-def test_missing_and_unknown_columns_and_absent_rows_are_named() -> None:
-    frame = table("preferences").drop(columns="votes_chosen").assign(stars=5)
-    found = find_violations("preferences", frame, source="pairs.jsonl")
-    assert [(item.rule, item.field, item.row) for item in found] == [
-        ("column_present", "votes_chosen", None),
-        ("column_known", "stars", None),
-    ]
-    empty = find_violations("prompts", table("prompts").head(0), source="none.jsonl")
-    assert [(item.rule, item.source) for item in empty] == [("has_rows", "none.jsonl")]
-
-
-def test_a_rule_can_be_waived_by_name_only() -> None:
-    frame = table("preferences", {}, {"votes_chosen": 5})
-    assert not find_violations("preferences", frame, waive=["pair_not_repeated"])
-    with pytest.raises(ValueError, match="no rule of preferences is called"):
-        find_violations("preferences", frame, waive=["typo"])
+def test_columns_of_another_kind_are_a_mistake_of_the_caller() -> None:
+    with pytest.raises(pandera.errors.SchemaErrors, match="votes_chosen"):
+        broken_rules("preferences", table("preferences").drop(columns="votes_chosen"), CONTRACTS["prompts"].row_rules)
 
 
 LABELS = st.lists(
@@ -138,7 +118,7 @@ def test_merging_labels_keeps_all_votes_whatever_the_order(labels: list[Any], ch
         for prompt, texts, a, b in labels
     ]
     merged = aggregate_votes(pd.DataFrame(rows))
-    assert not find_violations("preferences", merged)
+    assert not [item for item in find_violations("preferences", merged) if item.rule != "votes_cast"]
     assert (merged["votes_chosen"] >= merged["votes_rejected"]).all()
     total = sum(item["votes_chosen"] + item["votes_rejected"] for item in rows)
     assert merged["votes_chosen"].sum() + merged["votes_rejected"].sum() == total
@@ -152,13 +132,3 @@ def test_the_majority_is_chosen() -> None:
     against = row("preferences", chosen="no idea", rejected="use a pot", votes_chosen=3, votes_rejected=0)
     merged = aggregate_votes(pd.DataFrame([for_pot, against])).iloc[0]
     assert (merged["chosen"], merged["votes_chosen"], merged["votes_rejected"]) == ("no idea", 3, 1)
-
-
-def test_a_row_that_trains_on_a_prompt_held_out_elsewhere_is_found() -> None:
-    prompts = table("prompts").assign(split="test")
-    pairs = table("preferences", {"prompt": "  Question\n1 "}).assign(split=["test", "test", "test", "judge"])
-    found = find_leaks({"prompts": prompts, "preferences": pairs})
-    assert {kind: [item.row for item in items] for kind, items in found.items()} == {"preferences": [4]}
-    (leak,) = found["preferences"]
-    assert leak.field == "prompt" and "uestion" not in leak.reason + leak.mend
-    assert not find_leaks({"prompts": prompts, "preferences": pairs.head(3)})

@@ -54,7 +54,10 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\nsead: 1", "field 'sead' is unknown; did you mean 'seed'?"),
         ("project: tiny\npolicy: {update: 3}", "field 'policy.update' is unknown; did you mean 'updates'?"),
         ("project: tiny\nbase: {kind: embedded, widht: 3}", "field 'base.widht' is unknown; did you mean 'width'?"),
-        ("project: tiny\nqqq: 1", "field 'qqq' is unknown; remove it; known fields here: base, compute, data, gates"),
+        (
+            "project: tiny\nqqq: 1",
+            "field 'qqq' is unknown; remove it; known fields here: base, compute, contract",
+        ),
         ("project: tiny\nseed: many", "field 'seed': must be a valid integer"),
         ("project: tiny\nsft: 3", "field 'sft': must be a valid dictionary"),
         ("project: Tiny Ladder", "field 'project': String should match pattern"),

@@ -1,5 +1,6 @@
-"""The ingest flow under a real Prefect server: snapshots, reuse, and nothing written when data are refused."""
+"""The ingest flow under a real Prefect server: snapshots, reuse, drift, and nothing written when data are refused."""
 
+import csv
 import gzip
 import json
 from collections.abc import Iterator
@@ -9,15 +10,17 @@ import pytest
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.checking import DataRefused
-from flows.config import FileData, FileSource, InputError
+from data_contracts.records import COLUMNS
+from flows.config import InputError
+from flows.data_config import ContractConfig, FileData, FileSource
 from flows.datasets import Shares, read_split
-from flows.ingest import ingest
+from flows.ingest import DataRefused, IngestPlan, ingest
 from flows.place import Place
 from rlhf_core.worlds.helpdesk.data import WorldConfig
 
 SMALL = WorldConfig(demonstrations=80, preference_prompts=60, prompts=80)
 SHARES = Shares(test=0.2, judge=0.2)
+PLAN = IngestPlan(data=SMALL, contract=ContractConfig(), shares=SHARES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,41 +34,83 @@ def place(storage: Path, run_id: str = "first") -> Place:
     return Place(project="test", seed=1, storage=storage, threads=1, run_id=run_id)
 
 
-def test_snapshots_are_made_once_and_made_again_when_damaged(tmp_path: Path) -> None:
-    refs = ingest(SMALL, SHARES, place(tmp_path))
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and "mlflow" not in path.name)
+
+
+def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> None:
+    refs = ingest(PLAN, place(storage))
     assert refs.ladder_run == "first"
     assert refs.ceiling is not None and 0.6 < refs.ceiling.lower < refs.ceiling.value < refs.ceiling.upper < 1.0
     for table in refs.tables:
-        assert sum(table.splits.values()) == table.rows
+        assert sum(table.splits.values()) == table.rows == refs.counts[table.name].written
         assert len(read_split(table, "train")) == table.splits["train"]
-        report = json.loads(Path(table.path).with_suffix(".suite.json").read_text())
-        assert report["success"] is True
-    again = ingest(SMALL, SHARES, place(tmp_path, "second"))
+        assert json.loads((Path(table.report) / "suite.json").read_text())["success"] is True
+        assert json.loads((Path(table.report) / "counts.json").read_text())["quarantined"] == 0
+    page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
+    assert refs.prompts.digest[:12] in page
+    assert (Path(refs.report) / "docs" / "index.html").is_file()
+    assert list((storage / "work").iterdir()) == []
+    again = ingest(PLAN, place(storage, "second"))
     assert again == refs
     Path(refs.prompts.path).unlink()
-    mended = ingest(SMALL, SHARES, place(tmp_path, "third"))
+    mended = ingest(PLAN, place(storage, "third"))
     assert mended.ladder_run == "third" and mended.tables == refs.tables
 
 
-def test_changed_rules_are_applied_to_known_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest(SMALL, SHARES, place(tmp_path))
+def test_changed_rules_are_applied_to_known_data(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(PLAN, place(storage))
     monkeypatch.setattr("flows.ingest.rules_digest", lambda: "other rules")
-    assert ingest(SMALL, SHARES, place(tmp_path, "second")).ladder_run == "second"
+    assert ingest(PLAN, place(storage, "second")).ladder_run == "second"
 
 
-def test_refused_data_leave_nothing_behind(tmp_path: Path) -> None:
+def questions(path: Path, **spoilt: str) -> FileData:
+    """Sixty pairs in HH's format; row 8 has the given fields instead of its own."""
     rows = []
     for i in range(60):
         question = f"\n\nHuman: How do I mend part {i}?\n\nAssistant:"
         rows.append({"chosen": f"{question} Turn {i} off and wait", "rejected": f"{question} I do not know {i}"})
-    rows[7]["rejected"] = "\n\nHuman: How do I mend part 7?\n\nAssistant: \ud800"
-    path = tmp_path / "pairs.jsonl.gz"
+    rows[7] |= {name: f"\n\nHuman: How do I mend part 7?\n\nAssistant: {text}" for name, text in spoilt.items()}
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
-    names = ("demonstrations", "preferences", "prompts")
-    source = {kind: (FileSource(path=str(path), reader=f"hh-rlhf-{kind}"),) for kind in names}
+    return FileData.model_validate({kind: (FileSource(path=str(path)),) for kind in COLUMNS})
+
+
+def test_refused_data_leave_nothing_behind(storage: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl.gz"
+    plan = PLAN.model_copy(update={"data": questions(path, rejected="\ud800")})
     with pytest.raises(DataRefused, match=r"pairs\.jsonl\.gz row 8, field rejected"):
-        ingest(FileData.model_validate(source), SHARES, place(tmp_path / "storage"))
-    assert not [file for file in (tmp_path / "storage").rglob("*.parquet")]
+        ingest(plan, place(storage))
+    assert files(storage) == []
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged after row"):
-        ingest(FileData.model_validate(source), SHARES, place(tmp_path / "storage"))
+        ingest(plan, place(storage))
+    assert files(storage) == []
+
+
+def test_quarantined_rows_lie_in_a_file_beside_the_snapshots(storage: Path, tmp_path: Path) -> None:
+    data = questions(tmp_path / "pairs.jsonl.gz", rejected=" ")
+    refs = ingest(PLAN.model_copy(update={"data": data}), place(storage))
+    with (Path(refs.preferences.report) / "quarantine.csv").open(encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["source"], line["row"], line["rule"]) == ("pairs.jsonl.gz", "8", "rejected_not_empty")
+    assert refs.counts["preferences"].by_rule == {"rejected_not_empty": 1} and refs.preferences.rows == 59
+    assert refs.preferences.sources == ("pairs.jsonl.gz",)
+
+
+def test_data_are_held_against_what_the_champion_was_trained_on(storage: Path, tmp_path: Path) -> None:
+    refs = ingest(PLAN, place(storage))
+    registry = place(storage).registry()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    tags = {"dataset.training": f"preferences:{refs.preferences.digest}"}
+    run = registry.start_run("reward-model")
+    model = registry.register(
+        tmp_path / "model", "test-reward-model", run_id=run, parents={}, tags=tags, description=""
+    )
+    registry.set_alias(model, "champion")
+    other = questions(tmp_path / "pairs.jsonl.gz")
+    reported = ingest(PLAN.model_copy(update={"data": other}), place(storage))
+    assert "mix of sources changed" in (Path(reported.report) / "report.html").read_text(encoding="utf-8")
+    strict = PLAN.model_copy(update={"data": other, "contract": ContractConfig(drift="fatal")})
+    with pytest.raises(DataRefused, match="suite preferences-drift"):
+        ingest(strict, place(storage))

@@ -248,7 +248,7 @@ def test_prefect_has_a_table_of_verdicts_for_each_gated_stage(climbed: Completed
         "gates-reward-model": [("measured", "pass")],
         "gates-policy": [("kl-budget", "pass")],
     }
-    assert {"suite-demonstrations", "suite-preferences", "suite-prompts"} <= set(seen["tables"])
+    assert {row["suite"] for row in seen["tables"]["data-suites"]} == {"demonstrations", "preferences", "prompts"}
     assert seen["flows"] == dict.fromkeys(("rlhf-ladder", "ingest", *STAGES), "COMPLETED")
 
 

@@ -1,12 +1,14 @@
 """The registry on a real MLflow with SQLite; a folder with two small files stands for a model."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from flows.config import InputError
+from flows.digests import folder_digest
 from flows.references import DatasetRef, ModelRef
-from flows.registry import Registry, folder_digest, open_registry
+from flows.registry import Registry, open_registry
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.stage import Event
 
@@ -193,12 +195,41 @@ def test_estimates_are_metrics_with_their_bounds(registry: Registry, run_id: str
     assert metrics == {"final/agreement": 0.7, "final/agreement/lower": 0.6, "final/agreement/upper": 0.8}
 
 
-def test_datasets_are_inputs_with_their_use(registry: Registry, run_id: str) -> None:
-    ref = DatasetRef(name="prompts", digest="d" * 64, path="/data/prompts.parquet", rows=3, splits={"train": 3})
+def test_datasets_are_inputs_with_their_use_source_and_report(registry: Registry, run_id: str, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "quarantine.csv").write_text("source,row\n")
+    ref = DatasetRef(
+        name="prompts",
+        digest="d" * 64,
+        path="/data/prompts.parquet",
+        rows=3,
+        splits={"train": 3},
+        sources=("a.jsonl",),
+        contract="7",
+        report=str(tmp_path / "report"),
+    )
     registry.log_datasets(run_id, {"training": ref})
+    assert [item.path for item in registry.client.list_artifacts(run_id, "data/prompts")] == [
+        "data/prompts/quarantine.csv"
+    ]
     (found,) = registry.client.get_run(run_id).inputs.dataset_inputs
     assert (found.dataset.name, found.dataset.digest) == ("prompts", "d" * 36)
     assert [(tag.key, tag.value) for tag in found.tags] == [("mlflow.data.context", "training")]
+    assert json.loads(found.dataset.source)["made_from"] == ["a.jsonl"]
+    profile = json.loads(found.dataset.profile)
+    assert (profile["contract_version"], profile["digest"], profile["num_rows_train"]) == ("7", "d" * 64, 3)
+
+
+def test_the_data_of_champions_are_known_by_their_tags(registry: Registry, run_id: str, tmp_path: Path) -> None:
+    assert registry.champion_data("toy") == {}
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    tags = {"dataset.training": "preferences:abc"}
+    ref = registry.register(folder, "toy-reward-model", run_id=run_id, parents={}, tags=tags, description="")
+    assert registry.champion_data("toy") == {}
+    registry.set_alias(ref, "champion")
+    assert registry.champion_data("toy") == {"preferences": "abc"}
 
 
 def test_running_runs_and_their_children_are_found_until_they_end(registry: Registry) -> None:

@@ -46,15 +46,19 @@ def record(stage: str, ladder_run: str = "this") -> StageRecord:
 
 
 def table(name: str) -> DatasetRef:
-    return DatasetRef(name=name, digest="abc" * 21, path="/p", rows=5, splits={"train": 4, "test": 1})
+    splits = {"train": 4, "test": 1}
+    return DatasetRef(name=name, digest="abc" * 21, path="/p", rows=5, splits=splits, sources=("a.jsonl",), report="/r")
 
 
 DATA = DataRefs(
-    demonstrations=table("demonstrations"),
-    preferences=table("preferences"),
-    prompts=table("prompts"),
+    datasets={
+        "demonstrations": table("demonstrations"),
+        "preferences": table("preferences"),
+        "prompts": table("prompts"),
+    },
+    counts={},
     ceiling=None,
-    skipped={},
+    report="/r",
     ladder_run="this",
     seconds=1.0,
 )

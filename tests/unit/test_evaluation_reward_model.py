@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_contracts.readers import READERS, read_json_lines, read_rows
+from data_contracts.formats import FORMATS
+from data_contracts.formats.convert import convert_rows
+from flows.reading import read_file
 from rlhf_core.evaluation.agreement import floor_hits
 from rlhf_core.evaluation.calibration import (
     abs_delta_median,
@@ -218,8 +220,8 @@ def test_a_bag_of_words_judges_no_group_that_it_has_learned_from() -> None:
 
 @pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
 def test_floors_of_the_real_sample_are_those_that_are_known() -> None:
-    rows = read_json_lines(Path(os.environ["RLHF_DATA"]) / "hh-rlhf/harmless-base-sample.jsonl.gz")
-    frame = read_rows("preferences", READERS["hh-rlhf-preferences"].convert, rows, source="hh").frame
+    rows = read_file(Path(os.environ["RLHF_DATA"]) / "hh-rlhf/harmless-base-sample.jsonl.gz", "hh")
+    frame = convert_rows("preferences", FORMATS["hh-rlhf"]["preferences"].convert, rows).frame
     held_out = [Pair(*texts) for texts in zip(frame["prompt"], frame["chosen"], frame["rejected"], strict=True)]
     found = floor_hits([], held_out, frame["group"].tolist())
     assert found["shortest"].mean() == pytest.approx(0.555, abs=0.01)

@@ -1,0 +1,44 @@
+"""Prompts of several turns: the list of messages, written as JSON where a prompt of one turn is plain text."""
+
+import json
+from collections.abc import Sequence
+from typing import TypedDict
+
+ROLES = ("system", "user", "assistant")
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+def write_conversation(messages: Sequence[Message]) -> str:
+    """A prompt as its column holds it: plain text for a single user turn, else a JSON list of messages."""
+    turns = [Message(role=turn["role"], content=turn["content"].strip()) for turn in messages]
+    if len(turns) == 1 and turns[0]["role"] == "user":
+        return turns[0]["content"]
+    return json.dumps(turns, ensure_ascii=False)
+
+
+def read_conversation(prompt: str) -> list[Message]:
+    """The turns of a prompt; the inverse of `write_conversation`."""
+    if prompt.startswith('[{"role": '):
+        try:
+            return [Message(role=turn["role"], content=turn["content"]) for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError):
+            pass
+    return [Message(role="user", content=prompt)]
+
+
+def opening(messages: Sequence[Message]) -> str:
+    """The first user turn, by which conversations that begin alike stay in one split."""
+    return next((turn["content"].strip() for turn in messages if turn["role"] == "user"), "")
+
+
+def roles_alternate(prompt: str) -> bool:
+    """Whether user and assistant take turns, the user first and last, after at most one system message."""
+    roles = [turn["role"] for turn in read_conversation(prompt)]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    return len(turns) % 2 == 1 and turns == [("user", "assistant")[place % 2] for place in range(len(turns))]

@@ -1,0 +1,26 @@
+"""Formats that the ecosystem uses; the order of import is that of recognition, the most general first."""
+
+from data_contracts.formats import trl  # isort: skip
+from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, self_instruct
+from data_contracts.formats.items import Convert, LeftOut, Misfit, RawRow, Record
+from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, makers, recognise
+
+__all__ = [
+    "FORMATS",
+    "Adapter",
+    "Convert",
+    "LeftOut",
+    "Misfit",
+    "RawRow",
+    "Record",
+    "adapter",
+    "annotated",
+    "has",
+    "hh_rlhf",
+    "label_studio",
+    "makers",
+    "oasst",
+    "recognise",
+    "self_instruct",
+    "trl",
+]

@@ -1,0 +1,119 @@
+"""What a format makes of one raw row, and how it reads the row's fields."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from data_contracts.conversation import ROLES, Message
+
+RawRow = dict[str, Any]
+Record = dict[str, Any]
+"""Texts and votes of one record. `prompt` may be text or a list of messages; without `group` it is the opening turn."""
+
+
+class LeftOut(NamedTuple):
+    """A part of a row that the format itself does not count as a record; the reason never shows its text."""
+
+    reason: str
+
+
+class Misfit(Exception):
+    """Raised for a row that is not what its format says.
+
+    Attributes:
+        field: where.
+        reason: what is wrong there, as a clause without the row's text.
+        rule: which rule of `data_contracts.rules.SHAPE` it breaks.
+    """
+
+    def __init__(self, field: str, reason: str, *, rule: str = "fits_format") -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+        self.rule = rule
+
+
+Convert = Callable[[RawRow], Iterable[Record | LeftOut]]
+
+
+def text_of(row: RawRow, field: str) -> Any:
+    """What stands in a field of text. Whether it is text is for the contract to say, which names the cell.
+
+    Raises:
+        Misfit: if the field is missing.
+    """
+    if field not in row:
+        raise Misfit(field, "is missing")
+    return row[field]
+
+
+def stripped(cell: Any) -> Any:
+    """A text without surrounding white space; anything else as it is."""
+    return cell.strip() if isinstance(cell, str) else cell
+
+
+def objects_of(row: RawRow, field: str) -> list[RawRow]:
+    """The objects listed in a field.
+
+    Raises:
+        Misfit: if it is missing or something else.
+    """
+    value = text_of(row, field)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Misfit(field, "is not a list of objects")
+    return value
+
+
+def messages_of(row: RawRow, field: str) -> list[Message]:
+    """The messages in a field.
+
+    Raises:
+        Misfit: naming what is wrong with the field, or with its first bad message.
+    """
+    messages = objects_of(row, field)
+    if not messages:
+        raise Misfit(field, "holds no message")
+    for message in messages:
+        if message.get("role") not in ROLES:
+            raise Misfit(field, f"has a message whose role is not one of {', '.join(ROLES)}")
+        if not isinstance(message.get("content"), str):
+            raise Misfit(field, "has a message whose content is not text")
+    return [Message(role=message["role"], content=message["content"]) for message in messages]
+
+
+def compare(chosen: list[Message], rejected: list[Message]) -> Record:
+    """The record of two conversations that differ in the last answer only.
+
+    Raises:
+        Misfit: if one does not end with an answer to a prompt, or the prompts differ.
+    """
+    for field, messages in (("chosen", chosen), ("rejected", rejected)):
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            raise Misfit(field, "does not end with an answer to a prompt")
+    if chosen[:-1] != rejected[:-1]:
+        raise Misfit("rejected", "answers another prompt than chosen", rule="prompt_is_shared")
+    return {"prompt": chosen[:-1], "chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
+
+
+def judged(prompt: Any, first: Any, second: Any, votes: Sequence[int | None]) -> Record | LeftOut:
+    """The record of two responses that several people compared.
+
+    Args:
+        prompt: text or messages.
+        first: one response.
+        second: the other.
+        votes: one for each annotator: 1 or 2, 0 for a tie, None for no vote.
+
+    Returns:
+        The pair with what the majority preferred as chosen; left out where nobody preferred either, or both equally.
+    """
+    for_first, for_second = votes.count(1), votes.count(2)
+    if for_first == for_second:
+        return LeftOut("a tie of the votes" if for_first or 0 in votes else "no vote")
+    chosen, rejected = (first, second) if for_first > for_second else (second, first)
+    return {
+        "prompt": prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+        "votes_chosen": max(for_first, for_second),
+        "votes_rejected": min(for_first, for_second),
+    }

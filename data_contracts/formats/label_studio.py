@@ -1,0 +1,44 @@
+"""Label Studio's JSON export of a project with a `Pairwise` tag over two texts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from data_contracts.formats.items import LeftOut, Misfit, RawRow, Record, judged, objects_of, text_of
+from data_contracts.formats.registry import adapter
+
+_SIDES: dict[Any, int] = {"left": 1, "right": 2}
+_NAMES = (("answer1", "answer2"), ("response1", "response2"), ("response_a", "response_b"), ("text1", "text2"))
+
+
+def _is_task(row: RawRow) -> bool:
+    return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
+
+
+@adapter("label-studio", "preferences", fits=_is_task)
+def preferences(row: RawRow) -> Iterator[Record | LeftOut]:
+    """Each annotation that was not cancelled is a vote; one that selects no side is a tie.
+
+    `data` holds `prompt` and the two texts, called answer1 and answer2, response1 and response2, response_a and
+    response_b, or text1 and text2.
+    """
+    data = row.get("data")
+    if not isinstance(data, dict):
+        raise Misfit("data", "is not an object")
+    names = next((pair for pair in _NAMES if pair[0] in data and pair[1] in data), None)
+    if names is None:
+        raise Misfit("data", f"has none of the pairs of texts {', '.join('/'.join(pair) for pair in _NAMES)}")
+    first, second = (data[name] for name in names)
+    yield judged(text_of(data, "prompt"), first, second, [_vote(item) for item in objects_of(row, "annotations")])
+
+
+def _vote(annotation: RawRow) -> int | None:
+    if annotation.get("was_cancelled"):
+        return None
+    marks = [item for item in objects_of(annotation, "result") if item.get("type") == "pairwise"]
+    if not marks:
+        return 0
+    value = marks[-1].get("value")
+    selected = value.get("selected") if isinstance(value, dict) else None
+    if selected is not None and selected not in _SIDES:
+        raise Misfit("annotations", "has a pairwise selection that is neither left nor right")
+    return _SIDES.get(selected, 0)

@@ -1,0 +1,31 @@
+"""Seed tasks of Self-Instruct (Wang et al., 2023): instructions with an input, if any, and a written output."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from data_contracts.formats.items import Misfit, RawRow, Record, objects_of, text_of
+from data_contracts.formats.registry import adapter, has
+
+_is_task = has("instruction", "instances")
+
+
+@adapter("self-instruct", "demonstrations", fits=_is_task)
+def demonstrations(row: RawRow) -> Iterator[Record]:
+    """One demonstration for each instance, grouped by the instruction."""
+    for instance in objects_of(row, "instances"):
+        yield {"prompt": _ask(row, instance), "response": text_of(instance, "output"), "group": row["instruction"]}
+
+
+@adapter("self-instruct", "prompts", fits=_is_task)
+def prompts(row: RawRow) -> Iterator[Record]:
+    """One prompt for each instance."""
+    for instance in objects_of(row, "instances"):
+        yield {"prompt": _ask(row, instance), "group": row["instruction"]}
+
+
+def _ask(row: RawRow, instance: RawRow) -> Any:
+    instruction, given = text_of(row, "instruction"), text_of(instance, "input")
+    for field, text in (("instruction", instruction), ("input", given)):
+        if not isinstance(text, str):
+            raise Misfit(field, "is not text")
+    return f"{instruction.strip()}\n\n{given.strip()}".strip()

@@ -1,0 +1,68 @@
+"""TRL's dataset types, standard (text) and conversational (messages): prompt-only, prompt-completion, preference."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from data_contracts.conversation import Message
+from data_contracts.formats.items import Misfit, RawRow, Record, compare, messages_of, text_of
+from data_contracts.formats.registry import adapter, has
+
+
+@adapter("trl", "prompts", fits=has("prompt"))
+def prompts(row: RawRow) -> Iterator[Record]:
+    """The prompt of any type that has one."""
+    yield {"prompt": _prompt(row)}
+
+
+@adapter("trl", "demonstrations", fits=has("prompt", "completion"))
+def demonstrations(row: RawRow) -> Iterator[Record]:
+    """A prompt with its completion."""
+    prompt, completion = _prompt(row), text_of(row, "completion")
+    if isinstance(completion, list):
+        *context, answer = [*_as_messages(prompt), *messages_of(row, "completion")]
+        if answer["role"] != "assistant":
+            raise Misfit("completion", "does not end with an answer")
+        yield {"prompt": context, "response": answer["content"]}
+    else:
+        yield {"prompt": prompt, "response": completion}
+
+
+@adapter("trl", "preferences", fits=has("chosen", "rejected"))
+def preferences(row: RawRow) -> Iterator[Record]:
+    """Two completions of one prompt, which may be what both begin with (implicit prompt)."""
+    chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
+    votes: Record = {name: row[name] for name in ("votes_chosen", "votes_rejected") if name in row}
+    if isinstance(chosen, list) or isinstance(rejected, list):
+        before = _as_messages(_prompt(row)) if "prompt" in row else []
+        both = (before + messages_of(row, "chosen"), before + messages_of(row, "rejected"))
+        yield compare(*both) | votes
+    elif "prompt" in row:
+        yield {"prompt": _prompt(row), "chosen": chosen, "rejected": rejected, **votes}
+    else:
+        yield _divide(chosen, rejected) | votes
+
+
+def _prompt(row: RawRow) -> Any:
+    prompt = text_of(row, "prompt")
+    return messages_of(row, "prompt") if isinstance(prompt, list) else prompt
+
+
+def _as_messages(prompt: Any) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=prompt)]
+    if not isinstance(prompt, list):
+        raise Misfit("prompt", "is neither text nor a list of messages")
+    return list(prompt)
+
+
+def _divide(chosen: Any, rejected: Any) -> Record:
+    """Cut two texts where they begin to differ, at the word boundary before it."""
+    for field, text in (("chosen", chosen), ("rejected", rejected)):
+        if not isinstance(text, str):
+            raise Misfit(field, "is not text, so that the prompt that both begin with cannot be found")
+    same = zip(chosen, rejected, strict=False)
+    shared = chosen[: next((place for place, (a, b) in enumerate(same) if a != b), min(len(chosen), len(rejected)))]
+    cut = max(shared.rfind(" "), shared.rfind("\n")) + 1
+    if not shared[:cut].strip():
+        raise Misfit("rejected", "shares no beginning with chosen", rule="prompt_is_shared")
+    return {"prompt": chosen[:cut], "chosen": chosen[cut:], "rejected": rejected[cut:]}

@@ -1,0 +1,117 @@
+"""The page about ingested data: what came in, what was set aside and why, what the suites saw."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from data_contracts.population import Population
+from flows.clock import Clock
+from flows.references import Counts, DataRefs, DatasetRef
+from flows.registry import Registry
+
+WIDTH = 140
+FILES_SHOWN = 20
+
+
+def write_page(refs: DataRefs, populations: Mapping[str, Population], clock: Clock, path: Path) -> None:
+    """Write the page as HTML; it shows counts and names of rules, never a text of the data."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    console.print(render(refs))
+    console.print(_suites(populations))
+    console.print(_steps(clock))
+    path.write_text(console.export_html(), encoding="utf-8")
+
+
+def show(refs: DataRefs) -> None:
+    """Print what became of all rows, and where the page lies."""
+    console = Console(highlight=False)
+    console.print(render(refs))
+    console.print(f"\nreport: {Path(refs.report) / 'report.html'}", soft_wrap=True)
+
+
+def keep_data(refs: DataRefs, registry: Registry, run_id: str) -> None:
+    """Record tables as inputs of a run, and keep the page about them and the Data Docs with it."""
+    registry.log_datasets(run_id, {table.name: table for table in refs.tables})
+    registry.client.log_artifact(run_id, str(Path(refs.report) / "report.html"), "data")
+    registry.client.log_artifacts(run_id, str(Path(refs.report) / "docs"), "data/docs")
+
+
+def render(refs: DataRefs) -> Group:
+    """Lay out what became of all rows, for a terminal."""
+    parts: list[RenderableType] = [_snapshots(refs), _rows(refs)]
+    for kind, ref in refs.datasets.items():
+        counts = refs.counts[kind]
+        if counts.by_rule or counts.left_out:
+            parts.append(_aside(ref, counts))
+    parts.append(_files(refs))
+    ceiling = refs.ceiling
+    known = "unknown: no pair has three votes" if ceiling is None else f"{ceiling.value:.3f} on {ceiling.n} pairs"
+    parts.append(f"\nagreement that a perfect judge would reach with one annotator: {known}")
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _snapshots(refs: DataRefs) -> Table:
+    table = _table("snapshots", "table", "digest", "contract", "train", "judge", "test")
+    for ref in refs.tables:
+        splits = [str(ref.splits.get(name, 0)) for name in ("train", "judge", "test")]
+        table.add_row(ref.name, ref.digest[:12], ref.contract, *splits)
+    return table
+
+
+def _rows(refs: DataRefs) -> Table:
+    table = _table(
+        "records = written + merged + quarantined", "table", "raw rows", "records", "written", "merged", "quarantined"
+    )
+    for kind, ref in refs.datasets.items():
+        counts = refs.counts[kind]
+        numbers = (counts.rows, counts.records, counts.written, counts.merged, counts.quarantined)
+        table.add_row(ref.name, *map(str, numbers))
+    return table
+
+
+def _aside(ref: DatasetRef, counts: Counts) -> Table:
+    table = _table(f"{ref.name}: set aside (places in quarantine.csv) and left out by the format", "what", "count")
+    for rule, count in sorted(counts.by_rule.items(), key=lambda item: -item[1]):
+        table.add_row(f"quarantined: {rule}", str(count))
+    for reason, count in sorted(counts.left_out.items(), key=lambda item: -item[1]):
+        table.add_row(f"left out: {escape(reason)}", str(count))
+    return table
+
+
+def _files(refs: DataRefs) -> Table:
+    table = _table("where the records come from", "table", "file or data set", "records")
+    for kind, counts in refs.counts.items():
+        sources = list(counts.sources.items())
+        for name, count in sources[:FILES_SHOWN]:
+            table.add_row(kind, escape(name), str(count))
+        if len(sources) > FILES_SHOWN:
+            table.add_row(kind, f"and {len(sources) - FILES_SHOWN} more", "")
+    return table
+
+
+def _suites(populations: Mapping[str, Population]) -> Table:
+    table = _table("suites (Data Docs in docs/)", "suite", "what would be wrong", "column", "observed", "expected", "")
+    for name, population in populations.items():
+        for item in population.findings:
+            holds = "[green]holds[/green]" if item.holds else "[red]broken[/red]"
+            table.add_row(name, item.reason, item.column, item.observed, item.expected, holds)
+    return table
+
+
+def _steps(clock: Clock) -> Table:
+    table = _table("cost", "step", "seconds", "largest memory so far, MiB")
+    for name, seconds in clock.seconds.items():
+        table.add_row(name, f"{seconds:.2f}", f"{clock.peak_mib[name]:.0f}")
+    return table

@@ -1,0 +1,336 @@
+"""Formats on made-up rows: what they give, what they leave out, and what they refuse by field."""
+
+from typing import Any
+
+import pytest
+
+from data_contracts.conversation import read_conversation, roles_alternate, write_conversation
+from data_contracts.formats import FORMATS, LeftOut, adapter, has, recognise
+from data_contracts.formats.convert import Batch, SourceRow, convert_rows
+from data_contracts.records import COLUMNS, Kind
+from data_contracts.validation import find_violations
+
+SECRET = "zebra umbrella"
+
+
+def convert(name: str, kind: Kind, *rows: dict[str, Any], synthetic: bool = False) -> Batch:
+    numbered = [SourceRow("raw.jsonl", number, row) for number, row in enumerate(rows, start=1)]
+    return convert_rows(kind, FORMATS[name][kind].convert, numbered, synthetic=synthetic)
+
+
+def records(name: str, kind: Kind, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    batch = convert(name, kind, *rows)
+    assert not batch.misfits
+    return [
+        {name: cell for name, cell in record.items() if name not in ("source", "group")}
+        for record in batch.frame.to_dict("records")
+    ]
+
+
+def user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str) -> dict[str, str]:
+    return {"role": "assistant", "content": content}
+
+
+def transcript(*turns: str) -> str:
+    return "".join(
+        f"\n\n{name}: {turn}" for name, turn in zip(("Human", "Assistant") * len(turns), turns, strict=False)
+    )
+
+
+def reply(text: str, role: str = "assistant", **fields: Any) -> dict[str, Any]:
+    return {"text": text, "role": role, "replies": [], **fields}
+
+
+def tree() -> dict[str, Any]:
+    follow_up = reply("And cold?", "prompter", replies=[reply("Use ice.", rank=0)])
+    replies = [
+        reply("Badly.", rank=1),
+        reply("In a pot.", rank=0, replies=[follow_up]),
+        reply("As a machine says.", rank=2, synthetic=True),
+        reply("Unranked."),
+    ]
+    return {"message_tree_id": "tree-1", "prompt": reply("How do I boil water?", "prompter", replies=replies)}
+
+
+def annotation(selected: str | None, **fields: Any) -> dict[str, Any]:
+    marks = [] if selected is None else [{"type": "pairwise", "value": {"selected": selected}}]
+    return {"result": marks, **fields}
+
+
+PAIR = {"prompt": "How?", "chosen": "So.", "rejected": "No.", "votes_chosen": 1, "votes_rejected": 0, "row": 1}
+TWO_TURNS = [user("Hi"), assistant("Hello"), user("How?")]
+
+GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
+    ("trl", "prompts", {"prompt": " How? "}, [{"prompt": "How?", "row": 1}]),
+    ("trl", "prompts", {"prompt": [user("How?")]}, [{"prompt": "How?", "row": 1}]),
+    ("trl", "prompts", {"prompt": TWO_TURNS}, [{"prompt": write_conversation(TWO_TURNS), "row": 1}]),
+    (
+        "trl",
+        "demonstrations",
+        {"prompt": "How?", "completion": " So."},
+        [{"prompt": "How?", "response": "So.", "row": 1}],
+    ),
+    (
+        "trl",
+        "demonstrations",
+        {"prompt": [user("How?")], "completion": [assistant("So.")]},
+        [{"prompt": "How?", "response": "So.", "row": 1}],
+    ),
+    ("trl", "preferences", {"prompt": "How?", "chosen": " So.", "rejected": " No."}, [PAIR]),
+    ("trl", "preferences", {"chosen": "How? So.", "rejected": "How? No."}, [PAIR]),
+    (
+        "trl",
+        "preferences",
+        {"prompt": [user("How?")], "chosen": [assistant("So.")], "rejected": [assistant("No.")]},
+        [PAIR],
+    ),
+    (
+        "trl",
+        "preferences",
+        {"chosen": [user("How?"), assistant("So.")], "rejected": [user("How?"), assistant("No.")]},
+        [PAIR],
+    ),
+    (
+        "trl",
+        "preferences",
+        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "votes_chosen": 3, "votes_rejected": 2},
+        [PAIR | {"votes_chosen": 3, "votes_rejected": 2}],
+    ),
+    ("hh-rlhf", "preferences", {"chosen": transcript("How?", "So."), "rejected": transcript("How?", "No.")}, [PAIR]),
+    (
+        "hh-rlhf",
+        "prompts",
+        {"chosen": transcript("Hi", "Hello", "How?", "So."), "rejected": ""},
+        [{"prompt": write_conversation(TWO_TURNS), "row": 1}],
+    ),
+    (
+        "hh-rlhf",
+        "demonstrations",
+        {"chosen": transcript("How?", "So."), "rejected": ""},
+        [{"prompt": "How?", "response": "So.", "row": 1}],
+    ),
+    (
+        "self-instruct",
+        "demonstrations",
+        {"instruction": "Name it.", "instances": [{"input": "grass", "output": "green"}, {"input": "", "output": "x"}]},
+        [
+            {"prompt": "Name it.\n\ngrass", "response": "green", "row": 1},
+            {"prompt": "Name it.", "response": "x", "row": 1},
+        ],
+    ),
+    (
+        "self-instruct",
+        "prompts",
+        {"instruction": "Name it.", "instances": [{"input": ""}]},
+        [{"prompt": "Name it.", "row": 1}],
+    ),
+    (
+        "pandalm",
+        "preferences",
+        {
+            "instruction": "How?",
+            "input": "",
+            "response1": "No.",
+            "response2": "So.",
+            "annotator1": 2,
+            "annotator2": 0,
+            "annotator3": None,
+        },
+        [PAIR],
+    ),
+    ("llmbar", "preferences", {"input": "How?", "output_1": "So.", "output_2": "No.", "label": 1}, [PAIR]),
+    (
+        "votes",
+        "preferences",
+        {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": ["b", "b", "a", "tie", None]},
+        [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
+    ),
+    ("mt-bench", "prompts", {"question_id": 1, "turns": ["How?", "And now?"]}, [{"prompt": "How?", "row": 1}]),
+    (
+        "label-studio",
+        "preferences",
+        {
+            "id": 7,
+            "data": {"prompt": "How?", "answer1": "So.", "answer2": "No."},
+            "annotations": [
+                annotation("left"),
+                annotation("left"),
+                annotation("right"),
+                annotation(None),
+                annotation("right", was_cancelled=True),
+            ],
+        },
+        [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "row", "expected"), GIVEN)
+def test_a_row_gives_its_records(name: str, kind: Kind, row: dict[str, Any], expected: list[dict[str, Any]]) -> None:
+    assert recognise(row) == name
+    assert records(name, kind, row) == expected
+
+
+def test_every_format_and_kind_is_shown_above() -> None:
+    shown = {(name, kind) for name, kind, _, _ in GIVEN} | {("oasst", kind) for kind in COLUMNS}
+    assert shown == {(name, kind) for name, kinds in FORMATS.items() for kind in kinds}
+
+
+def test_oasst_gives_ranked_human_replies_with_the_conversation_before_them() -> None:
+    row = tree()
+    assert recognise(row) == "oasst"
+    batch = convert("oasst", "demonstrations", row)
+    assert dict(zip(batch.frame["prompt"], batch.frame["response"], strict=True)) == {
+        "How do I boil water?": "In a pot.",
+        write_conversation([user("How do I boil water?"), assistant("In a pot."), user("And cold?")]): "Use ice.",
+    }
+    assert set(batch.frame["group"]) == {"tree-1"}
+    assert batch.left_out == {"synthetic message": 1, "reply without a rank": 1}
+    pairs = convert("oasst", "preferences", row)
+    assert pairs.frame[["chosen", "rejected"]].to_numpy().tolist() == [["In a pot.", "Badly."]]
+    assert pairs.left_out == batch.left_out
+    assert convert("oasst", "prompts", row).frame["prompt"].tolist() == ["How do I boil water?"]
+
+
+def test_what_follows_a_synthetic_question_is_no_record() -> None:
+    row = tree()
+    row["prompt"]["synthetic"] = True
+    assert convert("oasst", "demonstrations", row).frame.empty
+    assert convert("oasst", "prompts", row).left_out == {"synthetic message": 1}
+
+
+def test_ties_and_missing_votes_are_left_out_and_counted() -> None:
+    row = {"prompt": "How?", "response_a": "No.", "response_b": "So."}
+    batch = convert(
+        "votes", "preferences", row | {"votes": ["a", "b"]}, row | {"votes": [None]}, row | {"votes": ["tie"]}
+    )
+    assert batch.left_out == {"a tie of the votes": 2, "no vote": 1} and batch.frame.empty
+
+
+def test_rows_marked_synthetic_are_used_only_where_allowed() -> None:
+    row = {"prompt": "How?", "completion": "So.", "synthetic": True}
+    assert convert("trl", "demonstrations", row).left_out == {"synthetic row": 1}
+    assert len(convert("trl", "demonstrations", row, synthetic=True).frame) == 1
+
+
+def test_conversations_keep_their_roles_and_share_a_group_by_their_opening() -> None:
+    batch = convert(
+        "hh-rlhf",
+        "prompts",
+        {"chosen": transcript("My kettle leaks.", "Where?", "At the lid.", "Turn it.")},
+        {"chosen": transcript("My kettle leaks.", "Buy one.")},
+    )
+    assert set(batch.frame["group"]) == {"My kettle leaks."}
+    turns = read_conversation(batch.frame["prompt"].iloc[0])
+    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+    assert turns[-1]["content"] == "At the lid."
+
+
+@pytest.mark.parametrize(
+    ("messages", "holds"),
+    [
+        ([user("a")], True),
+        ([{"role": "system", "content": "s"}, user("a")], True),
+        ([user("a"), assistant("b"), user("c")], True),
+        ([user("a"), assistant("b")], False),
+        ([user("a"), assistant("b"), assistant("b"), user("c")], False),
+        ([assistant("b"), user("c")], False),
+    ],
+)
+def test_alternating_roles(messages: list[Any], holds: bool) -> None:
+    assert roles_alternate(write_conversation(messages)) == holds
+
+
+def test_plain_text_that_looks_like_json_stays_one_turn() -> None:
+    for text in ('[{"role": "user"}]', '[{"role": ', "[1, 2]"):
+        assert read_conversation(text) == [user(text)]
+
+
+WRONG: list[tuple[str, Kind, dict[str, Any], str, str]] = [
+    (
+        "trl",
+        "preferences",
+        {"chosen": [user(SECRET)], "rejected": [user(SECRET)]},
+        "chosen",
+        "does not end with an answer",
+    ),
+    ("trl", "preferences", {"chosen": "a b", "rejected": "x y"}, "rejected", "shares no beginning"),
+    ("trl", "preferences", {"prompt": "a", "chosen": SECRET}, "rejected", "is missing"),
+    ("trl", "preferences", {"chosen": SECRET, "rejected": 5}, "rejected", "is not text"),
+    ("trl", "prompts", {"prompt": [{"role": SECRET, "content": ""}]}, "prompt", "role is not one of"),
+    ("trl", "prompts", {"prompt": [{"role": "user", "content": 5}]}, "prompt", "content is not text"),
+    ("trl", "prompts", {"prompt": []}, "prompt", "holds no message"),
+    ("hh-rlhf", "preferences", {"chosen": transcript("a", SECRET)}, "rejected", "is missing"),
+    (
+        "hh-rlhf",
+        "preferences",
+        {"chosen": transcript("a", "b"), "rejected": transcript("c", "d")},
+        "rejected",
+        "another",
+    ),
+    ("hh-rlhf", "prompts", {"chosen": [SECRET]}, "chosen", "is not text"),
+    ("hh-rlhf", "prompts", {"chosen": SECRET}, "chosen", "is not a transcript"),
+    ("hh-rlhf", "prompts", {"chosen": transcript("a")}, "chosen", "does not end with an answer"),
+    ("self-instruct", "demonstrations", {"instruction": SECRET}, "instances", "is missing"),
+    (
+        "self-instruct",
+        "demonstrations",
+        {"instruction": SECRET, "instances": [SECRET]},
+        "instances",
+        "is not a list of",
+    ),
+    ("self-instruct", "demonstrations", {"instruction": 5, "instances": [{"input": ""}]}, "instruction", "is not text"),
+    ("oasst", "demonstrations", {"message_tree_id": "t", "prompt": SECRET}, "prompt", "is not a message"),
+    ("oasst", "demonstrations", {"message_tree_id": "t", "prompt": reply(SECRET, SECRET)}, "role", "is not one of"),
+    (
+        "oasst",
+        "preferences",
+        {"message_tree_id": "t", "prompt": reply("a", "prompter", replies=[reply("b", rank=SECRET)])},
+        "rank",
+        "is not a whole number",
+    ),
+    ("llmbar", "preferences", {"input": "", "output_1": "", "output_2": "", "label": SECRET}, "label", "is not 1, 2"),
+    (
+        "votes",
+        "preferences",
+        {"prompt": "", "response_a": "", "response_b": "", "votes": [SECRET]},
+        "votes",
+        "is not a",
+    ),
+    ("label-studio", "preferences", {"data": {"prompt": SECRET}, "annotations": []}, "data", "has none of the pairs"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "row", "field", "reason"), WRONG)
+def test_a_row_of_another_shape_is_named_and_not_shown(
+    name: str, kind: Kind, row: dict[str, Any], field: str, reason: str
+) -> None:
+    batch = convert(name, kind, row)
+    (misfit,) = batch.misfits
+    assert batch.frame.empty
+    assert (misfit.source, misfit.row, misfit.field) == ("raw.jsonl", 1, field)
+    assert reason in misfit.reason and SECRET not in str(misfit)
+
+
+def test_a_cell_that_is_no_text_is_left_to_the_contract() -> None:
+    row = {"instruction": "How?", "input": "", "response1": True, "response2": "So.", "annotator1": 1}
+    found = find_violations("preferences", convert("pandalm", "preferences", row).frame)
+    assert [(item.row, item.rule) for item in found] == [(1, "chosen_is_text")]
+
+
+def test_one_decorated_function_adds_a_format() -> None:
+    @adapter("winners", "preferences", fits=has("winner", "loser"))
+    def winners(row: dict[str, Any]) -> Any:
+        yield {"prompt": row["question"], "chosen": row["winner"], "rejected": row["loser"]}
+        yield LeftOut("a note")
+
+    try:
+        row = {"question": "How?", "winner": "So.", "loser": "No.", "prompt": "shadowed"}
+        assert recognise(row) == "winners"
+        assert records("winners", "preferences", row) == [PAIR]
+    finally:
+        del FORMATS["winners"]

@@ -1,0 +1,228 @@
+"""Every kind of bad input, really injected: one message with place and mend, exit code 2, nothing left behind."""
+
+import gzip
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.clock import Clock
+from flows.config import InputError
+from flows.data_config import ContractConfig, FileData, FileSource
+from flows.datasets import Shares
+from flows.quarantine import RowsRefused
+from flows.reading import find_files, read_file, read_hub
+from flows.sources import open_sources
+from flows.tables import make_tables
+
+SECRET = "zebra umbrella"
+GOOD = [{"prompt": f"How do I mend part {i}?", "chosen": f"Turn {i} off.", "rejected": f"No {i}."} for i in range(400)]
+
+
+def lines(rows: list[Any]) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def changed(number: int, **cells: Any) -> bytes:
+    """Good rows, of which one has other cells."""
+    rows = [dict(row) for row in GOOD]
+    rows[number - 1] |= cells
+    return lines(rows)
+
+
+def without(number: int, field: str) -> bytes:
+    rows = [dict(row) for row in GOOD]
+    del rows[number - 1][field]
+    return lines(rows)
+
+
+def swapped(row: dict[str, str]) -> dict[str, str]:
+    return {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+
+
+def parquet(path: Path) -> None:
+    frame = pd.DataFrame(GOOD)
+    frame.loc[4, "chosen"] = float("nan")
+    frame.to_parquet(path)
+
+
+def csv_with_bom(path: Path) -> None:
+    pd.DataFrame(GOOD).to_csv(path, index=False, encoding="utf-8-sig")
+
+
+def csv_in_latin_1(path: Path) -> None:
+    pd.DataFrame([*GOOD[:4], {**GOOD[4], "chosen": "caf\xe9"}]).to_csv(path, index=False, encoding="latin-1")
+
+
+def csv_with_a_lost_quote(path: Path) -> None:
+    path.write_text('prompt,chosen,rejected\na,b,c\n"d,e,f\n')
+
+
+BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
+    "truncated gzip": ("a.jsonl.gz", gzip.compress(lines(GOOD))[:-200], r"is damaged after row \d+ .*: fetch it again"),
+    "no gzip": ("a.jsonl.gz", b"plain text", r"is damaged after row 0.*: fetch it again"),
+    "invalid UTF-8": (
+        "a.jsonl",
+        lines(GOOD[:2]) + b'\n{"prompt": "\xff"}',
+        r" row 3: is not UTF-8 at byte 13: convert",
+    ),
+    "byte order mark": ("a.jsonl", b"\xef\xbb\xbf" + lines(GOOD), r" row 1: starts with a byte order mark: save"),
+    "missing key": ("a.jsonl", without(3, "rejected"), r" row 3, field rejected: is missing"),
+    "wrong keys": ("a.jsonl", lines([{"zebra": SECRET}]), r" row 1: no known format has the fields zebra; name one"),
+    "mixed types": ("a.jsonl", changed(5, chosen=True), r" row 5, field chosen: chosen is not a string"),
+    "a list for a text": ("a.jsonl", changed(5, prompt=[SECRET]), r" row 5, field prompt: is not a list of objects"),
+    "JSON array": ("a.jsonl", json.dumps(GOOD).encode(), r" row 1: is a JSON array: write one object per line"),
+    "not JSON": ("a.jsonl", lines(GOOD[:1]) + b'\n{"zebra umbrella"', r" row 2: is not JSON .*: mend the row"),
+    "a JSON scalar": ("a.jsonl", b"5", r" row 1: is not a JSON object: write one object per line"),
+    "no array in .json": ("a.json", b'{"prompt": 1}', r": is not a JSON array of objects: call a file"),
+    "empty file": ("a.jsonl", b"", r" is empty: fetch or export it again"),
+    "empty array": ("a.json", b"[]", r" holds no row: fetch or export it again"),
+    "blank lines": ("a.jsonl", b"\n\n", r" holds no row: fetch or export it again"),
+    "a 50 MB line": ("a.jsonl", changed(2, chosen="x" * 50_000_000), r" row 2: has 50 MB, .*: look for a lost line"),
+    "NaN": ("a.jsonl", changed(7, chosen=float("nan")), r" row 7, field chosen: chosen is not a string"),
+    "NaN votes": ("a.jsonl", changed(7, votes_chosen=float("nan")), r" row 7, field votes_chosen: .*whole number"),
+    "ten thousand identical rows": ("a.jsonl", lines(GOOD[:1] * 10_000), r"9999 of 10000 .*\n.*not_repeated \(9999\)"),
+    "contradictions": ("a.jsonl", lines([*GOOD, *map(swapped, GOOD)]), r"800 of 800 .*\n.*not_contradicted \(800\)"),
+    "no Parquet": ("a.parquet", b"PAR1 and more", r" is damaged after row 0 .*: fetch it again"),
+    "a gap in Parquet": ("a.parquet", parquet, r" row 5, field chosen: chosen is not a string"),
+    "CSV with a byte order mark": ("a.csv", csv_with_bom, r" row 1, field prompt: starts with a byte order mark"),
+    "CSV in Latin-1": ("a.csv", csv_in_latin_1, r" row 5, field chosen: is not UTF-8 at byte 4: convert"),
+    "CSV with a lost quotation mark": ("a.csv", csv_with_a_lost_quote, r" after row \d: is not CSV .*: mend its quot"),
+    "another ending": ("a.txt", lines(GOOD), r": has none of the endings .*: rename it"),
+}
+
+
+def check_preferences(path: Path, work: Path) -> None:
+    """What ingestion does with the pairs of a file, without Prefect around it."""
+    reads = open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=0)
+    tables = make_tables(reads, Shares(test=0.3, judge=0.3), ContractConfig(), folder=work, clock=Clock())
+    for problem in tables["preferences"].problems():
+        raise problem
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "ingest.yaml"
+    path.write_text("project: bad-input\ndata: {kind: files}\n")
+    return path
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_refused_by_place_and_mend(name: str, tmp_path: Path) -> None:
+    file, content, message = BAD[name]
+    path = tmp_path / file
+    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    with pytest.raises((InputError, RowsRefused), match=message) as refused:
+        check_preferences(path, tmp_path / "work")
+    assert file in str(refused.value)
+    assert SECRET not in str(refused.value) and "mend part" not in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["truncated gzip", "missing key", "ten thousand identical rows"])
+def test_the_command_ends_with_2_and_leaves_nothing_behind(name: str, tmp_path: Path, rlhf: Any, config: Path) -> None:
+    file, content, _ = BAD[name]
+    assert isinstance(content, bytes)
+    (tmp_path / file).write_bytes(content)
+    storage = tmp_path / "storage"
+    sources = json.dumps([{"path": str(tmp_path / file)}])
+    done = rlhf("ingest", config, "--set", f"storage={storage}", "--set", f"data.preferences={sources}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and file in done.stderr and "Traceback" not in done.stderr
+    assert (
+        not list(storage.rglob("*.parquet")) and not list(storage.rglob("*.csv")) and not (storage / "ingests").exists()
+    )
+    assert list((storage / "work").iterdir()) == []
+
+
+def test_inspection_ends_with_2_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines([{"zebra": SECRET}]))
+    done = CliRunner().invoke(app, ["data", "inspect", str(path)])
+    assert done.exit_code == 2 and "no known format has the fields zebra" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["folder", "file"])
+def test_a_folder_or_file_that_may_not_be_read_is_named(closed: str, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "a.jsonl").write_bytes(lines(GOOD))
+    place = folder if closed == "folder" else folder / "a.jsonl"
+    mode = place.stat().st_mode
+    place.chmod(0o000)
+    try:
+        refused = as_nobody(tmp_path, lambda: reading(place))
+    finally:
+        place.chmod(mode)
+    assert refused is not None and re.search("may not be (listed|read).*give this user the right", refused)
+
+
+def reading(path: Path) -> list[Any]:
+    return [row for file in find_files(path) for row in read_file(file, file.name)]
+
+
+def as_nobody(folder: Path, action: Callable[[], Any]) -> str | None:
+    """What an action is refused with for a user without rights; root, who may read anything, becomes nobody for it."""
+    opened = [folder, *folder.parents]
+    modes = {path: path.stat().st_mode for path in opened if os.geteuid() == 0}
+    try:
+        if os.geteuid() == 0:
+            for path in modes:
+                path.chmod(modes[path] | 0o555)
+            os.seteuid(65534)
+        action()
+    except InputError as error:
+        return str(error)
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+            for path, mode in modes.items():
+                path.chmod(mode)
+    return None
+
+
+def test_paths_without_data_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist: check the path"):
+        find_files(tmp_path / "absent.jsonl")
+    with pytest.raises(InputError, match="does not exist: check the path"):
+        find_files(tmp_path / "*.jsonl")
+    with pytest.raises(InputError, match=r"holds no \.jsonl, .* file: check the path"):
+        find_files(tmp_path)
+
+
+def test_a_hub_id_that_does_not_resolve_is_named() -> None:
+    with pytest.raises(InputError, match=r"nobody/nothing@00000000 after row 0: cannot be had from the hub"):
+        list(read_hub("nobody/nothing", revision="0" * 40, split="train", data_dir=None))
+
+
+def test_good_rows_come_in_every_format_with_their_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame(GOOD)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_csv(tmp_path / "b.csv.gz", index=False)
+    (tmp_path / "a.jsonl").write_bytes(lines(GOOD))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines(GOOD)))
+    (tmp_path / "a.json").write_bytes(json.dumps(GOOD).encode())
+    for path in find_files(tmp_path):
+        rows = list(read_file(path, path.name))
+        assert [row.number for row in rows] == list(range(1, len(GOOD) + 1)), path
+        assert [row.row for row in rows] == GOOD, path
+    assert len(find_files(tmp_path)) == 6
+
+
+def test_text_of_any_alphabet_survives_every_format(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "caf\xe9 \u65e5\u672c \U0001f600 a\u2028b\x85c", "chosen": 'a "quoted",\nline', "rejected": "NaN"}
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0], ensure_ascii=False), encoding="utf-8")
+    for path in find_files(tmp_path):
+        assert [row.row for row in read_file(path, path.name)] == rows, path

@@ -1,0 +1,92 @@
+"""`rlhf data inspect` and `rlhf ingest` as a person types them."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Rlhf = Callable[..., "CompletedProcess[str]"]
+
+
+def inspect(*arguments: str | Path) -> str:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["data", "inspect", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_inspection_names_format_records_and_broken_rules(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "How?", "chosen": "So.", "rejected": "No."},
+        {"prompt": "Why?", "chosen": "So.", "rejected": ""},
+        {"prompt": "When?", "chosen": "So."},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = inspect(path)
+    assert "pairs.jsonl: trl, which gives prompts, preferences" in shown
+    assert "How?" in shown and "1:0" in shown
+    (broken,) = [line for line in shown.splitlines() if line.startswith("rejected_not_empty")]
+    assert broken.split()[1:3] == ["1", "2"] and "fill in rejected, or remove the row" in broken
+    (misfit,) = [line for line in shown.splitlines() if line.startswith("fits_format")]
+    assert "rejected is missing" in misfit
+
+
+def test_inspection_looks_at_every_file_and_at_formats_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.jsonl").write_text(json.dumps({"prompt": "How?"}))
+    (tmp_path / "raw" / "b.jsonl").write_text(json.dumps({"winner": "So.", "loser": "No.", "question": "How?"}))
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from data_contracts.formats import adapter, has\n"
+        '@adapter("winners", "preferences", fits=has("winner"))\n'
+        "def pairs(row):\n"
+        '    yield {"prompt": row["question"], "chosen": row["winner"], "rejected": row["loser"]}\n'
+    )
+    from data_contracts.formats import FORMATS
+
+    try:
+        shown = inspect(tmp_path / "raw", "--formats", own)
+    finally:
+        FORMATS.pop("winners", None)
+    assert "a.jsonl: trl, which gives prompts" in shown and "b.jsonl: winners, which gives preferences" in shown
+    own.write_text("1 / 0")
+    refused = CliRunner().invoke(app, ["data", "inspect", str(tmp_path / "raw"), "--formats", str(own)])
+    assert refused.exit_code == 2 and "own.py does not run (ZeroDivisionError" in refused.stderr
+
+
+@pytest.mark.slow
+def test_ingestion_alone_leaves_snapshots_a_report_and_a_run(
+    rlhf: Rlhf, tmp_path: Path, client_of: "Callable[[Path], MlflowClient]"
+) -> None:
+    storage = tmp_path / "storage"
+    done = rlhf("ingest", "configs/tiny.yaml", "--set", f"storage={storage}")
+    assert done.returncode == 0, done.stderr
+    assert "records = written + merged + quarantined" in done.stdout
+    report = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert report.is_file()
+    assert len(list((storage / "snapshots").rglob("*.parquet"))) == 3
+    client = client_of(storage)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    (run,) = [client.get_run(found.info.run_id) for found in client.search_runs([experiment.experiment_id])]
+    assert {item.dataset.name for item in run.inputs.dataset_inputs} == {"demonstrations", "preferences", "prompts"}
+    kept = {item.path for item in client.list_artifacts(run.info.run_id, "data")}
+    assert {"data/report.html", "data/docs", "data/preferences"} <= kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+def test_the_shipped_configuration_for_several_annotators_ingests(rlhf: Rlhf, tmp_path: Path) -> None:
+    done = rlhf("ingest", "configs/pandalm.yaml", "--set", f"storage={tmp_path / 'storage'}")
+    assert done.returncode == 0, done.stderr
+    assert "quarantined: chosen_is_text" in done.stdout and "left out: a tie of the votes" in done.stdout

@@ -1,0 +1,273 @@
+"""Both passes over tables: splits, votes, leaks, quarantine; and that no row is ever lost."""
+
+import gzip
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_contracts.conversation import read_conversation
+from data_contracts.formats.convert import SourceRow, convert_rows
+from data_contracts.records import COLUMNS, Kind
+from flows.clock import Clock
+from flows.config import InputError
+from flows.data_config import ContractConfig, FileData, FileSource
+from flows.datasets import Shares, Snapshot
+from flows.sources import Read, file_digests, open_sources
+from flows.tables import Table, make_tables
+from rlhf_core.worlds.helpdesk.data import WorldConfig
+
+SMALL = WorldConfig(demonstrations=80, preference_prompts=60, prompts=80)
+SHARES = Shares(test=0.2, judge=0.2)
+LENIENT = ContractConfig(max_quarantined=1.0)
+BATCH = 7
+Rows = list[dict[str, Any]]
+
+
+def reads(kind: Kind, rows: Rows, *, votes: bool = False, source: str = "made-up.jsonl") -> Iterator[Read]:
+    numbered = [SourceRow(source, number, row) for number, row in enumerate(rows, start=1)]
+    for start in range(0, len(numbered), BATCH):
+        yield Read(convert_rows(kind, lambda row: [row], numbered[start : start + BATCH]), votes)
+
+
+def make(tables: dict[Kind, Any], folder: Path, contract: ContractConfig = LENIENT) -> dict[Kind, Table]:
+    return make_tables(tables, SHARES, contract, folder=folder / "work", clock=Clock())
+
+
+def content(table: Table, folder: Path) -> tuple[Snapshot, pd.DataFrame]:
+    snapshot = table.snapshot.publish("table", folder)
+    return snapshot, pd.read_parquet(snapshot.path)
+
+
+def pairs(count: int = 40) -> Rows:
+    return [
+        {"prompt": f"How do I mend part {i}?", "chosen": f"Turn {i} off.", "rejected": f"I do not know {i}."}
+        for i in range(count)
+    ]
+
+
+def quarantined(folder: Path, kind: Kind) -> pd.DataFrame:
+    return pd.read_csv(folder / "work" / kind / "quarantine.csv")
+
+
+def test_the_embedded_world_meets_its_contracts(tmp_path: Path) -> None:
+    tables = make(open_sources(SMALL, seed=1), tmp_path, ContractConfig())
+    assert set(tables) == set(COLUMNS)
+    assert [table.problems() for table in tables.values()] == [[], [], []]
+    assert [table.counts.quarantined for table in tables.values()] == [0, 0, 0]
+    assert all(tables["preferences"].snapshot.split_rows[split] for split in ("train", "judge", "test"))
+    assert tables["prompts"].snapshot.split_rows["judge"] == 0
+    frames = [content(table, tmp_path)[1][["prompt", "split"]] for table in tables.values()]
+    both = pd.concat(frames)
+    held_out = both["split"] == "test"
+    assert set(both.loc[held_out, "prompt"]).isdisjoint(both.loc[~held_out, "prompt"])
+
+
+def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_written(tmp_path: Path) -> None:
+    rows = pairs()
+    rows[4] |= {"rejected": rows[4]["chosen"]}
+    rows[9] |= {"chosen": " "}
+    rows.append(dict(rows[0]))
+    rows.append({**rows[1], "chosen": rows[1]["rejected"], "rejected": rows[1]["chosen"]})
+    table = make({"preferences": reads("preferences", rows)}, tmp_path)["preferences"]
+    assert table.problems() == []
+    aside = quarantined(tmp_path, "preferences")
+    assert sorted(zip(aside["row"], aside["rule"], strict=True)) == [
+        (2, "not_contradicted"),
+        (5, "responses_differ"),
+        (10, "chosen_not_empty"),
+        (41, "not_repeated"),
+        (42, "not_contradicted"),
+    ]
+    assert set(aside["source"]) == {"made-up.jsonl"}
+    assert json.loads(aside["record"].iloc[0])["prompt"].startswith("How do I mend part")
+    assert table.counts.model_dump(include={"rows", "records", "written", "merged", "quarantined"}) == {
+        "rows": 42,
+        "records": 42,
+        "written": 37,
+        "merged": 0,
+        "quarantined": 5,
+    }
+
+
+def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so(tmp_path: Path) -> None:
+    swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs()]
+    rows = [*pairs(), *pairs(), *swapped]
+    table = make({"preferences": reads("preferences", rows, votes=True)}, tmp_path)["preferences"]
+    _, frame = content(table, tmp_path)
+    assert set(zip(frame["votes_chosen"], frame["votes_rejected"], strict=True)) == {(2, 1)}
+    assert set(frame["chosen"]) == {row["chosen"] for row in pairs()}
+    assert (table.counts.merged, table.counts.written) == (80, 40)
+    assert table.votes.chosen.sum() + table.votes.rejected.sum() == len(rows)
+
+
+def test_a_fatal_rule_refuses_the_table_and_names_row_field_and_mend(tmp_path: Path) -> None:
+    rows = pairs()
+    rows[6] |= {"chosen": 5}
+    (problem,) = make({"preferences": reads("preferences", rows)}, tmp_path)["preferences"].problems()
+    assert "made-up.jsonl row 7, field chosen: chosen is not a string" in str(problem)
+    assert "Mend: write the value as a string" in str(problem)
+    shutil.rmtree(tmp_path / "work")
+    quarantine = ContractConfig(rules={"chosen_is_text": "quarantine"})
+    table = make({"preferences": reads("preferences", rows)}, tmp_path, quarantine)["preferences"]
+    assert table.problems() == [] and table.counts.by_rule == {"chosen_is_text": 1}
+    shutil.rmtree(tmp_path / "work")
+    rows[6] |= {"chosen": ""}
+    strict = ContractConfig(rules={"chosen_not_empty": "fatal"})
+    (problem,) = make({"preferences": reads("preferences", rows)}, tmp_path, strict)["preferences"].problems()
+    assert "break fatal rules" in str(problem)
+
+
+def test_too_many_quarantined_rows_refuse_the_table(tmp_path: Path) -> None:
+    rows = pairs() + pairs()[:10]
+    (problem,) = make({"preferences": reads("preferences", rows)}, tmp_path, ContractConfig())["preferences"].problems()
+    message = str(problem)
+    assert message.startswith("preferences: 10 of 50 records would be quarantined, more than the share of 0.05")
+    assert "not_repeated (10). Mend: remove the copy" in message and "mend part" not in message
+
+
+def test_rows_that_train_on_a_prompt_held_out_elsewhere_are_set_aside(tmp_path: Path) -> None:
+    held_out = [{"prompt": f"question {i}", "group": f"group {i}"} for i in range(40)]
+    spoken = [{"prompt": f"  Question\n{i}", "response": f"answer {i}", "group": f"elsewhere {i}"} for i in range(40)]
+    tables: dict[Kind, Any] = {"prompts": reads("prompts", held_out), "demonstrations": reads("demonstrations", spoken)}
+    made = make(tables, tmp_path)
+    frames = {kind: content(table, tmp_path / kind)[1] for kind, table in made.items()}
+    leaks = quarantined(tmp_path, "demonstrations")
+    assert set(leaks["rule"]) == {"prompt_not_held_out"} and len(leaks) > 0
+    known = {prompt.split()[-1] for prompt in frames["prompts"].query("split == 'test'")["prompt"]}
+    trained = {prompt.split()[-1] for prompt in frames["demonstrations"].query("split != 'test'")["prompt"]}
+    assert known and trained.isdisjoint(known)
+
+
+def test_too_few_groups_are_refused(tmp_path: Path) -> None:
+    rows = [row | {"group": "the only one"} for row in pairs()]
+    (problem,) = make({"preferences": reads("preferences", rows)}, tmp_path)["preferences"].problems()
+    assert "too few groups for the shares" in str(problem)
+
+
+TEXT = st.sampled_from(["a", "b", " ", "c d"])
+ROW = st.fixed_dictionaries(
+    {"prompt": st.sampled_from(["p", "q", "r", ""]), "chosen": TEXT, "rejected": TEXT},
+    optional={"votes_chosen": st.sampled_from([0, 1, 3]), "votes_rejected": st.sampled_from([0, 1])},
+)
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(ROW, min_size=1, max_size=30), votes=st.booleans(), cut=st.integers(0, 30), data=st.data())
+def test_whatever_the_rows_none_is_lost_and_their_order_and_files_do_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, rows: Rows, votes: bool, cut: int, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("made")
+    table = make({"preferences": reads("preferences", rows, votes=votes)}, folder)["preferences"]
+    counts = table.counts
+    assert counts.rows == counts.records == len(rows) == counts.written + counts.merged + counts.quarantined
+    lines = quarantined(folder, "preferences")
+    assert len(lines.drop_duplicates("row")) == counts.quarantined and Counter(lines["rule"]) == counts.by_rule
+    shuffled = data.draw(st.permutations(rows))
+    halves = [
+        *reads("preferences", shuffled[:cut], votes=votes, source="z.jsonl"),
+        *reads("preferences", shuffled[cut:], votes=votes, source="a.jsonl"),
+    ]
+    again = make({"preferences": iter(halves)}, tmp_path_factory.mktemp("again"))["preferences"]
+    assert again.snapshot.digest == table.snapshot.digest
+    assert again.counts.by_rule == counts.by_rule
+
+
+def hh_file(path: Path, rows: int = 60) -> Path:
+    lines = []
+    for i in range(rows):
+        chosen = f"\n\nHuman: How do I mend part {i}?\n\nAssistant: Turn {i} off first" + " and wait" * (i % 2)
+        rejected = f"\n\nHuman: How do I mend part {i}?\n\nAssistant: I do not know {i}" + " at all" * ((i + 1) % 2)
+        lines.append(json.dumps({"chosen": chosen, "rejected": rejected}))
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+    return path
+
+
+def hh_data(path: str) -> FileData:
+    return FileData.model_validate({kind: (FileSource(path=path),) for kind in COLUMNS})
+
+
+def test_files_are_found_in_the_data_folder_and_named_as_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raw").mkdir()
+    hh_file(tmp_path / "raw" / "pairs.jsonl.gz")
+    monkeypatch.delenv("RLHF_DATA", raising=False)
+    with pytest.raises(InputError, match="RLHF_DATA, which is not set; export it first"):
+        list(open_sources(hh_data("raw/pairs.jsonl.gz"), seed=0)["prompts"])
+    monkeypatch.setenv("RLHF_DATA", str(tmp_path))
+    for path in ("raw/pairs.jsonl.gz", "raw", "raw/*.gz"):
+        tables = make(open_sources(hh_data(path), seed=0), tmp_path, ContractConfig())
+        assert {kind: table.counts.written for kind, table in tables.items()} == dict.fromkeys(COLUMNS, 60)
+        assert set(tables["prompts"].counts.sources) == {"raw/pairs.jsonl.gz"}
+        shutil.rmtree(tmp_path / "work")
+
+
+def test_the_file_and_not_its_place_is_part_of_the_key(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = hh_file(tmp_path / "a" / "pairs.jsonl.gz")
+    second = hh_file(tmp_path / "b" / "pairs.jsonl.gz")
+    assert file_digests(hh_data(str(first))) == file_digests(hh_data(str(second)))
+    hh_file(second, rows=61)
+    assert file_digests(hh_data(str(first))) != file_digests(hh_data(str(second)))
+    with pytest.raises(InputError, match="does not exist"):
+        file_digests(hh_data(str(tmp_path / "absent.jsonl")))
+
+
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+def test_conversations_of_the_real_sample_keep_their_roles(tmp_path: Path) -> None:
+    source = (FileSource(path="hh-rlhf/harmless-base-sample.jsonl.gz"),)
+    table = make(open_sources(FileData(prompts=source), seed=0), tmp_path)["prompts"]
+    _, frame = content(table, tmp_path)
+    turns = frame["prompt"].map(lambda prompt: [turn["role"] for turn in read_conversation(prompt)])
+    assert turns.map(len).max() > 5
+    assert all(roles[::2] == ["user"] * len(roles[::2]) for roles in turns)
+
+
+SYNTHETIC = {"synthetic message": 22, "reply without a rank": 46}
+REAL: list[tuple[str, Kind, int, dict[str, int], dict[str, int]]] = [
+    (
+        "hh-rlhf/harmless-base-sample.jsonl.gz",
+        "preferences",
+        1492,
+        {"prompt_is_shared": 1, "roles_alternate": 3, "chosen_not_empty": 4},
+        {},
+    ),
+    ("hh-rlhf/harmless-base-sample.jsonl.gz", "prompts", 1494, {"roles_alternate": 4, "not_repeated": 2}, {}),
+    ("oasst/en_100_tree.jsonl", "demonstrations", 207, {}, SYNTHETIC),
+    ("oasst/en_100_tree.jsonl", "preferences", 732, {}, SYNTHETIC),
+    ("oasst/en_100_tree.jsonl", "prompts", 95, {}, {"synthetic message": 5}),
+    ("self-instruct/seed_tasks.jsonl", "demonstrations", 175, {}, {}),
+    ("self-instruct/user_oriented_instructions.jsonl", "prompts", 252, {}, {}),
+    (
+        "pandalm/testset-v1.json",
+        "preferences",
+        775,
+        {"chosen_is_text": 6, "chosen_not_empty": 1, "rejected_not_empty": 52, "not_repeated": 80},
+        {"a tie of the votes": 85},
+    ),
+    ("llmbar/Natural.json", "preferences", 100, {}, {}),
+    ("mt-bench/mt_bench_question.jsonl", "prompts", 80, {}, {}),
+]
+
+
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+@pytest.mark.parametrize(("path", "kind", "written", "by_rule", "left_out"), REAL)
+def test_real_files_are_recognised_and_their_known_faults_found(
+    path: str, kind: Kind, written: int, by_rule: dict[str, int], left_out: dict[str, int], tmp_path: Path
+) -> None:
+    contract = ContractConfig(max_quarantined=0.25, rules={"chosen_is_text": "quarantine"})
+    data = FileData.model_validate({kind: ({"path": path},)})
+    table = make(open_sources(data, seed=0), tmp_path, contract)[kind]
+    assert table.problems() == []
+    assert (table.counts.written, table.counts.by_rule, table.counts.left_out) == (written, by_rule, left_out)
+    assert set(table.counts.sources) == {path}
