@@ -22,6 +22,9 @@ class Finding(NamedTuple):
     reason: str
     mend: str
 
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.column or 'rows'} is {self.observed}, expected {self.expected}"
+
 
 class Population(NamedTuple):
     """What a suite saw.
@@ -52,7 +55,7 @@ class PopulationViolation(ValueError):
         broken = self.population.broken
         lines = [f"suite {self.suite}: {len(broken)} expectations on the table as a whole do not hold"]
         for item in broken:
-            lines.append(f"  {item.reason}: {item.column or 'rows'} is {item.observed}, expected {item.expected}")
+            lines.append(f"  {item}")
             lines.append(f"    Mend: {item.mend}.")
         return "\n".join(lines)
 
@@ -145,10 +148,14 @@ def _observed(result: dict[str, Any]) -> str:
     if "unexpected_percent" in result:
         return f"in bounds for {100 - result['unexpected_percent']:.4g} %"
     value = result.get("observed_value")
-    return "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "unknown" if value is None else _number(value)
 
 
 def _expected(kwargs: dict[str, Any]) -> str:
     ends = (("least", kwargs.get("min_value")), ("most", kwargs.get("max_value")))
-    bounds = " and ".join(f"at {end} {value:.4g}" for end, value in ends if value is not None)
+    bounds = " and ".join(f"at {end} {_number(value)}" for end, value in ends if value is not None)
     return f"{bounds} for {kwargs['mostly']:.0%}" if "mostly" in kwargs else bounds
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -172,7 +172,7 @@ def _quietly() -> Iterator[None]:
     from flows.environment import quiet
 
     quiet()  # before the first import that reads it
-    from flows.config import InputError
+    from flows.errors import InputError
 
     try:
         yield

@@ -12,6 +12,7 @@ from data_contracts.records import COLUMNS
 from flows.compute import ComputeConfig
 from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName, Revision
 from flows.datasets import Shares
+from flows.errors import InputError as InputError
 from rlhf_core.config import Frozen
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
 from rlhf_core.ppo import PPOConfig
@@ -20,10 +21,6 @@ from rlhf_core.rollout import SamplingConfig
 from rlhf_core.sft import SFTConfig
 from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk.base import PretrainConfig
-
-
-class InputError(Exception):
-    """Bad configuration or input; the message names the place and the mend. Exit code 2."""
 
 
 class HubBase(Frozen):

@@ -230,7 +230,7 @@ def _read(path: Path, digest: str) -> Iterator[pd.DataFrame]:
     mend = "delete it and ingest again"
     found = ContentDigest()
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
             for batch in file.iter_batches(batch_size=ROWS_PER_PART):
                 frame = batch.to_pandas()
                 found.add(frame)

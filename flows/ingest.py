@@ -27,6 +27,7 @@ from flows.config import IngestConfig, InputError
 from flows.data_config import ContractConfig, DataConfig, EmbeddedData
 from flows.datasets import Shares, SnapshotDamaged, verify
 from flows.lineage import content_key
+from flows.locks import exclusive
 from flows.place import Place
 from flows.references import DataRefs, DatasetRef
 from flows.report.data import keep_data, show, write_page
@@ -82,7 +83,7 @@ class Checked(NamedTuple):
 
 @flow(name="ingest")
 def ingest(plan: IngestPlan, place: Place) -> DataRefs:
-    """Make the snapshots of a climb, or reuse them while they are intact.
+    """Make the snapshots of a climb, or reuse them while they are intact; of two at once, one waits for the other.
 
     Raises:
         InputError: if a file cannot be read.
@@ -91,9 +92,10 @@ def ingest(plan: IngestPlan, place: Place) -> DataRefs:
     champion = place.registry().champion_data(place.project)
     inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
     key = content_key("ingest", plan, inputs, place.seed)
-    refs = DataRefs.model_validate(make_snapshots(key, plan, place, champion))
-    if not _intact(refs):
-        refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place, champion))
+    with exclusive(place.storage / "work" / f"{key}.lock"):
+        refs = DataRefs.model_validate(make_snapshots(key, plan, place, champion))
+        if not _intact(refs):
+            refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place, champion))
     return refs
 
 
@@ -113,9 +115,7 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
 def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[str, str]) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
-    work = place.storage / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix="ingest-") as folder:
+    with tempfile.TemporaryDirectory(dir=place.storage / "work", prefix="ingest-") as folder:
         checked = check(plan, place, _profiles(champion, place.storage), Path(folder))
         publish_findings(checked.populations)
         return publish(key, checked, place, started).model_dump(mode="json")
@@ -194,11 +194,17 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
         datasets=refs,
         counts={kind: table.counts for kind, table in checked.tables.items()},
         ceiling=_ceiling(checked.tables["preferences"]) if "preferences" in refs else None,
+        drift=tuple(
+            f"{name}: {item}"
+            for name, seen in checked.populations.items()
+            if name.endswith("-drift")
+            for item in seen.broken
+        ),
         report=str(written),
         ladder_run=place.run_id,
         seconds=time.monotonic() - started,
     )
-    write_page(made, checked.populations, checked.clock, report / "report.html")
+    write_page(made, checked.profiles, checked.populations, checked.clock, report / "report.html")
     (checked.folder / "docs").rename(report / "docs")
     shutil.rmtree(written, ignore_errors=True)
     written.parent.mkdir(parents=True, exist_ok=True)

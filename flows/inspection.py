@@ -13,8 +13,8 @@ from data_contracts.formats import FORMATS, recognise
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import TEXTS, Kind
 from data_contracts.validation import CONTRACTS, broken_rules
-from flows.config import InputError
 from flows.data_config import load_formats
+from flows.errors import InputError
 from flows.reading import find_files, read_file
 
 SHOWN = 3

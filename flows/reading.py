@@ -12,7 +12,7 @@ import fsspec
 import pyarrow as pa
 
 from data_contracts.formats.convert import SourceRow
-from flows.config import InputError
+from flows.errors import InputError
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 BATCH_ROWS = 10_000

@@ -81,6 +81,7 @@ class DataRefs(Frozen):
         datasets: snapshots by kind; a climb needs all three, ingestion alone takes what there is.
         counts: what became of the raw rows, by kind.
         ceiling: agreement that a perfect judge would reach on the preferences, None where no pair has several votes.
+        drift: how the tables differ from those that the champion was trained on, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
     """
@@ -88,6 +89,7 @@ class DataRefs(Frozen):
     datasets: dict[Kind, DatasetRef]
     counts: dict[Kind, Counts]
     ceiling: Estimate | None
+    drift: tuple[str, ...] = ()
     report: str
     ladder_run: str
     seconds: float

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from data_contracts.formats import FORMATS, Convert, recognise
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
-from flows.config import InputError
 from flows.data_config import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.errors import InputError
 from flows.reading import BATCH_ROWS, find_files, read_file, read_hub
 from rlhf_core.worlds.helpdesk.data import SOURCE, generate
 

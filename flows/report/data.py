@@ -9,19 +9,29 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from data_contracts.drift import Profile
 from data_contracts.population import Population
+from data_contracts.records import Kind
 from flows.clock import Clock
 from flows.references import Counts, DataRefs, DatasetRef
 from flows.registry import Registry
+from rlhf_core.evaluation.estimates import proportion
 
 WIDTH = 140
 FILES_SHOWN = 20
 
 
-def write_page(refs: DataRefs, populations: Mapping[str, Population], clock: Clock, path: Path) -> None:
+def write_page(
+    refs: DataRefs,
+    profiles: Mapping[Kind, Profile],
+    populations: Mapping[str, Population],
+    clock: Clock,
+    path: Path,
+) -> None:
     """Write the page as HTML; it shows counts and names of rules, never a text of the data."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print(render(refs))
+    console.print(_numbers(profiles))
     console.print(_suites(populations))
     console.print(_steps(clock))
     path.write_text(console.export_html(), encoding="utf-8")
@@ -51,6 +61,7 @@ def render(refs: DataRefs) -> Group:
     parts.append(_files(refs))
     ceiling = refs.ceiling
     known = "unknown: no pair has three votes" if ceiling is None else f"{ceiling.value:.3f} on {ceiling.n} pairs"
+    parts += [f"[yellow]drift[/yellow] {escape(line)}" for line in refs.drift]
     parts.append(f"\nagreement that a perfect judge would reach with one annotator: {known}")
     return Group(*parts)
 
@@ -82,7 +93,7 @@ def _rows(refs: DataRefs) -> Table:
 
 
 def _aside(ref: DatasetRef, counts: Counts) -> Table:
-    table = _table(f"{ref.name}: set aside (places in quarantine.csv) and left out by the format", "what", "count")
+    table = _table(f"{ref.name}: not used", "what", "count")
     for rule, count in sorted(counts.by_rule.items(), key=lambda item: -item[1]):
         table.add_row(f"quarantined: {rule}", str(count))
     for reason, count in sorted(counts.left_out.items(), key=lambda item: -item[1]):
@@ -98,6 +109,19 @@ def _files(refs: DataRefs) -> Table:
             table.add_row(kind, escape(name), str(count))
         if len(sources) > FILES_SHOWN:
             table.add_row(kind, f"and {len(sources) - FILES_SHOWN} more", "")
+    return table
+
+
+def _numbers(profiles: Mapping[Kind, Profile]) -> Table:
+    table = _table("what the tables look like", "table", "number", "value")
+    for kind, known in profiles.items():
+        for name, (low, middle, high) in known["quantiles"].items():
+            table.add_row(kind, f"{name}, median and 5 % to 95 %", f"{middle:.0f}, {low:.0f} to {high:.0f}")
+        for name, mean in known["means"].items():
+            table.add_row(kind, name, f"{mean:.3f}")
+        if "chosen_is_longer" in known["means"]:
+            share = proportion(round(known["means"]["chosen_is_longer"] * known["rows"]), known["rows"])
+            table.add_row(kind, "chosen_is_longer, 95 % interval", f"{share.lower:.3f} to {share.upper:.3f}")
     return table
 
 

@@ -1,5 +1,6 @@
 """Chat template, end-of-sequence rule and truncation."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompts, load_tokenizer
 
+CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
 LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
 
 
@@ -41,6 +43,21 @@ def test_a_long_prompt_loses_its_start_and_keeps_the_assistant_marker(tokenizer:
     [cut] = encode_prompts(tokenizer, ["how are you fine thanks"], max_prompt_tokens=3)
     assert cut == whole[-3:]
     assert cut[-1] == tokenizer.convert_tokens_to_ids("<|assistant|>")
+
+
+def test_the_turns_of_a_conversation_keep_their_roles(tokenizer: PreTrainedTokenizerBase) -> None:
+    turns = [
+        {"role": "user", "content": "how"},
+        {"role": "assistant", "content": "fine"},
+        {"role": "user", "content": "how are you"},
+    ]
+    [encoded] = encode_prompts(tokenizer, [json.dumps(turns)], max_prompt_tokens=99)
+    assert tokenizer.decode(encoded) == tokenizer.decode(
+        tokenizer(CHAT_TEMPLATE_BY_HAND, add_special_tokens=False)["input_ids"]
+    )
+    [plain] = encode_prompts(tokenizer, ['[{"role": "user"}] how'], max_prompt_tokens=99)
+    assert plain[0] == tokenizer.convert_tokens_to_ids("<|user|>")
+    assert tokenizer.convert_tokens_to_ids("how") in plain
 
 
 def test_many_are_encoded_as_each_one_is(tokenizer: PreTrainedTokenizerBase) -> None:
