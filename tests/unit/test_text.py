@@ -51,6 +51,7 @@ def test_the_turns_of_a_conversation_keep_their_roles(tokenizer: PreTrainedToken
         {"role": "assistant", "content": "fine"},
         {"role": "user", "content": "how are you"},
     ]
+    tokenizer.chat_template = CHAT_TEMPLATE
     [encoded] = encode_prompts(tokenizer, [json.dumps(turns)], max_prompt_tokens=99)
     assert tokenizer.decode(encoded) == tokenizer.decode(
         tokenizer(CHAT_TEMPLATE_BY_HAND, add_special_tokens=False)["input_ids"]
