@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullLocator
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.machine import machine
@@ -113,6 +114,10 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/growth.png"))
 def _draw(panel: Any, places: list[float], values: list[float]) -> None:
     panel.loglog(places, values, marker="o")
     panel.loglog(places, [values[-1] * place / places[-1] for place in places], color="grey", linestyle=":")
+    panel.set_xticks(places)
+    panel.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.tick_params(axis="x", rotation=60)
 
 
 if __name__ == "__main__":

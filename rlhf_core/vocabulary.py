@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**28}
 """Logits that exist at a time: 16 MiB and 1 GiB in float32; an accelerator needs more rows to be busy."""
+LEAST_ROWS = 64
+"""Rows of logits at a time at least: every chunk reads the whole head and adds to its whole gradient."""
 
 
 def head_logprobs(
@@ -79,7 +81,7 @@ class _HeadLogprobs(torch.autograd.Function):
                 of_bias += of_logits.sum(dim=0)
             of_logits = of_logits.to(ctx.dtype)
             of_states[part] = (of_logits @ matrix).to(states.dtype)
-            of_weight += of_logits.T @ inputs
+            _add_product(of_weight, of_logits.T, inputs)
         return of_states, of_weight, of_bias, None, None
 
 
@@ -91,6 +93,14 @@ def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: fl
     return logits.div_(temperature)
 
 
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add a product in place; only mixed precision needs it by itself first."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
 def _parts(states: Tensor, weight: Tensor) -> list[slice]:
-    size = max(CHUNK_LOGITS[states.device.type] // len(weight), 1)
+    size = max(CHUNK_LOGITS[states.device.type] // len(weight), LEAST_ROWS)
     return [slice(start, start + size) for start in range(0, len(states), size)]

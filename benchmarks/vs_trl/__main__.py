@@ -61,6 +61,9 @@ SIDES: dict[str, list[tuple[str, str, str]]] = {
 }
 """Name, release of TRL, module and job of each side; ours scores and updates on what TRL has just sampled."""
 
+OTHER_WORK = ("ours, shared trunk", "ours, rollout")
+"""Sides that do not do what the limit is computed for."""
+
 COUNTED = {
     "sft": "optimiser steps",
     "reward_model": "optimiser steps; tokens of both sequences, as if the prompt were read twice",
@@ -132,7 +135,7 @@ def show(result: dict[str, Any]) -> None:
             f"{statistics.median(found):.0f} [{min(found):.0f}, {max(found):.0f}]",
             "" if name.startswith("ours") else f"{ratio:.2f}",
             f"{seconds:.2f}",
-            f"{over_limit:.2f}" if name != "ours, rollout" else "",
+            "" if name in OTHER_WORK else f"{over_limit:.2f}",
             f"{max(turn[name]['peak_mib'] for turn in result['turns']):.0f}",
         )
     console = Console()

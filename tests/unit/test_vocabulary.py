@@ -49,6 +49,11 @@ def test_entropy_ranges_from_certainty_to_the_log_of_the_vocabulary() -> None:
     assert_equal(entropies, [math.log(4), 0.0])
 
 
+@pytest.fixture(autouse=True)
+def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "LEAST_ROWS", 1)
+
+
 @pytest.mark.parametrize("chunk", [7, 14, 1000])
 def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", chunk)
