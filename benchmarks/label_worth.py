@@ -4,15 +4,16 @@ The folder is laid out as `configs/real_sample.yaml` expects it, with the test s
 Aggregates only; no row is printed.
 """
 
-import argparse
-import gzip
 import json
-from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+import typer
+
+from data_contracts.formats import FORMATS
+from data_contracts.formats.convert import convert_rows
 from data_contracts.noise import agreement_ceiling
+from flows.reading import read_file
 from flows.report.labels import page
 from rlhf_core.evaluation.annotators import agreement_figures, cohen_kappas, count_votes
 from rlhf_core.evaluation.estimates import Estimate
@@ -30,51 +31,14 @@ class Labelled(NamedTuple):
     votes: tuple[int, int] = (1, 0)
 
 
-def hh_rlhf(path: Path) -> list[Labelled]:
-    """Pairs of HH-RLHF whose transcripts differ in the last answer only, by opening turn."""
+def labelled_pairs(path: Path, name: str) -> list[Labelled]:
+    """The pairs of a file in a known format; rows that do not fit it, and those with an empty answer, are left out."""
+    frame = convert_rows("preferences", FORMATS[name]["preferences"].convert, read_file(path, path.name)).frame
     found = []
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for row in map(json.loads, lines):
-            (prompt, _, chosen), (other, _, rejected) = (
-                row[name].rpartition("\n\nAssistant:") for name in ("chosen", "rejected")
-            )
-            opening = prompt.partition("\n\nAssistant:")[0]
-            if prompt == other and chosen.strip() and rejected.strip():
-                found.append(Labelled(Pair(prompt, chosen.strip(), rejected.strip()), opening))
-    return found
-
-
-def oasst(path: Path) -> list[Labelled]:
-    """Pairs of ranked human answers of Open-Assistant, by tree."""
-    found = []
-    for tree in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-        for prompt, replies in _questions(tree["prompt"], ""):
-            ranked = sorted(replies, key=lambda reply: reply["rank"])
-            for better, worse in combinations(ranked, 2):
-                pair = Pair(prompt, better["text"].strip(), worse["text"].strip())
-                found.append(Labelled(pair, tree["message_tree_id"]))
-    return found
-
-
-def llmbar(path: Path) -> list[Labelled]:
-    """Pairs of LLMBar, by prompt."""
-    found = []
-    for row in json.loads(path.read_text(encoding="utf-8")):
-        outputs = (row["output_1"], row["output_2"])[:: 1 if row["label"] == 1 else -1]
-        found.append(Labelled(Pair(row["input"], *outputs), row["input"]))
-    return found
-
-
-def pandalm(rows: list[dict[str, Any]]) -> list[Labelled]:
-    """Pairs of PandaLM that a majority decided, by prompt; empty answers are left out."""
-    found = []
-    for row in rows:
-        said = [row[f"annotator{number}"] for number in (1, 2, 3)]
-        ordered = sorted(((said.count(number), str(row[f"response{number}"])) for number in (1, 2)), reverse=True)
-        (most, chosen), (least, rejected) = ordered
-        if most > least and chosen.strip() and rejected.strip():
-            prompt = _prompt(row)
-            found.append(Labelled(Pair(prompt, chosen, rejected), prompt, (most, least)))
+    for row in frame.itertuples():
+        pair = Pair(*map(str, (row.prompt, row.chosen, row.rejected)))
+        if pair.chosen and pair.rejected:
+            found.append(Labelled(pair, str(row.group), (int(row.votes_chosen), int(row.votes_rejected))))
     return found
 
 
@@ -94,38 +58,21 @@ def named_noise(rows: list[dict[str, Any]], pairs: list[Labelled]) -> dict[str, 
     return figures | ({"ceiling": Estimate(*ceiling)} if ceiling else {})
 
 
-def main() -> None:
+def main(data: Annotated[Path, typer.Option(help="Folder with the files.")]) -> None:
     """Print a page for every file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the files")
-    data: Path = parser.parse_args().data
-    rows = json.loads((data / "pandalm/testset-v1.json").read_text(encoding="utf-8"))
-    decided = pandalm(rows)
-    print("HH-RLHF\n", report(hh_rlhf(data / "hh-rlhf/harmless-base-sample.jsonl.gz")), sep="\n")
-    print("OpenAssistant\n", report(oasst(data / "oasst/en_100_tree.jsonl")), sep="\n")
-    print("PandaLM\n", report(decided, named_noise(rows, decided)), sep="\n")
-    print("LLMBar\n", report(llmbar(data / "llmbar/Natural.json")), sep="\n")
+    asked = data / "pandalm/testset-v1.json"
+    decided = labelled_pairs(asked, "pandalm")
+    noise = named_noise(json.loads(asked.read_text(encoding="utf-8")), decided)
+    hh_rlhf = labelled_pairs(data / "hh-rlhf/harmless-base-sample.jsonl.gz", "hh-rlhf")
+    print("HH-RLHF\n", report(hh_rlhf), sep="\n")
+    print("OpenAssistant\n", report(labelled_pairs(data / "oasst/en_100_tree.jsonl", "oasst")), sep="\n")
+    print("PandaLM\n", report(decided, noise), sep="\n")
+    print("LLMBar\n", report(labelled_pairs(data / "llmbar/Natural.json", "llmbar")), sep="\n")
 
 
 def _prompt(row: dict[str, Any]) -> str:
     return f"{row['instruction']}\n\n{row['input']}".strip()
 
 
-def _questions(message: dict[str, Any], before: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Conversations that end with a question, and its ranked human answers."""
-    conversation = f"{before}\n\n{message['role']}: {message['text']}"
-    if message["role"] == "prompter":
-        yield (
-            conversation,
-            [
-                reply
-                for reply in message["replies"]
-                if reply.get("rank") is not None and not reply.get("synthetic") and reply["text"].strip()
-            ],
-        )
-    for reply in message["replies"]:
-        yield from _questions(reply, conversation)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,3 +134,19 @@ def runs_of(client_of: "Callable[[Path], MlflowClient]") -> "Callable[[Path, str
         return [client.get_run(run.info.run_id) for run in found]  # the search leaves models out
 
     return find
+
+
+@pytest.fixture
+def own_format(tmp_path: Path) -> Iterator[Path]:
+    """A file that registers a format of a user's own, `winners`, which is forgotten afterwards."""
+    from data_contracts.formats import FORMATS
+
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from data_contracts.formats import adapter, has\n"
+        '@adapter("winners", "preferences", fits=has("winner"))\n'
+        "def pairs(row):\n"
+        '    yield {"prompt": row["question"], "chosen": row["winner"], "rejected": row["loser"]}\n'
+    )
+    yield path
+    FORMATS.pop("winners", None)

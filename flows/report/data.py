@@ -30,6 +30,13 @@ def write_page(
 ) -> None:
     """Write the page as HTML; it shows counts and names of rules, never a text of the data."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    console.print("[bold]What became of the data[/bold]")
+    console.print(
+        "Every record was written, merged into votes or quarantined. Those set aside lie in quarantine.csv, in the"
+    )
+    console.print(
+        "folder of their table, with file, row, rule and mend. This page holds counts and no text of the data."
+    )
     console.print(render(refs))
     console.print(_numbers(profiles))
     console.print(_suites(populations))

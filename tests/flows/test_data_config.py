@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.formats import FORMATS
 from flows.config import InputError, load_config, load_ingest_config
 
 FILES = "project: toy\ndata:\n  kind: files\n  "
@@ -52,17 +51,7 @@ def test_ingestion_takes_one_table_and_a_climb_needs_three(tmp_path: Path) -> No
         load_config(path)
 
 
-def test_a_configuration_brings_formats_of_its_own(tmp_path: Path) -> None:
-    own = tmp_path / "own.py"
-    own.write_text(
-        "from data_contracts.formats import adapter, has\n"
-        '@adapter("winners", "preferences", fits=has("winner"))\n'
-        "def pairs(row):\n"
-        '    yield {"prompt": row["question"], "chosen": row["winner"], "rejected": row["loser"]}\n'
-    )
+def test_a_configuration_brings_formats_of_its_own(own_format: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(FILES + f"formats: [{own}]\n  preferences: [{{path: a, format: winners}}]")
-    try:
-        assert load_ingest_config(path).data.kind == "files"
-    finally:
-        FORMATS.pop("winners", None)
+    path.write_text(FILES + f"formats: [{own_format}]\n  preferences: [{{path: a, format: winners}}]")
+    assert load_ingest_config(path).data.kind == "files"

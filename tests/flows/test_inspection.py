@@ -41,26 +41,14 @@ def test_inspection_names_format_records_and_broken_rules(tmp_path: Path) -> Non
     assert "rejected is missing" in misfit
 
 
-def test_inspection_looks_at_every_file_and_at_formats_of_ones_own(tmp_path: Path) -> None:
+def test_inspection_looks_at_every_file_and_at_formats_of_ones_own(own_format: Path, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.jsonl").write_text(json.dumps({"prompt": "How?"}))
     (tmp_path / "raw" / "b.jsonl").write_text(json.dumps({"winner": "So.", "loser": "No.", "question": "How?"}))
-    own = tmp_path / "own.py"
-    own.write_text(
-        "from data_contracts.formats import adapter, has\n"
-        '@adapter("winners", "preferences", fits=has("winner"))\n'
-        "def pairs(row):\n"
-        '    yield {"prompt": row["question"], "chosen": row["winner"], "rejected": row["loser"]}\n'
-    )
-    from data_contracts.formats import FORMATS
-
-    try:
-        shown = inspect(tmp_path / "raw", "--formats", own)
-    finally:
-        FORMATS.pop("winners", None)
+    shown = inspect(tmp_path / "raw", "--formats", own_format)
     assert "a.jsonl: trl, which gives prompts" in shown and "b.jsonl: winners, which gives preferences" in shown
-    own.write_text("1 / 0")
-    refused = CliRunner().invoke(app, ["data", "inspect", str(tmp_path / "raw"), "--formats", str(own)])
+    own_format.write_text("1 / 0")
+    refused = CliRunner().invoke(app, ["data", "inspect", str(tmp_path / "raw"), "--formats", str(own_format)])
     assert refused.exit_code == 2 and "own.py does not run (ZeroDivisionError" in refused.stderr
 
 
