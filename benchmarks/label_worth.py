@@ -34,12 +34,13 @@ class Labelled(NamedTuple):
 def labelled_pairs(path: Path, name: str) -> list[Labelled]:
     """The pairs of a file in a known format; rows that do not fit it, and those with an empty answer, are left out."""
     frame = convert_rows("preferences", FORMATS[name]["preferences"].convert, read_file(path, path.name)).frame
-    found = []
-    for row in frame.itertuples():
-        pair = Pair(*map(str, (row.prompt, row.chosen, row.rejected)))
-        if pair.chosen and pair.rejected:
-            found.append(Labelled(pair, str(row.group), (int(row.votes_chosen), int(row.votes_rejected))))
-    return found
+    texts = zip(*(frame[column].astype(str) for column in ("prompt", "chosen", "rejected", "group")), strict=True)
+    votes = zip(frame["votes_chosen"].tolist(), frame["votes_rejected"].tolist(), strict=True)
+    return [
+        Labelled(Pair(prompt, chosen, rejected), group, cast)
+        for (prompt, chosen, rejected, group), cast in zip(texts, votes, strict=True)
+        if chosen and rejected
+    ]
 
 
 def report(labelled: list[Labelled], noise: dict[str, Estimate] | None = None) -> str:
