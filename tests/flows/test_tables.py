@@ -134,6 +134,15 @@ def test_too_many_quarantined_rows_refuse_the_table(tmp_path: Path) -> None:
     assert "not_repeated (10). Mend: remove the copy" in message and "mend part" not in message
 
 
+def test_the_allowed_share_itself_is_allowed(tmp_path: Path) -> None:
+    rows = pairs(45) + [{"prompt": f"empty {number}", "chosen": "", "rejected": "no"} for number in range(5)]
+    for share, refused in ((0.1, False), (0.099, True)):
+        made = make(
+            {"preferences": reads("preferences", rows)}, tmp_path / str(share), ContractConfig(max_quarantined=share)
+        )
+        assert bool(made["preferences"].problems()) == refused
+
+
 def test_rows_that_train_on_a_prompt_held_out_elsewhere_are_set_aside(tmp_path: Path) -> None:
     held_out = [{"prompt": f"question {i}", "group": f"group {i}"} for i in range(40)]
     spoken = [{"prompt": f"  Question\n{i}", "response": f"answer {i}", "group": f"elsewhere {i}"} for i in range(40)]
