@@ -1,0 +1,31 @@
+"""`rlhf`: climb the ladder, ingest and look at data, check a configuration, ask a model, open the pages."""
+
+import gc
+
+import typer
+
+from flows.cli import climb, models
+
+app = typer.Typer(
+    help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
+
+for command in (climb.run, climb.ingest, models.generate, models.score, models.ui):
+    app.command()(command)
+config_app.command()(climb.check)
+data_app.command()(climb.inspect)
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    finally:
+        gc.freeze()  # the interpreter ends at once, rather than look for garbage among all that was imported

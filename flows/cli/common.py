@@ -1,0 +1,51 @@
+"""What the commands of `rlhf` share: arguments, exit codes, and how input errors are told."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.config import LadderConfig
+
+EXIT_INPUT = 2
+EXIT_GATE = 3
+DEFAULT_CONFIG = Path("configs/embedded.yaml")
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/embedded.yaml.")]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose registry is meant.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="field.name=value, replaces a value of the file.")]
+ModelArgument = Annotated[str, typer.Argument(help="name/version, name@alias, or a folder.")]
+
+
+def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
+    """Read a configuration and set the environment, which Prefect and MLflow read when they are imported."""
+    from flows.config import load_config
+    from flows.environment import prepare
+
+    settings = load_config(config, overrides=overrides or [])
+    prepare(settings.storage, threads=settings.threads)
+    return settings
+
+
+def as_typed(config: Path, overrides: list[str] | None) -> str:
+    """A configuration and its overrides as they would be typed."""
+    return shlex.join([str(config), *(part for override in overrides or [] for part in ("--set", override))])
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep libraries quiet; end with exit code 2 and without a traceback where the input is wrong."""
+    from flows.environment import quiet
+
+    quiet()  # before the first import that reads it
+    from flows.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_INPUT) from None

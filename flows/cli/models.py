@@ -1,0 +1,57 @@
+"""Commands that ask the models of a climb, and show its pages."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import DEFAULT_CONFIG, ConfigOption, ModelArgument, Overrides, prepared, quietly
+
+
+def generate(
+    model: ModelArgument,
+    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one per line from stdin.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    temperature: Annotated[float | None, typer.Option(help="Replaces the configuration's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+) -> None:
+    """Answer prompts with a registered model or a folder."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from flows.ask import answer
+
+        asked = prompts or [line.strip() for line in sys.stdin if line.strip()]
+        for response in answer(settings, model, asked, temperature=temperature, seed=seed):
+            typer.echo(response.text if response.finished else f"{response.text} [unfinished]")
+
+
+def score(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Option(help="What the user wrote.")],
+    response: Annotated[list[str], typer.Option(help="What was answered; give several to compare.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+) -> None:
+    """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from flows.ask import rate
+
+        for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
+            typer.echo(f"{value:+.3f}  {text}")
+
+
+def ui(
+    config: Annotated[Path, typer.Argument(help="The configuration whose storage is shown.")] = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    mlflow_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 4200,
+) -> None:
+    """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from flows.pages import serve_pages
+
+        serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)
