@@ -36,7 +36,9 @@ class Slots(Cache):
             What the layer attends to: the same at first, then all slots up to the longest, ``[B, K, T, D]``.
         """
         if layer_idx == len(self._kept):
-            self._kept.append((self._open(key_states), self._open(value_states)))
+            self._kept.append(
+                (self._open(f"keys {layer_idx}", key_states), self._open(f"values {layer_idx}", value_states))
+            )
             return key_states, value_states
         keys, values = self._kept[layer_idx]
         slot = torch.arange(len(self.lengths), device=self.lengths.device)
@@ -67,9 +69,12 @@ class Slots(Cache):
         self._masks.clear()
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all slots but these, shape ``[b]``."""
-        self.lengths = self.lengths[slots]
-        self._kept = [(keys[slots], values[slots]) for keys, values in self._kept]
+        """Have these slots, shape ``[b]``, and no others; one may come twice."""
+        self.lengths = self._hold("lengths", self.lengths[slots])
+        self._kept = [
+            (self._hold(f"keys {layer}", keys[slots]), self._hold(f"values {layer}", values[slots]))
+            for layer, (keys, values) in enumerate(self._kept)
+        ]
         self._masks.clear()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -79,49 +84,47 @@ class Slots(Cache):
     def _read(self, states: Tensor) -> Tensor:
         return states[:, :, : self._longest + 1]
 
-    def _open(self, states: Tensor) -> Tensor:
+    def _hold(self, name: str, values: Tensor) -> Tensor:
+        return values
+
+    def _open(self, name: str, states: Tensor) -> Tensor:
         """Move the row of prompts into slots, shape ``[B, K, L, D]``."""
         lengths = self.lengths
         slot = torch.repeat_interleave(lengths)
         place = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
         opened = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
         opened[slot, :, place] = states[0].transpose(0, 1)
-        return opened
+        return self._hold(name, opened)
 
 
 class FixedSlots(Slots):
-    """Slots whose number, size and address stay the same between two calls of `keep`, for a step that is recorded.
+    """Slots whose number, size and address stay the same from one `keep` to the next, for a step that is recorded.
 
-    All of a slot is read in every step; its size is a power of two. `keep` must come before the first step.
+    All of a slot is read in every step; its size is a power of two.
 
     Args:
         prompt_lengths: tokens of each prompt.
         room: tokens that may follow the longest.
         device: where the model is.
-        memory: where keys and values are to lie.
+        memory: where lengths, keys and values are to lie.
     """
 
     def __init__(self, prompt_lengths: list[int], room: int, device: torch.device, memory: "Memory") -> None:
         longest = max(prompt_lengths)
         super().__init__(prompt_lengths, power_of_two(longest + room) - longest, device)
         self._memory = memory
+        self.lengths = self._hold("lengths", self.lengths)
 
     def advance(self) -> None:
         """Count the token that every layer has taken."""
         self.lengths.add_(1)
         self._masks.clear()
 
-    def keep(self, slots: Tensor) -> None:
-        """Have these slots, shape ``[b]``, and no others; some may come twice."""
-        super().keep(slots)
-        self.lengths = self._memory.hold("lengths", self.lengths)
-        self._kept = [
-            (self._memory.hold(f"keys {layer}", keys), self._memory.hold(f"values {layer}", values))
-            for layer, (keys, values) in enumerate(self._kept)
-        ]
-
     def _read(self, states: Tensor) -> Tensor:
         return states
+
+    def _hold(self, name: str, values: Tensor) -> Tensor:
+        return self._memory.hold(name, values)
 
 
 class Memory:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -21,7 +22,7 @@ from rlhf_core.models import response_logprobs
 from rlhf_core.slots import Memory, power_of_two
 from rlhf_core.text import Tree
 
-END, TEMPERATURE, LIMIT = 2, 0.8, 40
+END, TEMPERATURE, LIMIT = 2, 0.8, 24
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "head_dim": 4, "initializer_range": 0.4}
 ARCHITECTURES = {
@@ -36,7 +37,7 @@ ARCHITECTURES = {
     "qwen2": GROUPED,
     "qwen3": GROUPED,
 }
-FAST = ("gpt2", "llama", "mistral")
+FAST = ("gpt2", "llama")
 NAMES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in ARCHITECTURES]
 
 
@@ -58,23 +59,22 @@ def build(name: str) -> PreTrainedModel:
 
 @torch.inference_mode()
 def drawn(engine: Engine, model: PreTrainedModel, *, seed: int = 3) -> list[Draw]:
-    """Of 30 prompts of 1 to 15 tokens in three groups, two of which need slots of 64 tokens and one of 32 or 64."""
+    """Of 30 prompts of 1 to 15 tokens, in groups that need slots of 32 and of 64 tokens, one of 16 slots at once."""
     generator = torch.Generator().manual_seed(seed)
     prompts = [[3 + (place + token) % 9 for token in range(1 + place % 15)] for place in range(30)]
     chance = torch.rand((30, LIMIT), dtype=torch.double, generator=generator)
     return engine(model, prompts, chance, end=END, temperature=TEMPERATURE, max_tokens=150)
 
 
-def forced(model: PreTrainedModel, responses: list[Draw]) -> list[float]:
+def forced(model: PreTrainedModel, responses: list[Draw]) -> Tensor:
     """Log-probabilities of the responses of `drawn` by the trainer's forward over whole rows."""
     prompts = [[3 + (place + token) % 9 for token in range(1 + place % 15)] for place in range(30)]
     row = lay([Tree(prompt, [one.ids]) for prompt, one in zip(prompts, responses, strict=True)], model.device)
-    with torch.no_grad():
-        return response_logprobs(model, row, sampling_temperature=TEMPERATURE)[0].tolist()
+    return response_logprobs(model, row, sampling_temperature=TEMPERATURE)[0].detach()
 
 
-def flat(responses: list[Draw]) -> list[float]:
-    return [nats for one in responses for nats in one.logprobs]
+def flat(responses: list[Draw]) -> Tensor:
+    return torch.tensor([nats for one in responses for nats in one.logprobs])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +82,7 @@ def test_a_compiled_step_draws_what_the_eager_one_draws(name: str) -> None:
     model = build(name)
     expected, found = drawn(draw_eagerly, model), drawn(draw_compiled, model)
     assert [one.ids for one in found] == [one.ids for one in expected]
-    assert flat(found) == pytest.approx(flat(expected), abs=1e-5)
+    torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
     assert len({len(one.ids) for one in found}) > 5  # slots were given up at many different times
 
 
@@ -94,13 +94,13 @@ def test_fused_kernels_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("llama")
     expected, found = drawn(draw_eagerly, model), drawn(draw_compiled, model)
     assert [one.ids for one in found] == [one.ids for one in expected]
-    assert flat(found) == pytest.approx(flat(expected), abs=1e-5)
+    torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_one_compiled_step_serves_all_sizes_and_weights() -> None:
     drawn(draw_compiled, build("llama"))
     compiled = counters["stats"]["unique_graphs"]
-    assert compiled <= 2  # at first for one size, then for any
+    assert compiled <= 3  # for the sizes it meets first, then for any number of slots, then for any size of them
     other = build("llama")
     with torch.no_grad():
         other.get_output_embeddings().weight.neg_()
@@ -112,7 +112,7 @@ def test_whatever_a_compiled_step_writes_to_stays_where_it_is(monkeypatch: pytes
     """CUDA graphs replay on addresses: torch records none of a step that changes an input which may move."""
     steps = []
 
-    def look(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+    def look(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
         facts = torch._guards.TracingContext.get().fw_metadata
         steps.append((set(facts.mutated_inp_runtime_indices), set(facts.static_input_indices)))
         return graph
@@ -146,7 +146,7 @@ def test_a_power_of_two_is_the_smallest_that_is_large_enough(count: int) -> None
 def test_continuous_batching_says_what_the_policy_says_of_its_responses(name: str) -> None:
     model = build(name)
     found = drawn(draw_continuously, model)
-    assert flat(found) == pytest.approx(forced(model, found), abs=1e-4)
+    torch.testing.assert_close(flat(found), forced(model, found), rtol=0, atol=1e-4)
     assert {one.ids[-1] == END for one in found} == {True, False}
     for one in found:
         assert END not in one.ids[:-1]
@@ -175,12 +175,10 @@ def test_continuous_batching_works_in_the_precision_of_its_caller() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = drawn(draw_continuously, model)
     assert model.dtype == torch.float32
-    gaps = [abs(one - other) for one, other in zip(flat(found), forced(model, found), strict=True)]
-    assert 1e-4 < sum(gaps) / len(gaps) < 0.25
+    assert 1e-4 < float((flat(found) - forced(model, found)).abs().mean()) < 0.25
 
 
 def test_continuous_batching_that_gives_up_is_an_error() -> None:
+    model, chance = build("gpt2"), torch.rand((1, 80), dtype=torch.double)  # it has 64 positions
     with pytest.raises(RuntimeError, match=r"of 1 responses.*set sampling.engine to eager"):
-        model = build("gpt2")
-        chance = torch.rand((1, 80), dtype=torch.double)
         draw_continuously(model, [[3] * 50], chance, end=-1, temperature=1.0, max_tokens=64)
