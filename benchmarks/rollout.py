@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,7 @@ PROMPT_TOKENS = (8, 256)
 """Prompts are as long as a log-normal number around 90 says, between these."""
 NEVER = -1
 """The id of the end: none is drawn."""
+INSTALLED = [name for name in ENGINES if name != "vllm" or find_spec("vllm")]
 Draw = Callable[[PreTrainedModel, list[list[int]]], int]
 """Answers prompts and says how many tokens it drew."""
 
@@ -127,7 +129,7 @@ def _generate(policy: PreTrainedModel, prompts: list[list[int]]) -> int:
     return torch.cat(logprobs).numel()
 
 
-SIDES: dict[str, Draw] = {"generate": _generate, **{name: partial(_engine, name) for name in ENGINES}}
+SIDES: dict[str, Draw] = {"generate": _generate, **{name: partial(_engine, name) for name in INSTALLED}}
 
 if __name__ == "__main__":
     typer.run(main)

@@ -12,11 +12,13 @@ from rlhf_core.continuous import draw_continuously
 from rlhf_core.decoding import Engine, draw_compiled, draw_eagerly
 from rlhf_core.parallel import together
 from rlhf_core.text import decode, encode_prompts
+from rlhf_core.vllm import draw_by_vllm
 
 ENGINES: dict[str, Engine] = {
     "eager": draw_eagerly,
     "compiled": draw_compiled,
     "continuous": draw_continuously,
+    "vllm": draw_by_vllm,
 }
 OWN_FORWARD = ("eager", "compiled")
 """Engines whose log-probabilities come from the forward that the trainer differentiates."""
@@ -32,10 +34,10 @@ class SamplingConfig(Frozen):
     """A response that has not ended by then counts as unfinished."""
     batch_tokens: int = Field(4096, ge=1)
     """Prompt tokens sampled from at once."""
-    engine: Literal["eager", "compiled", "continuous"] = "eager"
+    engine: Literal["eager", "compiled", "continuous", "vllm"] = "eager"
     """What decodes. `compiled`: the same draws by a compiled step, on CUDA by recorded graphs; it pays where calls of
     small kernels take the time. `continuous`: continuous batching of `transformers`, other draws from the same
-    distribution, log-probabilities of its own forward."""
+    distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""
 
 
 class Sampled(NamedTuple):
