@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -50,7 +51,7 @@ def ragged_attention(
         Shape ``[1, N, H, D]`` or ``[B, 1, H, D]``, and None for the attention weights.
     """
     if slots is not None:
-        attention_mask = slots.mask(sliding_window, query.dtype)
+        return _slot_attention(query, key, value, slots.mask(sliding_window, query.dtype), **options), None
     if row is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output, None
@@ -132,6 +133,16 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
             f"{type(model).__name__} lets responses in one row see each other: its attention does not go through the "
             "attention interface of transformers, so it cannot be trained here"
         )
+
+
+def _slot_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, scaling: float | None = None, **options: Any
+) -> Tensor:
+    """Attention of one token in each slot; heads that share keys ask them together, so that these are read once."""
+    batch, heads, _, width = query.shape
+    together = query.view(batch, key.shape[1], heads // key.shape[1], width)
+    output = functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
+    return output.reshape(batch, 1, heads, value.shape[-1])
 
 
 def _no_mask(model: PreTrainedModel) -> Tensor:

@@ -21,12 +21,12 @@ from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import hits
 from rlhf_core.evaluation.drift import eos_rate
 from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_mean
-from rlhf_core.experience import all_logprobs, as_rollout
+from rlhf_core.experience import all_logprobs, roll_out
 from rlhf_core.models import device, digest, load_policy, response_logprobs, save
 from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
-from rlhf_core.rollout import SamplingConfig, sample
+from rlhf_core.rollout import SamplingConfig
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, decode, load_tokenizer
 from rlhf_core.training import OptimiserConfig, precision
@@ -253,10 +253,7 @@ def _drift(
     seed: int,
 ) -> tuple[dict[str, Estimate], list[str]]:
     """How far the policy's own answers are from the SFT model, and their texts."""
-    generator = torch.Generator().manual_seed(seed)
-    with precision(config.optimiser):
-        sampled = sample(policy, tokenizer, prompts, config.sampling, generator=generator)
-    rollout = as_rollout(sampled)
+    rollout, sampled, _ = roll_out(policy, tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     return {
         "kl_to_sft_nats": mean(_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask))),

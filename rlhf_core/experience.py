@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
 from rlhf_core.models import (
@@ -19,7 +19,7 @@ from rlhf_core.models import (
     temperature,
 )
 from rlhf_core.parallel import together
-from rlhf_core.rollout import Sampled
+from rlhf_core.rollout import OWN_FORWARD, Sampled, SamplingConfig, sample
 from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig, precision
 
@@ -71,6 +71,47 @@ def as_rollout(sampled: Sequence[Sampled]) -> Rollout:
         logprobs=_spread(flat, mask),
         finished=torch.tensor([response.finished for response in sampled], device=device()),
     )
+
+
+def roll_out(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    sampling: SamplingConfig,
+    config: OptimiserConfig,
+    *,
+    seed: int,
+) -> tuple[Rollout, list[Sampled], dict[str, float]]:
+    """Sample from a policy; the log-probabilities of the rollout are by the forward that the trainer differentiates.
+
+    Those of an engine with a forward of its own are computed again. PPO's ratio compares the policy that learns with
+    the one that it was, and must do so by one forward: against an engine's figures it would not start at 1, so tokens
+    would be clipped and weighted for rounding, and estimates of KL would be off by it. What stays is that tokens were
+    drawn from a distribution as far from the policy as the gap says.
+
+    Args:
+        policy: causal language model.
+        tokenizer: its tokenizer.
+        prompts: texts of the users.
+        sampling: engine, temperature and limits.
+        config: precision and token budget.
+        seed: seed of the sampling.
+
+    Returns:
+        The rollout; the responses as they were sampled; and, of an engine with a forward of its own,
+        `rollout_logprob_gap_nats`, the mean over sampled tokens of how far its log-probabilities are from the policy's,
+        and `rollout_logprob_gap_nats_max`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with precision(config):
+        sampled = sample(policy, tokenizer, prompts, sampling, generator=generator)
+    rollout = as_rollout(sampled)
+    if sampling.engine in OWN_FORWARD:
+        return rollout, sampled, {}
+    logprobs = all_logprobs(policy, rollout, config, sampling_temperature=sampling.temperature)
+    gap = (logprobs - rollout.logprobs).abs()[rollout.mask]
+    figures = {"rollout_logprob_gap_nats": float(gap.mean()), "rollout_logprob_gap_nats_max": float(gap.max())}
+    return rollout._replace(logprobs=logprobs), sampled, figures
 
 
 def policy_view(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
@@ -21,18 +20,17 @@ from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
-from rlhf_core.experience import Rollout, all_logprobs, as_rollout
+from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.learner import load_learner
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import rank, shard
 from rlhf_core.ppo_losses import UpdateConfig
-from rlhf_core.ppo_update import check_first_pass, gather, rollout_metrics, update
+from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
 from rlhf_core.rewards import score_trees
-from rlhf_core.rollout import Sampled, sample
+from rlhf_core.rollout import Sampled
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import decode, load_tokenizer
-from rlhf_core.training import precision
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -82,7 +80,8 @@ def train_policy(
     Yields:
         Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
-        `update_seconds` takes the optimiser's steps.
+        `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
+        `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`.
 
     Returns:
         Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
@@ -169,7 +168,7 @@ class _Climb:
 
     def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
         """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
-        rollout, sampled = self._sample(policy, prompts, seed=self._seed)
+        rollout, sampled, _ = self._sample(policy, prompts, seed=self._seed)
         config = self._config.optimiser
         temperature = self._config.sampling.temperature
         ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
@@ -188,7 +187,7 @@ class _Climb:
         seed = self._seed * 1_000_003 + step
         seconds: dict[str, float] = {}
         with _timed("rollout", seconds):
-            rollout, sampled = self._sample(self.learner.policy, prompts, seed=seed)
+            rollout, sampled, gap = self._sample(self.learner.policy, prompts, seed=seed)
         with _timed("scoring", seconds):
             values = self.learner.values(rollout)
             experience = gather(
@@ -196,12 +195,13 @@ class _Climb:
             )
         if step == 1:
             check_first_pass(self._config, self.learner.policy, rollout, experience.ref_logprobs)
+            check_engine(self._config, gap)
         lr = self.learner.policy_optimiser.lr
         with _timed("update", seconds):
             figures = update(self._config, self.learner, experience, seed=seed)
         texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
-        return {**rollout_metrics(experience), **diversity, "lr": lr, **figures, **seconds}
+        return {**rollout_metrics(experience), **gap, **diversity, "lr": lr, **figures, **seconds}
 
     def _watch(self, step: int, prompts: Sequence[str]) -> dict[str, float]:
         """Evaluate the policy; keep it if it is inside the KL budget."""
@@ -239,11 +239,11 @@ class _Climb:
             with (self._out / ANSWERS).open("ab") as stream:
                 stream.truncate(size)
 
-    def _sample(self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int) -> tuple[Rollout, list[Sampled]]:
-        generator = torch.Generator().manual_seed(seed)
-        with precision(self._config.optimiser):
-            sampled = sample(policy, self.tokenizer, prompts, self._config.sampling, generator=generator)
-        return as_rollout(sampled), sampled
+    def _sample(
+        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
+    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
+        config = self._config
+        return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
 
 
 def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:

@@ -1,6 +1,6 @@
 """One PPO update: from sampled responses to rewards and advantages, then clipped steps until KL or epochs run out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -113,6 +113,25 @@ def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rol
         raise SelfTestError(
             f"self-test 'KL to the reference is 0 before the first update' failed: it is {drift:.4g} nats per response "
             f"(limit {tolerance}); policy and reference are not the same SFT model"
+        )
+
+
+def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
+    """Test that an engine with a forward of its own samples from the policy.
+
+    Args:
+        config: precision.
+        gap: what `roll_out` found; empty for an engine that has the trainer's forward.
+
+    Raises:
+        SelfTestError: if its log-probabilities are further off on average than precision explains.
+    """
+    tolerance = TOLERANCE_NATS[config.optimiser.precision]
+    off = gap.get("rollout_logprob_gap_nats", 0.0)
+    if not off <= tolerance:
+        raise SelfTestError(
+            f"self-test 'the engine samples from the policy' failed: its log-probabilities are off by {off:.4g} nats "
+            f"per token (limit {tolerance}); set sampling.engine to eager, whose forward is the trainer's"
         )
 
 

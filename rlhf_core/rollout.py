@@ -1,20 +1,27 @@
 """Sampling with a key-value cache: responses with the log-probability of each token, taken while sampling."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.attention import next_states, ragged_states
-from rlhf_core.batching import lay, similar_batches
 from rlhf_core.config import Frozen
-from rlhf_core.models import device
+from rlhf_core.continuous import draw_continuously
+from rlhf_core.decoding import Engine, draw_compiled, draw_eagerly
 from rlhf_core.parallel import together
-from rlhf_core.slots import Slots
-from rlhf_core.text import Tree, decode, encode_prompts
+from rlhf_core.text import decode, encode_prompts
+from rlhf_core.vllm import draw_by_vllm
+
+ENGINES: dict[str, Engine] = {
+    "eager": draw_eagerly,
+    "compiled": draw_compiled,
+    "continuous": draw_continuously,
+    "vllm": draw_by_vllm,
+}
+OWN_FORWARD = ("eager", "compiled")
+"""Engines whose log-probabilities come from the forward that the trainer differentiates."""
 
 
 class SamplingConfig(Frozen):
@@ -27,6 +34,10 @@ class SamplingConfig(Frozen):
     """A response that has not ended by then counts as unfinished."""
     batch_tokens: int = Field(4096, ge=1)
     """Prompt tokens sampled from at once."""
+    engine: Literal["eager", "compiled", "continuous", "vllm"] = "eager"
+    """What decodes. `compiled`: the same draws by a compiled step, on CUDA by recorded graphs; it pays where calls of
+    small kernels take the time. `continuous`: continuous batching of `transformers`, other draws from the same
+    distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""
 
 
 class Sampled(NamedTuple):
@@ -79,12 +90,18 @@ def sample(
     chance = torch.rand((len(prompts), config.max_response_tokens), dtype=torch.double, generator=generator)
 
     def read(reader: PreTrainedModel, mine: list[int]) -> list[Sampled]:
-        drawn: dict[int, Sampled] = {}
-        for group in similar_batches([lengths[place] for place in mine], config.batch_tokens):
-            rows = [mine[place] for place in group]
-            responses = _sample_batch(reader, tokenizer, [encoded[row] for row in rows], config, chance[rows])
-            drawn |= zip(rows, responses, strict=True)
-        return [drawn[row] for row in mine]
+        responses = ENGINES[config.engine](
+            reader,
+            [encoded[row] for row in mine],
+            chance[mine],
+            end=tokenizer.eos_token_id,
+            temperature=config.temperature,
+            max_tokens=config.batch_tokens,
+        )
+        return [
+            Sampled(encoded[row], ids, logprobs, ids[-1] == tokenizer.eos_token_id)
+            for row, (ids, logprobs) in zip(mine, responses, strict=True)
+        ]
 
     return together(model, lengths, sum(lengths), read)
 
@@ -101,49 +118,3 @@ def sample_responses(
     generator = torch.Generator().manual_seed(seed)
     drawn = sample(model, tokenizer, prompts, config, generator=generator)
     return [Response(decode(tokenizer, response.response_ids), response.finished) for response in drawn]
-
-
-def _sample_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_ids: list[list[int]],
-    config: SamplingConfig,
-    chance: Tensor,
-) -> list[Sampled]:
-    """Sample from prompts of similar length; a response that ends leaves the batch.
-
-    `chance` holds a number from [0, 1) for each prompt and token, float64.
-    """
-    chance = chance.to(device())
-    slots = Slots([len(prompt) for prompt in prompt_ids], config.max_response_tokens, device())
-    row = lay([Tree(prompt, []) for prompt in prompt_ids], device())
-    states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
-    rows = list(range(len(prompt_ids)))
-    responses: list[list[int]] = [[] for _ in prompt_ids]
-    logprobs: list[list[float]] = [[] for _ in prompt_ids]
-    finished = [False] * len(prompt_ids)
-    for number in range(config.max_response_tokens):
-        distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / config.temperature, dim=-1)
-        tokens, token_logprobs = _draw(distribution, chance[:, number])
-        ended = tokens == tokenizer.eos_token_id
-        for place, token, logprob, end in zip(
-            rows, tokens.tolist(), token_logprobs.tolist(), ended.tolist(), strict=True
-        ):
-            responses[place].append(token)
-            logprobs[place].append(logprob)
-            finished[place] = end
-        going = (~ended).nonzero().squeeze(-1)
-        if number + 1 == config.max_response_tokens or len(going) == 0:
-            break
-        if len(going) < len(ended):
-            slots.keep(going)
-            rows, tokens, chance = [rows[place] for place in going.tolist()], tokens[going], chance[going]
-        states = next_states(model, tokens, slots)
-    return [Sampled(*row) for row in zip(prompt_ids, responses, logprobs, finished, strict=True)]
-
-
-def _draw(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
-    cumulative = distribution.exp().cumsum(dim=-1, dtype=torch.float64)
-    tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
-    return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

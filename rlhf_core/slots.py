@@ -36,13 +36,15 @@ class Slots(Cache):
             What the layer attends to: the same at first, then all slots up to the longest, ``[B, K, T, D]``.
         """
         if layer_idx == len(self._kept):
-            self._kept.append((self._open(key_states), self._open(value_states)))
+            self._kept.append(
+                (self._open(f"keys {layer_idx}", key_states), self._open(f"values {layer_idx}", value_states))
+            )
             return key_states, value_states
         keys, values = self._kept[layer_idx]
-        place = self.lengths[:, None, None, None].expand_as(key_states)
-        keys.scatter_(2, place, key_states)
-        values.scatter_(2, place, value_states)
-        return keys[:, :, : self._longest + 1], values[:, :, : self._longest + 1]
+        slot = torch.arange(len(self.lengths), device=self.lengths.device)
+        keys[slot, :, self.lengths] = key_states[:, :, 0]
+        values[slot, :, self.lengths] = value_states[:, :, 0]
+        return self._read(keys), self._read(values)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """What a slot's newest token does not see, to be added to its attention, shape ``[B, 1, 1, T]``.
@@ -52,7 +54,7 @@ class Slots(Cache):
             dtype: of the mask.
         """
         if window not in self._masks:
-            places = torch.arange(self._longest + 1, device=self.lengths.device)
+            places = torch.arange(self._read(self._kept[0][0]).shape[2], device=self.lengths.device)
             held = self.lengths[:, None]
             hidden = places > held if window is None else (places > held) | (places <= held - window)
             self._masks[window] = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
@@ -67,20 +69,80 @@ class Slots(Cache):
         self._masks.clear()
 
     def keep(self, slots: Tensor) -> None:
-        """Drop all slots but these, shape ``[b]``."""
-        self.lengths = self.lengths[slots]
-        self._kept = [(keys[slots], values[slots]) for keys, values in self._kept]
+        """Have these slots, shape ``[b]``, and no others; one may come twice."""
+        self.lengths = self._hold("lengths", self.lengths[slots])
+        self._kept = [
+            (self._hold(f"keys {layer}", keys[slots]), self._hold(f"values {layer}", values[slots]))
+            for layer, (keys, values) in enumerate(self._kept)
+        ]
         self._masks.clear()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest slot; positions do not follow from it and are given to the model."""
         return self._longest if self._kept else 0
 
-    def _open(self, states: Tensor) -> Tensor:
+    def _read(self, states: Tensor) -> Tensor:
+        return states[:, :, : self._longest + 1]
+
+    def _hold(self, name: str, values: Tensor) -> Tensor:
+        return values
+
+    def _open(self, name: str, states: Tensor) -> Tensor:
         """Move the row of prompts into slots, shape ``[B, K, L, D]``."""
         lengths = self.lengths
         slot = torch.repeat_interleave(lengths)
         place = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
         opened = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
         opened[slot, :, place] = states[0].transpose(0, 1)
-        return opened
+        return self._hold(name, opened)
+
+
+class FixedSlots(Slots):
+    """Slots whose number, size and address stay the same from one `keep` to the next, for a step that is recorded.
+
+    All of a slot is read in every step; its size is a power of two.
+
+    Args:
+        prompt_lengths: tokens of each prompt.
+        room: tokens that may follow the longest.
+        device: where the model is.
+        memory: where lengths, keys and values are to lie.
+    """
+
+    def __init__(self, prompt_lengths: list[int], room: int, device: torch.device, memory: "Memory") -> None:
+        longest = max(prompt_lengths)
+        super().__init__(prompt_lengths, power_of_two(longest + room) - longest, device)
+        self._memory = memory
+        self.lengths = self._hold("lengths", self.lengths)
+
+    def advance(self) -> None:
+        """Count the token that every layer has taken."""
+        self.lengths.add_(1)
+        self._masks.clear()
+
+    def _read(self, states: Tensor) -> Tensor:
+        return states
+
+    def _hold(self, name: str, values: Tensor) -> Tensor:
+        return self._memory.hold(name, values)
+
+
+class Memory:
+    """Named tensors at addresses that stay: each is as large as what it has held."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, Tensor] = {}
+
+    def hold(self, name: str, values: Tensor) -> Tensor:
+        """Copy a tensor to where this name lies; compiled code may count on the address."""
+        block = self._blocks.get(name)
+        if block is None or block.numel() < values.numel() or block.dtype != values.dtype:
+            block = self._blocks[name] = torch.empty(values.numel(), dtype=values.dtype, device=values.device)
+        held = block[: values.numel()].view(values.shape).copy_(values)
+        torch._dynamo.mark_static_address(held)
+        return held
+
+
+def power_of_two(count: int) -> int:
+    """The smallest power of two that is not below a count."""
+    return 1 << (count - 1).bit_length()

@@ -8,8 +8,9 @@ from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
+from rlhf_core.decoding import invert
 from rlhf_core.models import device, load_policy, response_logprobs
-from rlhf_core.rollout import Sampled, SamplingConfig, _draw, sample, sample_responses
+from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
 from rlhf_core.text import Tree, encode_prompts
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
@@ -64,7 +65,7 @@ def test_a_low_temperature_draws_the_likeliest_token(base: Path, tokenizer: PreT
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
     likely = torch.tensor([0.5, 0.0, 0.3, 0.2])
     chance = torch.rand(20_000, dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    drawn, logprobs = _draw(likely.log().expand(20_000, 4), chance)
+    drawn, logprobs = invert(likely.log().expand(20_000, 4), chance)
     counts = torch.bincount(drawn, minlength=4)
     assert counts[1] == 0
     assert chisquare(counts[[0, 2, 3]].numpy(), 20_000 * likely[[0, 2, 3]].double().numpy()).pvalue > 0.01

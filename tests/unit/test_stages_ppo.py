@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout
+from rlhf_core.continuous import draw_continuously
+from rlhf_core.decoding import Draw
+from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout, roll_out
 from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import PPOConfig, train_policy
 from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update
-from rlhf_core.rollout import Sampled, SamplingConfig, sample
+from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.training import Optimiser, OptimiserConfig
 
@@ -33,6 +35,7 @@ CONFIG = PPOConfig(
     value=SeparateValueConfig(optimiser=ADAM),
     sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=6, max_response_tokens=6),
 )
+CONTINUOUS = CONFIG.sampling.model_copy(update={"engine": "continuous"})
 VALUES = pytest.mark.parametrize("value", [CONFIG.value, SharedTrunkConfig(coef=0.5)], ids=["separate", "shared"])
 
 
@@ -143,9 +146,20 @@ def test_training_stops_before_its_first_update_where_a_self_test_fails(
         *first, config = arguments
         return sample(*first, config.model_copy(update={"temperature": 3.0}), generator=generator)
 
-    monkeypatch.setattr("rlhf_core.ppo.sample", hotter)
+    monkeypatch.setattr("rlhf_core.experience.sample", hotter)
     with pytest.raises(SelfTestError):
         train(models, tmp_path / "out")
+
+
+def test_training_stops_where_an_engine_samples_from_another_distribution(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colder(*arguments: object, temperature: float, **limits: object) -> list[Draw]:
+        return draw_continuously(*arguments, temperature=temperature / 3, **limits)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(ENGINES, "continuous", colder)
+    with pytest.raises(SelfTestError, match=r"'the engine samples from the policy' failed.*set sampling.engine to"):
+        train(models, tmp_path / "out", sampling=CONTINUOUS)
 
 
 def test_the_policy_starts_at_the_reference(models: Models, tmp_path: Path) -> None:
@@ -286,6 +300,31 @@ def test_every_update_says_what_its_parts_took(models: Models, tmp_path: Path) -
     for _, metrics in updates:
         assert {name for name in metrics if name.endswith("_seconds")} == parts
         assert all(metrics[part] >= 0.0 for part in parts)
+
+
+def test_an_engine_with_a_forward_of_its_own_says_how_far_it_is_off(models: Models, tmp_path: Path) -> None:
+    start, *updates = train(models, tmp_path / "out", updates=2, sampling=CONTINUOUS).events
+    names = {"rollout_logprob_gap_nats", "rollout_logprob_gap_nats_max"}
+    assert names.isdisjoint(start.metrics)
+    for _, metrics in updates:
+        assert 0.0 < metrics["rollout_logprob_gap_nats"] <= metrics["rollout_logprob_gap_nats_max"] < 1e-3
+    assert all(names.isdisjoint(metrics) for _, metrics in train(models, tmp_path / "other", updates=1).events)
+
+
+def test_a_rollout_has_the_log_probabilities_of_the_policy_whatever_its_engine_says(
+    base: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shifted(*arguments: object, **limits: object) -> list[Draw]:
+        found = draw_continuously(*arguments, **limits)  # type: ignore[arg-type]
+        return [Draw(ids, [nats - 0.5 for nats in logprobs]) for ids, logprobs in found]
+
+    monkeypatch.setitem(ENGINES, "continuous", shifted)
+    policy = load_policy(base, tokenizer)
+    rollout, sampled, gap = roll_out(policy, tokenizer, PROMPTS, CONTINUOUS, ADAM, seed=1)
+    for row, one in enumerate(sampled):
+        expected = forced_logprobs(policy, one)
+        torch.testing.assert_close(rollout.logprobs[row, : len(expected)], expected, rtol=0, atol=1e-4)
+    assert gap["rollout_logprob_gap_nats"] == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.slow

@@ -1,0 +1,186 @@
+"""Decoding by the trainer's own forward: a token for each sequence at a time, eagerly or by compiled steps."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.attention import next_states, ragged_states
+from rlhf_core.batching import lay, similar_batches
+from rlhf_core.slots import FixedSlots, Memory, Slots, power_of_two
+from rlhf_core.text import Tree
+
+
+class Draw(NamedTuple):
+    """Ids of a sampled response, up to its first end-of-sequence id, and the log-probability of each in nats."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+SMALLEST = 8
+"""Slots that a compiled step has at least: fewer are not faster."""
+
+_MEMORY: WeakKeyDictionary[PreTrainedModel, Memory] = WeakKeyDictionary()
+"""Where the keys and values of a model lie for as long as it lives: recorded graphs know addresses."""
+
+
+class Engine(Protocol):
+    """Draws a response for each prompt."""
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[list[int]],
+        chance: Tensor,
+        *,
+        end: int,
+        temperature: float,
+        max_tokens: int,
+    ) -> list[Draw]:
+        """Draw.
+
+        Args:
+            model: prepared by `use_ragged_attention`.
+            prompts: B lists of token ids.
+            chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response,
+                shape ``[B, R]``, float64.
+            end: id of the end of a sequence.
+            temperature: divides the logits.
+            max_tokens: prompt tokens read at once.
+
+        Returns:
+            Responses in the order of the prompts.
+        """
+
+
+class Pace(NamedTuple):
+    """How steps of decoding are taken.
+
+    Attributes:
+        step: of model, newest tokens, chance, slots and temperature: the next tokens and their log-probabilities.
+        slots: of model, lengths of the prompts and tokens that may follow: where keys and values are kept.
+        size: how many slots so many unfinished sequences take.
+        look_every: steps until it is seen which sequences have ended.
+    """
+
+    step: Callable[[PreTrainedModel, Tensor, Tensor, Slots, float], tuple[Tensor, Tensor]]
+    slots: Callable[[PreTrainedModel, list[int], int], Slots]
+    size: Callable[[int], int]
+    look_every: int
+
+
+def draw_eagerly(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+    """The `Engine` that computes nothing in vain: a sequence leaves as soon as it ends."""
+
+    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
+        return Slots(lengths, room, model.device)
+
+    return _draw(Pace(_step, slots, size=int, look_every=1), model, prompts, chance, **limits)
+
+
+def draw_compiled(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+    """The `Engine` whose step is compiled, on CUDA into graphs that are replayed without a call from Python.
+
+    It draws what `draw_eagerly` draws. All sizes are powers of two, so that few graphs are recorded: one for each
+    number and size of slots. Sequences that have ended stay until half of the slots are free, which is looked up every
+    16 steps, because looking waits for the device.
+    """
+
+    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
+        return FixedSlots(lengths, room, model.device, _MEMORY.setdefault(model, Memory()))
+
+    def size(count: int) -> int:
+        return max(power_of_two(count), SMALLEST)
+
+    return _draw(Pace(_compiled_step(model.device.type), slots, size, look_every=16), model, prompts, chance, **limits)
+
+
+def _draw(
+    pace: Pace,
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    chance: Tensor,
+    *,
+    end: int,
+    temperature: float,
+    max_tokens: int,
+) -> list[Draw]:
+    """Prompts of similar length are drawn from together."""
+    drawn: dict[int, Draw] = {}
+    for rows in similar_batches([len(prompt) for prompt in prompts], max_tokens):
+        found = _draw_batch(pace, model, [prompts[row] for row in rows], chance[rows], end, temperature)
+        drawn |= zip(rows, found, strict=True)
+    return [drawn[row] for row in range(len(prompts))]
+
+
+def _draw_batch(
+    pace: Pace, model: PreTrainedModel, prompts: list[list[int]], chance: Tensor, end: int, temperature: float
+) -> list[Draw]:
+    """The first of the slots hold the sequences of `rows`; those after them repeat some, and what they draw is lost."""
+    limit = chance.shape[1]
+    chance = chance.T.to(model.device)
+    slots = pace.slots(model, [len(prompt) for prompt in prompts], limit)
+    row = lay([Tree(prompt, []) for prompt in prompts], model.device)
+    states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
+    tokens, logprobs = _next(model, states, chance[0], temperature)
+    ids = tokens.new_full((len(prompts), limit), end)
+    taken = logprobs.new_zeros((len(prompts), limit))
+    rows = torch.arange(len(prompts), device=model.device)
+    for number in range(limit):
+        ids[rows, number], taken[rows, number] = tokens[: len(rows)], logprobs[: len(rows)]
+        if number + 1 == limit:
+            break
+        if number % pace.look_every == 0:
+            going = (ids[rows, : number + 1] != end).all(dim=1).nonzero().squeeze(-1)
+            if len(going) == 0:
+                break
+            size = pace.size(len(going))
+            if size != len(tokens):
+                kept = going[torch.arange(size, device=going.device) % len(going)]
+                slots.keep(kept)
+                rows, tokens, chance = rows[going], tokens[kept], chance[:, kept]
+        tokens, logprobs = pace.step(model, tokens, chance[number + 1], slots, temperature)
+    lengths = ((ids != end).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
+    return [
+        Draw(drawn[:length], nats[:length])
+        for drawn, nats, length in zip(ids.tolist(), taken.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def _step(
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+) -> tuple[Tensor, Tensor]:
+    return _next(model, next_states(model, tokens, slots), chance, temperature)
+
+
+@cache
+def _compiled_step(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The step as graphs of CUDA; on a processor, where compiling gains nothing, traced and run as it is."""
+    compiled = (
+        torch.compile(_step, mode="reduce-overhead") if kind == "cuda" else torch.compile(_step, backend="aot_eager")
+    )
+
+    def step(*arguments: Any) -> tuple[Tensor, Tensor]:
+        torch.compiler.cudagraph_mark_step_begin()
+        tokens, logprobs = compiled(*arguments)
+        return tokens.clone(), logprobs.clone()  # the next replay writes over what this one returned
+
+    return step
+
+
+def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw a token after each of B final states, shape ``[B, D]``; with its log-probability, float32."""
+    distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / temperature, dim=-1)
+    return invert(distribution, chance)
+
+
+def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
+    cumulative = distribution.exp().cumsum(dim=-1, dtype=torch.float64)
+    tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
+    return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)
