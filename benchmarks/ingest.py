@@ -73,10 +73,11 @@ def point(side: str, path: Path) -> None:
 
 
 def ours(path: Path, folder: Path, clock: Any) -> None:
-    """Both passes, suites and snapshot, as `rlhf ingest` takes them."""
+    """Both passes, suites, audit and snapshot, as `rlhf ingest` takes them."""
     from data_contracts.population import Suites  # noqa: PLC0415 as above
     from flows.data_config import ContractConfig, FileData, FileSource  # noqa: PLC0415
     from flows.datasets import Shares  # noqa: PLC0415
+    from flows.labels import measure_labels  # noqa: PLC0415
     from flows.sources import open_sources  # noqa: PLC0415
     from flows.tables import make_tables  # noqa: PLC0415
 
@@ -85,6 +86,8 @@ def ours(path: Path, folder: Path, clock: Any) -> None:
     assert not table.problems() and table.counts.quarantined == 0
     with clock.step("suites"):
         assert not Suites(folder / "docs").check("preferences", table.numbers).broken
+    with clock.step("what labels are worth"):
+        assert measure_labels(table).floors
     with clock.step("verify and publish"):
         table.snapshot.publish("preferences", folder)
 

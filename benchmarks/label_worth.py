@@ -4,23 +4,20 @@ The folder is laid out as `configs/real_sample.yaml` expects it, with the test s
 Aggregates only; no row is printed.
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Annotated, NamedTuple
 
 import typer
 
 from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
-from data_contracts.noise import agreement_ceiling
 from flows.reading import read_file
 from flows.report.labels import page
-from rlhf_core.evaluation.annotators import agreement_figures, cohen_kappas, count_votes
+from flows.votes import Ballots
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import label_worth
+from rlhf_core.evaluation.labels import after_balance, counted_agreement, label_worth
 from rlhf_core.records import Pair
-
-VERDICTS = ("tie", "first", "second")
 
 
 class Labelled(NamedTuple):
@@ -31,48 +28,46 @@ class Labelled(NamedTuple):
     votes: tuple[int, int] = (1, 0)
 
 
-def labelled_pairs(path: Path, name: str) -> list[Labelled]:
-    """The pairs of a file in a known format; rows that do not fit it, and those with an empty answer, are left out."""
-    frame = convert_rows("preferences", FORMATS[name]["preferences"].convert, read_file(path, path.name)).frame
+class Known(NamedTuple):
+    """The pairs of a file, and what the votes of its rows say of its annotators."""
+
+    pairs: list[Labelled]
+    noise: dict[str, Estimate]
+
+
+def read_labels(path: Path, name: str) -> Known:
+    """What a file in a known format holds; rows that do not fit it, and those with an empty answer, are left out."""
+    batch = convert_rows("preferences", FORMATS[name]["preferences"].convert, read_file(path, path.name))
+    frame = batch.frame
     texts = zip(*(frame[column].astype(str) for column in ("prompt", "chosen", "rejected", "group")), strict=True)
     votes = zip(frame["votes_chosen"].tolist(), frame["votes_rejected"].tolist(), strict=True)
-    return [
+    pairs = [
         Labelled(Pair(prompt, chosen, rejected), group, cast)
         for (prompt, chosen, rejected, group), cast in zip(texts, votes, strict=True)
         if chosen and rejected
     ]
+    with TemporaryDirectory() as folder:
+        ballots = Ballots(Path(folder) / "votes.csv")
+        ballots.add(batch.ballots)
+        return Known(pairs, ballots.noise())
 
 
-def report(labelled: list[Labelled], noise: dict[str, Estimate] | None = None) -> str:
-    """The page on some pairs, with what balancing by length does to them."""
-    pairs, groups, votes = zip(*labelled, strict=True)
-    worth = label_worth(pairs, groups, votes, how="length")
-    return page(worth.model_copy(update={"noise": noise}) if noise else worth)
-
-
-def named_noise(rows: list[dict[str, Any]], pairs: list[Labelled]) -> dict[str, Estimate]:
-    """Agreement of PandaLM's annotators on all pairs, ties included, and the ceiling of the decided ones."""
-    votes = {f"annotator {number}": [VERDICTS[row[f"annotator{number}"]] for row in rows] for number in (1, 2, 3)}
-    prompts = [_prompt(row) for row in rows]
-    ceiling = agreement_ceiling(*zip(*(item.votes for item in pairs), strict=True))
-    figures = agreement_figures(count_votes(votes), prompts) | cohen_kappas(votes, prompts)
-    return figures | ({"ceiling": Estimate(*ceiling)} if ceiling else {})
+def report(known: Known) -> str:
+    """The page on a file, with what balancing by length does to its pairs."""
+    pairs, groups, votes = zip(*known.pairs, strict=True)
+    worth = label_worth(pairs, groups, known.noise or counted_agreement(pairs, groups, votes))
+    return page(worth.model_copy(update={"balanced": after_balance(pairs, groups, "length")}))
 
 
 def main(data: Annotated[Path, typer.Option(help="Folder with the files.")]) -> None:
     """Print a page for every file."""
-    asked = data / "pandalm/testset-v1.json"
-    decided = labelled_pairs(asked, "pandalm")
-    noise = named_noise(json.loads(asked.read_text(encoding="utf-8")), decided)
-    hh_rlhf = labelled_pairs(data / "hh-rlhf/harmless-base-sample.jsonl.gz", "hh-rlhf")
-    print("HH-RLHF\n", report(hh_rlhf), sep="\n")
-    print("OpenAssistant\n", report(labelled_pairs(data / "oasst/en_100_tree.jsonl", "oasst")), sep="\n")
-    print("PandaLM\n", report(decided, noise), sep="\n")
-    print("LLMBar\n", report(labelled_pairs(data / "llmbar/Natural.json", "llmbar")), sep="\n")
-
-
-def _prompt(row: dict[str, Any]) -> str:
-    return f"{row['instruction']}\n\n{row['input']}".strip()
+    for title, path, name in (
+        ("HH-RLHF", "hh-rlhf/harmless-base-sample.jsonl.gz", "hh-rlhf"),
+        ("OpenAssistant", "oasst/en_100_tree.jsonl", "oasst"),
+        ("PandaLM", "pandalm/testset-v1.json", "pandalm"),
+        ("LLMBar", "llmbar/Natural.json", "llmbar"),
+    ):
+        print(f"{title}\n", report(read_labels(data / path, name)), sep="\n")
 
 
 if __name__ == "__main__":

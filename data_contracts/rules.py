@@ -141,7 +141,7 @@ SHAPE: tuple[Rule, ...] = (
 LEAK = Rule(
     "prompt_not_held_out",
     "prompt",
-    "the row trains, and its prompt is held out in a table of this data",
+    "the row trains, and its prompt is held out in a table or a source of this data",
     "give rows with the same prompt the same group in every table, or remove the row",
     _all_hold,
     (),

@@ -79,10 +79,14 @@ def gives(kind: Kind) -> AfterValidator:
 
 
 class Tables(Frozen):
-    """The tables that are read."""
+    """The tables that are read.
+
+    Attributes:
+        formats: Python files that register formats of their own with `data_contracts.formats.adapter`.
+        held_out: sources of evaluation sets, whose prompts no row may train on; they are compared and not kept.
+    """
 
     formats: Annotated[tuple[Path, ...], AfterValidator(load_formats)] = ()
-    """Python files that register formats of their own with `data_contracts.formats.adapter`."""
 
 
 class FileData(Tables):
@@ -92,6 +96,7 @@ class FileData(Tables):
     demonstrations: Annotated[tuple[FileSource, ...], gives("demonstrations")] = ()
     preferences: Annotated[tuple[FileSource, ...], gives("preferences")] = ()
     prompts: Annotated[tuple[FileSource, ...], gives("prompts")] = ()
+    held_out: Annotated[tuple[FileSource, ...], gives("prompts")] = ()
 
 
 class HubData(Tables):
@@ -101,6 +106,7 @@ class HubData(Tables):
     demonstrations: Annotated[tuple[HubSource, ...], gives("demonstrations")] = ()
     preferences: Annotated[tuple[HubSource, ...], gives("preferences")] = ()
     prompts: Annotated[tuple[HubSource, ...], gives("prompts")] = ()
+    held_out: Annotated[tuple[HubSource, ...], gives("prompts")] = ()
 
 
 DataConfig = EmbeddedData | FileData | HubData

@@ -140,10 +140,15 @@ class ContentDigest:
 
 
 class SnapshotWriter:
-    """Writes a table part by part to a temporary file, which gets the name of its digest when all is well."""
+    """Writes a table part by part to a temporary file, which gets the name of its digest when all is well.
+
+    Attributes:
+        path: the temporary file.
+        split_rows: rows of each split so far.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._digest = ContentDigest()
         self._writer: pq.ParquetWriter | None = None
         self.split_rows: Counter[str] = Counter(dict.fromkeys(SPLITS, 0))
@@ -152,7 +157,7 @@ class SnapshotWriter:
         """Append rows of a table that meets its contract and has a split."""
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema)
+            self._writer = pq.ParquetWriter(self.path, table.schema)
         self._writer.write_table(table)
         self._digest.add(frame)
         self.split_rows.update(frame[SPLIT].tolist())
@@ -180,11 +185,11 @@ class SnapshotWriter:
         digest = self.digest
         path = directory / name / f"{digest}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             os.fsync(file.fileno())
-        verify(self._path, digest)
-        self._path.chmod(0o444)
-        self._path.replace(path)
+        verify(self.path, digest)
+        self.path.chmod(0o444)
+        self.path.replace(path)
         rows = dict(self.split_rows)
         return Snapshot(name=name, digest=digest, path=path, rows=sum(rows.values()), split_rows=rows)
 

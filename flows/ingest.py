@@ -18,24 +18,25 @@ from prefect.cache_policies import NO_CACHE
 
 import data_contracts
 from data_contracts.drift import Profile, profile
-from data_contracts.noise import agreement_ceiling
 from data_contracts.population import Population, PopulationViolation, Suites
 from data_contracts.records import Kind
-from flows import datasets, quarantine, reading, sources, spool, tables
+from flows import datasets, json_array, labels, quarantine, reading, sources, spool, tables, votes
 from flows.clock import Clock
 from flows.config import IngestConfig, InputError
 from flows.data_config import ContractConfig, DataConfig, EmbeddedData
 from flows.datasets import Shares, SnapshotDamaged, verify
+from flows.labels import measure_labels
 from flows.lineage import content_key
 from flows.locks import exclusive
 from flows.place import Place
 from flows.references import DataRefs, DatasetRef
-from flows.report.data import keep_data, show, write_page
-from flows.sources import file_digests, open_sources
+from flows.report.data import Examined, keep_data, show, write_page
+from flows.report.labels import odds_figure
+from flows.sources import file_digests, held_out_prompts, open_sources
 from flows.stages import BY_KEY
 from flows.tables import Table, make_tables
 from rlhf_core.config import Frozen
-from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.evaluation.labels import LabelWorth
 
 
 class IngestPlan(Frozen):
@@ -71,6 +72,7 @@ class Checked(NamedTuple):
     Attributes:
         folder: where their files and the Data Docs lie.
         populations: what the suites saw, by the name of the suite.
+        worth: what the labels of the preferences are worth, None without preferences.
         clock: time and memory of each step.
     """
 
@@ -78,6 +80,7 @@ class Checked(NamedTuple):
     tables: dict[Kind, Table]
     populations: dict[str, Population]
     profiles: dict[Kind, Profile]
+    worth: LabelWorth | None
     clock: Clock
 
 
@@ -135,7 +138,8 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
         reads = open_sources(plan.data, seed=place.seed)
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
-    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock)
+    apart = held_out_prompts(plan.data)
+    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
     if problems := [problem for table in made.values() for problem in table.problems()]:
         raise DataRefused(tuple(problems))
     with clock.step("suites"):
@@ -149,7 +153,12 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
     if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
         raise DataRefused(tuple(broken))
     profiles = {kind: profile(table.numbers) for kind, table in made.items()}
-    return Checked(folder, made, {**populations, **drifts}, profiles, clock)
+    with clock.step("what labels are worth"):
+        worth = measure_labels(made["preferences"]) if "preferences" in made else None
+    return Checked(folder, made, {**populations, **drifts}, profiles, worth, clock)
+
+
+_READERS = (datasets, json_array, labels, quarantine, reading, sources, spool, tables, votes)
 
 
 @functools.cache
@@ -157,7 +166,7 @@ def rules_digest() -> str:
     """SHA-256 over contracts, suites, formats and the code of both passes, so that changed rules are applied again."""
     contracts = Path(data_contracts.__file__).parent
     files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
-    files += [Path(inspect.getfile(module)) for module in (datasets, quarantine, reading, sources, spool, tables)]
+    files += [Path(inspect.getfile(module)) for module in _READERS]
     total = hashlib.sha256()
     for path in sorted(files):
         total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -173,27 +182,10 @@ def publish_findings(populations: Mapping[str, Population]) -> None:
 def publish(key: str, checked: Checked, place: Place, started: float) -> DataRefs:
     """Give snapshots their names, and put the report of this ingestion in its place."""
     report, written = checked.folder / "report", place.storage / "ingests" / key
-    refs: dict[Kind, DatasetRef] = {}
-    for kind, table in checked.tables.items():
-        snapshot = table.snapshot.publish(kind, place.storage / "snapshots")
-        _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
-        (report / kind).mkdir(parents=True)
-        (checked.folder / kind / "quarantine.csv").rename(report / kind / "quarantine.csv")
-        _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
-        _write_json(report / kind / "suite.json", checked.populations[kind].report)
-        refs[kind] = DatasetRef(
-            name=kind,
-            digest=snapshot.digest,
-            path=str(snapshot.path),
-            rows=snapshot.rows,
-            splits=snapshot.split_rows,
-            sources=tuple(table.counts.sources),
-            report=str(written / kind),
-        )
     made = DataRefs(
-        datasets=refs,
+        datasets={kind: _publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
-        ceiling=_ceiling(checked.tables["preferences"]) if "preferences" in refs else None,
+        labels=checked.worth,
         drift=tuple(
             f"{name}: {item}"
             for name, seen in checked.populations.items()
@@ -204,12 +196,39 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
         ladder_run=place.run_id,
         seconds=time.monotonic() - started,
     )
-    write_page(made, checked.profiles, checked.populations, checked.clock, report / "report.html")
+    if checked.worth:
+        _write_json(report / "preferences" / "labels.json", checked.worth.model_dump(mode="json"))
+        odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
+    examples = {kind: table.quarantine.examples for kind, table in checked.tables.items()}
+    seen = Examined(examples, checked.profiles, checked.populations, checked.clock)
+    write_page(made, seen, place.project, report / "report.html")
     (checked.folder / "docs").rename(report / "docs")
     shutil.rmtree(written, ignore_errors=True)
     written.parent.mkdir(parents=True, exist_ok=True)
     os.replace(report, written)
     return made
+
+
+def _publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
+    """Give a snapshot its name, and lay out what is told of it in the folder that becomes `written`."""
+    table = checked.tables[kind]
+    snapshot = table.snapshot.publish(kind, storage / "snapshots")
+    _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
+    (report / kind).mkdir(parents=True)
+    for file in (table.quarantine.path, table.ballots.path):
+        if file.exists():
+            file.rename(report / kind / file.name)
+    _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
+    _write_json(report / kind / "suite.json", checked.populations[kind].report)
+    return DatasetRef(
+        name=kind,
+        digest=snapshot.digest,
+        path=str(snapshot.path),
+        rows=snapshot.rows,
+        splits=snapshot.split_rows,
+        sources=tuple(table.counts.sources),
+        report=str(written / kind),
+    )
 
 
 def _sources_of(data: DataConfig) -> dict[str, str]:
@@ -244,9 +263,3 @@ def _intact(refs: DataRefs) -> bool:
     except (FileNotFoundError, SnapshotDamaged):
         return False
     return Path(refs.report).is_dir()
-
-
-def _ceiling(preferences: Table) -> Estimate | None:
-    votes = preferences.votes
-    found = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())
-    return Estimate(*found) if found else None

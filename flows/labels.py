@@ -1,8 +1,7 @@
-"""The audit of the labels: what they are worth is measured once for each snapshot and kept with every run."""
+"""What the labels of preferences are worth: measured while they are ingested, and after balancing in a climb."""
 
-import hashlib
-import heapq
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,48 +10,85 @@ import pyarrow.parquet as pq
 from prefect import task
 from rich.console import Console
 
+from data_contracts.noise import agreement_ceiling
 from data_contracts.records import SPLIT
 from flows.config import InputError
 from flows.lineage import content_key
 from flows.place import Place
 from flows.references import DataRefs
 from flows.report.labels import in_short, odds_figure, page
+from flows.spool import row_keys
 from flows.stages import BY_KEY
+from flows.tables import Table
 from rlhf_core.balance import Balance, CannotBalance
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import LabelWorth, label_worth
+from rlhf_core.evaluation.labels import Balanced, LabelWorth, after_balance, counted_agreement, label_worth
 from rlhf_core.records import Pair
 
 SAMPLE = 5000
 """Pairs that are looked at; intervals are then about 1.4 points to each side."""
+OFFERED: Balance = "length"
 _READ = ["prompt", "chosen", "rejected", "group", "votes_chosen", "votes_rejected", SPLIT]
+_BATCH_ROWS = 20_000
 
 
-class AuditPlan(Frozen):
-    """What the audit depends on besides the pairs."""
+class BalancePlan(Frozen):
+    """What the audit of balanced pairs depends on besides the pairs."""
 
     balance: Balance
-    ceiling: Estimate | None
     sample: int = SAMPLE
 
 
 class Sample(NamedTuple):
-    """Labelled pairs of the training split, and how many they were drawn from."""
+    """Labelled pairs of the training split with their groups, and how many they were drawn from."""
 
     frame: pd.DataFrame
     total: int
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs as something is trained on them."""
+        texts = zip(*(self.frame[name] for name in ("prompt", "chosen", "rejected")), strict=True)
+        return [Pair(*cells) for cells in texts]
+
+    @property
+    def groups(self) -> list[str]:
+        """The group of each pair."""
+        return [str(group) for group in self.frame["group"]]
+
+
+def measure_labels(preferences: Table, *, size: int = SAMPLE) -> LabelWorth:
+    """Measure a sample of the training pairs of a table, and the votes of all its rows.
+
+    Args:
+        preferences: after both passes.
+        size: pairs at most.
+
+    Returns:
+        With what balancing by length would do, where it can be done.
+    """
+    sample = read_sample(preferences.snapshot.path, size)
+    worth = label_worth(sample.pairs, sample.groups, _noise(preferences, sample), total=sample.total)
+    with suppress(CannotBalance):
+        worth = worth.model_copy(update={"balanced": after_balance(sample.pairs, sample.groups, OFFERED)})
+    return worth
+
 
 def audit_labels(data: DataRefs, balance: Balance, place: Place) -> None:
-    """Keep the audit of the training pairs in the run of the climb, and print it in short.
+    """Keep what the labels are worth in the run of a climb, with what its balancing does, and print it in short.
 
     Raises:
         InputError: if the pairs shall be balanced and cannot be.
     """
-    plan = AuditPlan(balance=balance, ceiling=data.ceiling)
-    key = content_key("audit-labels", plan, {"preferences": data.preferences.digest}, seed=0)
-    worth = LabelWorth.model_validate(measure_labels(key, plan, Path(data.preferences.path), place))
+    if data.labels is None:
+        return
+    balanced = None
+    if balance != "none":
+        plan = BalancePlan(balance=balance)
+        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, seed=0)
+        balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), place))
+    worth = data.labels.model_copy(update={"balanced": balanced})
     registry = place.registry()
     registry.client.log_text(place.run_id, page(worth), "labels/report.md")
     registry.client.log_dict(place.run_id, worth.model_dump(mode="json"), "labels/figures.json")
@@ -60,36 +96,45 @@ def audit_labels(data: DataRefs, balance: Balance, place: Place) -> None:
     Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")
 
 
-@task(name="audit-labels", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
-def measure_labels(key: str, plan: AuditPlan, snapshot: Path, place: Place) -> dict[str, Any]:
-    """Measure a sample of the training pairs; what it returns is remembered across runs under the content key."""
-    with pq.ParquetFile(snapshot) as file:
-        frame, total = draw_sample((batch.to_pandas() for batch in file.iter_batches(columns=_READ)), plan.sample)
-    pairs = [Pair(*texts) for texts in zip(frame["prompt"], frame["chosen"], frame["rejected"], strict=True)]
-    votes = frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
+@task(name="balance-labels", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, place: Place) -> dict[str, Any]:
+    """Measure the sample after balancing; what it returns is remembered across runs under the content key."""
+    sample = read_sample(snapshot, plan.sample)
     try:
-        worth = label_worth(pairs, frame["group"].tolist(), votes, how=plan.balance, total=total, ceiling=plan.ceiling)
+        return after_balance(sample.pairs, sample.groups, plan.balance).model_dump(mode="json")
     except CannotBalance as error:
         raise InputError(f"reward_model.balance {plan.balance}: {error}") from None
-    return worth.model_dump(mode="json")
 
 
-def draw_sample(batches: Iterable[pd.DataFrame], size: int) -> Sample:
+def read_sample(snapshot: Path, size: int) -> Sample:
+    """A sample of the training pairs of a preference snapshot; a part of it is held at a time."""
+    with pq.ParquetFile(snapshot, pre_buffer=False) as file:
+        parts = (batch.to_pandas() for batch in file.iter_batches(_BATCH_ROWS, columns=_READ))
+        return draw_sample(parts, size)
+
+
+def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
     """Training pairs with the smallest hashes of their texts: the same ones whatever the order of the rows.
 
     Args:
-        batches: rows of a preference snapshot; one batch and the sample are held at a time.
+        parts: rows of a preference snapshot.
         size: pairs at most.
     """
     total = 0
+    kept = pd.DataFrame(columns=[*_READ, "place"])
+    for part in parts:
+        train = part[part[SPLIT] == "train"]
+        total += len(train)
+        placed = train.assign(place=row_keys("preferences", train))
+        kept = (pd.concat([kept, placed]) if len(kept) else placed).nsmallest(size, "place")
+    return Sample(kept[_READ].reset_index(drop=True), total)
 
-    def hashed() -> Iterator[tuple[bytes, dict[Hashable, Any]]]:
-        nonlocal total
-        for batch in batches:
-            for row in batch[batch[SPLIT] == "train"].to_dict("records"):
-                total += 1
-                texts = "\0".join((row["prompt"], row["chosen"], row["rejected"]))
-                yield hashlib.sha256(texts.encode()).digest(), row
 
-    kept = heapq.nsmallest(size, hashed(), key=lambda item: item[0])
-    return Sample(pd.DataFrame([row for _, row in kept], columns=_READ), total)
+def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
+    """What the votes of rows say where formats give them; else what the counts of the snapshot say."""
+    if preferences.ballots.rows:
+        return preferences.ballots.noise()
+    counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
+    votes = preferences.votes
+    ceiling = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())
+    return counted_agreement(sample.pairs, sample.groups, counts) | ({"ceiling": Estimate(*ceiling)} if ceiling else {})

@@ -16,6 +16,7 @@ from data_contracts.validation import CONTRACTS, Violation, describe
 from flows.data_config import ContractConfig
 
 SHOWN_PER_RULE = 10
+ROWS_AT_ONCE = 20_000
 HEADER = (*Violation._fields, "record")
 
 
@@ -27,12 +28,14 @@ class Quarantine:
     """What was set aside of one table.
 
     Attributes:
+        path: the CSV file with all of them.
         rows: count of records; one that breaks several rules counts once.
         by_rule: records by rule.
     """
 
     def __init__(self, kind: Kind, path: Path, config: ContractConfig) -> None:
         self.kind = kind
+        self.path = path
         self.rows = 0
         self.by_rule: Counter[str] = Counter()
         self._config = config
@@ -63,6 +66,11 @@ class Quarantine:
         sound: pd.DataFrame = frame[~aside].reset_index(drop=True)
         return sound
 
+    @property
+    def examples(self) -> list[Violation]:
+        """The first rows that break each rule."""
+        return [item for shown in self._shown.values() for item in shown]
+
     def judge(self, records: int) -> RowsRefused | None:
         """Whether the table is refused, after all of its records were seen."""
         fatal = [name for name in self._shown if self._is_fatal(name)]
@@ -77,9 +85,11 @@ class Quarantine:
         return None
 
     def _add(self, rule: Rule, frame: pd.DataFrame) -> None:
-        records = frame[list(COLUMNS[self.kind])].to_dict("records")
-        for item, record in zip(describe(rule, frame), records, strict=True):
-            self._note(item, json.dumps(record, default=repr))
+        for start in range(0, len(frame), ROWS_AT_ONCE):
+            part = frame[start : start + ROWS_AT_ONCE]
+            records = part[list(COLUMNS[self.kind])].to_dict("records")
+            for item, record in zip(describe(rule, part), records, strict=True):
+                self._note(item, json.dumps(record, default=repr))
 
     def _note(self, item: Violation, record: str) -> None:
         self.by_rule[item.rule] += 1

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from data_contracts.formats.convert import SourceRow
 from flows.errors import InputError
+from flows.json_array import read_array
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 BATCH_ROWS = 10_000
@@ -55,7 +56,7 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         InputError: if it is empty, damaged or holds something else.
     """
     suffix = Path(path.name.removesuffix(".gz")).suffix
-    readers = {".json": _documents, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {".json": _array_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
     if suffix not in SUFFIXES:
         raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz or not): rename it")
     number = 0
@@ -137,21 +138,15 @@ def _object(line: bytes, place: str) -> RawRow:
     return row
 
 
-def _documents(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    (table,) = _tables("text", path, encoding=_BYTES, sample_by="document")
-    rows = _parse(table.column("text")[0].as_py().encode(_BYTES), name, limit=None)
-    if not isinstance(rows, list):
-        raise InputError(f"{name}: is not a JSON array of objects: call a file with one object per line .jsonl")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise InputError(f"{name} row {number}: is not a JSON object: mend the row")
-        yield number, row
+def _array_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    with fsspec.open(str(path), "rb", compression="infer") as file:
+        yield from read_array(file, name, longest=LONGEST_LINE)
 
 
-def _parse(text: bytes, place: str, *, limit: int | None = LONGEST_LINE) -> Any:
-    if limit is not None and len(text) > limit:
+def _parse(text: bytes, place: str) -> Any:
+    if len(text) > LONGEST_LINE:
         raise InputError(
-            f"{place}: has {len(text) / 1e6:.0f} MB, more than the {limit / 1e6:.0f} MB of any sensible row: "
+            f"{place}: has {len(text) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
             "look for a lost line break, or shorten it"
         )
     if text.startswith(_BOM):

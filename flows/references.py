@@ -3,6 +3,7 @@
 from data_contracts.records import CONTRACT_VERSION, Kind
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.evaluation.labels import LabelWorth
 
 
 class ModelRef(Frozen):
@@ -80,7 +81,7 @@ class DataRefs(Frozen):
     Attributes:
         datasets: snapshots by kind; a climb needs all three, ingestion alone takes what there is.
         counts: what became of the raw rows, by kind.
-        ceiling: agreement that a perfect judge would reach on the preferences, None where no pair has several votes.
+        labels: what the labels of the preferences are worth, None without preferences.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
@@ -88,7 +89,7 @@ class DataRefs(Frozen):
 
     datasets: dict[Kind, DatasetRef]
     counts: dict[Kind, Counts]
-    ceiling: Estimate | None
+    labels: LabelWorth | None = None
     drift: tuple[str, ...] = ()
     report: str
     ladder_run: str
@@ -108,6 +109,11 @@ class DataRefs(Frozen):
     def prompts(self) -> DatasetRef:
         """What the policy answers."""
         return self.datasets["prompts"]
+
+    @property
+    def ceiling(self) -> Estimate | None:
+        """Agreement that a perfect judge would reach with one annotator, None where the data cannot say."""
+        return self.labels.noise.get("ceiling") if self.labels else None
 
     @property
     def tables(self) -> tuple[DatasetRef, ...]:

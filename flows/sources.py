@@ -7,9 +7,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from data_contracts.formats import FORMATS, Convert, recognise
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
+from data_contracts.validation import CONTRACTS, broken_rules, describe
 from flows.data_config import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.errors import InputError
 from flows.reading import BATCH_ROWS, find_files, read_file, read_hub
@@ -42,6 +45,21 @@ def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
     return {kind: _read(kind, sources) for kind, sources in tables.items() if sources}
 
 
+def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
+    """The prompts of the evaluation sets that the data name, read as they are asked for.
+
+    Raises:
+        InputError: naming the row, if one has no prompt that is text; while reading, if a file is missing or damaged.
+    """
+    for batch, _ in () if isinstance(data, EmbeddedData) else _read("prompts", data.held_out):
+        rules = {rule.name: rule for rule in CONTRACTS["prompts"].row_rules if rule.fatal}
+        broken = broken_rules("prompts", batch.frame, tuple(rules.values()))
+        wrong = (item for name, rows in broken.items() for item in describe(rules[name], batch.frame[rows]))
+        for item in chain(batch.misfits, wrong):
+            raise InputError(f"data.held_out: {item.place}: {item.reason}: {item.mend}")
+        yield batch.frame
+
+
 def source_files(source: FileSource) -> dict[str, Path]:
     """The files of a source by short name, which never holds a folder that only this machine has.
 
@@ -58,18 +76,18 @@ def source_files(source: FileSource) -> dict[str, Path]:
 
 
 def file_digests(data: DataConfig) -> dict[str, str]:
-    """SHA-256 of every file that the tables are read from, by kind, position and name.
+    """SHA-256 of every file that is read, by use, position and name.
 
     Raises:
         InputError: if a file cannot be read.
     """
     digests = {}
-    for kind in COLUMNS if isinstance(data, FileData) else ():
-        for place, source in enumerate(getattr(data, kind)):
+    for use in (*COLUMNS, "held_out") if isinstance(data, FileData) else ():
+        for place, source in enumerate(getattr(data, use)):
             for name, path in source_files(source).items():
                 try:
                     with path.open("rb") as file:
-                        digests[f"{kind}:{place}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+                        digests[f"{use}:{place}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
                 except OSError as error:
                     raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
     return digests

@@ -21,6 +21,7 @@ from flows.quarantine import Quarantine
 from flows.references import Counts
 from flows.sources import Read
 from flows.spool import KEY, Spool, row_keys, text_hashes
+from flows.votes import Ballots
 
 HELD_OUT = "test"
 
@@ -33,7 +34,11 @@ class Votes(NamedTuple):
 
 
 class Table:
-    """A table on its way from raw rows to a snapshot."""
+    """A table on its way from raw rows to a snapshot.
+
+    Attributes:
+        ballots: votes by annotator, of formats that give them.
+    """
 
     def __init__(self, kind: Kind, folder: Path, shares: Shares, contract: ContractConfig, clock: Clock) -> None:
         folder.mkdir(parents=True)
@@ -41,6 +46,7 @@ class Table:
         self.contract = CONTRACTS[kind]
         self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
+        self.ballots = Ballots(folder / "votes.csv")
         self._shares = shares
         self._clock = clock
         self._spool = Spool(kind, folder / "spool")
@@ -57,6 +63,7 @@ class Table:
             self._records += len(batch.frame) + len(batch.misfits)
             self._left_out += batch.left_out
             self.quarantine.add_misfits(batch.misfits)
+            self.ballots.add(batch.ballots)
             with self._clock.step("row rules"):
                 sound = self.quarantine.sift(batch.frame, broken_rules(self.kind, batch.frame, self.contract.row_rules))
             if not sound.empty:
@@ -64,7 +71,7 @@ class Table:
                     self._deal(sound, is_label)
 
     def _deal(self, frame: pd.DataFrame, is_label: bool) -> None:
-        prompts = text_hashes([" ".join(prompt.casefold().split()) for prompt in frame["prompt"].tolist()])
+        prompts = loose_hashes(frame["prompt"])
         self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
         self._spool.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
 
@@ -73,16 +80,17 @@ class Table:
         """Hashes of the prompts of the test split, without regard to case and white space."""
         return np.unique(np.concatenate(self._held_out)) if self._held_out else np.empty(0, dtype=np.uint64)
 
-    def settle(self, held_out: NDArray[np.uint64]) -> None:
+    def settle(self, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> None:
         """Second pass: merge votes, judge rows with the same texts together, and write what passes.
 
         Args:
             held_out: hashes of the prompts that no row may train on, sorted.
+            groups: the same of groups beside those that the split keeps apart anyway.
         """
         for frame in self._clock.each("read buckets", self._spool.read()):
             with self._clock.step("set rules"):
                 frame = frame.assign(copies=frame.groupby(KEY)[KEY].transform("size") - 1)
-                frame = self._judged(self._with_votes(frame), held_out)
+                frame = self._judged(self._with_votes(frame), held_out, groups)
             if frame.empty:
                 continue
             with self._clock.step("write"):
@@ -103,7 +111,7 @@ class Table:
         self._merged += int(labels.sum()) - len(merged)
         return pd.concat([frame[~labels], merged], ignore_index=True).sort_values(KEY, ignore_index=True, kind="stable")
 
-    def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64]) -> pd.DataFrame:
+    def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> pd.DataFrame:
         shared = frame[KEY].duplicated(keep=False)
         if shared.any():
             columns = list(COLUMNS[self.kind])
@@ -113,7 +121,10 @@ class Table:
                 broken[name][shared.to_numpy()] = rows
             frame = self.quarantine.sift(frame, broken)
         frame = frame.assign(**{SPLIT: self._splits(frame)})
-        leaks = (frame[SPLIT] != HELD_OUT).to_numpy() & np.isin(frame["prompt_key"].to_numpy(), held_out)
+        leaks = np.isin(frame["prompt_key"].to_numpy(), held_out)
+        if len(groups):
+            leaks |= np.isin(loose_hashes(frame["group"]), groups)
+        leaks &= (frame[SPLIT] != HELD_OUT).to_numpy()
         return self.quarantine.sift(frame, {LEAK.name: leaks} if leaks.any() else {})
 
     def problems(self) -> list[ValueError]:
@@ -168,8 +179,19 @@ class Table:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
 
 
+def loose_hashes(texts: pd.Series) -> NDArray[np.uint64]:
+    """A hash of each text without regard to case and white space, shape ``[N]``."""
+    return text_hashes([" ".join(text.casefold().split()) for text in texts.tolist()])
+
+
 def make_tables(
-    reads: Mapping[Kind, Iterable[Read]], shares: Shares, contract: ContractConfig, *, folder: Path, clock: Clock
+    reads: Mapping[Kind, Iterable[Read]],
+    shares: Shares,
+    contract: ContractConfig,
+    *,
+    folder: Path,
+    clock: Clock,
+    held_out: Iterable[pd.DataFrame] = (),
 ) -> dict[Kind, Table]:
     """Take all tables through both passes; the second needs to know what any table holds out.
 
@@ -179,11 +201,15 @@ def make_tables(
         contract: what happens to rows that break a rule.
         folder: where temporary files lie.
         clock: adds up the time of each step.
+        held_out: rows of no table, on whose prompts and groups nothing may train either.
     """
     tables = {kind: Table(kind, folder / kind, shares, contract, clock) for kind in reads}
     for kind, table in tables.items():
         table.take(reads[kind])
-    held_out = np.unique(np.concatenate([table.held_out for table in tables.values()]))
+    with clock.step("read what is held out"):
+        apart = [loose_hashes(frame[name]) for frame in held_out for name in ("prompt", "group")]
+    evaluated = np.unique(np.concatenate(apart)) if apart else np.empty(0, dtype=np.uint64)
+    tested = np.unique(np.concatenate([evaluated, *(table.held_out for table in tables.values())]))
     for table in tables.values():
-        table.settle(held_out)
+        table.settle(tested, evaluated)
     return tables

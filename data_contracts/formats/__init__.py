@@ -2,12 +2,13 @@
 
 from data_contracts.formats import trl  # isort: skip
 from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, self_instruct
-from data_contracts.formats.items import Convert, LeftOut, Misfit, RawRow, Record
+from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record
 from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, makers, recognise
 
 __all__ = [
     "FORMATS",
     "Adapter",
+    "Ballot",
     "Convert",
     "LeftOut",
     "Misfit",

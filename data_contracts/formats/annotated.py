@@ -4,37 +4,61 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from data_contracts.formats.items import LeftOut, Misfit, RawRow, Record, judged, text_of
+from data_contracts.formats.items import Item, Misfit, RawRow, Record, judged, text_of
 from data_contracts.formats.registry import adapter, has
 
-_ANNOTATOR = re.compile(r"annotator_?\d+")
+_ANNOTATOR = re.compile(r"annotator_?(\d+)")
 _VERDICTS: dict[Any, int | None] = {0: 0, 1: 1, 2: 2, None: None, "0": 0, "1": 1, "2": 2, "": None}
+_LETTERS: dict[Any, int | None] = {"a": 1, "b": 2, "tie": 0, None: None}
+
+_is_pandalm = has("instruction", "input", "response1", "response2", "annotator1")
+_is_llmbar = has("input", "output_1", "output_2", "label")
+_is_votes = has("prompt", "response_a", "response_b", "votes")
 
 
-@adapter("pandalm", "preferences", fits=has("instruction", "input", "response1", "response2", "annotator1"))
-def pandalm(row: RawRow) -> Iterator[Record | LeftOut]:
+@adapter("pandalm", "preferences", fits=_is_pandalm)
+def pandalm(row: RawRow) -> Iterator[Item]:
     """PandaLM (Wang et al., 2023): `annotator1`, `annotator2`, ... say 1, 2, 0 for a tie, or nothing."""
-    votes = [_vote(row, field) for field in sorted(row) if _ANNOTATOR.fullmatch(field)]
-    if not votes:
+    fields = [match for field in sorted(row) if (match := _ANNOTATOR.fullmatch(field))]
+    if not fields:
         raise Misfit("annotator1", "is missing")
-    yield judged(_ask(row), text_of(row, "response1"), text_of(row, "response2"), votes)
+    said = [(f"annotator {match[1]}", _vote(row, match[0])) for match in fields]
+    yield from judged(_ask(row), text_of(row, "response1"), text_of(row, "response2"), said)
 
 
-@adapter("llmbar", "preferences", fits=has("input", "output_1", "output_2", "label"))
-def llmbar(row: RawRow) -> Iterator[Record | LeftOut]:
+@adapter("pandalm", "prompts", fits=_is_pandalm)
+def pandalm_prompts(row: RawRow) -> Iterator[Record]:
+    """The instruction with its input, if any."""
+    yield {"prompt": _ask(row)}
+
+
+@adapter("llmbar", "preferences", fits=_is_llmbar)
+def llmbar(row: RawRow) -> Iterator[Item]:
     """LLMBar (Zeng et al., 2024): `label` says which of two outputs follows the instruction."""
-    yield judged(text_of(row, "input"), text_of(row, "output_1"), text_of(row, "output_2"), [_vote(row, "label")])
+    said = [(None, _vote(row, "label"))]
+    yield from judged(text_of(row, "input"), text_of(row, "output_1"), text_of(row, "output_2"), said)
 
 
-@adapter("votes", "preferences", fits=has("prompt", "response_a", "response_b", "votes"))
-def votes(row: RawRow) -> Iterator[Record | LeftOut]:
-    """`votes` lists what each annotator said: "a", "b", "tie" or null."""
+@adapter("llmbar", "prompts", fits=_is_llmbar)
+def llmbar_prompts(row: RawRow) -> Iterator[Record]:
+    """The instruction."""
+    yield {"prompt": text_of(row, "input")}
+
+
+@adapter("votes", "preferences", fits=_is_votes)
+def votes(row: RawRow) -> Iterator[Item]:
+    """`votes` says "a", "b", "tie" or null for each annotator: an object by name, or a list where names are unknown."""
     cast = text_of(row, "votes")
-    known: dict[Any, int | None] = {"a": 1, "b": 2, "tie": 0, None: None}
-    if not isinstance(cast, list) or not all(isinstance(vote, str | None) and vote in known for vote in cast):
-        raise Misfit("votes", 'is not a list of "a", "b", "tie" and null')
-    said = [known[vote] for vote in cast]
-    yield judged(text_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), said)
+    if not isinstance(cast, dict | list):
+        raise Misfit("votes", "is neither a list nor an object")
+    said = [(name, _letter(vote)) for name, vote in _by_name(cast)]
+    yield from judged(text_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), said)
+
+
+@adapter("votes", "prompts", fits=_is_votes)
+def votes_prompts(row: RawRow) -> Iterator[Record]:
+    """The prompt of a comparison."""
+    yield {"prompt": text_of(row, "prompt")}
 
 
 @adapter("mt-bench", "prompts", fits=has("question_id", "turns"))
@@ -51,6 +75,16 @@ def _ask(row: RawRow) -> Any:
     if isinstance(instruction, str) and isinstance(given, str):
         return f"{instruction.strip()}\n\n{given.strip()}".strip()
     raise Misfit("instruction" if not isinstance(instruction, str) else "input", "is not text")
+
+
+def _by_name(votes: dict[str, Any] | list[Any]) -> list[tuple[str | None, Any]]:
+    return list(votes.items()) if isinstance(votes, dict) else [(None, vote) for vote in votes]
+
+
+def _letter(vote: Any) -> int | None:
+    if not isinstance(vote, str | None) or vote not in _LETTERS:
+        raise Misfit("votes", 'holds something other than "a", "b", "tie" and null')
+    return _LETTERS[vote]
 
 
 def _vote(row: RawRow, field: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data_contracts.conversation import opening, write_conversation
-from data_contracts.formats.items import Convert, LeftOut, Misfit, RawRow, Record, stripped
+from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record, stripped
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.rules import SHAPE
 from data_contracts.validation import Violation
@@ -23,6 +23,15 @@ class SourceRow(NamedTuple):
     row: RawRow
 
 
+class Cast(NamedTuple):
+    """A ballot with its place, and the prompt or opening turn by which agreement is measured."""
+
+    source: str
+    row: int
+    group: str
+    votes: tuple[tuple[str | None, int], ...]
+
+
 class Batch(NamedTuple):
     """What became of some raw rows: each gave at least one record, one part left out, or one misfit.
 
@@ -30,12 +39,14 @@ class Batch(NamedTuple):
         frame: the records, in the columns of their kind; cells may still be anything.
         left_out: what the format itself does not count as a record, by reason.
         misfits: rows that are not what their format says.
+        ballots: what several people said of the rows, whatever became of these.
         rows: count of raw rows.
     """
 
     frame: pd.DataFrame
     left_out: Counter[str]
     misfits: list[Violation]
+    ballots: list[Cast]
     rows: int
 
 
@@ -51,6 +62,7 @@ def convert_rows(kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, syn
     records: list[Record] = []
     left_out: Counter[str] = Counter()
     misfits: list[Violation] = []
+    ballots: list[Cast] = []
     count = 0
     for source, number, row in rows:
         count += 1
@@ -61,24 +73,30 @@ def convert_rows(kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, syn
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))
             continue
         left_out.update(item.reason for item in made if isinstance(item, LeftOut))
-        records += [_complete(kind, item, source, number) for item in made if not isinstance(item, LeftOut)]
-        if not made:
+        ballots += [
+            Cast(source, number, str(_group(item.prompt)), item.votes) for item in made if isinstance(item, Ballot)
+        ]
+        records += [_complete(kind, item, source, number) for item in made if isinstance(item, dict)]
+        if all(isinstance(item, Ballot) for item in made):
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)
-    return Batch(frame, left_out, misfits, count)
+    return Batch(frame, left_out, misfits, ballots, count)
 
 
 def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
     prompt = record.get("prompt")
-    group = record.get("group", opening(prompt) if isinstance(prompt, list) else prompt)
     whole: dict[str, Any] = {
         **{name: stripped(cell) for name, cell in record.items()},
         "prompt": write_conversation(prompt) if isinstance(prompt, list) else stripped(prompt),
-        "group": stripped(group),
+        "group": stripped(record["group"]) if "group" in record else _group(prompt),
         "source": source,
         "row": number,
     }
     if kind == "preferences":
         whole = {"votes_chosen": 1, "votes_rejected": 0} | whole
     return whole
+
+
+def _group(prompt: Any) -> Any:
+    return opening(prompt) if isinstance(prompt, list) else stripped(prompt)

@@ -1,6 +1,6 @@
 """What a format makes of one raw row, and how it reads the row's fields."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from data_contracts.conversation import ROLES, Message
@@ -14,6 +14,18 @@ class LeftOut(NamedTuple):
     """A part of a row that the format itself does not count as a record; the reason never shows its text."""
 
     reason: str
+
+
+class Ballot(NamedTuple):
+    """What several people said of two responses, which says how far labels can be trusted whatever becomes of the pair.
+
+    Attributes:
+        prompt: text or messages; agreement is measured by it.
+        votes: who voted, None where that is not known, and 1 or 2 for a response in the order of the row, 0 for a tie.
+    """
+
+    prompt: Any
+    votes: tuple[tuple[str | None, int], ...]
 
 
 class Misfit(Exception):
@@ -32,7 +44,8 @@ class Misfit(Exception):
         self.rule = rule
 
 
-Convert = Callable[[RawRow], Iterable[Record | LeftOut]]
+Item = Record | LeftOut | Ballot
+Convert = Callable[[RawRow], Iterable[Item]]
 
 
 def text_of(row: RawRow, field: str) -> Any:
@@ -94,23 +107,28 @@ def compare(chosen: list[Message], rejected: list[Message]) -> Record:
     return {"prompt": chosen[:-1], "chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
 
 
-def judged(prompt: Any, first: Any, second: Any, votes: Sequence[int | None]) -> Record | LeftOut:
-    """The record of two responses that several people compared.
+def judged(prompt: Any, first: Any, second: Any, said: Sequence[tuple[str | None, int | None]]) -> Iterator[Item]:
+    """What comes of two responses that several people compared.
 
     Args:
         prompt: text or messages.
         first: one response.
         second: the other.
-        votes: one for each annotator: 1 or 2, 0 for a tie, None for no vote.
+        said: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
 
-    Returns:
-        The pair with what the majority preferred as chosen; left out where nobody preferred either, or both equally.
+    Yields:
+        Two votes or more as a ballot; the pair with what the majority preferred as chosen, or what is left out, as
+        nobody preferred either, or both equally.
     """
-    for_first, for_second = votes.count(1), votes.count(2)
+    votes = tuple((name, vote) for name, vote in said if vote is not None)
+    if len(votes) > 1:
+        yield Ballot(prompt, votes)
+    for_first, for_second = (sum(vote == side for _, vote in votes) for side in (1, 2))
     if for_first == for_second:
-        return LeftOut("a tie of the votes" if for_first or 0 in votes else "no vote")
+        yield LeftOut("a tie of the votes" if votes else "no vote")
+        return
     chosen, rejected = (first, second) if for_first > for_second else (second, first)
-    return {
+    yield {
         "prompt": prompt,
         "chosen": chosen,
         "rejected": rejected,

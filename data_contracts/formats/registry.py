@@ -27,7 +27,8 @@ def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool]) -> Callabl
 
     Returns:
         A decorator that leaves the function as it is. The function yields records (dicts with the texts of the kind;
-        for preferences `votes_chosen` and `votes_rejected` where there are votes) and `LeftOut`, or raises `Misfit`.
+        for preferences `votes_chosen` and `votes_rejected` where there are votes), `LeftOut` and `Ballot`, or raises
+        `Misfit`.
     """
 
     def register(convert: Convert) -> Convert:

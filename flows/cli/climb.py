@@ -34,9 +34,11 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     with quietly():
         from flows.config import load_ingest_config
         from flows.environment import prepare
+        from flows.own_server import start_server
 
         settings = load_ingest_config(config, overrides=overrides or [])
         prepare(settings.storage)
+        start_server()  # beside the imports that follow
         from flows.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set
 
         ingest_alone(settings)

@@ -1,14 +1,15 @@
 """What the labels are worth, for people: one page in plain words, and one figure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from flows.report.sheets import Sheet, as_markdown
 from flows.report.summary import format_estimate
 from rlhf_core.evaluation.annotators import KAPPA
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import LabelWorth
+from rlhf_core.evaluation.labels import Balanced, LabelWorth
 from rlhf_core.evaluation.surface import Effect
 
 NOISE = {
@@ -24,16 +25,20 @@ FLOORS = {
     "shortest": "prefer the shorter response",
     "bag_of_words": "a bag of words that never sees the prompt",
 }
+FEATURES_NOTE = "Of twenty features that mean nothing, one seems to."
+_INTERVALS = "Intervals are 95 %, over groups."
 
 
 def page(worth: LabelWorth) -> str:
     """The whole report as Markdown; aggregates only, no rows."""
     parts = [
-        f"# What the labels are worth\n\n{_sample(worth)} Intervals are 95 %, over groups.",
-        f"## Noise\n\n{_noise(worth.noise)}",
-        f"## Floors\n\nWhat a reward model must beat.\n\n{_estimates(FLOORS, worth.floors)}",
-        f"## Surface features\n\nOf twenty features that mean nothing, one seems to.\n\n{_surface(worth)}",
+        f"# What the labels are worth\n\n{sample(worth)}",
+        f"## Noise\n\n{noise_note(worth)}\n\n{as_markdown(noise_sheet(worth))}",
+        f"## Floors\n\nWhat a reward model must beat.\n\n{as_markdown(floor_sheet(worth))}",
+        f"## Surface features\n\n{FEATURES_NOTE}\n\n{_surface(worth.effects)}",
     ]
+    if after := worth.balanced:
+        parts.append(f"### {balance_title(after)}\n\n{_surface(after.effects)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,8 +50,8 @@ def in_short(worth: LabelWorth) -> list[str]:
     after = worth.balanced
     return [
         f"labels: a perfect judge agrees with {known}; {FLOORS[best]}: {format_estimate(worth.floors[best])}",
-        *(f"labels: {line}" for line in _sentences(worth.effects)),
-        *([f"labels after balance {after.how}: {line}" for line in _sentences(after.effects)] if after else []),
+        *(f"labels: {line}" for line in sentences(worth.effects)),
+        *([f"labels after balance {after.how}: {line}" for line in sentences(after.effects)] if after else []),
     ]
 
 
@@ -75,47 +80,55 @@ def odds_figure(worth: LabelWorth) -> Figure:
     return figure
 
 
-def _sample(worth: LabelWorth) -> str:
+def sample(worth: LabelWorth) -> str:
+    """Which pairs the figures are of."""
     if worth.pairs == worth.total:
-        return f"All {worth.total} pairs."
-    return f"A sample of {worth.pairs} of {worth.total} pairs, drawn by a hash of their texts."
+        return f"Of all {worth.total} training pairs. {_INTERVALS}"
+    return f"Of {worth.pairs} of {worth.total} training pairs, drawn by a hash of their texts. {_INTERVALS}"
 
 
-def _noise(noise: Mapping[str, Estimate]) -> str:
-    if not noise:
+def noise_note(worth: LabelWorth) -> str:
+    """What to think of the figures on noise."""
+    if not worth.noise:
         return (
             "Unknown: no pair has two votes, so nobody can say how often annotators agree, or how good a judge can be."
         )
-    kappas = {name: f"Cohen's {name}" for name in noise if name.startswith(KAPPA)}
-    table = _estimates(NOISE | (kappas or {KAPPA: "Cohen's kappa, for which votes must carry names"}), noise)
-    return f"{table}\n\nFiles that were cleaned of disagreement look better than their annotators were."
+    return "Of all rows with several votes. Files that were cleaned of disagreement look better than their annotators."
 
 
-def _estimates(titles: Mapping[str, str], found: Mapping[str, Estimate]) -> str:
-    rows = ([what, *_cells(found.get(name))] for name, what in titles.items())
-    return _table(["figure", "value", "95 % interval", "pairs"], rows)
+def noise_sheet(worth: LabelWorth) -> Sheet:
+    """Agreement of the annotators; what the data cannot say is unknown."""
+    kappas = {name: f"Cohen's {name}" for name in worth.noise if name.startswith(KAPPA)}
+    titles = NOISE | (kappas or {KAPPA: "Cohen's kappa, for which votes must carry names"})
+    return _estimates("How far annotators agree", titles, worth.noise)
 
 
-def _cells(estimate: Estimate | None) -> list[str]:
-    if estimate is None:
-        return ["unknown", "", ""]
-    return [f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", str(estimate.n)]
+def floor_sheet(worth: LabelWorth) -> Sheet:
+    """How often trivial rules name the preferred response."""
+    return _estimates("Trivial rules that agree with the labels", FLOORS, worth.floors)
 
 
-def _surface(worth: LabelWorth) -> str:
-    after = worth.balanced
-    parts = [_plain(worth.effects), _effects(worth.effects)]
-    if after:
-        left = f"{after.pairs} pairs, the largest weight {after.largest_weight:.2f} where 1 is the mean"
-        parts += [f"### After balance {after.how}: {left}", _plain(after.effects), _effects(after.effects)]
-    return "\n\n".join(parts)
+def effect_sheet(effects: Mapping[str, Effect]) -> Sheet:
+    """Odds ratios of all features that differ in enough pairs."""
+    rows = [
+        (
+            name,
+            f"{effect.more:.0f}",
+            f"{effect.fewer:.0f}",
+            *(f"{ratio.value:.2f} [{ratio.lower:.2f}, {ratio.upper:.2f}]" for ratio in effect[2:]),
+        )
+        for name, effect in effects.items()
+    ]
+    columns = ("feature", "chosen has more", "rejected has more", "odds ratio alone", "all else equal")
+    return Sheet("Odds of being preferred with more of a feature", columns, rows, columns[1:])
 
 
-def _plain(effects: Mapping[str, Effect]) -> str:
-    return "\n".join(f"- {line[0].upper()}{line[1:]}." for line in _sentences(effects))
+def balance_title(after: Balanced) -> str:
+    """What was balanced, as a heading."""
+    return f"After balance {after.how}: {after.pairs} pairs, the largest weight {after.largest_weight:.2f} (mean 1)"
 
 
-def _sentences(effects: Mapping[str, Effect]) -> list[str]:
+def sentences(effects: Mapping[str, Effect]) -> list[str]:
     """What predicts the label, the strongest first."""
     telling = [(name, effect) for name, effect in effects.items() if not _holds_one(effect.others_equal)]
     telling.sort(key=lambda item: -max(item[1].others_equal.value, 1 / item[1].others_equal.value))
@@ -126,23 +139,22 @@ def _sentences(effects: Mapping[str, Effect]) -> list[str]:
     return said or ["no surface feature is seen to predict which response is preferred"]
 
 
+def _estimates(title: str, titles: Mapping[str, str], found: Mapping[str, Estimate]) -> Sheet:
+    rows = [(what, *_cells(found.get(name))) for name, what in titles.items()]
+    columns = ("figure", "value", "95 % interval", "pairs")
+    return Sheet(title, columns, rows, columns[1:])
+
+
+def _cells(estimate: Estimate | None) -> tuple[str, str, str]:
+    if estimate is None:
+        return "unknown", "", ""
+    return f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", f"{estimate.n:,}"
+
+
+def _surface(effects: Mapping[str, Effect]) -> str:
+    plain = "\n".join(f"- {line[0].upper()}{line[1:]}." for line in sentences(effects))
+    return f"{plain}\n\n{as_markdown(effect_sheet(effects))}"
+
+
 def _holds_one(ratio: Estimate) -> bool:
     return ratio.lower <= 1.0 <= ratio.upper
-
-
-def _effects(effects: Mapping[str, Effect]) -> str:
-    rows = (
-        [
-            name,
-            f"{effect.more:.0f}",
-            f"{effect.fewer:.0f}",
-            *(f"{ratio.value:.2f} [{ratio.lower:.2f}, {ratio.upper:.2f}]" for ratio in effect[2:]),
-        ]
-        for name, effect in effects.items()
-    )
-    return _table(["feature", "chosen has more", "rejected has more", "odds ratio alone", "all else equal"], rows)
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,7 +1,7 @@
 """What the labels of preference pairs are worth: how noisy they are, and what is right without reading the prompt."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,11 +36,11 @@ class LabelWorth(Frozen):
     Attributes:
         pairs: how many were looked at.
         total: how many there are.
-        noise: what `agreement_figures` gives, and `cohen_kappas` where votes carry names, and `ceiling` where it is
-            known; empty where no pair has two votes.
+        noise: what `agreement_figures` gives, and `cohen_kappas` where votes carry names, and `ceiling`, the agreement
+            that a perfect judge would reach with one annotator, where it is known; empty where no pair has two votes.
         floors: agreement of trivial rules, the bag of words cross-validated by group.
         effects: surface features that predict the label.
-        balanced: the same after balancing, None without.
+        balanced: the same after balancing, None where nothing is balanced, or can be.
     """
 
     pairs: int
@@ -54,41 +54,49 @@ class LabelWorth(Frozen):
 def label_worth(
     pairs: Sequence[Pair],
     groups: Sequence[str],
-    votes: ArrayLike,
+    noise: Mapping[str, Estimate],
     *,
-    how: Balance = "none",
     total: int | None = None,
-    ceiling: Estimate | None = None,
 ) -> LabelWorth:
     """Measure labelled pairs.
 
     Args:
         pairs: N pairs.
         groups: what is drawn together, such as the prompt, shape ``[N]``; a prompt lies in one group.
-        votes: annotators for the chosen and for the rejected response, shape ``[N, 2]``.
-        how: how pairs are balanced before something is trained on them.
+        noise: what is known of their annotators.
         total: how many pairs these stand for; N by default.
-        ceiling: agreement that a perfect judge would reach against single labels, where it is known.
 
     Returns:
-        Every figure with its interval over groups.
-
-    Raises:
-        CannotBalance: if the pairs shall be balanced and cannot be.
+        Every figure with its interval over groups; nothing is balanced.
     """
-    noise = agreement_figures(_by_response(pairs, np.asarray(votes)), groups)
     floors = floor_hits([], pairs, groups)
     return LabelWorth(
         pairs=len(pairs),
         total=len(pairs) if total is None else total,
-        noise=noise | ({"ceiling": ceiling} if ceiling else {}),
+        noise=dict(noise),
         floors={name: clustered(weighted_mean, groups, found) for name, found in floors.items()},
         effects=surface_effects(pairs, groups),
-        balanced=None if how == "none" else _balanced(pairs, groups, how),
+        balanced=None,
     )
 
 
-def _balanced(pairs: Sequence[Pair], groups: Sequence[str], how: Balance) -> Balanced:
+def counted_agreement(pairs: Sequence[Pair], groups: Sequence[str], votes: ArrayLike) -> dict[str, Estimate]:
+    """What `agreement_figures` says of counted votes, for which nobody knows who cast them.
+
+    Args:
+        pairs: N pairs.
+        groups: what is drawn together, shape ``[N]``.
+        votes: annotators for the chosen and for the rejected response, shape ``[N, 2]``.
+    """
+    return agreement_figures(_by_response(pairs, np.asarray(votes)), groups)
+
+
+def after_balance(pairs: Sequence[Pair], groups: Sequence[str], how: Balance) -> Balanced:
+    """What balancing makes of pairs, and what predicts their labels then; arguments as for `label_worth`.
+
+    Raises:
+        CannotBalance: if nothing can balance them.
+    """
     group_of = {pair.prompt: group for pair, group in zip(pairs, groups, strict=True)}
     kept = balance(pairs, how)
     return Balanced(

@@ -6,7 +6,7 @@ import pytest
 
 from data_contracts.conversation import read_conversation, roles_alternate, write_conversation
 from data_contracts.formats import FORMATS, LeftOut, adapter, has, recognise
-from data_contracts.formats.convert import Batch, SourceRow, convert_rows
+from data_contracts.formats.convert import Batch, Cast, SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.validation import find_violations
 
@@ -149,6 +149,25 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
         {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": ["b", "b", "a", "tie", None]},
         [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
     ),
+    (
+        "pandalm",
+        "prompts",
+        {"instruction": "Name it.", "input": "grass", "response1": "", "response2": "", "annotator1": 0},
+        [{"prompt": "Name it.\n\ngrass", "row": 1}],
+    ),
+    (
+        "llmbar",
+        "prompts",
+        {"input": "How?", "output_1": "So.", "output_2": "No.", "label": 1},
+        [{"prompt": "How?", "row": 1}],
+    ),
+    (
+        "votes",
+        "prompts",
+        {"prompt": "How?", "response_a": "", "response_b": "", "votes": []},
+        [{"prompt": "How?", "row": 1}],
+    ),
+    ("label-studio", "prompts", {"data": {"prompt": "How?"}, "annotations": []}, [{"prompt": "How?", "row": 1}]),
     ("mt-bench", "prompts", {"question_id": 1, "turns": ["How?", "And now?"]}, [{"prompt": "How?", "row": 1}]),
     (
         "label-studio",
@@ -209,6 +228,59 @@ def test_ties_and_missing_votes_are_left_out_and_counted() -> None:
         "votes", "preferences", row | {"votes": ["a", "b"]}, row | {"votes": [None]}, row | {"votes": ["tie"]}
     )
     assert batch.left_out == {"a tie of the votes": 2, "no vote": 1} and batch.frame.empty
+
+
+BALLOTS: list[tuple[str, dict[str, Any], tuple[tuple[str | None, int], ...]]] = [
+    (
+        "pandalm",
+        {
+            "instruction": "How?",
+            "input": "",
+            "response1": True,
+            "response2": "",
+            "annotator1": 2,
+            "annotator2": "0",
+            "annotator3": None,
+        },
+        (("annotator 1", 2), ("annotator 2", 0)),
+    ),
+    (
+        "votes",
+        {"prompt": "How?", "response_a": "", "response_b": "", "votes": ["a", None, "tie", "b"]},
+        ((None, 1), (None, 0), (None, 2)),
+    ),
+    (
+        "votes",
+        {"prompt": [user("How?")], "response_a": "", "response_b": "", "votes": {"ann": "a", "bo": None, "cy": "b"}},
+        (("ann", 1), ("cy", 2)),
+    ),
+    (
+        "label-studio",
+        {
+            "data": {"prompt": "How?", "answer1": "", "answer2": ""},
+            "annotations": [
+                annotation("left") | {"completed_by": 7},
+                annotation("right", was_cancelled=True) | {"completed_by": 8},
+                annotation("right") | {"completed_by": {"id": 9, "email": SECRET}},
+                annotation(None) | {"completed_by": SECRET},
+            ],
+        },
+        (("annotator 7", 1), ("annotator 9", 2), (None, 0)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "votes"), BALLOTS)
+def test_votes_are_kept_by_annotator_whatever_the_pair_is_good_for(
+    name: str, row: dict[str, Any], votes: tuple[tuple[str | None, int], ...]
+) -> None:
+    assert convert(name, "preferences", row).ballots == [Cast("raw.jsonl", 1, "How?", votes)]
+
+
+def test_one_vote_is_no_ballot() -> None:
+    row = {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": {"ann": "a", "bo": None}}
+    batch = convert("votes", "preferences", row)
+    assert batch.ballots == [] and len(batch.frame) == 1
 
 
 def test_rows_marked_synthetic_are_used_only_where_allowed() -> None:
@@ -299,8 +371,24 @@ WRONG: list[tuple[str, Kind, dict[str, Any], str, str]] = [
         "preferences",
         {"prompt": "", "response_a": "", "response_b": "", "votes": [SECRET]},
         "votes",
-        "is not a",
+        "holds something other than",
     ),
+    (
+        "votes",
+        "preferences",
+        {"prompt": "", "response_a": "", "response_b": "", "votes": {"ann": SECRET}},
+        "votes",
+        "holds something other than",
+    ),
+    (
+        "votes",
+        "preferences",
+        {"prompt": "", "response_a": "", "response_b": "", "votes": SECRET},
+        "votes",
+        "is neither",
+    ),
+    ("votes", "preferences", {"prompt": "", "response_a": "", "response_b": "", "votes": 5}, "votes", "is neither"),
+    ("label-studio", "prompts", {"data": SECRET, "annotations": []}, "data", "is not an object"),
     ("label-studio", "preferences", {"data": {"prompt": SECRET}, "annotations": []}, "data", "has none of the pairs"),
 ]
 

@@ -82,6 +82,20 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "not JSON": ("a.jsonl", lines(GOOD[:1]) + b'\n{"zebra umbrella"', r" row 2: is not JSON .*: mend the row"),
     "a JSON scalar": ("a.jsonl", b"5", r" row 1: is not a JSON object: write one object per line"),
     "no array in .json": ("a.json", b'{"prompt": 1}', r": is not a JSON array of objects: call a file"),
+    "an array cut short": ("a.json", json.dumps(GOOD).encode()[:-9], r" row 400: is not JSON .*: mend the row"),
+    "an array without its end": ("a.json", json.dumps(GOOD).encode()[:-1], r" after row 400: is neither a comma nor"),
+    "an array without a comma": (
+        "a.json",
+        json.dumps(GOOD).replace("}, {", "} {", 1).encode(),
+        r" after row 1: is neither a comma",
+    ),
+    "a scalar in an array": ("a.json", b'[{"prompt": "a"}, 5]', r" row 2: is not a JSON object: mend the row"),
+    "two arrays": ("a.json", json.dumps(GOOD).encode() * 2, r" after row 400: something follows the array: mend"),
+    "a 50 MB object": ("a.json", b'[{"prompt": "' + b"x" * 50_000_000 + b'"}]', r" row 1: is not JSON .*than 10 MB"),
+    "an array that is not UTF-8": ("a.json", b'[{"prompt": "\xff"}]', r": is not UTF-8 near byte 14: convert"),
+    "an array with a byte order mark": ("a.json", b"\xef\xbb\xbf[]", r" row 1: starts with a byte order mark: save"),
+    "an array nested too deeply": ("a.json", b"[" + b'{"a":' * 99_999, r" row 1: is nested too deeply: mend"),
+    "a truncated array": ("a.json.gz", gzip.compress(json.dumps(GOOD).encode())[:-200], r"is damaged after row \d+"),
     "empty file": ("a.jsonl", b"", r" is empty: fetch or export it again"),
     "empty array": ("a.json", b"[]", r" holds no row: fetch or export it again"),
     "blank lines": ("a.jsonl", b"\n\n", r" holds no row: fetch or export it again"),
@@ -225,3 +239,17 @@ def test_text_of_any_alphabet_survives_every_format(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(json.dumps(rows[0], ensure_ascii=False), encoding="utf-8")
     for path in find_files(tmp_path):
         assert [row.row for row in read_file(path, path.name)] == rows, path
+
+
+def test_a_json_array_is_read_row_by_row_wherever_its_chunks_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": "caf\xe9 \U0001f600 ] , [ \\", "turns": [number, {}]} for number in range(9)]
+    for indent in (None, 2):
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps(rows, ensure_ascii=False, indent=indent) + "\n\n", encoding="utf-8")
+        for size in (1, 7, 50):
+            monkeypatch.setattr("flows.json_array.CHUNK_BYTES", size)
+            read = read_file(path, path.name)
+            assert next(read).number == 1
+            assert [row.row for row in read] == rows[1:]

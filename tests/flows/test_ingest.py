@@ -50,7 +50,13 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> N
         assert json.loads((Path(table.report) / "suite.json").read_text())["success"] is True
         assert json.loads((Path(table.report) / "counts.json").read_text())["quarantined"] == 0
     page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
-    assert refs.prompts.digest[:12] in page
+    assert refs.prompts.digest[:12] in page and "<h1>Data of test</h1>" in page
+    assert f"would agree with one annotator on {refs.ceiling.value:.3f} [" in page
+    assert "two annotators of a pair say the same" in page and "Cohen&#39;s kappa, for which votes must" in page
+    assert "data:image/png;base64," in page and "After balance length: " in page
+    kept = json.loads((Path(refs.preferences.report) / "labels.json").read_text())
+    assert refs.labels is not None and kept == refs.labels.model_dump(mode="json")
+    assert (Path(refs.preferences.report) / "odds.png").read_bytes().startswith(b"\x89PNG")
     assert (Path(refs.report) / "docs" / "index.html").is_file()
     assert [path.suffix for path in (storage / "work").iterdir()] == [".lock"]
     again = ingest(PLAN, place(storage, "second"))
@@ -97,6 +103,28 @@ def test_quarantined_rows_lie_in_a_file_beside_the_snapshots(storage: Path, tmp_
     assert (line["source"], line["row"], line["rule"]) == ("pairs.jsonl.gz", "8", "rejected_not_empty")
     assert refs.counts["preferences"].by_rule == {"rejected_not_empty": 1} and refs.preferences.rows == 59
     assert refs.preferences.sources == ("pairs.jsonl.gz",)
+    page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
+    (example,) = [line for line in page.splitlines() if "<td>rejected_not_empty</td>" in line]
+    assert '<td class="number">8</td>' in example and "fill in rejected, or remove the row" in example
+    assert "is unknown, as no pair has three votes" in page and "Turn 7 off" not in page
+
+
+def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    said = [{"ann": "a", "bo": "b" if i % 5 == 0 else "a", "cy": "a"} for i in range(60)]
+    longer = (" and wait", "")
+    answers = [(f"Turn it off{longer[i % 2]}.", f"No {i}{longer[1 - i % 2]}{longer[1 - i % 2]}.") for i in range(60)]
+    rows = [{"prompt": f"Mend {i}?", "response_a": a, "response_b": b} for i, (a, b) in enumerate(answers)]
+    path.write_text("\n".join(json.dumps(row | {"votes": votes}) for row, votes in zip(rows, said, strict=True)))
+    data = FileData.model_validate({"preferences": [{"path": str(path)}]})
+    refs = ingest(PLAN.model_copy(update={"data": data}), place(storage))
+    with (Path(refs.preferences.report) / "votes.csv").open(encoding="utf-8") as file:
+        votes = list(csv.DictReader(file))
+    assert len(votes) == 180
+    assert votes[1] == {"source": "votes.jsonl", "row": "1", "annotator": "bo", "verdict": "second"}
+    assert refs.labels is not None and refs.labels.noise["kappa of ann and cy"].value == 1.0
+    page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
+    assert "Cohen&#39;s kappa of ann and bo" in page
 
 
 def test_data_are_held_against_what_the_champion_was_trained_on(storage: Path, tmp_path: Path) -> None:

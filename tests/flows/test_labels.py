@@ -1,7 +1,9 @@
 """The audit of the labels: which pairs it looks at, the page that people read, and what a run keeps."""
 
+import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,14 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_contracts.formats import FORMATS
+from data_contracts.formats.convert import Cast, SourceRow, convert_rows
+from flows.clock import Clock
 from flows.config import InputError
-from flows.labels import AuditPlan, draw_sample, measure_labels
+from flows.data_config import ContractConfig, FileData, FileSource
+from flows.datasets import Shares
+from flows.labels import BalancePlan, draw_sample, measure_balanced, measure_labels
 from flows.place import Place
-from flows.report.labels import in_short, odds_figure, page
+from flows.report.labels import NOISE, in_short, odds_figure, page
+from flows.sources import Read, open_sources
+from flows.tables import Table, make_tables
+from flows.votes import Ballots
 from rlhf_core.balance import Balance
 from rlhf_core.evaluation.annotators import agreement_figures, cohen_kappas, count_votes
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import LabelWorth
+from rlhf_core.evaluation.labels import LabelWorth, after_balance, counted_agreement, label_worth
 
 SECRET = "marzipan"
 
@@ -42,12 +52,13 @@ def table(rows: int, *, longer: float = 0.8, votes: tuple[int, int] = (1, 0)) ->
     return pd.DataFrame(records)
 
 
-def measured(frame: pd.DataFrame, folder: Path, balance: Balance, ceiling: Estimate | None = None) -> LabelWorth:
-    path = folder / "pairs.parquet"
-    frame.to_parquet(path, index=False)
-    place = Place(project="test", seed=0, storage=folder, threads=1, run_id="r")
-    plan = AuditPlan(balance=balance, ceiling=ceiling, sample=200)
-    return LabelWorth.model_validate(measure_labels.fn("key", plan, path, place))
+def measured(frame: pd.DataFrame, how: Balance = "none", noise: dict[str, Estimate] | None = None) -> LabelWorth:
+    sample = draw_sample([frame], 200)
+    counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
+    known = counted_agreement(sample.pairs, sample.groups, counts) | (noise or {})
+    worth = label_worth(sample.pairs, sample.groups, known, total=sample.total)
+    balanced = None if how == "none" else after_balance(sample.pairs, sample.groups, how)
+    return worth.model_copy(update={"balanced": balanced})
 
 
 @given(st.integers(1, 30), st.integers(1, 20), st.randoms(use_true_random=False))
@@ -66,12 +77,13 @@ def test_the_sample_is_the_same_whatever_the_order_and_holds_no_held_out_pair(
     assert set(one["split"]) <= {"train"}
 
 
-def test_a_page_says_what_is_unknown_and_shows_no_text(tmp_path: Path) -> None:
-    worth = measured(table(400), tmp_path, "none")
+def test_a_page_says_what_is_unknown_and_shows_no_text() -> None:
+    worth = measured(table(400))
     text = page(worth)
     assert (worth.pairs, worth.total) == (200, 300)
-    assert "A sample of 200 of 300 pairs" in text
+    assert "Of 200 of 300 training pairs" in text
     assert "Unknown: no pair has two votes" in text
+    assert all(f"| {title} | unknown |" in text for title in NOISE.values())
     assert "- More words than the other: odds of being preferred " in text
     assert "After balance" not in text
     assert SECRET not in text
@@ -79,8 +91,8 @@ def test_a_page_says_what_is_unknown_and_shows_no_text(tmp_path: Path) -> None:
     assert LabelWorth.model_validate_json(worth.model_dump_json()) == worth
 
 
-def test_a_page_of_several_votes_says_what_they_allow_and_that_nobody_has_a_name(tmp_path: Path) -> None:
-    text = page(measured(table(100, votes=(2, 1)), tmp_path, "none", Estimate(0.812, 0.7, 0.9, 60)))
+def test_a_page_of_several_votes_says_what_they_allow_and_that_nobody_has_a_name() -> None:
+    text = page(measured(table(100, votes=(2, 1)), noise={"ceiling": Estimate(0.812, 0.7, 0.9, 60)}))
     assert "| two annotators of a pair say the same | 0.333 |" in text
     assert (
         "| a perfect judge agrees with one annotator, difficulty differing by pair | 0.812 | 0.700 to 0.900 | 60 |"
@@ -89,18 +101,18 @@ def test_a_page_of_several_votes_says_what_they_allow_and_that_nobody_has_a_name
     assert "| Cohen's kappa, for which votes must carry names | unknown |" in text
 
 
-def test_named_votes_show_their_kappas(tmp_path: Path) -> None:
-    votes = {"ann": ["first", "second"] * 20, "bo": ["first", "second"] * 15 + ["second", "first"] * 5}
+def test_named_votes_show_their_kappas() -> None:
+    votes = {"ann": ["first", "second"] * 20, "b|o": ["first", "second"] * 15 + ["second", "first"] * 5}
     noise = agreement_figures(count_votes(votes), np.arange(40)) | cohen_kappas(votes, np.arange(40))
-    text = page(measured(table(60), tmp_path, "none").model_copy(update={"noise": noise}))
-    assert "| Cohen's kappa of ann and bo | 0.500 |" in text
+    text = page(measured(table(60), noise=noise))
+    assert "| Cohen's kappa of ann and b/o | 0.500 |" in text
     assert "votes must carry names" not in text
     assert "| a perfect judge agrees with one annotator, difficulty differing by pair | unknown |" in text
 
 
 @pytest.mark.parametrize("how", ["length", "length-drop"])
-def test_balancing_is_shown_before_and_after(tmp_path: Path, how: Balance) -> None:
-    worth = measured(table(400), tmp_path, how)
+def test_balancing_is_shown_before_and_after(how: Balance) -> None:
+    worth = measured(table(400), how)
     text = page(worth)
     assert f"### After balance {how}: {worth.balanced.pairs if worth.balanced else 0} pairs" in text
     assert "1.00 [" in text.partition("### After")[2]
@@ -111,13 +123,96 @@ def test_balancing_is_shown_before_and_after(tmp_path: Path, how: Balance) -> No
 
 
 def test_pairs_that_cannot_be_balanced_are_bad_input_that_names_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.parquet"
+    table(100, longer=1.0).to_parquet(path, index=False)
+    place = Place(project="test", seed=0, storage=tmp_path, threads=1, run_id="r")
     with pytest.raises(InputError, match=r"reward_model\.balance length: of the .* set balance to none"):
-        measured(table(100, longer=1.0), tmp_path, "length")
+        measure_balanced.fn("key", BalancePlan(balance="length"), path, place)
 
 
-def test_pairs_in_which_nothing_differs_still_make_a_page(tmp_path: Path) -> None:
+def test_pairs_in_which_nothing_differs_still_make_a_page() -> None:
     frame = table(40)
     frame["chosen"], frame["rejected"] = "same length", "length same"
-    worth = measured(frame, tmp_path, "none")
+    worth = measured(frame)
     assert "No surface feature is seen to predict" in page(worth)
     assert odds_figure(worth).axes
+
+
+def ingested(rows: list[dict[str, Any]], folder: Path) -> Table:
+    numbered = (SourceRow("votes.jsonl", number, row) for number, row in enumerate(rows, start=1))
+    read = Read(convert_rows("preferences", FORMATS["votes"]["preferences"].convert, numbered), is_label=False)
+    contract = ContractConfig(max_quarantined=1.0)
+    made = make_tables({"preferences": [read]}, Shares(), contract, folder=folder / "work", clock=Clock())
+    return made["preferences"]
+
+
+def asked(place: int, votes: Any, answer: str = "turn it off") -> dict[str, Any]:
+    return {
+        "prompt": f"{SECRET} {place}",
+        "response_a": f"{answer} {place}" * bool(answer),
+        "response_b": "wait",
+        "votes": votes,
+    }
+
+
+def test_all_votes_are_kept_and_measured_those_of_ties_and_of_quarantined_rows_too(tmp_path: Path) -> None:
+    rows = [asked(place, {"ann": "a", "bo": "a", "cy": None}) for place in range(60)]
+    rows += [asked(place, {"ann": "a", "bo": "b"}) for place in range(60, 80)]
+    rows += [asked(place, {"ann": "b", "bo": "b"}, answer="") for place in range(80, 100)]
+    preferences = ingested(rows, tmp_path)
+    assert preferences.counts.left_out == {"a tie of the votes": 20} and preferences.counts.quarantined == 20
+    kept = pd.read_csv(preferences.ballots.path)
+    assert len(kept) == 200 and set(kept["annotator"]) == {"ann", "bo"}
+    assert kept.query("row == 61")["verdict"].tolist() == ["first", "second"]
+    assert SECRET not in preferences.ballots.path.read_text()
+    noise = measure_labels(preferences).noise
+    assert noise["raw_agreement"][::3] == (pytest.approx(0.8), 100)
+    # agreement .8, by chance .8 * .6 + .2 * .4 = .56
+    assert noise["kappa of ann and bo"].value == pytest.approx((0.8 - 0.56) / 0.44)
+    assert "ceiling" not in noise  # two votes on a pair do not say how much pairs differ
+
+
+def test_the_ceiling_knows_of_pairs_that_a_tie_leaves_out(tmp_path: Path) -> None:
+    decided = [asked(place, ["a"] * 4) for place in range(50)]
+    split = [asked(place, ["a", "a", "b", "b"]) for place in range(50, 100)]
+    rosy, honest = (measure_labels(ingested(rows, tmp_path / str(len(rows)))) for rows in (decided, decided + split))
+    assert rosy.noise["ceiling"].value > 0.99 and honest.noise["ceiling"].value < 0.85
+    assert honest.noise["ceiling"].n == 100
+
+
+def test_votes_without_names_have_no_kappa_and_counted_votes_no_file(tmp_path: Path) -> None:
+    unnamed = ingested([asked(place, ["a", "a", "b"]) for place in range(60)], tmp_path / "unnamed")
+    assert set(pd.read_csv(unnamed.ballots.path)["annotator"].isna()) == {True}
+    noise = measure_labels(unnamed).noise
+    assert noise["raw_agreement"].value == pytest.approx(1 / 3)
+    assert not [name for name in noise if name.startswith("kappa")]
+    single = ingested([asked(place, ["a"]) for place in range(60)], tmp_path / "single")
+    assert not single.ballots.path.exists() and measure_labels(single).noise == {}
+
+
+def test_the_figures_are_of_a_sample_that_the_order_of_rows_does_not_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.votes.SAMPLE", 50)
+    casts = [Cast("a.jsonl", place, f"p{place}", (("ann", 1), ("bo", 1 + place % 2))) for place in range(200)]
+    figures = []
+    for name, order in (("one", casts), ("other", casts[::-1])):
+        ballots = Ballots(tmp_path / name)
+        ballots.add(order[:70])
+        ballots.add(order[70:])
+        figures.append(ballots.noise())
+    assert figures[0] == figures[1] and figures[0]["raw_agreement"].n == 50
+
+
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+def test_the_kappas_of_pandalm_are_those_that_its_authors_report(tmp_path: Path) -> None:
+    contract = ContractConfig(max_quarantined=0.25, rules={"chosen_is_text": "quarantine"})
+    reads = open_sources(FileData(preferences=(FileSource(path="pandalm/testset-v1.json"),)), seed=0)
+    made = make_tables(reads, Shares(), contract, folder=tmp_path / "work", clock=Clock())
+    noise = measure_labels(made["preferences"]).noise
+    couples = ("1 and annotator 2", "1 and annotator 3", "2 and annotator 3")
+    kappas = [noise[f"kappa of annotator {couple}"] for couple in couples]
+    assert [round(kappa.value, 2) for kappa in kappas] == [0.85, 0.88, 0.86]
+    assert all(kappa.n == 999 and kappa.lower < kappa.value < kappa.upper for kappa in kappas)
+    assert noise["flip_rate"].value == pytest.approx(0.027, abs=5e-4)
+    assert 0.94 < noise["ceiling"].lower < noise["ceiling"].value < noise["best_against_one"].value

@@ -56,7 +56,7 @@ def data(tmp_path: Path) -> DataRefs:
         "preferences": snapshot("preferences", rows, tmp_path),
         "prompts": snapshot("prompts", rows, tmp_path),
     }
-    return DataRefs(datasets=tables, counts={}, ceiling=None, report="", ladder_run="", seconds=0.0)
+    return DataRefs(datasets=tables, counts={}, report="", ladder_run="", seconds=0.0)
 
 
 CONFIG = LadderConfig.model_validate(

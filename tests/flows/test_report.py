@@ -57,7 +57,6 @@ DATA = DataRefs(
         "prompts": table("prompts"),
     },
     counts={},
-    ceiling=None,
     report="/r",
     ladder_run="this",
     seconds=1.0,

@@ -21,7 +21,7 @@ from flows.clock import Clock
 from flows.config import InputError
 from flows.data_config import ContractConfig, FileData, FileSource
 from flows.datasets import Shares, Snapshot
-from flows.sources import Read, file_digests, open_sources
+from flows.sources import Read, file_digests, held_out_prompts, open_sources
 from flows.tables import Table, make_tables
 from rlhf_core.worlds.helpdesk.data import WorldConfig
 
@@ -280,3 +280,55 @@ def test_real_files_are_recognised_and_their_known_faults_found(
     assert table.problems() == []
     assert (table.counts.written, table.counts.by_rule, table.counts.left_out) == (written, by_rule, left_out)
     assert set(table.counts.sources) == {path}
+
+
+def test_rows_that_train_on_a_prompt_of_an_evaluation_set_are_set_aside(tmp_path: Path) -> None:
+    evaluated = tmp_path / "evaluation.jsonl"
+    evaluated.write_text("".join(json.dumps({"prompt": f" how DO i mend\tpart {i}? "}) + "\n" for i in range(5)))
+    held_out = held_out_prompts(FileData(held_out=(FileSource(path=str(evaluated)),)))
+    tables: dict[Kind, Any] = {"preferences": reads("preferences", pairs()), "prompts": reads("prompts", pairs())}
+    made = make_tables(tables, SHARES, LENIENT, folder=tmp_path / "work", clock=Clock(), held_out=held_out)
+    for kind, table in made.items():
+        _, frame = content(table, tmp_path / kind)
+        aside = quarantined(tmp_path, kind)
+        touched = frame["prompt"].isin([f"How do I mend part {i}?" for i in range(5)])
+        assert set(frame.loc[touched, "split"]) <= {"test"}
+        assert touched.sum() + len(aside) == 5 and set(aside["rule"]) == {"prompt_not_held_out"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": 5}, "row 2, field prompt: prompt is not a string"),
+        ({"prompt": [5]}, "row 2, field prompt: is not a"),
+    ],
+)
+def test_an_evaluation_set_that_cannot_be_compared_is_refused(row: Rows, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{"prompt": "sound"}, row])))
+    with pytest.raises(InputError, match=rf"data\.held_out: evaluation\.jsonl {message}"):
+        list(held_out_prompts(FileData(held_out=(FileSource(path=str(path)),))))
+
+
+def test_an_evaluation_set_is_part_of_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    path.write_text(json.dumps({"prompt": "one"}))
+    data = FileData(held_out=(FileSource(path=str(path)),))
+    before = file_digests(data)
+    path.write_text(json.dumps({"prompt": "another"}))
+    assert list(before) == ["held_out:0:evaluation.jsonl"] and file_digests(data) != before
+
+
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
+def test_the_real_files_share_prompts_that_must_not_be_trained_on(tmp_path: Path) -> None:
+    seeds, asked = "self-instruct/seed_tasks.jsonl", "self-instruct/user_oriented_instructions.jsonl"
+    found, shares = {}, Shares(test=0.05, judge=0.1)
+    for kind, path in (("demonstrations", seeds), ("preferences", "pandalm/testset-v1.json")):
+        contract = ContractConfig(max_quarantined=1.0, rules={"chosen_is_text": "quarantine"})
+        data = FileData.model_validate({kind: ({"path": path},), "held_out": ({"path": asked},)})
+        reads, apart = open_sources(data, seed=0), held_out_prompts(data)
+        made = make_tables(reads, shares, contract, folder=tmp_path / kind, clock=Clock(), held_out=apart)
+        counts = made[kind].counts
+        found[kind] = (counts.by_rule.get("prompt_not_held_out", 0), counts.written)
+    assert found["demonstrations"] == (1, 174)
+    assert found["preferences"][0] > 600
