@@ -1,8 +1,7 @@
 """The audit of the labels: what they are worth is measured once for each snapshot and kept with every run."""
 
 import hashlib
-import heapq
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +17,9 @@ from flows.place import Place
 from flows.references import DataRefs
 from flows.report.labels import in_short, odds_figure, page
 from flows.stages import BY_KEY
-from rlhf_core.balance import Balance, CannotBalance
+from rlhf_core.balance import CannotBalance
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import Balance
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.labels import LabelWorth, label_worth
 from rlhf_core.records import Pair
@@ -81,15 +81,11 @@ def draw_sample(batches: Iterable[pd.DataFrame], size: int) -> Sample:
         batches: rows of a preference snapshot; one batch and the sample are held at a time.
         size: pairs at most.
     """
-    total = 0
-
-    def hashed() -> Iterator[tuple[bytes, dict[Hashable, Any]]]:
-        nonlocal total
-        for batch in batches:
-            for row in batch[batch[SPLIT] == "train"].to_dict("records"):
-                total += 1
-                texts = "\0".join((row["prompt"], row["chosen"], row["rejected"]))
-                yield hashlib.sha256(texts.encode()).digest(), row
-
-    kept = heapq.nsmallest(size, hashed(), key=lambda item: item[0])
-    return Sample(pd.DataFrame([row for _, row in kept], columns=_READ), total)
+    total, drawn = 0, pd.DataFrame(columns=[*_READ, "hash"])
+    for batch in batches:
+        rows = batch.loc[batch[SPLIT] == "train", _READ]
+        total += len(rows)
+        texts = map("\0".join, zip(rows["prompt"], rows["chosen"], rows["rejected"], strict=True))
+        hashed = rows.assign(hash=[hashlib.sha256(text.encode()).digest() for text in texts])
+        drawn = pd.concat([drawn, hashed] if len(drawn) else [hashed]).sort_values("hash", kind="stable")[:size]
+    return Sample(drawn[_READ].reset_index(drop=True), total)

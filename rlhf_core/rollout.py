@@ -4,29 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.attention import next_states, ragged_states
 from rlhf_core.batching import lay, similar_batches
-from rlhf_core.config import Frozen
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.models import device
 from rlhf_core.parallel import together
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree, decode, encode_prompts
-
-
-class SamplingConfig(Frozen):
-    """How responses are drawn."""
-
-    temperature: float = Field(1.0, gt=0)
-    """Divides the logits, in sampling and wherever the sampled tokens are scored again."""
-    max_prompt_tokens: int = Field(48, ge=1)
-    max_response_tokens: int = Field(64, ge=2)
-    """A response that has not ended by then counts as unfinished."""
-    batch_tokens: int = Field(4096, ge=1)
-    """Prompt tokens sampled from at once."""
 
 
 class Sampled(NamedTuple):
