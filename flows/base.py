@@ -12,11 +12,10 @@ from flows.references import DataRefs, DatasetRef, StageRecord
 from flows.stages import Plan, run_stage
 from rlhf_core import text_base
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import turns
-from rlhf_core.text_base import TextBaseConfig
 from rlhf_core.worlds.helpdesk import base as helpdesk
-from rlhf_core.worlds.helpdesk.base import PretrainConfig
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase
 

@@ -14,13 +14,12 @@ from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.datasets import Shares
 from flows.errors import InputError as InputError
 from rlhf_core.config import Frozen
+from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.sft import SFTConfig
 from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
-from rlhf_core.ppo import PPOConfig
-from rlhf_core.reward_model import RewardModelConfig
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.sft import SFTConfig
-from rlhf_core.text_base import TextBaseConfig
-from rlhf_core.worlds.helpdesk.base import PretrainConfig
 
 
 class HubBase(Frozen):

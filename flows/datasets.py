@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -21,6 +22,8 @@ from rlhf_core.config import Frozen
 Split = Literal["train", "judge", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 ROWS_PER_PART = 20_000
+MEND = "delete it and ingest again"
+_AS_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: `json.dumps` makes one for each row
 
 
 class Shares(Frozen):
@@ -129,7 +132,7 @@ class ContentDigest:
         """Add rows of a table that meets its contract; 32 bytes of each are kept."""
         self._columns = sorted(set(frame.columns) - set(PROVENANCE))
         rows = zip(*(frame[name].tolist() for name in self._columns), strict=True)
-        digests = [hashlib.sha256(json.dumps(row, ensure_ascii=False).encode()).digest() for row in rows]
+        digests = [hashlib.sha256(_AS_JSON.encode(row).encode()).digest() for row in rows]
         self._rows.append(np.array(digests, dtype="S32"))
 
     def hexdigest(self) -> str:
@@ -211,12 +214,13 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-    parts = [part[part[SPLIT] == split] for part in _read(Path(reference.path), reference.digest)]
-    return pd.concat(parts, ignore_index=True)
+    path = Path(reference.path)
+    verify(path, reference.digest)
+    return pd.concat([part[part[SPLIT] == split] for part in _parts(path)], ignore_index=True)
 
 
 def verify(path: Path, digest: str) -> None:
-    """Read a snapshot and compare its content with its digest.
+    """Read a snapshot and compare its content with its digest, once for every state of its file.
 
     Args:
         path: the Parquet file.
@@ -226,23 +230,27 @@ def verify(path: Path, digest: str) -> None:
         FileNotFoundError: if there is no such file.
         SnapshotDamaged: if it cannot be read, or its content has another digest.
     """
-    for _ in _read(path, digest):
-        pass
+    state = path.stat()
+    _verify(path, digest, state.st_mtime_ns, state.st_size)
 
 
-def _read(path: Path, digest: str) -> Iterator[pd.DataFrame]:
-    """The parts of a snapshot; whoever reads to the end knows that they are what the digest says."""
-    mend = "delete it and ingest again"
+@cache
+def _verify(path: Path, digest: str, _modified_ns: int, _size: int) -> None:
+    """`verify` one state of a file, which its time and size tell from others."""
     found = ContentDigest()
+    for part in _parts(path):
+        found.add(part)
+    if found.hexdigest() != digest:
+        raise SnapshotDamaged(f"{path} has the content digest {found.hexdigest()[:12]}, not {digest[:12]}: {MEND}")
+
+
+def _parts(path: Path) -> Iterator[pd.DataFrame]:
+    """A snapshot, part by part."""
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
             for batch in file.iter_batches(batch_size=ROWS_PER_PART):
-                frame = batch.to_pandas()
-                found.add(frame)
-                yield frame
+                yield batch.to_pandas()
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
-        raise SnapshotDamaged(f"{path} is not a readable Parquet file: {mend}") from error
-    if found.hexdigest() != digest:
-        raise SnapshotDamaged(f"{path} has the content digest {found.hexdigest()[:12]}, not {digest[:12]}: {mend}")
+        raise SnapshotDamaged(f"{path} is not a readable Parquet file: {MEND}") from error

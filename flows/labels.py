@@ -20,8 +20,9 @@ from flows.report.labels import in_short, odds_figure, page
 from flows.spool import row_keys
 from flows.stages import BY_KEY
 from flows.tables import Table
-from rlhf_core.balance import Balance, CannotBalance
+from rlhf_core.balance import CannotBalance
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import Balance
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.labels import Balanced, LabelWorth, after_balance, counted_agreement, label_worth
 from rlhf_core.records import Pair

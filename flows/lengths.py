@@ -7,8 +7,8 @@ from pathlib import Path
 from flows.config import InputError, LadderConfig
 from flows.references import DataRefs
 from flows.rows import read_demonstrations, read_pairs, read_prompts
-from rlhf_core.reward_model import RewardModelConfig
-from rlhf_core.rollout import SamplingConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.text import encode, encode_prompts, load_tokenizer
 
 SAMPLE = 2000

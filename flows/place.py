@@ -21,6 +21,11 @@ class Place(Frozen):
     run_id: str
     compute: ComputeConfig = ComputeConfig()
 
+    @property
+    def cache(self) -> Path:
+        """Where stages keep what frozen models say, by content; it may be deleted at any time."""
+        return self.storage / "cache"
+
     def registry(self) -> Registry:
         """A connection to the registry."""
         return open_registry(self.project, self.storage)

@@ -10,7 +10,7 @@ from flows.rows import read_prompts
 from flows.stages import Plan, run_stage
 from rlhf_core import ppo
 from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.ppo import PPOConfig
+from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.stage import Stage
 
 
@@ -36,6 +36,7 @@ def train_policy(
             held_out_prompts=read_prompts(prompts, "test"),
             out=out,
             seed=place.seed,
+            cache=place.cache,
             checkpoints=checkpoints,
         )
 

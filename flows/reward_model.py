@@ -10,7 +10,7 @@ from flows.rows import read_demonstrations, read_pairs
 from flows.stages import Plan, run_stage
 from rlhf_core import reward_model
 from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.reward_model import RewardModelConfig
+from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.stage import Stage
 
 JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the reward model
@@ -42,6 +42,7 @@ def _plan(
             out=out,
             seed=seed,
             ceiling=data.ceiling,
+            cache=place.cache,
             checkpoints=checkpoints,
         )
 

@@ -7,16 +7,21 @@ from rlhf_core.records import Demonstration, Pair
 
 def read_demonstrations(ref: DatasetRef, split: str) -> list[Demonstration]:
     """The demonstrations of a split, in the order of the snapshot."""
-    table = read_split(ref, split)
-    return [Demonstration(str(row.prompt), str(row.response)) for row in table.itertuples()]
+    return list(map(Demonstration, *_columns(ref, split, "prompt", "response")))
 
 
 def read_pairs(ref: DatasetRef, split: str) -> list[Pair]:
     """The preference pairs of a split, in the order of the snapshot."""
-    table = read_split(ref, split)
-    return [Pair(str(row.prompt), str(row.chosen), str(row.rejected)) for row in table.itertuples()]
+    return list(map(Pair, *_columns(ref, split, "prompt", "chosen", "rejected")))
 
 
 def read_prompts(ref: DatasetRef, split: str) -> list[str]:
     """The prompts of a split, in the order of the snapshot."""
-    return [str(row.prompt) for row in read_split(ref, split).itertuples()]
+    (prompts,) = _columns(ref, split, "prompt")
+    return prompts
+
+
+def _columns(ref: DatasetRef, split: str, *names: str) -> list[list[str]]:
+    """Texts of a split, column by column."""
+    table = read_split(ref, split)
+    return [table[name].tolist() for name in names]

@@ -10,7 +10,7 @@ from flows.rows import read_demonstrations
 from flows.stages import Plan, run_stage
 from rlhf_core import sft
 from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.sft import SFTConfig
+from rlhf_core.config.sft import SFTConfig
 from rlhf_core.stage import Stage
 
 

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf_core.config.reward_model import Balance
 from rlhf_core.records import Pair
 
-Balance = Literal["none", "length", "length-drop"]
 STRATA = 10
 LARGEST_WEIGHT = 10
 """Fewer strata are cut rather than give a pair more."""

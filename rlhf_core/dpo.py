@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -16,7 +15,7 @@ from rlhf_core.batching import lay
 from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
-from rlhf_core.config import Frozen
+from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import hits
 from rlhf_core.evaluation.drift import eos_rate
@@ -26,35 +25,9 @@ from rlhf_core.models import device, digest, load_policy, response_logprobs, sav
 from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
-from rlhf_core.rollout import SamplingConfig
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, decode, load_tokenizer
-from rlhf_core.training import OptimiserConfig, precision
-
-
-class DPOConfig(Frozen):
-    """Direct preference optimisation."""
-
-    loss: Literal["sigmoid", "ipo"] = "sigmoid"
-    """`sigmoid` is DPO; `ipo` is IPO on log-probabilities averaged over tokens, so its beta has another scale."""
-    beta: float = Field(0.1, gt=0)
-    """Price of one nat of drift from the SFT model."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Probability that a preference is recorded the wrong way round; for `sigmoid` only."""
-    epochs: int = Field(1, ge=1)
-    batch_size: int = Field(4, ge=1)
-    """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
-    optimiser: OptimiserConfig = OptimiserConfig(lr=1e-4)
-    sampling: SamplingConfig = SamplingConfig()
-    """Lengths of prompts and responses; the temperature at which held-out prompts are answered and pairs are scored."""
-    evaluation_prompts: int = Field(256, ge=1)
-    """Held-out prompts that the policy answers for the KL to the SFT model."""
-
-    @model_validator(mode="after")
-    def _check_smoothing(self) -> Self:
-        if self.loss == "ipo" and self.label_smoothing:
-            raise ValueError("label_smoothing is for loss sigmoid: set it to 0 for ipo")
-        return self
+from rlhf_core.training import precision
 
 
 class Anchored(NamedTuple):

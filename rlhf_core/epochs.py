@@ -9,9 +9,10 @@ from transformers import PreTrainedModel
 
 from rlhf_core.batching import shuffled_batches
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.parallel import Loss
 from rlhf_core.stage import Event
-from rlhf_core.training import Optimiser, OptimiserConfig
+from rlhf_core.training import Optimiser
 
 Item = TypeVar("Item")
 

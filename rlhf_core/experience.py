@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
+from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import (
     device,
     response_logprobs,
@@ -21,7 +22,7 @@ from rlhf_core.models import (
 from rlhf_core.parallel import together
 from rlhf_core.rollout import OWN_FORWARD, Sampled, SamplingConfig, sample
 from rlhf_core.text import Tree
-from rlhf_core.training import OptimiserConfig, precision
+from rlhf_core.training import precision
 
 
 class Rollout(NamedTuple):

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.models import load_policy
-from rlhf_core.rollout import Response, SamplingConfig, sample_responses
+from rlhf_core.rollout import Response, sample_responses
 from rlhf_core.text import load_tokenizer
 
 

@@ -3,33 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from rlhf_core.config import Frozen
+from rlhf_core.config.base import LanguageModelConfig
 from rlhf_core.models import device, to_device
 from rlhf_core.parallel import Figures, Loss
 from rlhf_core.stage import Event
-from rlhf_core.training import Optimiser, OptimiserConfig, precision
-
-
-class LanguageModelConfig(Frozen):
-    """Shape and pretraining of a small GPT-2 class model."""
-
-    width: int = Field(128, ge=8)
-    """Hidden size."""
-    layers: int = Field(3, ge=1)
-    heads: int = Field(4, ge=1)
-    max_positions: int = Field(128, ge=16)
-    """Longest prompt with response, in tokens."""
-    steps: int = Field(400, ge=1)
-    batch_size: int = Field(48, ge=1)
-    """Windows of text in an optimiser step."""
-    window: int = Field(64, ge=8)
-    """Tokens of a window."""
-    optimiser: OptimiserConfig = OptimiserConfig(lr=4e-3)
+from rlhf_core.training import Optimiser, precision
 
 
 def build(config: LanguageModelConfig, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> GPT2LMHeadModel:

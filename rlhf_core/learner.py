@@ -7,10 +7,11 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
 from rlhf_core.models import add_value_head, as_classifier, load_policy, load_reward_model, save
 from rlhf_core.parallel import Figures
-from rlhf_core.ppo_losses import Minibatch, SharedTrunkConfig, UpdateConfig
+from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.training import Optimiser, precision
 
 

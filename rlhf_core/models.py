@@ -205,6 +205,16 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
+def weights_digest(model: PreTrainedModel) -> str:
+    """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
+    total = hashlib.sha256()
+    with whole(model) as reader:
+        for name, weight in sorted(reader.state_dict().items()):
+            total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
 def _is_classifier(path: Path) -> bool:
     architectures = AutoConfig.from_pretrained(path).architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)

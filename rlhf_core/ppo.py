@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.batching import shuffled_batches
+from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
+from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
 from rlhf_core.evaluation.estimates import mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.learner import load_learner
-from rlhf_core.models import load_policy, load_reward_model
+from rlhf_core.models import digest, load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import rank, shard
-from rlhf_core.ppo_losses import UpdateConfig
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
 from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled
@@ -34,22 +34,6 @@ from rlhf_core.text import decode, load_tokenizer
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
-
-
-class PPOConfig(UpdateConfig):
-    """PPO; where a value differs from Huang et al. (2024), its line says why."""
-
-    updates: int = Field(40, ge=1)
-    """Rollouts, each followed by an update."""
-    rollout_size: int = Field(128, ge=1)
-    """Prompts answered in a rollout. 512 in the source."""
-    kl_budget_nats: float | None = Field(6.0, gt=0)
-    """Training stops once the upper bound of KL to the SFT model, per response on held-out prompts, passes this, and
-    the result is the last evaluated state inside. None: no budget."""
-    evaluate_every: int = Field(4, ge=1)
-    """Updates between evaluations on held-out prompts."""
-    evaluation_prompts: int = Field(256, ge=2)
-    """Held-out prompts watched during training, and again as many others for the final figures."""
 
 
 def train_policy(
@@ -62,6 +46,7 @@ def train_policy(
     held_out_prompts: Sequence[str],
     out: Path,
     seed: int,
+    cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Train a policy from an SFT model against a reward model.
@@ -75,6 +60,8 @@ def train_policy(
         held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
         out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
         seed: seed of prompts, sampling and minibatches.
+        cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
+            and prompts; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
 
     Yields:
@@ -95,7 +82,7 @@ def train_policy(
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
     watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
     steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
-    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps)
+    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps, cache=cache)
     parts = run.learner.parts
     notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
     notes |= checkpoints.restore(parts)
@@ -106,7 +93,7 @@ def train_policy(
         if not event.metrics.get("over_kl_budget"):
             notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes()}
             checkpoints.keep(parts, notes)
-    before = run.answer(run.reference, judged)
+    before = run.baseline(judged)
     after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
     return StageResult(
         artifacts={"policy": out / "policy", "value": out / "value"},
@@ -140,14 +127,24 @@ class _Climb:
     """The models of PPO and where their results go."""
 
     def __init__(
-        self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, out: Path, seed: int, steps: int
+        self,
+        config: PPOConfig,
+        *,
+        sft: Path,
+        reward_model: Path,
+        judge: Path,
+        out: Path,
+        seed: int,
+        steps: int,
+        cache: Path | None,
     ) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
-        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
+        self._reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
         self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
         self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
         self._config, self._out, self._seed = config, out, seed
+        self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
         out.mkdir(parents=True, exist_ok=True)
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
@@ -156,22 +153,29 @@ class _Climb:
         Of the events, the first of which is step 0, so many are done already.
         """
         if done == 0:
-            yield Event(0, self._watch(0, watched))
+            yield Event(0, self._watch(0, watched, self.baseline(watched)))
         batches = enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._advance([prompts[row] for row in rows], step)
             if step % self._config.evaluate_every == 0 or step == self._config.updates:
-                metrics |= self._watch(step, watched)
+                metrics |= self._watch(step, watched, self.answer(self.learner.policy, watched))
             yield Event(step, metrics)
             if metrics.get("over_kl_budget"):
                 return
+
+    def baseline(self, prompts: Sequence[str]) -> Answers:
+        """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
+        config = self._config
+        key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self._seed)
+        path = self._kept / f"{key}.npy" if self._kept else None
+        return Answers.from_rows(cached(path, lambda: self.answer(self._reference, prompts).as_rows()))
 
     def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
         """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
         rollout, sampled, _ = self._sample(policy, prompts, seed=self._seed)
         config = self._config.optimiser
         temperature = self._config.sampling.temperature
-        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        ref_logprobs = all_logprobs(self._reference, rollout, config, sampling_temperature=temperature)
         return Answers(
             texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
             tokens=_numbers(rollout.mask.sum(dim=1)),
@@ -191,7 +195,7 @@ class _Climb:
         with _timed("scoring", seconds):
             values = self.learner.values(rollout)
             experience = gather(
-                self._config, rollout, reference=self.reference, reward_model=self._reward_model, values=values
+                self._config, rollout, reference=self._reference, reward_model=self._reward_model, values=values
             )
         if step == 1:
             check_first_pass(self._config, self.learner.policy, rollout, experience.ref_logprobs)
@@ -203,9 +207,8 @@ class _Climb:
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
         return {**rollout_metrics(experience), **gap, **diversity, "lr": lr, **figures, **seconds}
 
-    def _watch(self, step: int, prompts: Sequence[str]) -> dict[str, float]:
-        """Evaluate the policy; keep it if it is inside the KL budget."""
-        answers = self.answer(self.learner.policy, prompts)
+    def _watch(self, step: int, prompts: Sequence[str], answers: Answers) -> dict[str, float]:
+        """Evaluate the policy by its answers; keep it if it is inside the KL budget."""
         kl = mean(answers.kl)
         over = self._config.kl_budget_nats is not None and not kl.upper <= self._config.kl_budget_nats
         self._record(step, prompts, answers)

@@ -7,10 +7,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.batching import shuffled_batches
+from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.experience import Experience, Rollout, all_logprobs
 from rlhf_core.learner import Learner
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
-from rlhf_core.ppo_losses import Minibatch, UpdateConfig
+from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.rewards import penalise_unfinished, score_trees
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}

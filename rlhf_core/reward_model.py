@@ -7,41 +7,36 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.balance import Balance, balance
+from rlhf_core.balance import balance
 from rlhf_core.batching import lay, token_batches
+from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.comparisons import Comparison, compare, sides
-from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, response_scores, save, score_head
+from rlhf_core.models import (
+    TEMPERATURE,
+    device,
+    last_states,
+    load_reward_model,
+    response_scores,
+    save,
+    score_head,
+    weights_digest,
+)
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.parallel import Figures, Loss, gathered, overwrite, rank, ranks, shares, whole
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.rewards import score_trees
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import OptimiserConfig, precision
-
-
-class RewardModelConfig(Frozen):
-    """Reward-model training."""
-
-    balance: Balance = "none"
-    """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
-    is; `length-drop` leaves pairs out to the same end. Held-out pairs and floors stay as they are."""
-    epochs: int = Field(1, ge=1)
-    batch_size: int = Field(4, ge=1)
-    """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
-    max_prompt_tokens: int = Field(48, ge=1)
-    max_response_tokens: int = Field(64, ge=2)
-    optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
+from rlhf_core.training import precision
 
 
 def train_reward_model(
@@ -54,6 +49,7 @@ def train_reward_model(
     out: Path,
     seed: int,
     ceiling: Estimate | None = None,
+    cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
 ) -> Stage:
     """Train a reward model, centre it on demonstrations and fit its temperature.
@@ -67,6 +63,8 @@ def train_reward_model(
         out: folder that receives the model.
         seed: seed of head and order.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+        cache: folder that keeps what the trained model says of the demonstrations, by the content of both; None keeps
+            nothing.
         checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
@@ -100,7 +98,10 @@ def train_reward_model(
         batch_size=config.batch_size,
         seed=seed,
     )
-    _centre(config, model, tokenizer, demonstrations)
+    kept = cache / weights_digest(model) if cache else None
+    demonstrated = _encode(config, tokenizer, demonstrations)
+    _centre(config, model, demonstrated, kept)
+    demonstrated_scores = _kept_scores(config, model, demonstrated, kept)
     fit_half, judged_half = _halves(held_out)
     temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
     deltas = margins(config, model, tokenizer, judged_half)
@@ -111,7 +112,7 @@ def train_reward_model(
         artifacts={"reward_model": out},
         estimates={
             **evaluate_margins(deltas, temperature, judged_half, train, ceiling=ceiling),
-            "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
+            "demonstration_score": mean(demonstrated_scores / temperature),
             "temperature": point(temperature, len(fit_half)),
         },
         series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
@@ -136,7 +137,7 @@ def score_items(
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
     """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    return score_trees(model, _encode(config, tokenizer, items), config.optimiser).double().cpu().numpy()
+    return _numbers(score_trees(model, _encode(config, tokenizer, items), config.optimiser))
 
 
 def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
@@ -192,29 +193,38 @@ def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons:
 
 
 @torch.inference_mode()
-def _centre(
-    config: RewardModelConfig,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    demonstrations: Sequence[Demonstration],
-) -> None:
+def _centre(config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None) -> None:
     """Make the mean score of the demonstrations 0, in weights that stock `transformers` loads.
 
     The head has no bias there, so its component along the mean final hidden state m is removed:
     w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
     """
-    trees = _encode(config, tokenizer, demonstrations)
-    head = score_head(model)
-    total = torch.zeros(head.in_features, dtype=torch.float64)
+    path = kept / f"{content_key('mean state', demonstrated)}.npy" if kept else None
+    centre = torch.from_numpy(cached(path, lambda: _mean_state(config, model, demonstrated))).to(device())
     with whole(model) as reader:
         weight = score_head(reader).weight.clone()
+    along = (weight.double() @ centre) / (centre @ centre)
+    overwrite(score_head(model).weight, (weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
+
+
+def _mean_state(config: RewardModelConfig, model: PreTrainedModel, trees: Sequence[Tree]) -> NDArray[np.float64]:
+    """Mean final hidden state at the last tokens of all responses, shape ``[D]``."""
+    total = torch.zeros(score_head(model).in_features, dtype=torch.float64)
+    with whole(model) as reader:
         mine = [trees[place] for place in shares([tree.size for tree in trees], ranks())[rank()]]
         for group in token_batches([tree.size for tree in mine], config.optimiser.max_tokens):
             states = last_states(reader, lay([mine[place] for place in group], device()))
             total += states.double().sum(dim=0).cpu()
-    centre = torch.stack(gathered(total)).sum(dim=0).to(device()) / len(trees)
-    along = (weight.double() @ centre) / (centre @ centre)
-    overwrite(head.weight, (weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
+    found: NDArray[np.float64] = (torch.stack(gathered(total)).sum(dim=0) / len(trees)).numpy()
+    return found
+
+
+def _kept_scores(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None
+) -> NDArray[np.float64]:
+    """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
+    path = kept / f"{content_key('centred scores', demonstrated, config.optimiser.precision)}.npy" if kept else None
+    return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
 
 
 def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
@@ -222,6 +232,10 @@ def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
     return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
 
 
 def _check_reload(config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]) -> None:

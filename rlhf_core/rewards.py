@@ -7,10 +7,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.batching import lay, share_prompts
+from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import device, response_scores, temperature
 from rlhf_core.parallel import together
 from rlhf_core.text import Tree
-from rlhf_core.training import OptimiserConfig, precision
+from rlhf_core.training import precision
 
 
 @torch.inference_mode()

@@ -1,13 +1,12 @@
 """Sampling with a key-value cache: responses with the log-probability of each token, taken while sampling."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.config import Frozen
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.continuous import draw_continuously
 from rlhf_core.decoding import Engine, draw_compiled, draw_eagerly
 from rlhf_core.parallel import together
@@ -22,22 +21,6 @@ ENGINES: dict[str, Engine] = {
 }
 OWN_FORWARD = ("eager", "compiled")
 """Engines whose log-probabilities come from the forward that the trainer differentiates."""
-
-
-class SamplingConfig(Frozen):
-    """How responses are drawn."""
-
-    temperature: float = Field(1.0, gt=0)
-    """Divides the logits, in sampling and wherever the sampled tokens are scored again."""
-    max_prompt_tokens: int = Field(48, ge=1)
-    max_response_tokens: int = Field(64, ge=2)
-    """A response that has not ended by then counts as unfinished."""
-    batch_tokens: int = Field(4096, ge=1)
-    """Prompt tokens sampled from at once."""
-    engine: Literal["eager", "compiled", "continuous", "vllm"] = "eager"
-    """What decodes. `compiled`: the same draws by a compiled step, on CUDA by recorded graphs; it pays where calls of
-    small kernels take the time. `continuous`: continuous batching of `transformers`, other draws from the same
-    distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""
 
 
 class Sampled(NamedTuple):

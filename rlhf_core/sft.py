@@ -8,36 +8,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
 from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.config import Frozen
+from rlhf_core.config.sft import SFTConfig
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.drift import eos_rate, regurgitation_rate
 from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.models import device, load_policy, response_logprobs, save
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Demonstration
-from rlhf_core.rollout import Response, SamplingConfig, sample_responses
+from rlhf_core.rollout import Response, sample_responses
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import OptimiserConfig, precision
-
-
-class SFTConfig(Frozen):
-    """Supervised fine-tuning."""
-
-    epochs: int = Field(3, ge=1)
-    batch_size: int = Field(32, ge=1)
-    """Demonstrations in an optimiser step."""
-    optimiser: OptimiserConfig = OptimiserConfig(lr=1.5e-3)
-    sampling: SamplingConfig = SamplingConfig()
-    """Lengths of prompts and responses, and how held-out prompts are answered."""
-    evaluation_prompts: int = Field(400, ge=1)
-    """Held-out prompts that the base and the SFT model answer for the EOS and regurgitation rates."""
+from rlhf_core.training import precision
 
 
 def train_sft(

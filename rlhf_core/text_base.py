@@ -2,27 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from rlhf_core.language_model import LanguageModelConfig, build, fit
+from rlhf_core.config.base import TextBaseConfig
+from rlhf_core.language_model import build, fit
 from rlhf_core.models import save
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import CHAT_TEMPLATE, PAD_TOKEN
 
 EOS_TOKEN = "<|end|>"
 ROLE_TOKENS = ("<|user|>", "<|assistant|>")
-
-
-class TextBaseConfig(LanguageModelConfig):
-    """Pretraining from scratch on the text of the training data."""
-
-    kind: Literal["from_text"] = "from_text"
-    vocabulary: int = Field(4000, ge=300)
-    """Tokens of the byte-pair encoding, special ones included."""
 
 
 def pretrain(config: TextBaseConfig, *, texts: Sequence[str], out: Path, seed: int) -> Stage:

@@ -2,38 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, get_scheduler
 
-from rlhf_core.config import Frozen
+from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import device
 from rlhf_core.parallel import Loss, caller, ranks, rounds, shard, summed, unsynced
-
-
-class OptimiserConfig(Frozen):
-    """AdamW with a schedule and gradient clipping."""
-
-    lr: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape of the learning rate after warm-up; cosine and linear end at 0."""
-    warmup_share: float = Field(0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises from 0."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to this norm."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
-    max_tokens: int = Field(1024, ge=1)
-    """Tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
 
 
 class Optimiser:

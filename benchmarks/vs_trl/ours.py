@@ -21,11 +21,11 @@ from benchmarks.vs_trl.workload import (
     Workload,
 )
 from rlhf_core.comparisons import Comparison
+from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
 from rlhf_core.dpo import DPOConfig, anchor, train_dpo
 from rlhf_core.experience import Rollout, all_logprobs, as_rollout
 from rlhf_core.learner import load_learner
 from rlhf_core.models import load_policy, load_reward_model
-from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
 from rlhf_core.ppo_update import gather, update
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 RESAMPLES = 1000
 """Bootstrap resamples behind every interval."""
@@ -35,7 +35,7 @@ def proportion(successes: int, n: int) -> Estimate:
     """
     if n < 1:
         raise ValueError("a proportion needs at least one trial")
-    interval = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    interval = scipy.stats.binomtest(successes, n).proportion_ci(method="wilson")
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
@@ -73,7 +73,7 @@ def bootstrap(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> E
     value = float(statistic(*samples, axis=-1))
     if all(np.ptp(sample) == 0.0 for sample in samples):
         return point(value, count)
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         samples,
         statistic,
         paired=True,
@@ -107,7 +107,7 @@ def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDAr
     _, members = np.unique(np.asarray(clusters), return_inverse=True)
     rng = np.random.default_rng(0)
     size = int(members.max()) + 1
-    draws = rng.multinomial(size, np.full(size, 1.0 / size), size=RESAMPLES)
+    draws = (np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(RESAMPLES))
     resampled = [float(statistic(draw[members].astype(np.float64), *samples)) for draw in draws]
     lower, upper = np.quantile(resampled, [0.025, 0.975])
     return Estimate(float(statistic(np.ones(count), *samples)), float(lower), float(upper), count)

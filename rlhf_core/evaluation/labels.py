@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.balance import Balance, balance
+from rlhf_core.balance import balance
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import Balance
 from rlhf_core.evaluation.agreement import floor_hits
 from rlhf_core.evaluation.annotators import agreement_figures
 from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean

@@ -1,6 +1,6 @@
 """A policy against its SFT model on the same held-out prompts: reward, drift from the reference, diversity."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,18 @@ class Answers(NamedTuple):
     kl_k3: NDArray[np.float64]
     reward: NDArray[np.float64]
     judge: NDArray[np.float64]
+
+    def as_rows(self) -> NDArray[np.void]:
+        """A row for each response, its fields by these names: one array of shape ``[N]``, without Python objects."""
+        columns = [np.asarray(column) for column in self]
+        fields = [(name, column.dtype) for name, column in zip(self._fields, columns, strict=True)]
+        return np.rec.fromarrays(columns, dtype=fields)
+
+    @classmethod
+    def from_rows(cls, rows: NDArray[np.void]) -> Self:
+        """The answers that `as_rows` gave."""
+        columns = {name: rows[name] for name in cls._fields}
+        return cls(**columns | {name: columns[name].tolist() for name in ("texts", "finished")})
 
 
 def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.experience import Experience, as_rollout
 from rlhf_core.learner import SharedTrunk, load_learner
 from rlhf_core.objectives import masked_mean, ppo_policy_loss, ppo_value_loss
-from rlhf_core.ppo_losses import Minibatch, SharedTrunkConfig, UpdateConfig
+from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.rollout import Sampled, SamplingConfig
 from rlhf_core.training import OptimiserConfig
 

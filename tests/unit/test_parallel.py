@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.dpo import DPOConfig
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.parallel import rounds, shares
 from rlhf_core.ppo import PPOConfig
-from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig
 from rlhf_core.rollout import SamplingConfig

@@ -52,6 +52,16 @@ def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:
     assert run_python(code, tmp_path).strip() == "[]"
 
 
+def test_a_configuration_is_checked_without_heavy_imports(tmp_path: Path) -> None:
+    heavy = {"torch", "transformers", "prefect", "mlflow", "great_expectations", "scipy.stats", "sklearn"}
+    path = ROOT / "configs" / "embedded.yaml"
+    code = (
+        f"import sys, pathlib; from flows.config import load_config; load_config(pathlib.Path({str(path)!r}))\n"
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    assert run_python(code, tmp_path).strip() == "[]"
+
+
 def test_the_recipe_runs_without_the_pipeline(tmp_path: Path) -> None:
     code = (
         f"import sys, {', '.join(modules_of('rlhf_core'))}; print(sorted({{'prefect', 'mlflow'}} & set(sys.modules)))"

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.continuous import draw_continuously
 from rlhf_core.decoding import Draw
 from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout, roll_out
 from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import PPOConfig, train_policy
-from rlhf_core.ppo_losses import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update
 from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
 from rlhf_core.stage import Event, StageResult

@@ -2,13 +2,12 @@
 
 import random
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from rlhf_core.language_model import LanguageModelConfig, build, fit
+from rlhf_core.config.base import PretrainConfig
+from rlhf_core.language_model import build, fit
 from rlhf_core.models import save
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import PAD_TOKEN
@@ -21,18 +20,6 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|> ' + message['content'] + ' ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-
-
-class PretrainConfig(LanguageModelConfig):
-    """Pretraining of the embedded world's base."""
-
-    kind: Literal["embedded"] = "embedded"
-    documents: int = Field(24_000, ge=10)
-    """Documents of raw text."""
-    wrong_facts: float = Field(0.04, ge=0, le=1)
-    """Share of the stated facts that are another thing's."""
-    ends: float = Field(0.1, ge=0, le=1)
-    """Share of the documents that close with the end-of-sequence token; raw text rarely says where it ends."""
 
 
 def pretrain(config: PretrainConfig, *, out: Path, seed: int) -> Stage:

@@ -81,13 +81,14 @@ def _compare(config: WorldConfig, prompt: str, rng: random.Random) -> list[dict[
     request = grammar.prompts()[prompt]
     writers = rng.choices(ANNOTATED, ANNOTATED_SHARES, k=config.responses_per_prompt)
     responses = dict.fromkeys(write_answer(request, habits, rng) for habits in writers)
-    return [_pair(config, prompt, pair, rng) for pair in combinations(responses, 2)]
+    worth = {response: utility(config.annotators, prompt, response) for response in responses}
+    return [_pair(config, prompt, pair, rng) for pair in combinations(worth.items(), 2)]
 
 
-def _pair(config: WorldConfig, prompt: str, pair: Sequence[str], rng: random.Random) -> dict[str, Any]:
-    first, second = pair
-    delta = utility(config.annotators, prompt, first) - utility(config.annotators, prompt, second)
-    votes = vote(config.annotators, delta, rng)
+def _pair(config: WorldConfig, prompt: str, pair: Sequence[tuple[str, float]], rng: random.Random) -> dict[str, Any]:
+    """The votes on two responses, each with its utility."""
+    (first, first_worth), (second, second_worth) = pair
+    votes = vote(config.annotators, first_worth - second_worth, rng)
     chosen, rejected = (first, second) if votes.first > votes.second else (second, first)
     counts = {"votes_chosen": max(votes), "votes_rejected": min(votes)}
     return {**_keyed(prompt), "chosen": chosen, "rejected": rejected, **counts}

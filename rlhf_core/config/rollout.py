@@ -1,0 +1,23 @@
+"""Sampling."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rlhf_core.config import Frozen
+
+
+class SamplingConfig(Frozen):
+    """How responses are drawn."""
+
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits, in sampling and wherever the sampled tokens are scored again."""
+    max_prompt_tokens: int = Field(48, ge=1)
+    max_response_tokens: int = Field(64, ge=2)
+    """A response that has not ended by then counts as unfinished."""
+    batch_tokens: int = Field(4096, ge=1)
+    """Prompt tokens sampled from at once."""
+    engine: Literal["eager", "compiled", "continuous", "vllm"] = "eager"
+    """What decodes. `compiled`: the same draws by a compiled step, on CUDA by recorded graphs; it pays where calls of
+    small kernels take the time. `continuous`: continuous batching of `transformers`, other draws from the same
+    distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""

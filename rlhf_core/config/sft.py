@@ -1,0 +1,20 @@
+"""Supervised fine-tuning."""
+
+from pydantic import Field
+
+from rlhf_core.config import Frozen
+from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.training import OptimiserConfig
+
+
+class SFTConfig(Frozen):
+    """Supervised fine-tuning."""
+
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    """Demonstrations in an optimiser step."""
+    optimiser: OptimiserConfig = OptimiserConfig(lr=1.5e-3)
+    sampling: SamplingConfig = SamplingConfig()
+    """Lengths of prompts and responses, and how held-out prompts are answered."""
+    evaluation_prompts: int = Field(400, ge=1)
+    """Held-out prompts that the base and the SFT model answer for the EOS and regurgitation rates."""
