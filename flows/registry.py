@@ -38,6 +38,8 @@ PARAMS_PER_CALL = 100  # limits of the tracking API
 METRICS_PER_CALL = 1000
 DIGEST_TAG = "rlhf.digest"
 PARENT_RUN_TAG = "mlflow.parentRunId"
+ESTIMATES = "estimates.json"
+CHAMPION = "champion"
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
@@ -116,21 +118,39 @@ class Registry:
         for start in range(0, len(params), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
 
-    def log_events(self, run_id: str, events: Iterable[Event]) -> None:
-        """Log metrics by step, many steps in one call."""
+    def estimates(self, run_id: str) -> dict[str, Estimate]:
+        """The figures that `log_estimates` kept, none where it kept none."""
+        try:
+            kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{ESTIMATES}")
+        except (MlflowException, OSError):
+            return {}
+        return {name: Estimate(**estimate) for name, estimate in kept.items()}
+
+    def log_events(self, run_id: str, events: Iterable[Event], *, model: ModelRef | None = None) -> None:
+        """Log metrics by step, many steps in one call; of a model where one is given."""
         now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, event.step) for event in events for key, value in event.metrics.items()]
+        of = model.model_id if model else None
+        metrics = [
+            Metric(key, value, now, event.step, model_id=of) for event in events for key, value in event.metrics.items()
+        ]
         for start in range(0, len(metrics), METRICS_PER_CALL):
             self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
 
-    def log_estimates(self, run_id: str, estimates: Mapping[str, Estimate], *, file: str = "estimates.json") -> None:
-        """Log figures with their intervals as metrics under `final/`, and as one JSON file."""
+    def log_estimates(
+        self,
+        run_id: str,
+        estimates: Mapping[str, Estimate],
+        *,
+        model: ModelRef | None = None,
+        file: str = ESTIMATES,
+    ) -> None:
+        """Log figures with their intervals as metrics under `final/`, of a model where one is given, and as JSON."""
         final = {
             f"final/{name}{suffix}": number
             for name, estimate in estimates.items()
             for suffix, number in (("", estimate.value), ("/lower", estimate.lower), ("/upper", estimate.upper))
         }
-        self.log_events(run_id, [Event(0, final)])
+        self.log_events(run_id, [Event(0, final)], model=model)
         self.client.log_dict(run_id, {name: estimate._asdict() for name, estimate in estimates.items()}, file)
 
     def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
@@ -224,6 +244,14 @@ class Registry:
             run_id=str(found.run_id),
         )
 
+    def champion(self, name: str) -> ModelRef | None:
+        """The version of a model that is champion, None where none is."""
+        try:
+            version = self.client.get_model_version_by_alias(name, CHAMPION).version
+        except MlflowException:
+            return None
+        return self.reference(name, str(version))
+
     def champion_data(self, project: str) -> dict[str, str]:
         """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
         found: dict[str, str] = {}
@@ -243,20 +271,24 @@ class Registry:
         Raises:
             InputError: when there is no such folder, version or alias.
         """
-        if Path(model).is_dir():
-            return Path(model)
+        return Path(model) if Path(model).is_dir() else self.folder(self.pin(model))
+
+    def pin(self, model: str) -> ModelRef:
+        """Find the version that `name/version` or, at this moment, `name@alias` means.
+
+        Raises:
+            InputError: when there is no such version or alias.
+        """
         name, at, alias = model.partition("@")
         if at:
             try:
-                return self.folder(
-                    self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
-                )
+                return self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
             except MlflowException:
                 raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
         name, slash, version = model.rpartition("/")
         if not slash or not version.isdigit():
             raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
-        return self.folder(self.reference(name, version))
+        return self.reference(name, version)
 
     def intact(self, ref: ModelRef) -> bool:
         """Whether the version still exists with the same content, and its files can be had."""
