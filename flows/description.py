@@ -14,6 +14,7 @@ from rlhf_core.gates import Verdict
 END = "<!-- What stands above is written anew by each climb; what is written below this line is kept. -->"
 LIMIT = 5000  # of MLflow's databases
 TEXT_SHOWN = 240
+WIDTH = 76  # of a code block on the page of a version
 DIFFERENCES_SHOWN = 12
 LINEAGE = ("rlhf.code", "dataset.", "parent.")
 
@@ -69,9 +70,9 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
         found = differences(registry, ref, champion)
         more = [f"- and {len(found) - DIFFERENCES_SHOWN} more"] if len(found) > DIFFERENCES_SHOWN else []
         lines = [f"- {line}" for line in found[:DIFFERENCES_SHOWN]] or ["- nothing that went into it"]
-        yield "\n".join([f"#### Not as in the champion, {champion.label}", *lines, *more])
+        yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])
     if record.samples:
-        yield "\n".join(["#### Samples, held out", *map(_sample, record.samples)])
+        yield "\n".join(["**Samples, held out**\n", *map(_sample, record.samples)])
 
 
 def _links(record: StageRecord, registry: Registry) -> str:
@@ -84,7 +85,7 @@ def _links(record: StageRecord, registry: Registry) -> str:
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
     passed = sum(verdict.status == "pass" for verdict in verdicts)
     rows = [f"| {verdict.gate} | {verdict.status} | {verdict.explanation} |" for verdict in verdicts]
-    heading = f"#### Gates: {passed} of {len(verdicts)} passed"
+    heading = f"**Gates: {passed} of {len(verdicts)} passed**\n"
     return "\n".join([heading, "| gate | verdict | why |", "|---|---|---|", *rows])
 
 
@@ -101,7 +102,7 @@ def _figures(record: StageRecord, champion: ModelRef | None, beside: Mapping[str
         for name in names
     ]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(["#### Key figures", *lines])
+    return "\n".join(["**Key figures**\n", *lines])
 
 
 def _data(datasets: Mapping[str, DatasetRef]) -> str:
@@ -111,13 +112,15 @@ def _data(datasets: Mapping[str, DatasetRef]) -> str:
         for use, ref in datasets.items()
     ]
     head = ["| use | data | rows by split | contract | sources |", "|---|---|---|---|---|"]
-    return "\n".join(["#### Data", *head, *rows])
+    return "\n".join(["**Data**\n", *head, *rows])
 
 
 def _sample(sample: Mapping[str, str]) -> str:
     """A sample as a code block, in which no text of a model or a person is read as Markdown."""
     lines = [
-        textwrap.fill(f"{name}: {textwrap.shorten(text, TEXT_SHOWN, placeholder=' ...')}", 110, subsequent_indent="  ")
+        textwrap.fill(
+            f"{name}: {textwrap.shorten(text, TEXT_SHOWN, placeholder=' ...')}", WIDTH, subsequent_indent="  "
+        )
         for name, text in sample.items()
     ]
     return "\n".join(["", *(f"    {line}" for text in lines for line in text.splitlines())])

@@ -187,7 +187,9 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
         )
         for artifact, what in plan.models.items()
     }
-    registry.log_estimates(trained.run_id, trained.estimates, model=next(iter(models.values())))
+    registry.log_estimates(
+        trained.run_id, trained.estimates, model=next(iter(models.values())), dataset=plan.datasets.get("training")
+    )
     registry.end_run(trained.run_id, "FINISHED")
     return StageRecord(
         stage=plan.stage,
