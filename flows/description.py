@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from flows.differences import differences
 from flows.lineage import describe
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
@@ -16,7 +17,6 @@ LIMIT = 5000  # of MLflow's databases
 TEXT_SHOWN = 240
 WIDTH = 76  # of a code block on the page of a version
 DIFFERENCES_SHOWN = 12
-LINEAGE = ("rlhf.code", "dataset.", "parent.")
 
 
 def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry: Registry) -> None:
@@ -36,23 +36,6 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
         ]
         text = _fitting(sections, LIMIT - len(END) - len(notes) - 4)
         registry.client.update_model_version(ref.name, ref.version, f"{text}\n\n{END}\n{notes}")
-
-
-def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:
-    """What went into two versions of a model that is not the same: code, data, parents and configuration, a line each.
-
-    Args:
-        registry: where both are.
-        ref: the version that is described.
-        other: what it is compared with.
-    """
-    versions = [registry.client.get_model_version(found.name, found.version) for found in (ref, other)]
-    tags = [
-        {key: tag for key, tag in version.tags.items() if key.startswith(LINEAGE) and not key.endswith(".digest")}
-        for version in versions
-    ]
-    params = [registry.client.get_run(found.run_id).data.params for found in (ref, other)]
-    return [*_changes(*tags), *_changes(*params)]
 
 
 def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, registry: Registry) -> Iterator[str]:
@@ -124,18 +107,6 @@ def _sample(sample: Mapping[str, str]) -> str:
         for name, text in sample.items()
     ]
     return "\n".join(["", *(f"    {line}" for text in lines for line in text.splitlines())])
-
-
-def _changes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
-    return [
-        f"{key}: {_short(first.get(key))}, there {_short(second.get(key))}"
-        for key in sorted({*first, *second})
-        if first.get(key) != second.get(key)
-    ]
-
-
-def _short(value: str | None) -> str:
-    return "absent" if value is None else textwrap.shorten(value, 60, placeholder=" ...")
 
 
 def _notes(existing: str, registered: str) -> str:
