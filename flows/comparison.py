@@ -116,7 +116,7 @@ def _reward_models(sides: Sides, data: Snapshot) -> Comparison:
         return Paired(challenger=each[0], champion=each[1], between=each[2])
 
     figures = {"agreement": paired(hits), "nll, nats": paired(losses)}
-    return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs of {_name(data)}", notes=note)
+    return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=note)
 
 
 def _policies(sides: Sides, data: Snapshot) -> Comparison:
@@ -144,7 +144,7 @@ def _policies(sides: Sides, data: Snapshot) -> Comparison:
             challenger=None, champion=None, between=win_rate(first, second)
         )
     figures["answers that end"] = _ends(*([float(answer.finished) for answer in given] for given in answers))
-    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts of {_name(data)}", notes=note)
+    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=note)
 
 
 def _sft_models(sides: Sides, data: Snapshot) -> Comparison:
@@ -158,7 +158,7 @@ def _sft_models(sides: Sides, data: Snapshot) -> Comparison:
         "loss, nats": Paired(challenger=mean(first), champion=mean(second), between=mean(first - second)),
         "answers that end": _ends(*([float(answer.finished) for answer in given] for given in answers)),
     }
-    return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations of {_name(data)}", notes=note)
+    return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=note)
 
 
 MEASURES: Mapping[str, tuple[str, Callable[[Sides, Snapshot], Comparison]]] = {

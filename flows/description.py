@@ -111,8 +111,9 @@ def _sample(sample: Mapping[str, str]) -> str:
 
 def _notes(existing: str, registered: str) -> str:
     """What people wrote: all below the line that ends a description, or all of it where there is no such line."""
-    if END in existing:
-        return existing.partition(END)[2].strip("\n")
+    _, end, notes = f"{existing}\n".partition(f"\n{END}\n")
+    if end:
+        return notes.strip("\n")
     return "" if existing == registered else existing
 
 
