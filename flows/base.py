@@ -7,14 +7,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config import HubBase
 from flows.datasets import read_split
+from flows.packaging import Use
 from flows.place import Place
 from flows.references import DataRefs, DatasetRef, StageRecord
 from flows.stages import Plan, run_stage
 from rlhf_core import text_base
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import turns
+from rlhf_core.text import CHAT_TEMPLATE, turns
 from rlhf_core.worlds.helpdesk import base as helpdesk
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase
@@ -40,6 +42,7 @@ def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
         seed=place.seed,
         start=start,
         models={"base": "Pretrained base model, before any alignment"},
+        uses={"base": Use.within("generate", _limits(config))},
         datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},
         key_metrics=("loss_nats", "lr"),
         alone=True,
@@ -61,10 +64,19 @@ def from_hub(config: HubBase, out: Path) -> Stage:
     """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
     model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
     tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     yield from ()
     return StageResult(artifacts={"base": out})
+
+
+def _limits(config: BaseConfig) -> SamplingConfig:
+    """Lengths that fit the base, halved between prompt and response."""
+    if isinstance(config, HubBase):
+        return SamplingConfig()
+    half = config.max_positions // 2
+    return SamplingConfig(max_prompt_tokens=half, max_response_tokens=half)
 
 
 def _text_tables(data: DataRefs) -> tuple[DatasetRef, DatasetRef]:

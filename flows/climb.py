@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.config import InputError, LadderConfig
+from flows.description import describe_versions
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.labels import audit_labels
 from flows.lengths import truncated_shares
@@ -14,7 +15,7 @@ from flows.lineage import code_version
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
-from flows.registry import open_registry
+from flows.registry import Registry, open_registry
 from flows.report.answers import Comparison, compare_answers
 from flows.report.data import keep_data
 from flows.report.summary import Rung, Summary, publish_summary
@@ -120,6 +121,7 @@ class Climb:
     def finish(self, status: str, outcome: str) -> None:
         """End the climb's run and publish its summary."""
         registry = self.place.registry()
+        self._describe_unjudged(registry)
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,
@@ -134,6 +136,17 @@ class Climb:
         publish_summary(summary, registry, self.place.run_id)
         registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
         registry.end_run(self.place.run_id, status)
+
+    def _describe_unjudged(self, registry: Registry) -> None:
+        """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
+        for stage, rung in self.rungs.items():
+            if rung.verdicts:
+                continue
+            samples = rung.record.samples
+            if stage == "base" and "sft" in self.rungs:
+                beside = self.rungs["sft"].record.samples
+                samples = [{name: sample[name] for name in ("prompt", "base")} for sample in beside]
+            describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
 
     def _answers(self) -> Comparison | None:
         if self.data is None or "policy" not in self.rungs:

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from flows.config import GatesConfig
+from flows.description import describe_versions
 from flows.place import Place
 from flows.references import StageRecord
 from rlhf_core.gates import Gate, Verdict, blocked, judge
@@ -54,7 +55,7 @@ def enforce(stage: str, verdicts: Sequence[Verdict], config: GatesConfig) -> Non
 
 @task(name="publish-verdicts", retries=3, retry_delay_seconds=[1, 5, 20])
 def publish_verdicts(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, place: Place) -> None:
-    """A table in Prefect, tags on the registered versions, and JSON in the ladder's run; safe to try again."""
+    """A table in Prefect, tags and descriptions of the versions, JSON in the ladder's run; safe to try again."""
     create_table_artifact(
         key=f"gates-{record.stage}",
         table=[{name: verdict[name] for name in ("gate", "status", "explanation")} for verdict in verdicts],
@@ -64,3 +65,4 @@ def publish_verdicts(record: StageRecord, verdicts: list[dict[str, Any]], failed
     registry.client.log_dict(place.run_id, {"verdicts": verdicts}, f"gates/{record.stage}.json")
     tags = {f"gate.{verdict['gate']}": verdict["status"] for verdict in verdicts}
     registry.tag_versions(record.models.values(), {**tags, "gate.status": "failed" if failed else "passed"})
+    describe_versions(record, [Verdict.model_validate(verdict) for verdict in verdicts], registry)

@@ -63,11 +63,16 @@ def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, 
     return f"{what}. Made from {', '.join(made_from)}." if made_from else f"{what}."
 
 
+def dataset_digest(ref: DatasetRef) -> str:
+    """The digest of a snapshot as far as the tracking API takes it."""
+    return ref.digest[:36]
+
+
 def dataset_entity(ref: DatasetRef) -> Dataset:
     """A snapshot as MLflow records it."""
     return Dataset(
         name=ref.name,
-        digest=ref.digest[:36],  # the limit of the tracking API
+        digest=dataset_digest(ref),
         source_type="local",
         source=json.dumps({"uri": ref.path, "made_from": list(ref.sources)[:SOURCES_SHOWN]}),
         profile=json.dumps(

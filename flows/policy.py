@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.packaging import Use
 from flows.place import Place
 from flows.references import DatasetRef, StageRecord
 from flows.rows import read_prompts
@@ -46,6 +47,7 @@ def train_policy(
         seed=place.seed,
         start=start,
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
+        uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
         parents={"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model},
         datasets={"training": prompts},
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),

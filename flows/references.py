@@ -127,7 +127,11 @@ class StageRecord(Frozen):
     Attributes:
         key: content key of the stage: configuration, inputs, seed and code.
         models: registered versions by artifact name.
+        what: what each of them is.
+        parents: models that went in, by role.
+        datasets: snapshots that went in, by use.
         estimates: the figures that gates judge.
+        samples: a few prompts with responses.
         ladder_run: the climb that made it; a later climb that finds it here has reused it.
         seconds: training time in the climb that made it.
     """
@@ -137,7 +141,11 @@ class StageRecord(Frozen):
     ladder_run: str
     run_id: str
     models: dict[str, ModelRef]
+    what: dict[str, str] = {}
+    parents: dict[str, ModelRef] = {}
+    datasets: dict[str, DatasetRef] = {}
     estimates: dict[str, Estimate]
+    samples: list[dict[str, str]] = []
     seconds: float = 0.0
 
     @property

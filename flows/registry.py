@@ -1,43 +1,28 @@
-"""Every MLflow call: runs, metrics, models, versions, aliases."""
+"""Every MLflow call about models: versions, files, aliases. Those about runs are in `flows.runs`."""
 
 import contextlib
 import functools
-import time
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
 import mlflow
 import mlflow.artifacts
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.db import upgrade
-from mlflow.entities import (
-    DatasetInput,
-    InputTag,
-    LoggedModelInput,
-    LoggedModelOutput,
-    LoggedModelStatus,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config import InputError
 from flows.digests import folder_digest
-from flows.lineage import dataset_entity, flatten
 from flows.locks import exclusive
-from flows.references import DatasetRef, ModelRef
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.stage import Event
+from flows.references import ModelRef
+from flows.runs import Runs
 
-PARAMS_PER_CALL = 100  # limits of the tracking API
-METRICS_PER_CALL = 1000
 DIGEST_TAG = "rlhf.digest"
-PARENT_RUN_TAG = "mlflow.parentRunId"
+CHAMPION = "champion"
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
@@ -76,78 +61,12 @@ def _upgrade(uri: str) -> None:
         upgrade.main([uri], standalone_mode=False)
 
 
-class Registry:
+class Registry(Runs):
     """One experiment of a tracking server, and the model registry behind it."""
 
     def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
-        self.client = client
-        self.experiment_id = experiment_id
+        super().__init__(client, experiment_id)
         self.storage = storage
-
-    # Runs
-
-    def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
-        """Start a run, nested below its parent where there is one, and return its id."""
-        nesting = {PARENT_RUN_TAG: parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
-        return str(run.info.run_id)
-
-    def end_run(self, run_id: str, status: str) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run_id, status)
-
-    def running(self, tag: str) -> list[Run]:
-        """Runs that say they are running and carry a tag."""
-        query = f"attributes.status = 'RUNNING' and tags.`{tag}` != ''"
-        return list(self.client.search_runs([self.experiment_id], query))
-
-    def children(self, run_id: str) -> list[str]:
-        """Ids of the running runs below a run."""
-        query = f"attributes.status = 'RUNNING' and tags.`{PARENT_RUN_TAG}` = '{run_id}'"
-        return [run.info.run_id for run in self.client.search_runs([self.experiment_id], query)]
-
-    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Set tags of a run, all at once."""
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
-        """Log a configuration tree as dotted parameters."""
-        params = [Param(key, str(value)[:6000]) for key, value in flatten(tree)]
-        for start in range(0, len(params), PARAMS_PER_CALL):
-            self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
-
-    def log_events(self, run_id: str, events: Iterable[Event]) -> None:
-        """Log metrics by step, many steps in one call."""
-        now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, event.step) for event in events for key, value in event.metrics.items()]
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
-
-    def log_estimates(self, run_id: str, estimates: Mapping[str, Estimate], *, file: str = "estimates.json") -> None:
-        """Log figures with their intervals as metrics under `final/`, and as one JSON file."""
-        final = {
-            f"final/{name}{suffix}": number
-            for name, estimate in estimates.items()
-            for suffix, number in (("", estimate.value), ("/lower", estimate.lower), ("/upper", estimate.upper))
-        }
-        self.log_events(run_id, [Event(0, final)])
-        self.client.log_dict(run_id, {name: estimate._asdict() for name, estimate in estimates.items()}, file)
-
-    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
-        """Log figures as PNG files under `figures/`."""
-        for name, figure in figures.items():
-            self.client.log_figure(run_id, figure, f"figures/{name}.png")
-
-    def log_datasets(self, run_id: str, datasets: Mapping[str, DatasetRef]) -> None:
-        """Log dataset inputs by context, such as `training`, with the report on each under `data/`."""
-        inputs = [
-            DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
-        ]
-        self.client.log_inputs(run_id, datasets=inputs)
-        for ref in {ref.name: ref for ref in datasets.values()}.values():
-            self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")
-
-    # Models
 
     def register(
         self,
@@ -186,6 +105,8 @@ class Registry:
         version = self.client.create_model_version(
             name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
         )
+        made = json.dumps([{"name": name, "version": str(version.version)}])
+        self.client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: made})  # the model's page links to it
         return ModelRef(
             name=name,
             version=str(version.version),
@@ -224,6 +145,14 @@ class Registry:
             run_id=str(found.run_id),
         )
 
+    def champion(self, name: str) -> ModelRef | None:
+        """The version of a model that is champion, None where none is."""
+        try:
+            version = self.client.get_model_version_by_alias(name, CHAMPION).version
+        except MlflowException:
+            return None
+        return self.reference(name, str(version))
+
     def champion_data(self, project: str) -> dict[str, str]:
         """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
         found: dict[str, str] = {}
@@ -243,20 +172,24 @@ class Registry:
         Raises:
             InputError: when there is no such folder, version or alias.
         """
-        if Path(model).is_dir():
-            return Path(model)
+        return Path(model) if Path(model).is_dir() else self.folder(self.pin(model))
+
+    def pin(self, model: str) -> ModelRef:
+        """Find the version that `name/version` or, at this moment, `name@alias` means.
+
+        Raises:
+            InputError: when there is no such version or alias.
+        """
         name, at, alias = model.partition("@")
         if at:
             try:
-                return self.folder(
-                    self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
-                )
+                return self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
             except MlflowException:
                 raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
         name, slash, version = model.rpartition("/")
         if not slash or not version.isdigit():
             raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
-        return self.folder(self.reference(name, version))
+        return self.reference(name, version)
 
     def intact(self, ref: ModelRef) -> bool:
         """Whether the version still exists with the same content, and its files can be had."""

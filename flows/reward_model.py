@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.packaging import Use
 from flows.place import Place
 from flows.references import DataRefs, StageRecord
 from flows.rows import read_demonstrations, read_pairs
@@ -52,6 +53,7 @@ def _plan(
         seed=seed,
         start=start,
         models={"reward_model": "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
+        uses={"reward_model": Use.within("score", config)},
         names={"reward_model": stage},
         parents={"sft": sft.model},
         datasets={"training": data.preferences, "centring": data.demonstrations},

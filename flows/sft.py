@@ -4,6 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.packaging import Use
 from flows.place import Place
 from flows.references import DatasetRef, StageRecord
 from flows.rows import read_demonstrations
@@ -35,6 +36,7 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
         seed=place.seed,
         start=start,
         models={"sft": "Supervised fine-tuned model"},
+        uses={"sft": Use.within("generate", config.sampling)},
         parents={"base": base.model},
         datasets={"training": demonstrations},
         key_metrics=("loss_nats", "lr"),

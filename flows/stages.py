@@ -17,6 +17,7 @@ from prefect.runtime import flow_run
 from flows.launch import launch
 from flows.lineage import content_key, describe, lineage_tags
 from flows.locks import exclusive
+from flows.packaging import Use, package
 from flows.place import Place
 from flows.progress import LiveStage
 from flows.references import DatasetRef, ModelRef, StageRecord
@@ -31,6 +32,8 @@ from rlhf_core.stage import Event, Stage, StageResult
 FLUSH_EVERY_SECONDS = 2.0
 RUN = "run_id"
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
+SAMPLES = 2
+"""Samples that a record keeps; all are in the run."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Plan:
         start: begins the training; called with the folder to write to and the states to go on from. Reads its data and
             models itself, on every rank.
         models: what each artifact is, by artifact name; registered as `<project>-<name>`.
+        uses: what each does for who loads it through MLflow, by artifact name.
         parents: models that go in, by role.
         datasets: snapshots that go in, by use.
         names: registered suffix by artifact where it differs from the artifact's name.
@@ -53,6 +57,7 @@ class Plan:
     seed: int
     start: Callable[[Path, Checkpoints], Stage]
     models: Mapping[str, str]
+    uses: Mapping[str, Use]
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
@@ -164,12 +169,13 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
 def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, Any]:
     """Log figures and register every artifact as a version; safe to try again."""
     registry = place.registry()
-    registry.log_estimates(trained.run_id, trained.estimates)
     registry.log_figures(trained.run_id, figures_of(trained.series))
     registry.client.log_dict(trained.run_id, trained.series, "series.json")
     registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
     for path in trained.files:
         registry.client.log_artifact(trained.run_id, path)
+    for artifact, use in plan.uses.items():
+        package(Path(trained.folders[artifact]), use)
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
@@ -181,6 +187,9 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
         )
         for artifact, what in plan.models.items()
     }
+    registry.log_estimates(
+        trained.run_id, trained.estimates, model=next(iter(models.values())), dataset=plan.datasets.get("training")
+    )
     registry.end_run(trained.run_id, "FINISHED")
     return StageRecord(
         stage=plan.stage,
@@ -188,7 +197,11 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
         ladder_run=place.run_id,
         run_id=trained.run_id,
         models=models,
+        what=dict(plan.models),
+        parents=dict(plan.parents),
+        datasets=dict(plan.datasets),
         estimates=trained.estimates,
+        samples=trained.samples[:SAMPLES],
         seconds=trained.seconds,
     ).model_dump(mode="json")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import lay
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import (
     device,
@@ -20,7 +21,7 @@ from rlhf_core.models import (
     temperature,
 )
 from rlhf_core.parallel import together
-from rlhf_core.rollout import OWN_FORWARD, Sampled, SamplingConfig, sample
+from rlhf_core.rollout import OWN_FORWARD, Sampled, sample
 from rlhf_core.text import Tree
 from rlhf_core.training import precision
 

@@ -72,7 +72,7 @@ def train_reward_model(
 
     Returns:
         Artifact `reward_model`; agreement, floors and calibration on the judged half; series `delta` (margins in
-        logits, divided by the temperature) and `delta_uncalibrated`.
+        logits, divided by the temperature) and `delta_uncalibrated`; samples are judged pairs with their margins.
 
     Raises:
         CannotBalance: if the pairs shall be balanced and cannot be.
@@ -116,6 +116,10 @@ def train_reward_model(
             "temperature": point(temperature, len(fit_half)),
         },
         series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
+        samples=[
+            {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+            for pair, delta in zip(judged_half[:8], deltas / temperature, strict=False)
+        ],
     )
 
 

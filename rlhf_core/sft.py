@@ -83,6 +83,18 @@ def train_sft(
     )
 
 
+def held_out_losses(model_path: Path, held_out: Sequence[Demonstration], config: SFTConfig) -> NDArray[np.float64]:
+    """Mean cross-entropy of each demonstrated response under a saved model, shape ``[N]``, nats per token.
+
+    Args:
+        model_path: folder of a causal language model with its tokenizer.
+        held_out: N demonstrations that it was not trained on.
+        config: lengths and precision.
+    """
+    tokenizer = load_tokenizer(str(model_path))
+    return _held_out_losses(config, load_policy(model_path, tokenizer), tokenizer, held_out)
+
+
 class _Measured(NamedTuple):
     """Losses in nats per response token, one for each demonstration, and answers to its prompts."""
 

@@ -1,0 +1,107 @@
+"""Commands about champions: promote, go back, look who was."""
+
+import getpass
+import socket
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, prepared, quietly
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
+Why = Annotated[str, typer.Option(help="The reason, which is kept.")]
+
+
+def promote(
+    model: Annotated[str, typer.Argument(help="Registered name, for its challenger; or name/version, name@alias.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    yes: Yes = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if gates did not pass; needs --why.")] = False,
+    why: Why = "",
+    by: By = None,
+) -> None:
+    """Make a version champion, after a look at it beside the present one. Exit code 3: its gates did not pass."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from rich.console import Console
+
+        from flows.comparison import compare
+        from flows.promotion import PromotionRefused, check_gates, propose
+        from flows.promotion import promote as make_champion
+        from flows.registry import open_registry
+        from flows.report.promotion import show_comparison, show_proposal
+
+        console = Console(highlight=False)
+        registry = open_registry(settings.project, settings.storage)
+        proposal = propose(registry, model)
+        show_proposal(proposal, console)
+        try:
+            check_gates(proposal, force=force, why=why)
+        except PromotionRefused as refusal:
+            typer.echo(f"refused: {refusal}", err=True)
+            raise typer.Exit(EXIT_GATE) from None
+        comparison = None
+        if proposal.champion:
+            comparison = compare(registry, settings, proposal.version, proposal.champion)
+            show_comparison(comparison, console)
+        _ask(f"Make {proposal.version.label} champion?", yes)
+        make_champion(registry, proposal, by=by or _user(), why=why, comparison=comparison)
+        console.print(f"{proposal.version.label} is champion")
+
+
+def rollback(
+    model: Annotated[str, typer.Argument(help="Registered name.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    yes: Yes = False,
+    why: Why = "",
+    by: By = None,
+) -> None:
+    """Return to the previous champion."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from flows.promotion import previous_champion, roll_back
+        from flows.registry import open_registry
+
+        registry = open_registry(settings.project, settings.storage)
+        earlier = previous_champion(registry, model)
+        _ask(f"Make {earlier.label} champion again?", yes)
+        roll_back(registry, earlier, by=by or _user(), why=why)
+        typer.echo(f"{earlier.label} is champion again")
+
+
+def history(
+    model: Annotated[str | None, typer.Argument(help="Registered name; all of the project by default.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, an object for each move.")] = False,
+) -> None:
+    """List who made which version champion, when, from what and why; the newest first."""
+    with quietly():
+        settings = prepared(config, overrides)
+        import json
+
+        from rich.console import Console
+
+        from flows.promotion import history as moves
+        from flows.registry import open_registry
+        from flows.report.promotion import show_history
+
+        found = moves(open_registry(settings.project, settings.storage), model)
+        if as_json:
+            typer.echo(json.dumps([move.model_dump(mode="json") for move in found], indent=2))
+        elif found:
+            show_history(found, Console(highlight=False))
+        else:
+            typer.echo(f"nothing has been promoted of {model or settings.project}; `rlhf promote` does")
+
+
+def _ask(question: str, yes: bool) -> None:
+    if not yes:
+        typer.confirm(question, abort=True)
+
+
+def _user() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,284 @@
+"""Who is champion: proposals, promotion, roll-back, and the ledger of both.
+
+Every move of the alias `champion` is a run in the experiment `<project>-promotions`, so that it can be read in MLflow.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from flows.comparison import Comparison
+from flows.config import InputError
+from flows.differences import differences
+from flows.references import ModelRef
+from flows.registry import CHAMPION, Registry, open_registry
+from rlhf_core.config import Frozen
+
+How = Literal["rlhf promote", "rlhf rollback", "MLflow"]
+PROMOTE: How = "rlhf promote"
+ROLLBACK: How = "rlhf rollback"
+LEDGER = "promotions"
+RUNS_PER_PAGE = 1000
+
+
+class PromotionRefused(Exception):
+    """A version whose gates did not pass; exit code 3."""
+
+
+class Promotion(Frozen):
+    """A move of the alias `champion`.
+
+    Attributes:
+        previous: the version that was champion before, None where none was.
+        by: who did it, as user@host.
+        forced: whether the gates of the version had not passed.
+        how: by which command, or in MLflow's own page.
+        when: in UTC.
+    """
+
+    model: str
+    version: str
+    previous: str | None
+    by: str
+    why: str
+    how: How
+    forced: bool
+    when: datetime
+
+
+class Proposal(Frozen):
+    """A version that may become champion.
+
+    Attributes:
+        champion: what it would replace, None where there is none.
+        blocking: gates that did not pass, or what else speaks against the version; empty where all passed.
+        differences: what went into it that did not go into the champion.
+    """
+
+    version: ModelRef
+    champion: ModelRef | None
+    blocking: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def propose(registry: Registry, model: str) -> Proposal:
+    """Look up what a promotion would do.
+
+    Args:
+        registry: where the versions are.
+        model: `name` for its challenger, `name/version` or `name@alias`.
+
+    Raises:
+        InputError: when there is no such version, it belongs to another project, or it is champion already.
+    """
+    version = registry.pin(model if "/" in model or "@" in model else f"{model}@challenger")
+    _check_project(registry, version.name)
+    champion = registry.champion(version.name)
+    if champion == version:
+        raise InputError(f"{version.label} is champion already; `rlhf history {version.name}` says since when")
+    return Proposal(
+        version=version,
+        champion=champion,
+        blocking=_blocking(registry, version),
+        differences=tuple(differences(registry, version, champion)) if champion else (),
+    )
+
+
+def check_gates(proposal: Proposal, *, force: bool, why: str) -> None:
+    """Refuse a version whose gates did not pass.
+
+    Raises:
+        PromotionRefused: naming the gates, unless forced.
+        InputError: when forced without a reason.
+    """
+    if proposal.blocking and not force:
+        raise PromotionRefused(
+            f"{proposal.version.label} is not promoted: {'; '.join(proposal.blocking)}. Promote another version, "
+            'or this one by --force --why "the reason", which is kept'
+        )
+    if proposal.blocking and not why:
+        raise InputError('--force: give the reason, which is kept, as --why "the reason"')
+
+
+def promote(
+    registry: Registry, proposal: Proposal, *, by: str, why: str = "", comparison: Comparison | None = None
+) -> None:
+    """Make a version champion, with a record of who, when, from what and why.
+
+    Raises:
+        InputError: when the champion is another one than was proposed to be replaced.
+    """
+    _move(registry, proposal.version, proposal.champion, by, why, PROMOTE, bool(proposal.blocking), comparison)
+
+
+def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> None:
+    """Make an earlier champion champion again, with a record; its gates are not asked again."""
+    _move(registry, ref, registry.champion(ref.name), by, why, ROLLBACK, False, None)
+
+
+def previous_champion(registry: Registry, name: str) -> ModelRef:
+    """The champion before the present one; after a roll-back, the one before that.
+
+    Raises:
+        InputError: when there was none, or its version is gone.
+    """
+    _check_project(registry, name)
+    champion = registry.champion(name)
+    now = champion.version if champion else None
+    for version in reversed(_champions(history(registry, name), now)):
+        try:
+            return registry.reference(name, version)
+        except InputError:  # that version was deleted
+            continue
+    raise InputError(f"{name} has no earlier champion; `rlhf history {name}` lists those that were")
+
+
+def record_promotion(
+    registry: Registry,
+    *,
+    model: str,
+    version: str,
+    previous: str | None,
+    by: str,
+    why: str,
+    how: How,
+    forced: bool,
+    comparison: Comparison | None = None,
+) -> str:
+    """Keep a move of the alias `champion`.
+
+    Args:
+        registry: of the project.
+        model: registered name.
+        version: the new champion.
+        previous: the version before, None where there was none.
+        by: who did it.
+        why: the reason, may be empty.
+        how: by which command, or in MLflow's own page.
+        forced: whether the gates of the version had not passed.
+        comparison: what was shown before.
+
+    Returns:
+        Id of the run that keeps it.
+    """
+    ledger = _ledger(registry)
+    tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
+    run_id = ledger.start_run(f"{model}/{version}", tags={**tags, "forced": str(forced).lower()})
+    if comparison is not None:
+        ledger.client.log_dict(run_id, comparison.model_dump(mode="json"), "comparison.json")
+    ledger.end_run(run_id, "FINISHED")
+    return run_id
+
+
+def history(registry: Registry, model: str | None = None) -> list[Promotion]:
+    """All moves of the alias `champion` that are known, the newest first; of one model, or of all of the project."""
+    ledger = _ledger(registry)
+    found: list[Promotion] = []
+    token = None
+    while True:
+        page = ledger.client.search_runs(
+            [ledger.experiment_id],
+            "attributes.status = 'FINISHED'",
+            max_results=RUNS_PER_PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += [_promotion(run) for run in page if model in (None, run.data.tags["model"])]
+        token = page.token
+        if not token:
+            return found
+
+
+def _move(
+    registry: Registry,
+    version: ModelRef,
+    previous: ModelRef | None,
+    by: str,
+    why: str,
+    how: How,
+    forced: bool,
+    comparison: Comparison | None,
+) -> None:
+    """Record first: what sees the alias move then finds the record of it."""
+    now = registry.champion(version.name)
+    if now != previous:
+        raise InputError(f"{version.name}: {now.label if now else 'nothing'} is champion by now; look again")
+    run_id = record_promotion(
+        registry,
+        model=version.name,
+        version=version.version,
+        previous=previous.version if previous else None,
+        by=by,
+        why=why,
+        how=how,
+        forced=forced,
+        comparison=comparison,
+    )
+    try:
+        registry.set_alias(version, CHAMPION)
+    except MlflowException:
+        registry.end_run(run_id, "FAILED")
+        raise
+
+
+def _champions(moves: Sequence[Promotion], now: str | None) -> list[str]:
+    """Those that can be gone back to, the last one last: what was promoted, less what was rolled back."""
+    stack: list[str] = []
+    for move in reversed(moves):
+        if move.how == ROLLBACK and move.version in stack:
+            while stack[-1] != move.version:
+                stack.pop()
+            continue
+        if move.previous and stack[-1:] != [move.previous]:  # an unrecorded move came between
+            stack.append(move.previous)
+        stack.append(move.version)
+    if now is not None and stack[-1:] != [now]:
+        stack.append(now)
+    return [version for version in stack[: -1 if now else None] if version != now]
+
+
+def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
+    tags = registry.client.get_model_version(ref.name, ref.version).tags
+    status = tags.get("gate.status")
+    if status == "passed":
+        return ()
+    if status is None:
+        return ("no gate has judged it",)
+    verdicts = {key.removeprefix("gate."): tag for key, tag in tags.items() if key.startswith("gate.")}
+    bad = [
+        f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
+    ]
+    return tuple(bad) or ("its gates did not pass",)
+
+
+def _check_project(registry: Registry, name: str) -> None:
+    project = _project(registry)
+    if not name.startswith(f"{project}-"):
+        raise InputError(f"{name} is no model of project {project}; name its configuration by --config")
+
+
+def _project(registry: Registry) -> str:
+    return str(registry.client.get_experiment(registry.experiment_id).name)
+
+
+def _ledger(registry: Registry) -> Registry:
+    return open_registry(f"{_project(registry)}-{LEDGER}", registry.storage)
+
+
+def _promotion(run: Run) -> Promotion:
+    tags = run.data.tags
+    return Promotion.model_validate(
+        {
+            "model": tags["model"],
+            "version": tags["version"],
+            "previous": tags["from"] or None,
+            "by": tags["by"],
+            "why": tags["why"],
+            "how": tags["how"],
+            "forced": tags["forced"] == "true",
+            "when": datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        }
+    )

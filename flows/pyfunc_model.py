@@ -1,0 +1,116 @@
+"""How MLflow serves a registered model. A copy of this file lies beside the weights; it imports nothing of ours.
+
+MLflow runs it when it loads the model (`mlflow.pyfunc.load_model`); nothing else imports it.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+ROWS_AT_ONCE = 32
+
+
+class RegisteredModel(PythonModel):
+    """Answers prompts, scores answers, or values what is written so far, as `task` of the model's configuration says.
+
+    The configuration also gives the lengths: `max_prompt_tokens` are kept from the end of a prompt,
+    `max_response_tokens` from the start of a response.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load tokenizer and weights from the folder of this file."""
+        folder = Path(__file__).parent
+        self.settings: dict[str, Any] = context.model_config
+        kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @torch.inference_mode()
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Answer, score or value each row.
+
+        Args:
+            context: not read.
+            model_input: column `prompt`, and `response` unless the model answers. A prompt is plain text, or a list of
+                messages as JSON.
+            params: for a model that answers, `temperature` of the sampling (0 takes the likeliest token) and `seed`.
+
+        Returns:
+            In the order of the rows: `score` in logits, divided by the temperature that is stored with the model, 0 is
+            the mean of the demonstrations; or `value` in the same unit; or `response` and `finished`, whether it ended
+            by itself.
+        """
+        prompts = [self._prompt_ids(prompt) for prompt in model_input["prompt"]]
+        if self.settings["task"] == "generate":
+            return self._answers(prompts, **(params or {}))
+        scores = self.settings["task"] == "score"
+        responses = [self._response_ids(response, ended=scores) for response in model_input["response"]]
+        read = self._read([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+        if not scores:
+            return pd.DataFrame({"value": read})
+        return pd.DataFrame({"score": [logit / self.model.config.reward_temperature for logit in read]})
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        text = self.tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids[-self.settings["max_prompt_tokens"] :]
+
+    def _response_ids(self, response: str, *, ended: bool) -> list[int]:
+        ids: list[int] = self.tokenizer(response, add_special_tokens=False)["input_ids"]
+        end = [self.tokenizer.eos_token_id] if ended else []
+        return [*ids, *end][: self.settings["max_response_tokens"]]
+
+    def _read(self, sequences: list[list[int]]) -> list[float]:
+        """The head of a classifier at the last token of each sequence."""
+        return [
+            float(logit) for batch in self._batches(sequences, "right") for logit in self.model(**batch).logits[:, 0]
+        ]
+
+    def _answers(self, prompts: list[list[int]], *, temperature: float = 0.0, seed: int = 0) -> pd.DataFrame:
+        torch.manual_seed(seed)
+        chance = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        responses: list[list[int]] = []
+        for batch in self._batches(prompts, "left"):
+            made = self.model.generate(
+                **batch,
+                max_new_tokens=self.settings["max_response_tokens"],
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+                **(chance or {"do_sample": False}),
+            )
+            responses += made[:, batch["input_ids"].shape[1] :].tolist()
+        texts = self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+        finished = [self.tokenizer.eos_token_id in response for response in responses]
+        return pd.DataFrame({"response": [text.strip() for text in texts], "finished": finished})
+
+    def _batches(self, sequences: list[list[int]], side: str) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(sequences), ROWS_AT_ONCE):
+            rows = sequences[start : start + ROWS_AT_ONCE]
+            padded = self.tokenizer.pad(
+                {"input_ids": rows}, padding_side=side, return_attention_mask=True, return_tensors="pt"
+            )
+            yield dict(padded.to(self.model.device))
+
+
+def _turns(prompt: str) -> list[dict[str, str]]:
+    """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
+    if prompt.startswith('[{"role": '):
+        try:
+            return [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError):
+            pass
+    return [{"role": "user", "content": prompt}]
+
+
+set_model(RegisteredModel())

@@ -1,0 +1,158 @@
+"""Challenger beside champion on real small models and real snapshots."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from flows.comparison import Comparison, compare
+from flows.config import LadderConfig
+from flows.datasets import SnapshotWriter
+from flows.references import DatasetRef, ModelRef
+from flows.registry import Registry
+from rlhf_core.evaluation.calibration import hits
+from rlhf_core.records import Demonstration
+from rlhf_core.reward_model import RewardModelConfig, score
+
+Register = Callable[..., ModelRef]
+Trained = Callable[..., ModelRef]
+
+CONFIG = LadderConfig(project="desk", seed=3)
+ROWS = [
+    (f"how do i {verb} {article} {thing} ?", *answers[:: -1 if thing == "lamp" else 1])
+    for verb in ("fix", "clean", "charge")
+    for article in ("my", "a")
+    for thing in ("kettle", "bike", "phone", "lamp", "oven")
+    for answers in [(f"you should check the {thing} .", f"buy another {thing} .")]
+]
+TABLES = {
+    "preferences": lambda row: {"prompt": row[0], "chosen": row[1], "rejected": row[2]},
+    "prompts": lambda row: {"prompt": row[0]},
+    "demonstrations": lambda row: {"prompt": row[0], "response": row[1]},
+}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[..., DatasetRef]:
+    """A snapshot; rows beyond `test` are for training."""
+
+    def write(
+        name: str, test: Sequence[tuple[str, str, str]], train: Sequence[tuple[str, str, str]] = ()
+    ) -> DatasetRef:
+        writer = SnapshotWriter(tmp_path / f"{name}.part")
+        rows = [
+            TABLES[name](row) | {"split": split} for split, part in (("test", test), ("train", train)) for row in part
+        ]
+        writer.add(pd.DataFrame(rows))
+        writer.close()
+        kept = writer.publish(name, tmp_path / "snapshots")
+        (tmp_path / "report").mkdir(exist_ok=True)
+        return DatasetRef(
+            name=name,
+            digest=kept.digest,
+            path=str(kept.path),
+            rows=kept.rows,
+            splits=kept.split_rows,
+            sources=("made",),
+            report=str(tmp_path / "report"),
+        )
+
+    return write
+
+
+@pytest.fixture
+def trained(desk: Registry, register: Register) -> Trained:
+    """Register a folder as if it had been trained on a table."""
+
+    def make(name: str, folder: Path, data: DatasetRef, **tags: str) -> ModelRef:
+        run_id = desk.start_run("stage")
+        desk.log_datasets(run_id, {"training": data})
+        return register(name, folder, run_id=run_id, **tags)
+
+    return make
+
+
+@pytest.fixture
+def contrary(scorer: Path, tmp_path: Path) -> Path:
+    """The reward model that prefers what the other one rejects."""
+    folder = Path(shutil.copytree(scorer, tmp_path / "contrary"))
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(folder)
+    model.score.weight.data.neg_()
+    model.save_pretrained(folder)
+    return folder
+
+
+def agreement(folder: Path) -> float:
+    sides = [score(folder, [Demonstration(row[0], row[side]) for row in ROWS], RewardModelConfig()) for side in (1, 2)]
+    return float(hits(np.subtract(*sides)).mean())
+
+
+def test_a_reward_model_beside_its_contrary(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, contrary: Path
+) -> None:
+    data = table("preferences", ROWS)
+    first, second = (trained("desk-reward-model", folder, data) for folder in (scorer, contrary))
+    found = compare(desk, CONFIG, first, second)
+    assert found.on == f"{len(ROWS)} held-out pairs, preferences {data.digest[:12]}" and found.notes == ()
+    shown = found.figures["agreement"]
+    assert shown.challenger is not None and shown.champion is not None
+    value = agreement(scorer)
+    assert shown.challenger.value == pytest.approx(value) and shown.champion.value == pytest.approx(1 - value)
+    assert shown.between.value == pytest.approx(2 * value - 1) and shown.between.n == len(ROWS)
+    assert shown.between.lower < shown.between.value < shown.between.upper
+    turned = compare(desk, CONFIG, second, first).figures["nll, nats"].between
+    assert turned.value == pytest.approx(-found.figures["nll, nats"].between.value)
+
+
+def test_a_version_beside_its_own_copy_differs_by_nothing_at_all(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, speaker: Path
+) -> None:
+    judge = trained("desk-judge", scorer, table("preferences", ROWS)).label
+    tags = {"parent_judge": judge, "parent_reward-model": judge}
+    for kind, folder, name in (
+        ("judge", scorer, "preferences"), ("policy", speaker, "prompts"), ("sft", speaker, "demonstrations"),
+    ):  # fmt: skip
+        data = table(name, ROWS)
+        first, second = (trained(f"desk-{kind}", folder, data, **tags) for _ in range(2))
+        found = compare(desk, CONFIG, first, second)
+        assert found.figures
+        for figure, paired in found.figures.items():
+            even = 0.5 if "win rate" in figure else 0.0
+            assert (paired.between.value, paired.between.lower, paired.between.upper) == (even, even, even)
+            assert paired.challenger == paired.champion
+
+
+def test_prompts_that_the_champion_learned_from_are_left_out(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, contrary: Path
+) -> None:
+    data, theirs = table("preferences", ROWS), table("preferences", ROWS[20:], ROWS[:20])
+    ours, champion = trained("desk-reward-model", scorer, data), trained("desk-reward-model", contrary, theirs)
+    found = compare(desk, CONFIG, ours, champion)
+    assert found.figures["agreement"].between.n == len(ROWS) - 20
+    assert "prompts that it has seen are left out" in found.notes[0] and theirs.digest[:12] in found.notes[0]
+    Path(theirs.path).unlink()
+    found = compare(desk, CONFIG, ours, champion)
+    assert found.figures["agreement"].between.n == len(ROWS) and "may have seen these rows" in found.notes[0]
+
+
+def test_where_nothing_can_be_compared_the_reason_is_said(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path
+) -> None:
+    own = ROWS[1:]  # MLflow keeps the place of a table where it was first seen, and this one is going to be deleted
+    data, theirs = table("preferences", own), table("preferences", ROWS[:1], ROWS)
+    ours, twin, champion = (trained("desk-reward-model", scorer, given) for given in (data, data, theirs))
+    assert "learned from every row" in reason(compare(desk, CONFIG, ours, champion))
+    value = trained("desk-value", scorer, data)
+    assert reason(compare(desk, CONFIG, value, value)) == "a value model is not measured by itself"
+    Path(data.path).unlink()
+    assert data.path in reason(compare(desk, CONFIG, ours, twin))
+
+
+def reason(found: Comparison) -> str:
+    assert found.figures == {} and found.on == "nothing"
+    (note,) = found.notes
+    return note

@@ -1,0 +1,193 @@
+"""Champions on a real MLflow: promotion, refusal, roll-back, and the ledger of all of it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.config import InputError
+from flows.promotion import (
+    Promotion,
+    PromotionRefused,
+    check_gates,
+    history,
+    previous_champion,
+    promote,
+    propose,
+    record_promotion,
+    roll_back,
+)
+from flows.references import ModelRef
+from flows.registry import CHAMPION, Registry
+
+Register = Callable[..., ModelRef]
+Three = tuple[ModelRef, ModelRef, ModelRef]
+
+
+@pytest.fixture
+def three(register: Register, name: str) -> Three:
+    """Versions whose gates passed."""
+    first, second, third = (register(name, gate_status="passed", gate_agrees="pass") for _ in range(3))
+    return first, second, third
+
+
+def crown(desk: Registry, *refs: ModelRef) -> None:
+    for ref in refs:
+        promote(desk, propose(desk, ref.label), by="ann@desk", why=f"better, {ref.version}")
+
+
+def champion(desk: Registry, name: str) -> str | None:
+    found = desk.champion(name)
+    return found.version if found else None
+
+
+def moves(desk: Registry, name: str) -> list[tuple[str | None, str, str]]:
+    return [(move.previous, move.version, move.how) for move in reversed(history(desk, name))]
+
+
+def test_the_first_champion_replaces_nobody_and_is_recorded(desk: Registry, three: Three, name: str) -> None:
+    proposal = propose(desk, f"{name}/1")
+    assert (proposal.version, proposal.champion, proposal.blocking, proposal.differences) == (three[0], None, (), ())
+    promote(desk, proposal, by="ann@desk", why="the first")
+    assert champion(desk, name) == "1"
+    (move,) = history(desk, name)
+    assert timedelta(0) <= datetime.now(UTC) - move.when < timedelta(minutes=5)
+    assert move == Promotion(
+        model=name, version="1", previous=None, by="ann@desk", why="the first", how="rlhf promote", forced=False,
+        when=move.when,
+    )  # fmt: skip
+
+
+def test_a_name_alone_means_its_challenger(desk: Registry, three: Three, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name} has no alias 'challenger'"):
+        propose(desk, name)
+    desk.set_alias(three[1], "challenger")
+    crown(desk, three[0])
+    proposal = propose(desk, name)
+    assert proposal == propose(desk, f"{name}@challenger") == propose(desk, f"{name}/2")
+    assert (proposal.version, proposal.champion) == (three[1], three[0])
+
+
+def test_who_is_champion_already_cannot_become_it(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, three[0])
+    with pytest.raises(InputError, match=f"{name}/1 is champion already"):
+        propose(desk, f"{name}/1")
+
+
+def test_what_went_into_one_only_is_named(desk: Registry, register: Register, name: str) -> None:
+    run_a, run_b = desk.start_run("a"), desk.start_run("b")
+    desk.log_params(run_a, {"reward-model": {"epochs": 1, "lr": 0.1}})
+    desk.log_params(run_b, {"reward-model": {"epochs": 3, "lr": 0.1}})
+    same = {"gate_status": "passed", "rlhf_code": "c1"}
+    register(name, run_id=run_a, dataset_training="preferences:aaa", **same)
+    register(name, run_id=run_b, dataset_training="preferences:bbb", **same)
+    desk.set_alias(desk.reference(name, "1"), CHAMPION)
+    assert propose(desk, f"{name}/2").differences == (
+        "dataset.training: preferences:bbb, there preferences:aaa",
+        "reward-model.epochs: 3, there 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"gate_status": "failed", "gate_agrees": "fail", "gate_ends": "pass"}, "gate agrees says fail"),
+        ({"gate_status": "failed", "gate_agrees": "abstain"}, "gate agrees says abstain"),
+        ({}, "no gate has judged it"),
+    ],
+)
+def test_a_version_whose_gates_did_not_pass_is_refused_unless_a_reason_is_given(
+    desk: Registry, register: Register, name: str, tags: dict[str, str], reason: str
+) -> None:
+    register(name, **tags)
+    proposal = propose(desk, f"{name}/1")
+    assert proposal.blocking == (reason,)
+    with pytest.raises(PromotionRefused, match=f"{name}/1 is not promoted: {reason}.*--force --why"):
+        check_gates(proposal, force=False, why="because")
+    with pytest.raises(InputError, match="--why"):
+        check_gates(proposal, force=True, why="")
+    assert champion(desk, name) is None and history(desk, name) == []
+    check_gates(proposal, force=True, why="the gate is broken")
+    promote(desk, proposal, by="ann@desk", why="the gate is broken")
+    (move,) = history(desk, name)
+    assert move.forced and move.why == "the gate is broken"
+
+
+def test_a_passed_version_is_not_forced_and_needs_no_reason(desk: Registry, three: Three, name: str) -> None:
+    proposal = propose(desk, f"{name}/1")
+    check_gates(proposal, force=True, why="")
+    promote(desk, proposal, by="ann@desk")
+    assert not history(desk, name)[0].forced
+
+
+def test_a_proposal_that_another_promotion_overtook_changes_nothing(desk: Registry, three: Three, name: str) -> None:
+    proposal = propose(desk, f"{name}/2")
+    crown(desk, three[2])
+    with pytest.raises(InputError, match=f"{name}/3 is champion by now; look again"):
+        promote(desk, proposal, by="bob@desk")
+    assert champion(desk, name) == "3" and len(history(desk, name)) == 1
+
+
+def test_going_back_twice_goes_back_two_champions(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, *three)
+    for expected in ("2", "1"):
+        earlier = previous_champion(desk, name)
+        assert earlier.version == expected
+        roll_back(desk, earlier, by="bob@desk", why="worse than it looked")
+        assert champion(desk, name) == expected
+    with pytest.raises(InputError, match=f"{name} has no earlier champion"):
+        previous_champion(desk, name)
+    crown(desk, three[2])
+    assert previous_champion(desk, name).version == "1"
+    assert moves(desk, name) == [
+        (None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote"),
+        ("3", "2", "rlhf rollback"), ("2", "1", "rlhf rollback"), ("1", "3", "rlhf promote"),
+    ]  # fmt: skip
+
+
+def test_a_champion_that_somebody_set_in_mlflow_can_be_gone_back_from(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, three[0])
+    desk.set_alias(three[2], CHAMPION)  # nobody recorded it
+    assert previous_champion(desk, name) == three[0]
+    crown(desk, three[1])
+    assert moves(desk, name)[-1] == ("3", "2", "rlhf promote")
+    assert previous_champion(desk, name) == three[2]
+
+
+def test_one_who_lost_the_alias_is_the_one_to_go_back_to(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, three[0], three[1])
+    desk.client.delete_registered_model_alias(name, CHAMPION)
+    assert previous_champion(desk, name) == three[1]
+
+
+def test_deleted_versions_are_passed_over(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, *three)
+    desk.client.delete_model_version(name, "2")
+    assert previous_champion(desk, name) == three[0]
+
+
+def test_moves_of_one_model_or_of_all_are_listed_the_newest_first(
+    desk: Registry, register: Register, three: Three, name: str
+) -> None:
+    other = register(f"{name}-other", gate_status="passed")
+    crown(desk, three[0], other, three[1])
+    ours = [(move.model, move.version) for move in history(desk) if move.model.startswith(name)]
+    assert ours == [(name, "2"), (f"{name}-other", "1"), (name, "1")]
+    assert [move.version for move in history(desk, name)] == ["2", "1"]
+    assert history(desk, "desk-nobody's") == []
+
+
+def test_a_move_that_was_made_in_mlflow_is_kept_as_such(desk: Registry, three: Three, name: str) -> None:
+    record_promotion(
+        desk, model=name, version="2", previous="1", by="mlflow", why="", how="MLflow", forced=True
+    )  # fmt: skip
+    (move,) = history(desk, name)
+    assert (move.how, move.forced, move.previous, move.why) == ("MLflow", True, "1", "")
+
+
+def test_models_of_another_project_are_refused(desk: Registry, register: Register) -> None:
+    register("shop-reward-model", gate_status="passed")
+    with pytest.raises(InputError, match=r"shop-reward-model is no model of project desk; .*--config"):
+        propose(desk, "shop-reward-model/1")
+    with pytest.raises(InputError, match="shop-reward-model is no model of project desk"):
+        previous_champion(desk, "shop-reward-model")

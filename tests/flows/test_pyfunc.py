@@ -1,0 +1,164 @@
+"""What MLflow loads from the registry, in a process that has none of this project, says what the project says."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import mlflow.pyfunc
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from flows.digests import folder_digest
+from flows.packaging import CODE, Use, package
+from flows.references import ModelRef
+from flows.registry import Registry
+from rlhf_core.generation import generate
+from rlhf_core.records import Demonstration
+from rlhf_core.reward_model import RewardModelConfig, score
+from rlhf_core.rollout import SamplingConfig
+
+Packaged = Callable[[Path, Use], Path]
+Register = Callable[..., ModelRef]
+
+LENGTHS = {"max_prompt_tokens": 12, "max_response_tokens": 9}
+TALK = [
+    {"role": "user", "content": "hi ."},
+    {"role": "assistant", "content": "hello ."},
+    {"role": "user", "content": "why ?"},
+]
+PROMPTS = [
+    "how do i mend a kettle ?",
+    "why ?",
+    "hello there , how can i fix a plant that wilts ? i think i should buy another . a short answer please .",
+    json.dumps(TALK),
+    '[{"role": "user"} is no list of messages',
+    *(f"{'please ' * count}explain why ." for count in range(1, 36)),
+]
+RESPONSES = ["no .", "check the kettle .", "please " * 20, "", "you should check the bike every two weeks ."] * 8
+
+WITHOUT_THE_PROJECT = """
+import json, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("rlhf_core", "flows", "data_contracts"):
+            raise AssertionError(f"{name} was imported")
+sys.meta_path.insert(0, Blocker())
+uri, tracking, rows, params = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])
+import mlflow, pandas, torch
+torch.set_num_threads(1)
+mlflow.set_tracking_uri(tracking)
+made = mlflow.pyfunc.load_model(uri).predict(pandas.DataFrame(rows), params=params)
+print(made.to_json(orient="columns"))
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+kind = AutoModelForCausalLM if "response" in made else AutoModelForSequenceClassification
+print(type(kind.from_pretrained(mlflow.artifacts.download_artifacts(uri))).__name__)
+"""
+
+
+def alone(uri: str, rows: dict[str, list[str]], folder: Path, **params: float) -> tuple[pd.DataFrame, str]:
+    """What `predict` says in a process of its own, and the class that `transformers` makes of the same artifact."""
+    arguments = [uri, mlflow.get_tracking_uri(), json.dumps(rows), json.dumps(params or None)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_THE_PROJECT, *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table, kind = done.stdout.splitlines()
+    return pd.DataFrame(json.loads(table)).reset_index(drop=True), kind
+
+
+def test_scores_by_alias_without_the_project_are_those_of_rlhf_score(
+    desk: Registry, register: Register, scorer: Path, packaged: Packaged, name: str, tmp_path: Path
+) -> None:
+    ref = register(name, packaged(scorer, Use(task="score", **LENGTHS)))
+    desk.set_alias(ref, "champion")
+    made, kind = alone(f"models:/{name}@champion", {"prompt": PROMPTS, "response": RESPONSES}, tmp_path)
+    items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
+    expected = score(scorer, items, RewardModelConfig(**LENGTHS))
+    assert made["score"].tolist() == pytest.approx(expected, abs=1e-4)
+    assert max(expected) - min(expected) > 0.1
+    assert kind == "GPT2ForSequenceClassification"
+
+
+def test_answers_by_version_without_the_project_take_the_likeliest_token(
+    register: Register, speaker: Path, packaged: Packaged, name: str, tmp_path: Path
+) -> None:
+    register(name, packaged(speaker, Use(task="generate", **LENGTHS)))
+    made, kind = alone(f"models:/{name}/1", {"prompt": PROMPTS}, tmp_path)
+    expected = generate(speaker, PROMPTS, SamplingConfig(temperature=1e-4, **LENGTHS), seed=0)
+    assert list(zip(made["response"], made["finished"], strict=True)) == expected
+    assert made["response"].tolist()[:3] == [by_transformers(speaker, prompt) for prompt in PROMPTS[:3]]
+    assert len(set(made["response"])) > 5
+    assert kind == "GPT2LMHeadModel"
+
+
+@torch.inference_mode()
+def by_transformers(folder: Path, prompt: str) -> str:
+    """The likeliest answer by stock `transformers`, one prompt at a time."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    talk = [{"role": "user", "content": prompt}]
+    ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    ids = ids["input_ids"][:, -LENGTHS["max_prompt_tokens"] :]
+    made = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=LENGTHS["max_response_tokens"],
+        do_sample=False,
+    )
+    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+
+
+def test_sampling_follows_its_seed(speaker: Path, packaged: Packaged) -> None:
+    model = mlflow.pyfunc.load_model(str(packaged(speaker, Use(task="generate", **LENGTHS))))
+    asked = pd.DataFrame({"prompt": PROMPTS})
+    first, again, other = (model.predict(asked, params={"temperature": 1.0, "seed": seed}) for seed in (3, 3, 4))
+    assert first.equals(again) and not first.equals(other)
+    assert not first.equals(model.predict(asked))
+
+
+@torch.inference_mode()
+def test_values_are_the_head_after_what_is_written_so_far(scorer: Path, packaged: Packaged) -> None:
+    model = mlflow.pyfunc.load_model(str(packaged(scorer, Use(task="value", **LENGTHS))))
+    made = model.predict(pd.DataFrame({"prompt": ["why ?", "why ?"], "response": ["", "check the"]}))
+    tokenizer = AutoTokenizer.from_pretrained(scorer)
+    stock = AutoModelForSequenceClassification.from_pretrained(scorer)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "why ?"}], tokenize=False, add_generation_prompt=True
+    )
+    for value, written in zip(made["value"], ("", "check the"), strict=True):
+        ids = (
+            tokenizer(prompt, add_special_tokens=False)["input_ids"]
+            + tokenizer(written, add_special_tokens=False)["input_ids"]
+        )
+        assert value == pytest.approx(float(stock(input_ids=torch.tensor([ids])).logits), abs=1e-5)
+
+
+@pytest.mark.parametrize("task", ["score", "generate"])
+def test_the_page_of_a_version_finds_signature_and_an_example_that_works(
+    register: Register, scorer: Path, speaker: Path, packaged: Packaged, name: str, task: str
+) -> None:
+    use = Use.model_validate({"task": task, **LENGTHS})
+    register(name, packaged(scorer if task == "score" else speaker, use))
+    model = mlflow.pyfunc.load_model(f"models:/{name}/1")
+    signature = mlflow.models.get_model_info(f"models:/{name}/1").signature
+    outputs = {"score": ["score"], "generate": ["response", "finished"]}[task]
+    assert signature.inputs.input_names() == ["prompt", "response"][: 2 if task == "score" else 1]
+    assert signature.outputs.input_names() == outputs
+    assert list(model.predict(model.input_example).columns) == outputs
+    with pytest.raises(mlflow.MlflowException, match="missing inputs"):
+        model.predict(pd.DataFrame({"question": ["why ?"]}))
+
+
+def test_the_same_model_is_packaged_the_same_and_its_code_is_under_the_digest(scorer: Path, packaged: Packaged) -> None:
+    use = Use(task="score", **LENGTHS)
+    folder = packaged(scorer, use)
+    digest = folder_digest(folder)
+    package(folder, use)
+    assert folder_digest(folder) == digest
+    (folder / CODE.name).write_text("print('other code')")
+    assert folder_digest(folder) != digest
