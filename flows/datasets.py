@@ -121,7 +121,8 @@ def _place(group: str) -> float:
 class ContentDigest:
     """SHA-256 over what a table says: contract version, column names and rows, whatever their order and provenance."""
 
-    def __init__(self) -> None:
+    def __init__(self, contract: str = CONTRACT_VERSION) -> None:
+        self._contract = contract
         self._columns: list[str] = []
         self._rows: list[NDArray[np.bytes_]] = []
 
@@ -134,7 +135,7 @@ class ContentDigest:
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits, the same on every machine."""
-        header = json.dumps([CONTRACT_VERSION, self._columns]).encode()
+        header = json.dumps([self._contract, self._columns]).encode()
         rows = np.sort(np.concatenate(self._rows)) if self._rows else np.empty(0, dtype="S32")
         return hashlib.sha256(header + rows.tobytes()).hexdigest()
 
@@ -210,25 +211,26 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def verify(path: Path, digest: str) -> None:
+def verify(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> None:
     """Read a snapshot and compare its content with its digest.
 
     Args:
         path: the Parquet file.
         digest: its digest when it was written.
+        contract: version of the contract that it met then.
 
     Raises:
         FileNotFoundError: if there is no such file.
         SnapshotDamaged: if it cannot be read, or its content has another digest.
     """
-    for _ in _read(path, digest):
+    for _ in _read(path, digest, contract):
         pass
 
 
-def _read(path: Path, digest: str) -> Iterator[pd.DataFrame]:
+def _read(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> Iterator[pd.DataFrame]:
     """The parts of a snapshot; whoever reads to the end knows that they are what the digest says."""
     mend = "delete it and ingest again"
-    found = ContentDigest()
+    found = ContentDigest(contract)
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
             for batch in file.iter_batches(batch_size=ROWS_PER_PART):

@@ -27,8 +27,8 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 
 from flows.config import InputError
-from flows.digests import folder_digest
-from flows.lineage import dataset_entity, flatten
+from flows.digests import file_digests, folder_digest, total_digest
+from flows.lineage import DIGEST_TAG, dataset_entity, files_artifact, flatten
 from flows.locks import exclusive
 from flows.references import DatasetRef, ModelRef
 from rlhf_core.evaluation.estimates import Estimate
@@ -36,7 +36,6 @@ from rlhf_core.stage import Event
 
 PARAMS_PER_CALL = 100  # limits of the tracking API
 METRICS_PER_CALL = 1000
-DIGEST_TAG = "rlhf.digest"
 PARENT_RUN_TAG = "mlflow.parentRunId"
 
 
@@ -169,11 +168,13 @@ class Registry:
             tags: lineage of the version.
             description: shown beside the version.
         """
-        digest = folder_digest(folder)
+        files = file_digests(folder)
+        digest = total_digest(files)
         earlier = self._version_of(name, run_id, digest)
         if earlier is not None:
             return earlier
         tags = {**tags, DIGEST_TAG: digest}
+        self.client.log_dict(run_id, files, files_artifact(name))
         model = self.client.create_logged_model(
             self.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="transformers"
         )
