@@ -1,7 +1,7 @@
 """How a version came to be, as one page of HTML: the graph, and beside each node the way to MLflow and Prefect."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -11,12 +11,16 @@ import mlflow
 
 from flows.archive import Use
 from flows.graph import DATASET, Version
-from flows.report.layout import lay_out
+from flows.report.layout import Layout, lay_out
 from flows.report.lineage import SHORT, Story, facts, gates_by_status
 
 CARD_WIDTH, CARD_HEIGHT = 250, 132
 GAP_ACROSS, GAP_DOWN = 96, 26
 MARGIN = 24
+
+
+Role = tuple[str, str, str]
+"""What went in, what came out, and as what."""
 
 
 class Servers(NamedTuple):
@@ -85,11 +89,7 @@ def as_html(story: Story, servers: Servers) -> str:
     layout = lay_out(story.graph.order, story.graph.edges)
     corners = {node: _corner(*place) for node, place in layout.places.items()}
     cards = [_card(node, story, servers, corners[node]) for node in story.graph.order]
-    edges = [
-        _edge([_corner(*place) for place in layout.ways[node, version.label]], role)
-        for version in story.graph.versions.values()
-        for role, node in version.inputs.items()
-    ]
+    edges = _edges(story, layout)
     right, bottom = _corner(layout.layers - 1, layout.rows - 1)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("lineage.html").read_text(encoding="utf-8"))
@@ -108,19 +108,43 @@ def _corner(layer: int, row: float) -> tuple[float, float]:
     return MARGIN + layer * (CARD_WIDTH + GAP_ACROSS), MARGIN + row * (CARD_HEIGHT + GAP_DOWN)
 
 
-def _edge(corners: Sequence[tuple[float, float]], role: str) -> Edge:
+def _edges(story: Story, layout: Layout) -> list[Edge]:
+    """One curve for each role, with places of their own along the sides of the cards, so that none hides another."""
+    roles = [
+        (node, version.label, role)
+        for version in story.graph.versions.values()
+        for role, node in version.inputs.items()
+    ]
+    ways = {item: [_corner(*place) for place in layout.ways[item[:2]]] for item in roles}
+    leaving, arriving = ({item: way[step][1] for item, way in ways.items()} for step in (1, -2))
+    starts = _spread(roles, lambda item: item[0], leaving)
+    ends = _spread(roles, lambda item: item[1], arriving)
+    return [_edge(ways[item], starts[item], ends[item], item[2]) for item in roles]
+
+
+def _spread(roles: list[Role], card: Callable[[Role], str], towards: Mapping[Role, float]) -> dict[Role, float]:
+    """How far down the side of its card each edge is, in the order of the heights that they lead to."""
+    found = {}
+    for name in {card(item) for item in roles}:
+        together = sorted((item for item in roles if card(item) == name), key=lambda item: towards[item])
+        found |= {item: CARD_HEIGHT * (place + 1) / (len(together) + 1) for place, item in enumerate(together)}
+    return found
+
+
+def _edge(corners: Sequence[tuple[float, float]], start: float, end: float, role: str) -> Edge:
     """A curve from the right side of the first card, through the middle of what it passes, to the left of the last."""
-    middles = [(x, y + CARD_HEIGHT / 2) for x, y in corners]
-    x, y = middles[0][0] + CARD_WIDTH, middles[0][1]
+    x, y = corners[0][0] + CARD_WIDTH, corners[0][1] + start
     path = f"M {x} {y}"
-    for place, (left, middle) in enumerate(middles[1:], start=1):
-        bend = (x + left) / 2
-        path += f" C {bend} {y}, {bend} {middle}, {left} {middle}"
-        x, y = left, middle
-        if place < len(middles) - 1:
-            x = left + CARD_WIDTH
-            path += f" L {x} {y}"
-    return Edge(path, role, (x + middles[-1][0]) / 2, y)
+    for left, top in corners[1:-1]:
+        bend, middle = (x + left) / 2, top + CARD_HEIGHT / 2
+        x, path = (
+            left + CARD_WIDTH,
+            f"{path} C {bend} {y}, {bend} {middle}, {left} {middle} L {left + CARD_WIDTH} {middle}",
+        )
+        y = middle
+    left, height = corners[-1][0], corners[-1][1] + end
+    bend = (x + left) / 2
+    return Edge(f"{path} C {bend} {y}, {bend} {height}, {left} {height}", role, left - 12, height - 5)
 
 
 def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]) -> Card:
@@ -136,14 +160,16 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
     badges += [("good" if status == "pass" else "bad", f"{len(names)} {status}") for status, names in said.items()]
     links = [("version", servers.version(version))]
     lines = [f"digest {version.digest[:SHORT]}"]
+    measured = []
     if training is not None:
         links.append(("run", servers.run(training.experiment_id, training.run_id)))
         if training.flow_run:
             links.append(("Prefect", servers.flow_run(training.flow_run)))
         if "temperature" in training.figures:
-            lines.append(f"temperature {training.figures['temperature']:.3f}")
+            measured.append(f"temperature {training.figures['temperature']:.3f}")
         if training.seconds is not None:
-            lines.append(f"{training.seconds:.1f} s")
+            measured.append(f"{training.seconds:.1f} s")
+    lines.append(", ".join(measured))
     told = [("description", version.description), ("digest", version.digest), *facts(version, training)]
     return Card(
         kind="model",
