@@ -12,25 +12,16 @@ from typing import Any, NamedTuple
 import mlflow
 import mlflow.artifacts
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, Run
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
 
 from flows.errors import InputError
 from flows.graph import Graph, Version
-from flows.lineage import (
-    COMMIT,
-    COST,
-    DIGEST_TAG,
-    DIRTY,
-    HARDWARE,
-    PACKAGES,
-    SECONDS,
-    SNAPSHOT_TAG,
-    data_experiment,
-)
+from flows.lineage import DIGEST_TAG, SNAPSHOT_TAG, data_experiment
+from flows.recorded import Training, datasets_of, read_training
 from flows.references import Counts
-from rlhf_core.config import Frozen
 
 PER_PAGE = 10_000
 NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
@@ -41,57 +32,6 @@ class Kept(NamedTuple):
 
     experiment_id: str
     run_id: str
-
-
-class Use(Frozen):
-    """A snapshot as a training used it.
-
-    Attributes:
-        contract: version of the contract that it met.
-        sources: what its rows were made from.
-        counts: what became of the raw rows; None where no report was kept.
-    """
-
-    name: str
-    digest: str
-    contract: str
-    rows: int
-    sources: tuple[str, ...]
-    counts: Counts | None
-
-
-class Training(Frozen):
-    """A run that made versions; what it did not record is None or empty.
-
-    Attributes:
-        project: name of its experiment.
-        ladder_run: run of the climb or flow around it, which keeps the whole configuration.
-        flow_run: Prefect's flow run.
-        started: seconds since the epoch.
-        seconds: wall time of the training.
-        resumed_run: an interrupted run whose state it went on from.
-        settings: parameters of the stage by dotted name.
-        figures: final metrics by name.
-        uses: snapshots by use.
-    """
-
-    run_id: str
-    experiment_id: str
-    project: str
-    status: str
-    ladder_run: str | None
-    flow_run: str | None
-    started: float
-    seconds: float | None
-    cost: float | None
-    resumed_run: str | None
-    commit: str | None
-    dirty: bool
-    packages: dict[str, str]
-    hardware: dict[str, Any]
-    settings: dict[str, str]
-    figures: dict[str, float]
-    uses: dict[str, Use]
 
 
 class Archive:
@@ -177,26 +117,7 @@ class Archive:
             run = self.client.get_run(run_id)
         except MlflowException:
             return None
-        tags, metrics = run.data.tags, run.data.metrics
-        return Training(
-            run_id=run_id,
-            experiment_id=run.info.experiment_id,
-            project=self._project(run.info.experiment_id),
-            status=run.info.status,
-            ladder_run=tags.get("mlflow.parentRunId"),
-            flow_run=tags.get("prefect.flow_run"),
-            started=run.info.start_time / 1000,
-            seconds=float(tags[SECONDS]) if SECONDS in tags else None,
-            cost=float(tags[COST]) if COST in tags else None,
-            resumed_run=tags.get("rlhf.resumed_run"),
-            commit=tags.get(COMMIT),
-            dirty=tags.get(DIRTY) == "true",
-            packages=json.loads(tags.get(PACKAGES, "{}")),
-            hardware=json.loads(tags.get(HARDWARE, "{}")),
-            settings=dict(run.data.params),
-            figures={key.removeprefix("final/"): value for key, value in metrics.items() if key.startswith("final/")},
-            uses=self._uses(run),
-        )
+        return read_training(run, self._project(run.info.experiment_id), self._reports(run))
 
     def document(self, run_id: str, path: str) -> Any:
         """A JSON artifact of a run; None if it is not there or no JSON."""
@@ -216,36 +137,19 @@ class Archive:
         with tempfile.TemporaryDirectory() as folder:
             yield _fetched(f"models:/{version.model_id}", folder)
 
-    def _uses(self, run: Run) -> dict[str, Use]:
-        counts: dict[str, Counts | None] = {}
-        uses = {}
-        for use, dataset in datasets_of(run):
-            name, profile = dataset.name, json.loads(str(dataset.profile))
-            if name not in counts:
+    def _reports(self, run: Run) -> dict[str, Counts]:
+        """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""
+        reports = {}
+        for name in {dataset.name for _, dataset in datasets_of(run)}:
+            with contextlib.suppress(ValidationError):
                 document = self.document(run.info.run_id, f"data/{name}/counts.json")
-                counts[name] = None if document is None else Counts.model_validate(document)
-            uses[use] = Use(
-                name=name,
-                digest=profile["digest"],
-                contract=profile["contract_version"],
-                rows=profile["num_rows"],
-                sources=tuple(json.loads(dataset.source)["made_from"]),
-                counts=counts[name],
-            )
-        return uses
+                reports[name] = Counts.model_validate(document)
+        return reports
 
     def _project(self, experiment_id: str) -> str:
         if experiment_id not in self._projects:
             self._projects[experiment_id] = str(self.client.get_experiment(experiment_id).name)
         return self._projects[experiment_id]
-
-
-def datasets_of(run: Run) -> Iterator[tuple[str, Dataset]]:
-    """The datasets that a run read, by use."""
-    for item in run.inputs.dataset_inputs if run.inputs is not None else ():
-        for tag in item.tags:
-            if tag.key == "mlflow.data.context":
-                yield tag.value, item.dataset
 
 
 def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Version | None:

@@ -9,11 +9,12 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from flows.archive import Archive, Training
+from flows.archive import Archive
 from flows.datasets import SnapshotDamaged, verify
 from flows.digests import file_digests, total_digest
 from flows.graph import Graph, Version
 from flows.lineage import IDENTITY, Identity, files_artifact, inputs_of
+from flows.recorded import Training
 
 Status = Literal["holds", "missing", "altered"]
 STYLES: dict[Status, str] = {"holds": "green", "missing": "red", "altered": "red"}

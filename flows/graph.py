@@ -125,7 +125,7 @@ class Graph:
             InputError: if no dataset does, or several do.
         """
         found = [node for node in self._edges if node.startswith(DATASET + prefix)]
-        if not prefix or len(found) != 1:
+        if len(found) != 1:
             several = (
                 f"starts {len(found)} digests; give more of it" if found else "starts no digest that a version names"
             )

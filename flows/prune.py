@@ -17,10 +17,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from flows.archive import Archive, datasets_of
+from flows.archive import Archive
 from flows.graph import DATASET, Graph, Version
 from flows.lineage import SNAPSHOT_TAG, data_experiment
 from flows.locks import is_held
+from flows.recorded import datasets_of
 from flows.report.lineage import when
 
 SUFFIXES = ("base", "sft", "reward-model", "judge", "policy", "value")

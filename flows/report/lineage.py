@@ -7,8 +7,9 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.tree import Tree
 
-from flows.archive import Archive, Kept, Training, Use
+from flows.archive import Archive, Kept
 from flows.graph import Graph, Version
+from flows.recorded import Training, Use
 
 SHORT = 12
 

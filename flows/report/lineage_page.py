@@ -9,8 +9,8 @@ from urllib.parse import quote
 import jinja2
 import mlflow
 
-from flows.archive import Use
 from flows.graph import DATASET, Version
+from flows.recorded import Use
 from flows.report.layout import Layout, lay_out
 from flows.report.lineage import SHORT, Story, facts, gates_by_status
 
@@ -124,7 +124,7 @@ def _edges(story: Story, layout: Layout) -> list[Edge]:
 
 def _spread(roles: list[Role], card: Callable[[Role], str], towards: Mapping[Role, float]) -> dict[Role, float]:
     """How far down the side of its card each edge is, in the order of the heights that they lead to."""
-    found = {}
+    found: dict[Role, float] = {}
     for name in {card(item) for item in roles}:
         together = sorted((item for item in roles if card(item) == name), key=lambda item: towards[item])
         found |= {item: CARD_HEIGHT * (place + 1) / (len(together) + 1) for place, item in enumerate(together)}
