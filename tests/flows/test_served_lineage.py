@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,12 +45,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "--artifacts-destination",
         str(folder / "kept"),
     ]
-    address, before = f"http://127.0.0.1:{port}", os.environ["MLFLOW_TRACKING_URI"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([*command, *stores], stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "log").open("wb") as log, pytest.MonkeyPatch.context() as patch:
+        server = subprocess.Popen([*command, *stores], stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             wait_until_ready(address)
-            os.environ["MLFLOW_TRACKING_URI"] = address
+            patch.setenv("MLFLOW_TRACKING_URI", address)
             toys = Toys("toy", folder / "storage")
             old, live = toys.ladder("old"), toys.ladder("live")
             toys.registry.set_alias(live.policy, "champion")
@@ -57,9 +58,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             shutil.rmtree(folder / "storage")
             yield Served(address, folder / "kept", old, live)
         finally:
-            os.environ["MLFLOW_TRACKING_URI"] = before
-            server.terminate()
-            server.wait(30)
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(60)
 
 
 @pytest.fixture(autouse=True)

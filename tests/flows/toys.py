@@ -64,7 +64,7 @@ class Toys:
             for row in (1, 2)
         ]
         folder = self.storage / "work"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         writer = SnapshotWriter(folder / "temporary")
         writer.add(pd.DataFrame(rows))
         writer.close()
