@@ -30,10 +30,11 @@ def lineage(
     with quietly():
         archive = _archive(config, overrides)
         from flows.report import lineage as report
-        from flows.report.lineage_page import as_html, servers
 
         story = report.tell(archive, model)
         if html is not None:
+            from flows.report.lineage_page import as_html, servers
+
             html.write_text(as_html(story, servers()), encoding="utf-8")
             typer.echo(f"{html}: {len(story.graph.nodes)} nodes")
         elif as_json:
