@@ -93,16 +93,20 @@ def ask(address: str, ladders: int, repeats: int) -> dict[str, list[float]]:
     os.environ["MLFLOW_TRACKING_URI"] = address
     dataset = f"dataset:{digest('preferences', ladders // 2)}"
     champion = f"{PROJECT}-policy@champion"
-    archive = Archive(MlflowClient())
     questions: dict[str, Callable[[], object]] = {
-        "lineage of the champion": lambda: as_json(tell(archive, champion)),
-        "impact of a dataset": lambda: impact.render(archive, dataset),
-        "impact of the first SFT model": lambda: impact.render(archive, f"{PROJECT}-sft/1"),
+        "lineage of the champion": lambda: as_json(tell(archive(), champion)),
+        "impact of a dataset": lambda: impact.render(archive(), dataset),
+        "impact of the first SFT model": lambda: impact.render(archive(), f"{PROJECT}-sft/1"),
         "rlhf --help": command("--help"),
         "rlhf lineage": command("lineage", champion),
         "rlhf impact": command("impact", dataset),
     }
     return {name: timed(question, repeats) for name, question in questions.items()}
+
+
+def archive() -> Archive:
+    """One that has read nothing yet."""
+    return Archive(MlflowClient())
 
 
 def timed(question: Callable[[], object], repeats: int) -> list[float]:

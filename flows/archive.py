@@ -1,6 +1,7 @@
 """What the registry and the artifact store remember, read from anywhere that reaches them."""
 
 import contextlib
+import functools
 import json
 import re
 import tempfile
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
-import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from pydantic import ValidationError
 
 from flows.errors import InputError
@@ -35,11 +36,13 @@ class Kept(NamedTuple):
 
 
 class Archive:
-    """A tracking server, read only."""
+    """A tracking server, read only; a run and an experiment are read once."""
 
     def __init__(self, client: MlflowClient) -> None:
         self.client = client
-        self._projects: dict[str, str] = {}
+        self._run = functools.cache(client.get_run)
+        self._experiment = functools.cache(client.get_experiment)
+        self._experiment_of_name = functools.cache(client.get_experiment_by_name)
 
     # Versions
 
@@ -104,7 +107,7 @@ class Archive:
 
     def snapshot(self, project: str, digest: str) -> Kept | None:
         """The run that keeps a snapshot of a project as `<digest>.parquet`; None if there is none."""
-        experiment = self.client.get_experiment_by_name(data_experiment(project))
+        experiment = self._experiment_of_name(data_experiment(project))
         if experiment is None:
             return None
         query = f"tags.`{SNAPSHOT_TAG}` = '{digest}' and attributes.status = 'FINISHED'"
@@ -114,10 +117,10 @@ class Archive:
     def training(self, run_id: str) -> Training | None:
         """What a run recorded; None if it is gone."""
         try:
-            run = self.client.get_run(run_id)
+            run = self._run(run_id)
         except MlflowException:
             return None
-        return read_training(run, self._project(run.info.experiment_id), self._reports(run))
+        return read_training(run, self._experiment(run.info.experiment_id).name, self._reports(run))
 
     def document(self, run_id: str, path: str) -> Any:
         """A JSON artifact of a run; None if it is not there or no JSON."""
@@ -129,13 +132,13 @@ class Archive:
     def file(self, run_id: str, path: str) -> Iterator[Path | None]:
         """A copy of an artifact of a run, while the context lasts; None if it is not there."""
         with tempfile.TemporaryDirectory() as folder:
-            yield _fetched(f"runs:/{run_id}/{path}", folder)
+            yield _fetched(lambda: self._run(run_id).info.artifact_uri, path, folder)
 
     @contextmanager
     def files(self, version: Version) -> Iterator[Path | None]:
         """A fresh copy of the files of a version, while the context lasts; None if they cannot be had."""
         with tempfile.TemporaryDirectory() as folder:
-            yield _fetched(f"models:/{version.model_id}", folder)
+            yield _fetched(lambda: self.client.get_logged_model(version.model_id).artifact_location, "", folder)
 
     def _reports(self, run: Run) -> dict[str, Counts]:
         """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""
@@ -145,11 +148,6 @@ class Archive:
                 document = self.document(run.info.run_id, f"data/{name}/counts.json")
                 reports[name] = Counts.model_validate(document)
         return reports
-
-    def _project(self, experiment_id: str) -> str:
-        if experiment_id not in self._projects:
-            self._projects[experiment_id] = str(self.client.get_experiment(experiment_id).name)
-        return self._projects[experiment_id]
 
 
 def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Version | None:
@@ -194,9 +192,9 @@ def _pages(search: Callable[..., Any], size: int) -> Iterator[Any]:
         token = page.token or ""
 
 
-def _fetched(uri: str, folder: str) -> Path | None:
-    """Download an artifact; None if it cannot be had."""
+def _fetched(locate: Callable[[], str], path: str, folder: str) -> Path | None:
+    """Download from the place that `locate` finds; None if there is no such place, or nothing there."""
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+        return Path(get_artifact_repository(locate()).download_artifacts(path, folder))
     except (MlflowException, OSError):
         return None
