@@ -14,12 +14,13 @@ from flows.references import ModelRef
 from flows.registry import Registry
 from flows.rows import read_demonstrations, read_pairs, read_prompts
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.evaluation.calibration import hits, losses
 from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_mean
 from rlhf_core.evaluation.preference import paired_gain, win_rate
 from rlhf_core.generation import generate
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import RewardModelConfig, score
+from rlhf_core.reward_model import score
 from rlhf_core.sft import held_out_losses
 
 ROWS = 2000

@@ -18,6 +18,8 @@ class ComputeConfig(Frozen):
     """Machines; all see the storage folder, and all but the first start `flows.worker`, see docs/scaling.md."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
+    price_per_hour: float | None = Field(None, ge=0)
+    """What an hour of all machines together costs, in any currency; None leaves the cost of a stage unknown."""
     checkpoint_seconds: float | None = Field(300.0, ge=0)
     """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
 

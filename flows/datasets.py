@@ -124,7 +124,8 @@ def _place(group: str) -> float:
 class ContentDigest:
     """SHA-256 over what a table says: contract version, column names and rows, whatever their order and provenance."""
 
-    def __init__(self) -> None:
+    def __init__(self, contract: str = CONTRACT_VERSION) -> None:
+        self._contract = contract
         self._columns: list[str] = []
         self._rows: list[NDArray[np.bytes_]] = []
 
@@ -137,7 +138,7 @@ class ContentDigest:
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits, the same on every machine."""
-        header = json.dumps([CONTRACT_VERSION, self._columns]).encode()
+        header = json.dumps([self._contract, self._columns]).encode()
         rows = np.sort(np.concatenate(self._rows)) if self._rows else np.empty(0, dtype="S32")
         return hashlib.sha256(header + rows.tobytes()).hexdigest()
 
@@ -219,25 +220,26 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
     return pd.concat([part[part[SPLIT] == split] for part in _parts(path)], ignore_index=True)
 
 
-def verify(path: Path, digest: str) -> None:
+def verify(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> None:
     """Read a snapshot and compare its content with its digest, once for every state of its file.
 
     Args:
         path: the Parquet file.
         digest: its digest when it was written.
+        contract: version of the contract that it met then.
 
     Raises:
         FileNotFoundError: if there is no such file.
         SnapshotDamaged: if it cannot be read, or its content has another digest.
     """
     state = path.stat()
-    _verify(path, digest, state.st_mtime_ns, state.st_size)
+    _verify(path, digest, contract, state.st_mtime_ns, state.st_size)
 
 
 @cache
-def _verify(path: Path, digest: str, _modified_ns: int, _size: int) -> None:
+def _verify(path: Path, digest: str, contract: str, _modified_ns: int, _size: int) -> None:
     """`verify` one state of a file, which its time and size tell from others."""
-    found = ContentDigest()
+    found = ContentDigest(contract)
     for part in _parts(path):
         found.add(part)
     if found.hexdigest() != digest:

@@ -15,6 +15,11 @@ from flows.references import DatasetRef, ModelRef
 from rlhf_core.config import Frozen
 
 SOURCES_SHOWN = 50
+DIGEST_TAG = "rlhf.digest"
+IDENTITY = "identity.json"
+COMMIT, DIRTY = "mlflow.source.git.commit", "mlflow.source.git.dirty"  # MLflow's page shows the commit of a run
+NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"  # of a snapshot's run
+PACKAGES, HARDWARE, SECONDS, COST = "rlhf.packages", "rlhf.hardware", "rlhf.seconds", "rlhf.cost"
 
 
 @functools.cache
@@ -27,22 +32,57 @@ def code_version() -> str:
     return f"{version('rlhf-ladder')}+{total.hexdigest()[:16]}"
 
 
-def content_key(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int) -> str:
-    """Identity of a stage's result: the same key means the same training.
+class Identity(Frozen):
+    """What decides the result of a stage; the same identity means the same training.
 
-    Args:
+    Attributes:
         stage: name of the stage, which starts the key.
         config: everything that steers it.
         inputs: digests of what goes in, by role.
         seed: seed of the stage.
-
-    Returns:
-        A key that is safe as a file name.
+        code: version of the code.
     """
-    identity = json.dumps(
-        [stage, config.model_dump(mode="json"), dict(inputs), seed, code_version()], sort_keys=True, ensure_ascii=True
-    )
-    return f"{stage}-{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
+
+    stage: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int
+    code: str
+
+    @property
+    def key(self) -> str:
+        """A hash of all of it, safe as a file name."""
+        parts = [self.stage, self.config, self.inputs, self.seed, self.code]
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+        return f"{self.stage}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
+
+
+def identify(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int) -> Identity:
+    """Identity of a stage under the code of this process; arguments as the attributes of `Identity`."""
+    settings = config.model_dump(mode="json")
+    return Identity(stage=stage, config=settings, inputs=dict(inputs), seed=seed, code=code_version())
+
+
+def content_key(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int) -> str:
+    """Key of what `identify` describes."""
+    return identify(stage, config, inputs, seed).key
+
+
+def inputs_of(models: Mapping[str, str], datasets: Mapping[str, str]) -> dict[str, str]:
+    """Digests of models by role and of datasets by use, as an identity names them."""
+    return {f"model.{role}": digest for role, digest in models.items()} | {
+        f"dataset.{use}": digest for use, digest in datasets.items()
+    }
+
+
+def files_artifact(name: str) -> str:
+    """Where a run keeps the digest of each file of a model that it registered."""
+    return f"digests/{name}.json"
+
+
+def data_experiment(project: str) -> str:
+    """Name of the experiment that keeps the snapshots of a project."""
+    return f"{project}-data"
 
 
 def lineage_tags(parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> dict[str, str]:

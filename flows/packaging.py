@@ -13,8 +13,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from rlhf_core.config import Frozen
-from rlhf_core.reward_model import RewardModelConfig
-from rlhf_core.rollout import SamplingConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.rollout import SamplingConfig
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 IMPORTED = ("mlflow", "pandas", "torch", "transformers")

@@ -16,12 +16,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config import InputError
-from flows.digests import folder_digest
+from flows.digests import file_digests, folder_digest, total_digest
+from flows.lineage import DIGEST_TAG, files_artifact
 from flows.locks import exclusive
 from flows.references import ModelRef
 from flows.runs import Runs
 
-DIGEST_TAG = "rlhf.digest"
 CHAMPION = "champion"
 
 
@@ -88,11 +88,13 @@ class Registry(Runs):
             tags: lineage of the version.
             description: shown beside the version.
         """
-        digest = folder_digest(folder)
+        files = file_digests(folder)
+        digest = total_digest(files)
         earlier = self._version_of(name, run_id, digest)
         if earlier is not None:
             return earlier
         tags = {**tags, DIGEST_TAG: digest}
+        self.client.log_dict(run_id, files, files_artifact(name))
         model = self.client.create_logged_model(
             self.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="transformers"
         )

@@ -20,7 +20,7 @@ def read_prompts(ref: Reference, split: str) -> list[str]:
     return prompts
 
 
-def _columns(ref: DatasetRef, split: str, *names: str) -> list[list[str]]:
+def _columns(ref: Reference, split: str, *names: str) -> list[list[str]]:
     """Texts of a split, column by column."""
     table = read_split(ref, split)
     return [table[name].tolist() for name in names]

@@ -15,14 +15,16 @@ from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 
 from flows.launch import launch
-from flows.lineage import content_key, describe, lineage_tags
+from flows.lineage import IDENTITY, Identity, describe, identify, inputs_of, lineage_tags
 from flows.locks import exclusive
 from flows.packaging import Use, package
 from flows.place import Place
 from flows.progress import LiveStage
+from flows.provenance import spent, surroundings
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.report.figures import Series, figures_of
+from flows.snapshots import keep_snapshots
 from flows.worker import Job
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config import Frozen
@@ -65,11 +67,16 @@ class Plan:
     alone: bool = False
 
     @property
+    def identity(self) -> Identity:
+        """What decides the result of the stage."""
+        models = {role: ref.digest for role, ref in self.parents.items()}
+        datasets = {use: ref.digest for use, ref in self.datasets.items()}
+        return identify(self.stage, self.config, inputs_of(models, datasets), self.seed)
+
+    @property
     def key(self) -> str:
         """Content key of the stage."""
-        models = {f"model.{role}": ref.digest for role, ref in self.parents.items()}
-        datasets = {f"dataset.{use}": ref.digest for use, ref in self.datasets.items()}
-        return content_key(self.stage, self.config, models | datasets, self.seed)
+        return self.identity.key
 
     def registered_name(self, project: str, artifact: str) -> str:
         """Registered name of an artifact of this stage."""
@@ -140,10 +147,12 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     """
     registry = place.registry()
     tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
-    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags | _resumed(place, key))
+    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags | surroundings() | _resumed(place, key))
+    registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
         registry.log_datasets(run_id, plan.datasets)
+        keep_snapshots(plan.datasets.values(), place.project, registry)
     workspace = _workspace(place, key)
     _prepare(place, key, run_id)
     started = time.monotonic()
@@ -154,6 +163,8 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
+    seconds = time.monotonic() - started
+    registry.tag_run(run_id, spent(seconds, place.compute.price_per_hour))
     return Trained(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
@@ -161,7 +172,7 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
         estimates=result.estimates,
         series={**curves, **result.series},
         samples=result.samples,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     ).model_dump(mode="json")
 
 

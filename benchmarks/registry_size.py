@@ -1,0 +1,231 @@
+"""How long the questions about lineage take in a registry of many versions, on a real MLflow server.
+
+`python -m benchmarks.registry_size` registers ladders of toys, then asks in a process that is already running and by
+the command line, whose time includes its start and imports.
+"""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from mlflow import MlflowClient
+from mlflow.db import upgrade
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
+
+from benchmarks.machine import machine
+from flows.archive import Archive
+from flows.environment import quiet
+from flows.lineage import DIGEST_TAG, dataset_entity, lineage_tags
+from flows.pages import free_port
+from flows.provenance import spent, surroundings
+from flows.references import Counts, DatasetRef, ModelRef
+from flows.report import impact
+from flows.report.lineage import as_json, tell
+
+RESULTS = Path(__file__).parent / "results" / "registry_size.json"
+PROJECT = "many"
+ARTIFACTS = "artifacts"
+LADDERS_PER_TABLE = 10
+PARENTS = {
+    "base": (),
+    "sft": ("base",),
+    "reward-model": ("sft",),
+    "judge": ("sft",),
+    "policy": ("sft", "reward-model", "judge"),
+    "value": ("sft", "reward-model", "judge"),
+}
+TABLES = {
+    "sft": {"training": "demonstrations"},
+    "reward-model": {"training": "preferences", "centring": "demonstrations"},
+    "judge": {"training": "preferences", "centring": "demonstrations"},
+    "policy": {"training": "prompts"},
+    "value": {"training": "prompts"},
+}
+
+COUNTS = Counts(rows=1, records=1, written=1, merged=0, quarantined=0, by_rule={}, left_out={}, sources={})
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    versions: Annotated[int, typer.Option(help="Versions in the registry.")] = 2000,
+    repeats: Annotated[int, typer.Option(min=3, help="Times that each question is asked.")] = 5,
+    results: Path = RESULTS,
+) -> None:
+    """Fill a registry, ask, and keep and print how long the answers took."""
+    quiet()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        database = f"sqlite:///{folder / 'mlflow.db'}"
+        ladders = -(-versions // len(PARENTS))
+        began = time.monotonic()
+        fill(database, ladders, folder / ARTIFACTS)
+        filled = time.monotonic() - began
+        typer.echo(f"{ladders * len(PARENTS)} versions registered in {filled:.0f} s")
+        with server(database, folder) as address:
+            seconds = ask(address, ladders, repeats)
+    kept = {
+        "machine": machine(),
+        "versions": ladders * len(PARENTS),
+        "filled_seconds": filled,
+        "seconds": seconds,
+    }
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps(kept, indent=1) + "\n")
+    for question, taken in seconds.items():
+        typer.echo(f"{question}: median {statistics.median(taken):.2f} s, slowest {max(taken):.2f} s")
+
+
+def ask(address: str, ladders: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every answer, by question."""
+    os.environ["MLFLOW_TRACKING_URI"] = address
+    dataset = f"dataset:{digest('preferences', ladders // 2)}"
+    champion = f"{PROJECT}-policy@champion"
+    questions: dict[str, Callable[[], object]] = {
+        "lineage of the champion": lambda: as_json(tell(archive(), champion)),
+        "impact of a dataset": lambda: impact.render(archive(), dataset),
+        "impact of the first SFT model": lambda: impact.render(archive(), f"{PROJECT}-sft/1"),
+        "rlhf --help": command("--help"),
+        "rlhf lineage": command("lineage", champion),
+        "rlhf impact": command("impact", dataset),
+    }
+    return {name: timed(question, repeats) for name, question in questions.items()}
+
+
+def archive() -> Archive:
+    """One that has read nothing yet."""
+    return Archive(MlflowClient())
+
+
+def timed(question: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each answer."""
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        question()
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def command(*arguments: str) -> Callable[[], object]:
+    """A command as it is typed, its start and imports included."""
+    line = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    return lambda: subprocess.run(line, check=True, capture_output=True)
+
+
+def digest(table: str, ladder: int) -> str:
+    """A made-up digest of the table that a ladder read; several ladders read the same."""
+    return f"{sum(map(ord, table)):032x}{ladder // LADDERS_PER_TABLE:032x}"
+
+
+def fill(database: str, ladders: int, artifacts: Path) -> None:
+    """Register ladders of toys; the last policy becomes the champion.
+
+    Args:
+        database: where the registry is.
+        ladders: how many.
+        artifacts: the folder that a server on the registry will serve.
+    """
+    upgrade.main([database], standalone_mode=False)
+    os.environ["MLFLOW_TRACKING_URI"] = database
+    client = MlflowClient()
+    experiment = client.create_experiment(PROJECT, artifact_location=f"mlflow-artifacts:/{PROJECT}")
+    for stage in PARENTS:
+        client.create_registered_model(f"{PROJECT}-{stage}")
+    made: dict[str, ModelRef] = {}
+    for ladder in range(ladders):
+        climb = client.create_run(experiment, run_name="ladder").info.run_id
+        for stage in PARENTS:
+            made[stage] = register(client, experiment, stage, ladder, made, climb, artifacts)
+    client.set_registered_model_alias(made["policy"].name, "champion", made["policy"].version)
+
+
+def register(
+    client: MlflowClient,
+    experiment: str,
+    stage: str,
+    ladder: int,
+    made: dict[str, ModelRef],
+    climb: str,
+    artifacts: Path,
+) -> ModelRef:
+    """Register a toy with all that lineage and impact read of a real one; it has no files."""
+    parents = {role: made[role] for role in PARENTS[stage]}
+    datasets = {use: table(name, ladder) for use, name in TABLES.get(stage, {}).items()}
+    tags = {"rlhf.stage": stage, "mlflow.parentRunId": climb, **surroundings(), **spent(1.0, 1.0)}
+    run_id = client.create_run(experiment, run_name=stage, tags=tags).info.run_id
+    params = [Param(f"{stage}.setting{number}", str(number)) for number in range(20)]
+    client.log_batch(run_id, metrics=[Metric("final/temperature", 1.0, 0, 0)], params=params)
+    context = "mlflow.data.context"
+    inputs = [DatasetInput(dataset_entity(ref), [InputTag(context, use)]) for use, ref in datasets.items()]
+    client.log_inputs(run_id, datasets=inputs)
+    for ref in datasets.values():
+        report = artifacts / PROJECT / run_id / "artifacts" / "data" / ref.name / "counts.json"
+        report.parent.mkdir(parents=True)
+        report.write_text(COUNTS.model_dump_json())
+    name, content = f"{PROJECT}-{stage}", f"{stage}{ladder:0{64 - len(stage)}x}"
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id)
+    version = client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        tags={
+            **lineage_tags(parents, datasets),
+            DIGEST_TAG: content,
+            "rlhf.key": f"{stage}-{ladder}",
+            "gate.status": "passed",
+        },
+        model_id=model.model_id,
+    )
+    return ModelRef(
+        name=name, version=str(version.version), model_id=model.model_id, uri="", digest=content, run_id=run_id
+    )
+
+
+def table(name: str, ladder: int) -> DatasetRef:
+    """A made-up table; ten ladders in turn read the same."""
+    return DatasetRef(
+        name=name, digest=digest(name, ladder), path="", rows=1, splits={"train": 1}, sources=(), report=""
+    )
+
+
+@contextmanager
+def server(database: str, folder: Path) -> Iterator[str]:
+    """An MLflow server on a registry, which serves its artifacts."""
+    port = free_port(0)
+    line = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    line += ["--backend-store-uri", database, "--artifacts-destination", str(folder / ARTIFACTS)]
+    address = f"http://127.0.0.1:{port}"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            while not _answers(address):
+                time.sleep(0.2)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    app()

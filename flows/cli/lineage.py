@@ -1,0 +1,115 @@
+"""Commands that ask where versions came from and whether that still holds, and that tidy up."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.common import DEFAULT_CONFIG, ConfigOption, Overrides, prepared, quietly
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.archive import Archive
+
+EXIT_DOUBT = 1
+WIDE = 1000
+VersionArgument = Annotated[str, typer.Argument(help="name/version or name@alias, with or without models:/.")]
+
+
+def lineage(
+    model: VersionArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the graph instead.")] = None,
+) -> None:
+    """Say what a version was made from, by what, where and for how much."""
+    with quietly():
+        archive = _archive(config, overrides)
+        from flows.report import lineage as report
+
+        story = report.tell(archive, model)
+        if html is not None:
+            from flows.report.lineage_page import as_html, servers
+
+            html.write_text(as_html(story, servers()), encoding="utf-8")
+            typer.echo(f"{html}: {len(story.graph.nodes)} nodes")
+        elif as_json:
+            typer.echo(report.as_json(story))
+        else:
+            _console().print(report.render(story))
+
+
+def impact(
+    source: Annotated[str, typer.Argument(help="dataset:DIGEST, where the start of it will do; or a version.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+) -> None:
+    """List every version that a dataset or a version went into, those that hold an alias first."""
+    with quietly():
+        archive = _archive(config, overrides)
+        from flows.report.impact import render
+
+        _console().print(render(archive, source))
+
+
+def audit(
+    model: Annotated[str | None, typer.Argument(help="A version; without it, all that hold an alias.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+) -> None:
+    """Recompute all digests behind a version. Exit code 1: something is missing or was altered."""
+    with quietly():
+        archive = _archive(config, overrides)
+        from flows import audit as auditing
+        from flows.errors import InputError
+
+        versions = archive.aliased() if model is None else [archive.find(model)]
+        if not versions:
+            raise InputError("no version holds an alias; name a version to audit")
+        findings = auditing.audit(archive, versions)
+        _console().print(auditing.render(findings))
+        if any(finding.status != "holds" for finding in findings):
+            raise typer.Exit(EXIT_DOUBT)
+
+
+def prune(
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    keep_days: Annotated[float, typer.Option(min=0, help="What is younger stays.")] = 30.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
+) -> None:
+    """Remove what no version with an alias needs: old versions, snapshots, states of interrupted trainings."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from mlflow import MlflowClient
+
+        from flows.prune import Retention, render
+
+        retention = Retention(MlflowClient(), settings.project, settings.storage)
+        found = retention.find(keep_days=keep_days)
+        if yes:
+            for waste in found:
+                retention.remove(waste)
+        _console().print(render(found, removed=yes))
+
+
+def _console() -> "Console":
+    """As wide as the terminal; elsewhere so wide that no line is broken."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def _archive(config: Path, overrides: list[str] | None) -> "Archive":
+    """What the registry remembers: that of the environment, and only where it names none that of a configuration."""
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        prepared(config, overrides)
+    from mlflow import MlflowClient
+
+    from flows.archive import Archive
+
+    return Archive(MlflowClient())

@@ -1,0 +1,136 @@
+"""Ladders of toys on a real registry: each stage writes two small files instead of training, all else is real."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from data_contracts.records import Kind
+from flows.compute import ComputeConfig
+from flows.datasets import SnapshotWriter
+from flows.place import Place
+from flows.references import Counts, DatasetRef, ModelRef, StageRecord
+from flows.registry import Registry, open_registry
+from flows.stages import Plan, Trained, register, train
+from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config import Frozen
+from rlhf_core.evaluation.estimates import point
+from rlhf_core.stage import Event, Stage, StageResult
+
+TEMPERATURE = 1.25
+
+
+class ToyConfig(Frozen):
+    """What a toy says."""
+
+    text: str
+
+
+class Ladder(NamedTuple):
+    """The versions of a toy ladder, and its tables."""
+
+    base: ModelRef
+    sft: ModelRef
+    reward_model: ModelRef
+    judge: ModelRef
+    policy: ModelRef
+    demonstrations: DatasetRef
+    preferences: DatasetRef
+    prompts: DatasetRef
+
+
+class Toys:
+    """Makes toys of a project in a storage folder; the environment says where MLflow is."""
+
+    def __init__(self, project: str, storage: Path, price: float | None = None) -> None:
+        self.storage = storage
+        self.registry: Registry = open_registry(project, storage)
+        self.place = Place(
+            project=project,
+            seed=1,
+            storage=storage,
+            threads=None,
+            run_id=self.registry.start_run("ladder"),
+            compute=ComputeConfig(price_per_hour=price),
+        )
+
+    def table(self, kind: Kind, text: str) -> DatasetRef:
+        """A snapshot of two rows with its report, one more row being quarantined."""
+        rows = [
+            {"prompt": f"{text} {kind} {row}", "group": text, "source": "a", "row": row, "split": "train"}
+            for row in (1, 2)
+        ]
+        folder = self.storage / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = SnapshotWriter(folder / "temporary")
+        writer.add(pd.DataFrame(rows))
+        writer.close()
+        snapshot = writer.publish(kind, self.storage / "snapshots")
+        report = self.storage / "ingests" / text / kind
+        report.mkdir(parents=True, exist_ok=True)
+        counts = Counts(
+            rows=3, records=3, written=2, merged=0, quarantined=1, by_rule={"too_odd": 1}, left_out={}, sources={"a": 2}
+        )
+        (report / "counts.json").write_text(json.dumps(counts.model_dump(mode="json")))
+        return DatasetRef(
+            name=kind,
+            digest=snapshot.digest,
+            path=str(snapshot.path),
+            rows=2,
+            splits=snapshot.split_rows,
+            sources=("a",),
+            report=str(report),
+        )
+
+    def stage(
+        self,
+        name: str,
+        text: str,
+        parents: Mapping[str, ModelRef] | None = None,
+        datasets: Mapping[str, DatasetRef] | None = None,
+    ) -> ModelRef:
+        """Train and register a toy."""
+
+        def start(out: Path, _: Checkpoints) -> Stage:
+            (out / "config.json").write_text("{}")
+            (out / "weights").write_text(text)
+            yield from _one_step()
+            return StageResult(artifacts={name: out}, estimates={"temperature": point(TEMPERATURE, 10)})
+
+        plan = Plan(
+            stage=name,
+            config=ToyConfig(text=text),
+            seed=1,
+            start=start,
+            models={name: "A toy"},
+            parents=parents or {},
+            datasets=datasets or {},
+            alone=True,
+        )
+        trained = Trained.model_validate(train.fn(plan.key, plan, self.place))
+        record = StageRecord.model_validate(register.fn(plan.key, plan, self.place, trained))
+        shutil.rmtree(self.storage / "work")  # as a stage does that came to its end
+        return record.model
+
+    def ladder(self, text: str) -> Ladder:
+        """All rungs."""
+        demonstrations, preferences, prompts = (
+            self.table("demonstrations", text),
+            self.table("preferences", text),
+            self.table("prompts", text),
+        )
+        base = self.stage("base", text)
+        sft = self.stage("sft", text, {"base": base}, {"training": demonstrations})
+        pairs = {"training": preferences, "centring": demonstrations}
+        reward_model = self.stage("reward-model", text, {"sft": sft}, pairs)
+        judge = self.stage("judge", text, {"sft": sft}, pairs)
+        above = {"sft": sft, "reward-model": reward_model, "judge": judge}
+        policy = self.stage("policy", text, above, {"training": prompts})
+        return Ladder(base, sft, reward_model, judge, policy, demonstrations, preferences, prompts)
+
+
+def _one_step() -> Iterator[Event]:
+    yield Event(1, {"loss": 1.0})
