@@ -243,20 +243,24 @@ class Registry:
         Raises:
             InputError: when there is no such folder, version or alias.
         """
-        if Path(model).is_dir():
-            return Path(model)
+        return Path(model) if Path(model).is_dir() else self.folder(self.pin(model))
+
+    def pin(self, model: str) -> ModelRef:
+        """Find the version that `name/version` or, at this moment, `name@alias` means.
+
+        Raises:
+            InputError: when there is no such version or alias.
+        """
         name, at, alias = model.partition("@")
         if at:
             try:
-                return self.folder(
-                    self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
-                )
+                return self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
             except MlflowException:
                 raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
         name, slash, version = model.rpartition("/")
         if not slash or not version.isdigit():
             raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
-        return self.folder(self.reference(name, version))
+        return self.reference(name, version)
 
     def intact(self, ref: ModelRef) -> bool:
         """Whether the version still exists with the same content, and its files can be had."""

@@ -20,7 +20,16 @@ from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import TEMPERATURE, device, last_states, load_reward_model, response_scores, save, score_head
+from rlhf_core.models import (
+    TEMPERATURE,
+    device,
+    last_states,
+    load_reward_model,
+    response_scores,
+    save,
+    score_head,
+    temperature,
+)
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.parallel import Figures, Loss, gathered, overwrite, rank, ranks, shares, whole
 from rlhf_core.records import Demonstration, Pair
@@ -102,26 +111,60 @@ def train_reward_model(
     )
     _centre(config, model, tokenizer, demonstrations)
     fit_half, judged_half = _halves(held_out)
-    temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
+    fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
     deltas = margins(config, model, tokenizer, judged_half)
-    setattr(model.config, TEMPERATURE, temperature)
+    setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
-    _check_reload(config, out, judged_half, deltas / temperature)
+    _check_reload(config, out, judged_half, deltas / fitted)
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
-            **evaluate_margins(deltas, temperature, judged_half, train, ceiling=ceiling),
+            **evaluate_margins(deltas, fitted, judged_half, train, ceiling=ceiling),
             "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
-            "temperature": point(temperature, len(fit_half)),
+            "temperature": point(fitted, len(fit_half)),
         },
-        series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
+        series={"delta": (deltas / fitted).tolist(), "delta_uncalibrated": deltas.tolist()},
     )
+
+
+def evaluate_reward_model(
+    config: RewardModelConfig,
+    *,
+    reward_model: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Measure a saved reward model; on the same data the figures are those of its training.
+
+    Args:
+        config: lengths and precision.
+        reward_model: folder of the reward model, with its temperature.
+        train: pairs that the floors learn from.
+        held_out: pairs; as in training, those of every second prompt are judged.
+        demonstrations: whose mean score tells how far the centre has moved.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+
+    Returns:
+        The estimates of `train_reward_model`.
+    """
+    tokenizer = load_tokenizer(str(reward_model))
+    model = load_reward_model(reward_model, tokenizer)
+    stored = temperature(model)
+    fit_half, judged_half = _halves(held_out)
+    deltas = margins(config, model, tokenizer, judged_half) * stored
+    return {
+        **evaluate_margins(deltas, stored, judged_half, train, ceiling=ceiling),
+        "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
+        "temperature": point(stored, len(fit_half)),
+    }
 
 
 def margins(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> NDArray[np.float64]:
-    """Chosen minus rejected score of each pair, shape ``[N]``, in logits, before the temperature."""
+    """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
     chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
     rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
     unique = list(dict.fromkeys([*chosen, *rejected]))
@@ -135,7 +178,7 @@ def score_items(
     items: Sequence[Demonstration],
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
-    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
+    """Score of each finished response, shape ``[N]``, logits, divided by a stored temperature."""
     return score_trees(model, _encode(config, tokenizer, items), config.optimiser).double().cpu().numpy()
 
 

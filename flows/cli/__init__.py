@@ -4,7 +4,7 @@ import gc
 
 import typer
 
-from flows.cli import climb, models
+from flows.cli import climb, deploy, models
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -15,7 +15,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
-for command in (climb.run, climb.ingest, models.generate, models.score, models.ui):
+for command in (climb.run, climb.ingest, deploy.deploy, models.generate, models.score, models.ui):
     app.command()(command)
 config_app.command()(climb.check)
 data_app.command()(climb.inspect)
