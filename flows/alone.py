@@ -16,13 +16,13 @@ from flows.sft import train_sft
 Result = LadderResult | State[LadderResult]
 
 
-@flow(name="rlhf-ingest")
+@flow(name="rlhf-ingest", flow_run_name="{config.project} ingest alone")
 def data_alone(config: LadderConfig) -> DataRefs:
     """Read, check, divide and keep the data."""
     return ingest_alone(config)
 
 
-@flow(name="rlhf-sft")
+@flow(name="rlhf-sft", flow_run_name="{config.project} sft alone")
 def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
     """Fine-tune the base, which is made if there is none like it yet."""
     with climbing(config, arguments, what="sft alone") as climb:
@@ -36,7 +36,7 @@ def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
         return climb.publish()
 
 
-@flow(name="rlhf-reward-model")
+@flow(name="rlhf-reward-model", flow_run_name="{config.project} reward-model alone")
 def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: str = "CONFIG") -> Result:
     """Train a reward model that starts from a registered SFT model.
 
@@ -56,7 +56,7 @@ def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: 
         return climb.publish()
 
 
-@flow(name="rlhf-policy")
+@flow(name="rlhf-policy", flow_run_name="{config.project} policy alone")
 def policy_alone(
     config: LadderConfig, sft: str | None = None, reward_model: str | None = None, arguments: str = "CONFIG"
 ) -> Result:

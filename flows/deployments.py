@@ -1,14 +1,14 @@
 """Deployments: what workers may run, when they do so by themselves, and how much of it at once."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -106,7 +106,8 @@ def _duration(text: str) -> timedelta:
     return found
 
 
-def _server() -> SyncPrefectClient:
+@contextmanager
+def _server() -> Iterator[SyncPrefectClient]:
     """A client of the server that the environment names, which answers.
 
     Raises:
@@ -118,15 +119,12 @@ def _server() -> SyncPrefectClient:
             "PREFECT_API_URL names no Prefect server to deploy to; start one (`prefect server start`) and set it, "
             "such as http://127.0.0.1:4200/api"
         )
-    client = get_client(sync_client=True)
-    try:
-        client.api_healthcheck()
-        client.read_work_pools()
-    except (httpx.HTTPError, RuntimeError) as error:
-        raise InputError(
-            f"PREFECT_API_URL {address}: no Prefect server answers there ({error}); start it, or mend the address"
-        ) from None
-    return client
+    with get_client(sync_client=True) as client:
+        if (error := client.api_healthcheck()) is not None:
+            raise InputError(
+                f"PREFECT_API_URL {address}: no Prefect server answers there ({error}); start it, or mend the address"
+            )
+        yield client
 
 
 def _prepare_queues(client: SyncPrefectClient, *, gpus: int) -> None:
@@ -172,7 +170,21 @@ def _register(
         earlier = client.read_deployment_by_name(f"{flow.name}/{config.project}")
         for known in earlier.schedules:
             client.delete_deployment_schedule(earlier.id, known.id)
-    deployment.apply()
+    form = DeploymentUpdate(parameter_openapi_schema=with_tabs(flow.parameters.model_dump(exclude_unset=True)))
+    client.update_deployment(deployment.apply(), form)
+
+
+def with_tabs(schema: Any) -> Any:
+    """A JSON schema whose unions are plain ones: Prefect's form has a tab for each of their members, and else none."""
+    if isinstance(schema, list):
+        return [with_tabs(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: with_tabs(part) for key, part in schema.items()}
+    if "oneOf" in kept:
+        kept["anyOf"] = kept.pop("oneOf")
+        kept.pop("discriminator", None)
+    return kept
 
 
 def anywhere(config: LadderConfig) -> LadderConfig:

@@ -25,7 +25,7 @@ from rlhf_core.sft import evaluate_sft
 Figures = dict[str, Estimate]
 
 
-@flow(name="rlhf-evaluate")
+@flow(name="rlhf-evaluate", flow_run_name="{config.project} evaluate")
 def evaluate(
     config: LadderConfig,
     sft: str | None = None,

@@ -84,7 +84,7 @@ class Checked(NamedTuple):
     clock: Clock
 
 
-@flow(name="ingest")
+@flow(name="ingest", flow_run_name="{place.project} ingest")
 def ingest(plan: IngestPlan, place: Place) -> DataRefs:
     """Make the snapshots of a climb, or reuse them while they are intact; of two at once, one waits for the other.
 

@@ -11,7 +11,7 @@ from flows.reward_model import train_judge, train_reward_model
 from flows.sft import train_sft
 
 
-@flow(name="rlhf-ladder")
+@flow(name="rlhf-ladder", flow_run_name="{config.project} ladder")
 def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | State[LadderResult]:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
     with climbing(config, arguments) as climb:
