@@ -240,17 +240,23 @@ def test_failed_gates_and_failed_runs_are_posted_to_the_webhook(
 def test_data_refused_for_its_quarantine_are_posted_to_the_webhook(
     deployed: subprocess.CompletedProcess[str], server: Server, heard: tuple[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    rows = [{"prompt": f"question {row} ?", "response": "" if row < 9 else f"answer {row} ."} for row in range(60)]
-    raw = tmp_path / "rows.jsonl"
-    raw.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = {"kind": "files", **dict.fromkeys(("demonstrations", "preferences", "prompts"), [{"path": str(raw)}])}
+    asked = [f"question {row} ?" for row in range(60)]
+    tables: dict[str, list[dict[str, str]]] = {
+        "demonstrations": [{"prompt": text, "response": "" if text < "question 2" else "yes ."} for text in asked],
+        "preferences": [{"prompt": text, "chosen": "yes .", "rejected": "no ."} for text in asked],
+        "prompts": [{"prompt": text} for text in asked],
+    }
+    data: dict[str, Any] = {"kind": "files"}
+    for kind, rows in tables.items():
+        data[kind] = [{"path": str(tmp_path / f"{kind}.jsonl")}]
+        (tmp_path / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "worker").mkdir()
     run = server.work(server.start("rlhf-ingest", data=data, base={"kind": "from_text"}), tmp_path / "worker")
     assert run["state"]["type"] == "FAILED"
     wait_for(lambda: any(item["event"] == "rlhf.quarantine.exceeded" for item in heard[1]))
     (told,) = (item for item in heard[1] if item["event"] == "rlhf.quarantine.exceeded")
     assert "would be quarantined, more than the share of 0.05" in told["details"]["reason"]
-    assert "answer 12" not in json.dumps(told)
+    assert "yes ." not in json.dumps(told)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
