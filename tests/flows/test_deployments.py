@@ -217,7 +217,6 @@ def test_a_worker_climbs_once_and_then_finds_nothing_to_retrain(
     second = server.work(server.start("rlhf-ladder"), tmp_path)
     assert (second["state"]["type"], second["state"]["name"]) == ("COMPLETED", "NothingToRetrain")
     assert "configuration and code" in second["state"]["message"] and "are those of run" in second["state"]["message"]
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -242,7 +241,7 @@ def test_data_refused_for_its_quarantine_are_posted_to_the_webhook(
 ) -> None:
     asked = [f"question {row} ?" for row in range(60)]
     tables: dict[str, list[dict[str, str]]] = {
-        "demonstrations": [{"prompt": text, "response": "" if text < "question 2" else "yes ."} for text in asked],
+        "demonstrations": [{"prompt": text, "completion": "" if text < "question 2" else "yes ."} for text in asked],
         "preferences": [{"prompt": text, "chosen": "yes .", "rejected": "no ."} for text in asked],
         "prompts": [{"prompt": text} for text in asked],
     }
