@@ -40,17 +40,20 @@ def tell(event: str, project: str, resource: str, payload: dict[str, Any]) -> No
 def set_alerts(project: str, webhook: HttpUrl | None) -> None:
     """Let a webhook hear of a project's failed runs and events from now on; None ends that.
 
+    One that a person paused in Prefect stays paused.
     Flow runs belong to a project by its tag, which the runs of its deployments have.
     """
     name = f"rlhf-alerts/{project}"
     with get_client(sync_client=True) as client:
-        for earlier in client.read_automations_by_name(name):
+        known = client.read_automations_by_name(name)
+        for earlier in known:
             client.delete_automation(earlier.id)
         if webhook is None:
             return
         block = Webhook(url=str(webhook)).save(name.replace("/", "-"), overwrite=True)
         assert isinstance(block, UUID)  # a coroutine only where a loop runs
-        client.create_automation(_automation(name, project, block))
+        paused = any(not earlier.enabled for earlier in known)
+        client.create_automation(_automation(name, project, block).model_copy(update={"enabled": not paused}))
 
 
 def _automation(name: str, project: str, webhook: UUID) -> AutomationCore:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -171,7 +172,9 @@ def _register(
         for known in earlier.schedules:
             client.delete_deployment_schedule(earlier.id, known.id)
     form = DeploymentUpdate(parameter_openapi_schema=with_tabs(flow.parameters.model_dump(exclude_unset=True)))
-    client.update_deployment(deployment.apply(), form)
+    made = deployment.apply()
+    assert isinstance(made, UUID)  # a coroutine only where a loop runs
+    client.update_deployment(made, form)
 
 
 def with_tabs(schema: Any) -> Any:
