@@ -229,7 +229,9 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
         owner = next((model for model in options if part in model.model_fields), None)
         if isinstance(part, str) and owner is not None:
             options = _models_in(owner.model_fields[part].annotation)
-        elif isinstance(part, str):
+        elif part == "[key]":  # of a mapping, whose key is the part before
+            continue
+        elif isinstance(part, str) and options:
             options = [model for model in options if "kind" in model.model_fields and _kind(model) == part] or options
             section = options[0]
             continue

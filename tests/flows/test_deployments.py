@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.config import InputError
+from flows.config import InputError, load_config, load_file
 from flows.deployments import parse_schedule, with_tabs
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,28 @@ def test_the_form_gets_plain_unions_and_nothing_else_changes() -> None:
     union = {"oneOf": [{"$ref": "#/a"}, {"type": "object", "properties": {"discriminator": {"const": "b"}}}]}
     schema = {"properties": {"x": {**union, "discriminator": {"propertyName": "kind"}}, "y": {"enum": [1]}}}
     assert with_tabs(schema) == {"properties": {"x": {"anyOf": union["oneOf"]}, "y": {"enum": [1]}}}
+
+
+def test_a_climb_knows_nothing_of_how_it_is_deployed() -> None:
+    file = load_file(TINY, overrides=["deploy.gpus=2", "deploy.schedules.policy=PT6H"])
+    assert file.deploy.gpus == 2 and file.deploy.schedules == {"policy": "PT6H"}
+    assert file.climb == load_config(TINY) == load_config(TINY, overrides=["deploy.gpus=2"])
+    assert "deploy" not in type(file.climb).model_fields
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("deploy.gpus=0", "field 'deploy.gpus': must be greater than or equal to 1"),
+        ("deploy.schedule=PT6H", "field 'deploy.schedule' is unknown; did you mean 'schedules'"),
+        ("deploy.schedules.polcy=PT6H", "field 'deploy.schedules.polcy': must be 'ladder', 'ingest'"),
+        ("deploy.alerts.webhook=nowhere", "field 'deploy.alerts.webhook'"),
+        ("compute.time_outs.policy=0", "field 'compute.time_outs.policy': must be greater than 0"),
+    ],
+)
+def test_mistakes_in_the_section_are_named_by_every_command(override: str, told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        load_config(TINY, overrides=[override])
 
 
 class Server:
