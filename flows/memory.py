@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import mlflow.artifacts
 from mlflow.entities import Run
 
+from flows.compute import Trained
 from flows.config import InputError, LadderConfig
 from flows.lineage import code_version, content_key
 from flows.references import DataRefs, ModelRef, StageRecord
@@ -106,9 +107,9 @@ def parent(ref: ModelRef, role: str, registry: Registry) -> ModelRef:
 
 
 def _made(run: Run) -> dict[str, list[str]]:
-    """Labels of the versions that a climb ended with, by stage."""
-    tags = {name: value for name, value in run.data.tags.items() if name.startswith(STAGE_TAG)}
-    return {name.removeprefix(STAGE_TAG): value.split(", ") for name, value in tags.items()}
+    """Labels of the versions that a climb ended with, by stage in the order of the ladder."""
+    tags = {stage: run.data.tags.get(f"{STAGE_TAG}{stage}") for stage in get_args(Trained)}
+    return {stage: labels.split(", ") for stage, labels in tags.items() if labels}
 
 
 def _stands(label: str, registry: Registry, alias: str | None) -> bool:
