@@ -68,7 +68,7 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str) -> Earli
     runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)
     for run in runs:
         made = _made(run)
-        given = run.data.tags[ALIAS_TAG].split()
+        given = run.data.tags.get(ALIAS_TAG, "").split()
         if all(
             _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
         ):
