@@ -22,7 +22,7 @@ from rlhf_core.worlds.helpdesk import base as helpdesk
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase
 
 
-@flow(name="base")
+@flow(name="base", flow_run_name="{place.project} base")
 def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
     """Pretrain the base on the embedded world or on the training text, or take one from the hub."""
     reads_data = isinstance(config, TextBaseConfig)

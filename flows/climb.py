@@ -3,28 +3,35 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed
 
 from flows.config import InputError, LadderConfig
 from flows.description import describe_versions
-from flows.gating import StoppedByGate, enforce, judge_stage
+from flows.gating import PASSED, STATUS_TAG, StoppedByGate, enforce, judge_stage
 from flows.labels import audit_labels
 from flows.lengths import truncated_shares
 from flows.lineage import code_version
+from flows.memory import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
-from flows.report.answers import Comparison, compare_answers
+from flows.report.answers import STAGES, Comparison, compare_answers
 from flows.report.data import keep_data
 from flows.report.summary import Rung, Summary, publish_summary
 from rlhf_core.config import Frozen
-from rlhf_core.gates import Gate, blocked
+from rlhf_core.gates import Gate, Verdict, blocked
 from rlhf_core.stage import Event
 
 ALIAS = "challenger"
 ALIASED = ("sft", "reward-model", "policy")
+NOTHING = "NothingToRetrain"
 
 
 class LadderResult(Frozen):
@@ -45,18 +52,48 @@ class LadderResult(Frozen):
 class Climb:
     """Keeps what a climb has reached."""
 
-    def __init__(self, config: LadderConfig, place: Place, arguments: str) -> None:
+    def __init__(self, config: LadderConfig, place: Place, arguments: str, *, what: str, verb: str) -> None:
+        self.what = what
+        self.verb = verb
         self.config = config
         self.place = place
         self.arguments = arguments
         self.started = time.monotonic()
         self.data: DataRefs | None = None
+        self.inputs: dict[str, ModelRef] = {}
         self.rungs: dict[str, Rung] = {}
+        self.earlier: Earlier | None = None
         self.published = False
+
+    def given(self, role: str, model: str | None) -> StageRecord:
+        """A model that goes in, pinned to the version that it means now: the champion, unless one is named.
+
+        Raises:
+            InputError: if there is none, or it did not pass its gates and these are enforced.
+        """
+        registry = self.place.registry()
+        ref = registry.pin(model or f"{self.config.project}-{role}@champion")
+        status = registry.client.get_model_version(ref.name, ref.version).tags.get(STATUS_TAG)
+        if status != PASSED and self.config.gates.mode == "enforce":
+            raise InputError(
+                f"{ref.label} has {STATUS_TAG} '{status or 'unknown'}': name or promote a version that passed its "
+                "gates, or set gates.mode to advisory"
+            )
+        self.inputs[role] = ref
+        registry.tag_run(self.place.run_id, {f"input.{role}": ref.label})
+        return recall(ref, registry)
+
+    def repeats(self, data: DataRefs) -> bool:
+        """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
+        self.data = data
+        self._name_flow_run()
+        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS)
+        return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
         """Record the data of the climb as inputs of its run, and what their labels are worth."""
         self.data = data
+        self._name_flow_run()
         keep_data(data, self.place.registry(), self.place.run_id)
         audit_labels(data, self.config.reward_model.balance, self.place)
         return data
@@ -77,20 +114,24 @@ class Climb:
         """Record a finished stage."""
         self.rungs[record.stage] = Rung(record=record, reused=record.ladder_run != self.place.run_id)
         made = ", ".join(ref.label for ref in record.models.values())
-        self.place.registry().tag_run(self.place.run_id, {f"stage.{record.stage}": made})
+        self.place.registry().tag_run(self.place.run_id, {f"{STAGE_TAG}{record.stage}": made})
         return record
 
     def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
-        """Judge a stage and stop here if it blocks; versions that an earlier climb gave the alias lose it then.
+        """Judge a stage and stop here if it blocks.
 
         Raises:
             StoppedByGate: naming every gate that blocks, and why.
         """
+        enforce(record.stage, self.judge(record, gates), self.config.gates)
+
+    def judge(self, record: StageRecord, gates: Sequence[Gate]) -> list[Verdict]:
+        """Judge a stage; if it blocks, versions that an earlier climb gave the alias lose it."""
         verdicts = judge_stage(record, gates, self.config.gates, self.place)
         self.rungs[record.stage] = self.rungs[record.stage]._replace(verdicts=verdicts)
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
             self._withdraw(record)
-        enforce(record.stage, verdicts, self.config.gates)
+        return verdicts
 
     def _withdraw(self, record: StageRecord) -> None:
         """Take the alias off the versions of a stage; versions of other climbs keep it."""
@@ -99,27 +140,48 @@ class Climb:
             if str(client.get_registered_model(ref.name).aliases.get(ALIAS)) == ref.version:
                 client.delete_registered_model_alias(ref.name, ALIAS)
 
-    def publish(self) -> LadderResult:
-        """Set the alias if every gate passed, and say which versions there are."""
-        registry = self.place.registry()
-        verdicts = [verdict for rung in self.rungs.values() for verdict in rung.verdicts]
-        if self.config.gates.mode == "enforce" and not blocked(
-            verdicts, abstain_blocks=self.config.gates.abstain_blocks
-        ):
-            for stage in ALIASED:
-                for ref in self.rungs[stage].record.models.values():
-                    registry.set_alias(ref, ALIAS)
-            self.published = True
+    def publish(self) -> LadderResult | State[LadderResult]:
+        """Set the alias if every gate passed, and say which versions there are.
+
+        Returns:
+            The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
+        """
+        if self.earlier is not None:
+            self.rungs, self.published = self.earlier.rungs, self.earlier.published
+        else:
+            self._set_alias()
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
-        return LadderResult(
+        result = LadderResult(
             run_id=self.place.run_id,
             versions={ref.name: ref for ref in versions},
-            retrained=[stage for stage, rung in self.rungs.items() if not rung.reused],
+            retrained=self._new(),
             published=self.published,
         )
+        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    def _set_alias(self) -> None:
+        """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
+        registry = self.place.registry()
+        verdicts = [verdict for rung in self.rungs.values() for verdict in rung.verdicts]
+        blocking = blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks)
+        self.published = self.config.gates.mode == "enforce" and not blocking
+        stages = [stage for stage in ALIASED if stage in self.rungs and self.published]
+        aliased = [ref for stage in stages for ref in self.rungs[stage].record.models.values()]
+        for ref in aliased:
+            registry.set_alias(ref, ALIAS)
+        if self.data is not None:
+            labels = " ".join(ref.label for ref in aliased)
+            registry.tag_run(self.place.run_id, {KEY_TAG: self._key(self.data), ALIAS_TAG: labels})
+
+    def outcome(self) -> str:
+        """In a sentence what came of the climb, which no gate stopped."""
+        if self.earlier is not None:
+            return f"nothing to retrain: {self.earlier.reason}"
+        new = self._new()
+        return f"{self.verb} {', '.join(new)}" if new else "nothing to retrain: every stage was reused"
 
     def finish(self, status: str, outcome: str) -> None:
-        """End the climb's run and publish its summary."""
+        """End the climb's run, publish its summary and name its flow run by what came out."""
         registry = self.place.registry()
         self._describe_unjudged(registry)
         summary = Summary(
@@ -132,10 +194,27 @@ class Climb:
             outcome=outcome,
             alias=ALIAS if self.published else None,
             seconds=time.monotonic() - self.started,
+            verb=self.verb,
         )
         publish_summary(summary, registry, self.place.run_id)
         registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
         registry.end_run(self.place.run_id, status)
+        reached = [rung.record.model.label for rung in self.rungs.values()]
+        self._name_flow_run(*reached[-1:], *(() if self._new() else ("nothing new",)))
+
+    def _new(self) -> list[str]:
+        return [stage for stage, rung in self.rungs.items() if not rung.reused]
+
+    def _key(self, data: DataRefs) -> str:
+        return climb_key(self.what, self.config, data, self.inputs)
+
+    def _name_flow_run(self, *came_to: str) -> None:
+        """Let the flow run say what it does, on which data, and which version came out."""
+        about = f"{self.config.project} {self.what}"
+        on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
+        if flow_run.id is not None:
+            with get_client(sync_client=True) as client:
+                client.update_flow_run(UUID(flow_run.id), name=", ".join([about, *on, *came_to]))
 
     def _describe_unjudged(self, registry: Registry) -> None:
         """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
@@ -149,27 +228,29 @@ class Climb:
             describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
 
     def _answers(self) -> Comparison | None:
-        if self.data is None or "policy" not in self.rungs:
+        if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):
             return None
         records = {stage: rung.record for stage, rung in self.rungs.items()}
         return compare_answers(self.config, self.data, records, self.place)
 
 
 @contextmanager
-def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
+def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb: str = "trained") -> Iterator[Climb]:
     """Open the climb's run in MLflow; close it with a summary however the climb ends.
 
     Args:
         config: what to climb.
         arguments: how the configuration is named on a command line, for the hints of the summary.
+        what: the ladder, or the stage that is climbed alone.
+        verb: what is done to a stage.
 
     Yields:
         The climb.
     """
     registry = open_registry(config.project, config.storage)
     end_orphans(registry)
-    run_tags = {"rlhf.stage": "ladder", "rlhf.code": code_version(), **process_tags()}
-    run_id = registry.start_run("ladder", tags=run_tags)
+    run_tags = {"rlhf.stage": what, "rlhf.code": code_version(), **process_tags()}
+    run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
     place = Place(
@@ -180,7 +261,7 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
         run_id=run_id,
         compute=config.compute,
     )
-    climb = Climb(config, place, arguments)
+    climb = Climb(config, place, arguments, what=what, verb=verb)
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -196,11 +277,4 @@ def climbing(config: LadderConfig, arguments: str) -> Iterator[Climb]:
         registry.tag_run(run_id, {"rlhf.outcome": f"interrupted by {type(error).__name__}: {error}"[:5000]})
         registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    climb.finish("FINISHED", _outcome(climb))
-
-
-def _outcome(climb: Climb) -> str:
-    trained = [stage for stage, rung in climb.rungs.items() if not rung.reused]
-    if not trained:
-        return "nothing to retrain: every stage was reused"
-    return f"trained {', '.join(trained)}"
+    climb.finish("FINISHED", climb.outcome())

@@ -1,10 +1,13 @@
-"""How stages run: on how many ranks, and how often they keep their state. No result depends on it."""
+"""How stages run: on how many ranks, for how long, how often they keep their state. No result depends on it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
+
+Trained = Literal["base", "sft", "reward-model", "judge", "policy"]
+Seconds = Annotated[float, Field(gt=0)]
 
 
 class ComputeConfig(Frozen):
@@ -22,12 +25,18 @@ class ComputeConfig(Frozen):
     """What an hour of all machines together costs, in any currency; None leaves the cost of a stage unknown."""
     checkpoint_seconds: float | None = Field(300.0, ge=0)
     """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
+    time_outs: dict[Trained, Seconds] = Field(default_factory=dict)
+    """Time after which a stage is stopped and its run fails, by stage; the next run goes on from its last state."""
 
     @model_validator(mode="after")
     def _nodes_know_where_to_meet(self) -> "ComputeConfig":
         if self.nodes > 1 and self.address is None:
             raise ValueError(f"{self.nodes} nodes need an address to meet at; set address to host:port of the first")
         return self
+
+    def time_out(self, stage: str) -> float | None:
+        """Seconds that a stage may take; None for any."""
+        return next((seconds for name, seconds in self.time_outs.items() if name == stage), None)
 
     @property
     def ranks(self) -> int:

@@ -12,6 +12,7 @@ from data_contracts.records import COLUMNS
 from flows.compute import ComputeConfig
 from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName, Revision
 from flows.datasets import Shares
+from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
@@ -113,6 +114,17 @@ class LadderConfig(IngestConfig):
         return self
 
 
+class LadderFile(LadderConfig):
+    """A configuration file: a climb, and how it is deployed."""
+
+    deploy: DeployConfig = Field(default_factory=DeployConfig)
+
+    @property
+    def climb(self) -> LadderConfig:
+        """What a climb depends on."""
+        return LadderConfig.model_validate({name: getattr(self, name) for name in LadderConfig.model_fields})
+
+
 Config = TypeVar("Config", bound=IngestConfig)
 
 
@@ -129,13 +141,18 @@ def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
     Raises:
         InputError: naming file, field and mend.
     """
-    return _validated(LadderConfig, path, _read(path, overrides))
+    return load_file(path, overrides=overrides).climb
+
+
+def load_file(path: Path, *, overrides: Sequence[str] = ()) -> LadderFile:
+    """Read and validate a configuration file with its part on deployments; as `load_config`."""
+    return _validated(LadderFile, path, _read(path, overrides))
 
 
 def load_ingest_config(path: Path, *, overrides: Sequence[str] = ()) -> IngestConfig:
     """Read and validate what ingestion needs of a configuration, which may be that of a climb; as `load_config`."""
     document = _read(path, overrides)
-    of_climbs = set(LadderConfig.model_fields) - set(IngestConfig.model_fields)
+    of_climbs = set(LadderFile.model_fields) - set(IngestConfig.model_fields)
     return _validated(IngestConfig, path, {name: part for name, part in document.items() if name not in of_climbs})
 
 
@@ -205,13 +222,15 @@ def _explain(item: Any) -> str:
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
     """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
-    options: list[type[BaseModel]] = [LadderConfig]
+    options: list[type[BaseModel]] = [LadderFile]
     section, written = options[0], []
     for part in loc:
         owner = next((model for model in options if part in model.model_fields), None)
         if isinstance(part, str) and owner is not None:
             options = _models_in(owner.model_fields[part].annotation)
-        elif isinstance(part, str):
+        elif part == "[key]":  # of a mapping, whose key is the part before
+            continue
+        elif isinstance(part, str) and options:
             options = [model for model in options if "kind" in model.model_fields and _kind(model) == part] or options
             section = options[0]
             continue

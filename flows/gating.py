@@ -6,11 +6,16 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
+from flows.alerts import GATE_FAILED, tell
 from flows.config import GatesConfig
 from flows.description import describe_versions
 from flows.place import Place
 from flows.references import StageRecord
+from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from rlhf_core.gates import Gate, Verdict, blocked, judge
+
+STATUS_TAG = "gate.status"
+PASSED = "passed"
 
 
 class StoppedByGate(Exception):
@@ -37,8 +42,11 @@ def judge_stage(record: StageRecord, gates: Sequence[Gate], config: GatesConfig,
         One verdict per gate.
     """
     verdicts = judge(gates, record.estimates)
-    stopping = {verdict.gate for verdict in blocked(verdicts, abstain_blocks=config.abstain_blocks)}
+    stopping = blocked(verdicts, abstain_blocks=config.abstain_blocks)
     publish_verdicts(record, [verdict.model_dump(mode="json") for verdict in verdicts], bool(stopping), place)
+    if stopping:
+        reasons = {verdict.gate: verdict.explanation for verdict in stopping}
+        tell(GATE_FAILED, place.project, f"rlhf.model.{record.model.name}", {"version": record.model.label, **reasons})
     return verdicts
 
 
@@ -53,7 +61,7 @@ def enforce(stage: str, verdicts: Sequence[Verdict], config: GatesConfig) -> Non
         raise StoppedByGate(stage, stopping)
 
 
-@task(name="publish-verdicts", retries=3, retry_delay_seconds=[1, 5, 20])
+@task(name="publish-verdicts", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
 def publish_verdicts(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, place: Place) -> None:
     """A table in Prefect, tags and descriptions of the versions, JSON in the ladder's run; safe to try again."""
     create_table_artifact(
@@ -64,5 +72,5 @@ def publish_verdicts(record: StageRecord, verdicts: list[dict[str, Any]], failed
     registry = place.registry()
     registry.client.log_dict(place.run_id, {"verdicts": verdicts}, f"gates/{record.stage}.json")
     tags = {f"gate.{verdict['gate']}": verdict["status"] for verdict in verdicts}
-    registry.tag_versions(record.models.values(), {**tags, "gate.status": "failed" if failed else "passed"})
+    registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: "failed" if failed else PASSED})
     describe_versions(record, [Verdict.model_validate(verdict) for verdict in verdicts], registry)

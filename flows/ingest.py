@@ -21,6 +21,7 @@ from data_contracts.drift import Profile, profile
 from data_contracts.population import Population, PopulationViolation, Suites
 from data_contracts.records import Kind
 from flows import datasets, json_array, labels, quarantine, reading, sources, spool, tables, votes
+from flows.alerts import QUARANTINE_EXCEEDED, tell
 from flows.clock import Clock
 from flows.config import IngestConfig, InputError
 from flows.data_config import ContractConfig, DataConfig, EmbeddedData
@@ -29,9 +30,11 @@ from flows.labels import measure_labels
 from flows.lineage import content_key
 from flows.locks import exclusive
 from flows.place import Place
+from flows.quarantine import QuarantineExceeded
 from flows.references import DataRefs, DatasetRef
 from flows.report.data import Examined, keep_data, show, write_page
 from flows.report.labels import odds_figure
+from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from flows.sources import file_digests, held_out_prompts, open_sources
 from flows.stages import BY_KEY
 from flows.tables import Table, make_tables
@@ -84,7 +87,7 @@ class Checked(NamedTuple):
     clock: Clock
 
 
-@flow(name="ingest")
+@flow(name="ingest", flow_run_name="{place.project} ingest")
 def ingest(plan: IngestPlan, place: Place) -> DataRefs:
     """Make the snapshots of a climb, or reuse them while they are intact; of two at once, one waits for the other.
 
@@ -127,9 +130,9 @@ def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[s
 @task(
     name="check",
     cache_policy=NO_CACHE,
-    retries=2,
-    retry_delay_seconds=[1, 5],
-    retry_condition_fn=lambda *failed: isinstance(failed[-1].result(raise_on_failure=False), OSError),
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
 )
 def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
@@ -141,6 +144,9 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
     apart = held_out_prompts(plan.data)
     made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
     if problems := [problem for table in made.values() for problem in table.problems()]:
+        for problem in problems:
+            if isinstance(problem, QuarantineExceeded):
+                tell(QUARANTINE_EXCEEDED, place.project, f"rlhf.data.{place.project}", {"reason": str(problem)})
         raise DataRefused(tuple(problems))
     with clock.step("suites"):
         suites = Suites(folder / "docs")

@@ -1,6 +1,6 @@
 """The ladder: ingest, base, SFT, reward model, judge, PPO, publish."""
 
-from prefect import flow
+from prefect import State, flow
 
 from flows.base import make_base
 from flows.climb import LadderResult, climbing
@@ -11,12 +11,15 @@ from flows.reward_model import train_judge, train_reward_model
 from flows.sft import train_sft
 
 
-@flow(name="rlhf-ladder")
-def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult:
+@flow(name="rlhf-ladder", flow_run_name="{config.project} ladder")
+def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | State[LadderResult]:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
     with climbing(config, arguments) as climb:
         place, gates = climb.place, config.gates
-        data = climb.begin(ingest(plan_of(config), place))
+        data = ingest(plan_of(config), place)
+        if climb.repeats(data):
+            return climb.publish()
+        climb.begin(data)
         base = climb.measure_lengths(climb.reached(make_base(config.base, data, place)))
         sft = climb.reached(train_sft(config.sft, data.demonstrations, base, place))
         climb.enforce(sft, gates.sft)

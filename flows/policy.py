@@ -15,7 +15,7 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.stage import Stage
 
 
-@flow(name="policy")
+@flow(name="policy", flow_run_name="{place.project} policy")
 def train_policy(
     config: PPOConfig,
     prompts: DatasetRef,

@@ -24,6 +24,10 @@ class RowsRefused(ValueError):
     """Rows of a table that refuse it; the message names places and mends, never texts."""
 
 
+class QuarantineExceeded(RowsRefused):
+    """More rows were set aside than the configuration allows."""
+
+
 class Quarantine:
     """What was set aside of one table.
 
@@ -81,7 +85,7 @@ class Quarantine:
                 f"{self.kind}: {self.rows} of {records} records would be quarantined, more than the share of "
                 f"{self._config.max_quarantined:g} that contract.max_quarantined allows"
             )
-            return RowsRefused("\n".join([head, *self._lines(self._shown)]))
+            return QuarantineExceeded("\n".join([head, *self._lines(self._shown)]))
         return None
 
     def _add(self, rule: Rule, frame: pd.DataFrame) -> None:

@@ -1,5 +1,7 @@
 """What stages hand to each other: names, digests and places, never tensors or tables."""
 
+import hashlib
+
 from data_contracts.records import CONTRACT_VERSION, Kind
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
@@ -119,6 +121,12 @@ class DataRefs(Frozen):
     def tables(self) -> tuple[DatasetRef, ...]:
         """The tables in the order in which the ladder uses them."""
         return tuple(self.datasets.values())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of all tables."""
+        named = sorted(f"{table.name}:{table.digest}" for table in self.tables)
+        return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
 
 class StageRecord(Frozen):

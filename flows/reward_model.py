@@ -18,13 +18,13 @@ JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the rew
 KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
 
 
-@flow(name="reward-model")
+@flow(name="reward-model", flow_run_name="{place.project} reward-model")
 def train_reward_model(config: RewardModelConfig, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
     """Train the reward model on the pairs of the training split, starting from the SFT model."""
     return run_stage(_plan("reward-model", "train", config, data, init_from, place, place.seed), place)
 
 
-@flow(name="judge")
+@flow(name="judge", flow_run_name="{place.project} judge")
 def train_judge(config: RewardModelConfig, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
     """Train the held-out judge on the pairs of its own split, with another seed."""
     return run_stage(_plan("judge", "judge", config, data, init_from, place, place.seed + JUDGE_SEED_OFFSET), place)

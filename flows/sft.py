@@ -15,7 +15,7 @@ from rlhf_core.config.sft import SFTConfig
 from rlhf_core.stage import Stage
 
 
-@flow(name="sft")
+@flow(name="sft", flow_run_name="{place.project} sft")
 def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, place: Place) -> StageRecord:
     """Fine-tune the base on the demonstrations of the training split."""
 

@@ -24,6 +24,7 @@ from flows.provenance import spent, surroundings
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.report.figures import Series, figures_of
+from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from flows.snapshots import keep_snapshots
 from flows.worker import Job
 from rlhf_core.checkpoint import Checkpoints
@@ -130,20 +131,29 @@ def run_stage(plan: Plan, place: Place) -> StageRecord:
 @task(name="reach", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
 def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
-    trained = Trained.model_validate(train(key, plan, place))
+    in_time = train.with_options(timeout_seconds=place.compute.time_out(plan.stage))
+    trained = Trained.model_validate(in_time(key, plan, place))
     if not all(Path(folder).is_dir() for folder in trained.folders.values()):
-        trained = Trained.model_validate(train.with_options(refresh_cache=True)(key, plan, place))
+        trained = Trained.model_validate(in_time.with_options(refresh_cache=True)(key, plan, place))
     record = register(key, plan, place, trained)
     for folder in (_workspace(place, key), _states(place, key), _ranks(place, key)):
         shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
-@task(name="train", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+@task(
+    name="train",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_KEY,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
 def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     """Run the training under an MLflow run of its own; metrics go there as they come.
 
-    Where an earlier run left a sound state, the training goes on from it, and the new run's tags say so.
+    Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
     """
     registry = place.registry()
     tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
@@ -176,7 +186,7 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     ).model_dump(mode="json")
 
 
-@task(name="register", retries=3, retry_delay_seconds=[1, 5, 20])
+@task(name="register", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
 def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, Any]:
     """Log figures and register every artifact as a version; safe to try again."""
     registry = place.registry()

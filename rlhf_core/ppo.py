@@ -19,7 +19,7 @@ from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
-from rlhf_core.evaluation.estimates import mean
+from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.learner import load_learner
@@ -80,7 +80,7 @@ def train_policy(
     """
     if len(held_out_prompts) < 4:
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
-    watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
+    watched, judged = _halves(config, held_out_prompts)
     steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
     run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps, cache=cache)
     parts = run.learner.parts
@@ -106,6 +106,34 @@ def train_policy(
     )
 
 
+def evaluate_policy(
+    config: PPOConfig,
+    *,
+    sft: Path,
+    policy: Path,
+    reward_model: Path,
+    judge: Path,
+    held_out_prompts: Sequence[str],
+    seed: int,
+) -> dict[str, Estimate]:
+    """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
+
+    Args as in `train_policy`; `policy` is the folder to measure.
+
+    Returns:
+        The estimates of `compare_policies`.
+    """
+    run = _Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
+    _, judged = _halves(config, held_out_prompts)
+    return compare_policies(*(run.answer(by, judged) for by in (run.reference, load_policy(policy, run.tokenizer))))
+
+
+def _halves(config: PPOConfig, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Held-out prompts that are watched during training, and those that give the final figures."""
+    watched, judged = (list(prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
+    return watched, judged
+
+
 _CURVES = {
     "eval_kl": "eval_kl_to_sft_nats",
     "eval_reward": "eval_reward_score",
@@ -123,7 +151,40 @@ def _chart(series: dict[str, list[float]], event: Event) -> None:
         series["eval_step"].append(float(event.step))
 
 
-class _Climb:
+class _Examiner:
+    """The models that policies are measured with."""
+
+    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, seed: int) -> None:
+        self.tokenizer = load_tokenizer(str(sft))
+        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
+        self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
+        self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
+        self._config, self._seed = config, seed
+
+    def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
+        """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
+        rollout, sampled, _ = self._sample(policy, prompts, seed=self._seed)
+        config = self._config.optimiser
+        temperature = self._config.sampling.temperature
+        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        return Answers(
+            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
+            tokens=_numbers(rollout.mask.sum(dim=1)),
+            finished=[response.finished for response in sampled],
+            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
+            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
+            reward=_numbers(score_trees(self._reward_model, rollout.trees, config)),
+            judge=_numbers(score_trees(self._judge, rollout.trees, config)),
+        )
+
+    def _sample(
+        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
+    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
+        config = self._config
+        return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
+
+
+class _Climb(_Examiner):
     """The models of PPO and where their results go."""
 
     def __init__(
@@ -138,12 +199,9 @@ class _Climb:
         steps: int,
         cache: Path | None,
     ) -> None:
-        self.tokenizer = load_tokenizer(str(sft))
+        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
         self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
-        self._reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
-        self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
-        self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
-        self._config, self._out, self._seed = config, out, seed
+        self._out = out
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
         out.mkdir(parents=True, exist_ok=True)
 
@@ -168,23 +226,7 @@ class _Climb:
         config = self._config
         key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self._seed)
         path = self._kept / f"{key}.npy" if self._kept else None
-        return Answers.from_rows(cached(path, lambda: self.answer(self._reference, prompts).as_rows()))
-
-    def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
-        """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
-        rollout, sampled, _ = self._sample(policy, prompts, seed=self._seed)
-        config = self._config.optimiser
-        temperature = self._config.sampling.temperature
-        ref_logprobs = all_logprobs(self._reference, rollout, config, sampling_temperature=temperature)
-        return Answers(
-            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
-            tokens=_numbers(rollout.mask.sum(dim=1)),
-            finished=[response.finished for response in sampled],
-            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
-            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(score_trees(self._reward_model, rollout.trees, config)),
-            judge=_numbers(score_trees(self._judge, rollout.trees, config)),
-        )
+        return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
     def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""
@@ -195,7 +237,7 @@ class _Climb:
         with _timed("scoring", seconds):
             values = self.learner.values(rollout)
             experience = gather(
-                self._config, rollout, reference=self._reference, reward_model=self._reward_model, values=values
+                self._config, rollout, reference=self.reference, reward_model=self._reward_model, values=values
             )
         if step == 1:
             check_first_pass(self._config, self.learner.policy, rollout, experience.ref_logprobs)
@@ -241,12 +283,6 @@ class _Climb:
         if rank() == 0:
             with (self._out / ANSWERS).open("ab") as stream:
                 stream.truncate(size)
-
-    def _sample(
-        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
-    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
-        config = self._config
-        return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
 
 
 def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:

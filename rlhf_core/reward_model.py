@@ -28,6 +28,7 @@ from rlhf_core.models import (
     response_scores,
     save,
     score_head,
+    temperature,
     weights_digest,
 )
 from rlhf_core.objectives import bradley_terry_loss
@@ -103,30 +104,64 @@ def train_reward_model(
     _centre(config, model, demonstrated, kept)
     demonstrated_scores = _kept_scores(config, model, demonstrated, kept)
     fit_half, judged_half = _halves(held_out)
-    temperature = fit_temperature(margins(config, model, tokenizer, fit_half))
+    fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
     deltas = margins(config, model, tokenizer, judged_half)
-    setattr(model.config, TEMPERATURE, temperature)
+    setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
-    _check_reload(config, out, judged_half, deltas / temperature)
+    _check_reload(config, out, judged_half, deltas / fitted)
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
-            **evaluate_margins(deltas, temperature, judged_half, train, ceiling=ceiling),
-            "demonstration_score": mean(demonstrated_scores / temperature),
-            "temperature": point(temperature, len(fit_half)),
+            **evaluate_margins(deltas, fitted, judged_half, train, ceiling=ceiling),
+            "demonstration_score": mean(demonstrated_scores / fitted),
+            "temperature": point(fitted, len(fit_half)),
         },
-        series={"delta": (deltas / temperature).tolist(), "delta_uncalibrated": deltas.tolist()},
+        series={"delta": (deltas / fitted).tolist(), "delta_uncalibrated": deltas.tolist()},
         samples=[
             {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
-            for pair, delta in zip(judged_half[:8], deltas / temperature, strict=False)
+            for pair, delta in zip(judged_half[:8], deltas / fitted, strict=False)
         ],
     )
+
+
+def evaluate_reward_model(
+    config: RewardModelConfig,
+    *,
+    reward_model: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Measure a saved reward model; on the same data the figures are those of its training.
+
+    Args:
+        config: lengths and precision.
+        reward_model: folder of the reward model, with its temperature.
+        train: pairs that the floors learn from.
+        held_out: pairs; as in training, those of every second prompt are judged.
+        demonstrations: whose mean score tells how far the centre has moved.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+
+    Returns:
+        The estimates of `train_reward_model`.
+    """
+    tokenizer = load_tokenizer(str(reward_model))
+    model = load_reward_model(reward_model, tokenizer)
+    stored = temperature(model)
+    fit_half, judged_half = _halves(held_out)
+    deltas = margins(config, model, tokenizer, judged_half) * stored
+    return {
+        **evaluate_margins(deltas, stored, judged_half, train, ceiling=ceiling),
+        "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
+        "temperature": point(stored, len(fit_half)),
+    }
 
 
 def margins(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> NDArray[np.float64]:
-    """Chosen minus rejected score of each pair, shape ``[N]``, in logits, before the temperature."""
+    """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
     chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
     rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
     unique = list(dict.fromkeys([*chosen, *rejected]))

@@ -71,11 +71,7 @@ def train_sft(
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     return StageResult(
         artifacts={"sft": save(model, tokenizer, out)},
-        estimates={
-            **after.estimates(""),
-            **before.estimates("base_"),
-            "held_out_loss_gain": mean(before.losses - after.losses),
-        },
+        estimates=_compare(before, after),
         samples=[
             {"prompt": prompt, "base": first.text, "sft": second.text}
             for prompt, first, second in zip(before.prompts, before.responses, after.responses, strict=True)
@@ -93,6 +89,28 @@ def held_out_losses(model_path: Path, held_out: Sequence[Demonstration], config:
     """
     tokenizer = load_tokenizer(str(model_path))
     return _held_out_losses(config, load_policy(model_path, tokenizer), tokenizer, held_out)
+
+
+def evaluate_sft(
+    config: SFTConfig, *, base: Path, sft: Path, held_out: Sequence[Demonstration], seed: int
+) -> dict[str, Estimate]:
+    """Measure a saved SFT model beside its base; on the same demonstrations the figures are those of its training.
+
+    Args:
+        config: lengths, sampling and precision.
+        base: folder of the base.
+        sft: folder of the SFT model.
+        held_out: demonstrations to measure on.
+        seed: seed of the sampling.
+
+    Returns:
+        The estimates of `train_sft`.
+    """
+    tokenizer = load_tokenizer(str(sft))
+    before, after = (
+        _measure(config, load_policy(folder, tokenizer), tokenizer, held_out, seed=seed) for folder in (base, sft)
+    )
+    return _compare(before, after)
 
 
 class _Measured(NamedTuple):
@@ -123,6 +141,14 @@ def _measure(
     losses = _held_out_losses(config, model, tokenizer, held_out)
     prompts = list(dict.fromkeys(demonstration.prompt for demonstration in held_out))[: config.evaluation_prompts]
     return _Measured(losses, prompts, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
+
+
+def _compare(before: _Measured, after: _Measured) -> dict[str, Estimate]:
+    return {
+        **after.estimates(""),
+        **before.estimates("base_"),
+        "held_out_loss_gain": mean(before.losses - after.losses),
+    }
 
 
 @torch.inference_mode()

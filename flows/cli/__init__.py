@@ -4,7 +4,7 @@ import gc
 
 import typer
 
-from flows.cli import climb, lineage, models, promotion
+from flows.cli import climb, deploy, lineage, models, promotion
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -16,7 +16,7 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(climb.run, climb.ingest, models.generate, models.score, models.ui),
+    *(climb.run, climb.ingest, deploy.deploy, models.generate, models.score, models.ui),
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
 )

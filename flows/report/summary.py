@@ -52,6 +52,7 @@ class Summary:
         run_id: the climb's run in MLflow.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
+        verb: what was done to the stages that are new.
     """
 
     project: str
@@ -63,6 +64,7 @@ class Summary:
     outcome: str
     alias: str | None
     seconds: float
+    verb: str = "trained"
 
 
 def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
@@ -111,7 +113,7 @@ def _stages(summary: Summary) -> Table:
         table.add_row("ingest", "\n".join(rows), made, f"{summary.data.seconds:.1f}")
     for rung in summary.rungs:
         versions = "\n".join(ref.label for ref in rung.record.models.values())
-        made = "reused" if rung.reused else "trained"
+        made = "reused" if rung.reused else summary.verb
         table.add_row(rung.record.stage, versions, made, f"{rung.record.seconds:.1f}")
     return table
 

@@ -60,10 +60,14 @@ def tiny() -> Path:
 def test_a_second_climb_finds_nothing_to_retrain(
     climb: Climb, client_of: Client, runs_of: Runs, copied_home: Path
 ) -> None:
+    (first,) = runs_of(copied_home, "ladder")
     again = climb(copied_home)
     assert again.returncode == 0, again.stderr
-    assert "nothing to retrain: every stage was reused" in again.stdout
+    assert "nothing to retrain: data (demonstrations " in again.stdout
     assert started(again) == []
+    _, second = runs_of(copied_home, "ladder")
+    outcome = second.data.tags["rlhf.outcome"]
+    assert f"are those of run {first.info.run_id}" in outcome and first.data.tags["rlhf.code"] in outcome
     assert versions(client_of(copied_home)) == {name: [1] for name in MODELS}
     assert [run.info.status for run in runs_of(copied_home, "ladder")] == ["FINISHED", "FINISHED"]
     assert len(runs_of(copied_home, "policy")) == 1
@@ -81,6 +85,42 @@ def test_a_deleted_version_is_made_again_the_same_so_that_what_depends_on_it_sta
     assert client.get_model_version("tiny-reward-model", "2").tags["rlhf.digest"] == old
     assert versions(client) == {name: [1] for name in MODELS} | {"tiny-reward-model": [2]}
     assert alias(client, "tiny-reward-model") == "2"
+
+
+def test_a_damaged_version_is_made_again_though_nothing_else_is_new(
+    climb: Climb, client_of: Client, storage: Path
+) -> None:
+    first = climb(storage)
+    assert first.returncode == 0, first.stderr
+    client = client_of(storage)
+    source = str(client.get_model_version("tiny-policy", "1").source).removeprefix("models:/")
+    folder = Path(client.get_logged_model(source).artifact_location.removeprefix("file://"))
+    (folder / "config.json").write_text("{}")
+    again = climb(storage)
+    assert again.returncode == 0, again.stderr
+    assert started(again) == ["policy"]
+    assert versions(client)["tiny-policy"] == [1, 2]
+
+
+def test_a_climb_takes_the_alias_back_from_a_later_one(climb: Climb, client_of: Client, copied_home: Path) -> None:
+    assert climb(copied_home, "policy.beta=0.2").returncode == 0
+    client = client_of(copied_home)
+    assert alias(client, "tiny-policy") == "2"
+    again = climb(copied_home)
+    assert again.returncode == 0 and "nothing to retrain: every stage was reused" in again.stdout
+    assert alias(client, "tiny-policy") == "1"
+
+
+def test_a_stage_that_takes_too_long_is_stopped_and_the_climb_says_so(
+    climb: Climb, client_of: Client, runs_of: Runs, copied_home: Path
+) -> None:
+    late = climb(copied_home, "policy.beta=0.2", "compute.time_outs.policy=0.2")
+    assert late.returncode == 1, late.stderr
+    _, ladder = runs_of(copied_home, "ladder")
+    assert ladder.info.status == "FAILED"
+    assert ladder.data.tags["rlhf.outcome"].startswith("interrupted by TaskRunTimeoutError")
+    assert len(runs_of(copied_home, "policy")) == 2  # it was not tried again
+    assert versions(client_of(copied_home))["tiny-policy"] == [1]
 
 
 def test_a_stage_with_another_configuration_is_trained_again_with_all_that_depends_on_it(

@@ -1,0 +1,31 @@
+"""The command that registers deployments."""
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import ConfigFile, Overrides, as_typed, prepared, quietly
+
+
+def deploy(
+    config: ConfigFile,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="When the ladder runs: cron, an interval (PT6H) or an RRULE; replaces the file's."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Register the ladder and each stage alone with the Prefect server that PREFECT_API_URL names."""
+    with quietly():
+        from flows.config import load_file
+
+        prepared(config, overrides)
+        from flows.deployments import POOL
+        from flows.deployments import deploy as register
+
+        file = load_file(config, overrides=overrides or [])
+        for made in register(file, arguments=as_typed(config, overrides), schedule=schedule):
+            typer.echo(f"{made.name:32} queue {made.queue:9} {made.schedule or 'no schedule'}")
+        typer.echo(
+            f"\nNext:\n  prefect worker start --pool {POOL}\n  prefect deployment run rlhf-ladder/{file.project}"
+        )

@@ -1,0 +1,28 @@
+"""The part of a configuration file on how its flows are deployed; no climb sees it, no result depends on it."""
+
+from typing import Literal
+
+from pydantic import Field, HttpUrl
+
+from rlhf_core.config import Frozen
+
+Deployable = Literal["ladder", "ingest", "sft", "reward_model", "policy", "evaluate"]
+
+
+class AlertsConfig(Frozen):
+    """Who is told when a run fails, a gate fails or too many rows are quarantined."""
+
+    webhook: HttpUrl | None = None
+    """Address that gets a POST with JSON; None tells nobody."""
+
+
+class DeployConfig(Frozen):
+    """How the flows of a project are deployed."""
+
+    schedules: dict[Deployable, str] = Field(default_factory=dict)
+    """By flow: cron (`0 3 * * 1`), an interval (`PT6H`), or an RRULE (`FREQ=WEEKLY;BYDAY=MO`)."""
+    timezone: str = "UTC"
+    """Where the clock of the schedules stands, such as Europe/Berlin."""
+    gpus: int = Field(1, ge=1)
+    """Runs that the queue for training lets through at once: one for each GPU behind it."""
+    alerts: AlertsConfig = AlertsConfig()
