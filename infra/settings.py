@@ -27,6 +27,14 @@ DEFAULTS = {
     "MLFLOW_URL": "http://127.0.0.1:{MLFLOW_PORT}",
 }
 
+# A password that has been checked holds for a minute: checking one takes longer than most requests.
+MLFLOW_AUTH = """[mlflow]
+default_permission = READ
+database_uri = postgresql+psycopg2://{database}/mlflow_auth
+admin_username = admin
+auth_cache_ttl_seconds = 60
+"""
+
 
 def read_settings(stack: Path) -> dict[str, str]:
     """What is given now, else what was given earlier, else the default.
@@ -101,8 +109,7 @@ def configuration(stack: Path, settings: dict[str, str], hidden: dict[str, str],
     }
     if settings["AUTH"] == "on":
         prefect["PREFECT_SERVER_API_AUTH_STRING"] = f"admin:{hidden['prefect']}"
-        accounts = f"default_permission = READ\ndatabase_uri = postgresql+psycopg2://{database}/mlflow_auth\n"
-        write_private(stack / "mlflow-auth.ini", f"[mlflow]\nadmin_username = admin\n{accounts}")
+        write_private(stack / "mlflow-auth.ini", MLFLOW_AUTH.format(database=database))
         mlflow |= {
             "MLFLOW_AUTH_CONFIG_PATH": f"{stack}/mlflow-auth.ini",
             "MLFLOW_AUTH_ADMIN_PASSWORD": hidden["mlflow"],

@@ -49,18 +49,18 @@ def up(stack: Path) -> int:
     with _alone(stack):
         before, settings = read_json(stack / "settings.json"), read_settings(stack)
         hidden = read_secrets(stack / "secrets.json")
-        programs = postgres.programs()
-        for name in ("artifacts", "log", "prefect"):
-            (stack / name).mkdir(mode=0o700, exist_ok=True)
-        postgres.initialise(stack / "postgres", programs, hidden["postgres"])
         running = _supervised(stack) is not None
         if not running:
             processes.end(processes.mark(stack))  # its supervisor was killed
         refuse_taken_ports(settings, before if running else {})
+        programs = postgres.programs()
+        for name in ("artifacts", "log", "prefect"):
+            (stack / name).mkdir(mode=0o700, exist_ok=True)
+        postgres.initialise(stack / "postgres", programs, hidden["postgres"])
         write_private(stack / "settings.json", json.dumps(settings, indent=1))
         write_private(stack / "supervisord.conf", configuration(stack, settings, hidden, programs))
         print(f"starting the stack in {stack}", flush=True)
-        _supervisor(stack, "supervisorctl", "update") if running else _start(stack)
+        _restart_what_changed(stack) if running else _start(stack)
         if sick := _wait_until_healthy(stack, settings):
             _tell(stack, settings)
             raise Refused(f"{', '.join(sick)} did not become healthy in {READY_SECONDS:.0f} s; see the logs")
@@ -104,6 +104,11 @@ def _start(stack: Path) -> None:
     others = ("PREFECT_", "MLFLOW_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     _supervisor(stack, "supervisord", environment=environment)
+
+
+def _restart_what_changed(stack: Path) -> None:
+    _supervisor(stack, "supervisorctl", "update")
+    _supervisor(stack, "supervisorctl", "start", "all")  # what somebody has stopped
 
 
 def _supervisor(stack: Path, program: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
