@@ -73,6 +73,8 @@ def stack() -> Iterator[Stack]:
     made = Stack(folder, {"AUTH": "on", **ports, **urls})
     try:
         done = made("up")
+        if "PostgreSQL is not installed" in done.stderr:
+            pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stdout + done.stderr
         yield made
     finally:

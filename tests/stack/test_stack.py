@@ -144,6 +144,29 @@ def test_ladder_through_worker(stack: Stack, tmp_path: Path, monkeypatch: pytest
     assert any(Path(downloaded).rglob("*"))
 
 
+def test_deployments_take_the_jobs_of_the_cluster(stack: Stack) -> None:
+    """Needs the deployment of the test above."""
+    pool = (
+        "import json; from pathlib import Path; from prefect.client.orchestration import get_client\n"
+        "from prefect.client.schemas.actions import WorkPoolCreate\n"
+        "template = json.loads(Path('infra/kubernetes/jobs/base.json').read_text())\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    made = WorkPoolCreate(name='cluster', type='kubernetes', base_job_template=template)\n"
+        "    print(client.create_work_pool(made).type)"
+    )
+    assert run_python(pool, **stack.clients) == "kubernetes"
+    command = [sys.executable, "infra/job_variables.py", "tiny"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | stack.clients, capture_output=True, text=True)
+    assert "rlhf-ladder/tiny: rlhf-ladder.json" in done.stdout, done.stderr
+    assert "rlhf-sft/tiny: there is no such deployment" in done.stdout
+    variables = (
+        "from prefect.client.orchestration import get_client\n"
+        "with get_client(sync_client=True) as client:\n"
+        "    print(client.read_deployment_by_name('rlhf-ladder/tiny').job_variables['gpus'])"
+    )
+    assert run_python(variables, **stack.clients) == "1"
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_a_killed_part_comes_back_and_the_others_stay(stack: Stack, part: str) -> None:
     before = pids(stack)
