@@ -63,6 +63,32 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def started_by(stack: Stack) -> list[str]:
+    """Commands of all processes that the stack has started, by what supervisor puts into their environment."""
+    mark = f"SUPERVISOR_SERVER_URL=unix://{stack.folder}/supervisor.sock".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def check_down(stack: Stack) -> None:
+    """End the stack: all that it started ends, and nothing else; what it needs to start again stays."""
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert len(started_by(stack)) >= len(PORTS)
+    assert stack("down").returncode == 0
+    assert started_by(stack) == []
+    assert bystander.poll() is None
+    bystander.communicate(b"\n")
+    assert stack("status").returncode == 1
+    assert not (stack.folder / "env").exists() and (stack.folder / "postgres").exists()
+    assert stack("down").returncode == 0
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The running stack that all tests share."""
@@ -77,7 +103,7 @@ def stack() -> Iterator[Stack]:
             pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stdout + done.stderr
         yield made
+        check_down(made)
     finally:
-        done = made("down")
+        made("down")
         shutil.rmtree(folder)
-        assert done.returncode == 0, done.stderr

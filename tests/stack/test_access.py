@@ -183,6 +183,7 @@ def test_both_pages_come_through_tls_to_who_has_the_password(
     assert ask(tls, PREFECT, "GET", "/ui-settings").json()["api_url"] == f"https://{PREFECT}/api"
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_plain_http_is_sent_to_tls_and_old_tls_refused(tls: tuple[int, int, Path]) -> None:
     secure, plain, certificate = tls
     answer = httpx.get(f"http://127.0.0.1:{plain}/x", headers={"Host": MLFLOW})
