@@ -158,7 +158,7 @@ def _tell(stack: Path, settings: dict[str, str]) -> int:
         scheme = "http" if part.health else "postgresql"
         address = f"{scheme}://127.0.0.1:{part.port}"
         print(f"{part.name:12} {text:8} {address:28} {stack}/log/{part.name}.log")
-    if settings["AUTH"] == "on":
+    if settings["AUTH"] == "on" and (stack / "env").exists():
         print(f"name and password: {stack / 'env'}")
     return int(any(text != "ok" for text in health.values()))
 

@@ -114,6 +114,14 @@ def test_a_port_that_somebody_has_is_named_with_its_setting(stack: Stack, tmp_pa
     assert stack("status").returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user for PostgreSQL")
+def test_a_folder_that_the_user_of_postgres_cannot_enter_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+    done = Stack(tmp_path / "stack", ports)("up")
+    assert done.returncode == 2 and f"cannot enter {tmp_path / 'stack'}" in done.stderr
+
+
 def test_ladder_through_worker(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in stack.clients.items():
         monkeypatch.setenv(name, value)
