@@ -2,16 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= configs/embedded.yaml
+STACK ?= .stack
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-all check bench style lock clean
+.PHONY: help install run ui up down status test test-all check bench style lock clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: CONFIG=$(CONFIG) VENV=$(VENV) PYTHON=$(PYTHON)"
+	@echo "Variables: CONFIG=$(CONFIG) STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
 
@@ -28,6 +29,17 @@ run: $(INSTALLED)  ## Climb the ladder on CONFIG
 
 ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
 	$(BIN)/rlhf ui $(CONFIG)
+
+# Settings given here, such as AUTH=on or MLFLOW_PORT=5001, go to the script, which keeps them in STACK.
+up down status: export STACK := $(STACK)
+up: $(INSTALLED)  ## Start PostgreSQL, Prefect, MLflow and a worker; docs/operations.md
+	@$(BIN)/python infra/stack.py up
+
+down: $(INSTALLED)  ## End what `make up` started; the data stay in STACK
+	@$(BIN)/python infra/stack.py down
+
+status: $(INSTALLED)  ## Ask each part of the stack for its health
+	@$(BIN)/python infra/stack.py status
 
 test: $(INSTALLED)  ## Run the fast tests
 	$(BIN)/python -m pytest -rs

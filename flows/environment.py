@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dotenv import load_dotenv
+
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
     "GX_ANALYTICS_ENABLED": "false",
@@ -39,12 +41,15 @@ def quiet() -> None:
 
 
 def prepare(storage: Path, *, threads: int | None = None) -> None:
-    """Point Prefect and MLflow at the storage folder, unless the user already chose otherwise.
+    """Point Prefect and MLflow at the running stack, else at the storage folder, unless the user chose otherwise.
+
+    The stack's folder is `.stack`, or the one that `STACK` names; it holds a file `env` for as long as the stack is up.
 
     Args:
         storage: absolute folder of the climb; made if absent.
         threads: CPU threads for torch and its libraries; None leaves the choice to them.
     """
+    load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
     storage.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))

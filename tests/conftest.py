@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         PREFECT_HOME=config.stash[PREFECT_HOME],
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
+        STACK=config.stash[PREFECT_HOME],  # no test finds the stack of whoever runs it
     )
 
 

@@ -100,7 +100,7 @@ def test_every_configuration_loads_through_the_entry_point(path: Path, monkeypat
         assert load_config(path).storage.is_absolute()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "infra").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "infra").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_what_infra_holds_is_yaml_and_names_configurations_that_exist(path: Path) -> None:
     text = path.read_text()
     assert all(isinstance(document, dict) for document in yaml.safe_load_all(text))
