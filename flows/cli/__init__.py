@@ -1,10 +1,10 @@
-"""`rlhf`: climb the ladder, ingest and look at data, check a configuration, ask a model, open the pages."""
+"""`rlhf`: climb, ingest and look at data, check a configuration, ask a model, open the pages, receive promotions."""
 
 import gc
 
 import typer
 
-from flows.cli import climb, models
+from flows.cli import climb, models, receive
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -15,7 +15,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
-for command in (climb.run, climb.ingest, models.generate, models.score, models.ui):
+for command in (climb.run, climb.ingest, models.generate, models.score, models.ui, receive.receive):
     app.command()(command)
 config_app.command()(climb.check)
 data_app.command()(climb.inspect)
