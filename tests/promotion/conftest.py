@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 ROOT = Path(__file__).parents[2]
-POOL = "rlhf"
 FLOW = """
 from prefect import flow
 
-@flow(name="rlhf-policy")
+@flow(name="rlhf-policy", log_prints=True)
 def policy(config: dict, reward_model: str) -> str:
     print(f"policy of {config['project']} with {reward_model}")
     return reward_model
@@ -38,7 +38,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(found: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:
+def wait_for(found: Callable[[], Any], what: str, seconds: float = 240.0) -> Any:
     """The first true answer; servers that are not there yet count as no answer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -73,6 +73,11 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
             started.wait()
 
 
+@pytest.fixture(scope="session")
+def processes() -> Callable[..., Any]:
+    return process
+
+
 class Servers(NamedTuple):
     """Both servers, and a folder that the tests share."""
 
@@ -86,6 +91,7 @@ class Servers(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
+        """What names both servers to a process of ours."""
         return {
             "MLFLOW_TRACKING_URI": self.mlflow,
             "PREFECT_API_URL": f"{self.prefect}/api",
@@ -120,8 +126,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         wait_for(lambda: ask(f"{found.mlflow}/health"), "MLflow")
         wait_for(lambda: ask(f"{found.prefect}/api/health"), "Prefect")
         (folder / "policy.py").write_text(FLOW)
-        with found.orchestrator() as client:
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         yield found
 
 
@@ -131,7 +135,7 @@ def given_wait_for() -> Callable[..., Any]:
 
 
 class Project(NamedTuple):
-    """A project with two reward models whose gates have passed, and a deployment of its policy flow."""
+    """A project with two reward models whose gates have passed, and its policy deployment with a pool of its own."""
 
     name: str
     servers: Servers
@@ -155,25 +159,31 @@ class Project(NamedTuple):
         return [str(run.parameters["reward_model"]).removeprefix(f"{self.reward_model}/") for run in self.runs()]
 
     def wait_for_starts(self, *versions: str) -> None:
-        wait_for(lambda: len(self.started()) >= len(versions), f"start of {versions} in {self.name}", 60.0)
+        wait_for(lambda: len(self.started()) >= len(versions), f"start of {versions} in {self.name}")
         assert self.started() == list(versions)
+
+
+def _project_of(test: str) -> str:
+    """A name for a test's project; the browser's is shown to people."""
+    return "helpdesk" if "page" in test else f"p{zlib.crc32(test.encode())}"
 
 
 @pytest.fixture
 def project(servers: Servers, request: pytest.FixtureRequest) -> Project:
     from flows.automations import start_policy_on_promotion
 
-    made = Project(f"p{abs(hash(request.node.name)) % 10**8}", servers)
+    made = Project(_project_of(request.node.name), servers)
     registry = servers.registry
     registry.create_registered_model(made.reward_model)
     for _ in range(2):
         registry.create_model_version(made.reward_model, "s3://models/none", tags={"gate.status": "passed"})
     with servers.orchestrator() as client:
+        client.create_work_pool(WorkPoolCreate(name=made.name, type="process"))
         flow = client.create_flow_from_name("rlhf-policy")
         client.create_deployment(
             flow_id=flow,
             name=made.name,
-            work_pool_name=POOL,
+            work_pool_name=made.name,
             path=str(servers.folder),
             entrypoint="policy.py:policy",
             parameters={"config": {"project": made.name}, "reward_model": f"{made.reward_model}@champion"},
@@ -206,7 +216,7 @@ def receiving(servers: Servers) -> Callable[..., Any]:
         with process([sys.executable, "-c", run], servers.environment, log) as started:
             receiver = Receiver(started, f"http://127.0.0.1:{port}", folder)
             if not killed:
-                wait_for(lambda: receiver.health()["looked"], f"look of the receiver; see {log}", 60.0)
+                wait_for(lambda: receiver.health()["looked"], f"look of the receiver; see {log}")
                 assert receiver.health()["problems"] == {}
             yield receiver
 

@@ -80,10 +80,10 @@ def test_a_receiver_killed_between_any_two_steps_starts_the_policy_once(
     with receiving(every=1.0, killed=KILL + DELIVERED) as killed:
         wait_for(lambda: killed.health()["looked"], "look")
         project.promote(1)
-        assert killed.process.wait(60) == -signal.SIGKILL
+        assert killed.process.wait(240) == -signal.SIGKILL
     for step in (NOTICED, SENT, CONFIRMED):
         with receiving(every=1.0, killed=KILL + step) as killed:
-            assert killed.process.wait(60) == -signal.SIGKILL
+            assert killed.process.wait(240) == -signal.SIGKILL
     with receiving(every=1.0) as receiver:
         wait_for(lambda: not receiver.health()["open"], "confirmation of all events")
         project.promote(2)
