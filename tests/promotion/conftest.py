@@ -116,12 +116,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
         "MLFLOW_WEBHOOK_CACHE_TTL": "1",
     }
+    home = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_UI_API_URL": f"{found.prefect}/api"}
     orchestration = ["prefect", "server", "start", "--port", str(prefect)]
     with (
         process([sys.executable, "-m", *tracking], settings, folder / "mlflow.log"),
-        process(
-            [sys.executable, "-m", *orchestration], {"PREFECT_HOME": str(folder / "prefect")}, folder / "prefect.log"
-        ),
+        process([sys.executable, "-m", *orchestration], home, folder / "prefect.log"),
     ):
         wait_for(lambda: ask(f"{found.mlflow}/health"), "MLflow")
         wait_for(lambda: ask(f"{found.prefect}/api/health"), "Prefect")

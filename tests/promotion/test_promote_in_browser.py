@@ -58,7 +58,6 @@ def test_champion_set_in_the_page_of_a_version_starts_the_policy_with_it(
         dialog.get_by_role("button", name="Save aliases").click()
         page.get_by_text("champion").first.wait_for()
         dialog.wait_for(state="hidden")
-        take(page, "promote-done")
         project.wait_for_starts("2")
         wait_for(lambda: project.runs()[0].state.is_final(), "end of the policy run")
         (run,) = project.runs()
