@@ -47,7 +47,7 @@ def put_automation(client: SyncPrefectClient, automation: AutomationCore) -> Non
         client.create_automation(automation)
         return
     existing, *doubles = found
-    whole = automation.model_dump() | {"enabled": existing.enabled}  # an update without the defaults is refused
+    whole = automation.model_dump(exclude={"owner_resource"}) | {"enabled": existing.enabled}  # defaults must be said
     client.update_automation(existing.id, AutomationCore.model_validate(whole))
     for double in doubles:
         client.delete_automation(double.id)
