@@ -1,10 +1,10 @@
-"""`rlhf`: climb the ladder, ingest and look at data, check a configuration, ask a model, open the pages."""
+"""`rlhf`: climb, ingest and look at data, check a configuration, ask a model, open the pages, receive promotions."""
 
 import gc
 
 import typer
 
-from flows.cli import climb, deploy, lineage, models, promotion
+from flows.cli import climb, deploy, lineage, models, promotion, receive
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -16,7 +16,7 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(climb.run, climb.ingest, deploy.deploy, models.generate, models.score, models.ui),
+    *(climb.run, climb.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.ui),
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
 )

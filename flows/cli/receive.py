@@ -1,0 +1,38 @@
+"""The command that runs the receiver of promotions."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import quietly
+
+
+def receive(
+    port: Annotated[int, typer.Option(help="Where to listen.")] = 5050,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    address: Annotated[str, typer.Option(help="How MLflow reaches this receiver; http://HOST:PORT if not given.")] = "",
+    folder: Annotated[Path, typer.Option(help="Keeps the secret and what was handled.")] = Path(".stack/receiver"),
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks at the registry.")] = 60.0,
+    tolerance: Annotated[float, typer.Option(min=1, help="Seconds that a delivery's time may be off.")] = 300.0,
+) -> None:
+    """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
+    with quietly():
+        from flows.environment import prepare
+
+        prepare(folder.resolve())
+        logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
+        for chatty in ("httpx", "alembic"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        from flows.receiver import serve
+
+        serve(
+            folder.resolve(),
+            host=host,
+            port=port,
+            address=address or f"http://{host}:{port}",
+            every=every,
+            tolerance=tolerance,
+        )
