@@ -123,7 +123,7 @@ def _draw_batch(
 ) -> list[Draw]:
     """The first of the slots hold the sequences of `rows`; those after them repeat some, and what they draw is lost."""
     limit = chance.shape[1]
-    chance = chance.T.to(model.device)
+    chance = chance.T.contiguous().to(model.device)
     slots = pace.slots(model, [len(prompt) for prompt in prompts], limit)
     row = lay([Tree(prompt, []) for prompt in prompts], model.device)
     states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
