@@ -22,6 +22,7 @@ QUIET = {
 DEFAULTS = {
     "GIT_PYTHON_REFRESH": "quiet",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",  # what cannot be had is said once, by us
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "PREFECT_CLI_PROMPT": "false",
