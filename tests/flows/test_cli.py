@@ -1,5 +1,6 @@
 """`rlhf` as people type it: mistakes end with code 2 and a line that says how to mend them, models answer and score."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -222,3 +223,58 @@ def test_a_climb_on_a_bad_configuration_does_nothing(rlhf: Rlhf, tmp_path: Path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "error: configs/tiny.yaml: field 'polici' is unknown; did you mean 'policy'?\n"
     assert not (tmp_path / "storage").exists()
+
+
+@pytest.fixture
+def champions(rlhf: Rlhf, copied_home: Path) -> Rlhf:
+    """A command on a copy of the registry of the shared climb, which it may change."""
+
+    def typed(*arguments: str | Path, stdin: str = "") -> CompletedProcess[str]:
+        return rlhf(*arguments, "--config", "configs/tiny.yaml", "--set", f"storage={copied_home}", stdin=stdin)
+
+    return typed
+
+
+@pytest.mark.slow
+def test_a_challenger_becomes_champion_after_a_yes_and_is_listed(champions: Rlhf) -> None:
+    declined = champions("promote", "tiny-reward-model", stdin="n\n")
+    assert declined.returncode == 1 and "champion  none yet" in declined.stdout
+    assert json.loads(champions("history", "--json").stdout) == []
+    done = champions("promote", "tiny-reward-model", "--why", "the first", "--by", "ann@desk", stdin="y\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("tiny-reward-model/1 is champion\n")
+    (move,) = json.loads(champions("history", "tiny-reward-model", "--json").stdout)
+    assert (move["previous"], move["version"], move["by"], move["why"]) == (None, "1", "ann@desk", "the first")
+    assert "ann@desk" in champions("history").stdout
+    refused = champions("rollback", "tiny-reward-model", "--yes")
+    assert refused.returncode == 2 and "has no earlier champion" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_version_whose_gates_failed_is_refused_with_code_3_and_forced_with_a_reason(
+    champions: Rlhf, copied_home: Path, client_of: Callable[[Path], MlflowClient]
+) -> None:
+    client = client_of(copied_home)
+    for gate, verdict in (("gate.status", "failed"), ("gate.measured", "fail")):
+        client.set_model_version_tag("tiny-reward-model", "1", gate, verdict)
+    refused = champions("promote", "tiny-reward-model/1", "--yes")
+    assert refused.returncode == 3 and "gate measured says fail" in refused.stderr
+    unreasoned = champions("promote", "tiny-reward-model/1", "--yes", "--force")
+    assert unreasoned.returncode == 2 and "--why" in unreasoned.stderr
+    assert "champion" not in client.get_registered_model("tiny-reward-model").aliases
+    forced = champions("promote", "tiny-reward-model/1", "--yes", "--force", "--why", "a demonstration")
+    assert forced.returncode == 0, forced.stderr
+    assert "rlhf promote, forced" in champions("history").stdout
+
+
+@pytest.mark.slow
+def test_a_later_version_is_shown_beside_the_champion_and_can_be_gone_back_from(
+    champions: Rlhf, climb: Rlhf, copied_home: Path
+) -> None:
+    assert champions("promote", "tiny-policy", "--yes").returncode == 0
+    assert climb(copied_home, "policy.updates=3").returncode == 0
+    done = champions("promote", "tiny-policy", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "policy.updates: 3, there 2" in done.stdout and "win rate by tiny-judge/1" in done.stdout
+    back = champions("rollback", "tiny-policy", "--yes")
+    assert back.returncode == 0 and back.stdout == "tiny-policy/1 is champion again\n"

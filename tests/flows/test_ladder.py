@@ -177,6 +177,8 @@ def test_versions_carry_parents_data_code_and_a_description(client: MlflowClient
         }
         assert data == DATASETS[stage]
         assert tags["rlhf.code"] and tags["rlhf.key"].startswith(f"{stage}-")
+        assert "/artifacts/summary.html)" in version.description and "**Samples, held out**" in version.description
+        assert ("**Gates: 1 of 1 passed**" in version.description) == (stage in ("sft", "reward-model", "policy"))
         assert ("Made from" in version.description) == bool(parents or data)
 
 
@@ -279,6 +281,13 @@ given = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_t
 made = model.generate(**given, max_new_tokens=8, min_new_tokens=4, do_sample=False)
 print(tokenizer.decode(made[0, given["input_ids"].shape[1]:], skip_special_tokens=True))
 """
+
+
+def test_mlflow_s_page_of_a_model_has_its_figures_its_data_and_its_version(client: MlflowClient) -> None:
+    model = client.get_logged_model(model_id(client, "tiny-reward-model/1"))
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "tiny-reward-model", "version": "1"}]
+    figures = {found.key: (found.value, found.dataset_name) for found in model.metrics}
+    assert figures["final/agreement"][1] == "preferences" and 0 < figures["final/agreement"][0] < 1
 
 
 def without_the_project(script: str, client: MlflowClient, name: str, folder: Path) -> str:
