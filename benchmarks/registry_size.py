@@ -1,7 +1,7 @@
 """How long the questions about lineage take in a registry of many versions, on a real MLflow server.
 
-`python -m benchmarks.registry_size fill FOLDER` registers ladders of toys; `ask FOLDER` asks in a process that is already
-running, and by the command line, whose time includes its start and imports.
+`python -m benchmarks.registry_size fill FOLDER` registers ladders of toys; `ask FOLDER` asks in a process that is
+already running, and by the command line, whose time includes its start and imports.
 """
 
 import json
