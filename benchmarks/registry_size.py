@@ -1,7 +1,7 @@
 """How long the questions about lineage take in a registry of many versions, on a real MLflow server.
 
-`python -m benchmarks.registry_size` registers ladders of toys, then asks in a process that is already running and by
-the command line, whose time includes its start and imports.
+`python -m benchmarks.registry_size fill FOLDER` registers ladders of toys; `ask FOLDER` asks in a process that is
+already running, and by the command line, whose time includes its start and imports.
 """
 
 import json
@@ -10,7 +10,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -58,39 +57,39 @@ COUNTS = Counts(rows=1, records=1, written=1, merged=0, quarantined=0, by_rule={
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
-def main(
-    versions: Annotated[int, typer.Option(help="Versions in the registry.")] = 2000,
+FolderArgument = Annotated[Path, typer.Argument(help="Where the registry is.")]
+
+
+@app.command("fill")
+def fill_folder(
+    folder: FolderArgument, versions: Annotated[int, typer.Option(help="Versions in the registry.")] = 2000
+) -> None:
+    """Make a registry in a new folder."""
+    folder.mkdir(parents=True)
+    fill(_database(folder), -(-versions // len(PARENTS)), folder / ARTIFACTS)
+
+
+@app.command("ask")
+def ask_folder(
+    folder: FolderArgument,
     repeats: Annotated[int, typer.Option(min=3, help="Times that each question is asked.")] = 5,
     results: Path = RESULTS,
 ) -> None:
-    """Fill a registry, ask, and keep and print how long the answers took."""
-    quiet()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        database = f"sqlite:///{folder / 'mlflow.db'}"
-        ladders = -(-versions // len(PARENTS))
-        began = time.monotonic()
-        fill(database, ladders, folder / ARTIFACTS)
-        filled = time.monotonic() - began
-        typer.echo(f"{ladders * len(PARENTS)} versions registered in {filled:.0f} s")
-        with server(database, folder) as address:
-            seconds = ask(address, ladders, repeats)
-    kept = {
-        "machine": machine(),
-        "versions": ladders * len(PARENTS),
-        "filled_seconds": filled,
-        "seconds": seconds,
-    }
+    """Ask a registry, keep and print how long the answers took."""
+    with server(_database(folder), folder) as address:
+        os.environ["MLFLOW_TRACKING_URI"] = address
+        versions = len(archive().everything().versions)
+        load = os.getloadavg()[0]
+        seconds = ask(versions // len(PARENTS), repeats)
+    kept = {"machine": machine(), "load_before": load, "versions": versions, "seconds": seconds}
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps(kept, indent=1) + "\n")
     for question, taken in seconds.items():
         typer.echo(f"{question}: median {statistics.median(taken):.2f} s, slowest {max(taken):.2f} s")
 
 
-def ask(address: str, ladders: int, repeats: int) -> dict[str, list[float]]:
+def ask(ladders: int, repeats: int) -> dict[str, list[float]]:
     """Seconds of every answer, by question."""
-    os.environ["MLFLOW_TRACKING_URI"] = address
     dataset = f"dataset:{digest('preferences', ladders // 2)}"
     champion = f"{PROJECT}-policy@champion"
     questions: dict[str, Callable[[], object]] = {
@@ -102,6 +101,10 @@ def ask(address: str, ladders: int, repeats: int) -> dict[str, list[float]]:
         "rlhf impact": command("impact", dataset),
     }
     return {name: timed(question, repeats) for name, question in questions.items()}
+
+
+def _database(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
 
 def archive() -> Archive:
@@ -228,4 +231,5 @@ def _answers(address: str) -> bool:
 
 
 if __name__ == "__main__":
+    quiet()
     app()

@@ -14,7 +14,7 @@ from flows.recorded import Use
 from flows.report.layout import Layout, lay_out
 from flows.report.lineage import SHORT, Story, facts, gates_by_status
 
-CARD_WIDTH, CARD_HEIGHT = 250, 132
+CARD_WIDTH, CARD_HEIGHT = 264, 132
 GAP_ACROSS, GAP_DOWN = 96, 26
 MARGIN = 24
 
