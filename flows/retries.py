@@ -12,9 +12,9 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from sqlalchemy.exc import OperationalError
 
-RETRIES = 5
+RETRIES = 7
 BACKOFF = exponential_backoff(2)
-"""2, 4, 8, 16 and 32 seconds between the tries."""
+"""2, 4, 8 ... 128 seconds between the tries: about four minutes, in which a server starts again."""
 TOO_MANY_REQUESTS = 429
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESTALE}
 """What a disk or a network says that may be well again in a minute."""
