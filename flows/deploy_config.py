@@ -26,3 +26,5 @@ class DeployConfig(Frozen):
     gpus: int = Field(1, ge=1)
     """Runs that the queue for training lets through at once: one for each GPU behind it."""
     alerts: AlertsConfig = AlertsConfig()
+    on_promotion: bool = True
+    """Whether a reward model that becomes champion starts the policy with it; `rlhf receive` must run for that."""

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from flows.alerts import set_alerts
 from flows.alone import data_alone, policy_alone, reward_model_alone, sft_alone
+from flows.automations import leave_promotions_alone, start_policy_on_promotion
 from flows.config import InputError, LadderConfig, LadderFile
 from flows.data_config import EmbeddedData
 from flows.deploy_config import Deployable
@@ -75,6 +76,7 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
         for key, (flow, queue) in FLOWS.items():
             _register(client, flow, queue, schedules.get(key), config, arguments)
     set_alerts(config.project, settings.alerts.webhook)
+    (start_policy_on_promotion if settings.on_promotion else leave_promotions_alone)(config.project)
     return [Deployed(f"{flow.name}/{config.project}", queue, written.get(key)) for key, (flow, queue) in FLOWS.items()]
 
 

@@ -67,7 +67,7 @@ class Watch:
         """Do each step, whatever becomes of the others: servers that are away come back."""
         steps: dict[str, Callable[[], None]] = {
             "webhook": self._register,
-            "registry": lambda: notice(self.client, self.ledger),
+            "registry": lambda: notice(self.client, self.ledger, self.ledger.path.parent),
             "prefect": lambda: pass_on(self.ledger),
         }
         problems: dict[str, str] = {}

@@ -6,6 +6,7 @@ Why nothing is lost and nothing is started twice: docs/decisions/0012-promotions
 import logging
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 from mlflow import MlflowClient
@@ -15,6 +16,8 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
 from flows.ledger import Ledger, Promotion
+from flows.promotion import history, record_promotion
+from flows.registry import open_registry
 from flows.webhook import CHAMPION
 
 PROMOTED = "rlhf.model.promoted"
@@ -30,11 +33,16 @@ def resource_of(model: str) -> str:
     return f"rlhf.model.{model}"
 
 
-def notice(client: MlflowClient, ledger: Ledger) -> None:
+def notice(client: MlflowClient, ledger: Ledger, storage: Path) -> None:
     """Compare the registry's champions with the ledger, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
     have not passed is held, and tagged with the reason; it is let go once they have.
+
+    Args:
+        client: of the registry.
+        ledger: what was noticed before.
+        storage: folder of the receiver.
 
     Raises:
         MlflowException: if the registry is away.
@@ -47,6 +55,7 @@ def notice(client: MlflowClient, ledger: Ledger) -> None:
         found = client.get_model_version(model, version)
         reason = _reason_to_hold(found)
         if last is None or not known:
+            _record(model, version, last.version if last else None, storage, forced=bool(reason))
             last = ledger.add(model, version, held=reason)
             log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
         _tag(client, found, reason)
@@ -96,6 +105,17 @@ def _champions(client: MlflowClient) -> Iterator[tuple[str, str]]:
         token = page.token
         if not token:
             return
+
+
+def _record(model: str, version: str, previous: str | None, storage: Path, *, forced: bool) -> None:
+    """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the ledger lacks."""
+    suffix = next(suffix for suffix in SUFFIXES if model.endswith(suffix))
+    registry = open_registry(model.removesuffix(suffix), storage)
+    moves = history(registry, model)
+    if not moves or moves[0].version != version:
+        record_promotion(
+            registry, model=model, version=version, previous=previous, by="unknown", why="", how="MLflow", forced=forced
+        )
 
 
 def _reason_to_hold(version: ModelVersion) -> str:

@@ -24,6 +24,7 @@ def parts_of(settings: dict[str, str]) -> list[Part]:
         Part("postgres", int(settings["POSTGRES_PORT"])),
         Part("prefect", int(settings["PREFECT_PORT"]), "/api/ready"),
         Part("mlflow", int(settings["MLFLOW_PORT"]), "/health"),
+        Part("receiver", int(settings["RECEIVER_PORT"]), "/health"),
         *(Part(f"worker-{port}", port, "/health") for port in range(first, first + int(settings["WORKERS"]))),
     ]
 

@@ -22,6 +22,7 @@ DEFAULTS = {
     "POSTGRES_PORT": "5433",
     "PREFECT_PORT": "4200",
     "MLFLOW_PORT": "5000",
+    "RECEIVER_PORT": "5050",
     "WORKER_PORT": "4210",  # of the first worker's health page; the others follow
     "PREFECT_URL": "http://127.0.0.1:{PREFECT_PORT}",  # as browsers reach them, through a proxy for instance
     "MLFLOW_URL": "http://127.0.0.1:{MLFLOW_PORT}",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from flows.automations import leave_promotions_alone, start_policy_on_promotion
 from flows.webhook import find_webhook, signature
@@ -20,7 +21,9 @@ Project = Servers = Any
 Receiving = WaitFor = Callable[..., Any]
 
 
-def test_each_promotion_starts_the_policy_once_with_its_version(project: Project, receiving: Receiving) -> None:
+def test_each_promotion_starts_the_policy_once_with_its_version(
+    project: Project, servers: Servers, receiving: Receiving
+) -> None:
     with receiving():  # which would look by itself only after ten minutes: MLflow's webhook makes it look
         project.promote(1)
         project.wait_for_starts("1")
@@ -29,6 +32,11 @@ def test_each_promotion_starts_the_policy_once_with_its_version(project: Project
         project.wait_for_starts("1", "2")
         project.promote(1)
         project.wait_for_starts("1", "2", "1")
+    kept = MlflowClient(tracking_uri=servers.mlflow)
+    experiment = kept.get_experiment_by_name(f"{project.name}-promotions")
+    moves = kept.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    said = [(move.data.tags["from"], move.data.tags["version"], move.data.tags["how"]) for move in moves]
+    assert said == [("", "1", "MLflow"), ("1", "2", "MLflow"), ("2", "1", "MLflow")]
     (first, *_) = project.runs()
     assert first.parameters["config"] == {"project": project.name}  # the deployment's own
 

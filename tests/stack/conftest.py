@@ -14,7 +14,7 @@ import pytest
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("POSTGRES_PORT", "PREFECT_PORT", "MLFLOW_PORT", "WORKER_PORT")
+PORTS = ("POSTGRES_PORT", "PREFECT_PORT", "MLFLOW_PORT", "RECEIVER_PORT", "WORKER_PORT")
 MLFLOW, PREFECT = "mlflow.example.org", "prefect.example.org"
 
 
