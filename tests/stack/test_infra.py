@@ -75,14 +75,14 @@ def test_compose_is_read_by_its_client(tmp_path: Path) -> None:
 
 def test_every_service_is_pinned_hardened_and_tells_its_health() -> None:
     services = yaml.safe_load(COMPOSE.read_text())["services"]
-    assert {"postgres", "artifacts", "prefect", "mlflow", "worker"} <= set(services)
+    assert {"postgres", "artifacts", "prefect", "mlflow", "worker", "receiver"} <= set(services)
     for name, service in services.items():
         assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+[\w.-]*", service["image"]), name
         assert service["user"] in ("postgres", "1000:1000") and service["cap_drop"] == ["ALL"], name
         assert name in ("bucket", "ladder") or service["healthcheck"]["test"], name
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
     outside = {name for name, service in services.items() if "clients" in service["networks"]}
-    assert outside == {"prefect", "mlflow", "worker", "ladder"}
+    assert outside == {"prefect", "mlflow", "worker", "receiver", "ladder"}
 
 
 def test_no_password_has_a_default() -> None:
