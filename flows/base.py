@@ -9,8 +9,9 @@ from flows.config import HubBase
 from flows.datasets import read_split
 from flows.packaging import Use
 from flows.place import Place
+from flows.plan import Plan
 from flows.references import DataRefs, DatasetRef, StageRecord
-from flows.stages import Plan, run_stage
+from flows.stages import run_stage
 from rlhf_core import text_base
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig

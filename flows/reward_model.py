@@ -6,9 +6,10 @@ from prefect import flow
 
 from flows.packaging import Use
 from flows.place import Place
+from flows.plan import Plan
 from flows.references import DataRefs, StageRecord
 from flows.rows import read_demonstrations, read_pairs
-from flows.stages import Plan, run_stage
+from flows.stages import run_stage
 from rlhf_core import reward_model
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.reward_model import RewardModelConfig

@@ -6,9 +6,10 @@ from prefect import flow
 
 from flows.packaging import Use
 from flows.place import Place
+from flows.plan import Plan
 from flows.references import DatasetRef, StageRecord
 from flows.rows import read_demonstrations
-from flows.stages import Plan, run_stage
+from flows.stages import run_stage
 from rlhf_core import sft
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.sft import SFTConfig

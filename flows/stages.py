@@ -2,9 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from prefect.context import TaskRunContext
 from prefect.runtime import flow_run
 
 from flows.launch import launch
-from flows.lineage import IDENTITY, Identity, describe, identify, inputs_of, lineage_tags
+from flows.lineage import IDENTITY, describe, lineage_tags
 from flows.locks import exclusive
-from flows.packaging import Use, package
+from flows.packaging import package
 from flows.place import Place
+from flows.plan import Plan
 from flows.progress import LiveStage
 from flows.provenance import spent, surroundings
-from flows.references import DatasetRef, ModelRef, StageRecord
+from flows.references import StageRecord
 from flows.registry import Registry
 from flows.report.figures import Series, figures_of
 from flows.retries import BACKOFF, RETRIES, retry_infrastructure
@@ -37,51 +37,6 @@ RUN = "run_id"
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
 SAMPLES = 2
 """Samples that a record keeps; all are in the run."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a stage is going to do.
-
-    Attributes:
-        start: begins the training; called with the folder to write to and the states to go on from. Reads its data and
-            models itself, on every rank.
-        models: what each artifact is, by artifact name; registered as `<project>-<name>`.
-        uses: what each does for who loads it through MLflow, by artifact name.
-        parents: models that go in, by role.
-        datasets: snapshots that go in, by use.
-        names: registered suffix by artifact where it differs from the artifact's name.
-        key_metrics: metrics that the live view prefers.
-        alone: whether one process does it, whatever the configuration says.
-    """
-
-    stage: str
-    config: Frozen
-    seed: int
-    start: Callable[[Path, Checkpoints], Stage]
-    models: Mapping[str, str]
-    uses: Mapping[str, Use]
-    parents: Mapping[str, ModelRef] = field(default_factory=dict)
-    datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    key_metrics: tuple[str, ...] = ()
-    alone: bool = False
-
-    @property
-    def identity(self) -> Identity:
-        """What decides the result of the stage."""
-        models = {role: ref.digest for role, ref in self.parents.items()}
-        datasets = {use: ref.digest for use, ref in self.datasets.items()}
-        return identify(self.stage, self.config, inputs_of(models, datasets), self.seed)
-
-    @property
-    def key(self) -> str:
-        """Content key of the stage."""
-        return self.identity.key
-
-    def registered_name(self, project: str, artifact: str) -> str:
-        """Registered name of an artifact of this stage."""
-        return f"{project}-{self.names.get(artifact, artifact.replace('_', '-'))}"
 
 
 class Trained(Frozen):

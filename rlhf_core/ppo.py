@@ -9,11 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import PreTrainedModel
-
 from rlhf_core.batching import shuffled_batches
 from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
@@ -21,16 +16,13 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
 from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.evaluation.policy import Answers, compare_policies
-from rlhf_core.experience import Rollout, all_logprobs, roll_out
+from rlhf_core.examiner import Examiner
 from rlhf_core.learner import load_learner
-from rlhf_core.models import digest, load_policy, load_reward_model
-from rlhf_core.objectives import kl_k1, kl_k3
-from rlhf_core.parallel import rank, shard
+from rlhf_core.models import digest, load_policy
+from rlhf_core.parallel import rank
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
-from rlhf_core.rewards import score_trees
-from rlhf_core.rollout import Sampled
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import decode, load_tokenizer
+from rlhf_core.text import decode
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -123,7 +115,7 @@ def evaluate_policy(
     Returns:
         The estimates of `compare_policies`.
     """
-    run = _Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
+    run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
     _, judged = _halves(config, held_out_prompts)
     return compare_policies(*(run.answer(by, judged) for by in (run.reference, load_policy(policy, run.tokenizer))))
 
@@ -151,40 +143,7 @@ def _chart(series: dict[str, list[float]], event: Event) -> None:
         series["eval_step"].append(float(event.step))
 
 
-class _Examiner:
-    """The models that policies are measured with."""
-
-    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, seed: int) -> None:
-        self.tokenizer = load_tokenizer(str(sft))
-        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
-        self._reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
-        self._judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
-        self._config, self._seed = config, seed
-
-    def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
-        """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
-        rollout, sampled, _ = self._sample(policy, prompts, seed=self._seed)
-        config = self._config.optimiser
-        temperature = self._config.sampling.temperature
-        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
-        return Answers(
-            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
-            tokens=_numbers(rollout.mask.sum(dim=1)),
-            finished=[response.finished for response in sampled],
-            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
-            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(score_trees(self._reward_model, rollout.trees, config)),
-            judge=_numbers(score_trees(self._judge, rollout.trees, config)),
-        )
-
-    def _sample(
-        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
-    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
-        config = self._config
-        return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
-
-
-class _Climb(_Examiner):
+class _Climb(Examiner):
     """The models of PPO and where their results go."""
 
     def __init__(
@@ -212,10 +171,10 @@ class _Climb(_Examiner):
         """
         if done == 0:
             yield Event(0, self._watch(0, watched, self.baseline(watched)))
-        batches = enumerate(_prompt_batches(self._config, len(prompts), seed=self._seed), start=1)
+        batches = enumerate(_prompt_batches(self.config, len(prompts), seed=self.seed), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._advance([prompts[row] for row in rows], step)
-            if step % self._config.evaluate_every == 0 or step == self._config.updates:
+            if step % self.config.evaluate_every == 0 or step == self.config.updates:
                 metrics |= self._watch(step, watched, self.answer(self.learner.policy, watched))
             yield Event(step, metrics)
             if metrics.get("over_kl_budget"):
@@ -223,28 +182,28 @@ class _Climb(_Examiner):
 
     def baseline(self, prompts: Sequence[str]) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
-        config = self._config
-        key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self._seed)
+        config = self.config
+        key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self.seed)
         path = self._kept / f"{key}.npy" if self._kept else None
         return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
     def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""
-        seed = self._seed * 1_000_003 + step
+        seed = self.seed * 1_000_003 + step
         seconds: dict[str, float] = {}
         with _timed("rollout", seconds):
-            rollout, sampled, gap = self._sample(self.learner.policy, prompts, seed=seed)
+            rollout, sampled, gap = self.sample(self.learner.policy, prompts, seed=seed)
         with _timed("scoring", seconds):
             values = self.learner.values(rollout)
             experience = gather(
-                self._config, rollout, reference=self.reference, reward_model=self._reward_model, values=values
+                self.config, rollout, reference=self.reference, reward_model=self.reward_model, values=values
             )
         if step == 1:
-            check_first_pass(self._config, self.learner.policy, rollout, experience.ref_logprobs)
-            check_engine(self._config, gap)
+            check_first_pass(self.config, self.learner.policy, rollout, experience.ref_logprobs)
+            check_engine(self.config, gap)
         lr = self.learner.policy_optimiser.lr
         with _timed("update", seconds):
-            figures = update(self._config, self.learner, experience, seed=seed)
+            figures = update(self.config, self.learner, experience, seed=seed)
         texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
         return {**rollout_metrics(experience), **gap, **diversity, "lr": lr, **figures, **seconds}
@@ -252,7 +211,7 @@ class _Climb(_Examiner):
     def _watch(self, step: int, prompts: Sequence[str], answers: Answers) -> dict[str, float]:
         """Evaluate the policy by its answers; keep it if it is inside the KL budget."""
         kl = mean(answers.kl)
-        over = self._config.kl_budget_nats is not None and not kl.upper <= self._config.kl_budget_nats
+        over = self.config.kl_budget_nats is not None and not kl.upper <= self.config.kl_budget_nats
         self._record(step, prompts, answers)
         if not over:
             self.learner.save(self.tokenizer, self._out)
@@ -297,7 +256,3 @@ def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
     started = time.perf_counter()
     yield
     seconds[f"{part}_seconds"] = time.perf_counter() - started
-
-
-def _numbers(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()

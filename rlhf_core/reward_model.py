@@ -117,11 +117,12 @@ def train_reward_model(
             "temperature": point(fitted, len(fit_half)),
         },
         series={"delta": (deltas / fitted).tolist(), "delta_uncalibrated": deltas.tolist()},
-        samples=[
-            {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
-            for pair, delta in zip(judged_half[:8], deltas / fitted, strict=False)
-        ],
+        samples=[_sample(*judged) for judged in zip(judged_half[:8], deltas / fitted, strict=False)],
     )
+
+
+def _sample(pair: Pair, delta: float) -> dict[str, str]:
+    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
 
 
 def evaluate_reward_model(

@@ -12,9 +12,10 @@ from data_contracts.records import Kind
 from flows.compute import ComputeConfig
 from flows.datasets import SnapshotWriter
 from flows.place import Place
+from flows.plan import Plan
 from flows.references import Counts, DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
-from flows.stages import Plan, Trained, register, train
+from flows.stages import Trained, register, train
 from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import point

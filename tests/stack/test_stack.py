@@ -16,7 +16,7 @@ from tests.stack.conftest import PORTS, ROOT, Stack, free_ports
 
 pytestmark = pytest.mark.slow
 
-PARTS = ("postgres", "prefect", "mlflow", "worker")
+PARTS = ("postgres", "prefect", "mlflow", "receiver", "worker")
 LADDER = """
 import sys
 from pathlib import Path

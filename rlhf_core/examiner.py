@@ -1,0 +1,57 @@
+"""What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.evaluation.policy import Answers
+from rlhf_core.experience import Rollout, all_logprobs, roll_out
+from rlhf_core.models import load_policy
+from rlhf_core.objectives import kl_k1, kl_k3
+from rlhf_core.parallel import shard
+from rlhf_core.rewards import score_trees
+from rlhf_core.rollout import Sampled
+from rlhf_core.text import decode, load_tokenizer
+
+
+class Examiner:
+    """The models that policies are measured with."""
+
+    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, seed: int) -> None:
+        self.tokenizer = load_tokenizer(str(sft))
+        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
+        self.reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
+        self.judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
+        self.config, self.seed = config, seed
+
+    def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
+        """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
+        rollout, sampled, _ = self.sample(policy, prompts, seed=self.seed)
+        config = self.config.optimiser
+        temperature = self.config.sampling.temperature
+        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        return Answers(
+            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
+            tokens=_numbers(rollout.mask.sum(dim=1)),
+            finished=[response.finished for response in sampled],
+            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
+            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
+            reward=_numbers(score_trees(self.reward_model, rollout.trees, config)),
+            judge=_numbers(score_trees(self.judge, rollout.trees, config)),
+        )
+
+    def sample(
+        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
+    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
+        """One response to each prompt, as `roll_out` gives them."""
+        config = self.config
+        return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
