@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.policy import Answers
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
-from rlhf_core.models import load_policy
+from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
 from rlhf_core.rewards import score_trees
