@@ -3,16 +3,17 @@
 import contextlib
 import functools
 import json
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import mlflow
-import mlflow.artifacts
 from mlflow import MlflowClient
 from mlflow.db import upgrade
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config import InputError
@@ -206,16 +207,25 @@ class Registry(Runs):
         Raises:
             InputError: when the files changed since they were registered.
         """
-        location = urlparse(self.client.get_logged_model(ref.model_id).artifact_location)
+        kept = self.client.get_logged_model(ref.model_id).artifact_location
+        location = urlparse(kept)
         folder = Path(unquote(location.path))
         if location.scheme not in ("", "file"):
             folder = self.storage / "copies" / ref.digest
             if not folder.is_dir():
-                folder.mkdir(parents=True)
-                mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{ref.model_id}", dst_path=str(folder))
+                self._download(kept, folder)
         if folder_digest(folder) != ref.digest:
             raise InputError(f"{ref.label}: files in {folder} do not match the registered digest; register it again")
         return folder
+
+    def _download(self, location: str, folder: Path) -> None:
+        """Copy files from the artifact store, whole or not at all; by a `models:` address MLflow would add one."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            part = Path(scratch) / folder.name
+            part.mkdir()
+            get_artifact_repository(location).download_artifacts("", str(part))
+            part.rename(folder)
 
     def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:
         """Set the same tags on several versions."""
