@@ -107,6 +107,7 @@ class Toys:
             seed=1,
             start=start,
             models={name: "A toy"},
+            uses={},
             parents=parents or {},
             datasets=datasets or {},
             alone=True,
