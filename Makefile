@@ -4,6 +4,10 @@ VENV ?= .venv
 CONFIG ?= configs/embedded.yaml
 STACK ?= .stack
 
+# Files of tests go to so many processes.
+JOBS ?= 2
+SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile
+
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -42,10 +46,10 @@ status: $(INSTALLED)  ## Ask each part of the stack for its health
 	@$(BIN)/python infra/stack.py status
 
 test: $(INSTALLED)  ## Run the fast tests
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE)
 
 test-all: $(INSTALLED)  ## Run every test, the slow ones too
-	$(BIN)/python -m pytest -rs -m ""
+	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) -m ""
 
 check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
 	$(BIN)/ruff check .
