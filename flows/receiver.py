@@ -159,5 +159,6 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
             secret=keep_secret(folder / "webhook.secret"),
             every=every,
         )
+        log.info("receiving at %s, looking every %g s", watch.url, every)
         threading.Thread(target=watch.run, name="watch", daemon=True).start()
         uvicorn.run(create_app(watch, tolerance=tolerance), host=host, port=port, log_level="warning")
