@@ -14,9 +14,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rlhf_core.batching import Row, lay
-from rlhf_core.flex import NARROWEST, row_attention
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
+from rlhf_core.varlen import fits, row_attention
 
 RAGGED = "ragged_sdpa"
 """Name under which `transformers` knows this attention."""
@@ -55,7 +55,7 @@ def ragged_attention(
     if row is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output, None
-    if query.device.type == "cuda" and query.shape[-1] >= NARROWEST:
+    if fits(query):
         return row_attention(query, key, value, row, sliding_window=sliding_window, **options), None
     masks = row.masks if sliding_window is None else _within(row, sliding_window)
     trees = zip(*(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)

@@ -3,12 +3,33 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 
 from rlhf_core.text import Tree
+
+
+class Segments(NamedTuple):
+    """A row as S sequences of keys, whose last tokens ask: one for each response, or for a prompt without any.
+
+    The first response of a tree asks together with the prompt, so that the queries are the row as it lies.
+
+    Attributes:
+        queries: where the queries of each begin and where the last ends, shape ``[S + 1]``, int32.
+        keys: the same of the keys.
+        places: place in the row of each key, int64.
+        most_queries: of a sequence.
+        most_keys: of a sequence.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    places: Tensor
+    most_queries: int
+    most_keys: int
 
 
 @dataclass(frozen=True)
@@ -20,6 +41,7 @@ class Row:
         positions: place of each token in its own prompt and response, shape ``[N]``, int64.
         branches: 0 for a token of a prompt, else the number of the response in its tree, shape ``[N]``, int64.
         lengths: tokens of each tree.
+        responses: tokens of each response of each tree.
         targets: ids of the response tokens, shape ``[R]``, int64.
         before: place in `ids` of the token before each response token, whose state predicts it, shape ``[R]``, int64.
         last: place in `ids` of each response's last token, shape ``[B]``, int64.
@@ -29,14 +51,26 @@ class Row:
     positions: Tensor
     branches: Tensor
     lengths: list[int]
+    responses: list[list[int]]
     targets: Tensor
     before: Tensor
     last: Tensor
 
     @cached_property
-    def block_masks(self) -> dict[int | None, BlockMask]:
-        """What `rlhf_core.flex` made of this row, by sliding window."""
-        return {}
+    def segments(self) -> Segments:
+        """The row as flash attention takes it."""
+        queries, keys, places, start = [0], [0], [], 0
+        for length, responses in zip(self.lengths, self.responses, strict=True):
+            fork = end = start + length - sum(responses)
+            for number, tokens in enumerate(responses or [0]):
+                places += [*range(start, fork), *range(end, end + tokens)]
+                queries.append(queries[-1] + tokens + (0 if number else fork - start))
+                keys.append(len(places))
+                end += tokens
+            start += length
+        bounds = torch.tensor([queries, keys], dtype=torch.int32, device=self.ids.device)
+        most_queries, most_keys = (max(b - a for a, b in pairwise(ends)) for ends in (queries, keys))
+        return Segments(bounds[0], bounds[1], torch.tensor(places, device=self.ids.device), most_queries, most_keys)
 
     @cached_property
     def masks(self) -> list[Tensor | None]:
@@ -70,6 +104,7 @@ def lay(trees: Sequence[Tree], device: torch.device) -> Row:
         positions=flat[1],
         branches=flat[2],
         lengths=[tree.size for tree in trees],
+        responses=[list(map(len, tree.responses)) for tree in trees],
         targets=torch.tensor(targets, dtype=torch.long, device=device),
         before=torch.tensor(before, dtype=torch.long, device=device),
         last=torch.tensor(last, dtype=torch.long, device=device),

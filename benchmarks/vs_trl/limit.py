@@ -8,12 +8,14 @@ from transformers import PretrainedConfig
 
 TRAINING_PASSES = 3
 """Forward and backward pass in forward passes: backward multiplies twice as often."""
+SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
+"""Rows and columns of the products that are tried."""
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Best median rate of square matrix products, in floating-point operations a second."""
     rates = []
-    for size in (512, 1024, 2048):
+    for size in SIZES[device.type]:
         left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         seconds = []
         for _ in range(12):

@@ -1,17 +1,16 @@
 """One timed run of the product, in a process of its own: the public entry of each stage, step by step."""
 
 import json
-import resource
 import sys
-import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.vs_trl.turns import Turns, now
 from benchmarks.vs_trl.workload import (
-    BATCH,
     MAX_PROMPT_TOKENS,
     MAX_RESPONSE_TOKENS,
     PPO_EPOCHS,
@@ -33,24 +32,29 @@ from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
 from rlhf_core.text import Tree, load_tokenizer
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.training import OptimiserConfig, precision
 
 Steps = Iterator[dict[str, Any]]
 
 
-def optimiser(lr: float) -> OptimiserConfig:
+def optimiser(work: Workload, lr: float) -> OptimiserConfig:
     """AdamW as the other side has it."""
-    kind = "bfloat16" if torch.cuda.is_available() else "float32"
-    return OptimiserConfig(lr=lr, betas=(0.9, 0.999), schedule="constant", warmup_share=0.0, precision=kind)
+    return OptimiserConfig(
+        lr=lr,
+        betas=(0.9, 0.999),
+        schedule="constant",
+        warmup_share=0.0,
+        precision="bfloat16" if torch.cuda.is_available() else "float32",
+        max_tokens=work.batches.max_tokens,
+    )
 
 
 def stage_steps(stage: Stage, tokens: list[int]) -> Steps:
     """Time the optimiser steps of a stage; what comes before the first and after the last is not counted."""
-    started = time.perf_counter()
+    started = now()
     for event in stage:
-        now = time.perf_counter()
-        yield {"seconds": now - started, "tokens": tokens[event.step], "loss": event.metrics["loss_nats"]}
-        started = time.perf_counter()
+        yield {"seconds": now() - started, "tokens": tokens[event.step], "loss": event.metrics["loss_nats"]}
+        started = now()
 
 
 def sft(work: Workload, scratch: Path) -> Steps:
@@ -59,15 +63,15 @@ def sft(work: Workload, scratch: Path) -> Steps:
     sizes = [len(row["prompt"]) + len(row["chosen"]) for row in work.ids]
     config = SFTConfig(
         epochs=1,
-        batch_size=BATCH,
-        optimiser=optimiser(1e-4),
+        batch_size=work.batches.size,
+        optimiser=optimiser(work, 1e-4),
         sampling=SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS),
         evaluation_prompts=1,
     )
     training = train_sft(
         config, base=work.policy, train=demonstrations, held_out=demonstrations[:2], out=scratch, seed=SEED
     )
-    return stage_steps(training, by_batch(sizes))
+    return stage_steps(training, by_batch(work, sizes))
 
 
 def reward_model(work: Workload, scratch: Path) -> Steps:
@@ -76,10 +80,10 @@ def reward_model(work: Workload, scratch: Path) -> Steps:
     sizes = [2 * len(row["prompt"]) + len(row["chosen"]) + len(row["rejected"]) for row in work.ids]
     config = RewardModelConfig(
         epochs=1,
-        batch_size=BATCH,
+        batch_size=work.batches.size,
         max_prompt_tokens=MAX_PROMPT_TOKENS,
         max_response_tokens=MAX_RESPONSE_TOKENS,
-        optimiser=optimiser(1e-4),
+        optimiser=optimiser(work, 1e-4),
     )
     training = train_reward_model(
         config,
@@ -90,7 +94,7 @@ def reward_model(work: Workload, scratch: Path) -> Steps:
         out=scratch,
         seed=SEED,
     )
-    return stage_steps(training, by_batch(sizes))
+    return stage_steps(training, by_batch(work, sizes))
 
 
 def dpo(work: Workload, scratch: Path) -> Steps:
@@ -99,30 +103,28 @@ def dpo(work: Workload, scratch: Path) -> Steps:
     sizes = [2 * len(row["prompt"]) + len(row["chosen"]) + len(row["rejected"]) for row in work.ids]
     config = DPOConfig(
         epochs=1,
-        batch_size=BATCH,
+        batch_size=work.batches.size,
         beta=0.1,
-        optimiser=optimiser(1e-4),
+        optimiser=optimiser(work, 1e-4),
         sampling=SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS),
         evaluation_prompts=1,
     )
-    reference = reference_seconds(work, config)
+    anchored = reference_seconds(work, config)
     training = train_dpo(config, sft=work.policy, train=pairs, held_out=pairs[:4], out=scratch, seed=SEED)
-    for step, seconds in zip(stage_steps(training, by_batch(sizes)), reference, strict=True):
+    for step, seconds in zip(stage_steps(training, by_batch(work, sizes)), anchored, strict=True):
         yield step | {"seconds": step["seconds"] + seconds, "reference_seconds": seconds}
 
 
-def reference_seconds(work: Workload, config: DPOConfig) -> list[float]:
+def reference_seconds(work: Workload, config: DPOConfig) -> Iterator[float]:
     """Time the reference's pass over the pairs of each optimiser step, by the function that the stage calls."""
     model = load_policy(work.policy, load_tokenizer(str(work.policy)))
     items = [
         Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0]) for row in work.ids
     ]
-    seconds = []
-    for start in range(0, len(items), BATCH):
-        started = time.perf_counter()
-        anchor(config, model, items[start : start + BATCH], None)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+    for start in range(0, len(items), work.batches.size):
+        started = now()
+        anchor(config, model, items[start : start + work.batches.size], None)
+        yield now() - started
 
 
 def ppo_rollout(work: Workload, scratch: Path) -> Steps:
@@ -133,15 +135,15 @@ def ppo_rollout(work: Workload, scratch: Path) -> Steps:
     generator = torch.Generator().manual_seed(SEED)
     texts = [row["text"] for row in work.rollout_prompts]
     while True:
-        started = time.perf_counter()
-        drawn = sample(policy, tokenizer, texts, config, generator=generator)
-        seconds = time.perf_counter() - started
-        yield {"seconds": seconds, "tokens": sum(len(one.response_ids) for one in drawn), "loss": None}
+        started = now()
+        with precision(optimiser(work, PPO_LR)):
+            drawn = sample(policy, tokenizer, texts, config, generator=generator)
+        yield {"seconds": now() - started, "tokens": sum(len(one.response_ids) for one in drawn), "loss": None}
 
 
 def ppo_step(work: Workload, scratch: Path) -> Steps:
     """Scoring and update with a value model beside the policy, as the other side has it."""
-    return scored_and_updated(work, SeparateValueConfig(optimiser=optimiser(PPO_LR)))
+    return scored_and_updated(work, SeparateValueConfig(optimiser=optimiser(work, PPO_LR)))
 
 
 def ppo_shared_trunk(work: Workload, scratch: Path) -> Steps:
@@ -154,24 +156,23 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
     tokenizer = load_tokenizer(str(work.policy))
     config = UpdateConfig(
         epochs=PPO_EPOCHS,
-        minibatch_size=BATCH // 2,
+        minibatch_size=work.batches.size // 2,
         beta=0.05,
         kl_to_rollout_limit_nats=None,
         missing_eos_penalty=0.0,
-        optimiser=optimiser(PPO_LR),
+        optimiser=optimiser(work, PPO_LR),
         value=value,
     )
     reference = load_policy(work.policy, tokenizer).requires_grad_(False)
     frozen = load_reward_model(work.reward_model, tokenizer).requires_grad_(False)
     learner = load_learner(config, tokenizer, sft=work.policy, reward_model=work.reward_model, steps=1000)
-    for place, row in enumerate(json.loads((work.folder / "rollouts.json").read_text())):
-        rollout = carried(row, learner.policy, config)
-        started = time.perf_counter()
+    for place in count():
+        rollout = carried(json.loads((work.folder / f"rollout_{place}.json").read_text()), learner.policy, config)
+        started = now()
         experience = gather(config, rollout, reference=reference, reward_model=frozen, values=learner.values(rollout))
         metrics = update(config, learner, experience, seed=place)
-        seconds = time.perf_counter() - started
-        tokens = int(rollout.mask.sum())
-        yield {"seconds": seconds, "tokens": tokens, "loss": metrics["value_loss"]}
+        seconds = now() - started
+        yield {"seconds": seconds, "tokens": int(rollout.mask.sum()), "loss": metrics["value_loss"]}
 
 
 def carried(row: dict[str, Any], policy: Any, config: UpdateConfig) -> Rollout:
@@ -184,18 +185,21 @@ def carried(row: dict[str, Any], policy: Any, config: UpdateConfig) -> Rollout:
     return rollout._replace(logprobs=all_logprobs(policy, rollout, config.optimiser, sampling_temperature=1.0))
 
 
-def by_batch(sizes: list[int]) -> list[int]:
+def by_batch(work: Workload, sizes: list[int]) -> list[int]:
     """Tokens of each optimiser step."""
-    return [sum(sizes[start : start + BATCH]) for start in range(0, len(sizes), BATCH)]
+    size = work.batches.size
+    return [sum(sizes[start : start + size]) for start in range(0, len(sizes), size)]
 
 
-def main(stage: str, folder: str, steps: str) -> None:
-    """Print the figures of `steps` steps as JSON."""
+def main(stage: str, folder: str) -> None:
+    """Print the figures of all turns."""
     torch.manual_seed(SEED)
     work = Workload(Path(folder))
-    running = globals()[stage](work, work.folder / "scratch")
-    done = [step for step, _ in zip(running, range(int(steps)), strict=False)]
-    print(json.dumps({"steps": done, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    turns = Turns(work.batches.steps)
+    running = globals()[stage](work, work.folder / f"scratch_{stage}")
+    for _ in range(work.batches.steps * work.batches.turns):
+        turns.enter()
+        turns.add(next(running))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,67 +10,59 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
-from benchmarks.vs_trl.peer import Clock, common, report
-from benchmarks.vs_trl.workload import BATCH, PPO_EPOCHS, PPO_LR, RESPONSE_TOKENS, SEED, Workload
+from benchmarks.vs_trl.peer import Clock, common
+from benchmarks.vs_trl.turns import Turns, now
+from benchmarks.vs_trl.workload import PPO_EPOCHS, PPO_LR, RESPONSE_TOKENS, SEED, Workload
 
 
 class PPOClock(Clock):
     """Splits an update of TRL's PPO into rollout and the rest."""
 
-    def __init__(self, tokens: int) -> None:
-        super().__init__([])
-        self.tokens = tokens
-        self.rollouts: list[dict[str, Any]] = []
-        self.rollout_seconds = 0.0
-
-    def on_train_begin(self, *arguments: Any, **options: Any) -> None:
-        """The first update begins."""
-        self.started = time.perf_counter()
+    rollout_seconds = loss = 0.0
 
     def on_step_end(self, *arguments: Any, **options: Any) -> None:
-        """An update has ended and the next one begins."""
-        now = time.perf_counter()
-        rest = now - self.started - self.rollout_seconds
-        self.steps[-1] |= {"seconds": rest, "rollout_seconds": self.rollout_seconds}
-        self.started = time.perf_counter()
+        """An update has ended; it began with its rollout."""
+        rest = now() - self.started - self.rollout_seconds
+        figures = {"seconds": rest, "rollout_seconds": self.rollout_seconds, "loss": self.loss}
+        self.turns.add(figures | {"tokens": self.tokens[0]})
+        self.steps += 1
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **options: Any) -> None:
         """Keep the value loss, which unlike the policy loss is not 0 at the start."""
-        self.steps.append({"loss": float(logs["loss/value_avg"]), "tokens": self.tokens})
+        self.loss = float(logs["loss/value_avg"])
 
 
-def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
+def ppo(work: Workload) -> None:
     """TRL 1.12.0's PPO, the last release that has it; what it sampled is kept for the other side.
 
     It always samples to the full length. In the first step, which is not timed, responses stay that long, so that the
     losses can be compared: it rewards a shorter one at the place after its end. Later ones end where real ones do.
     """
     tokenizer = AutoTokenizer.from_pretrained(work.policy, padding_side="left")
-    lengths = work.response_lengths
-    clock = PPOClock(sum(lengths))
+    lengths, batches = work.response_lengths, work.batches
+    clock = PPOClock(Turns(batches.steps), [sum(lengths)])
     plain = ppo_trainer.batch_generation
 
     def timed(model: Any, queries: torch.Tensor, *arguments: Any) -> Any:
-        started = time.perf_counter()
+        clock.on_step_begin()
         query_responses, logits = plain(model, queries, *arguments)
-        clock.rollout_seconds = time.perf_counter() - started
+        clock.rollout_seconds = now() - clock.started
         responses = query_responses[:, queries.shape[1] :]
         for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):  # drawn by chance, they would cut a response
             responses[responses == token] = tokenizer.unk_token_id
-        kept = lengths if clock.rollouts else [RESPONSE_TOKENS] * len(responses)
+        kept = lengths if clock.steps else [RESPONSE_TOKENS] * len(responses)
         for response, length in zip(responses, kept, strict=True):
             response[length - 1] = tokenizer.eos_token_id
-        clock.rollouts.append(
-            {
-                "prompts": [[token for token in row if token != tokenizer.pad_token_id] for row in queries.tolist()],
-                "responses": [row[:length] for row, length in zip(responses.tolist(), kept, strict=True)],
-            }
-        )
+        sampled = {
+            "prompts": [[token for token in row if token != tokenizer.pad_token_id] for row in queries.tolist()],
+            "responses": [row[:length] for row, length in zip(responses.tolist(), kept, strict=True)],
+        }
+        (work.folder / f"rollout_{clock.steps}.json").write_text(json.dumps(sampled))
         return query_responses, logits
 
     ppo_trainer.batch_generation = timed
-    settings = common(work.folder, steps) | {
-        "per_device_train_batch_size": BATCH,
+    settings = common(work) | {
+        "per_device_train_batch_size": batches.size,
         "gradient_accumulation_steps": 1,
         "learning_rate": PPO_LR,
     }
@@ -82,8 +73,8 @@ def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
             **settings,
             num_ppo_epochs=PPO_EPOCHS,
             num_mini_batches=2,
-            total_episodes=BATCH * steps,
-            local_rollout_forward_batch_size=BATCH,
+            total_episodes=batches.size * batches.steps * batches.turns,
+            local_rollout_forward_batch_size=batches.size,
             response_length=RESPONSE_TOKENS,
             stop_token="eos",
             temperature=1.0,
@@ -99,10 +90,8 @@ def ppo(work: Workload, steps: int) -> list[dict[str, Any]]:
         eval_dataset=Dataset.from_list([{"input_ids": row["ids"]} for row in work.rollout_prompts]),
         callbacks=[clock],
     ).train()
-    (work.folder / "rollouts.json").write_text(json.dumps(clock.rollouts))
-    return clock.steps
 
 
 if __name__ == "__main__":
     torch.manual_seed(SEED)
-    report(globals()[sys.argv[1]](Workload(Path(sys.argv[2])), int(sys.argv[3])))
+    globals()[sys.argv[1]](Workload(Path(sys.argv[2])))

@@ -5,7 +5,7 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from rlhf_core.batching import shuffled_batches
+from rlhf_core.models import device
 from rlhf_core.text import encode, encode_prompts, load_tokenizer
 
 MAX_PROMPT_TOKENS = 448
@@ -29,8 +30,6 @@ ROLLOUT_PROMPT_TOKENS = 256
 """Longer prompts take no part in rollouts."""
 RESPONSE_TOKENS = 64
 """Tokens sampled for a prompt of a rollout."""
-BATCH = 16
-"""Demonstrations, pairs or prompts in an optimiser step or a rollout."""
 PPO_EPOCHS = 2
 PPO_LR = 1e-12
 """So small that no step shows: minibatches are drawn at random on both sides, and only so can losses be compared."""
@@ -38,6 +37,14 @@ SEED = 0
 
 LLAMA = (LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification)
 QWEN = (Qwen2Config, Qwen2ForCausalLM, Qwen2ForSequenceClassification)
+
+
+def _qwen(width: int, layers: int, heads: int, inner: int) -> tuple[tuple[Any, ...], dict[str, int]]:
+    """A shape like those of Qwen2.5, with its vocabulary."""
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    return QWEN, shape | {"intermediate_size": inner, "num_key_value_heads": 2, "vocab_size": 151_936}
+
+
 SHAPES: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
     "tiny": (LLAMA, {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 344}),
     "small": (LLAMA, {"hidden_size": 320, "num_hidden_layers": 6, "num_attention_heads": 5, "intermediate_size": 864}),
@@ -51,18 +58,28 @@ SHAPES: dict[str, tuple[tuple[Any, ...], dict[str, int]]] = {
             "vocab_size": 32_000,
         },
     ),
-    "0.5b": (
-        QWEN,
-        {
-            "hidden_size": 896,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 14,
-            "num_key_value_heads": 2,
-            "intermediate_size": 4864,
-            "vocab_size": 151_936,
-        },
-    ),
+    "125m": _qwen(512, 16, 8, 2048),
+    "0.5b": _qwen(896, 24, 14, 4864),
+    "1.5b": _qwen(1536, 28, 12, 8960),
 }
+
+
+class Batches(NamedTuple):
+    """How much is done at a time.
+
+    Attributes:
+        size: demonstrations, pairs or prompts in an optimiser step or a rollout.
+        micro: of them in a forward pass of TRL's.
+        max_tokens: tokens in a forward pass of ours.
+        steps: optimiser steps of a turn.
+        turns: of each side, the first one, which is dropped, counted in.
+    """
+
+    size: int
+    micro: int
+    max_tokens: int
+    steps: int
+    turns: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,11 @@ class Workload:
         return self.folder / "reward_model"
 
     @property
+    def batches(self) -> Batches:
+        """How much is done at a time."""
+        return Batches(**json.loads((self.folder / "batches.json").read_text()))
+
+    @property
     def texts(self) -> list[dict[str, str]]:
         """Prompt, chosen and rejected response as text."""
         return self._rows("texts.jsonl")
@@ -103,19 +125,19 @@ class Workload:
     @property
     def response_lengths(self) -> list[int]:
         """Tokens of each response of a rollout that are scored and updated on."""
-        return [min(len(row["chosen"]), RESPONSE_TOKENS) for row in self.ids[:BATCH]]
+        return [min(len(row["chosen"]), RESPONSE_TOKENS) for row in self.ids[: self.batches.size]]
 
     def _rows(self, name: str) -> list[Any]:
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
 
 
-def prepare(folder: Path, model: str, *, steps: int, data: Path | None) -> Workload:
+def prepare(folder: Path, model: str, *, batches: Batches, data: Path | None) -> Workload:
     """Write models and dialogues to a folder.
 
     Args:
         folder: where.
         model: a key of `SHAPES`.
-        steps: optimiser steps that the dialogues must last for.
+        batches: how much is done at a time; the dialogues last for all turns.
         data: gzipped JSON lines of `chosen` and `rejected` dialogues in the format of HH-RLHF; None generates some.
 
     Returns:
@@ -123,28 +145,33 @@ def prepare(folder: Path, model: str, *, steps: int, data: Path | None) -> Workl
     """
     texts = _hh(data) if data else _generated()
     tokenizer = _tokenizer(texts, folder / "tokenizer")
-    count = steps * BATCH
+    steps = batches.steps * batches.turns
+    count = steps * batches.size
     texts = texts[:count]
     if len(texts) < count:
-        raise ValueError(f"{len(texts)} dialogues are too few for {steps} steps of {BATCH}")
+        raise ValueError(f"{len(texts)} dialogues are too few for {steps} steps of {batches.size}")
     workload = Workload(folder)
+    (folder / "batches.json").write_text(json.dumps(batches._asdict()))
     _write(folder / "texts.jsonl", texts)
-    order = [place for batch in shuffled_batches(count, BATCH, epoch=0, seed=SEED) for place in batch]
+    order = [place for batch in shuffled_batches(count, batches.size, epoch=0, seed=SEED) for place in batch]
     _write(folder / "ids.jsonl", [_ids(tokenizer, texts[place]) for place in order])
     ids = encode_prompts(tokenizer, [row["prompt"] for row in texts], max_prompt_tokens=MAX_PROMPT_TOKENS)
     prompts = [{"text": row["prompt"], "ids": found} for row, found in zip(texts, ids, strict=True)]
-    _write(folder / "prompts.jsonl", [row for row in prompts if len(row["ids"]) <= ROLLOUT_PROMPT_TOKENS][:BATCH])
+    short = [row for row in prompts if len(row["ids"]) <= ROLLOUT_PROMPT_TOKENS]
+    _write(folder / "prompts.jsonl", short[: batches.size])
     torch.manual_seed(SEED)
     (config_class, policy_class, reward_class), shape = SHAPES[model]
     shape = {"vocab_size": len(tokenizer), **shape}
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     config: PretrainedConfig = config_class(tie_word_embeddings=True, attention_dropout=0.0, **shape, **special)
-    policy = policy_class(config)
+    with device():
+        policy = policy_class(config)
     policy.generation_config.pad_token_id = tokenizer.pad_token_id
     policy.save_pretrained(workload.policy)
     tokenizer.save_pretrained(workload.policy)
     config.num_labels = 1
-    reward_class(config).save_pretrained(workload.reward_model)
+    with device():
+        reward_class(config).save_pretrained(workload.reward_model)
     tokenizer.save_pretrained(workload.reward_model)
     return workload
 

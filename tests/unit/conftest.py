@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -74,3 +76,39 @@ def base(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerBase, tmp
     request.param().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def flash_by_the_book() -> Callable[..., Tensor]:
+    """Stands in for the kernel of flash attention on a processor, which has none."""
+    return _flash_by_the_book
+
+
+def _flash_by_the_book(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    query_bounds: Tensor,
+    key_bounds: Tensor,
+    most_queries: int,
+    most_keys: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+) -> Tensor:
+    """What flash attention documents: the last query of a sequence stands at its last key."""
+    found = []
+    bounds = zip(
+        query_bounds.tolist(), query_bounds.tolist()[1:], key_bounds.tolist(), key_bounds.tolist()[1:], strict=False
+    )
+    for first_query, end_query, first_key, end_key in bounds:
+        assert end_query - first_query <= most_queries and end_key - first_key <= most_keys
+        places = torch.arange(end_query - first_query)[:, None] + (end_key - first_key) - (end_query - first_query)
+        behind = places - torch.arange(end_key - first_key)
+        seen = (behind >= 0) & ((behind <= window_size[0]) | (window_size[0] < 0))
+        query, key, value = (
+            states.transpose(0, 1)
+            for states in (queries[first_query:end_query], keys[first_key:end_key], values[first_key:end_key])
+        )
+        found.append(scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scale).transpose(0, 1))
+    return torch.cat(found)

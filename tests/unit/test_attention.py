@@ -1,17 +1,19 @@
 """Rows without padding, prompts shared, against the padded forward of the untouched model, for many architectures."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention import flex_attention
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from rlhf_core import varlen
 from rlhf_core.attention import RAGGED, next_states, ragged_attention, ragged_states, use_ragged_attention
 from rlhf_core.batching import Row, lay
-from rlhf_core.flex import row_attention
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
+from rlhf_core.varlen import row_attention
 
 CPU = torch.device("cpu")
 TREES = [
@@ -80,7 +82,9 @@ def test_states_and_gradients_equal_those_of_the_padded_forward(name: str) -> No
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @torch.inference_mode()
-def test_one_call_for_the_whole_row_gives_the_same_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_call_for_the_whole_row_gives_the_same_states(
+    name: str, monkeypatch: pytest.MonkeyPatch, flash_by_the_book: Callable[..., Tensor]
+) -> None:
     model, layers = build(name), []
     use_ragged_attention(model)
     expected = ragged(model)
@@ -90,7 +94,7 @@ def test_one_call_for_the_whole_row_gives_the_same_states(name: str, monkeypatch
         return row_attention(*states[:3], row, **options), None
 
     monkeypatch.setitem(AttentionInterface._global_mapping, RAGGED, at_once)
-    monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)  # uncompiled
+    monkeypatch.setattr(varlen, "varlen_attn", flash_by_the_book)
     torch.testing.assert_close(ragged(model), expected, rtol=1e-5, atol=1e-5)
     assert len(layers) == 2
 

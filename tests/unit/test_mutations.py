@@ -60,11 +60,11 @@ MUTANTS = [
         "test_batching.test_a_response_sees_its_prompt_and_itself",
     ),
     Mutant(
-        "on an accelerator trees see each other",
-        "rlhf_core.flex",
-        "(trees[key] == trees[query]) & ",
-        "",
-        "test_flex.test_blocks_that_nobody_sees_are_left_out",
+        "on an accelerator a response sees its siblings",
+        "rlhf_core.batching",
+        "*range(start, fork), *range(end, end + tokens)",
+        "*range(start, end + tokens)",
+        "test_varlen.test_a_row_is_cut_into_sequences_whose_last_tokens_ask",
     ),
     Mutant(
         "a token is predicted from itself",
