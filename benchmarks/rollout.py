@@ -36,13 +36,14 @@ PROMPT_TOKENS = (8, 256)
 NEVER = -1
 """The id of the end: none is drawn."""
 INSTALLED = [name for name in ENGINES if name != "vllm" or find_spec("vllm")]
-Draw = Callable[[PreTrainedModel, list[list[int]]], int]
-"""Answers prompts and says how many tokens it drew."""
+Draw = Callable[[PreTrainedModel, list[list[int]], int], int]
+"""Answers prompts, at most so many of their tokens at once, and says how many tokens it drew."""
 
 
 def main(
     model: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}.")] = "small",
     prompts: Annotated[int, typer.Option(min=1, help="Prompts of a rollout.")] = 16,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Prompt tokens sampled from at once.")] = 4096,
     alternations: Annotated[int, typer.Option(min=1, help="How often each engine has its turn.")] = 5,
     results: Annotated[Path, typer.Option(help="Folder for the JSON.")] = RESULTS,
 ) -> None:
@@ -52,7 +53,7 @@ def main(
     for turn in range(alternations + 1):
         for name, draw in SIDES.items():
             started = time.perf_counter()
-            drawn = draw(policy, asked)
+            drawn = draw(policy, asked, batch_tokens)
             seconds[name].append(time.perf_counter() - started)
             if drawn != prompts * RESPONSE_TOKENS:
                 raise ValueError(f"{name} drew {drawn} tokens, not {RESPONSE_TOKENS} for each of {prompts} prompts")
@@ -63,6 +64,7 @@ def main(
         "machine": machine(),
         "model": {"name": model, "parameters": policy.num_parameters(), **SHAPES[model]},
         "prompts": list(map(len, asked)),
+        "batch_tokens": batch_tokens,
         "response_tokens": RESPONSE_TOKENS,
         "precision": PRECISION,
         "tokens_per_second": figures,
@@ -97,15 +99,15 @@ PRECISION = "bfloat16 matrix products" if device().type == "cuda" else "float32"
 
 
 @torch.inference_mode()
-def _engine(name: str, policy: PreTrainedModel, prompts: list[list[int]]) -> int:
+def _engine(name: str, policy: PreTrainedModel, prompts: list[list[int]], batch_tokens: int) -> int:
     chance = torch.rand((len(prompts), RESPONSE_TOKENS), dtype=torch.double)
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device().type == "cuda"):
-        drawn = ENGINES[name](policy, prompts, chance, end=NEVER, temperature=1.0, max_tokens=4096)
+        drawn = ENGINES[name](policy, prompts, chance, end=NEVER, temperature=1.0, max_tokens=batch_tokens)
     return sum(len(one.ids) for one in drawn)
 
 
-def _generate(policy: PreTrainedModel, prompts: list[list[int]]) -> int:
-    """Left-padded, with log-probabilities from the scores, as a trainer needs them."""
+def _generate(policy: PreTrainedModel, prompts: list[list[int]], batch_tokens: int) -> int:
+    """All at once, left-padded, with log-probabilities from the scores, as a trainer needs them."""
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=policy.device)
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=policy.device)

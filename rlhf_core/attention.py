@@ -4,6 +4,8 @@ A forward pass over a row of N real tokens costs what its tokens cost: a respons
 and responses to the same prompt share it.
 """
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +20,13 @@ from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
 from rlhf_core.varlen import fits, row_attention
 
+as_it_is = partial(torch.compiler.set_stance, "force_eager")
+"""Context in which layers that `fuse` has marked run as they are: slots would be compiled for each of their states."""
 RAGGED = "ragged_sdpa"
 """Name under which `transformers` knows this attention."""
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def ragged_attention(
     module: nn.Module,
     query: Tensor,
@@ -79,14 +84,15 @@ def ragged_states(model: PreTrainedModel, row: Row, slots: Slots | None = None) 
     """
     if model.config._attn_implementation != RAGGED:
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
-    output = model.base_model(
-        input_ids=row.ids[None],
-        attention_mask=_no_mask(model),
-        position_ids=row.positions[None],
-        row=row,
-        past_key_values=slots,
-        use_cache=slots is not None,
-    )
+    with nullcontext() if slots is None else as_it_is():
+        output = model.base_model(
+            input_ids=row.ids[None],
+            attention_mask=_no_mask(model),
+            position_ids=row.positions[None],
+            row=row,
+            past_key_values=slots,
+            use_cache=slots is not None,
+        )
     states: Tensor = output.last_hidden_state[0]
     return states
 
@@ -99,14 +105,15 @@ def next_states(model: PreTrainedModel, ids: Tensor, slots: Slots) -> Tensor:
         ids: the tokens, shape ``[B]``, int64.
         slots: what came before, filled by `ragged_states` first; takes the tokens up.
     """
-    output = model.base_model(
-        input_ids=ids[:, None],
-        attention_mask=_no_mask(model),
-        position_ids=slots.lengths[:, None],
-        slots=slots,
-        past_key_values=slots,
-        use_cache=True,
-    )
+    with as_it_is():
+        output = model.base_model(
+            input_ids=ids[:, None],
+            attention_mask=_no_mask(model),
+            position_ids=slots.lengths[:, None],
+            slots=slots,
+            past_key_values=slots,
+            use_cache=True,
+        )
     slots.advance()
     states: Tensor = output.last_hidden_state[:, 0]
     return states

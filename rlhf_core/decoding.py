@@ -1,7 +1,6 @@
-"""Decoding by the trainer's own forward: a token for each sequence at a time, eagerly or by compiled steps."""
+"""Decoding by the trainer's own forward: a token for each sequence at a time, call by call or by recorded graphs."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -23,10 +22,33 @@ class Draw(NamedTuple):
 
 
 SMALLEST = 8
-"""Slots that a compiled step has at least: fewer are not faster."""
+"""Slots that a recorded step has at least: fewer are not faster."""
+
+WARM_UP = 2
+"""Steps taken before one is recorded, in which libraries choose their kernels and take what memory they need."""
 
 _MEMORY: WeakKeyDictionary[PreTrainedModel, Memory] = WeakKeyDictionary()
 """Where the keys and values of a model lie for as long as it lives: recorded graphs know addresses."""
+
+
+class Recording(NamedTuple):
+    """A step as a graph of CUDA, with the places that it reads from and writes to.
+
+    It reads the weights where they lie, so it follows their training.
+
+    Attributes:
+        graph: replayed without a call from Python for each of its kernels.
+        tokens: newest token in each slot, shape ``[B]``, int64.
+        chance: a number for each slot, shape ``[B]``, float64.
+        drawn: the next tokens, shape ``[B]``, int64.
+        logprobs: of these, shape ``[B]``, float32, nats.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    tokens: Tensor
+    chance: Tensor
+    drawn: Tensor
+    logprobs: Tensor
 
 
 class Engine(Protocol):
@@ -83,21 +105,23 @@ def draw_eagerly(model: PreTrainedModel, prompts: Sequence[list[int]], chance: T
     return _draw(Pace(_step, slots, size=int, look_every=1), model, prompts, chance, **limits)
 
 
-def draw_compiled(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
-    """The `Engine` whose step is compiled, on CUDA into graphs that are replayed without a call from Python.
+def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+    """The `Engine` whose step is recorded as a graph of CUDA and replayed; elsewhere steps are taken as they are.
 
     It draws what `draw_eagerly` draws. All sizes are powers of two, so that few graphs are recorded: one for each
     number and size of slots. Sequences that have ended stay until half of the slots are free, which is looked up every
     16 steps, because looking waits for the device.
     """
+    memory = _MEMORY.setdefault(model, Memory())
+    memory.read(model.parameters())
 
     def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
-        return FixedSlots(lengths, room, model.device, _MEMORY.setdefault(model, Memory()))
+        return FixedSlots(lengths, room, model.device, memory)
 
     def size(count: int) -> int:
         return max(power_of_two(count), SMALLEST)
 
-    return _draw(Pace(_compiled_step(model.device.type), slots, size, look_every=16), model, prompts, chance, **limits)
+    return _draw(Pace(_step_of(model.device.type), slots, size, look_every=16), model, prompts, chance, **limits)
 
 
 def _draw(
@@ -158,19 +182,42 @@ def _step(
     return _next(model, next_states(model, tokens, slots), chance, temperature)
 
 
-@cache
-def _compiled_step(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The step as graphs of CUDA; on a processor, where compiling gains nothing, traced and run as it is."""
-    compiled = (
-        torch.compile(_step, mode="reduce-overhead") if kind == "cuda" else torch.compile(_step, backend="aot_eager")
-    )
+def _step_of(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    return _replayed if kind == "cuda" else _step
 
-    def step(*arguments: Any) -> tuple[Tensor, Tensor]:
-        torch.compiler.cudagraph_mark_step_begin()
-        tokens, logprobs = compiled(*arguments)
-        return tokens.clone(), logprobs.clone()  # the next replay writes over what this one returned
 
-    return step
+def _replayed(
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`_step` by its graph, which is recorded when slots of such a shape come for the first time."""
+    recorded = _MEMORY[model].recorded
+    key = (slots.shapes, temperature, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+    if key not in recorded:
+        recorded[key] = _record(model, tokens, chance, slots, temperature)
+    step: Recording = recorded[key]
+    step.tokens.copy_(tokens)
+    step.chance.copy_(chance)
+    step.graph.replay()
+    return step.drawn.clone(), step.logprobs.clone()  # the next replay writes over them
+
+
+def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float) -> Recording:
+    """Record a step; what its warm-up writes to the slots is what the first replay will write there.
+
+    Weights that autocast has cast outside would be gone when the graph is replayed, so it casts them itself.
+    """
+    tokens, chance, lengths = tokens.clone(), chance.clone(), slots.lengths.clone()
+    aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                _step(model, tokens, chance, slots, temperature)
+                slots.lengths.copy_(lengths)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(graph):
+            drawn, logprobs = _step(model, tokens, chance, slots, temperature)
+    return Recording(graph, tokens, chance, drawn, logprobs)
 
 
 def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

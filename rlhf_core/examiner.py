@@ -17,6 +17,7 @@ from rlhf_core.parallel import shard
 from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import decode, load_tokenizer
+from rlhf_core.training import fuse
 
 
 class Examiner:
@@ -24,10 +25,10 @@ class Examiner:
 
     def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, seed: int) -> None:
         self.tokenizer = load_tokenizer(str(sft))
-        self.reference = shard(load_policy(sft, self.tokenizer).requires_grad_(False))
-        self.reward_model = shard(load_reward_model(reward_model, self.tokenizer).requires_grad_(False))
-        self.judge = shard(load_reward_model(judge, self.tokenizer).requires_grad_(False))
         self.config, self.seed = config, seed
+        self.reference = self._frozen(load_policy(sft, self.tokenizer))
+        self.reward_model = self._frozen(load_reward_model(reward_model, self.tokenizer))
+        self.judge = self._frozen(load_reward_model(judge, self.tokenizer))
 
     def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
         """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
@@ -51,6 +52,9 @@ class Examiner:
         """One response to each prompt, as `roll_out` gives them."""
         config = self.config
         return roll_out(policy, self.tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
+
+    def _frozen(self, model: PreTrainedModel) -> PreTrainedModel:
+        return shard(fuse(model, self.config.optimiser)).requires_grad_(False)
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:

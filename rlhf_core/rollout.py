@@ -8,18 +8,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.continuous import draw_continuously
-from rlhf_core.decoding import Engine, draw_compiled, draw_eagerly
+from rlhf_core.decoding import Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.parallel import together
 from rlhf_core.text import decode, encode_prompts
 from rlhf_core.vllm import draw_by_vllm
 
 ENGINES: dict[str, Engine] = {
     "eager": draw_eagerly,
-    "compiled": draw_compiled,
+    "graphs": draw_by_graphs,
     "continuous": draw_continuously,
     "vllm": draw_by_vllm,
 }
-OWN_FORWARD = ("eager", "compiled")
+OWN_FORWARD = ("eager", "graphs")
 """Engines whose log-probabilities come from the forward that the trainer differentiates."""
 
 

@@ -1,5 +1,6 @@
 """The key-value cache of sampling: prompts come in as one row without padding, responses grow in slots."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -77,6 +78,11 @@ class Slots(Cache):
         ]
         self._masks.clear()
 
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of lengths, keys and values."""
+        return tuple(states.shape for states in (self.lengths, *(states for layer in self._kept for states in layer)))
+
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the longest slot; positions do not follow from it and are given to the model."""
         return self._longest if self._kept else 0
@@ -128,19 +134,31 @@ class FixedSlots(Slots):
 
 
 class Memory:
-    """Named tensors at addresses that stay: each is as large as what it has held."""
+    """Named tensors at addresses that stay: each is as large as what it has held.
+
+    Attributes:
+        recorded: what was recorded on these addresses; gone as soon as one of them changes.
+    """
 
     def __init__(self) -> None:
+        self.recorded: dict[Any, Any] = {}
         self._blocks: dict[str, Tensor] = {}
+        self._weights: list[int] = []
+
+    def read(self, weights: Iterable[Tensor]) -> None:
+        """Know where weights lie, which what is recorded reads; gathered ones lie elsewhere every time."""
+        places = [weight.data_ptr() for weight in weights]
+        if places != self._weights:
+            self._weights = places
+            self.recorded.clear()
 
     def hold(self, name: str, values: Tensor) -> Tensor:
-        """Copy a tensor to where this name lies; compiled code may count on the address."""
+        """Copy a tensor to where this name lies."""
         block = self._blocks.get(name)
         if block is None or block.numel() < values.numel() or block.dtype != values.dtype:
             block = self._blocks[name] = torch.empty(values.numel(), dtype=values.dtype, device=values.device)
-        held = block[: values.numel()].view(values.shape).copy_(values)
-        torch._dynamo.mark_static_address(held)
-        return held
+            self.recorded.clear()
+        return block[: values.numel()].view(values.shape).copy_(values)
 
 
 def power_of_two(count: int) -> int:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, get_scheduler
 
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import device
-from rlhf_core.parallel import Loss, caller, ranks, rounds, shard, summed, unsynced
+from rlhf_core.parallel import Loss, Model, caller, ranks, rounds, shard, summed, unsynced
 
 
 class Optimiser:
@@ -25,7 +25,7 @@ class Optimiser:
     """
 
     def __init__(self, model: PreTrainedModel, config: OptimiserConfig, steps: int) -> None:
-        self._model = shard(model)
+        self._model = shard(fuse(model, config))
         self.config = config
         self._call = caller(model)
         self._adamw = AdamW(
@@ -88,6 +88,20 @@ class Optimiser:
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self._schedule.get_last_lr()[0])
+
+
+def fuse(model: Model, config: OptimiserConfig) -> Model:
+    """Have each layer of a model compiled where it is asked for, when it is first called; the model itself.
+
+    All layers of one kind share what was compiled, whatever the tokens of a row. Attention stays a call of its own,
+    and sampling, whose slots change from call to call, runs as it is.
+    """
+    if config.compiled:
+        blocks = set(getattr(model, "_no_split_modules", None) or ())
+        for module in model.modules():
+            if type(module).__name__ in blocks:
+                module.compile(dynamic=True)
+    return model
 
 
 def precision(config: OptimiserConfig) -> AbstractContextManager[object]:

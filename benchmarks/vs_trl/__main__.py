@@ -65,6 +65,7 @@ def main(
     batch: Annotated[int, typer.Option(min=2, help="Demonstrations, pairs or prompts in an optimiser step.")] = 16,
     micro_batch: Annotated[int, typer.Option(min=1, help="Of them in a forward pass of TRL's.")] = 8,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens in a forward pass of ours.")] = 1024,
+    compiled: Annotated[bool, typer.Option("--compiled", help="Whether our layers are compiled.")] = False,
     alternations: Annotated[int, typer.Option(min=1, help="How often each side has its turn.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps of a turn.")] = 3,
     data: Annotated[Path | None, typer.Option(help="Pairs as HH-RLHF has them (.jsonl.gz); else generated.")] = None,
@@ -75,7 +76,14 @@ def main(
     """
     if on is Device.cpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    batches = Batches(size=batch, micro=micro_batch, max_tokens=max_tokens, steps=steps, turns=alternations + 1)
+    batches = Batches(
+        size=batch,
+        micro=micro_batch,
+        max_tokens=max_tokens,
+        compiled=compiled,
+        steps=steps,
+        turns=alternations + 1,
+    )
     with tempfile.TemporaryDirectory() as folder:
         work = prepare(Path(folder), model.value, batches=batches, data=data)
         for one in stage:

@@ -32,7 +32,7 @@ from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
 from rlhf_core.text import Tree, load_tokenizer
-from rlhf_core.training import OptimiserConfig, precision
+from rlhf_core.training import OptimiserConfig, fuse, precision
 
 Steps = Iterator[dict[str, Any]]
 
@@ -46,6 +46,7 @@ def optimiser(work: Workload, lr: float) -> OptimiserConfig:
         warmup_share=0.0,
         precision="bfloat16" if torch.cuda.is_available() else "float32",
         max_tokens=work.batches.max_tokens,
+        compiled=work.batches.compiled,
     )
 
 
@@ -131,7 +132,12 @@ def ppo_rollout(work: Workload, scratch: Path) -> Steps:
     """Sampling, with log-probabilities."""
     tokenizer = load_tokenizer(str(work.policy))
     policy = load_policy(work.policy, tokenizer)
-    config = SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=RESPONSE_TOKENS)
+    config = SamplingConfig(
+        max_prompt_tokens=MAX_PROMPT_TOKENS,
+        max_response_tokens=RESPONSE_TOKENS,
+        batch_tokens=4 * work.batches.max_tokens,
+        engine="graphs" if torch.cuda.is_available() else "eager",
+    )
     generator = torch.Generator().manual_seed(SEED)
     texts = [row["text"] for row in work.rollout_prompts]
     while True:
@@ -163,8 +169,8 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
         optimiser=optimiser(work, PPO_LR),
         value=value,
     )
-    reference = load_policy(work.policy, tokenizer).requires_grad_(False)
-    frozen = load_reward_model(work.reward_model, tokenizer).requires_grad_(False)
+    reference = fuse(load_policy(work.policy, tokenizer), config.optimiser).requires_grad_(False)
+    frozen = fuse(load_reward_model(work.reward_model, tokenizer), config.optimiser).requires_grad_(False)
     learner = load_learner(config, tokenizer, sft=work.policy, reward_model=work.reward_model, steps=1000)
     for place in count():
         rollout = carried(json.loads((work.folder / f"rollout_{place}.json").read_text()), learner.policy, config)

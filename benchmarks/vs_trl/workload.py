@@ -71,6 +71,7 @@ class Batches(NamedTuple):
         size: demonstrations, pairs or prompts in an optimiser step or a rollout.
         micro: of them in a forward pass of TRL's.
         max_tokens: tokens in a forward pass of ours.
+        compiled: whether our layers are compiled.
         steps: optimiser steps of a turn.
         turns: of each side, the first one, which is dropped, counted in.
     """
@@ -78,6 +79,7 @@ class Batches(NamedTuple):
     size: int
     micro: int
     max_tokens: int
+    compiled: bool
     steps: int
     turns: int
 

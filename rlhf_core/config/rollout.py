@@ -17,7 +17,7 @@ class SamplingConfig(Frozen):
     """A response that has not ended by then counts as unfinished."""
     batch_tokens: int = Field(4096, ge=1)
     """Prompt tokens sampled from at once."""
-    engine: Literal["eager", "compiled", "continuous", "vllm"] = "eager"
-    """What decodes. `compiled`: the same draws by a compiled step, on CUDA by recorded graphs; it pays where calls of
-    small kernels take the time. `continuous`: continuous batching of `transformers`, other draws from the same
+    engine: Literal["eager", "graphs", "continuous", "vllm"] = "eager"
+    """What decodes. `graphs`: the same draws by recorded graphs of CUDA, which pay where calls of small kernels take
+    the time. `continuous`: continuous batching of `transformers`, other draws from the same
     distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""

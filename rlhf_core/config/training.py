@@ -25,3 +25,5 @@ class OptimiserConfig(Frozen):
     """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
     max_tokens: int = Field(1024, ge=1)
     """Tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
+    compiled: bool = False
+    """Compile each layer, so that its small operations become few kernels; pays on accelerators after a minute."""

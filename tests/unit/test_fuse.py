@@ -1,0 +1,79 @@
+"""Compiled layers: the figures and gradients of those that run as they are, from one compilation for all rows."""
+
+import copy
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from rlhf_core.attention import use_ragged_attention
+from rlhf_core.batching import lay
+from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.decoding import draw_eagerly
+from rlhf_core.models import response_logprobs, to_device
+from rlhf_core.text import Tree
+from rlhf_core.training import fuse
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for kernels")]
+SHAPE = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4}
+SHAPES = {
+    "gpt2": {"vocab_size": 12, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 32, "initializer_range": 0.4},
+    "qwen2": SHAPE | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4},
+}
+ROWS = [
+    [Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11]]), Tree([7], [[3]])],
+    [Tree([3, 5], [[4, 8], [9, 9, 7, 2], [6]])],
+    [Tree([4, 6, 8], [[6, 5], [2, 2, 2]]), Tree([3], [[5]]), Tree([9, 9], [[1, 1, 1, 1, 1]])],
+]
+COMPILED = OptimiserConfig(compiled=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()
+
+
+def build(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(name, **SHAPES[name], pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    model = to_device(AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval())
+    use_ragged_attention(model)
+    return model
+
+
+def read(model: PreTrainedModel, trees: list[Tree]) -> list[Tensor]:
+    """Log-probabilities of a row, and gradients of their sum."""
+    model.zero_grad()
+    logprobs, _ = response_logprobs(model, lay(trees, model.device))
+    logprobs.sum().backward()
+    return [logprobs.detach(), *(weight.grad for weight in model.parameters() if weight.grad is not None)]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_rows_of_any_size_give_what_they_give_uncompiled(name: str) -> None:
+    plain = build(name)
+    fused = fuse(copy.deepcopy(plain), COMPILED)
+    graphs = []
+    for trees in ROWS:
+        for found, expected in zip(read(fused, trees), read(plain, trees), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[-1] <= 2 * graphs[0]  # all layers share them, and a row of another size adds them once at most
+
+
+def test_sampling_runs_as_it_is() -> None:
+    plain = build("qwen2")
+    fused = fuse(copy.deepcopy(plain), COMPILED)
+    chance = torch.rand((2, 6), dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    limits = {"end": 2, "temperature": 1.0, "max_tokens": 64}
+    with torch.inference_mode():
+        found, expected = (draw_eagerly(model, [[3, 4, 5], [6]], chance, **limits) for model in (fused, plain))
+    assert found == expected
+    assert not counters["stats"]["unique_graphs"]
