@@ -9,8 +9,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -29,12 +29,14 @@ class Page:
     Attributes:
         command: what serves it; empty where a server that somebody else runs already does.
         health: path that answers once it is ready.
+        settings: of its server, beside those of the environment.
     """
 
     name: str
     address: str
     command: tuple[str, ...] = ()
     health: str = "/health"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def serve_pages(config: LadderConfig, *, mlflow_port: int, prefect_port: int) -> None:
@@ -91,14 +93,18 @@ def _prefect_page(wanted: int) -> Page:
         return Page("Prefect", api.removesuffix("/api"))
     port = free_port(wanted)
     command = ("prefect", "server", "start", "--host", HOST, "--port", str(port))
-    return Page("Prefect", f"http://{HOST}:{port}", (sys.executable, "-m", *command), health="/api/health")
+    address = f"http://{HOST}:{port}"
+    settings = {"PREFECT_UI_API_URL": f"{address}/api"}  # the page would call the default port
+    return Page("Prefect", address, (sys.executable, "-m", *command), health="/api/health", settings=settings)
 
 
 @contextlib.contextmanager
 def _serving(page: Page, storage: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server and whatever it starts in a process group of its own, and end the whole group."""
     with _log(page, storage).open("wb") as log:
-        server = subprocess.Popen(page.command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(
+            page.command, env={**os.environ, **page.settings}, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             yield server
         finally:

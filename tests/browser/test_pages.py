@@ -47,7 +47,7 @@ def pages(climbed: subprocess.CompletedProcess[str], home: Path) -> Iterator[Pag
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOCAL_STORAGE_PATH": str(home / "results")}
     process = subprocess.Popen(
-        [RLHF, "ui", "configs/tiny.yaml", "--set", f"storage={home}"],
+        [RLHF, "ui", "configs/tiny.yaml", "--set", f"storage={home}", "--prefect-port", "4271"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -87,6 +87,11 @@ def test_the_mlflow_page_has_the_models_of_the_climb(pages: Pages) -> None:
 def test_the_prefect_page_has_the_flows_of_the_climb(pages: Pages) -> None:
     flows = ask(f"{pages.prefect}/api/flows/filter", {})
     assert {"rlhf-ladder", "ingest", "sft", "reward-model", "policy"} <= {flow["name"] for flow in flows}  # type: ignore[index]
+
+
+def test_the_prefect_page_calls_its_own_server(pages: Pages) -> None:
+    with urllib.request.urlopen(f"{pages.prefect}/ui-settings", timeout=30) as answer:
+        assert json.load(answer)["api_url"] == f"{pages.prefect}/api"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
