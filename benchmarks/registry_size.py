@@ -1,9 +1,11 @@
-"""How long the questions about lineage take in a registry of many versions, on a real MLflow server.
+"""How long questions about lineage and promotions take in a registry of many versions, on a real MLflow server.
 
 `python -m benchmarks.registry_size fill FOLDER` registers ladders of toys; `ask FOLDER` asks in a process that is
-already running, and by the command line, whose time includes its start and imports.
+already running, and by the command line, whose time includes its start and imports. A promotion is timed without the
+comparison that `rlhf promote` shows first, because toys answer nothing.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -27,8 +29,10 @@ from flows.archive import Archive
 from flows.environment import quiet
 from flows.lineage import DIGEST_TAG, dataset_entity, lineage_tags
 from flows.pages import free_port
+from flows.promotion import history, promote, propose, record_promotion
 from flows.provenance import spent, surroundings
 from flows.references import Counts, DatasetRef, ModelRef
+from flows.registry import Registry, open_registry
 from flows.report import impact
 from flows.report.lineage import as_json, tell
 
@@ -80,7 +84,7 @@ def ask_folder(
         os.environ["MLFLOW_TRACKING_URI"] = address
         versions = len(archive().everything().versions)
         load = os.getloadavg()[0]
-        seconds = ask(versions // len(PARENTS), repeats)
+        seconds = ask(versions // len(PARENTS), repeats, open_registry(PROJECT, folder))
     kept = {"machine": machine(), "load_before": load, "versions": versions, "seconds": seconds}
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps(kept, indent=1) + "\n")
@@ -88,17 +92,21 @@ def ask_folder(
         typer.echo(f"{question}: median {statistics.median(taken):.2f} s, slowest {max(taken):.2f} s")
 
 
-def ask(ladders: int, repeats: int) -> dict[str, list[float]]:
+def ask(ladders: int, repeats: int, registry: Registry) -> dict[str, list[float]]:
     """Seconds of every answer, by question."""
     dataset = f"dataset:{digest('preferences', ladders // 2)}"
     champion = f"{PROJECT}-policy@champion"
+    versions = itertools.cycle([f"{PROJECT}-policy/{number}" for number in (1, 2)])
     questions: dict[str, Callable[[], object]] = {
         "lineage of the champion": lambda: as_json(tell(archive(), champion)),
         "impact of a dataset": lambda: impact.render(archive(), dataset),
         "impact of the first SFT model": lambda: impact.render(archive(), f"{PROJECT}-sft/1"),
+        "history of the policy": lambda: history(registry, f"{PROJECT}-policy"),
+        "promotion of a policy": lambda: promote(registry, propose(registry, next(versions)), by="benchmark"),
         "rlhf --help": command("--help"),
         "rlhf lineage": command("lineage", champion),
         "rlhf impact": command("impact", dataset),
+        "rlhf history": command("history", f"{PROJECT}-policy", "--set", f"project={PROJECT}"),
     }
     return {name: timed(question, repeats) for name, question in questions.items()}
 
@@ -134,7 +142,7 @@ def digest(table: str, ladder: int) -> str:
 
 
 def fill(database: str, ladders: int, artifacts: Path) -> None:
-    """Register ladders of toys; the last policy becomes the champion.
+    """Register ladders of toys; every policy became champion in its turn.
 
     Args:
         database: where the registry is.
@@ -152,6 +160,17 @@ def fill(database: str, ladders: int, artifacts: Path) -> None:
         climb = client.create_run(experiment, run_name="ladder").info.run_id
         for stage in PARENTS:
             made[stage] = register(client, experiment, stage, ladder, made, climb, artifacts)
+        version, previous = made["policy"].version, str(ladder) if ladder else None
+        record_promotion(
+            open_registry(PROJECT, artifacts),
+            model=made["policy"].name,
+            version=version,
+            previous=previous,
+            by="benchmark",
+            why="the next week",
+            how="rlhf promote",
+            forced=False,
+        )
     client.set_registered_model_alias(made["policy"].name, "champion", made["policy"].version)
 
 
