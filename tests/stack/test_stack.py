@@ -17,19 +17,18 @@ from tests.stack.conftest import PORTS, ROOT, Stack, free_ports
 pytestmark = pytest.mark.slow
 
 PARTS = ("postgres", "prefect", "mlflow", "receiver", "worker")
-LADDER = """
-import sys
-from pathlib import Path
-from prefect import flow
-from prefect.deployments import run_deployment
-from flows.config import load_config
+SCHEDULED = """
+import time
+from prefect.client.orchestration import get_client
 
-config = load_config(Path("configs/tiny.yaml"), overrides=["storage=" + sys.argv[1]])
-ladder = flow.from_source(source=str(Path.cwd()), entrypoint="flows/ladder.py:ladder")
-parameters = {"config": config.model_dump(mode="json")}
-ladder.deploy("tiny", work_pool_name="rlhf", work_queue_name="training", parameters=parameters, print_next_steps=False)
-run = run_deployment("rlhf-ladder/tiny", timeout=1200, poll_interval=1)
-print(run.state.type.value)
+def ended(client):
+    runs = [run for run in client.read_flow_runs() if run.auto_scheduled and run.state.is_final()]
+    return min(runs, key=lambda run: run.end_time, default=None)
+
+with get_client(sync_client=True) as client:
+    while (run := ended(client)) is None:
+        time.sleep(1)
+    print(run.state.name)
 """
 
 
@@ -122,11 +121,24 @@ def test_a_folder_that_the_user_of_postgres_cannot_enter_is_named(tmp_path: Path
     assert done.returncode == 2 and f"cannot enter {tmp_path / 'stack'}" in done.stderr
 
 
-def test_ladder_through_worker(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def rlhf(stack: Stack, *arguments: str) -> str:
+    command = [Path(sys.executable).with_name("rlhf"), *arguments]
+    environment = os.environ | stack.clients | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_schedule_starts_the_ladder_on_the_worker(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in stack.clients.items():
         monkeypatch.setenv(name, value)
     storage = tmp_path / "storage"
-    assert run_python(LADDER, str(storage)).splitlines()[-1] == "COMPLETED"
+    deploy = ("deploy", "configs/tiny.yaml", "--set", f"storage={storage}")
+    assert "* * * * *" in rlhf(stack, *deploy, "--schedule", "* * * * *")
+    assert run_python(SCHEDULED, **stack.clients) == "Completed"
+    assert "* * * * *" not in rlhf(stack, *deploy)
     assert not (storage / "mlflow.db").exists()  # it is all in PostgreSQL
 
     from mlflow import MlflowClient
@@ -140,7 +152,7 @@ def test_ladder_through_worker(stack: Stack, tmp_path: Path, monkeypatch: pytest
 
 
 def test_deployments_take_the_jobs_of_the_cluster(stack: Stack) -> None:
-    """Needs the deployment of the test above."""
+    """Needs the deployments of the test above."""
     pool = (
         "import json; from pathlib import Path; from prefect.client.orchestration import get_client\n"
         "from prefect.client.schemas.actions import WorkPoolCreate\n"
@@ -150,10 +162,13 @@ def test_deployments_take_the_jobs_of_the_cluster(stack: Stack) -> None:
         "    print(client.create_work_pool(made).type)"
     )
     assert run_python(pool, **stack.clients) == "kubernetes"
-    command = [sys.executable, "infra/job_variables.py", "tiny"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | stack.clients, capture_output=True, text=True)
-    assert "rlhf-ladder/tiny: rlhf-ladder.json" in done.stdout, done.stderr
-    assert "rlhf-sft/tiny: there is no such deployment" in done.stdout
+
+    def told(project: str) -> str:
+        command = [sys.executable, "infra/job_variables.py", project]
+        return subprocess.run(command, cwd=ROOT, env=os.environ | stack.clients, capture_output=True, text=True).stdout
+
+    assert "rlhf-ladder/tiny: rlhf-ladder.json" in told("tiny")
+    assert "rlhf-sft/absent: there is no such deployment" in told("absent")
     variables = (
         "from prefect.client.orchestration import get_client\n"
         "with get_client(sync_client=True) as client:\n"
