@@ -83,22 +83,22 @@ MUTANTS = [
     Mutant(
         "chosen and rejected are swapped",
         OBJECTIVES,
-        "F.logsigmoid(chosen - rejected - margin)",
-        "F.logsigmoid(rejected - chosen - margin)",
+        "gaps = chosen - rejected - margin",
+        "gaps = rejected - chosen - margin",
         "test_objectives.test_bradley_terry_is_the_mean_log_likelihood_of_the_preferences",
     ),
     Mutant(
         "the sign of the Bradley-Terry loss",
         OBJECTIVES,
-        "losses = -F.logsigmoid(chosen",
-        "losses = F.logsigmoid(chosen",
+        "losses = -F.logsigmoid(gaps)",
+        "losses = F.logsigmoid(gaps)",
         "test_objectives.test_equal_rewards_cost_ln_2",
     ),
     Mutant(
         "the margin is added",
         OBJECTIVES,
-        "logsigmoid(chosen - rejected - margin)",
-        "logsigmoid(chosen - rejected + margin)",
+        "gaps = chosen - rejected - margin",
+        "gaps = chosen - rejected + margin",
         "test_objectives.test_a_margin_is_taken_off_the_difference",
     ),
     Mutant(
