@@ -122,7 +122,7 @@ def test_a_classifier_of_several_labels_that_are_no_ensemble_is_refused(
     stock = AutoModelForSequenceClassification.from_pretrained(ensemble)
     del stock.config.reward_aggregate
     stock.save_pretrained(ensemble)
-    with pytest.raises(ValueError, match="3 labels and its config.json does not say"):
+    with pytest.raises(ValueError, match=r"3 labels and its config\.json does not say"):
         load_reward_model(ensemble, tokenizer)
 
 
