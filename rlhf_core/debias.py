@@ -115,7 +115,7 @@ def _length_slopes(
     counts = [len(tree.responses) for tree in trees]
     lengths = scores.new_tensor([len(response) for tree in trees for response in tree.responses])
     leaves = scores.clone().requires_grad_()
-    length_loss(leaves[:, :-1], leaves[:, -1:], lengths).backward()  # type: ignore[no-untyped-call]
+    length_loss(leaves[:, :-1], leaves[:, -1:], lengths).backward()
     assert leaves.grad is not None
     found = pearson(scores, lengths)
     told = {"quality_length_correlation": found[:-1].abs().mean(), "length_head_correlation": found[-1]}

@@ -104,7 +104,7 @@ def load_value_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     if members.out_features > 1:
         model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
         model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
-        model.num_labels = model.config.num_labels = 1
+        model.config.num_labels = 1
         forget_aggregation(model.config)
     return model
 

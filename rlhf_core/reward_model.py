@@ -199,8 +199,10 @@ def _settle(
     found = Aggregation(config.aggregate, config.uncertainty_lambda)
     store_aggregation(model.config, found)
     scores = _kept_scores(config, model, demonstrated, kept)
-    store_aggregation(model.config, found._replace(centre=float(scores.mean())))
-    return scores - scores.mean()
+    middle = float(scores.mean())
+    store_aggregation(model.config, found._replace(centre=middle))
+    centred: NDArray[np.float64] = scores - middle
+    return centred
 
 
 def _kept_scores(

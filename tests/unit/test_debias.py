@@ -68,11 +68,11 @@ def test_the_cosine_of_heads_knows_no_norm() -> None:
 # Training
 
 
-def biased_pairs(seed: int = 0) -> list[Pair]:
+def biased_pairs(seed: int = 0, a_prompt: int = 4) -> list[Pair]:
     """People like long answers and those that end in thanks, each as much, and neither tells the other."""
     rng = np.random.default_rng(seed)
     pairs = []
-    while len(pairs) < 4 * len(PROMPTS):
+    while len(pairs) < a_prompt * len(PROMPTS):
         long, thanks = rng.integers(0, 2, 2), rng.integers(0, 2, 2)
         texts = [
             " ".join([*rng.choice(WORDS[:3], 5 if one else 2), "thanks" if ends else "fine"])
@@ -93,7 +93,7 @@ def train(
         config,
         init_from=base,
         train=pairs or biased_pairs(),
-        held_out=biased_pairs(1),
+        held_out=biased_pairs(1, 12),
         demonstrations=demonstrations,
         out=out,
         seed=1,
@@ -162,10 +162,10 @@ def test_the_gradient_is_that_of_the_whole_batch(base: Path, tokenizer: PreTrain
             torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-4)
     assert figures == pytest.approx(
         {
-            "loss_nats": float(nll),
-            "quality_length_correlation": float(quality_rho),
-            "length_head_correlation": float(rho(length[:, 0])),
-            "heads_cosine": float(cosine),
+            "loss_nats": float(nll.detach()),
+            "quality_length_correlation": float(quality_rho.detach()),
+            "length_head_correlation": float(rho(length[:, 0]).detach()),
+            "heads_cosine": float(cosine.detach()),
         },
         abs=1e-4,
     )
@@ -182,17 +182,20 @@ def test_micro_batches_do_not_change_what_a_debiased_model_learns(base: Path, tm
 
 
 def test_length_leaves_the_score_and_what_else_was_preferred_stays(base: Path, tmp_path: Path) -> None:
-    longer = CONFIG.model_copy(update={"epochs": 12})
-    _, plain = train(base, tmp_path / "plain", longer.model_copy(update={"debias": "none"}))
-    events, debiased = train(base, tmp_path / "debiased", longer)
+    """Two of three pairs of like length are decided by the last word, and 0.88 of these labels say so: 0.69 at best."""
+    annealed = OPTIMISER.model_copy(update={"schedule": "cosine"})
+    config = CONFIG.model_copy(update={"epochs": 12, "optimiser": annealed})
+    pairs = biased_pairs(0, 16)
+    _, plain = train(base, tmp_path / "plain", config.model_copy(update={"debias": "none"}), pairs)
+    events, debiased = train(base, tmp_path / "debiased", config, pairs)
     before, after = (run.estimates["length_correlation"].value for run in (plain, debiased))
-    assert before > 0.4
-    assert abs(after) < 0.3
-    assert debiased.estimates["length_correlation_with_length_head"].value > 0.4
+    assert before > 0.5  # .64 and .63
+    assert abs(after) < 0.25  # -.09 and .05
+    assert debiased.estimates["length_correlation_with_length_head"].value > 0.4  # .55 and .67
     assert "length_correlation_with_length_head" not in plain.estimates
-    assert debiased.estimates["length_matched_agreement"].value > 0.65  # by the last word; half of them are ties
-    assert events[-1].metrics["length_head_correlation"] > 0.8
-    assert events[-1].metrics["quality_length_correlation"] < 0.4
+    assert debiased.estimates["length_matched_agreement"].value > 0.6  # .68 and .65, plain .70
+    assert events[-1].metrics["length_head_correlation"] > 0.9
+    assert events[-1].metrics["quality_length_correlation"] < 0.3
 
 
 def test_the_length_head_is_not_saved_and_nobody_misses_it(

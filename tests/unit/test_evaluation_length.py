@@ -1,7 +1,11 @@
 """Figures of length and of ensembles, on scores that are known."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import pearsonr
 
 from rlhf_core.evaluation.ensemble import mean_disagreement, member_correlation
@@ -10,6 +14,7 @@ from rlhf_core.evaluation.reward_model import ScoredPairs, evaluate_scores
 from rlhf_core.gates import Gate, judge
 from rlhf_core.records import Demonstration, Pair
 
+ROOT = Path(__file__).parents[2]
 N = 400
 RNG = np.random.default_rng(0)
 TEXTS = ["word " * count for count in RNG.integers(1, 30, N)]
@@ -37,8 +42,11 @@ def test_the_correlation_with_length_is_that_of_scipy_and_its_interval_that_of_f
 def test_scores_that_are_lengths_or_say_nothing() -> None:
     assert length_correlation(-3.0 * WORDS, TEXTS, PROMPTS).value == pytest.approx(-1.0)
     assert length_correlation(np.ones(N), TEXTS, PROMPTS) == (0.0, 0.0, 0.0, N)
-    independent = length_correlation(RNG.normal(0.0, 1.0, N), TEXTS, PROMPTS)
-    assert independent.lower < 0.0 < independent.upper
+
+
+def test_the_interval_holds_0_where_scores_know_nothing_of_length() -> None:
+    found = [length_correlation(np.random.default_rng(seed).normal(size=N), TEXTS, PROMPTS) for seed in range(20)]
+    assert sum(one.lower < 0.0 < one.upper for one in found) >= 17
 
 
 def test_a_weight_of_2_counts_an_observation_twice() -> None:
@@ -140,19 +148,24 @@ def test_a_single_head_has_no_figures_of_members() -> None:
     assert {"disagreement", "member_correlation"}.isdisjoint(evaluate_scores(found, 1.0, pairs, []))
 
 
-MEMBERS_DIFFER = Gate(
-    name="members-differ",
-    metric="member_correlation",
-    direction="below",
-    threshold=0.999,
-    failure="one head, several times",
-    reason="test",
-)
+DOCUMENTED = [
+    Gate.model_validate(gate)
+    for block in re.findall(r"```yaml\n(- name.*?)```", (ROOT / "docs" / "reward_model.md").read_text(), re.DOTALL)
+    for gate in yaml.safe_load(block)
+]
+
+
+def test_documented_gates_judge_figures_that_there_are() -> None:
+    found, pairs = scored(RNG.normal(size=(N, 3)))
+    of_policies = {"reward_disagreement_gain"}
+    assert len(DOCUMENTED) >= 4
+    assert {gate.metric for gate in DOCUMENTED} - of_policies <= set(evaluate_scores(found, 1.0, pairs, []))
 
 
 def test_a_gate_stops_an_ensemble_of_identical_members_and_no_other() -> None:
+    (gate,) = (gate for gate in DOCUMENTED if gate.metric == "member_correlation")
     one, apart = RNG.normal(size=(N, 1)), RNG.normal(size=(N, 3))
     for members, status in ((np.repeat(one, 3, axis=1), "fail"), (one + 0.3 * apart, "pass")):
         found, pairs = scored(members)
-        (verdict,) = judge([MEMBERS_DIFFER], evaluate_scores(found, 1.0, pairs, []))
+        (verdict,) = judge([gate], evaluate_scores(found, 1.0, pairs, []))
         assert verdict.status == status

@@ -300,7 +300,8 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
     experience = gather(PPO, rollout, reference=policy, reward_model=model, values=values)
     with torch.no_grad():
         rows = [tree.prompt + tree.responses[0] for tree in rollout.trees]
-        logits = torch.stack([model(input_ids=torch.tensor([ids])).logits[0] for ids in rows])
+        states = [model.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1] for ids in rows]
+        logits = model.score(torch.stack(states))  # a sampled padding token counts as any other
     torch.testing.assert_close(experience.scores, logits.amin(dim=1) - 0.2, rtol=0, atol=1e-4)
     spread = logits.std(dim=1, correction=0)
     torch.testing.assert_close(experience.disagreement, spread, rtol=0, atol=1e-4)
