@@ -73,7 +73,7 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: 
             labels and nothing says how they make one score.
     """
     config = AutoConfig.from_pretrained(path)
-    trained = any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+    trained = _is_classifier(path)
     labels = config.num_labels if trained else heads
     if trained and labels > 1 and not hasattr(config, AGGREGATE):
         raise ValueError(
@@ -246,6 +246,11 @@ def weights_digest(model: PreTrainedModel) -> str:
             total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
+
+
+def _is_classifier(path: Path) -> bool:
+    architectures = AutoConfig.from_pretrained(path).architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 @torch.inference_mode()

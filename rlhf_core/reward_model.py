@@ -77,8 +77,8 @@ def train_reward_model(
     model = load_reward_model(init_from, tokenizer, heads=config.heads)
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
     demonstrated_scores = _settle(config, model, _encode(config, tokenizer, demonstrations), cache)
-    fit_half, judged_half = _halves(held_out)
-    fitted = fit_temperature(_score_pairs(config, model, tokenizer, fit_half).deltas)
+    fit_half, judged_half = halves(held_out)
+    fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
     judged = _score_pairs(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
@@ -92,8 +92,16 @@ def train_reward_model(
             "temperature": point(fitted, len(fit_half)),
         },
         series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
-        samples=[_sample(*one) for one in zip(judged_half[:8], judged.deltas / fitted, strict=False)],
+        samples=shown(judged_half, judged.deltas / fitted),
     )
+
+
+def shown(pairs: Sequence[Pair], deltas: NDArray[np.float64]) -> list[dict[str, str]]:
+    """The first pairs with their margins, for people to read."""
+    return [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+        for pair, delta in zip(pairs[:8], deltas[:8], strict=True)
+    ]
 
 
 def evaluate_reward_model(
@@ -120,13 +128,20 @@ def evaluate_reward_model(
     """
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
-    fit_half, judged_half = _halves(held_out)
+    fit_half, judged_half = halves(held_out)
     judged = _score_pairs(config, model, tokenizer, judged_half)
     return {
         **evaluate_scores(judged, temperature(model), judged_half, train, ceiling=ceiling),
         "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
         "temperature": point(temperature(model), len(fit_half)),
     }
+
+
+def margins(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> NDArray[np.float64]:
+    """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
+    return _score_pairs(config, model, tokenizer, pairs).deltas / temperature(model)
 
 
 def score_items(
@@ -243,10 +258,6 @@ def _before_debiasing(
     return {"length_correlation_with_length_head": correlation_with_length(judged.items, judged.scores + by_length)}
 
 
-def _sample(pair: Pair, delta: float) -> dict[str, str]:
-    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
-
-
 def _encode(
     config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
 ) -> list[Tree]:
@@ -258,8 +269,8 @@ def _encode(
     )
 
 
-def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs by prompt: all pairs of a prompt are in one half."""
+def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
     place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
     return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
@@ -271,8 +282,7 @@ def _numbers(values: Tensor) -> NDArray[np.float64]:
 
 def _check_reload(config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]) -> None:
     tokenizer = load_tokenizer(str(out))
-    model = load_reward_model(out, tokenizer)
-    again = _score_pairs(config, model, tokenizer, pairs[:64]).deltas / temperature(model)
+    again = margins(config, load_reward_model(out, tokenizer), tokenizer, pairs[:64])
     if not np.allclose(again, expected[:64], atol=1e-4):
         raise RuntimeError(
             f"{out}: the saved reward model gives other scores than the trained one "
