@@ -47,19 +47,19 @@ class RegisteredModel(PythonModel):
             params: for a model that answers, `temperature` of the sampling (0 takes the likeliest token) and `seed`.
 
         Returns:
-            In the order of the rows: `score` in logits, divided by the temperature that is stored with the model, 0 is
-            the mean of the demonstrations; or `value` in the same unit; or `response` and `finished`, whether it ended
-            by itself.
+            In the order of the rows: `score` in logits, of an ensemble what its members make together, divided by the
+            temperature that is stored with the model, 0 is the mean of the demonstrations; or `value` in the same unit;
+            or `response` and `finished`, whether it ended by itself.
         """
         prompts = [self._prompt_ids(prompt) for prompt in model_input["prompt"]]
         if self.settings["task"] == "generate":
             return self._answers(prompts, **(params or {}))
         scores = self.settings["task"] == "score"
         responses = [self._response_ids(response, ended=scores) for response in model_input["response"]]
-        read = self._read([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+        logits = self._read([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
         if not scores:
-            return pd.DataFrame({"value": read})
-        return pd.DataFrame({"score": [logit / self.model.config.reward_temperature for logit in read]})
+            return pd.DataFrame({"value": logits[:, 0].tolist()})
+        return pd.DataFrame({"score": (self._together(logits) / self.model.config.reward_temperature).tolist()})
 
     def _prompt_ids(self, prompt: str) -> list[int]:
         text = self.tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True)
@@ -71,11 +71,18 @@ class RegisteredModel(PythonModel):
         end = [self.tokenizer.eos_token_id] if ended else []
         return [*ids, *end][: self.settings["max_response_tokens"]]
 
-    def _read(self, sequences: list[list[int]]) -> list[float]:
-        """The head of a classifier at the last token of each sequence."""
-        return [
-            float(logit) for batch in self._batches(sequences, "right") for logit in self.model(**batch).logits[:, 0]
-        ]
+    def _read(self, sequences: list[list[int]]) -> Tensor:
+        """The heads of a classifier at the last token of each of N sequences, shape ``[N, K]``."""
+        return torch.cat([self.model(**batch).logits.cpu() for batch in self._batches(sequences, "right")])
+
+    def _together(self, logits: Tensor) -> Tensor:
+        """What the members of a reward model make of each row, shape ``[N]``, as its configuration says."""
+        config = self.model.config
+        how, centre = getattr(config, "reward_aggregate", "mean"), getattr(config, "reward_centre", 0.0)
+        if how == "min":
+            return logits.amin(dim=1) - centre
+        price = config.reward_uncertainty_lambda if how == "uncertainty" else 0.0
+        return logits.mean(dim=1) - price * logits.var(dim=1, correction=0) - centre
 
     def _answers(self, prompts: list[list[int]], *, temperature: float = 0.0, seed: int = 0) -> pd.DataFrame:
         torch.manual_seed(seed)

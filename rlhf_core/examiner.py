@@ -14,7 +14,7 @@ from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
-from rlhf_core.rewards import score_trees
+from rlhf_core.rewards import score_ensemble, score_trees
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import decode, load_tokenizer
 from rlhf_core.training import fuse
@@ -36,14 +36,16 @@ class Examiner:
         config = self.config.optimiser
         temperature = self.config.sampling.temperature
         ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        reward, disagreement = score_ensemble(self.reward_model, rollout.trees, config)
         return Answers(
             texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
             tokens=_numbers(rollout.mask.sum(dim=1)),
             finished=[response.finished for response in sampled],
             kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
             kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(score_trees(self.reward_model, rollout.trees, config)),
+            reward=_numbers(reward),
             judge=_numbers(score_trees(self.judge, rollout.trees, config)),
+            disagreement=_numbers(disagreement),
         )
 
     def sample(

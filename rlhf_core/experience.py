@@ -43,11 +43,12 @@ class Rollout(NamedTuple):
 
 
 class Experience(NamedTuple):
-    """A rollout with its rewards; tensors are ``[B, T]`` except `scores`.
+    """A rollout with its rewards; tensors are ``[B, T]`` except `scores` and `disagreement`.
 
     Attributes:
         rollout: the sampled responses.
         scores: calibrated reward of each response before the penalty, shape ``[B]``, logits.
+        disagreement: of the reward model's members about it, shape ``[B]``, calibrated logits; NaN of a single head.
         ref_logprobs: under the SFT model, nats.
         values: when the responses were sampled.
         advantages: whitened over the whole rollout.
@@ -56,6 +57,7 @@ class Experience(NamedTuple):
 
     rollout: Rollout
     scores: Tensor
+    disagreement: Tensor
     ref_logprobs: Tensor
     values: Tensor
     advantages: Tensor

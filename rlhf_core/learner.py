@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
-from rlhf_core.models import add_value_head, as_classifier, load_policy, load_reward_model, save
+from rlhf_core.models import add_value_head, as_classifier, load_policy, load_value_model, save
 from rlhf_core.parallel import Figures
 from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.training import Optimiser, precision
@@ -155,5 +155,5 @@ def load_learner(
         add_value_head(policy)
         return SharedTrunk(policy, Optimiser(policy, config.optimiser, steps), config.value.coef)
     policy_optimiser = Optimiser(policy, config.optimiser, steps)
-    value = load_reward_model(reward_model, tokenizer)
+    value = load_value_model(reward_model, tokenizer)
     return SeparateValue(policy, policy_optimiser, value, Optimiser(value, config.value.optimiser, steps))

@@ -18,6 +18,7 @@ from transformers import (
 
 from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
+from rlhf_core.ensembles import AGGREGATE, forget_aggregation
 from rlhf_core.parallel import rank, wait, whole
 from rlhf_core.vocabulary import head_logprobs
 
@@ -56,28 +57,60 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
     return model
 
 
-def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Load a scalar head on a trunk; from a causal language model the head is new, N(0, 1/sqrt(d + 1)).
+def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1) -> PreTrainedModel:
+    """Load scalar heads on a trunk; from a causal language model they are new, each N(0, 1/sqrt(d + 1)).
 
     Args:
-        path: folder of a causal language model or of a sequence classifier with one label.
+        path: folder of a causal language model, or of a sequence classifier with one label or those of an ensemble.
         tokenizer: the tokenizer that goes with it.
+        heads: how many new heads a causal language model gets; a classifier keeps its own.
 
     Returns:
-        The model in evaluation mode, on `device()`. The head has no bias.
+        The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
 
     Raises:
-        ValueError: if the architecture has no linear `score` head on its final hidden states.
+        ValueError: if the architecture has no linear `score` head on its final hidden states, or there are several
+            labels and nothing says how they make one score.
     """
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=torch.float32)
+    config = AutoConfig.from_pretrained(path)
+    trained = _is_classifier(path)
+    labels = config.num_labels if trained else heads
+    if trained and labels > 1 and not hasattr(config, AGGREGATE):
+        raise ValueError(
+            f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
+            f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
+        )
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+        path, num_labels=labels, dtype=torch.float32
+    )
     head = score_head(model)
-    if not _is_classifier(path):
+    if not trained:
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
 
 
+def load_value_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Load a reward model as the start of a value model, which has one head: the mean of an ensemble's.
+
+    Args:
+        path: folder of a reward model.
+        tokenizer: the tokenizer that goes with it.
+
+    Returns:
+        A classifier with one label, in evaluation mode, on `device()`.
+    """
+    model = load_reward_model(path, tokenizer)
+    members = score_head(model)
+    if members.out_features > 1:
+        model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
+        model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
+        model.config.num_labels = 1
+        forget_aggregation(model.config)
+    return model
+
+
 def score_head(model: PreTrainedModel) -> nn.Linear:
-    """The head that makes a scalar of a hidden state.
+    """The head that makes a scalar of a hidden state, or one for each member of an ensemble.
 
     Raises:
         ValueError: if the architecture has no linear one named `score`.
@@ -111,9 +144,9 @@ def response_values(model: PreTrainedModel, row: Row) -> Tensor:
 
 
 def response_scores(model: PreTrainedModel, row: Row) -> Tensor:
-    """Scalar head at the last token of each of the B responses of a row, shape ``[B]``, float32, logits."""
+    """The K heads at the last token of each of the B responses of a row, shape ``[B, K]``, float32, logits."""
     scores: Tensor = score_head(model)(last_states(model, row))
-    return scores.squeeze(-1).float()
+    return scores.float()
 
 
 def response_logprobs_and_values(

@@ -15,23 +15,31 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def bradley_terry_loss(
-    chosen: Tensor, rejected: Tensor, *, margin: Tensor | float = 0.0, weight: Tensor | float = 1.0
+    chosen: Tensor,
+    rejected: Tensor,
+    *,
+    margin: Tensor | float = 0.0,
+    weight: Tensor | float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Negative log-likelihood of the preferences, -log sigmoid(chosen - rejected - margin), mean over pairs.
 
-    Bradley and Terry (1952); Ouyang et al. (2022), equation 1; the margin is Touvron et al. (2023), equation 2. Finite
-    for every finite difference.
+    Bradley and Terry (1952); Ouyang et al. (2022), equation 1; the margin is Touvron et al. (2023), equation 2. With
+    smoothing e it is -(1 - e) log sigmoid(x) - e log sigmoid(-x) = -log sigmoid(x) + e x, as in `dpo_loss`. Finite for
+    every finite difference.
 
     Args:
-        chosen: rewards of the preferred responses, shape ``[B]``, logits.
-        rejected: rewards of the others, shape ``[B]``, logits.
-        margin: gap in logits that a pair must clear, shape ``[B]`` or a number.
-        weight: what the loss of a pair is multiplied by, shape ``[B]`` or a number.
+        chosen: rewards of the preferred responses, any shape, such as ``[B]`` or ``[B, K]`` for K members; logits.
+        rejected: rewards of the others, the same shape, logits.
+        margin: gap in logits that a pair must clear, a shape that fits or a number.
+        weight: what the loss of a pair is multiplied by, a shape that fits or a number.
+        label_smoothing: probability that a preference is recorded the wrong way round, in [0, 0.5).
 
     Returns:
         A scalar, nats per pair; ln 2 where chosen - rejected = margin and the weight is 1.
     """
-    losses = -F.logsigmoid(chosen - rejected - margin)
+    gaps = chosen - rejected - margin
+    losses = -F.logsigmoid(gaps) + label_smoothing * gaps
     return (losses * weight).mean()
 
 

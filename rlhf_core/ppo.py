@@ -58,6 +58,7 @@ def train_policy(
 
     Yields:
         Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
+        Of an ensemble `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
         `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
         `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`.
@@ -183,7 +184,7 @@ class _Climb(Examiner):
     def baseline(self, prompts: Sequence[str]) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
         config = self.config
-        key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self.seed)
+        key = content_key(Answers._fields, prompts, config.sampling.model_dump(), config.optimiser.precision, self.seed)
         path = self._kept / f"{key}.npy" if self._kept else None
         return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
@@ -210,7 +211,7 @@ class _Climb(Examiner):
 
     def _watch(self, step: int, prompts: Sequence[str], answers: Answers) -> dict[str, float]:
         """Evaluate the policy by its answers; keep it if it is inside the KL budget."""
-        kl = mean(answers.kl)
+        kl, disagreement = mean(answers.kl), float(answers.disagreement.mean())
         over = self.config.kl_budget_nats is not None and not kl.upper <= self.config.kl_budget_nats
         self._record(step, prompts, answers)
         if not over:
@@ -220,6 +221,7 @@ class _Climb(Examiner):
             "eval_kl_to_sft_nats_upper": kl.upper,
             "eval_reward_score": float(answers.reward.mean()),
             "eval_judge_score": float(answers.judge.mean()),
+            **({} if math.isnan(disagreement) else {"eval_reward_disagreement": disagreement}),
             "eval_response_tokens": float(answers.tokens.mean()),
             "eval_eos_rate": sum(answers.finished) / len(answers.finished),
             "over_kl_budget": float(over),

@@ -1,5 +1,6 @@
 """One PPO update: from sampled responses to rewards and advantages, then clipped steps until KL or epochs run out."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -12,7 +13,7 @@ from rlhf_core.experience import Experience, Rollout, all_logprobs
 from rlhf_core.learner import Learner
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.rewards import penalise_unfinished, score_trees
+from rlhf_core.rewards import penalise_unfinished, score_ensemble
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
 """How far the log-probability of a token may differ between two ways of computing it, by precision."""
@@ -42,12 +43,13 @@ def gather(
     Returns:
         Everything that the update learns from.
     """
-    scores = score_trees(reward_model, rollout.trees, config.optimiser)
+    scores, disagreement = score_ensemble(reward_model, rollout.trees, config.optimiser)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     penalised = penalise_unfinished(scores, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
     rewards = shaped_rewards(penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=config.beta)
     advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
-    return Experience(rollout, scores, ref_logprobs, values, whiten(advantages, rollout.mask), returns)
+    whitened = whiten(advantages, rollout.mask)
+    return Experience(rollout, scores, disagreement, ref_logprobs, values, whitened, returns)
 
 
 def update(config: UpdateConfig, learner: Learner, experience: Experience, *, seed: int) -> dict[str, float]:
@@ -137,12 +139,17 @@ def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
 
 
 def rollout_metrics(experience: Experience) -> dict[str, float]:
-    """Figures of a rollout: KL to SFT by both estimators, scores, ends, lengths, fit of the values."""
+    """Figures of a rollout: KL to SFT by both estimators, scores, ends, lengths, fit of the values.
+
+    `reward_disagreement`, the mean over responses, only where the reward model is an ensemble.
+    """
     rollout = experience.rollout
+    disagreement = float(experience.disagreement.mean())
     return {
         "kl_to_sft_nats": float(kl_k1(rollout.logprobs, experience.ref_logprobs, rollout.mask).mean()),
         "kl_to_sft_nats_k3": float(kl_k3(rollout.logprobs, experience.ref_logprobs, rollout.mask).mean()),
         "reward_score": float(experience.scores.mean()),
+        **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
         "eos_rate": float(rollout.finished.float().mean()),
         "response_tokens": float(rollout.mask.sum(dim=1).float().mean()),
         "explained_variance": float(explained_variance(experience.values, experience.returns, rollout.mask)),

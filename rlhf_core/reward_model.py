@@ -1,6 +1,6 @@
-"""Bradley-Terry reward model: the SFT trunk with a scalar head on the last token, trained on preference pairs."""
+"""Bradley-Terry reward model: the SFT trunk with scalar heads on the last token, trained on preference pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,33 +11,24 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.balance import balance
-from rlhf_core.batching import lay, token_batches
 from rlhf_core.cache import cached, content_key
+from rlhf_core.centring import centre
 from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.comparisons import Comparison, compare, sides
+from rlhf_core.comparisons import compare
 from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.debias import add_length_head, debiased_loss, length_scores
+from rlhf_core.ensembles import Aggregation, aggregation, disagreement, store_aggregation
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, mean, point
-from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.models import (
-    TEMPERATURE,
-    device,
-    last_states,
-    load_reward_model,
-    response_scores,
-    save,
-    score_head,
-    temperature,
-    weights_digest,
-)
-from rlhf_core.objectives import bradley_terry_loss
-from rlhf_core.parallel import Figures, Loss, gathered, overwrite, rank, ranks, shares, whole
+from rlhf_core.evaluation.reward_model import ScoredPairs, correlation_with_length, evaluate_scores
+from rlhf_core.models import TEMPERATURE, load_reward_model, save, temperature, weights_digest
+from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.rewards import score_trees
-from rlhf_core.stage import Stage, StageResult
+from rlhf_core.reward_losses import Lesson, lessons, reward_loss
+from rlhf_core.rewards import member_scores, score_trees
+from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import precision
 
 
 def train_reward_model(
@@ -62,17 +53,19 @@ def train_reward_model(
         held_out: pairs to measure on; the temperature is fitted on every second prompt and judged on the others.
         demonstrations: whose mean score becomes 0.
         out: folder that receives the model.
-        seed: seed of head and order.
+        seed: seed of heads, order and bootstraps.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
         cache: folder that keeps what the trained model says of the demonstrations, by the content of both; None keeps
             nothing.
         checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
-        `loss_nats` per pair and `lr`.
+        `loss_nats` per pair and `lr`; with debias `length` the figures of `debiased_loss` too.
 
     Returns:
-        Artifact `reward_model`; agreement, floors and calibration on the judged half; series `delta` (margins in
+        Artifact `reward_model`; agreement, floors, slices, correlation with length and calibration on the judged half,
+        of an ensemble `disagreement` and `member_correlation` too; with debias `length` also
+        `length_correlation_with_length_head`, of what the preferences were learned by; series `delta` (margins in
         logits, divided by the temperature) and `delta_uncalibrated`; samples are judged pairs with their margins.
 
     Raises:
@@ -81,48 +74,34 @@ def train_reward_model(
     """
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(init_from))
-    model = load_reward_model(init_from, tokenizer)
-    comparisons = compare(
-        tokenizer,
-        balance(train, config.balance),
-        max_prompt_tokens=config.max_prompt_tokens,
-        max_response_tokens=config.max_response_tokens,
-    )
-    yield from fit(
-        model,
-        comparisons,
-        config.optimiser,
-        checkpoints,
-        size=lambda item: item.tree.size,
-        loss=partial(_loss, config),
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=seed,
-    )
-    kept = cache / weights_digest(model) if cache else None
-    demonstrated = _encode(config, tokenizer, demonstrations)
-    _centre(config, model, demonstrated, kept)
-    demonstrated_scores = _kept_scores(config, model, demonstrated, kept)
-    fit_half, judged_half = _halves(held_out)
+    model = load_reward_model(init_from, tokenizer, heads=config.heads)
+    yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
+    demonstrated_scores = _settle(config, model, _encode(config, tokenizer, demonstrations), cache)
+    fit_half, judged_half = halves(held_out)
     fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
-    deltas = margins(config, model, tokenizer, judged_half)
+    judged = _score_pairs(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
-    _check_reload(config, out, judged_half, deltas / fitted)
+    _check_reload(config, out, judged_half, judged.deltas / fitted)
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
-            **evaluate_margins(deltas, fitted, judged_half, train, ceiling=ceiling),
+            **evaluate_scores(judged, fitted, judged_half, train, ceiling=ceiling),
+            **_before_debiasing(config, model, tokenizer, judged),
             "demonstration_score": mean(demonstrated_scores / fitted),
             "temperature": point(fitted, len(fit_half)),
         },
-        series={"delta": (deltas / fitted).tolist(), "delta_uncalibrated": deltas.tolist()},
-        samples=[_sample(*judged) for judged in zip(judged_half[:8], deltas / fitted, strict=False)],
+        series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
+        samples=shown(judged_half, judged.deltas / fitted),
     )
 
 
-def _sample(pair: Pair, delta: float) -> dict[str, str]:
-    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+def shown(pairs: Sequence[Pair], deltas: NDArray[np.float64]) -> list[dict[str, str]]:
+    """The first pairs with their margins, for people to read."""
+    return [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+        for pair, delta in zip(pairs[:8], deltas[:8], strict=True)
+    ]
 
 
 def evaluate_reward_model(
@@ -137,7 +116,7 @@ def evaluate_reward_model(
     """Measure a saved reward model; on the same data the figures are those of its training.
 
     Args:
-        config: lengths and precision.
+        config: lengths and precision; how an ensemble makes one score is stored with it.
         reward_model: folder of the reward model, with its temperature.
         train: pairs that the floors learn from.
         held_out: pairs; as in training, those of every second prompt are judged.
@@ -145,17 +124,16 @@ def evaluate_reward_model(
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
 
     Returns:
-        The estimates of `train_reward_model`.
+        The estimates of `train_reward_model`, but for that of a length head, which was not saved.
     """
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
-    stored = temperature(model)
-    fit_half, judged_half = _halves(held_out)
-    deltas = margins(config, model, tokenizer, judged_half) * stored
+    fit_half, judged_half = halves(held_out)
+    judged = _score_pairs(config, model, tokenizer, judged_half)
     return {
-        **evaluate_margins(deltas, stored, judged_half, train, ceiling=ceiling),
+        **evaluate_scores(judged, temperature(model), judged_half, train, ceiling=ceiling),
         "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
-        "temperature": point(stored, len(fit_half)),
+        "temperature": point(temperature(model), len(fit_half)),
     }
 
 
@@ -163,11 +141,7 @@ def margins(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> NDArray[np.float64]:
     """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
-    chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
-    rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
-    unique = list(dict.fromkeys([*chosen, *rejected]))
-    scores = dict(zip(unique, score_items(model, tokenizer, unique, config), strict=True))
-    return np.array([scores[first] - scores[second] for first, second in zip(chosen, rejected, strict=True)])
+    return _score_pairs(config, model, tokenizer, pairs).deltas / temperature(model)
 
 
 def score_items(
@@ -196,6 +170,94 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
+def _learn(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Pair],
+    checkpoints: Checkpoints,
+    *,
+    seed: int,
+) -> Iterator[Event]:
+    """Train all members on the balanced pairs, and a length head beside them if the model shall be debiased."""
+    comparisons = compare(
+        tokenizer,
+        balance(train, config.balance),
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens,
+    )
+    loss: Callable[[list[Lesson]], Loss] = partial(reward_loss, config)
+    if config.debias == "length":
+        add_length_head(model)
+        loss = partial(debiased_loss, config, model)
+    yield from fit(
+        model,
+        lessons(comparisons, config.heads, seed=seed),
+        config.optimiser,
+        checkpoints,
+        size=lambda item: item.size,
+        loss=loss,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+
+
+def _settle(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], cache: Path | None
+) -> NDArray[np.float64]:
+    """Centre a trained model and note how its members make one score; the scores of the demonstrations, in logits."""
+    kept = cache / weights_digest(model) if cache else None
+    centre(config, model, demonstrated, kept)
+    if config.heads == 1:
+        return _kept_scores(config, model, demonstrated, kept)
+    found = Aggregation(config.aggregate, config.uncertainty_lambda)
+    store_aggregation(model.config, found)
+    scores = _kept_scores(config, model, demonstrated, kept)
+    middle = float(scores.mean())
+    store_aggregation(model.config, found._replace(centre=middle))
+    centred: NDArray[np.float64] = scores - middle
+    return centred
+
+
+def _kept_scores(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None
+) -> NDArray[np.float64]:
+    """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
+    key = content_key("centred scores", demonstrated, config.optimiser.precision, aggregation(model.config))
+    path = kept / f"{key}.npy" if kept else None
+    return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
+
+
+def _score_pairs(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> ScoredPairs:
+    """Pairs as a model scores them, whatever temperature is stored with it."""
+    chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
+    rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
+    items = list(dict.fromkeys([*chosen, *rejected]))
+    place = {item: position for position, item in enumerate(items)}
+    members = member_scores(model, _encode(config, tokenizer, items), config.optimiser)
+    return ScoredPairs(
+        items=items,
+        members=_numbers(members),
+        scores=_numbers(aggregation(model.config).of(members)),
+        spreads=_numbers(disagreement(members)),
+        chosen=[place[item] for item in chosen],
+        rejected=[place[item] for item in rejected],
+    )
+
+
+def _before_debiasing(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, judged: ScoredPairs
+) -> dict[str, Estimate]:
+    """How far the sum of both heads goes by length, which learned the preferences; nothing without a length head."""
+    if config.debias == "none":
+        return {}
+    by_length = _numbers(length_scores(model, _encode(config, tokenizer, judged.items), config.optimiser))
+    return {"length_correlation_with_length_head": correlation_with_length(judged.items, judged.scores + by_length)}
+
+
 def _encode(
     config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
 ) -> list[Tree]:
@@ -207,68 +269,8 @@ def _encode(
     )
 
 
-def _loss(config: RewardModelConfig, batch: list[Comparison]) -> Loss:
-    """Bradley-Terry loss of some prompts over the count of pairs of all.
-
-    Not over the sum of their weights, which would take the weight off a pair that is alone in its batch: weights are 1
-    on average over the training pairs, so over a pass the two are the same.
-    """
-    pairs = sum(len(item.chosen) for item in batch)
-
-    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        part = _summed_loss(config, model, [batch[place] for place in group]) / pairs
-        return part, {"loss_nats": part.detach()}
-
-    return loss
-
-
-def _summed_loss(config: RewardModelConfig, model: PreTrainedModel, comparisons: list[Comparison]) -> Tensor:
-    """Bradley-Terry loss summed over the pairs of some prompts; chosen and rejected go through one forward."""
-    with precision(config.optimiser):
-        rewards = response_scores(model, lay([item.tree for item in comparisons], device()))
-    chosen, rejected = sides(comparisons)
-    margin = torch.tensor([value for item in comparisons for value in item.margins], device=rewards.device)
-    weight = torch.tensor([value for item in comparisons for value in item.weights], device=rewards.device)
-    return bradley_terry_loss(rewards[chosen], rewards[rejected], margin=margin, weight=weight) * len(chosen)
-
-
-@torch.inference_mode()
-def _centre(config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None) -> None:
-    """Make the mean score of the demonstrations 0, in weights that stock `transformers` loads.
-
-    The head has no bias there, so its component along the mean final hidden state m is removed:
-    w <- w - (w.m / m.m) m. Then w.m = 0, which is the mean score.
-    """
-    path = kept / f"{content_key('mean state', demonstrated)}.npy" if kept else None
-    centre = torch.from_numpy(cached(path, lambda: _mean_state(config, model, demonstrated))).to(device())
-    with whole(model) as reader:
-        weight = score_head(reader).weight.clone()
-    along = (weight.double() @ centre) / (centre @ centre)
-    overwrite(score_head(model).weight, (weight.double() - along[:, None] * centre[None, :]).to(weight.dtype))
-
-
-def _mean_state(config: RewardModelConfig, model: PreTrainedModel, trees: Sequence[Tree]) -> NDArray[np.float64]:
-    """Mean final hidden state at the last tokens of all responses, shape ``[D]``."""
-    total = torch.zeros(score_head(model).in_features, dtype=torch.float64)
-    with whole(model) as reader:
-        mine = [trees[place] for place in shares([tree.size for tree in trees], ranks())[rank()]]
-        for group in token_batches([tree.size for tree in mine], config.optimiser.max_tokens):
-            states = last_states(reader, lay([mine[place] for place in group], device()))
-            total += states.double().sum(dim=0).cpu()
-    found: NDArray[np.float64] = (torch.stack(gathered(total)).sum(dim=0) / len(trees)).numpy()
-    return found
-
-
-def _kept_scores(
-    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None
-) -> NDArray[np.float64]:
-    """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
-    path = kept / f"{content_key('centred scores', demonstrated, config.optimiser.precision)}.npy" if kept else None
-    return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
-
-
-def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs by prompt: all pairs of a prompt are in one half."""
+def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
     place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
     return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]

@@ -1,18 +1,40 @@
 """The reward model."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.training import OptimiserConfig
 
+Aggregate = Literal["mean", "min", "uncertainty"]
 Balance = Literal["none", "length", "length-drop"]
+
+LEAST_BATCH = 8
+"""Prompts in an optimiser step from which a correlation with length can be told at all."""
 
 
 class RewardModelConfig(Frozen):
     """Reward-model training."""
 
+    heads: int = Field(1, ge=1)
+    """Members of an ensemble, as scalar heads on one trunk. Each starts elsewhere and sees the pairs in a bootstrap of
+    its own."""
+    aggregate: Aggregate = "mean"
+    """How members make one score: `mean`, `min` (the worst case), or `uncertainty`, the mean less `uncertainty_lambda`
+    times their variance. Stored with the model; whoever asks it uses it."""
+    uncertainty_lambda: float = Field(0.5, ge=0)
+    """For aggregate `uncertainty`: price of the variance of the members' logits, before the temperature."""
+    debias: Literal["none", "length"] = "none"
+    """`length` trains a second head beside that of quality, which takes what length explains and is not saved."""
+    length_coef: float = Field(1.0, ge=0)
+    """For debias `length`: weight of the correlations with length, |that of quality| less that of the length head."""
+    orthogonality_coef: float = Field(1.0, ge=0)
+    """For debias `length`: weight of the overlap of both heads, the size of the cosine of their angle."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Probability that a preference is recorded the wrong way round."""
+    centring_coef: float = Field(0.0, ge=0)
+    """Weight of the squared sum of a pair's scores, which keeps scores near 0; 0.01 is usual where it is used."""
     balance: Balance = "none"
     """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
     is; `length-drop` leaves pairs out to the same end. Held-out pairs and floors stay as they are."""
@@ -22,3 +44,18 @@ class RewardModelConfig(Frozen):
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
+
+    @model_validator(mode="after")
+    def _check_ensemble(self) -> Self:
+        if self.heads == 1 and self.aggregate != "mean":
+            raise ValueError(f"aggregate {self.aggregate} is for an ensemble: set heads to 2 or more, or it to mean")
+        return self
+
+    @model_validator(mode="after")
+    def _check_debias(self) -> Self:
+        if self.debias == "length" and self.batch_size < LEAST_BATCH:
+            raise ValueError(
+                f"debias length correlates scores with lengths within a batch, and {self.batch_size} prompts tell too "
+                f"little: set batch_size to {LEAST_BATCH} or more"
+            )
+        return self

@@ -21,6 +21,8 @@ class Answers(NamedTuple):
         kl_k3: the same by the k3 estimator, shape ``[N]``, nats.
         reward: calibrated score by the reward model that trained the policy, shape ``[N]``, logits.
         judge: calibrated score by the held-out judge, shape ``[N]``, logits.
+        disagreement: of the members of the reward model that trained the policy, as standard deviation, shape ``[N]``,
+            calibrated logits; NaN where it has one head.
     """
 
     texts: list[str]
@@ -30,6 +32,7 @@ class Answers(NamedTuple):
     kl_k3: NDArray[np.float64]
     reward: NDArray[np.float64]
     judge: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
 
     def as_rows(self) -> NDArray[np.void]:
         """A row for each response, its fields by these names: one array of shape ``[N]``, without Python objects."""
@@ -52,7 +55,9 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         policy: answers of the trained policy to the same prompts, in the same order.
 
     Returns:
-        Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT.
+        Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT. Where the reward
+        model is an ensemble also `reward_disagreement`, `sft_reward_disagreement` and `reward_disagreement_gain`, the
+        paired difference of both.
     """
     count = len(policy.texts)
     distinct, sft_distinct = distinct_n(policy.texts, 2), distinct_n(sft.texts, 2)
@@ -70,4 +75,16 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         "distinct_2_ratio": point(distinct / max(sft_distinct, 1e-8), count),
         "duplicate_share": point(duplicate_share(policy.texts), count),
         "sft_duplicate_share": point(duplicate_share(sft.texts), count),
+        **_disagreement(sft.disagreement, policy.disagreement),
+    }
+
+
+def _disagreement(sft: NDArray[np.float64], policy: NDArray[np.float64]) -> dict[str, Estimate]:
+    """How far the members of an ensemble disagree about the answers, and how much further than before."""
+    if np.isnan(policy).any():
+        return {}
+    return {
+        "reward_disagreement": mean(policy),
+        "sft_reward_disagreement": mean(sft),
+        "reward_disagreement_gain": paired_gain(policy, sft),
     }

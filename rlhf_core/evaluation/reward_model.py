@@ -1,6 +1,7 @@
-"""Every figure that the reward-model gates judge, from the margins of held-out pairs."""
+"""Every figure that the reward-model gates judge, from the scores and margins of held-out pairs."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +16,74 @@ from rlhf_core.evaluation.calibration import (
     overconfidence_gap,
     share_in_band,
 )
+from rlhf_core.evaluation.ensemble import mean_disagreement, member_correlation
 from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
-from rlhf_core.records import Pair
+from rlhf_core.evaluation.length import agreement_by_slice, length_correlation
+from rlhf_core.records import Demonstration, Pair
+
+
+class ScoredPairs(NamedTuple):
+    """Pairs as a reward model of K members scores them, before its temperature: logits as trained.
+
+    Attributes:
+        items: the R unique responses with their prompts.
+        members: score of each of them by each member, shape ``[R, K]``.
+        scores: what the members make together, shape ``[R]``.
+        spreads: standard deviation over the members, shape ``[R]``.
+        chosen: place in `items` of the chosen response of each of N pairs.
+        rejected: place of its rejected response.
+    """
+
+    items: list[Demonstration]
+    members: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    spreads: NDArray[np.float64]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def deltas(self) -> NDArray[np.float64]:
+        """Margins chosen - rejected, shape ``[N]``."""
+        return self.scores[self.chosen] - self.scores[self.rejected]
+
+
+def evaluate_scores(
+    found: ScoredPairs,
+    temperature: float,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+    *,
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Judge a reward model by its scores of held-out pairs; arguments as in `evaluate_margins`.
+
+    Args:
+        found: the held-out pairs with their scores.
+        temperature: fitted on other pairs.
+        held_out: the N pairs.
+        train: pairs that the floors learn from.
+        ceiling: agreement that a perfect judge would reach, where repeated votes tell.
+
+    Returns:
+        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores, n counts
+        responses; of an ensemble `disagreement`, mean over responses, in calibrated logits, and `member_correlation`.
+    """
+    prompts = [pair.prompt for pair in held_out]
+    figures = {
+        **evaluate_margins(found.deltas, temperature, held_out, train, ceiling=ceiling),
+        **agreement_by_slice(found.deltas, held_out),
+        "length_correlation": correlation_with_length(found.items, found.scores),
+    }
+    if found.members.shape[1] > 1:
+        by_member = found.members[found.chosen] - found.members[found.rejected]
+        figures["disagreement"] = mean_disagreement(found.spreads / temperature, [item.prompt for item in found.items])
+        figures["member_correlation"] = member_correlation(by_member, prompts)
+    return figures
+
+
+def correlation_with_length(items: Sequence[Demonstration], scores: NDArray[np.float64]) -> Estimate:
+    """`length_correlation` of some scores of prompts with responses, shape ``[R]``."""
+    return length_correlation(scores, [item.response for item in items], [item.prompt for item in items])
 
 
 def evaluate_margins(

@@ -17,10 +17,14 @@ from flows.digests import folder_digest
 from flows.packaging import CODE, Use, package
 from flows.references import ModelRef
 from flows.registry import Registry
+from rlhf_core.config.reward_model import Aggregate
+from rlhf_core.ensembles import Aggregation, store_aggregation
 from rlhf_core.generation import generate
+from rlhf_core.models import TEMPERATURE, load_reward_model, save
 from rlhf_core.records import Demonstration
 from rlhf_core.reward_model import RewardModelConfig, score
 from rlhf_core.rollout import SamplingConfig
+from rlhf_core.text import load_tokenizer
 
 Packaged = Callable[[Path, Use], Path]
 Register = Callable[..., ModelRef]
@@ -83,6 +87,23 @@ def test_scores_by_alias_without_the_project_are_those_of_rlhf_score(
     assert made["score"].tolist() == pytest.approx(expected, abs=1e-4)
     assert max(expected) - min(expected) > 0.1
     assert kind == "GPT2ForSequenceClassification"
+
+
+@pytest.mark.parametrize("how", ["mean", "min", "uncertainty"])
+def test_an_ensemble_is_served_with_the_score_that_its_members_make_together(
+    speaker: Path, packaged: Packaged, tmp_path: Path, how: Aggregate
+) -> None:
+    tokenizer = load_tokenizer(str(speaker))
+    torch.manual_seed(3)
+    model = load_reward_model(speaker, tokenizer, heads=3)
+    setattr(model.config, TEMPERATURE, 1.7)
+    store_aggregation(model.config, Aggregation(how, uncertainty_lambda=0.6, centre=0.4))
+    folder = save(model, tokenizer, tmp_path / how / "model")
+    asked = pd.DataFrame({"prompt": PROMPTS, "response": RESPONSES})
+    made = mlflow.pyfunc.load_model(str(packaged(folder, Use(task="score", **LENGTHS)))).predict(asked)
+    items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
+    assert made["score"].tolist() == pytest.approx(score(folder, items, RewardModelConfig(**LENGTHS)), abs=1e-4)
+    assert list(made.columns) == ["score"]
 
 
 def test_answers_by_version_without_the_project_take_the_likeliest_token(

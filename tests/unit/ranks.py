@@ -19,6 +19,7 @@ from rlhf_core.sft import train_sft
 STAGES = {
     "sft": train_sft,
     "reward_model": train_reward_model,
+    "reward_heads": train_reward_model,
     "dpo": train_dpo,
     "ppo": train_policy,
     "ppo_shared": train_policy,

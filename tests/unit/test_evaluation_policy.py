@@ -120,6 +120,7 @@ def answers(
         kl_k3=np.abs(rng.normal(kl, 1.0, 200)),
         reward=hardness + gain + rng.normal(0.0, 0.5, 200),
         judge=hardness + gain + rng.normal(0.0, 0.5, 200),
+        disagreement=np.full(200, np.nan),
     )
 
 
@@ -179,3 +180,14 @@ def test_kl_is_the_mean_over_answers() -> None:
 
 def test_every_default_gate_finds_its_figure() -> None:
     assert {gate.metric for gate in DEFAULT_POLICY_GATES} <= set(compare_policies(SFT, SFT))
+
+
+def test_disagreement_is_paired_and_of_ensembles_only() -> None:
+    sft, policy = (
+        answers(seed)._replace(disagreement=np.linspace(0.0, 1.0, 200) + shift) for seed, shift in ((1, 0.0), (2, 0.25))
+    )
+    found = compare_policies(sft, policy)
+    assert found["reward_disagreement"].value == pytest.approx(0.75)
+    assert found["sft_reward_disagreement"].value == pytest.approx(0.5)
+    assert found["reward_disagreement_gain"] == pytest.approx((0.25, 0.25, 0.25, 200))
+    assert not [name for name in compare_policies(SFT, answers(2)) if "disagreement" in name]

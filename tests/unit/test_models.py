@@ -44,7 +44,7 @@ def alone(model: PreTrainedModel) -> list[Tensor]:
 def test_scores_do_not_depend_on_what_else_is_scored(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     model = load_reward_model(base, tokenizer)
     together = response_scores(model, lay(TREES, device()))
-    expected = torch.stack([model.score(states[-1])[0] for states in alone(model)])
+    expected = torch.stack([model.score(states[-1]) for states in alone(model)])
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
     assert expected.std() > 0.05  # the scores differ, or the comparison would show nothing
 
@@ -65,7 +65,7 @@ def test_plain_transformers_gives_the_same_scores(
     save(model, tokenizer, tmp_path / "reward")
     stock = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward").eval()
     whole = [tree.prompt + response for tree in TREES for response in tree.responses]
-    expected = torch.cat([stock(input_ids=torch.tensor([ids])).logits[0] for ids in whole])
+    expected = torch.cat([stock(input_ids=torch.tensor([ids])).logits for ids in whole])
     torch.testing.assert_close(response_scores(model, lay(TREES, device())).cpu(), expected, rtol=0, atol=1e-5)
 
 

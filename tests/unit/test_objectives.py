@@ -74,6 +74,30 @@ def test_a_weight_of_3_counts_a_pair_three_times() -> None:
     assert_equal(weighted * 4, bradley_terry_loss(chosen[repeated], rejected[repeated], margin=0.2) * 5)
 
 
+def test_smoothing_of_bradley_terry_weighs_both_labels_by_their_probability() -> None:
+    chosen, rejected = drawn(7, 5), drawn(8, 5)
+    right, wrong = (bradley_terry_loss(*sides, margin=0.0) for sides in ((chosen, rejected), (rejected, chosen)))
+    assert_equal(bradley_terry_loss(chosen, rejected, label_smoothing=0.2), 0.8 * right + 0.2 * wrong)
+
+
+def test_smoothed_bradley_terry_is_least_where_the_claim_is_as_sure_as_the_labels() -> None:
+    chosen = tensor([math.log(0.9 / 0.1) + 0.4]).requires_grad_()
+    bradley_terry_loss(chosen, tensor([0.0]), margin=0.4, label_smoothing=0.1).backward()
+    assert chosen.grad is not None
+    assert_equal(chosen.grad, [0.0])
+
+
+def test_members_of_an_ensemble_are_averaged_with_weights_of_their_own() -> None:
+    chosen, rejected = drawn(9, 6).reshape(3, 2), drawn(10, 6).reshape(3, 2)
+    weight, margin = tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]]), tensor([0.1, 0.0, 0.5])
+    each = [
+        bradley_terry_loss(chosen[:, member], rejected[:, member], margin=margin, weight=weight[:, member])
+        for member in (0, 1)
+    ]
+    together = bradley_terry_loss(chosen, rejected, margin=margin[:, None], weight=weight)
+    assert_equal(together, (each[0] + each[1]) / 2)
+
+
 @given(chosen=REWARDS, rejected=REWARDS, shift=REWARDS)
 def test_only_the_difference_of_rewards_matters(chosen: float, rejected: float, shift: float) -> None:
     plain = bradley_terry_loss(tensor([chosen]), tensor([rejected]))

@@ -45,6 +45,18 @@ SFT = SFTConfig(epochs=2, batch_size=8, optimiser=OPTIMISER, sampling=SAMPLING, 
 REWARD_MODEL = RewardModelConfig(
     epochs=5, batch_size=5, max_prompt_tokens=8, max_response_tokens=6, optimiser=OPTIMISER
 )
+REWARD_HEADS = RewardModelConfig(
+    heads=3,
+    aggregate="uncertainty",
+    debias="length",
+    label_smoothing=0.1,
+    centring_coef=0.01,
+    epochs=5,
+    batch_size=8,
+    max_prompt_tokens=8,
+    max_response_tokens=6,
+    optimiser=OPTIMISER,
+)
 DPO = DPOConfig(epochs=5, batch_size=5, optimiser=OPTIMISER, sampling=SAMPLING, evaluation_prompts=6)
 PPO = PPOConfig(
     updates=3,
@@ -57,9 +69,23 @@ PPO = PPOConfig(
     sampling=SAMPLING,
 )
 SHARED = PPO.model_copy(update={"value": SharedTrunkConfig(coef=0.5)})
-STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "dpo": DPO, "ppo": PPO, "ppo_shared": SHARED}
-EVENTS = {"sft": 10, "reward_model": 10, "dpo": 10, "ppo": 4, "ppo_shared": 4}
-CUTS = {"sft": (4, 3), "reward_model": (4, 3), "dpo": (4, 3), "ppo": (2, 1), "ppo_shared": (2, 1)}
+STAGES = {
+    "sft": SFT,
+    "reward_model": REWARD_MODEL,
+    "reward_heads": REWARD_HEADS,
+    "dpo": DPO,
+    "ppo": PPO,
+    "ppo_shared": SHARED,
+}
+EVENTS = {"sft": 10, "reward_model": 10, "reward_heads": 10, "dpo": 10, "ppo": 4, "ppo_shared": 4}
+CUTS = {
+    "sft": (4, 3),
+    "reward_model": (4, 3),
+    "reward_heads": (4, 3),
+    "dpo": (4, 3),
+    "ppo": (2, 1),
+    "ppo_shared": (2, 1),
+}
 """Events on 2 ranks, then on 1; the rest is done on 4."""
 BASES = {
     "gpt2": lambda: GPT2LMHeadModel(
@@ -155,6 +181,7 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
             },
         }
         inputs["ppo_shared"] = inputs["ppo"]
+        inputs["reward_heads"] = inputs["reward_model"]
         for stage, config in STAGES.items():
             case = folder / f"{name}-{stage}"
             case.mkdir()
