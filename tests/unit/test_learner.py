@@ -46,7 +46,7 @@ def experience(learner: SharedTrunk) -> Experience:
     generator = torch.Generator().manual_seed(0)
     advantages, returns = (torch.randn(rollout.mask.shape, generator=generator) * rollout.mask for _ in range(2))
     values = learner.values(rollout)
-    return Experience(rollout, torch.zeros(3), rollout.logprobs, values + 0.1, advantages, returns)
+    return Experience(rollout, torch.zeros(3), rollout.logprobs, values + 0.1, advantages, returns, torch.zeros(3), {})
 
 
 def plain_loss(learner: SharedTrunk, known: Experience) -> Tensor:
