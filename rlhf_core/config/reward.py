@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.config import Frozen
 
-TAKEN = ("score", "total", "gain", "model")
+TAKEN = ("score", "total", "gain", "model", "disagreement")
 """Names that figures of the reward model or of the sum have."""
 REGISTERED = "models:/"
 """Starts the address of a version in the model registry."""
