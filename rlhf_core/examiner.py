@@ -60,7 +60,7 @@ class Examiner:
 
     def terms(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> dict[str, Tensor]:
         """What each further term of the reward says of the responses of a rollout, by name, shape ``[B]``."""
-        responses = Responses(prompts, texts, rollout.trees)
+        responses = Responses(prompts, texts, rollout.trees, rollout.finished.tolist())
         return {name: term(responses) for name, term in self._terms.items()}
 
     def texts(self, sampled: Sequence[Sampled]) -> list[str]:

@@ -3,6 +3,7 @@
 B counts responses. A term says one number of each; the sum normalises, clips and weighs them.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ from rlhf_core.moments import Moments
 from rlhf_core.parallel import from_first, rank, shard, together
 from rlhf_core.reward_functions import ask, load_function, source_digest
 from rlhf_core.rules import rule_of
-from rlhf_core.text import Tree, load_tokenizer
+from rlhf_core.text import Tree, encode, load_tokenizer
 from rlhf_core.training import fuse, precision
 
 SCORE = "score"
@@ -36,11 +37,13 @@ class Responses(NamedTuple):
         prompts: texts of the users, B.
         texts: their responses without special tokens, B.
         trees: token ids of each prompt with its response, B.
+        finished: whether a response ended by itself, B.
     """
 
     prompts: Sequence[str]
     texts: Sequence[str]
     trees: Sequence[Tree]
+    finished: Sequence[bool]
 
 
 NO_MODELS: Mapping[str, Path] = MappingProxyType({})
@@ -81,20 +84,38 @@ class ByFunction:
 
 
 class ByModel:
-    """A term that a further reward model decides: its calibrated score."""
+    """A term that a further reward model decides: its calibrated score.
+
+    One with the policy's vocabulary and chat template reads the policy's tokens. Any other reads the texts as tokens of
+    its own, and the end-of-sequence token where a response ended; prompt and response get half of its positions each.
+    """
 
     def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase, config: OptimiserConfig) -> None:
-        if load_tokenizer(str(folder)).get_vocab() != tokenizer.get_vocab():
-            raise ValueError(
-                f"{folder}: this reward model has another tokenizer than the policy and cannot read its tokens; "
-                "take one that was trained on the same base"
-            )
-        self._model = shard(fuse(load_reward_model(folder, tokenizer), config)).requires_grad_(False)
+        own = load_tokenizer(str(folder))
+        same = own.get_vocab() == tokenizer.get_vocab() and own.chat_template == tokenizer.chat_template
+        self._own = None if same else own
+        self._model = shard(fuse(load_reward_model(folder, own), config)).requires_grad_(False)
         self._config = config
 
     def __call__(self, responses: Responses) -> Tensor:
         """The score of each response."""
-        return score_trees(self._model, responses.trees, self._config)
+        trees = responses.trees if self._own is None else self._read_again(self._own, responses)
+        return score_trees(self._model, trees, self._config)
+
+    def _read_again(self, own: PreTrainedTokenizerBase, responses: Responses) -> list[Tree]:
+        half = (getattr(self._model.config, "max_position_embeddings", None) or sys.maxsize) // 2
+        pairs = list(zip(responses.prompts, responses.texts, strict=True))
+        trees = encode(own, pairs, max_prompt_tokens=half, max_response_tokens=half)
+        return [
+            tree if finished else _unended(tree, own.eos_token_id)
+            for tree, finished in zip(trees, responses.finished, strict=True)
+        ]
+
+
+def _unended(tree: Tree, end: int) -> Tree:
+    """A tree of one response without the end-of-sequence token, unless it is all that there is."""
+    (ids,) = tree.responses
+    return Tree(tree.prompt, [ids[:-1]]) if len(ids) > 1 and ids[-1] == end else tree
 
 
 def load_terms(
@@ -113,7 +134,6 @@ def load_terms(
 
     Raises:
         FunctionError: if a function of a user's cannot be had.
-        ValueError: if a further reward model has another tokenizer.
     """
     found: dict[str, Term] = {}
     for term in config.terms:

@@ -103,7 +103,7 @@ class PythonConfig(TermConfig):
 
 
 class ModelConfig(TermConfig):
-    """The calibrated score of a further reward model, which reads the same tokens as the policy."""
+    """The calibrated score of a further reward model, which may have a base and a tokenizer of its own."""
 
     kind: Literal["model"] = "model"
     reward_model: str = Field(min_length=1)
