@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -33,15 +33,16 @@ OWN = PythonConfig(name="own", function="own_rules:words")
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module of a user's, in a folder that Python looks into."""
     path = tmp_path / "own" / "own_rules.py"
     path.parent.mkdir()
     path.write_text(WORDS)
     monkeypatch.syspath_prepend(str(path.parent))
-    monkeypatch.delitem(sys.modules, "own_rules", raising=False)
+    sys.modules.pop("own_rules", None)
     importlib.invalidate_caches()
-    return path
+    yield path
+    sys.modules.pop("own_rules", None)
 
 
 def checked(*terms: str) -> tuple[int, str]:

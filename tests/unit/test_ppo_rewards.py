@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,14 +79,15 @@ def models(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Mo
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module of a user's, in a folder that Python looks into."""
     path = tmp_path / "own" / "own_rules.py"
     path.parent.mkdir()
     path.write_text(WORDS)
     monkeypatch.syspath_prepend(str(path.parent))
-    monkeypatch.delitem(sys.modules, "own_rules", raising=False)
-    return path
+    sys.modules.pop("own_rules", None)
+    yield path
+    sys.modules.pop("own_rules", None)
 
 
 def train(models: Models, out: Path, reward: RewardConfig, *, until: int | None = None, **inputs: Any) -> Outcome:

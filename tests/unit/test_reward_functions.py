@@ -17,7 +17,7 @@ COUNT = "def words(prompts, responses):\n    return [len(text.split()) for text 
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write a file of a user's, in a folder that Python looks into."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
+    forget()
 
     def put(name: str, text: str) -> None:
         path = tmp_path / name
@@ -26,8 +26,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         importlib.invalidate_caches()
 
     yield put
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("own_rules", "own_package", "shown"):
+    forget()
+
+
+def forget() -> None:
+    """Let the next import read the files again."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("own_rules", "own_package"):
             del sys.modules[name]
 
 
