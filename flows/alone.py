@@ -76,7 +76,8 @@ def policy_alone(
             return climb.publish()
         climb.begin(data)
         judge = climb.reached(train_judge(config.judge, data, start, climb.place))
-        policy = climb.reached(train_policy(config.policy, data.prompts, start, rewards, judge, climb.place))
+        models = (start, rewards, judge)
+        policy = climb.reached(train_policy(config.policy, data.prompts, *models, climb.rewards, climb.place))
         climb.enforce(policy, config.gates.policy)
         return climb.publish()
 

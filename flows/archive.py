@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from flows.errors import InputError
 from flows.graph import Graph, Version
-from flows.lineage import DIGEST_TAG, SNAPSHOT_TAG, data_experiment
+from flows.lineage import DIGEST_TAG, SNAPSHOT_TAG, SOURCE_TAG, data_experiment
 from flows.recorded import Training, datasets_of, read_training
 from flows.references import Counts
 
@@ -176,6 +176,7 @@ def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Ver
         parents={role: label for role, label in parents.items() if not role.endswith(".digest")},
         parent_digests={role.removesuffix(".digest"): tag for role, tag in parents.items() if role.endswith(".digest")},
         datasets=_tagged(tags, "dataset."),
+        sources=_tagged(tags, SOURCE_TAG),
     )
 
 

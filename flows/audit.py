@@ -117,7 +117,8 @@ def _identity(archive: Archive, version: Version) -> Finding:
     if identity.key != version.key:
         detail = f"configuration, seed, code and inputs give {identity.key[-40:][:12]}, not {version.key[-40:][:12]}"
         return Finding(version.label, "key", "altered", detail)
-    if identity.code != version.code or identity.inputs != inputs_of(version.parent_digests, version.dataset_digests):
+    named = inputs_of(version.parent_digests, version.dataset_digests, version.sources)
+    if identity.code != version.code or identity.inputs != named:
         return Finding(version.label, "key", "altered", "the version's tags name other code or inputs than its key")
     return Finding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
 

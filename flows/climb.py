@@ -25,6 +25,7 @@ from flows.registry import Registry, open_registry
 from flows.report.answers import STAGES, Comparison, compare_answers
 from flows.report.data import keep_data
 from flows.report.summary import Rung, Summary, publish_summary
+from flows.rewards import RewardInputs, resolve_reward
 from rlhf_core.config import Frozen
 from rlhf_core.gates import Gate, Verdict, blocked
 from rlhf_core.stage import Event
@@ -52,12 +53,15 @@ class LadderResult(Frozen):
 class Climb:
     """Keeps what a climb has reached."""
 
-    def __init__(self, config: LadderConfig, place: Place, arguments: str, *, what: str, verb: str) -> None:
+    def __init__(
+        self, config: LadderConfig, place: Place, arguments: str, rewards: RewardInputs, *, what: str, verb: str
+    ) -> None:
         self.what = what
         self.verb = verb
         self.config = config
         self.place = place
         self.arguments = arguments
+        self.rewards = rewards
         self.started = time.monotonic()
         self.data: DataRefs | None = None
         self.inputs: dict[str, ModelRef] = {}
@@ -206,7 +210,8 @@ class Climb:
         return [stage for stage, rung in self.rungs.items() if not rung.reused]
 
     def _key(self, data: DataRefs) -> str:
-        return climb_key(self.what, self.config, data, self.inputs)
+        inputs = self.inputs | self.rewards.parents
+        return climb_key(self.what, self.config, data, inputs, self.rewards.sources)
 
     def _name_flow_run(self, *came_to: str) -> None:
         """Let the flow run say what it does, on which data, and which version came out."""
@@ -246,8 +251,12 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
 
     Yields:
         The climb.
+
+    Raises:
+        InputError: before any work, if something that the reward names cannot be had.
     """
     registry = open_registry(config.project, config.storage)
+    rewards = resolve_reward(config.policy.reward, registry)
     end_orphans(registry)
     run_tags = {"rlhf.stage": what, "rlhf.code": code_version(), **process_tags()}
     run_id = registry.start_run(what, tags=run_tags)
@@ -261,7 +270,7 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
         run_id=run_id,
         compute=config.compute,
     )
-    climb = Climb(config, place, arguments, what=what, verb=verb)
+    climb = Climb(config, place, arguments, rewards, what=what, verb=verb)
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -3,10 +3,11 @@
 import textwrap
 from collections.abc import Mapping
 
+from flows.lineage import SOURCE_TAG
 from flows.references import ModelRef
 from flows.registry import Registry
 
-LINEAGE = ("rlhf.code", "dataset.", "parent.")
+LINEAGE = ("rlhf.code", "dataset.", "parent.", SOURCE_TAG)
 
 
 def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:

@@ -16,6 +16,7 @@ from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.retries import BACKOFF, RETRIES, retry_infrastructure
+from flows.rewards import resolve_reward
 from flows.rows import read_demonstrations, read_pairs, read_prompts
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.ppo import evaluate_policy
@@ -119,6 +120,7 @@ def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Regis
         judge=registry.folder(parent(ref, "judge", registry)),
         held_out_prompts=read_prompts(data.prompts, "test"),
         seed=config.seed,
+        term_models=resolve_reward(config.policy.reward, registry).model_folders(registry),
     )
 
 

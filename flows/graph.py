@@ -24,6 +24,7 @@ class Version(Frozen):
         parents: `name/version` by role.
         parent_digests: what their files were then, by role.
         datasets: `name:digest` by use.
+        sources: digests of what else went in, such as code of users, by name.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Version(Frozen):
     parents: dict[str, str]
     parent_digests: dict[str, str]
     datasets: dict[str, str]
+    sources: dict[str, str] = {}
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from rlhf_core.config import Frozen
 
 SOURCES_SHOWN = 50
 DIGEST_TAG = "rlhf.digest"
+SOURCE_TAG = "source."
 IDENTITY = "identity.json"
 COMMIT, DIRTY = "mlflow.source.git.commit", "mlflow.source.git.dirty"  # MLflow's page shows the commit of a run
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"  # of a snapshot's run
@@ -68,11 +69,10 @@ def content_key(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int
     return identify(stage, config, inputs, seed).key
 
 
-def inputs_of(models: Mapping[str, str], datasets: Mapping[str, str]) -> dict[str, str]:
-    """Digests of models by role and of datasets by use, as an identity names them."""
-    return {f"model.{role}": digest for role, digest in models.items()} | {
-        f"dataset.{use}": digest for use, digest in datasets.items()
-    }
+def inputs_of(models: Mapping[str, str], datasets: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:
+    """Digests of models by role, of datasets by use and of other sources by name, as an identity names them."""
+    kinds = {"model": models, "dataset": datasets, "source": sources}
+    return {f"{kind}.{name}": digest for kind, digests in kinds.items() for name, digest in digests.items()}
 
 
 def files_artifact(name: str) -> str:
@@ -85,9 +85,11 @@ def data_experiment(project: str) -> str:
     return f"{project}-data"
 
 
-def lineage_tags(parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> dict[str, str]:
-    """Tags of a version that name its parents and data, because the registry page shows tags and not model inputs."""
-    tags = {"rlhf.code": code_version()}
+def lineage_tags(
+    parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef], sources: Mapping[str, str]
+) -> dict[str, str]:
+    """Tags of a version that name all that went in, because the registry page shows tags and not model inputs."""
+    tags = {"rlhf.code": code_version(), **{f"{SOURCE_TAG}{name}": digest for name, digest in sources.items()}}
     for role, parent in parents.items():
         tags[f"parent.{role}"] = parent.label
         tags[f"parent.{role}.digest"] = parent.digest

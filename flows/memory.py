@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from flows.compute import Trained
 from flows.config import InputError, LadderConfig
-from flows.lineage import code_version, content_key
+from flows.lineage import code_version, content_key, inputs_of
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.report.summary import Rung
@@ -46,7 +46,9 @@ class Earlier(NamedTuple):
     published: bool
 
 
-def climb_key(what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[str, ModelRef]) -> str:
+def climb_key(
+    what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[str, ModelRef], sources: Mapping[str, str]
+) -> str:
     """Identity of a climb: the same key means the same stages and the same verdicts.
 
     Args:
@@ -54,11 +56,12 @@ def climb_key(what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[s
         config: its configuration; where and on what it runs does not count, and data count by their digests.
         data: the tables.
         inputs: models that are given to it, by role.
+        sources: digests of what else it is given, by name.
     """
     counted = ClimbPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
-    digests = {f"dataset.{table.name}": table.digest for table in data.tables}
-    digests |= {f"model.{role}": ref.digest for role, ref in inputs.items()}
-    return content_key(what, counted, digests, config.seed)
+    models = {role: ref.digest for role, ref in inputs.items()}
+    datasets = {table.name: table.digest for table in data.tables}
+    return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
 
 
 def find_same(key: str, data: DataRefs, registry: Registry, alias: str) -> Earlier | None:

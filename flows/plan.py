@@ -23,6 +23,7 @@ class Plan:
         uses: what each does for who loads it through MLflow, by artifact name.
         parents: models that go in, by role.
         datasets: snapshots that go in, by use.
+        sources: digests of what else goes in and no registry keeps, such as code of users, by name.
         names: registered suffix by artifact where it differs from the artifact's name.
         key_metrics: metrics that the live view prefers.
         alone: whether one process does it, whatever the configuration says.
@@ -36,6 +37,7 @@ class Plan:
     uses: Mapping[str, Use]
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     key_metrics: tuple[str, ...] = ()
     alone: bool = False
@@ -45,7 +47,7 @@ class Plan:
         """What decides the result of the stage."""
         models = {role: ref.digest for role, ref in self.parents.items()}
         datasets = {use: ref.digest for use, ref in self.datasets.items()}
-        return identify(self.stage, self.config, inputs_of(models, datasets), self.seed)
+        return identify(self.stage, self.config, inputs_of(models, datasets, self.sources), self.seed)
 
     @property
     def key(self) -> str:

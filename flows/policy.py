@@ -8,6 +8,7 @@ from flows.packaging import Use
 from flows.place import Place
 from flows.plan import Plan
 from flows.references import DatasetRef, StageRecord
+from flows.rewards import RewardInputs
 from flows.rows import read_prompts
 from flows.stages import run_stage
 from rlhf_core import ppo
@@ -23,6 +24,7 @@ def train_policy(
     sft: StageRecord,
     reward_model: StageRecord,
     judge: StageRecord,
+    rewards: RewardInputs,
     place: Place,
 ) -> StageRecord:
     """Train policy and value model on the prompts of the training split."""
@@ -38,6 +40,7 @@ def train_policy(
             held_out_prompts=read_prompts(prompts, "test"),
             out=out,
             seed=place.seed,
+            term_models=rewards.model_folders(registry),
             cache=place.cache,
             checkpoints=checkpoints,
         )
@@ -49,8 +52,9 @@ def train_policy(
         start=start,
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
         uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
-        parents={"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model},
+        parents={"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model, **rewards.parents},
         datasets={"training": prompts},
+        sources=rewards.sources,
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
     )
     return run_stage(plan, place)

@@ -8,11 +8,12 @@ from huggingface_hub.errors import HfHubHTTPError
 from data_contracts.records import COLUMNS
 from flows.config import HubBase, InputError, LadderConfig
 from flows.data_config import FileData, HubData
+from flows.rewards import check_reward, registered_models
 from flows.sources import source_files
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for the files and hub repositories of a configuration.
+    """Look for the files and hub repositories of a configuration, and try the reward functions that it names.
 
     Args:
         config: a valid configuration.
@@ -28,15 +29,20 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         for table in COLUMNS:
             for source in getattr(config.data, table):
                 source_files(source)
+    check_reward(config.policy.reward)
+    unasked = [
+        f"not asked for, in the registry: model {model} of field '{field}'"
+        for field, model in registered_models(config.policy.reward)
+    ]
     hub = list(_on_hub(config))
     if offline:
-        return [
+        return unasked + [
             f"not asked for, offline: {kind} {name}@{revision[:8]} of field '{field}'"
             for field, kind, name, revision in hub
         ]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
-    return []
+    return unasked
 
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:

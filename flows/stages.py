@@ -158,7 +158,7 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
             plan.registered_name(place.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags={**lineage_tags(plan.parents, plan.datasets), "rlhf.key": key},
+            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), "rlhf.key": key},
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()

@@ -1,6 +1,6 @@
 """What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,31 @@ from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
-from rlhf_core.rewards import score_ensemble, score_trees
+from rlhf_core.rewards import NO_MODELS, Responses, load_terms, score_ensemble, score_trees
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import decode, load_tokenizer
 from rlhf_core.training import fuse
 
 
 class Examiner:
-    """The models that policies are measured with."""
+    """The models and rules that policies are measured with."""
 
-    def __init__(self, config: PPOConfig, *, sft: Path, reward_model: Path, judge: Path, seed: int) -> None:
+    def __init__(
+        self,
+        config: PPOConfig,
+        *,
+        sft: Path,
+        reward_model: Path,
+        judge: Path,
+        seed: int,
+        term_models: Mapping[str, Path] = NO_MODELS,
+    ) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.config, self.seed = config, seed
         self.reference = self._frozen(load_policy(sft, self.tokenizer))
         self.reward_model = self._frozen(load_reward_model(reward_model, self.tokenizer))
         self.judge = self._frozen(load_reward_model(judge, self.tokenizer))
+        self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models)
 
     def answer(self, policy: PreTrainedModel, prompts: Sequence[str]) -> Answers:
         """Sample one answer for each prompt, with the same chance for every policy, and measure it."""
@@ -37,8 +47,9 @@ class Examiner:
         temperature = self.config.sampling.temperature
         ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
         reward, disagreement = score_ensemble(self.reward_model, rollout.trees, config)
+        texts = self.texts(sampled)
         return Answers(
-            texts=[decode(self.tokenizer, response.response_ids) for response in sampled],
+            texts=texts,
             tokens=_numbers(rollout.mask.sum(dim=1)),
             finished=[response.finished for response in sampled],
             kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
@@ -46,7 +57,17 @@ class Examiner:
             reward=_numbers(reward),
             judge=_numbers(score_trees(self.judge, rollout.trees, config)),
             disagreement=_numbers(disagreement),
+            terms={name: _numbers(values) for name, values in self.terms(prompts, texts, rollout).items()},
         )
+
+    def terms(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> dict[str, Tensor]:
+        """What each further term of the reward says of the responses of a rollout, by name, shape ``[B]``."""
+        responses = Responses(prompts, texts, rollout.trees, rollout.finished.tolist())
+        return {name: term(responses) for name, term in self._terms.items()}
+
+    def texts(self, sampled: Sequence[Sampled]) -> list[str]:
+        """Texts of sampled responses without special tokens."""
+        return [decode(self.tokenizer, response.response_ids) for response in sampled]
 
     def sample(
         self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int

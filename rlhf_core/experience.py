@@ -3,7 +3,7 @@
 B counts responses, T tokens of the longest response. Responses are left-aligned; a mask is True where a token is real.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,16 +43,18 @@ class Rollout(NamedTuple):
 
 
 class Experience(NamedTuple):
-    """A rollout with its rewards; tensors are ``[B, T]`` except `scores` and `disagreement`.
+    """A rollout with its rewards; tensors are ``[B, T]`` except those of rewards.
 
     Attributes:
         rollout: the sampled responses.
-        scores: calibrated reward of each response before the penalty, shape ``[B]``, logits.
+        scores: calibrated score of each response by the reward model, shape ``[B]``, logits.
         disagreement: of the reward model's members about it, shape ``[B]``, calibrated logits; NaN of a single head.
         ref_logprobs: under the SFT model, nats.
         values: when the responses were sampled.
         advantages: whitened over the whole rollout.
         returns: targets of the values.
+        total: weighted sum of the scores and all further terms before the penalty, shape ``[B]``.
+        terms: the further terms as they are, by name, each of shape ``[B]``.
     """
 
     rollout: Rollout
@@ -62,6 +64,8 @@ class Experience(NamedTuple):
     values: Tensor
     advantages: Tensor
     returns: Tensor
+    total: Tensor
+    terms: Mapping[str, Tensor]
 
 
 def as_rollout(sampled: Sequence[Sampled]) -> Rollout:

@@ -4,10 +4,13 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rlhf_core.batching import shuffled_batches
 from rlhf_core.cache import cached, content_key
@@ -21,8 +24,8 @@ from rlhf_core.learner import load_learner
 from rlhf_core.models import digest, load_policy
 from rlhf_core.parallel import rank
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
+from rlhf_core.rewards import NO_MODELS, Reward, term_keys
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import decode
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -38,6 +41,7 @@ def train_policy(
     held_out_prompts: Sequence[str],
     out: Path,
     seed: int,
+    term_models: Mapping[str, Path] = NO_MODELS,
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
 ) -> Stage:
@@ -52,6 +56,7 @@ def train_policy(
         held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
         out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
         seed: seed of prompts, sampling and minibatches.
+        term_models: folders of the further reward models of `config.reward`, by the name of their term.
         cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
             and prompts; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
@@ -61,7 +66,8 @@ def train_policy(
         Of an ensemble `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
         `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
-        `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`.
+        `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`. Each further term of the reward
+        is `reward_<name>`, as it is before it is normalised and weighed, and the sum `reward_total`.
 
     Returns:
         Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
@@ -75,16 +81,27 @@ def train_policy(
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
     watched, judged = _halves(config, held_out_prompts)
     steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
-    run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps, cache=cache)
+    run = _Climb(
+        config,
+        sft=sft,
+        reward_model=reward_model,
+        judge=judge,
+        out=out,
+        seed=seed,
+        steps=steps,
+        term_models=term_models,
+        cache=cache,
+    )
     parts = run.learner.parts
     notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
-    notes |= checkpoints.restore(parts)
+    notes |= {"reward": run.reward.state} | checkpoints.restore(parts)
+    run.reward.restore(notes["reward"])
     run.cut_answers(notes["answers_bytes"])
     for event in run.climb(prompts, watched, done=notes["step"]):
         _chart(notes["series"], event)
         yield event
         if not event.metrics.get("over_kl_budget"):
-            notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes()}
+            notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes(), "reward": run.reward.state}
             checkpoints.keep(parts, notes)
     before = run.baseline(judged)
     after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
@@ -108,6 +125,7 @@ def evaluate_policy(
     judge: Path,
     held_out_prompts: Sequence[str],
     seed: int,
+    term_models: Mapping[str, Path] = NO_MODELS,
 ) -> dict[str, Estimate]:
     """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
 
@@ -116,7 +134,7 @@ def evaluate_policy(
     Returns:
         The estimates of `compare_policies`.
     """
-    run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
+    run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
     _, judged = _halves(config, held_out_prompts)
     return compare_policies(*(run.answer(by, judged) for by in (run.reference, load_policy(policy, run.tokenizer))))
 
@@ -157,9 +175,12 @@ class _Climb(Examiner):
         out: Path,
         seed: int,
         steps: int,
+        term_models: Mapping[str, Path],
         cache: Path | None,
     ) -> None:
-        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
+        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
+        self.reward = Reward(config.reward)
+        self._term_keys = term_keys(config.reward, term_models)
         self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
         self._out = out
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
@@ -184,7 +205,8 @@ class _Climb(Examiner):
     def baseline(self, prompts: Sequence[str]) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
         config = self.config
-        key = content_key(Answers._fields, prompts, config.sampling.model_dump(), config.optimiser.precision, self.seed)
+        chance = (config.sampling.model_dump(), config.optimiser.precision, self.seed)
+        key = content_key(Answers._fields, prompts, *chance, self._term_keys)
         path = self._kept / f"{key}.npy" if self._kept else None
         return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
@@ -195,9 +217,15 @@ class _Climb(Examiner):
         with _timed("rollout", seconds):
             rollout, sampled, gap = self.sample(self.learner.policy, prompts, seed=seed)
         with _timed("scoring", seconds):
-            values = self.learner.values(rollout)
+            texts = self.texts(sampled)
             experience = gather(
-                self.config, rollout, reference=self.reference, reward_model=self.reward_model, values=values
+                self.config,
+                rollout,
+                reference=self.reference,
+                reward_model=self.reward_model,
+                values=self.learner.values(rollout),
+                reward=self.reward,
+                terms=self.terms(prompts, texts, rollout),
             )
         if step == 1:
             check_first_pass(self.config, self.learner.policy, rollout, experience.ref_logprobs)
@@ -205,7 +233,6 @@ class _Climb(Examiner):
         lr = self.learner.policy_optimiser.lr
         with _timed("update", seconds):
             figures = update(self.config, self.learner, experience, seed=seed)
-        texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
         return {**rollout_metrics(experience), **gap, **diversity, "lr": lr, **figures, **seconds}
 
@@ -220,6 +247,7 @@ class _Climb(Examiner):
             "eval_kl_to_sft_nats": kl.value,
             "eval_kl_to_sft_nats_upper": kl.upper,
             "eval_reward_score": float(answers.reward.mean()),
+            **{f"eval_reward_{name}": float(values.mean()) for name, values in answers.terms.items()},
             "eval_judge_score": float(answers.judge.mean()),
             **({} if math.isnan(disagreement) else {"eval_reward_disagreement": disagreement}),
             "eval_response_tokens": float(answers.tokens.mean()),
@@ -228,12 +256,19 @@ class _Climb(Examiner):
         }
 
     def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
-        columns = (prompts, answers.texts, answers.finished, answers.kl, answers.reward, answers.judge)
-        names = ("prompt", "response", "finished", "kl_to_sft_nats", "reward_score", "judge_score")
+        columns: dict[str, Sequence[Any] | NDArray[np.float64]] = {
+            "prompt": prompts,
+            "response": answers.texts,
+            "finished": answers.finished,
+            "kl_to_sft_nats": answers.kl,
+            "reward_score": answers.reward,
+            "judge_score": answers.judge,
+            **{f"reward_{name}": values for name, values in answers.terms.items()},
+        }
         if rank() == 0:
             with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
-                for row in zip(*columns, strict=True):
-                    stream.write(json.dumps({"step": step, **dict(zip(names, row, strict=True))}) + "\n")
+                for row in zip(*columns.values(), strict=True):
+                    stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
 
     def answers_bytes(self) -> int:
         """How long the file of answers is."""

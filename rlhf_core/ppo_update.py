@@ -13,7 +13,7 @@ from rlhf_core.experience import Experience, Rollout, all_logprobs
 from rlhf_core.learner import Learner
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.rewards import penalise_unfinished, score_ensemble
+from rlhf_core.rewards import SCORE, Reward, penalise_unfinished, score_ensemble
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
 """How far the log-probability of a token may differ between two ways of computing it, by precision."""
@@ -30,6 +30,8 @@ def gather(
     reference: PreTrainedModel,
     reward_model: PreTrainedModel,
     values: Tensor,
+    reward: Reward,
+    terms: Mapping[str, Tensor],
 ) -> Experience:
     """Score a rollout and estimate its advantages.
 
@@ -39,17 +41,20 @@ def gather(
         reference: the frozen SFT model.
         reward_model: the frozen reward model.
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
+        reward: the sum that is maximised; the rollout counts among those that it has seen.
+        terms: what its further terms say of the responses, by name, each of shape ``[B]``.
 
     Returns:
         Everything that the update learns from.
     """
     scores, disagreement = score_ensemble(reward_model, rollout.trees, config.optimiser)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
-    penalised = penalise_unfinished(scores, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
+    total = reward.combine({SCORE: scores, **terms})
+    penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
     rewards = shaped_rewards(penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=config.beta)
     advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
     whitened = whiten(advantages, rollout.mask)
-    return Experience(rollout, scores, disagreement, ref_logprobs, values, whitened, returns)
+    return Experience(rollout, scores, disagreement, ref_logprobs, values, whitened, returns, total, terms)
 
 
 def update(config: UpdateConfig, learner: Learner, experience: Experience, *, seed: int) -> dict[str, float]:
@@ -139,7 +144,7 @@ def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
 
 
 def rollout_metrics(experience: Experience) -> dict[str, float]:
-    """Figures of a rollout: KL to SFT by both estimators, scores, ends, lengths, fit of the values.
+    """Figures of a rollout: KL to SFT by both estimators, parts of the reward, ends, lengths, fit of the values.
 
     `reward_disagreement`, the mean over responses, only where the reward model is an ensemble.
     """
@@ -150,6 +155,8 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
         "kl_to_sft_nats_k3": float(kl_k3(rollout.logprobs, experience.ref_logprobs, rollout.mask).mean()),
         "reward_score": float(experience.scores.mean()),
         **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
+        **{f"reward_{name}": float(values.mean()) for name, values in experience.terms.items()},
+        "reward_total": float(experience.total.mean()),
         "eos_rate": float(rollout.finished.float().mean()),
         "response_tokens": float(rollout.mask.sum(dim=1).float().mean()),
         "explained_variance": float(explained_variance(experience.values, experience.returns, rollout.mask)),

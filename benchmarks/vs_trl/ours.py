@@ -28,6 +28,7 @@ from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.ppo_update import gather, update
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
+from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled, SamplingConfig, sample
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
@@ -175,7 +176,15 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
     for place in count():
         rollout = carried(json.loads((work.folder / f"rollout_{place}.json").read_text()), learner.policy, config)
         started = now()
-        experience = gather(config, rollout, reference=reference, reward_model=frozen, values=learner.values(rollout))
+        experience = gather(
+            config,
+            rollout,
+            reference=reference,
+            reward_model=frozen,
+            values=learner.values(rollout),
+            reward=Reward(config.reward),
+            terms={},
+        )
         metrics = update(config, learner, experience, seed=place)
         seconds = now() - started
         yield {"seconds": seconds, "tokens": int(rollout.mask.sum()), "loss": metrics["value_loss"]}

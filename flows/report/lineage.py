@@ -167,6 +167,8 @@ def _grow(tree: Tree, version: Version, story: Story, told: set[str]) -> None:
     for use, dataset in version.datasets.items():
         known_use = training.uses.get(use) if training is not None else None
         tree.add(f"{escape(use)}: {escape(describe_use(known_use) if known_use else dataset)}")
+    for name, digest in version.sources.items():
+        tree.add(f"{escape(name)}: source {digest[:SHORT]}")
 
 
 def when(seconds: float) -> str:

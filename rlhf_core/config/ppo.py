@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward import RewardConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
 
@@ -52,7 +53,9 @@ class UpdateConfig(Frozen):
     entropy_coef: float = Field(0.0, ge=0)
     """Worth of one nat of entropy per token in the policy loss."""
     missing_eos_penalty: float = Field(1.0, ge=0)
-    """Taken from the score of a response that did not end by itself."""
+    """Taken from the reward of a response that did not end by itself."""
+    reward: RewardConfig = RewardConfig()
+    """What is maximised."""
     kl_to_rollout_limit_nats: float | None = Field(0.5, gt=0)
     """An update ends before the step of a minibatch whose KL to the policy that sampled, per response, passes this.
     None: no limit."""

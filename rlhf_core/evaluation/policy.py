@@ -1,6 +1,7 @@
 """A policy against its SFT model on the same held-out prompts: reward, drift from the reference, diversity."""
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share, eos_rate, length_ratio
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.preference import paired_gain, win_rate
+
+TERM = "term."
+"""Before the name of a term where it is a column of rows."""
 
 
 class Answers(NamedTuple):
@@ -23,6 +27,7 @@ class Answers(NamedTuple):
         judge: calibrated score by the held-out judge, shape ``[N]``, logits.
         disagreement: of the members of the reward model that trained the policy, as standard deviation, shape ``[N]``,
             calibrated logits; NaN where it has one head.
+        terms: what further terms of the reward say, by name, each of shape ``[N]``.
     """
 
     texts: list[str]
@@ -33,18 +38,22 @@ class Answers(NamedTuple):
     reward: NDArray[np.float64]
     judge: NDArray[np.float64]
     disagreement: NDArray[np.float64]
+    terms: Mapping[str, NDArray[np.float64]] = {}
 
     def as_rows(self) -> NDArray[np.void]:
         """A row for each response, its fields by these names: one array of shape ``[N]``, without Python objects."""
-        columns = [np.asarray(column) for column in self]
-        fields = [(name, column.dtype) for name, column in zip(self._fields, columns, strict=True)]
-        return np.rec.fromarrays(columns, dtype=fields)
+        columns = {name: np.asarray(column) for name, column in self._asdict().items() if name != "terms"}
+        columns |= {f"{TERM}{name}": values for name, values in self.terms.items()}
+        fields = [(name, column.dtype) for name, column in columns.items()]
+        return np.rec.fromarrays(list(columns.values()), dtype=fields)
 
     @classmethod
     def from_rows(cls, rows: NDArray[np.void]) -> Self:
         """The answers that `as_rows` gave."""
-        columns = {name: rows[name] for name in cls._fields}
-        return cls(**columns | {name: columns[name].tolist() for name in ("texts", "finished")})
+        columns: dict[str, Any] = {name: rows[name] for name in cls._fields if name != "terms"}
+        columns |= {name: rows[name].tolist() for name in ("texts", "finished")}
+        terms = {name.removeprefix(TERM): rows[name] for name in rows.dtype.names or () if name.startswith(TERM)}
+        return cls(**columns, terms=terms)
 
 
 def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
@@ -57,7 +66,8 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
     Returns:
         Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT. Where the reward
         model is an ensemble also `reward_disagreement`, `sft_reward_disagreement` and `reward_disagreement_gain`, the
-        paired difference of both.
+        paired difference of both. Of each further term of the reward `reward_<name>`, the mean over the policy's
+        answers, and `reward_<name>_gain` over SFT, in the term's own unit.
     """
     count = len(policy.texts)
     distinct, sft_distinct = distinct_n(policy.texts, 2), distinct_n(sft.texts, 2)
@@ -76,6 +86,8 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         "duplicate_share": point(duplicate_share(policy.texts), count),
         "sft_duplicate_share": point(duplicate_share(sft.texts), count),
         **_disagreement(sft.disagreement, policy.disagreement),
+        **{f"reward_{name}": mean(values) for name, values in policy.terms.items()},
+        **{f"reward_{name}_gain": paired_gain(values, sft.terms[name]) for name, values in policy.terms.items()},
     }
 
 

@@ -92,6 +92,7 @@ class Toys:
         text: str,
         parents: Mapping[str, ModelRef] | None = None,
         datasets: Mapping[str, DatasetRef] | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> ModelRef:
         """Train and register a toy."""
 
@@ -110,6 +111,7 @@ class Toys:
             uses={},
             parents=parents or {},
             datasets=datasets or {},
+            sources=sources or {},
             alone=True,
         )
         trained = Trained.model_validate(train.fn(plan.key, plan, self.place))

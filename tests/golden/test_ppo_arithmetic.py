@@ -13,6 +13,7 @@ from rlhf_core.experience import Experience, all_values, as_rollout
 from rlhf_core.learner import SeparateValue
 from rlhf_core.ppo_losses import UpdateConfig
 from rlhf_core.ppo_update import gather, rollout_metrics, update
+from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled, SamplingConfig
 from rlhf_core.training import Optimiser
 
@@ -131,6 +132,8 @@ def experience(models: dict[str, PreTrainedModel]) -> Experience:
         reference=models["reference"],
         reward_model=models["reward_model"],
         values=all_values(models["value"], rollout, CONFIG.optimiser),
+        reward=Reward(CONFIG.reward),
+        terms={},
     )
 
 
@@ -183,6 +186,7 @@ def test_metrics_of_the_rollout(experience: Experience, by_hand: ByHand) -> None
             "kl_to_sft_nats": np.mean([gap.sum() for gap in gaps]),
             "kl_to_sft_nats_k3": np.mean([(np.exp(-gap) - 1 + gap).sum() for gap in gaps]),
             "reward_score": np.mean(by_hand.scores),
+            "reward_total": np.mean(by_hand.scores),
             "eos_rate": 2 / 3,
             "response_tokens": 3.0,
             "explained_variance": 1 - np.var(returns - values) / np.var(returns),

@@ -178,6 +178,14 @@ def test_kl_is_the_mean_over_answers() -> None:
     assert found["kl_to_sft_nats_k3"].value == pytest.approx(policy.kl_k3.mean())
 
 
+def test_each_term_is_told_with_its_gain_over_sft() -> None:
+    said = np.random.default_rng(4).normal(0.0, 3.0, 200)
+    found = compare_policies(SFT._replace(terms={"brevity": said}), SFT._replace(terms={"brevity": said + 2.0}))
+    assert found["reward_brevity"].value == pytest.approx(said.mean() + 2.0)
+    assert found["reward_brevity"].n == 200 and found["reward_brevity"].lower < found["reward_brevity"].upper
+    assert found["reward_brevity_gain"][:3] == pytest.approx((2.0, 2.0, 2.0))
+
+
 def test_every_default_gate_finds_its_figure() -> None:
     assert {gate.metric for gate in DEFAULT_POLICY_GATES} <= set(compare_policies(SFT, SFT))
 

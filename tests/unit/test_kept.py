@@ -174,15 +174,19 @@ def test_the_baseline_is_measured_again_for_other_prompts_chance_or_models(
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1))
 def test_answers_survive_a_file(texts: list[str]) -> None:
     numbers = np.arange(len(texts)) / 3
-    answers = Answers(texts, numbers, [len(text) % 2 == 0 for text in texts], *(numbers + shift for shift in range(5)))
+    finished, terms = [len(text) % 2 == 0 for text in texts], {"brevity": -numbers, "own": numbers**2}
+    answers = Answers(texts, numbers, finished, *(numbers + shift for shift in range(5)), terms=terms)
     with tempfile.TemporaryDirectory() as folder:
         kept = [cached(Path(folder) / "answers.npy", answers.as_rows) for _ in range(2)]
     for rows in kept:
         found = Answers.from_rows(rows)
         assert (found.texts, found.finished) == (answers.texts, answers.finished)
-        assert [column.tolist() for column in found if not isinstance(column, list)] == [
-            column.tolist() for column in answers if not isinstance(column, list)
+        assert [column.tolist() for column in found if isinstance(column, np.ndarray)] == [
+            column.tolist() for column in answers if isinstance(column, np.ndarray)
         ]
+        assert {name: values.tolist() for name, values in found.terms.items()} == {
+            name: values.tolist() for name, values in terms.items()
+        }
 
 
 # What a reward model says of the demonstrations

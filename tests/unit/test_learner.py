@@ -46,7 +46,8 @@ def experience(learner: SharedTrunk) -> Experience:
     generator = torch.Generator().manual_seed(0)
     advantages, returns = (torch.randn(rollout.mask.shape, generator=generator) * rollout.mask for _ in range(2))
     values = learner.values(rollout)
-    return Experience(rollout, torch.zeros(3), torch.zeros(3), rollout.logprobs, values + 0.1, advantages, returns)
+    zeros = torch.zeros(3)
+    return Experience(rollout, zeros, zeros, rollout.logprobs, values + 0.1, advantages, returns, zeros, {})
 
 
 def plain_loss(learner: SharedTrunk, known: Experience) -> Tensor:

@@ -682,6 +682,48 @@ MUTANTS = [
         "np.triu_indices(len(correlations), 0)",
         "test_evaluation_length.test_member_correlation_is_the_mean_of_the_correlation_matrix_above_its_diagonal",
     ),
+    Mutant(
+        "a term's gain is the other way round",
+        "rlhf_core.evaluation.policy",
+        "paired_gain(values, sft.terms[name])",
+        "paired_gain(sft.terms[name], values)",
+        "test_evaluation_policy.test_each_term_is_told_with_its_gain_over_sft",
+    ),
+    Mutant(
+        "moments forget the distance between rollouts",
+        "rlhf_core.moments",
+        "gap**2 * self.n * seen.size / n",
+        "0.0",
+        "test_rewards.test_running_moments_are_those_of_the_whole_history",
+    ),
+    Mutant(
+        "a term is clipped before it is whitened",
+        "rlhf_core.rewards",
+        "_clip(self._whitened(name, values.double()), weighing.clip)",
+        "self._whitened(name, _clip(values.double(), weighing.clip))",
+        "test_rewards.test_terms_and_sum_are_whitened_by_all_rollouts_so_far_and_then_clipped",
+    ),
+    Mutant(
+        "the sum is whitened by the present rollout only",
+        "rlhf_core.rewards",
+        "self._moments[name].with_values(seen)",
+        "Moments().with_values(seen)",
+        "test_rewards.test_terms_and_sum_are_whitened_by_all_rollouts_so_far_and_then_clipped",
+    ),
+    Mutant(
+        "weights are ignored",
+        "rlhf_core.rewards",
+        "weighing.weight * _clip",
+        "1.0 * _clip",
+        "test_rewards.test_a_weighted_sum_by_hand",
+    ),
+    Mutant(
+        "a state starts anew",
+        "rlhf_core.rewards",
+        "Moments.from_numbers(numbers) for name, numbers",
+        "Moments() for name, numbers",
+        "test_rewards.test_what_was_written_down_goes_on_as_if_nothing_had_been",
+    ),
 ]
 
 

@@ -297,7 +297,9 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
     store_aggregation(model.config, Aggregation("min", centre=0.2))
     rollout, _, _ = roll_out(policy, tokenizer, PROMPTS, SAMPLING, ADAM, seed=1)
     values = torch.zeros_like(rollout.logprobs)
-    experience = gather(PPO, rollout, reference=policy, reward_model=model, values=values)
+    experience = gather(
+        PPO, rollout, reference=policy, reward_model=model, values=values, reward=Reward(PPO.reward), terms={}
+    )
     with torch.no_grad():
         rows = [tree.prompt + tree.responses[0] for tree in rollout.trees]
         states = [model.base_model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1] for ids in rows]

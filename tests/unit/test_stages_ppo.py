@@ -18,6 +18,7 @@ from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import PPOConfig, train_policy
 from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update
+from rlhf_core.rewards import Reward
 from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.training import Optimiser, OptimiserConfig
@@ -201,6 +202,8 @@ def experienced(
         reference=load_policy(models.sft, tokenizer),
         reward_model=load_reward_model(models.reward_model, tokenizer),
         values=learner.values(rollout),
+        reward=Reward(config.reward),
+        terms={},
     )
     return learner, experience
 
