@@ -26,6 +26,8 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | St
         reward_model = climb.reached(train_reward_model(config.reward_model, data, sft, place))
         climb.enforce(reward_model, gates.reward_model)
         judge = climb.reached(train_judge(config.judge, data, sft, place))
-        policy = climb.reached(train_policy(config.policy, data.prompts, sft, reward_model, judge, place))
+        policy = climb.reached(
+            train_policy(config.policy, data.prompts, data.demonstrations, sft, reward_model, judge, place)
+        )
         climb.enforce(policy, gates.policy)
         return climb.publish()

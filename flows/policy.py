@@ -8,7 +8,7 @@ from flows.packaging import Use
 from flows.place import Place
 from flows.plan import Plan
 from flows.references import DatasetRef, StageRecord
-from flows.rows import read_prompts
+from flows.rows import read_demonstrations, read_prompts
 from flows.stages import run_stage
 from rlhf_core import ppo
 from rlhf_core.checkpoint import Checkpoints
@@ -20,12 +20,14 @@ from rlhf_core.stage import Stage
 def train_policy(
     config: PPOConfig,
     prompts: DatasetRef,
+    demonstrations: DatasetRef,
     sft: StageRecord,
     reward_model: StageRecord,
     judge: StageRecord,
     place: Place,
 ) -> StageRecord:
-    """Train policy and value model on the prompts of the training split."""
+    """Train policy and value model on the prompts of the training split, and on demonstrations if they are mixed in."""
+    datasets = {"training": prompts} | ({"ptx": demonstrations} if config.ptx_coef else {})
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         registry = place.registry()
@@ -38,6 +40,7 @@ def train_policy(
             held_out_prompts=read_prompts(prompts, "test"),
             out=out,
             seed=place.seed,
+            demonstrations=read_demonstrations(demonstrations, "train") if config.ptx_coef else (),
             cache=place.cache,
             checkpoints=checkpoints,
         )
@@ -50,7 +53,7 @@ def train_policy(
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
         uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
         parents={"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model},
-        datasets={"training": prompts},
+        datasets=datasets,
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
     )
     return run_stage(plan, place)

@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.evaluation.diversity import repeats_within
+from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.policy import Answers
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import load_policy, load_reward_model
@@ -18,6 +20,9 @@ from rlhf_core.rewards import score_trees
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import decode, load_tokenizer
 from rlhf_core.training import fuse
+
+REPEATED_PROMPTS = 32
+"""Prompts that are answered several times, at most, to count repeats within a prompt."""
 
 
 class Examiner:
@@ -44,7 +49,19 @@ class Examiner:
             kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
             reward=_numbers(score_trees(self.reward_model, rollout.trees, config)),
             judge=_numbers(score_trees(self.judge, rollout.trees, config)),
+            surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
         )
+
+    def repeats(self, policy: PreTrainedModel, prompts: Sequence[str]) -> dict[str, Estimate]:
+        """`repeats_within_prompt` of a policy where several answers to a prompt are asked for, else nothing."""
+        each = self.config.answers_per_prompt
+        if each == 1:
+            return {}
+        asked = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
+        _, sampled, _ = self.sample(policy, asked, seed=self.seed)
+        texts = [decode(self.tokenizer, response.response_ids) for response in sampled]
+        groups = [texts[start : start + each] for start in range(0, len(texts), each)]
+        return {"repeats_within_prompt": repeats_within(groups)}
 
     def sample(
         self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int

@@ -209,15 +209,15 @@ MUTANTS = [
     Mutant(
         "the KL penalty rewards drift",
         OBJECTIVES,
-        "-beta * (logprobs - ref_logprobs)",
-        "beta * (logprobs - ref_logprobs)",
+        "-beta * kl_per_token",
+        "beta * kl_per_token",
         "test_objectives.test_rewards_by_hand",
     ),
     Mutant(
         "beta is dropped",
         OBJECTIVES,
-        "-beta * (logprobs - ref_logprobs)",
-        "-(logprobs - ref_logprobs)",
+        "-beta * kl_per_token",
+        "-kl_per_token",
         "test_objectives.test_rewards_by_hand",
     ),
     Mutant(
@@ -230,8 +230,8 @@ MUTANTS = [
     Mutant(
         "padding pays the KL penalty",
         OBJECTIVES,
-        "rewards = torch.where(mask, -beta * (logprobs - ref_logprobs), 0.0)",
-        "rewards = -beta * (logprobs - ref_logprobs)",
+        "kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)",
+        "kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator=estimator)",
         "test_objectives.test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl",
     ),
     Mutant(
@@ -342,15 +342,15 @@ MUTANTS = [
     Mutant(
         "k1 is the divergence the other way round",
         OBJECTIVES,
-        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
-        "torch.where(mask, other_logprobs - logprobs, 0.0).sum(dim=1)",
+        "return -log_ratio if",
+        "return log_ratio if",
         "test_objectives.test_kl_estimators_average_to_the_exact_divergence",
     ),
     Mutant(
         "k1 is a mean over tokens",
         OBJECTIVES,
-        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
-        "torch.where(mask, logprobs - other_logprobs, 0.0).mean(dim=1)",
+        'estimator="k1").sum(dim=1)',
+        'estimator="k1").mean(dim=1)',
         "test_objectives.test_kl_of_a_response_by_hand",
     ),
     Mutant(
@@ -363,7 +363,7 @@ MUTANTS = [
     Mutant(
         "k3 loses its linear part",
         OBJECTIVES,
-        "(torch.expm1(log_ratio) - log_ratio)",
+        "torch.expm1(log_ratio) - log_ratio",
         "torch.expm1(log_ratio)",
         "test_objectives.test_kl_of_a_response_by_hand",
     ),
