@@ -54,11 +54,12 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int, form: Form = "rl") -> F
         The fit; None with fewer than three evaluations away from the SFT model.
     """
     drift, gain = (np.asarray(columns, dtype=np.float64) for columns in (kl, gains))
-    if np.count_nonzero(drift.mean(axis=1) > 0) < LEAST_EVALUATIONS:
+    away = np.ptp(gain, axis=1) > 0  # the SFT model itself gains nothing anywhere, which says nothing of the curve
+    if np.count_nonzero(away & (drift.mean(axis=1) > 0)) < LEAST_EVALUATIONS:
         return None
     count = drift.shape[1]
     draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    weights = 1.0 / (gain.var(axis=1) / count + 1e-12)
+    weights = np.where(away, count / np.where(away, gain.var(axis=1), 1.0), 0.0)
     draws = np.vstack([np.full(count, 1 / count), draws])
     distances = np.sqrt(np.maximum(draws @ drift.T, 0.0))
     found = _described(*_solve(distances, draws @ gain.T, weights, form), distances, result, form)

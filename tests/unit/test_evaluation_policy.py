@@ -120,6 +120,7 @@ def answers(
         kl_k3=np.abs(rng.normal(kl, 1.0, 200)),
         reward=hardness + gain + rng.normal(0.0, 0.5, 200),
         judge=hardness + gain + rng.normal(0.0, 0.5, 200),
+        surprisal=rng.gamma(4.0, 5.0, 200),
     )
 
 

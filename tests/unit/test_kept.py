@@ -174,7 +174,7 @@ def test_the_baseline_is_measured_again_for_other_prompts_chance_or_models(
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1))
 def test_answers_survive_a_file(texts: list[str]) -> None:
     numbers = np.arange(len(texts)) / 3
-    answers = Answers(texts, numbers, [len(text) % 2 == 0 for text in texts], *(numbers + shift for shift in range(4)))
+    answers = Answers(texts, numbers, [len(text) % 2 == 0 for text in texts], *(numbers + shift for shift in range(5)))
     with tempfile.TemporaryDirectory() as folder:
         kept = [cached(Path(folder) / "answers.npy", answers.as_rows) for _ in range(2)]
     for rows in kept:

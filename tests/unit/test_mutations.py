@@ -605,6 +605,55 @@ MUTANTS = [
         "paired_gain(policy.reward, sft.reward)",
         "test_evaluation_policy.test_reward_and_judge_are_not_mixed_up",
     ),
+    Mutant(
+        "beta falls where the KL is too large",
+        "rlhf_core.kl_control",
+        "kl_nats / control.target_nats - 1.0",
+        "1.0 - kl_nats / control.target_nats",
+        "test_kl_control.test_a_loop_of_a_policy_that_answers_to_beta_settles_at_the_target",
+    ),
+    Mutant(
+        "the peak is where the gain is 0",
+        "rlhf_core.evaluation.over_optimisation",
+        "alpha / beta - 1.0",
+        "alpha / beta",
+        "test_evaluation_over_optimisation.test_the_share_lost_is_that_of_the_best_gain_on_the_way",
+    ),
+    Mutant(
+        "all evaluations weigh the same",
+        "rlhf_core.evaluation.over_optimisation",
+        "count / np.where(away, gain.var(axis=1), 1.0)",
+        "1.0",
+        "test_evaluation_over_optimisation.test_the_fit_is_the_weighted_one_of_scipy_and_its_intervals_hold_the_truth",
+    ),
+    Mutant(
+        "the variance of the jackknife is that of the samples left out",
+        "rlhf_core.evaluation.estimates",
+        "(len(values) - 1) * np.var(values)",
+        "np.var(values)",
+        "test_evaluation_diversity.test_the_jackknife_of_a_mean_is_its_normal_interval",
+    ),
+    Mutant(
+        "what other texts have too is lost with one",
+        "rlhf_core.evaluation.diversity",
+        "total[gram] == count",
+        "total[gram] >= count",
+        "test_evaluation_diversity.test_beside_a_reference_the_same_texts_are_left_out",
+    ),
+    Mutant(
+        "the state beyond the budget is the result",
+        "rlhf_core.watch",
+        "seen.steps[-2] if seen.stop",
+        "seen.steps[-1] if seen.stop",
+        "test_watch.test_kl_beyond_the_budget_ends_training_at_the_state_inside",
+    ),
+    Mutant(
+        "a judge that turned leaves the last state before",
+        "rlhf_core.watch",
+        "return seen.steps[self._best()]",
+        "return seen.steps[0]",
+        "test_watch.test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best",
+    ),
 ]
 
 

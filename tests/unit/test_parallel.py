@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.control import AdaptiveKLConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.dpo import DPOConfig
 from rlhf_core.models import load_policy, load_reward_model, save
@@ -56,7 +57,15 @@ PPO = PPOConfig(
     value=SeparateValueConfig(optimiser=OPTIMISER),
     sampling=SAMPLING,
 )
-SHARED = PPO.model_copy(update={"value": SharedTrunkConfig(coef=0.5)})
+SHARED = PPO.model_copy(
+    update={
+        "value": SharedTrunkConfig(coef=0.5),
+        "kl_control": AdaptiveKLConfig(target_nats=0.05, horizon=8),
+        "kl_in": "loss",
+        "kl_estimator": "k3",
+        "ptx_coef": 0.5,
+    }
+)
 STAGES = {"sft": SFT, "reward_model": REWARD_MODEL, "dpo": DPO, "ppo": PPO, "ppo_shared": SHARED}
 EVENTS = {"sft": 10, "reward_model": 10, "dpo": 10, "ppo": 4, "ppo_shared": 4}
 CUTS = {"sft": (4, 3), "reward_model": (4, 3), "dpo": (4, 3), "ppo": (2, 1), "ppo_shared": (2, 1)}
@@ -154,7 +163,7 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
                 "held_out_prompts": [f"{prompt} thanks" for prompt in PROMPTS],
             },
         }
-        inputs["ppo_shared"] = inputs["ppo"]
+        inputs["ppo_shared"] = inputs["ppo"] | {"demonstrations": DEMONSTRATIONS}
         for stage, config in STAGES.items():
             case = folder / f"{name}-{stage}"
             case.mkdir()
