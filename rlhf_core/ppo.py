@@ -26,7 +26,7 @@ from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout
 from rlhf_core.records import Demonstration
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import decode, encode
-from rlhf_core.watch import Watch
+from rlhf_core.watch import CURVES, Watch, chart
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -95,11 +95,11 @@ def train_policy(
         cache=cache,
     )
     parts = run.learner.parts
-    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
+    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *CURVES)}, "answers_bytes": 0}
     notes |= checkpoints.restore(parts)
     run.go_on(notes)
     for event in run.climb(prompts, watched, done=notes["step"]):
-        _chart(notes["series"], event)
+        chart(notes["series"], event)
         yield event
         if not run.watch.stopped:
             notes |= {"step": event.step + 1, **run.notes()}
@@ -148,31 +148,6 @@ def _halves(config: PPOConfig, prompts: Sequence[str]) -> tuple[list[str], list[
     """Held-out prompts that are watched during training, and those that give the final figures."""
     watched, judged = (list(prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
     return watched, judged
-
-
-_CURVES = {
-    "eval_kl": "eval_kl_to_sft_nats",
-    "eval_reward": "eval_reward_score",
-    "eval_judge": "eval_judge_score",
-    "eval_judge_gain": "eval_judge_gain",
-    "eval_judge_gain_lower": "eval_judge_gain_lower",
-    "eval_judge_gain_upper": "eval_judge_gain_upper",
-    "eval_distinct_2_ratio": "eval_distinct_2_ratio",
-    "eval_duplicate_share": "eval_duplicate_share",
-    "eval_self_bleu": "eval_self_bleu",
-    "eval_entropy_ratio": "eval_entropy_ratio",
-    "update_kl": "kl_to_sft_nats",
-    "update_beta": "beta",
-}
-
-
-def _chart(series: dict[str, list[float]], event: Event) -> None:
-    """Add what an event says to the curves."""
-    for name, metric in _CURVES.items():
-        if metric in event.metrics:
-            series[name].append(event.metrics[metric])
-    if "eval_kl_to_sft_nats" in event.metrics:
-        series["eval_step"].append(float(event.step))
 
 
 class _Climb(Examiner):

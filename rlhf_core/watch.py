@@ -19,8 +19,25 @@ from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.over_optimisation import Fit, fit
 from rlhf_core.evaluation.policy import Answers, diversity
 from rlhf_core.evaluation.preference import paired_gain
+from rlhf_core.stage import Event
 
 Stop = Literal["", "over_kl_budget", "over_optimised", "collapsed"]
+
+CURVES = {
+    "eval_kl": "eval_kl_to_sft_nats",
+    "eval_reward": "eval_reward_score",
+    "eval_judge": "eval_judge_score",
+    "eval_judge_gain": "eval_judge_gain",
+    "eval_judge_gain_lower": "eval_judge_gain_lower",
+    "eval_judge_gain_upper": "eval_judge_gain_upper",
+    "eval_distinct_2_ratio": "eval_distinct_2_ratio",
+    "eval_duplicate_share": "eval_duplicate_share",
+    "eval_self_bleu": "eval_self_bleu",
+    "eval_entropy_ratio": "eval_entropy_ratio",
+    "update_kl": "kl_to_sft_nats",
+    "update_beta": "beta",
+}
+"""Series that figures are drawn from, with the metrics that they hold; `eval_step` has the updates of evaluations."""
 
 
 @dataclass
@@ -192,6 +209,15 @@ class Watch:
             f"over-optimised, the judge's mean fell by {fall:.3g} since update {self._seen.steps[best]} while the "
             f"reward model's rose by {rise:.3g}"
         )
+
+
+def chart(series: dict[str, list[float]], event: Event) -> None:
+    """Add what an event says to the curves."""
+    for name, metric in CURVES.items():
+        if metric in event.metrics:
+            series[name].append(event.metrics[metric])
+    if "eval_kl_to_sft_nats" in event.metrics:
+        series["eval_step"].append(float(event.step))
 
 
 def _chance_of_fall(before: NDArray[np.float64], now: NDArray[np.float64]) -> float:
