@@ -142,7 +142,7 @@ def test_kl_in_the_loss_adds_beta_times_its_mean_over_tokens(
     ratios = [reference - logprobs for logprobs, reference in zip(*both(learner, known), strict=True)]
     drift = torch.cat([ratio.exp() - 1 - ratio for ratio in ratios]).mean()
     (plain_loss(learner, known) + 0.4 * drift).backward()
-    torch.testing.assert_close(found, gradients(learner), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, gradients(learner), rtol=1e-3, atol=1e-4)
     assert figures["kl_in_loss_nats"] == pytest.approx(float(drift.detach()), rel=1e-4)
 
 

@@ -138,7 +138,7 @@ def test_without_thresholds_nothing_is_a_collapse() -> None:
 
 
 def test_kl_beyond_the_budget_ends_training_at_the_state_inside() -> None:
-    watch = watched(CONFIG, *RISING, answers(4, kl=4.9, reward=2.0, judge=1.0))
+    watch = watched(CONFIG, *RISING, answers(4, kl=5.2, reward=2.0, judge=1.0))
     assert watch.stops["over_kl_budget"] == 1.0 and watch.result == 8
     assert "beyond the budget of 5" in watch.outcome
 
@@ -155,5 +155,5 @@ def test_figures_of_the_whole_run() -> None:
     config = CONFIG.model_copy(update={"monitor": None})
     found = watched(config, *RISING, TURNED).estimates
     assert {"overoptimisation", "judge_peak_kl_nats", "judge_curve_alpha", "entropy_trend_nats"} <= set(found)
-    assert 0.3 < found["overoptimisation"].lower <= found["overoptimisation"].upper <= 1.0
+    assert 0.1 < found["overoptimisation"].lower <= found["overoptimisation"].upper <= 1.0
     assert {"overoptimisation", "entropy_trend_nats"}.isdisjoint(watched(config, RISING[0]).estimates)
