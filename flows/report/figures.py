@@ -85,7 +85,7 @@ def judge_curve(
     axes.errorbar(distance, gain, yerr=errors, fmt="s", color="#ee6677", capsize=3, label="judge, over SFT")
     places = np.linspace(0.0, float(distance.max()), 100)
     label = f"d ({curve[0]:.2f} - {curve[1]:.2f} log d)"
-    axes.plot(places, predicted(places, *curve), color="black", linewidth=1, label=label)
+    axes.plot(places, predicted(places, curve[0], curve[1]), color="black", linewidth=1, label=label)
     axes.axhline(0.0, color="grey", linewidth=0.8)
     axes.legend()
     return figure

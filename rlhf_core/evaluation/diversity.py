@@ -56,7 +56,7 @@ def self_bleu(texts: Sequence[str]) -> Estimate:
     Raises:
         ValueError: if there are fewer than two texts.
     """
-    from sacrebleu.metrics import BLEU  # noqa: PLC0415 most stages can spare it
+    from sacrebleu import BLEU  # noqa: PLC0415 most stages can spare it
 
     if len(texts) < 2:
         raise ValueError("self-BLEU compares texts: give at least two")
@@ -113,8 +113,8 @@ def trend(steps: Sequence[float], values: Sequence[float]) -> Estimate | None:
     if len(steps) < 3:
         return None
     found = scipy.stats.theilslopes(values, steps, alpha=0.95)
-    slopes = np.array([found.slope, found.low_slope, found.high_slope]) * (steps[-1] - steps[0])
-    return Estimate(*slopes.tolist(), len(steps))
+    change, lower, upper = np.array([found.slope, found.low_slope, found.high_slope]) * (steps[-1] - steps[0])
+    return Estimate(float(change), float(lower), float(upper), len(steps))
 
 
 def repeats_within(answers: Iterable[Sequence[str]]) -> Estimate:

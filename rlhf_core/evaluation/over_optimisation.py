@@ -68,8 +68,8 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int, form: Form = "rl") -> F
 
 def predicted(distances: ArrayLike, alpha: ArrayLike, beta: ArrayLike, form: Form = "rl") -> Array:
     """Gain at some distances from the SFT model by the curve, in the unit of the judge; all broadcast."""
-    d = np.asarray(distances, dtype=np.float64)
-    return np.asarray(alpha * d - beta * _bend(d, form))
+    d, a, b = (np.asarray(given, dtype=np.float64) for given in (distances, alpha, beta))
+    return np.asarray(a * d - b * _bend(d, form))
 
 
 def _bend(d: Array, form: Form) -> Array:
