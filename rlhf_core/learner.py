@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay
+from rlhf_core.batching import Row, lay
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
 from rlhf_core.models import (
@@ -18,6 +18,7 @@ from rlhf_core.models import (
     load_policy,
     load_reward_model,
     response_logprobs,
+    response_logprobs_and_values,
     save,
 )
 from rlhf_core.parallel import Figures
@@ -55,6 +56,10 @@ class Learner(ABC):
     def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
         """Write `policy`, a stock causal language model, and `value`, a stock classifier with one label."""
 
+    def read(self, policy: PreTrainedModel, row: Row) -> Tensor:
+        """Log-probabilities of the response tokens of a row, shape ``[R]``, nats, with gradient."""
+        return response_logprobs(policy, row)[0]
+
     def add_demonstrations(self, trees: Sequence[Tree], *, coef: float) -> dict[str, float]:
         """Add to the policy's gradients those of a cross-entropy on demonstrations.
 
@@ -71,7 +76,7 @@ class Learner(ABC):
 
         def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
             with precision(config):
-                logprobs, _ = response_logprobs(policy, lay([trees[place] for place in group], device()))
+                logprobs = self.read(policy, lay([trees[place] for place in group], device()))
             part = -logprobs.sum() / tokens
             return coef * part, {"ptx_loss_nats": part.detach()}
 
@@ -149,6 +154,11 @@ class SharedTrunk(Learner):
     def parts(self) -> dict[str, Optimiser]:
         """The one optimiser."""
         return {"policy": self.policy_optimiser}
+
+    def read(self, policy: PreTrainedModel, row: Row) -> Tensor:
+        """As `Learner.read`; the value head takes part at weight 0, as DDP waits for the gradients of all weights."""
+        logprobs, _, values = response_logprobs_and_values(policy, row)
+        return logprobs + 0.0 * values
 
     def values(self, rollout: Rollout) -> Tensor:
         """Values by the policy's value head."""
