@@ -427,23 +427,6 @@ def test_demonstrations_are_asked_for_where_they_are_mixed_in(models: Models, tm
         train(models, tmp_path / "out", ptx_coef=0.5)
 
 
-@pytest.mark.slow
-def test_beta_finds_the_kl_that_is_aimed_at(models: Models, tmp_path: Path) -> None:
-    slower = ADAM.model_copy(update={"lr": 0.003})
-    changes = {"updates": 60, "evaluate_every": 60, "prompts": PROMPTS * 4, "rollout_size": 32, "optimiser": slower}
-    low, high = (
-        train(
-            models,
-            tmp_path / f"{target}",
-            beta=0.05,
-            kl_control=AdaptiveKLConfig(target_nats=target, horizon=32),
-            **changes,
-        ).result.series["update_kl"][-20:]
-        for target in (0.1, 1.0)
-    )
-    assert sum(low) / 20 < 0.4 < sum(high) / 20
-
-
 def test_every_evaluation_leaves_its_answers(models: Models, tmp_path: Path) -> None:
     events, _, out = train(models, tmp_path / "out", updates=3, evaluate_every=2)
     rows = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
