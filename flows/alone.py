@@ -77,7 +77,7 @@ def policy_alone(
         climb.begin(data)
         judge = climb.reached(train_judge(config.judge, data, start, climb.place))
         models = (start, rewards, judge)
-        policy = climb.reached(train_policy(config.policy, data.prompts, *models, climb.rewards, climb.place))
+        policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, climb.place))
         climb.enforce(policy, config.gates.policy)
         return climb.publish()
 

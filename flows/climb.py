@@ -188,6 +188,8 @@ class Climb:
         """End the climb's run, publish its summary and name its flow run by what came out."""
         registry = self.place.registry()
         self._describe_unjudged(registry)
+        ended = {stage: rung.record.outcome for stage, rung in self.rungs.items()}
+        outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,

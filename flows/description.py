@@ -43,6 +43,8 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
     if champion is not None and champion.version == ref.version:
         champion = None
     beside = registry.estimates(champion.run_id) if champion else {}
+    if record.outcome:
+        yield f"**Training** {record.outcome}."
     if verdicts:
         yield _verdicts(verdicts)
     if record.estimates:

@@ -27,6 +27,6 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | St
         climb.enforce(reward_model, gates.reward_model)
         judge = climb.reached(train_judge(config.judge, data, sft, place))
         models = (sft, reward_model, judge)
-        policy = climb.reached(train_policy(config.policy, data.prompts, *models, climb.rewards, place))
+        policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, place))
         climb.enforce(policy, gates.policy)
         return climb.publish()

@@ -140,6 +140,7 @@ class StageRecord(Frozen):
         datasets: snapshots that went in, by use.
         estimates: the figures that gates judge.
         samples: a few prompts with responses.
+        outcome: what ended training before its time and which state is the result, empty where nothing did.
         ladder_run: the climb that made it; a later climb that finds it here has reused it.
         seconds: training time in the climb that made it.
     """
@@ -154,6 +155,7 @@ class StageRecord(Frozen):
     datasets: dict[str, DatasetRef] = {}
     estimates: dict[str, Estimate]
     samples: list[dict[str, str]] = []
+    outcome: str = ""
     seconds: float = 0.0
 
     @property

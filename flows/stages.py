@@ -53,6 +53,7 @@ class Trained(Frozen):
     estimates: dict[str, Estimate]
     series: Series
     samples: list[dict[str, str]]
+    outcome: str
     seconds: float
 
 
@@ -137,6 +138,7 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
         estimates=result.estimates,
         series={**curves, **result.series},
         samples=result.samples,
+        outcome=result.outcome,
         seconds=seconds,
     ).model_dump(mode="json")
 
@@ -178,6 +180,7 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
         datasets=dict(plan.datasets),
         estimates=trained.estimates,
         samples=trained.samples[:SAMPLES],
+        outcome=trained.outcome,
         seconds=trained.seconds,
     ).model_dump(mode="json")
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.evaluation.diversity import repeats_within
+from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.policy import Answers
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import load_policy, load_reward_model
@@ -18,6 +20,9 @@ from rlhf_core.rewards import NO_MODELS, Responses, load_terms, score_ensemble, 
 from rlhf_core.rollout import Sampled
 from rlhf_core.text import decode, load_tokenizer
 from rlhf_core.training import fuse
+
+REPEATED_PROMPTS = 32
+"""Prompts that are answered several times, at most, to count repeats within a prompt."""
 
 
 class Examiner:
@@ -57,6 +62,7 @@ class Examiner:
             reward=_numbers(reward),
             judge=_numbers(score_trees(self.judge, rollout.trees, config)),
             disagreement=_numbers(disagreement),
+            surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
             terms={name: _numbers(values) for name, values in self.terms(prompts, texts, rollout).items()},
         )
 
@@ -68,6 +74,17 @@ class Examiner:
     def texts(self, sampled: Sequence[Sampled]) -> list[str]:
         """Texts of sampled responses without special tokens."""
         return [decode(self.tokenizer, response.response_ids) for response in sampled]
+
+    def repeats(self, policy: PreTrainedModel, prompts: Sequence[str]) -> dict[str, Estimate]:
+        """`repeats_within_prompt` of a policy where several answers to a prompt are asked for, else nothing."""
+        each = self.config.answers_per_prompt
+        if each == 1:
+            return {}
+        asked = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
+        _, sampled, _ = self.sample(policy, asked, seed=self.seed)
+        texts = self.texts(sampled)
+        groups = [texts[start : start + each] for start in range(0, len(texts), each)]
+        return {"repeats_within_prompt": repeats_within(groups)}
 
     def sample(
         self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int

@@ -1,17 +1,29 @@
 """What learns in PPO: a policy beside a value model of its own, or one model with both heads on one trunk."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.batching import Row, lay
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
-from rlhf_core.models import add_value_head, as_classifier, load_policy, load_value_model, save
+from rlhf_core.models import (
+    add_value_head,
+    as_classifier,
+    device,
+    load_policy,
+    load_value_model,
+    response_logprobs,
+    response_logprobs_and_values,
+    save,
+)
 from rlhf_core.parallel import Figures
 from rlhf_core.ppo_losses import Minibatch
+from rlhf_core.text import Tree
 from rlhf_core.training import Optimiser, precision
 
 
@@ -43,6 +55,32 @@ class Learner(ABC):
     @abstractmethod
     def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
         """Write `policy`, a stock causal language model, and `value`, a stock classifier with one label."""
+
+    def read(self, policy: PreTrainedModel, row: Row) -> Tensor:
+        """Log-probabilities of the response tokens of a row, shape ``[R]``, nats, with gradient."""
+        return response_logprobs(policy, row)[0]
+
+    def add_demonstrations(self, trees: Sequence[Tree], *, coef: float) -> dict[str, float]:
+        """Add to the policy's gradients those of a cross-entropy on demonstrations.
+
+        The last term of Ouyang et al. (2022), equation 2, on the mean over tokens.
+
+        Args:
+            trees: prompts with a response each.
+            coef: weight.
+
+        Returns:
+            `ptx_loss_nats` per token, without the weight.
+        """
+        config, tokens = self.policy_optimiser.config, sum(len(ids) for tree in trees for ids in tree.responses)
+
+        def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+            with precision(config):
+                logprobs = self.read(policy, lay([trees[place] for place in group], device()))
+            part = -logprobs.sum() / tokens
+            return coef * part, {"ptx_loss_nats": part.detach()}
+
+        return self.policy_optimiser.add([tree.size for tree in trees], loss)
 
     def step(self) -> None:
         """Move the weights by their gradients."""
@@ -81,14 +119,20 @@ class SeparateValue(Learner):
                 logprobs, entropies = policy_view(policy, rollout, rows, sampling_temperature=temperature)
             return minibatch.policy_loss(rows, logprobs, entropies)
 
+        of_policy = self.policy_optimiser.accumulate(minibatch.sizes, policy_loss)
+        return of_policy | self.accumulate_values(minibatch)
+
+    def accumulate_values(self, minibatch: Minibatch) -> dict[str, float]:
+        """Go through the value model alone."""
+        rollout = minibatch.experience.rollout
+
         def value_loss(value: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
             rows = [minibatch.rows[place] for place in group]
             with precision(self.value_optimiser.config):
                 values = value_view(value, rollout, rows)
             return minibatch.value_loss(rows, values)
 
-        of_policy = self.policy_optimiser.accumulate(minibatch.sizes, policy_loss)
-        return of_policy | self.value_optimiser.accumulate(minibatch.sizes, value_loss)
+        return self.value_optimiser.accumulate(minibatch.sizes, value_loss)
 
     def save(self, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
         """Write both models."""
@@ -110,6 +154,11 @@ class SharedTrunk(Learner):
     def parts(self) -> dict[str, Optimiser]:
         """The one optimiser."""
         return {"policy": self.policy_optimiser}
+
+    def read(self, policy: PreTrainedModel, row: Row) -> Tensor:
+        """As `Learner.read`; the value head takes part at weight 0, as DDP waits for the gradients of all weights."""
+        logprobs, _, values = response_logprobs_and_values(policy, row)
+        return logprobs + 0.0 * values
 
     def values(self, rollout: Rollout) -> Tensor:
         """Values by the policy's value head."""
@@ -136,7 +185,13 @@ class SharedTrunk(Learner):
 
 
 def load_learner(
-    config: UpdateConfig, tokenizer: PreTrainedTokenizerBase, *, sft: Path, reward_model: Path, steps: int
+    config: UpdateConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    sft: Path,
+    reward_model: Path,
+    steps: int,
+    warmup_steps: int = 0,
 ) -> Learner:
     """Load what learns, ready to be stepped on.
 
@@ -146,6 +201,7 @@ def load_learner(
         sft: folder of the SFT model, where the policy starts.
         reward_model: folder of the reward model, where a separate value model starts.
         steps: optimiser steps of the whole run.
+        warmup_steps: how many of them, the first ones, only values take.
 
     Raises:
         ValueError: if the architecture has no stock classifier with a linear `score` head.
@@ -154,6 +210,6 @@ def load_learner(
     if isinstance(config.value, SharedTrunkConfig):
         add_value_head(policy)
         return SharedTrunk(policy, Optimiser(policy, config.optimiser, steps), config.value.coef)
-    policy_optimiser = Optimiser(policy, config.optimiser, steps)
+    policy_optimiser = Optimiser(policy, config.optimiser, steps - warmup_steps)
     value = load_value_model(reward_model, tokenizer)
     return SeparateValue(policy, policy_optimiser, value, Optimiser(value, config.value.optimiser, steps))

@@ -4,6 +4,8 @@ Tensors are float; B counts sequences, T response tokens, N tokens, V the vocabu
 real; what lies under a False never reaches a result.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -112,7 +114,15 @@ def ipo_loss(
     return losses, beta * chosen_ratios, beta * rejected_ratios
 
 
-def shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, *, beta: float) -> Tensor:
+def shaped_rewards(
+    scores: Tensor,
+    logprobs: Tensor,
+    ref_logprobs: Tensor,
+    mask: Tensor,
+    *,
+    beta: float,
+    estimator: Literal["k1", "k3"] = "k1",
+) -> Tensor:
     """Reward of each token: the KL penalty everywhere, the score at the last real token.
 
     Ziegler et al. (2019), equation 2, spread over tokens as in Stiennon et al. (2020).
@@ -123,11 +133,12 @@ def shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask:
         ref_logprobs: the same tokens under the reference, shape ``[B, T]``, nats.
         mask: True where a token is real, left-aligned, at least one per row, shape ``[B, T]``.
         beta: price of one nat.
+        estimator: of the KL of each token.
 
     Returns:
         Shape ``[B, T]``, 0 where the mask is False.
     """
-    rewards = torch.where(mask, -beta * (logprobs - ref_logprobs), 0.0)
+    rewards = -beta * kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)
     last = mask.sum(dim=1, keepdim=True) - 1
     return rewards.scatter_add(1, last, scores[:, None].to(rewards.dtype))
 
@@ -212,6 +223,25 @@ def ppo_value_loss(
     return 0.5 * masked_mean(worse, mask)
 
 
+def kl_per_token(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor, *, estimator: Literal["k1", "k3"]) -> Tensor:
+    """Estimate of KL(sampler || other) at each token, 0 where the mask is False.
+
+    Schulman (2020), 'Approximating KL divergence', with r = other - sampler: k1 is -r, unbiased, may be negative; k3 is
+    exp(r) - 1 - r, unbiased, never negative.
+
+    Args:
+        logprobs: under the policy that sampled, shape ``[B, T]``, nats.
+        other_logprobs: the same tokens under the other policy, shape ``[B, T]``, nats.
+        mask: True where a token is real, shape ``[B, T]``.
+        estimator: which one.
+
+    Returns:
+        Shape ``[B, T]``, nats.
+    """
+    log_ratio = torch.where(mask, other_logprobs - logprobs, 0.0)
+    return -log_ratio if estimator == "k1" else torch.expm1(log_ratio) - log_ratio
+
+
 def kl_k1(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
     """Estimate of KL(sampler || other) for each response: the sum of log ratios over its tokens.
 
@@ -225,16 +255,12 @@ def kl_k1(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
     Returns:
         Shape ``[B]``, nats per response.
     """
-    return torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)
+    return kl_per_token(logprobs, other_logprobs, mask, estimator="k1").sum(dim=1)
 
 
 def kl_k3(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:
-    """As `kl_k1`, by sum of exp(r) - 1 - r with r = other - sampler: unbiased for each token, never negative.
-
-    Schulman (2020), 'Approximating KL divergence', k3.
-    """
-    log_ratio = torch.where(mask, other_logprobs - logprobs, 0.0)
-    return (torch.expm1(log_ratio) - log_ratio).sum(dim=1)
+    """As `kl_k1`, by the k3 of `kl_per_token`: unbiased for each token, never negative."""
+    return kl_per_token(logprobs, other_logprobs, mask, estimator="k3").sum(dim=1)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:

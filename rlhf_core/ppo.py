@@ -17,15 +17,20 @@ from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
-from rlhf_core.evaluation.estimates import Estimate, mean
+from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.examiner import Examiner
+from rlhf_core.kept_states import ARTIFACTS, KeptStates
+from rlhf_core.kl_control import next_beta
 from rlhf_core.learner import load_learner
 from rlhf_core.models import digest, load_policy
 from rlhf_core.parallel import rank
-from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
+from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update, warm_up
+from rlhf_core.records import Demonstration
 from rlhf_core.rewards import NO_MODELS, Reward, term_keys
 from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import encode
+from rlhf_core.watch import CURVES, Watch, chart
 
 ANSWERS = "answers.jsonl"
 """The file with the answers of every evaluation on watched prompts."""
@@ -42,6 +47,7 @@ def train_policy(
     out: Path,
     seed: int,
     term_models: Mapping[str, Path] = NO_MODELS,
+    demonstrations: Sequence[Demonstration] = (),
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
 ) -> Stage:
@@ -57,30 +63,34 @@ def train_policy(
         out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
         seed: seed of prompts, sampling and minibatches.
         term_models: folders of the further reward models of `config.reward`, by the name of their term.
+        demonstrations: what `ptx_coef` mixes in; not read where it is 0.
         cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
             and prompts; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
 
     Yields:
-        Metrics of every update; those with `eval_` are measured on held-out prompts, first at step 0 before any update.
-        Of an ensemble `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
+        Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
+        step 0 before any update. `over_kl_budget`, `over_optimised` and `collapsed` are 1 where that ends training. Of
+        an ensemble `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
         `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
         `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`. Each further term of the reward
         is `reward_<name>`, as it is before it is normalised and weighed, and the sum `reward_total`.
 
     Returns:
-        Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
-        `eval_reward`, `eval_judge` and `update_kl`.
+        Artifacts `policy` and `value`: the last state, or the one that `Watch` takes where it ended training; the
+        estimates of `compare_policies` and of `Watch`; what metrics were at each evaluation and update, as series, and
+        `judge_curve`, alpha and beta of the fit.
 
     Raises:
-        ValueError: if there are fewer than four held-out prompts.
+        ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
         SelfTestError: if a self-test at step zero fails.
     """
     if len(held_out_prompts) < 4:
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
+    if config.ptx_coef and not demonstrations:
+        raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
     watched, judged = _halves(config, held_out_prompts)
-    steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
     run = _Climb(
         config,
         sft=sft,
@@ -88,31 +98,34 @@ def train_policy(
         judge=judge,
         out=out,
         seed=seed,
-        steps=steps,
         term_models=term_models,
+        demonstrations=demonstrations if config.ptx_coef else (),
+        per_update=config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size),
         cache=cache,
     )
     parts = run.learner.parts
-    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *_CURVES)}, "answers_bytes": 0}
-    notes |= {"reward": run.reward.state} | checkpoints.restore(parts)
-    run.reward.restore(notes["reward"])
-    run.cut_answers(notes["answers_bytes"])
+    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *CURVES)}, "answers_bytes": 0}
+    notes |= checkpoints.restore(parts)
+    run.go_on(notes)
     for event in run.climb(prompts, watched, done=notes["step"]):
-        _chart(notes["series"], event)
+        chart(notes["series"], event)
         yield event
-        if not event.metrics.get("over_kl_budget"):
-            notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes(), "reward": run.reward.state}
+        if not run.watch.stopped:
+            notes |= {"step": event.step + 1, **run.notes()}
             checkpoints.keep(parts, notes)
-    before = run.baseline(judged)
-    after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
+    run.states.settle(run.watch.result)
+    policy = load_policy(out / "policy", run.tokenizer)
+    before, after = run.baseline(judged), run.answer(policy, judged)
+    fitted = run.watch.fit
     return StageResult(
-        artifacts={"policy": out / "policy", "value": out / "value"},
-        estimates=compare_policies(before, after),
-        series=notes["series"],
+        artifacts={name: out / name for name in ARTIFACTS},
+        estimates=compare_policies(before, after) | run.repeats(policy, judged) | run.watch.estimates,
+        series=notes["series"] | ({"judge_curve": [fitted.alpha.value, fitted.beta.value]} if fitted else {}),
         samples=[
             {"prompt": prompt, "sft": first, "policy": second}
             for prompt, first, second in zip(judged, before.texts, after.texts, strict=True)
         ][:8],
+        outcome=run.watch.outcome,
     )
 
 
@@ -132,34 +145,19 @@ def evaluate_policy(
     Args as in `train_policy`; `policy` is the folder to measure.
 
     Returns:
-        The estimates of `compare_policies`.
+        The estimates of `compare_policies`, and repeats within prompts where they are asked for.
     """
     run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
     _, judged = _halves(config, held_out_prompts)
-    return compare_policies(*(run.answer(by, judged) for by in (run.reference, load_policy(policy, run.tokenizer))))
+    measured = load_policy(policy, run.tokenizer)
+    found = compare_policies(*(run.answer(by, judged) for by in (run.reference, measured)))
+    return found | run.repeats(measured, judged)
 
 
 def _halves(config: PPOConfig, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Held-out prompts that are watched during training, and those that give the final figures."""
     watched, judged = (list(prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
     return watched, judged
-
-
-_CURVES = {
-    "eval_kl": "eval_kl_to_sft_nats",
-    "eval_reward": "eval_reward_score",
-    "eval_judge": "eval_judge_score",
-    "update_kl": "kl_to_sft_nats",
-}
-
-
-def _chart(series: dict[str, list[float]], event: Event) -> None:
-    """Add what an event says to the curves."""
-    for name, metric in _CURVES.items():
-        if metric in event.metrics:
-            series[name].append(event.metrics[metric])
-    if "eval_kl_to_sft_nats" in event.metrics:
-        series["eval_step"].append(float(event.step))
 
 
 class _Climb(Examiner):
@@ -174,33 +172,59 @@ class _Climb(Examiner):
         judge: Path,
         out: Path,
         seed: int,
-        steps: int,
         term_models: Mapping[str, Path],
+        demonstrations: Sequence[Demonstration],
+        per_update: int,
         cache: Path | None,
     ) -> None:
         super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
         self.reward = Reward(config.reward)
         self._term_keys = term_keys(config.reward, term_models)
-        self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
+        self.learner = load_learner(
+            config,
+            self.tokenizer,
+            sft=sft,
+            reward_model=reward_model,
+            steps=config.updates * per_update,
+            warmup_steps=config.warmup_updates * per_update,
+        )
+        self.watch, self.states, self._beta = Watch(config), KeptStates(out), config.beta
+        lengths = config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
+        self._demonstrations = encode(self.tokenizer, demonstrations, **lengths)
         self._out = out
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
         out.mkdir(parents=True, exist_ok=True)
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
-        """Update until the updates or the KL budget run out; what is on disk then is the last state inside.
+        """Update until the updates run out or the watch stops.
 
         Of the events, the first of which is step 0, so many are done already.
         """
+        sft = self.baseline(watched)
         if done == 0:
-            yield Event(0, self._watch(0, watched, self.baseline(watched)))
+            yield Event(0, self._evaluate(0, watched, sft, sft))
         batches = enumerate(_prompt_batches(self.config, len(prompts), seed=self.seed), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._advance([prompts[row] for row in rows], step)
             if step % self.config.evaluate_every == 0 or step == self.config.updates:
-                metrics |= self._watch(step, watched, self.answer(self.learner.policy, watched))
+                metrics |= self._evaluate(step, watched, sft, self.answer(self.learner.policy, watched))
             yield Event(step, metrics)
-            if metrics.get("over_kl_budget"):
+            if self.watch.stopped:
                 return
+
+    def notes(self) -> dict[str, Any]:
+        """What a state of training holds besides weights."""
+        size = (self._out / ANSWERS).stat().st_size
+        return {"beta": self._beta, "watch": self.watch.state, "reward": self.reward.state, "answers_bytes": size}
+
+    def go_on(self, notes: Mapping[str, Any]) -> None:
+        """Go back to what `notes` said, and take from the file of answers, made if absent, what came later."""
+        if "watch" in notes:
+            self._beta, self.watch = notes["beta"], Watch(self.config, notes["watch"])
+            self.reward.restore(notes["reward"])
+        if rank() == 0:
+            with (self._out / ANSWERS).open("ab") as stream:
+                stream.truncate(notes["answers_bytes"])
 
     def baseline(self, prompts: Sequence[str]) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
@@ -216,10 +240,11 @@ class _Climb(Examiner):
         seconds: dict[str, float] = {}
         with _timed("rollout", seconds):
             rollout, sampled, gap = self.sample(self.learner.policy, prompts, seed=seed)
+        config = self.config.model_copy(update={"beta": self._beta})
         with _timed("scoring", seconds):
             texts = self.texts(sampled)
             experience = gather(
-                self.config,
+                config,
                 rollout,
                 reference=self.reference,
                 reward_model=self.reward_model,
@@ -228,32 +253,30 @@ class _Climb(Examiner):
                 terms=self.terms(prompts, texts, rollout),
             )
         if step == 1:
-            check_first_pass(self.config, self.learner.policy, rollout, experience.ref_logprobs)
-            check_engine(self.config, gap)
+            check_first_pass(config, self.learner.policy, rollout, experience.ref_logprobs)
+            check_engine(config, gap)
         lr = self.learner.policy_optimiser.lr
+        figures = rollout_metrics(experience)
         with _timed("update", seconds):
-            figures = update(self.config, self.learner, experience, seed=seed)
+            if step <= config.warmup_updates:
+                learned = warm_up(config, self.learner, experience, seed=seed)
+            else:
+                learned = update(config, self.learner, experience, seed=seed, demonstrations=self._demonstrations)
+                self._beta = next_beta(
+                    config.kl_control, config.beta, kl_nats=figures["kl_to_sft_nats"], responses=len(prompts)
+                )
         diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
-        return {**rollout_metrics(experience), **gap, **diversity, "lr": lr, **figures, **seconds}
+        return {**figures, **gap, **diversity, "beta": config.beta, "lr": lr, **learned, **seconds}
 
-    def _watch(self, step: int, prompts: Sequence[str], answers: Answers) -> dict[str, float]:
-        """Evaluate the policy by its answers; keep it if it is inside the KL budget."""
-        kl, disagreement = mean(answers.kl), float(answers.disagreement.mean())
-        over = self.config.kl_budget_nats is not None and not kl.upper <= self.config.kl_budget_nats
+    def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
+        """Have the watch look at the policy by its answers; keep it unless that stops training."""
         self._record(step, prompts, answers)
-        if not over:
-            self.learner.save(self.tokenizer, self._out)
-        return {
-            "eval_kl_to_sft_nats": kl.value,
-            "eval_kl_to_sft_nats_upper": kl.upper,
-            "eval_reward_score": float(answers.reward.mean()),
-            **{f"eval_reward_{name}": float(values.mean()) for name, values in answers.terms.items()},
-            "eval_judge_score": float(answers.judge.mean()),
-            **({} if math.isnan(disagreement) else {"eval_reward_disagreement": disagreement}),
-            "eval_response_tokens": float(answers.tokens.mean()),
-            "eval_eos_rate": sum(answers.finished) / len(answers.finished),
-            "over_kl_budget": float(over),
-        }
+        more = self.repeats(self.learner.policy, prompts)
+        metrics = self.watch.look(step, sft, answers, more)
+        if not self.watch.stopped:
+            self.states.keep(step, self.learner, self.tokenizer)
+            self.states.drop_others(self.watch.candidates)
+        return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.watch.stops}
 
     def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
         columns: dict[str, Sequence[Any] | NDArray[np.float64]] = {
@@ -269,16 +292,6 @@ class _Climb(Examiner):
             with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
                 for row in zip(*columns.values(), strict=True):
                     stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
-
-    def answers_bytes(self) -> int:
-        """How long the file of answers is."""
-        return (self._out / ANSWERS).stat().st_size
-
-    def cut_answers(self, size: int) -> None:
-        """Take from the file of answers, made if absent, what came after its first bytes."""
-        if rank() == 0:
-            with (self._out / ANSWERS).open("ab") as stream:
-                stream.truncate(size)
 
 
 def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:

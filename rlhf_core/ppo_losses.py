@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.experience import Experience
-from rlhf_core.objectives import kl_k3, masked_mean, ppo_policy_loss, ppo_value_loss
+from rlhf_core.objectives import kl_k3, kl_per_token, masked_mean, ppo_policy_loss, ppo_value_loss
 from rlhf_core.parallel import Figures
 
 
@@ -20,7 +20,7 @@ class Minibatch:
     computed. So do the figures.
 
     Attributes:
-        config: clipping and entropy.
+        config: clipping, entropy, and beta where KL is paid for in the loss.
         experience: where the responses are.
         rows: which of them.
     """
@@ -39,7 +39,7 @@ class Minibatch:
         return self.experience.rollout.mask[list(self.rows)].sum()
 
     def policy_loss(self, rows: list[int], logprobs: Tensor, entropies: Tensor) -> tuple[Tensor, Figures]:
-        """Clipped surrogate loss of some rows, less the worth of their entropy.
+        """Clipped surrogate loss of some rows, less the worth of their entropy, plus KL where it is paid for here.
 
         Args:
             rows: b rows of the experience.
@@ -48,7 +48,7 @@ class Minibatch:
 
         Returns:
             A scalar with gradient; `policy_loss`, `clipfrac`, `entropy_nats` per token, `kl_to_rollout_nats` per
-            response.
+            response; with `kl_in` loss also `kl_in_loss_nats` per token.
         """
         mask, old_logprobs = self.experience.rollout.mask[rows], self.experience.rollout.logprobs[rows]
         advantages, share = self.experience.advantages[rows], mask.sum() / self._tokens
@@ -60,7 +60,13 @@ class Minibatch:
             "entropy_nats": entropy_nats.detach() * share,
             "kl_to_rollout_nats": kl_k3(old_logprobs, logprobs.detach(), mask).sum() / len(self.rows),
         }
-        return (loss - self.config.entropy_coef * entropy_nats) * share, figures
+        loss = loss - self.config.entropy_coef * entropy_nats
+        if self.config.kl_in == "loss":
+            ref_logprobs, estimator = self.experience.ref_logprobs[rows], self.config.kl_estimator
+            drift = masked_mean(kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator), mask)
+            figures["kl_in_loss_nats"] = drift.detach() * share
+            loss = loss + self.config.beta * drift
+        return loss * share, figures
 
     def value_loss(self, rows: list[int], values: Tensor) -> tuple[Tensor, Figures]:
         """Clipped squared error of some rows.

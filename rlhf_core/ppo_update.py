@@ -1,7 +1,8 @@
 """One PPO update: from sampled responses to rewards and advantages, then clipped steps until KL or epochs run out."""
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,10 +11,11 @@ from transformers import PreTrainedModel
 from rlhf_core.batching import shuffled_batches
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.experience import Experience, Rollout, all_logprobs
-from rlhf_core.learner import Learner
+from rlhf_core.learner import Learner, SeparateValue
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.rewards import SCORE, Reward, penalise_unfinished, score_ensemble
+from rlhf_core.text import Tree
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
 """How far the log-probability of a token may differ between two ways of computing it, by precision."""
@@ -51,13 +53,23 @@ def gather(
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: scores, **terms})
     penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
-    rewards = shaped_rewards(penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=config.beta)
+    beta = config.beta if config.kl_in == "reward" else 0.0
+    rewards = shaped_rewards(
+        penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta, estimator=config.kl_estimator
+    )
     advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
     whitened = whiten(advantages, rollout.mask)
     return Experience(rollout, scores, disagreement, ref_logprobs, values, whitened, returns, total, terms)
 
 
-def update(config: UpdateConfig, learner: Learner, experience: Experience, *, seed: int) -> dict[str, float]:
+def update(
+    config: UpdateConfig,
+    learner: Learner,
+    experience: Experience,
+    *,
+    seed: int,
+    demonstrations: Sequence[Tree] = (),
+) -> dict[str, float]:
     """Take clipped steps on policy and values until the epochs or the KL limit end the update.
 
     Args:
@@ -65,11 +77,14 @@ def update(config: UpdateConfig, learner: Learner, experience: Experience, *, se
         learner: policy and values, changed in place.
         experience: what to learn from.
         seed: seed of the minibatches of this update.
+        demonstrations: of which a minibatch goes with each step, by weight `ptx_coef`; none to leave them out.
 
     Returns:
         `policy_loss`, `value_loss`, `clipfrac`, `entropy_nats` per token and `kl_to_rollout_nats` per response, each a
         mean over the minibatches that were stepped on; `epochs_done`, a fraction where the KL limit ended the update.
+        With demonstrations also `ptx_loss_nats`, with `kl_in` loss `kl_in_loss_nats`, both per token.
     """
+    mixed = _mixed(config, demonstrations, seed=seed)
     totals: dict[str, float] = {}
     taken, reached = 0, 0.0
     limit = config.kl_to_rollout_limit_nats
@@ -78,6 +93,8 @@ def update(config: UpdateConfig, learner: Learner, experience: Experience, *, se
         reached = max(metrics["kl_to_rollout_nats"], reached)  # in this order a NaN stays visible
         if limit is not None and not metrics["kl_to_rollout_nats"] <= limit:
             break
+        if demonstrations:
+            metrics |= learner.add_demonstrations(next(mixed), coef=config.ptx_coef)
         learner.step()
         taken += 1
         for name, value in metrics.items():
@@ -85,6 +102,26 @@ def update(config: UpdateConfig, learner: Learner, experience: Experience, *, se
     per_epoch = -(-len(experience.scores) // config.minibatch_size)
     means = {name: value / max(taken, 1) for name, value in totals.items()}
     return {**means, "kl_to_rollout_nats_max": reached, "epochs_done": taken / per_epoch}
+
+
+def warm_up(config: UpdateConfig, learner: Learner, experience: Experience, *, seed: int) -> dict[str, float]:
+    """Take the steps of an update on the values only, which need a model of their own for that.
+
+    Args as in `update`.
+
+    Returns:
+        `value_loss`, mean over the minibatches, and `epochs_done`.
+
+    Raises:
+        TypeError: if the values share the policy's trunk, which could not stay where it is.
+    """
+    if not isinstance(learner, SeparateValue):
+        raise TypeError("values on the policy's trunk cannot learn alone: set value.kind to separate")
+    losses = []
+    for rows in _minibatches(config, len(experience.scores), seed=seed):
+        losses.append(learner.accumulate_values(Minibatch(config, experience, rows))["value_loss"])
+        learner.value_optimiser.step()
+    return {"value_loss": sum(losses) / len(losses), "epochs_done": float(config.epochs)}
 
 
 def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rollout, ref_logprobs: Tensor) -> None:
@@ -166,3 +203,10 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
 def _minibatches(config: UpdateConfig, size: int, *, seed: int) -> Iterator[list[int]]:
     for epoch in range(config.epochs):
         yield from shuffled_batches(size, config.minibatch_size, epoch=epoch, seed=seed)
+
+
+def _mixed(config: UpdateConfig, demonstrations: Sequence[Tree], *, seed: int) -> Iterator[list[Tree]]:
+    """Minibatches of demonstrations without end, in an order of their own for each update."""
+    for epoch in itertools.count():
+        for rows in shuffled_batches(len(demonstrations), config.minibatch_size, epoch=epoch, seed=seed):
+            yield [demonstrations[row] for row in rows]

@@ -24,12 +24,14 @@ class StageResult:
         estimates: figures with intervals, which gates judge.
         series: numbers behind figures, by name.
         samples: a few prompts with responses, for people to read.
+        outcome: what ended training before its time and which state is the result, empty where nothing did.
     """
 
     artifacts: dict[str, Path]
     estimates: dict[str, Estimate] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
     samples: list[dict[str, str]] = field(default_factory=list)
+    outcome: str = ""
 
 
 Stage = Generator[Event, None, StageResult]

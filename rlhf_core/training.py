@@ -53,8 +53,12 @@ class Optimiser:
         Returns:
             The reported figures, summed over the batch.
         """
-        totals: dict[str, float] = {}
         self._adamw.zero_grad(set_to_none=True)
+        return self.add(sizes, loss)
+
+    def add(self, sizes: Sequence[int], loss: Loss) -> dict[str, float]:
+        """As `accumulate`, on top of the gradients that there are."""
+        totals: dict[str, float] = {}
         groups = rounds(sizes, self.config.max_tokens)
         for number, group in enumerate(groups, start=1):
             with unsynced(self._call, last=number == len(groups)):

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rlhf_core.evaluation.estimates import proportion
+from rlhf_core.evaluation.over_optimisation import predicted
 
 Series = dict[str, list[float]]
 BAND = (0.5, 4.0)  # where the recipe wants most |delta|, in logits
@@ -71,6 +72,47 @@ def reward_against_drift(kl: Sequence[float], reward: Sequence[float], judge: Se
     return figure
 
 
+def judge_curve(
+    kl: Sequence[float], gain: Sequence[float], lower: Sequence[float], upper: Sequence[float], curve: Sequence[float]
+) -> Figure:
+    """The judge's gain over SFT against sqrt(KL), with 95 % intervals, and the fitted curve of Gao et al. (2023)."""
+    distance = np.sqrt(np.maximum(kl, 0.0))
+    figure = _figure()
+    axes = figure.add_subplot(
+        xlabel="sqrt(KL to SFT), held-out prompts, KL in nats per response", ylabel="judge's gain"
+    )
+    errors = [np.subtract(gain, lower), np.subtract(upper, gain)]
+    axes.errorbar(distance, gain, yerr=errors, fmt="s", color="#ee6677", capsize=3, label="judge, over SFT")
+    places = np.linspace(0.0, float(distance.max()), 100)
+    label = f"d ({curve[0]:.2f} - {curve[1]:.2f} log d)"
+    axes.plot(places, predicted(places, curve[0], curve[1]), color="black", linewidth=1, label=label)
+    axes.axhline(0.0, color="grey", linewidth=0.8)
+    axes.legend()
+    return figure
+
+
+def diversity_by_update(
+    steps: Sequence[float],
+    distinct: Sequence[float],
+    entropy: Sequence[float],
+    duplicates: Sequence[float],
+    bleu: Sequence[float],
+) -> Figure:
+    """Signs of mode collapse on held-out prompts over the updates."""
+    figure = _figure()
+    axes = figure.add_subplot(xlabel="update", ylabel="share or ratio")
+    lines = {
+        "distinct word pairs over SFT's": distinct,
+        "entropy per token over SFT's": entropy,
+        "answers that repeat another": duplicates,
+        "self-BLEU": bleu,
+    }
+    for (label, values), colour in zip(lines.items(), ("#4477aa", "#228833", "#ee6677", "#ccbb44"), strict=True):
+        axes.plot(steps, values, marker="o", color=colour, label=label)
+    axes.legend()
+    return figure
+
+
 def drift_per_update(kl: Sequence[float]) -> Figure:
     """KL to the SFT model over the updates of PPO."""
     figure = _figure()
@@ -90,5 +132,13 @@ _FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "delta_histogram": (delta_histogram, ("delta",)),
     "reliability": (reliability_diagram, ("delta",)),
     "reward_against_drift": (reward_against_drift, ("eval_kl", "eval_reward", "eval_judge")),
+    "judge_curve": (
+        judge_curve,
+        ("eval_kl", "eval_judge_gain", "eval_judge_gain_lower", "eval_judge_gain_upper", "judge_curve"),
+    ),
+    "diversity_by_update": (
+        diversity_by_update,
+        ("eval_step", "eval_distinct_2_ratio", "eval_entropy_ratio", "eval_duplicate_share", "eval_self_bleu"),
+    ),
     "drift_per_update": (drift_per_update, ("kl_to_sft_nats",)),
 }

@@ -30,7 +30,16 @@ KEY_FIGURES = {
         "ece",
     ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
-    "policy": ("kl_to_sft_nats", "judge_reward_gain", "judge_win_rate", "eos_rate", "length_ratio", "duplicate_share"),
+    "policy": (
+        "kl_to_sft_nats",
+        "judge_reward_gain",
+        "judge_win_rate",
+        "overoptimisation",
+        "eos_rate",
+        "length_ratio",
+        "duplicate_share",
+        "entropy_ratio",
+    ),
 }
 COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
 

@@ -1,10 +1,11 @@
 """Proximal policy optimisation: where values come from, an update, and the whole of it."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLConfig, MonitorConfig
 from rlhf_core.config.reward import RewardConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
@@ -19,6 +20,9 @@ class SeparateValueConfig(Frozen):
     kind: Literal["separate"] = "separate"
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, eps=1e-5, schedule="linear", warmup_share=0.0)
     """For the value model."""
+    warmup_updates: int = Field(0, ge=0)
+    """Updates, of all, at whose end the policy is still the SFT model: only values learn in them. The learning rate of
+    the policy starts after them."""
 
 
 class SharedTrunkConfig(Frozen):
@@ -41,7 +45,13 @@ class UpdateConfig(Frozen):
     minibatch_size: int = Field(32, ge=1)
     """Responses in an optimiser step."""
     beta: float = Field(0.05, ge=0)
-    """Price of one nat of KL to the SFT model, in calibrated reward."""
+    """Price of one nat of KL to the SFT model, in calibrated reward; where it adapts, its start."""
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    """Of the KL that is paid for, token by token: k1 is the log-ratio, k3 never negative (Schulman, 2020)."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where it is paid for. `reward`: it is taken from the reward of each token (Ziegler et al., 2019). `loss`: beta
+    times its mean over tokens is added to the policy loss (Shao et al., 2024), whose advantages are whitened, so that
+    beta has another scale. Needs k3: the gradient of k1 is 0 on average there."""
     gamma: float = Field(1.0, gt=0, le=1)
     """Discount: none, an answer is one episode."""
     lam: float = Field(0.95, ge=0, le=1)
@@ -52,6 +62,9 @@ class UpdateConfig(Frozen):
     """How far a value may move in an update, in calibrated reward."""
     entropy_coef: float = Field(0.0, ge=0)
     """Worth of one nat of entropy per token in the policy loss."""
+    ptx_coef: float = Field(0.0, ge=0)
+    """Weight of the cross-entropy, nats per token, on demonstrations in the policy loss: a minibatch of them goes with
+    each minibatch of responses (Ouyang et al., 2022, equation 2). 0 leaves them out."""
     missing_eos_penalty: float = Field(1.0, ge=0)
     """Taken from the reward of a response that did not end by itself."""
     reward: RewardConfig = RewardConfig()
@@ -65,6 +78,12 @@ class UpdateConfig(Frozen):
     """Where values come from."""
     sampling: SamplingConfig = SamplingConfig()
 
+    @model_validator(mode="after")
+    def _check_estimator(self) -> Self:
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError("kl_estimator k1 in the loss has a gradient of 0 on average: set it to k3")
+        return self
+
 
 class PPOConfig(UpdateConfig):
     """PPO; where a value differs from Huang et al. (2024), its line says why."""
@@ -73,6 +92,8 @@ class PPOConfig(UpdateConfig):
     """Rollouts, each followed by an update."""
     rollout_size: int = Field(128, ge=1)
     """Prompts answered in a rollout. 512 in the source."""
+    kl_control: FixedKLConfig | AdaptiveKLConfig = Field(FixedKLConfig(), discriminator="kind")
+    """Whether beta stays or follows the KL."""
     kl_budget_nats: float | None = Field(6.0, gt=0)
     """Training stops once the upper bound of KL to the SFT model, per response on held-out prompts, passes this, and
     the result is the last evaluated state inside. None: no budget."""
@@ -80,3 +101,34 @@ class PPOConfig(UpdateConfig):
     """Updates between evaluations on held-out prompts."""
     evaluation_prompts: int = Field(256, ge=2)
     """Held-out prompts watched during training, and again as many others for the final figures."""
+    answers_per_prompt: int = Field(1, ge=1)
+    """Answers that an evaluation draws to each of its first 32 prompts, besides its own one to every prompt, to count
+    repeats within a prompt. 1 draws none."""
+    monitor: MonitorConfig | None = MonitorConfig()
+    """Watch on over-optimisation. None: it is measured, nothing stops for it."""
+    collapse: CollapseConfig | None = CollapseConfig()
+    """Watch on the diversity of answers. None: it is measured, nothing stops for it."""
+
+    @property
+    def warmup_updates(self) -> int:
+        """Updates in which only values learn."""
+        return self.value.warmup_updates if isinstance(self.value, SeparateValueConfig) else 0
+
+    @model_validator(mode="after")
+    def _check_control(self) -> Self:
+        if isinstance(self.kl_control, AdaptiveKLConfig):
+            if self.kl_control.horizon < self.rollout_size:
+                raise ValueError(
+                    f"kl_control.horizon {self.kl_control.horizon} is less than rollout_size {self.rollout_size}: "
+                    "raise it, or beta jumps"
+                )
+            if self.beta == 0:
+                raise ValueError("beta 0 cannot adapt, it is multiplied: give kl_control a start above 0")
+        if self.collapse and self.collapse.repeats_within_prompt and self.answers_per_prompt == 1:
+            raise ValueError("collapse.repeats_within_prompt compares answers: set answers_per_prompt to 2 or more")
+        if self.warmup_updates >= self.updates:
+            raise ValueError(
+                f"value.warmup_updates {self.warmup_updates} leaves none of {self.updates} updates to the policy: "
+                "lower it"
+            )
+        return self

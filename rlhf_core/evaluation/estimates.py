@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 1000
 """Bootstrap resamples behind every interval."""
+_NORMAL_95 = 1.959964
 
 
 class Estimate(NamedTuple):
@@ -111,6 +112,23 @@ def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDAr
     resampled = [float(statistic(draw[members].astype(np.float64), *samples)) for draw in draws]
     lower, upper = np.quantile(resampled, [0.025, 0.975])
     return Estimate(float(statistic(np.ones(count), *samples)), float(lower), float(upper), count)
+
+
+def jackknife(value: float, left_out: ArrayLike) -> Estimate:
+    """A statistic with the normal interval of its jackknife variance (Efron and Stein, 1981).
+
+    For statistics such as shares of distinct things, which a bootstrap would see repeated.
+
+    Args:
+        value: of all N samples.
+        left_out: the statistic without each of them in turn, shape ``[N]``.
+
+    Returns:
+        The statistic with its interval, which may leave the range of the statistic; a point for a single sample.
+    """
+    values = np.asarray(left_out, dtype=np.float64)
+    spread = _NORMAL_95 * float(np.sqrt((len(values) - 1) * np.var(values)))
+    return Estimate(value, value - spread, value + spread, len(values))
 
 
 def weighted_mean(weights: NDArray[np.float64], values: NDArray[np.float64]) -> float:

@@ -6,8 +6,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf_core.evaluation.drift import distinct_n, duplicate_share, eos_rate, length_ratio
-from rlhf_core.evaluation.estimates import Estimate, mean, point
+from rlhf_core.evaluation.diversity import (
+    distinct,
+    distinct_ratio,
+    duplicates,
+    duplicates_gain,
+    entropy_per_token,
+    entropy_ratio,
+    self_bleu,
+)
+from rlhf_core.evaluation.drift import eos_rate, length_ratio
+from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.evaluation.preference import paired_gain, win_rate
 
 TERM = "term."
@@ -27,6 +36,7 @@ class Answers(NamedTuple):
         judge: calibrated score by the held-out judge, shape ``[N]``, logits.
         disagreement: of the members of the reward model that trained the policy, as standard deviation, shape ``[N]``,
             calibrated logits; NaN where it has one head.
+        surprisal: minus the log-probability of each response under its policy, shape ``[N]``, nats.
         terms: what further terms of the reward say, by name, each of shape ``[N]``.
     """
 
@@ -38,6 +48,7 @@ class Answers(NamedTuple):
     reward: NDArray[np.float64]
     judge: NDArray[np.float64]
     disagreement: NDArray[np.float64]
+    surprisal: NDArray[np.float64]
     terms: Mapping[str, NDArray[np.float64]] = {}
 
     def as_rows(self) -> NDArray[np.void]:
@@ -69,8 +80,6 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         paired difference of both. Of each further term of the reward `reward_<name>`, the mean over the policy's
         answers, and `reward_<name>_gain` over SFT, in the term's own unit.
     """
-    count = len(policy.texts)
-    distinct, sft_distinct = distinct_n(policy.texts, 2), distinct_n(sft.texts, 2)
     return {
         "kl_to_sft_nats": mean(policy.kl),
         "kl_to_sft_nats_k3": mean(policy.kl_k3),
@@ -80,11 +89,10 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         "eos_rate": eos_rate(policy.finished),
         "sft_eos_rate": eos_rate(sft.finished),
         "length_ratio": length_ratio(policy.tokens, sft.tokens),
-        "distinct_2": point(distinct, count),
-        "sft_distinct_2": point(sft_distinct, count),
-        "distinct_2_ratio": point(distinct / max(sft_distinct, 1e-8), count),
-        "duplicate_share": point(duplicate_share(policy.texts), count),
-        "sft_duplicate_share": point(duplicate_share(sft.texts), count),
+        **diversity(sft, policy),
+        "sft_distinct_2": distinct(sft.texts, 2),
+        "sft_duplicate_share": duplicates(sft.texts),
+        "sft_self_bleu": self_bleu(sft.texts),
         **_disagreement(sft.disagreement, policy.disagreement),
         **{f"reward_{name}": mean(values) for name, values in policy.terms.items()},
         **{f"reward_{name}_gain": paired_gain(values, sft.terms[name]) for name, values in policy.terms.items()},
@@ -99,4 +107,22 @@ def _disagreement(sft: NDArray[np.float64], policy: NDArray[np.float64]) -> dict
         "reward_disagreement": mean(policy),
         "sft_reward_disagreement": mean(sft),
         "reward_disagreement_gain": paired_gain(policy, sft),
+    }
+
+
+def diversity(sft: Answers, policy: Answers) -> dict[str, Estimate]:
+    """Signs of mode collapse in the answers of a policy, beside those of the SFT model to the same prompts.
+
+    Returns:
+        `distinct_1` to `distinct_3` and `distinct_2_ratio`; `duplicate_share` over all prompts and
+        `duplicate_share_gain`; `self_bleu`; `entropy_nats` per token and `entropy_ratio`.
+    """
+    return {
+        **{f"distinct_{n}": distinct(policy.texts, n) for n in (1, 2, 3)},
+        "distinct_2_ratio": distinct_ratio(policy.texts, sft.texts, 2),
+        "duplicate_share": duplicates(policy.texts),
+        "duplicate_share_gain": duplicates_gain(policy.texts, sft.texts),
+        "self_bleu": self_bleu(policy.texts),
+        "entropy_nats": entropy_per_token(policy.surprisal, policy.tokens),
+        "entropy_ratio": entropy_ratio(policy.surprisal, policy.tokens, sft.surprisal, sft.tokens),
     }

@@ -198,7 +198,7 @@ def test_verdicts_are_tags_of_the_versions_that_were_judged(client: MlflowClient
     [
         ("reward-model", {"delta_histogram", "reliability"}),
         ("judge", {"delta_histogram", "reliability"}),
-        ("policy", {"reward_against_drift", "drift_per_update"}),
+        ("policy", {"reward_against_drift", "diversity_by_update", "drift_per_update"}),
     ],
 )
 def test_figures_are_kept_with_the_runs(

@@ -22,8 +22,18 @@ SERIES = {
     "eval_reward": [0.0, 0.4, 0.9],
     "eval_judge": [0.0, 0.3, 0.2],
     "kl_to_sft_nats": [0.0, 0.1, 0.4],
+    "eval_step": [0.0, 2.0, 4.0],
+    "eval_judge_gain": [0.0, 0.3, 0.2],
+    "eval_judge_gain_lower": [0.0, 0.2, 0.0],
+    "eval_judge_gain_upper": [0.0, 0.4, 0.3],
+    "judge_curve": [0.5, 0.3],
+    "eval_distinct_2_ratio": [1.0, 0.9, 0.8],
+    "eval_entropy_ratio": [1.0, 0.8, 0.7],
+    "eval_duplicate_share": [0.0, 0.1, 0.2],
+    "eval_self_bleu": [0.2, 0.25, 0.3],
 }
-ALL_FIGURES = {"delta_histogram", "reliability", "reward_against_drift", "drift_per_update"}
+OF_RUNS = {"judge_curve", "diversity_by_update"}
+ALL_FIGURES = {"delta_histogram", "reliability", "reward_against_drift", "drift_per_update"} | OF_RUNS
 GATE = Gate(
     name="beats-length",
     metric="agreement",
@@ -103,9 +113,11 @@ def test_every_kind_of_figure_is_drawn_as_png(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("absent", "left"),
     [
-        ("delta", {"reward_against_drift", "drift_per_update"}),
-        ("eval_judge", {"delta_histogram", "reliability", "drift_per_update"}),
-        ("kl_to_sft_nats", {"delta_histogram", "reliability", "reward_against_drift"}),
+        ("delta", {"reward_against_drift", "drift_per_update"} | OF_RUNS),
+        ("eval_judge", {"delta_histogram", "reliability", "drift_per_update"} | OF_RUNS),
+        ("kl_to_sft_nats", {"delta_histogram", "reliability", "reward_against_drift"} | OF_RUNS),
+        ("judge_curve", ALL_FIGURES - {"judge_curve"}),
+        ("eval_self_bleu", ALL_FIGURES - {"diversity_by_update"}),
     ],
 )
 def test_figures_without_their_series_are_left_out(absent: str, left: set[str]) -> None:
@@ -134,6 +146,14 @@ def test_reward_and_judge_are_drawn_over_the_root_of_kl_and_noise_below_zero_is_
     proxy, judged = axes.get_lines()
     assert proxy.get_xdata() == pytest.approx([0.0, 0.5**0.5, 2.0**0.5]) == judged.get_xdata()
     assert list(proxy.get_ydata()) == SERIES["eval_reward"] and list(judged.get_ydata()) == SERIES["eval_judge"]
+
+
+def test_the_curve_of_the_judge_is_drawn_beside_its_gains() -> None:
+    (axes,) = figures_of(SERIES)["judge_curve"].axes
+    curve = next(line for line in axes.get_lines() if line.get_label() == "d (0.50 - 0.30 log d)")
+    assert curve.get_ydata()[-1] == pytest.approx(2.0**0.5 * (0.5 - 0.3 * 0.5 * 0.6931472))
+    (points,) = axes.containers
+    assert points.lines[0].get_xydata()[1].tolist() == pytest.approx([0.5**0.5, 0.3])
 
 
 def test_drift_is_drawn_over_updates_counted_from_one() -> None:

@@ -121,6 +121,7 @@ def answers(
         reward=hardness + gain + rng.normal(0.0, 0.5, 200),
         judge=hardness + gain + rng.normal(0.0, 0.5, 200),
         disagreement=np.full(200, np.nan),
+        surprisal=rng.gamma(4.0, 5.0, 200),
     )
 
 

@@ -175,7 +175,7 @@ def test_the_baseline_is_measured_again_for_other_prompts_chance_or_models(
 def test_answers_survive_a_file(texts: list[str]) -> None:
     numbers = np.arange(len(texts)) / 3
     finished, terms = [len(text) % 2 == 0 for text in texts], {"brevity": -numbers, "own": numbers**2}
-    answers = Answers(texts, numbers, finished, *(numbers + shift for shift in range(5)), terms=terms)
+    answers = Answers(texts, numbers, finished, *(numbers + shift for shift in range(6)), terms=terms)
     with tempfile.TemporaryDirectory() as folder:
         kept = [cached(Path(folder) / "answers.npy", answers.as_rows) for _ in range(2)]
     for rows in kept:

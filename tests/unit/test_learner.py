@@ -15,6 +15,7 @@ from rlhf_core.learner import SharedTrunk, load_learner
 from rlhf_core.objectives import masked_mean, ppo_policy_loss, ppo_value_loss
 from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.rollout import Sampled, SamplingConfig
+from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig
 
 COEF, ENTROPY_COEF, TEMPERATURE = 0.7, 0.2, 0.8
@@ -122,3 +123,62 @@ def test_both_models_are_stock_on_disk(base: Path, tokenizer: PreTrainedTokenize
         scores = output.hidden_states[-1][0, -1] @ learner.policy.score.weight.T
         torch.testing.assert_close(value(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0], scores)
     assert value.config.num_labels == 1
+
+
+def gradients(learner: SharedTrunk) -> dict[str, Tensor]:
+    return {name: weight.grad.clone() for name, weight in learner.policy.named_parameters()}
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
+def test_kl_in_the_loss_adds_beta_times_its_mean_over_tokens(
+    base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> None:
+    config = configured(max_tokens).model_copy(update={"kl_in": "loss", "kl_estimator": "k3", "beta": 0.4})
+    learner = made(base, tokenizer, config)
+    known = experience(learner)
+    known = known._replace(ref_logprobs=known.ref_logprobs - 0.3 * known.rollout.mask)
+    figures = learner.accumulate(Minibatch(config, known, ROWS))
+    found = gradients(learner)
+    learner.policy.zero_grad()
+    ratios = [reference - logprobs for logprobs, reference in zip(*both(learner, known), strict=True)]
+    drift = torch.cat([ratio.exp() - 1 - ratio for ratio in ratios]).mean()
+    (plain_loss(learner, known) + 0.4 * drift).backward()
+    torch.testing.assert_close(found, gradients(learner), rtol=1e-3, atol=1e-4)
+    assert figures["kl_in_loss_nats"] == pytest.approx(float(drift.detach()), rel=1e-4)
+
+
+def both(learner: SharedTrunk, known: Experience) -> tuple[list[Tensor], list[Tensor]]:
+    """Log-probabilities of the rows under the policy, with gradient, and under the reference."""
+    mine, theirs = [], []
+    for row in ROWS:
+        prompt, response = SAMPLED[row].prompt_ids, SAMPLED[row].response_ids
+        logits = learner.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        logs = (logits / TEMPERATURE).log_softmax(dim=-1)
+        mine.append(logs.gather(1, torch.tensor(response)[:, None])[:, 0])
+        theirs.append(known.ref_logprobs[row, : len(response)])
+    return mine, theirs
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
+def test_demonstrations_add_the_gradient_of_their_cross_entropy(
+    base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> None:
+    config = configured(max_tokens)
+    learner = made(base, tokenizer, config)
+    known = experience(learner)
+    trees = [Tree([3, 5, 4], [[7, 8, 9, 2]]), Tree([3, 6, 4], [[5, 2]])]
+    learner.accumulate(Minibatch(config, known, ROWS))
+    before = gradients(learner)
+    figures = learner.add_demonstrations(trees, coef=0.3)
+    found = gradients(learner)
+    learner.policy.zero_grad()
+    losses = []
+    for prompt, (response,) in trees:
+        logits = learner.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(response), reduction="none"))
+    cross_entropy = torch.cat(losses).mean()
+    (0.3 * cross_entropy).backward()
+    for name, weight in learner.policy.named_parameters():
+        expected = before[name] + (0.0 if weight.grad is None else weight.grad)
+        torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
+    assert figures == {"ptx_loss_nats": pytest.approx(float(cross_entropy.detach()), rel=1e-4)}

@@ -209,15 +209,15 @@ MUTANTS = [
     Mutant(
         "the KL penalty rewards drift",
         OBJECTIVES,
-        "-beta * (logprobs - ref_logprobs)",
-        "beta * (logprobs - ref_logprobs)",
+        "-beta * kl_per_token",
+        "beta * kl_per_token",
         "test_objectives.test_rewards_by_hand",
     ),
     Mutant(
         "beta is dropped",
         OBJECTIVES,
-        "-beta * (logprobs - ref_logprobs)",
-        "-(logprobs - ref_logprobs)",
+        "-beta * kl_per_token",
+        "-kl_per_token",
         "test_objectives.test_rewards_by_hand",
     ),
     Mutant(
@@ -230,8 +230,8 @@ MUTANTS = [
     Mutant(
         "padding pays the KL penalty",
         OBJECTIVES,
-        "rewards = torch.where(mask, -beta * (logprobs - ref_logprobs), 0.0)",
-        "rewards = -beta * (logprobs - ref_logprobs)",
+        "kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)",
+        "kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator=estimator)",
         "test_objectives.test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl",
     ),
     Mutant(
@@ -342,15 +342,15 @@ MUTANTS = [
     Mutant(
         "k1 is the divergence the other way round",
         OBJECTIVES,
-        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
-        "torch.where(mask, other_logprobs - logprobs, 0.0).sum(dim=1)",
+        "return -log_ratio if",
+        "return log_ratio if",
         "test_objectives.test_kl_estimators_average_to_the_exact_divergence",
     ),
     Mutant(
         "k1 is a mean over tokens",
         OBJECTIVES,
-        "torch.where(mask, logprobs - other_logprobs, 0.0).sum(dim=1)",
-        "torch.where(mask, logprobs - other_logprobs, 0.0).mean(dim=1)",
+        'estimator="k1").sum(dim=1)',
+        'estimator="k1").mean(dim=1)',
         "test_objectives.test_kl_of_a_response_by_hand",
     ),
     Mutant(
@@ -363,7 +363,7 @@ MUTANTS = [
     Mutant(
         "k3 loses its linear part",
         OBJECTIVES,
-        "(torch.expm1(log_ratio) - log_ratio)",
+        "torch.expm1(log_ratio) - log_ratio",
         "torch.expm1(log_ratio)",
         "test_objectives.test_kl_of_a_response_by_hand",
     ),
@@ -723,6 +723,55 @@ MUTANTS = [
         "Moments.from_numbers(numbers) for name, numbers",
         "Moments() for name, numbers",
         "test_rewards.test_what_was_written_down_goes_on_as_if_nothing_had_been",
+    ),
+    Mutant(
+        "beta falls where the KL is too large",
+        "rlhf_core.kl_control",
+        "kl_nats / control.target_nats - 1.0",
+        "1.0 - kl_nats / control.target_nats",
+        "test_kl_control.test_a_loop_of_a_policy_that_answers_to_beta_settles_at_the_target",
+    ),
+    Mutant(
+        "the peak is where the gain is 0",
+        "rlhf_core.evaluation.over_optimisation",
+        "alpha / beta - 1.0",
+        "alpha / beta",
+        "test_evaluation_over_optimisation.test_the_share_lost_is_that_of_the_best_gain_on_the_way",
+    ),
+    Mutant(
+        "all evaluations weigh the same",
+        "rlhf_core.evaluation.over_optimisation",
+        "count / np.where(away, gain.var(axis=1), 1.0)",
+        "1.0",
+        "test_evaluation_over_optimisation.test_the_fit_is_the_weighted_one_of_scipy_and_its_intervals_hold_the_truth",
+    ),
+    Mutant(
+        "the variance of the jackknife is that of the samples left out",
+        "rlhf_core.evaluation.estimates",
+        "(len(values) - 1) * np.var(values)",
+        "np.var(values)",
+        "test_evaluation_diversity.test_the_jackknife_of_a_mean_is_its_normal_interval",
+    ),
+    Mutant(
+        "what other texts have too is lost with one",
+        "rlhf_core.evaluation.diversity",
+        "total[gram] == count",
+        "total[gram] >= count",
+        "test_evaluation_diversity.test_beside_a_reference_the_same_texts_are_left_out",
+    ),
+    Mutant(
+        "the state beyond the budget is the result",
+        "rlhf_core.watch",
+        "seen.steps[-2] if seen.stop",
+        "seen.steps[-1] if seen.stop",
+        "test_watch.test_kl_beyond_the_budget_ends_training_at_the_state_inside",
+    ),
+    Mutant(
+        "a judge that turned leaves the last state before",
+        "rlhf_core.watch",
+        "return seen.steps[self._best()]",
+        "return seen.steps[0]",
+        "test_watch.test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best",
     ),
 ]
 

@@ -18,6 +18,7 @@ from rlhf_core.objectives import (
     ipo_loss,
     kl_k1,
     kl_k3,
+    kl_per_token,
     masked_mean,
     ppo_policy_loss,
     ppo_value_loss,
@@ -263,6 +264,8 @@ def test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl() -> None:
     scores, logprobs, reference = drawn(3, 3), drawn(4), drawn(5)
     total = shaped_rewards(scores, logprobs, reference, MASK, beta=0.3).sum(dim=1)
     assert_equal(total, scores - 0.3 * kl_k1(logprobs, reference, MASK))
+    total = shaped_rewards(scores, logprobs, reference, MASK, beta=0.3, estimator="k3").sum(dim=1)
+    assert_equal(total, scores - 0.3 * kl_k3(logprobs, reference, MASK))
 
 
 @pytest.mark.parametrize("gamma", [1.0, 0.9, 0.0])
@@ -456,6 +459,7 @@ MASKED = {
     "ppo_value_loss": lambda a, b, c: ppo_value_loss(a, b, c, MASK, cliprange_value=0.2),
     "kl_k1": lambda a, b, c: kl_k1(a, b, MASK),
     "kl_k3": lambda a, b, c: kl_k3(a, b, MASK),
+    "kl_per_token": lambda a, b, c: kl_per_token(a, b, MASK, estimator="k3"),
     "explained_variance": lambda a, b, c: explained_variance(a, b, MASK),
 }
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.control import AdaptiveKLConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.dpo import DPOConfig
 from rlhf_core.models import load_policy, load_reward_model, save
@@ -68,7 +69,15 @@ PPO = PPOConfig(
     value=SeparateValueConfig(optimiser=OPTIMISER),
     sampling=SAMPLING,
 )
-SHARED = PPO.model_copy(update={"value": SharedTrunkConfig(coef=0.5)})
+SHARED = PPO.model_copy(
+    update={
+        "value": SharedTrunkConfig(coef=0.5),
+        "kl_control": AdaptiveKLConfig(target_nats=0.05, horizon=8),
+        "kl_in": "loss",
+        "kl_estimator": "k3",
+        "ptx_coef": 0.5,
+    }
+)
 STAGES = {
     "sft": SFT,
     "reward_model": REWARD_MODEL,
@@ -180,7 +189,7 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
                 "held_out_prompts": [f"{prompt} thanks" for prompt in PROMPTS],
             },
         }
-        inputs["ppo_shared"] = inputs["ppo"]
+        inputs["ppo_shared"] = inputs["ppo"] | {"demonstrations": DEMONSTRATIONS}
         inputs["reward_heads"] = inputs["reward_model"]
         for stage, config in STAGES.items():
             case = folder / f"{name}-{stage}"

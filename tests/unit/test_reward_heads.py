@@ -27,6 +27,7 @@ from rlhf_core.ppo_update import gather, rollout_metrics
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import Lesson, lessons, reward_loss
 from rlhf_core.reward_model import evaluate_reward_model, score, train_reward_model
+from rlhf_core.rewards import Reward
 from rlhf_core.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]

@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, MonitorConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.continuous import draw_continuously
 from rlhf_core.decoding import Draw
 from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout, roll_out
 from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
+from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.ppo import PPOConfig, train_policy
-from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update
+from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update, warm_up
+from rlhf_core.records import Demonstration
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
 from rlhf_core.stage import Event, StageResult
@@ -31,6 +35,8 @@ CONFIG = PPOConfig(
     rollout_size=8,
     minibatch_size=4,
     kl_budget_nats=None,
+    monitor=None,
+    collapse=None,
     evaluate_every=1,
     optimiser=ADAM,
     value=SeparateValueConfig(optimiser=ADAM),
@@ -258,6 +264,49 @@ def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
         )
 
 
+def test_while_values_warm_up_the_policy_stays_where_it_is(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
+    learner, experience = experienced(models, tokenizer, CONFIG)
+    policy, value = weights(learner.policy), weights(learner.value)  # type: ignore[attr-defined]
+    losses = [warm_up(CONFIG, learner, experience, seed=seed)["value_loss"] for seed in range(4)]
+    torch.testing.assert_close(weights(learner.policy), policy, rtol=0, atol=0)
+    assert losses[-1] < losses[0]
+    assert any(not torch.equal(value[name], moved) for name, moved in weights(learner.value).items())  # type: ignore[attr-defined]
+
+
+def test_values_on_the_trunk_of_the_policy_cannot_warm_up(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
+    shared = CONFIG.model_copy(update={"value": SharedTrunkConfig()})
+    learner, experience = experienced(models, tokenizer, shared)
+    with pytest.raises(TypeError, match=r"set value.kind to separate"):
+        warm_up(shared, learner, experience, seed=1)
+
+
+def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
+    models: Models, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    # without discount and with lambda 1 the return of the first token is the reward of the whole response
+    whole = CONFIG.model_copy(update={"lam": 1.0, "gamma": 1.0, "beta": 2.0, "missing_eos_penalty": 0.0})
+    rollout = as_rollout(draw(load_policy(models.sft, tokenizer), tokenizer))
+    moved = load_policy(models.sft, tokenizer)
+    with torch.no_grad():
+        moved.get_output_embeddings().weight.add_(0.1 * torch.randn(10, 16))
+    for fields, paid in (
+        ({}, kl_k1),
+        ({"kl_estimator": "k3"}, kl_k3),
+        ({"kl_estimator": "k3", "kl_in": "loss"}, lambda *_: torch.zeros(8)),
+    ):
+        experience = gather(
+            whole.model_copy(update=fields),
+            rollout,
+            reference=moved,
+            reward_model=load_reward_model(models.reward_model, tokenizer),
+            values=torch.zeros(rollout.mask.shape),
+            reward=Reward(whole.reward),
+            terms={},
+        )
+        expected = experience.scores - 2.0 * paid(rollout.logprobs, experience.ref_logprobs, rollout.mask)
+        torch.testing.assert_close(experience.returns[:, 0], expected, rtol=0, atol=1e-4)
+
+
 # The whole climb
 
 
@@ -281,6 +330,106 @@ def test_the_policy_is_the_last_state_inside_the_kl_budget(
     assert sum(kl) / len(kl) == pytest.approx(events[-2].metrics["eval_kl_to_sft_nats"], abs=1e-3)
     assert result.series["eval_kl"] == [event.metrics["eval_kl_to_sft_nats"] for event in events]
     assert result.series["eval_step"] == list(range(len(events)))
+
+
+MANY = {"held_out_prompts": HELD_OUT * 8}
+
+
+def answered_by(out: Path, models: Models, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What a policy says to the watched prompts, with the chance of an evaluation."""
+    drawn = draw(load_policy(out / "policy", tokenizer), tokenizer, MANY["held_out_prompts"][::2])
+    return [tokenizer.decode(one.response_ids, skip_special_tokens=True).strip() for one in drawn]
+
+
+def evaluations(out: Path) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for line in (out / "answers.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        found.setdefault(row["step"], []).append(row["response"])
+    return found
+
+
+def test_a_policy_that_collapses_is_stopped_and_rolled_back(
+    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    greedy = {"updates": 40, "beta": 0.0, "kl_to_rollout_limit_nats": None, "prompts": PROMPTS * 4, "rollout_size": 32}
+    events, result, out = train(models, tmp_path / "out", collapse=CollapseConfig(), monitor=None, **greedy, **MANY)
+    assert 2 <= len(events) < 41
+    assert [event.metrics["collapsed"] for event in events] == [0.0] * (len(events) - 1) + [1.0]
+    assert events[-1].metrics["eval_distinct_2_ratio"] < 0.5
+    before, after = (evaluations(out)[event.step] for event in events[-2:])
+    assert answered_by(out, models, tokenizer) == before != after
+    assert len(set(after)) < 0.6 * len(set(evaluations(out)[0]))
+    assert result.estimates["collapsed"][:3] == (1.0, 1.0, 1.0)
+    assert result.outcome.startswith(f"stopped after update {events[-1].step} of 40: its answers collapsed: ")
+    assert result.outcome.endswith(f"the result is the state after update {events[-2].step}")
+    assert sorted(path.name for path in out.iterdir()) == ["answers.jsonl", "policy", "value"]
+    free = train(models, tmp_path / "free", collapse=None, monitor=None, **greedy, **MANY)
+    assert len(free.events) == 41 and free.result.outcome == ""
+
+
+def test_a_judge_that_sees_the_opposite_ends_training_where_it_was_best(
+    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    opposed = load_reward_model(models.reward_model, tokenizer)
+    with torch.no_grad():
+        opposed.score.weight.neg_()
+    against = models._replace(judge=save(opposed, tokenizer, tmp_path / "opposed"))
+    changes = {"updates": 30, "beta": 0.0, "prompts": PROMPTS * 4, "rollout_size": 32, "missing_eos_penalty": 0.0}
+    events, result, out = train(against, tmp_path / "out", monitor=MonitorConfig(), **changes, **MANY)
+    assert events[-1].metrics["over_optimised"] == 1.0 and len(events) < 31
+    gains = {event.step: event.metrics["eval_judge_gain"] for event in events}
+    best = max(gains, key=gains.__getitem__)
+    assert result.outcome.endswith(f"the result is the state after update {best}")
+    assert answered_by(out, models, tokenizer) == evaluations(out)[best]
+    assert result.estimates["over_optimised"].value == 1.0
+
+
+def test_a_run_that_was_cut_off_ends_as_if_nothing_had_been(models: Models, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(
+        update={
+            "updates": 6,
+            "evaluate_every": 2,
+            "kl_control": AdaptiveKLConfig(target_nats=0.05, horizon=8),
+            "value": SeparateValueConfig(optimiser=ADAM, warmup_updates=1),
+            "ptx_coef": 0.5,
+            "answers_per_prompt": 2,
+        }
+    )
+    inputs = {
+        **models._asdict(),
+        "prompts": PROMPTS,
+        "held_out_prompts": HELD_OUT,
+        "demonstrations": [Demonstration("how are you", "fine thanks"), Demonstration("how", "thanks")],
+        "seed": 1,
+    }
+
+    def go(out: Path, states: Path, limit: int) -> tuple[list[Event], StageResult | None]:
+        stage, events = train_policy(config, **inputs, out=out, checkpoints=Checkpoints(states)), []  # type: ignore[arg-type]
+        try:
+            while len(events) < limit:
+                events.append(next(stage))
+            next(stage)  # it is cut off after it has kept its state
+        except StopIteration as end:
+            return untimed(events), end.value
+        return untimed(events), None
+
+    whole, expected = go(tmp_path / "whole", tmp_path / "states-of-whole", 99)
+    parts = [go(tmp_path / "out", tmp_path / "states", limit) for limit in (3, 2, 99)]
+    assert [event for events, _ in parts for event in events] == whole
+    found = parts[-1][1]
+    assert found is not None and expected is not None
+    assert (found.estimates, found.series, found.outcome) == (expected.estimates, expected.series, expected.outcome)
+    betas = [event.metrics["beta"] for event in whole[1:]]
+    assert betas[:2] == [CONFIG.beta] * 2  # while values warm up there is no KL to go by
+    assert len(set(betas[1:])) == 5
+    assert [event.step for event in whole if "ptx_loss_nats" in event.metrics] == [2, 3, 4, 5, 6]
+    assert 0.0 <= found.estimates["repeats_within_prompt"].value < 1.0
+
+
+def test_demonstrations_are_asked_for_where_they_are_mixed_in(models: Models, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there are no demonstrations: give some, or set it to 0"):
+        train(models, tmp_path / "out", ptx_coef=0.5)
 
 
 def test_every_evaluation_leaves_its_answers(models: Models, tmp_path: Path) -> None:

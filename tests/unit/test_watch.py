@@ -1,0 +1,160 @@
+"""When training is to stop, and which state is then the result."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rlhf_core.config.control import CollapseConfig, MonitorConfig
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.evaluation.policy import Answers
+from rlhf_core.watch import Watch
+
+N = 60
+CONFIG = PPOConfig(updates=20, evaluate_every=4, kl_budget_nats=5.0)
+HARDNESS = np.random.default_rng(0).normal(0.0, 2.0, N)
+
+
+def answers(seed: int, *, kl: float = 0.0, reward: float = 0.0, judge: float = 0.0, texts: int = N) -> Answers:
+    rng = np.random.default_rng(seed)
+    drawn = [" ".join(f"w{word}" for word in rng.integers(0, 200, 12)) for _ in range(texts)]
+    return Answers(
+        texts=[drawn[place % texts] for place in range(N)],
+        tokens=np.full(N, 12.0),
+        finished=[True] * N,
+        kl=rng.normal(kl, 0.5, N),
+        kl_k3=np.full(N, kl),
+        reward=HARDNESS + reward + rng.normal(0.0, 0.3, N),
+        judge=HARDNESS + judge + rng.normal(0.0, 0.3, N),
+        disagreement=np.full(N, np.nan),
+        surprisal=rng.gamma(16.0, 1.0, N),
+    )
+
+
+SFT = answers(1)
+
+
+def watched(config: PPOConfig, *evaluations: Answers) -> Watch:
+    """A watch that saw these, the SFT model first; none but the last may stop it."""
+    watch = Watch(config)
+    watch.look(0, SFT, SFT)
+    for number, one in enumerate(evaluations, start=1):
+        assert not watch.stopped
+        watch.look(4 * number, SFT, one)
+    return watch
+
+
+RISING = (answers(2, kl=0.5, reward=0.5, judge=0.4), answers(3, kl=1.0, reward=1.0, judge=0.8))
+TURNED = answers(4, kl=2.0, reward=1.6, judge=0.2)
+
+
+def test_a_run_that_gains_goes_on_and_its_last_state_is_the_result() -> None:
+    watch = watched(CONFIG, *RISING)
+    assert (watch.stopped, watch.result, watch.outcome) == (False, 8, "")
+    assert watch.candidates == {8}
+    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 0.0, "collapsed": 0.0}
+
+
+def test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best() -> None:
+    watch = watched(CONFIG, *RISING, TURNED)
+    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 1.0, "collapsed": 0.0}
+    assert watch.result == 8
+    assert watch.outcome.startswith("stopped after update 12 of 20: over-optimised, the judge's mean fell by 0.")
+    assert watch.outcome.endswith(
+        "since update 8 while the reward model's rose by "
+        f"{(TURNED.reward - RISING[1].reward).mean():.3g}; the result is the state after update 8"
+    )
+    assert watch.estimates["over_optimised"].value == 1.0
+
+
+def test_the_best_state_is_kept_beside_the_last_one_while_the_fall_is_not_yet_significant() -> None:
+    watch = watched(CONFIG, *RISING, answers(5, kl=1.5, reward=1.2, judge=0.75))
+    assert not watch.stopped
+    assert watch.candidates == {8, 12} and watch.result == 12
+
+
+@pytest.mark.parametrize(
+    ("config", "last"),
+    [
+        (CONFIG.model_copy(update={"monitor": None}), TURNED),
+        (CONFIG, answers(4, kl=2.0, reward=0.5, judge=0.2)),  # the proxy falls too: not what it means
+        (CONFIG, answers(4, kl=2.0, reward=1.6, judge=0.7)),  # too little to be sure
+    ],
+    ids=["no monitor", "the proxy falls", "not significant"],
+)
+def test_otherwise_it_goes_on(config: PPOConfig, last: Answers) -> None:
+    assert not watched(config, *RISING, last).stopped
+
+
+def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
+    stopped = 0
+    config = CONFIG.model_copy(update={"collapse": None, "monitor": MonitorConfig(confidence=0.8)})
+    for seed in range(40):
+        flat = watched(config, answers(100 + seed, kl=0.5)).state
+        rng = np.random.default_rng(seed)
+        for number in (2, 3):  # as if they had been looked at
+            flat["steps"].append(4 * number)
+            for name in ("kl", "reward", "judge"):
+                flat[name].append((HARDNESS + rng.normal(0.0, 0.3, N)).tolist())
+            flat["entropy"].append(1.0)
+        watch = Watch(config, flat)
+        watch.look(16, SFT, answers(500 + seed, kl=0.5, reward=1.0))
+        stopped += watch.stopped
+    assert stopped <= 4  # a fifth of the runs at most over all looks, and this is one of 5
+
+
+@pytest.mark.parametrize(
+    ("config", "last", "why"),
+    [
+        (CONFIG, answers(4, kl=1.0, texts=2), "distinct_2_ratio is at most"),
+        (
+            CONFIG.model_copy(update={"collapse": CollapseConfig(distinct_2_ratio=None)}),
+            answers(4, kl=1.0, texts=2),
+            "its answers collapsed: duplicate_share_gain is at least",
+        ),
+        (
+            CONFIG.model_copy(update={"collapse": CollapseConfig(entropy_ratio=0.5)}),
+            RISING[1]._replace(surprisal=np.full(N, 0.1)),
+            "entropy_ratio is at most",
+        ),
+    ],
+)
+def test_a_collapse_ends_training_at_the_state_before_it(config: PPOConfig, last: Answers, why: str) -> None:
+    watch = watched(config, *RISING, last)
+    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 0.0, "collapsed": 1.0}
+    assert watch.result == 8 and why in watch.outcome
+    assert watch.estimates["collapsed"].value == 1.0
+
+
+def test_an_sft_model_that_repeats_itself_is_no_collapse() -> None:
+    dull = answers(9, texts=4)
+    watch = Watch(CONFIG)
+    watch.look(0, dull, dull)
+    watch.look(4, dull, answers(10, kl=0.2, texts=4))
+    assert not watch.stopped
+
+
+def test_without_thresholds_nothing_is_a_collapse() -> None:
+    assert not watched(CONFIG.model_copy(update={"collapse": None}), answers(4, texts=2)).stopped
+
+
+def test_kl_beyond_the_budget_ends_training_at_the_state_inside() -> None:
+    watch = watched(CONFIG, *RISING, answers(4, kl=5.2, reward=2.0, judge=1.0))
+    assert watch.stops["over_kl_budget"] == 1.0 and watch.result == 8
+    assert "beyond the budget of 5" in watch.outcome
+
+
+def test_a_watch_goes_on_from_its_state_as_json_holds_it() -> None:
+    first = watched(CONFIG, *RISING)
+    again = Watch(CONFIG, json.loads(json.dumps(first.state)))
+    for watch in (first, again):
+        watch.look(12, SFT, TURNED)
+    assert first.state == again.state and first.estimates == again.estimates and first.outcome == again.outcome
+
+
+def test_figures_of_the_whole_run() -> None:
+    config = CONFIG.model_copy(update={"monitor": None})
+    found = watched(config, *RISING, TURNED).estimates
+    assert {"overoptimisation", "judge_peak_kl_nats", "judge_curve_alpha", "entropy_trend_nats"} <= set(found)
+    assert 0.1 < found["overoptimisation"].lower <= found["overoptimisation"].upper <= 1.0
+    assert {"overoptimisation", "entropy_trend_nats"}.isdisjoint(watched(config, RISING[0]).estimates)
