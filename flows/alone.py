@@ -76,7 +76,7 @@ def policy_alone(
             return climb.publish()
         climb.begin(data)
         judge = climb.reached(train_judge(config.judge, data, start, climb.place))
-        policy = climb.reached(train_policy(config.policy, data.prompts, start, rewards, judge, climb.place))
+        policy = climb.reached(train_policy(config.policy, data, start, rewards, judge, climb.place))
         climb.enforce(policy, config.gates.policy)
         return climb.publish()
 

@@ -16,6 +16,7 @@ from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
@@ -78,8 +79,16 @@ class LadderConfig(IngestConfig):
     sft: SFTConfig = Field(default_factory=SFTConfig)
     reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
     judge: RewardModelConfig = Field(default_factory=RewardModelConfig)
-    policy: PPOConfig = Field(default_factory=PPOConfig)
+    policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
     gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_is_ppo_unless_named(cls, values: Any) -> Any:
+        match values:
+            case {"policy": {**settings}} if "method" not in settings:
+                return {**values, "policy": {"method": "ppo", **settings}}
+        return values
 
     @model_validator(mode="after")
     def _every_table_has_a_source(self) -> "LadderConfig":
@@ -231,7 +240,7 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
         elif part == "[key]":  # of a mapping, whose key is the part before
             continue
         elif isinstance(part, str) and options:
-            options = [model for model in options if "kind" in model.model_fields and _kind(model) == part] or options
+            options = [model for model in options if part in _tags(model)] or options
             section = options[0]
             continue
         section = options[0] if options else section
@@ -239,8 +248,9 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
     return section, written
 
 
-def _kind(model: type[BaseModel]) -> str:
-    return str(model.model_fields["kind"].default)
+def _tags(model: type[BaseModel]) -> list[str]:
+    """By what a member of a discriminated union is told from the others."""
+    return [str(model.model_fields[name].default) for name in ("kind", "method") if name in model.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -1,4 +1,4 @@
-"""The ladder: ingest, base, SFT, reward model, judge, PPO, publish."""
+"""The ladder: ingest, base, SFT, reward model, judge, policy, publish."""
 
 from prefect import State, flow
 
@@ -26,6 +26,6 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | St
         reward_model = climb.reached(train_reward_model(config.reward_model, data, sft, place))
         climb.enforce(reward_model, gates.reward_model)
         judge = climb.reached(train_judge(config.judge, data, sft, place))
-        policy = climb.reached(train_policy(config.policy, data.prompts, sft, reward_model, judge, place))
+        policy = climb.reached(train_policy(config.policy, data, sft, reward_model, judge, place))
         climb.enforce(policy, gates.policy)
         return climb.publish()

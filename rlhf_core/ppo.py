@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rlhf_core.batching import shuffled_batches
-from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
-from rlhf_core.evaluation.estimates import Estimate, mean
-from rlhf_core.evaluation.policy import Answers, compare_policies
-from rlhf_core.examiner import Examiner
+from rlhf_core.evaluation.estimates import mean
+from rlhf_core.evaluation.policy import Answers
+from rlhf_core.examiner import Examiner, halves
 from rlhf_core.learner import load_learner
-from rlhf_core.models import digest, load_policy
 from rlhf_core.parallel import rank
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update
 from rlhf_core.stage import Event, Stage, StageResult
@@ -63,16 +61,14 @@ def train_policy(
         `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`.
 
     Returns:
-        Artifacts `policy` and `value`; the estimates of `compare_policies`; series `eval_step`, `eval_kl`,
+        Artifacts `policy` and `value`; the estimates of `Examiner.examine`; series `eval_step`, `eval_kl`,
         `eval_reward`, `eval_judge` and `update_kl`.
 
     Raises:
         ValueError: if there are fewer than four held-out prompts.
         SelfTestError: if a self-test at step zero fails.
     """
-    if len(held_out_prompts) < 4:
-        raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
-    watched, judged = _halves(config, held_out_prompts)
+    watched, judged = halves(config, held_out_prompts)
     steps = config.updates * config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size)
     run = _Climb(config, sft=sft, reward_model=reward_model, judge=judge, out=out, seed=seed, steps=steps, cache=cache)
     parts = run.learner.parts
@@ -85,45 +81,13 @@ def train_policy(
         if not event.metrics.get("over_kl_budget"):
             notes |= {"step": event.step + 1, "answers_bytes": run.answers_bytes()}
             checkpoints.keep(parts, notes)
-    before = run.baseline(judged)
-    after = run.answer(load_policy(out / "policy", run.tokenizer), judged)
+    exam = run.examine(out / "policy", judged)
     return StageResult(
         artifacts={"policy": out / "policy", "value": out / "value"},
-        estimates=compare_policies(before, after),
+        estimates=exam.estimates,
         series=notes["series"],
-        samples=[
-            {"prompt": prompt, "sft": first, "policy": second}
-            for prompt, first, second in zip(judged, before.texts, after.texts, strict=True)
-        ][:8],
+        samples=exam.samples,
     )
-
-
-def evaluate_policy(
-    config: PPOConfig,
-    *,
-    sft: Path,
-    policy: Path,
-    reward_model: Path,
-    judge: Path,
-    held_out_prompts: Sequence[str],
-    seed: int,
-) -> dict[str, Estimate]:
-    """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
-
-    Args as in `train_policy`; `policy` is the folder to measure.
-
-    Returns:
-        The estimates of `compare_policies`.
-    """
-    run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
-    _, judged = _halves(config, held_out_prompts)
-    return compare_policies(*(run.answer(by, judged) for by in (run.reference, load_policy(policy, run.tokenizer))))
-
-
-def _halves(config: PPOConfig, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Held-out prompts that are watched during training, and those that give the final figures."""
-    watched, judged = (list(prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
-    return watched, judged
 
 
 _CURVES = {
@@ -146,6 +110,8 @@ def _chart(series: dict[str, list[float]], event: Event) -> None:
 class _Climb(Examiner):
     """The models of PPO and where their results go."""
 
+    config: PPOConfig
+
     def __init__(
         self,
         config: PPOConfig,
@@ -158,10 +124,9 @@ class _Climb(Examiner):
         steps: int,
         cache: Path | None,
     ) -> None:
-        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed)
+        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, cache=cache)
         self.learner = load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps)
         self._out = out
-        self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
         out.mkdir(parents=True, exist_ok=True)
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
@@ -179,13 +144,6 @@ class _Climb(Examiner):
             yield Event(step, metrics)
             if metrics.get("over_kl_budget"):
                 return
-
-    def baseline(self, prompts: Sequence[str]) -> Answers:
-        """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
-        config = self.config
-        key = content_key(prompts, config.sampling.model_dump(), config.optimiser.precision, self.seed)
-        path = self._kept / f"{key}.npy" if self._kept else None
-        return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
     def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""

@@ -30,7 +30,17 @@ KEY_FIGURES = {
         "ece",
     ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
-    "policy": ("kl_to_sft_nats", "judge_reward_gain", "judge_win_rate", "eos_rate", "length_ratio", "duplicate_share"),
+    "policy": (
+        "kl_to_sft_nats",
+        "best_of_n_kl_nats",
+        "judge_reward_gain",
+        "best_of_n_judge_gain",
+        "judge_gain_over_best_of_n",
+        "judge_win_rate",
+        "eos_rate",
+        "length_ratio",
+        "duplicate_share",
+    ),
 }
 COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
 
@@ -149,6 +159,8 @@ def _why(verdict: Verdict) -> str:
     bound = verdict.lower if verdict.direction == "above" else verdict.upper
     if verdict.status != "pass" or bound is None:
         return verdict.explanation
+    if bound <= verdict.threshold if verdict.direction == "above" else bound >= verdict.threshold:
+        return verdict.explanation  # in doubt, which this gate lets pass
     return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.config.training import OptimiserConfig
 
 
@@ -32,7 +32,7 @@ class SharedTrunkConfig(Frozen):
     """Weight of the value loss; `vf_coef` in the source, with this value."""
 
 
-class UpdateConfig(Frozen):
+class UpdateConfig(PolicyConfig):
     """What happens between one rollout and the next."""
 
     epochs: int = Field(2, ge=1)
@@ -60,12 +60,12 @@ class UpdateConfig(Frozen):
     """For the policy; its precision and token budget hold for the frozen models too."""
     value: SeparateValueConfig | SharedTrunkConfig = Field(SeparateValueConfig(), discriminator="kind")
     """Where values come from."""
-    sampling: SamplingConfig = SamplingConfig()
 
 
 class PPOConfig(UpdateConfig):
     """PPO; where a value differs from Huang et al. (2024), its line says why."""
 
+    method: Literal["ppo"] = "ppo"
     updates: int = Field(40, ge=1)
     """Rollouts, each followed by an update."""
     rollout_size: int = Field(128, ge=1)
@@ -75,5 +75,3 @@ class PPOConfig(UpdateConfig):
     the result is the last evaluated state inside. None: no budget."""
     evaluate_every: int = Field(4, ge=1)
     """Updates between evaluations on held-out prompts."""
-    evaluation_prompts: int = Field(256, ge=2)
-    """Held-out prompts watched during training, and again as many others for the final figures."""
