@@ -16,6 +16,7 @@ from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from flows.rows import read_demonstrations, read_pairs, read_prompts
+from rlhf_core.adoption import parameter_ratio
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.examiner import evaluate_policy
 from rlhf_core.reward_model import evaluate_reward_model
@@ -101,14 +102,17 @@ def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> F
 
 def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
     registry = place.registry()
-    return evaluate_reward_model(
+    folder = registry.folder(ref)
+    figures = evaluate_reward_model(
         config.reward_model,
-        reward_model=registry.folder(ref),
+        reward_model=folder,
         train=read_pairs(data.preferences, "train"),
         held_out=read_pairs(data.preferences, "test"),
         demonstrations=read_demonstrations(data.demonstrations, "train"),
         ceiling=data.ceiling,
     )
+    ratio = parameter_ratio(folder, registry.folder(parent(ref, "sft", registry)))
+    return figures | {"parameter_ratio": ratio}
 
 
 def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:

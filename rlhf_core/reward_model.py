@@ -103,7 +103,7 @@ def train_reward_model(
     demonstrated = _encode(config, tokenizer, demonstrations)
     _centre(config, model, demonstrated, kept)
     demonstrated_scores = _kept_scores(config, model, demonstrated, kept)
-    fit_half, judged_half = _halves(held_out)
+    fit_half, judged_half = halves(held_out)
     fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
     deltas = margins(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)
@@ -117,12 +117,16 @@ def train_reward_model(
             "temperature": point(fitted, len(fit_half)),
         },
         series={"delta": (deltas / fitted).tolist(), "delta_uncalibrated": deltas.tolist()},
-        samples=[_sample(*judged) for judged in zip(judged_half[:8], deltas / fitted, strict=False)],
+        samples=shown(judged_half, deltas / fitted),
     )
 
 
-def _sample(pair: Pair, delta: float) -> dict[str, str]:
-    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+def shown(pairs: Sequence[Pair], deltas: NDArray[np.float64]) -> list[dict[str, str]]:
+    """The first pairs with their margins, for people to read."""
+    return [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+        for pair, delta in zip(pairs[:8], deltas[:8], strict=True)
+    ]
 
 
 def evaluate_reward_model(
@@ -150,7 +154,7 @@ def evaluate_reward_model(
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
     stored = temperature(model)
-    fit_half, judged_half = _halves(held_out)
+    fit_half, judged_half = halves(held_out)
     deltas = margins(config, model, tokenizer, judged_half) * stored
     return {
         **evaluate_margins(deltas, stored, judged_half, train, ceiling=ceiling),
@@ -267,8 +271,8 @@ def _kept_scores(
     return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
 
 
-def _halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Split pairs by prompt: all pairs of a prompt are in one half."""
+def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
     place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
     return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]

@@ -28,6 +28,7 @@ KEY_FIGURES = {
         "abs_delta_median",
         "share_in_band",
         "ece",
+        "parameter_ratio",
     ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
     "policy": (

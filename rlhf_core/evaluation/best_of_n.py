@@ -18,7 +18,7 @@ from rlhf_core.evaluation.preference import paired_gain
 
 
 def best_of_n_kl(n: int) -> float:
-    """KL of best-of-n to the SFT model, log n - (n - 1) / n (Stiennon et al., 2020, appendix G.3).
+    """KL of best-of-n to the SFT model, log n - (n - 1) / n (Stiennon et al., 2020).
 
     It is an upper bound (Beirami et al., 2024): exact where no two answers are equal, and loose where the same ones
     come again and again. Best-of-n may thus be nearer to the SFT model than this says, never further from it.
@@ -41,7 +41,7 @@ def best_of(n: int, ranking: ArrayLike, values: ArrayLike) -> NDArray[np.float64
     """What the best of n of N samples is worth, averaged over all choices of n of them.
 
     The chance that the i-th smallest of N is the best of n drawn without replacement is C(i-1, n-1) / C(N, n), which
-    gives an unbiased estimate from all N samples (Nakano et al., 2021, appendix I) and not from the first n alone.
+    gives an unbiased estimate from all N samples (Nakano et al., 2021) and not from the first n alone.
 
     Args:
         n: samples that are chosen from, 1 to N.
