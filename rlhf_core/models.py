@@ -197,9 +197,13 @@ def save(
 
 def parameters(path: Path) -> int:
     """Weights of a saved language model or classifier, tied ones counted once; none of them is loaded."""
-    kind = AutoModelForSequenceClassification if _is_classifier(path) else AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(path)
     with torch.device("meta"):
-        model: PreTrainedModel = kind.from_config(AutoConfig.from_pretrained(path))
+        model: PreTrainedModel = (
+            AutoModelForSequenceClassification.from_config(config)
+            if _is_classifier(path)
+            else AutoModelForCausalLM.from_config(config)
+        )
     return int(model.num_parameters())
 
 

@@ -146,7 +146,7 @@ def test_a_registered_reward_model_is_measured_and_judged_like_the_trained_one(
 ) -> None:
     done = taken_from("'models:/tiny-reward-model@challenger'")
     assert done.returncode == 0, done.stderr
-    assert started(done)[0] == "reward-model"
+    assert started(done) == ["reward-model"]  # its content is that of version 1, and so is the policy's
     client = client_of(copied_home)
     found = tags(client, "tiny-reward-model", "2")
     assert found["parent.taken"] == "tiny-reward-model/1" and found["parent.sft"] == "tiny-sft/1"
@@ -157,7 +157,7 @@ def test_a_registered_reward_model_is_measured_and_judged_like_the_trained_one(
     for name, figure in first.items():
         assert second[name]["value"] == pytest.approx(figure["value"], abs=1e-4), name
     assert first["parameter_ratio"]["value"] == pytest.approx(1.0, abs=0.05)
-    assert tags(client, "tiny-policy", alias(client, "tiny-policy"))["parent.reward-model"] == "tiny-reward-model/2"
+    assert (alias(client, "tiny-reward-model"), alias(client, "tiny-policy")) == ("2", "1")
 
 
 def test_a_reward_model_of_the_hub_is_taken_at_its_revision(
@@ -176,6 +176,7 @@ def test_a_reward_model_of_the_hub_is_taken_at_its_revision(
     assert done.returncode == 0, done.stderr
     assert "taken from org/judge@01234567" in str(client.get_model_version("tiny-reward-model", "2").description)
     assert "parent.taken" not in tags(client, "tiny-reward-model", "2")
+    assert tags(client, "tiny-policy", alias(client, "tiny-policy"))["parent.reward-model"] == "tiny-reward-model/2"
 
 
 @pytest.mark.parametrize(
