@@ -131,7 +131,13 @@ def test_a_bad_override_is_named(override: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "project"),
-    [("hh_rlhf", "hh-rlhf"), ("multi_node", "multi-node"), ("embedded", "helpdesk"), ("tiny", "tiny")],
+    [
+        ("hh_rlhf", "hh-rlhf"),
+        ("multi_node", "multi-node"),
+        ("embedded", "helpdesk"),
+        ("embedded_dpo", "helpdesk"),
+        ("tiny", "tiny"),
+    ],
 )
 def test_shipped_configurations_are_valid_without_a_network(name: str, project: str) -> None:
     done = CliRunner().invoke(app, ["config", "check", "--offline", f"configs/{name}.yaml"])
