@@ -12,6 +12,7 @@ from flows.references import DataRefs, StageRecord
 from flows.registry import Registry
 from flows.reward_model import train_judge, train_reward_model
 from flows.sft import train_sft
+from flows.taken import pin_models
 
 Result = LadderResult | State[LadderResult]
 
@@ -45,6 +46,7 @@ def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: 
         sft: name/version or name@alias; the champion unless given.
         arguments: how the configuration is named on a command line.
     """
+    config = pin_models(config)
     with climbing(config, arguments, what="reward model alone") as climb:
         start = climb.given("sft", sft)
         data = ingest(plan_of(config), climb.place)
@@ -68,6 +70,7 @@ def policy_alone(
         reward_model: the same, the champion unless given.
         arguments: how the configuration is named on a command line.
     """
+    config = pin_models(config)
     with climbing(config, arguments, what="policy alone") as climb:
         rewards = climb.given("reward-model", reward_model)
         start = climb.given("sft", sft or _start(config, rewards, climb.place.registry()))

@@ -192,7 +192,9 @@ def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> N
 
 def _known(sides: Sides, data: Snapshot) -> tuple[set[str], tuple[str, ...]]:
     """Prompts of the champion's own data that are held out of none of its training, and a note if there are others."""
-    theirs = _snapshot(sides.registry, sides.champion, data.name)
+    theirs = _snapshots(sides.registry, sides.champion).get("training")
+    if theirs is None:
+        return set(), ("what the champion learned from is not known here; it may have seen these rows",)
     if theirs.digest == data.digest:
         return set(), ()
     try:
@@ -203,13 +205,22 @@ def _known(sides: Sides, data: Snapshot) -> tuple[set[str], tuple[str, ...]]:
 
 
 def _snapshot(registry: Registry, ref: ModelRef, table: str) -> Snapshot:
-    """The table that a version was trained on, as its run names it."""
-    inputs = registry.client.get_run(ref.run_id).inputs
-    for found in inputs.dataset_inputs if inputs else []:
-        if found.dataset.name == table:
-            profile, source = json.loads(found.dataset.profile or "{}"), json.loads(found.dataset.source)
-            return Snapshot(table, Path(source["uri"]), str(profile["digest"]))
+    """A table that a version was made or measured with."""
+    for found in _snapshots(registry, ref).values():
+        if found.name == table:
+            return found
     raise FileNotFoundError(f"the run of {ref.label} names no {table}")
+
+
+def _snapshots(registry: Registry, ref: ModelRef) -> dict[str, Snapshot]:
+    """The tables of a version by what it used them for, as its run names them."""
+    inputs = registry.client.get_run(ref.run_id).inputs
+    named = {}
+    for found in inputs.dataset_inputs if inputs else []:
+        profile, source = json.loads(found.dataset.profile or "{}"), json.loads(found.dataset.source)
+        for tag in found.tags:
+            named[tag.value] = Snapshot(found.dataset.name, Path(source["uri"]), str(profile["digest"]))
+    return named
 
 
 def _name(data: Snapshot) -> str:

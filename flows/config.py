@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from data_contracts.records import COLUMNS
 from flows.compute import ComputeConfig
@@ -14,8 +15,10 @@ from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.datasets import Shares
 from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
+from flows.reward_config import RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
@@ -76,10 +79,18 @@ class LadderConfig(IngestConfig):
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
     sft: SFTConfig = Field(default_factory=SFTConfig)
-    reward_model: RewardModelConfig = Field(default_factory=RewardModelConfig)
-    judge: RewardModelConfig = Field(default_factory=RewardModelConfig)
-    policy: PPOConfig = Field(default_factory=PPOConfig)
+    reward_model: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
     gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_is_ppo_unless_named(cls, values: Any) -> Any:
+        match values:
+            case {"policy": {**settings}} if "method" not in settings:
+                return {**values, "policy": {"method": "ppo", **settings}}
+        return values
 
     @model_validator(mode="after")
     def _every_table_has_a_source(self) -> "LadderConfig":
@@ -87,6 +98,12 @@ class LadderConfig(IngestConfig):
             return self
         if empty := [kind for kind in COLUMNS if not getattr(self.data, kind)]:
             raise ValueError(f"data.{empty[0]} has no source, which a climb needs; name at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_another_model(self) -> "LadderConfig":
+        if self.judge.source is not None and self.judge.source == self.reward_model.source:
+            raise ValueError("judge.from is reward_model.from, but a judge must be another model; take or train one")
         return self
 
     @model_validator(mode="after")
@@ -206,7 +223,7 @@ def _explain(item: Any) -> str:
     section, written = _locate(loc[:-1] if unknown else loc)
     field = ".".join([*written, str(loc[-1])] if unknown else written)
     if unknown:
-        known = sorted(section.model_fields)
+        known = sorted(_fields(section))
         close = difflib.get_close_matches(str(loc[-1]), known, n=1)
         mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(known)}"
         return f"field '{field}' is unknown; {mend}"
@@ -225,13 +242,13 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
     options: list[type[BaseModel]] = [LadderFile]
     section, written = options[0], []
     for part in loc:
-        owner = next((model for model in options if part in model.model_fields), None)
+        owner = next((model for model in options if part in _fields(model)), None)
         if isinstance(part, str) and owner is not None:
-            options = _models_in(owner.model_fields[part].annotation)
+            options = _models_in(_fields(owner)[part].annotation)
         elif part == "[key]":  # of a mapping, whose key is the part before
             continue
         elif isinstance(part, str) and options:
-            options = [model for model in options if "kind" in model.model_fields and _kind(model) == part] or options
+            options = [model for model in options if part in _tags(model)] or options
             section = options[0]
             continue
         section = options[0] if options else section
@@ -239,8 +256,14 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
     return section, written
 
 
-def _kind(model: type[BaseModel]) -> str:
-    return str(model.model_fields["kind"].default)
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names that files give them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _tags(model: type[BaseModel]) -> list[str]:
+    """By what a member of a discriminated union is told from the others."""
+    return [str(model.model_fields[name].default) for name in ("kind", "method") if name in model.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

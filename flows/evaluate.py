@@ -14,12 +14,12 @@ from flows.ingest import ingest, plan_of
 from flows.memory import champion, parent, recall
 from flows.place import Place
 from flows.references import DataRefs, ModelRef, StageRecord
-from flows.registry import Registry
 from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from flows.rewards import resolve_reward
 from flows.rows import read_demonstrations, read_pairs, read_prompts
+from rlhf_core.adoption import parameter_ratio
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.ppo import evaluate_policy
+from rlhf_core.examiner import evaluate_policy
 from rlhf_core.reward_model import evaluate_reward_model
 from rlhf_core.sft import evaluate_sft
 
@@ -83,14 +83,15 @@ def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, pla
     registry = place.registry()
     run_id = registry.start_run(f"evaluate-{stage}", parent=place.run_id, tags={"rlhf.stage": f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
-    figures = MEASURES[stage](ref, config, data, registry)
+    figures = MEASURES[stage](ref, config, data, place)
     registry.log_estimates(run_id, figures)
     registry.end_run(run_id, "FINISHED")
     now = {"estimates": figures, "run_id": run_id, "ladder_run": place.run_id}
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")
 
 
-def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Registry) -> Figures:
+def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
+    registry = place.registry()
     return evaluate_sft(
         config.sft,
         base=registry.folder(parent(ref, "base", registry)),
@@ -100,18 +101,23 @@ def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Registry
     )
 
 
-def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Registry) -> Figures:
-    return evaluate_reward_model(
+def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
+    registry = place.registry()
+    folder = registry.folder(ref)
+    figures = evaluate_reward_model(
         config.reward_model,
-        reward_model=registry.folder(ref),
+        reward_model=folder,
         train=read_pairs(data.preferences, "train"),
         held_out=read_pairs(data.preferences, "test"),
         demonstrations=read_demonstrations(data.demonstrations, "train"),
         ceiling=data.ceiling,
     )
+    ratio = parameter_ratio(folder, registry.folder(parent(ref, "sft", registry)))
+    return figures | {"parameter_ratio": ratio}
 
 
-def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Registry) -> Figures:
+def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
+    registry = place.registry()
     return evaluate_policy(
         config.policy,
         sft=registry.folder(parent(ref, "sft", registry)),
@@ -121,10 +127,11 @@ def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, registry: Regis
         held_out_prompts=read_prompts(data.prompts, "test"),
         seed=config.seed,
         term_models=resolve_reward(config.policy.reward, registry).model_folders(registry),
+        cache=place.cache,
     )
 
 
-MEASURES: dict[str, Callable[[ModelRef, LadderConfig, DataRefs, Registry], Figures]] = {
+MEASURES: dict[str, Callable[[ModelRef, LadderConfig, DataRefs, Place], Figures]] = {
     "sft": _sft,
     "reward-model": _reward_model,
     "policy": _policy,

@@ -1,4 +1,4 @@
-"""The ladder: ingest, base, SFT, reward model, judge, PPO, publish."""
+"""The ladder: ingest, base, SFT, reward model, judge, policy, publish."""
 
 from prefect import State, flow
 
@@ -9,11 +9,13 @@ from flows.ingest import ingest, plan_of
 from flows.policy import train_policy
 from flows.reward_model import train_judge, train_reward_model
 from flows.sft import train_sft
+from flows.taken import pin_models
 
 
 @flow(name="rlhf-ladder", flow_run_name="{config.project} ladder")
 def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | State[LadderResult]:
     """Climb the three rungs; a failed gate stops the ladder with its reasons."""
+    config = pin_models(config)
     with climbing(config, arguments) as climb:
         place, gates = climb.place, config.gates
         data = ingest(plan_of(config), place)

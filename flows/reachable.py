@@ -8,6 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from data_contracts.records import COLUMNS
 from flows.config import HubBase, InputError, LadderConfig
 from flows.data_config import FileData, HubData
+from flows.reward_config import HubModel
 from flows.rewards import check_reward, registered_models
 from flows.sources import source_files
 
@@ -49,6 +50,9 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
     if isinstance(config.base, HubBase):
         yield "base", "model", config.base.model, config.base.revision
+    for section, settings in (("reward_model", config.reward_model), ("judge", config.judge)):
+        if isinstance(settings.source, HubModel):
+            yield f"{section}.from", "model", settings.source.model, settings.source.revision
     if isinstance(config.data, HubData):
         for table in map(str, COLUMNS):
             for source in getattr(config.data, table):

@@ -1,18 +1,22 @@
-"""The second rung: the reward model that PPO maximises, and the judge that only measures."""
+"""The second rung: the reward model that PPO maximises, and the judge that only measures; trained, or taken."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
 
+from flows.config import InputError
 from flows.packaging import Use
 from flows.place import Place
 from flows.plan import Plan
-from flows.references import DataRefs, StageRecord
+from flows.references import DataRefs, ModelRef, StageRecord
+from flows.reward_config import RewardModelSettings, Source
 from flows.rows import read_demonstrations, read_pairs
 from flows.stages import run_stage
+from flows.taken import files_of, name_of, registered
 from rlhf_core import reward_model
+from rlhf_core.adoption import adopt_reward_model, parameter_ratio
 from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.stage import Stage
 
 JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the reward model
@@ -20,24 +24,31 @@ KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
 
 
 @flow(name="reward-model", flow_run_name="{place.project} reward-model")
-def train_reward_model(config: RewardModelConfig, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
-    """Train the reward model on the pairs of the training split, starting from the SFT model."""
-    return run_stage(_plan("reward-model", "train", config, data, init_from, place, place.seed), place)
+def train_reward_model(
+    config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place
+) -> StageRecord:
+    """Train the reward model on the pairs of the training split, starting from the SFT model; or take one."""
+    return run_stage(_plan("reward-model", "train", config, data, init_from.model, place, place.seed), place)
 
 
 @flow(name="judge", flow_run_name="{place.project} judge")
-def train_judge(config: RewardModelConfig, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
-    """Train the held-out judge on the pairs of its own split, with another seed."""
-    return run_stage(_plan("judge", "judge", config, data, init_from, place, place.seed + JUDGE_SEED_OFFSET), place)
+def train_judge(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
+    """Train the held-out judge on the pairs of its own split, with another seed; or take one."""
+    seed = place.seed + JUDGE_SEED_OFFSET
+    return run_stage(_plan("judge", "judge", config, data, init_from.model, place, seed), place)
 
 
 def _plan(
-    stage: str, split: str, config: RewardModelConfig, data: DataRefs, sft: StageRecord, place: Place, seed: int
+    stage: str, split: str, config: RewardModelSettings, data: DataRefs, sft: ModelRef, place: Place, seed: int
 ) -> Plan:
+    if config.source is not None:
+        return _taken(stage, split, config, config.source, data, sft, place)
+
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        return reward_model.train_reward_model(
+        folder = place.registry().folder(sft)
+        training = reward_model.train_reward_model(
             config,
-            init_from=place.registry().folder(sft.model),
+            init_from=folder,
             train=read_pairs(data.preferences, split),
             held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),
@@ -47,6 +58,7 @@ def _plan(
             cache=place.cache,
             checkpoints=checkpoints,
         )
+        return _sized(training, folder)
 
     return Plan(
         stage=stage,
@@ -56,7 +68,56 @@ def _plan(
         models={"reward_model": "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
         uses={"reward_model": Use.within("score", config)},
         names={"reward_model": stage},
-        parents={"sft": sft.model},
+        parents={"sft": sft},
         datasets={"training": data.preferences, "centring": data.demonstrations},
         key_metrics=KEY_METRICS,
     )
+
+
+def _taken(
+    stage: str, split: str, config: RewardModelSettings, source: Source, data: DataRefs, sft: ModelRef, place: Place
+) -> Plan:
+    """A plan without training: a copy of a model from elsewhere, measured as a trained one is."""
+
+    def start(out: Path, _: Checkpoints) -> Stage:
+        registry = place.registry()
+        adopting = adopt_reward_model(
+            config,
+            source=files_of(source, registry),
+            sft=registry.folder(sft),
+            train=read_pairs(data.preferences, split),
+            held_out=read_pairs(data.preferences, "test"),
+            demonstrations=read_demonstrations(data.demonstrations, "train"),
+            out=out,
+            ceiling=data.ceiling,
+        )
+        return _sized(_refusing(adopting, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
+
+    version = registered(source, place.registry())
+    what = "Held-out judge, never trained against here" if stage == "judge" else "Reward model"
+    return Plan(
+        stage=stage,
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"reward_model": f"{what}, taken from {name_of(source)}"},
+        uses={"reward_model": Use.within("score", config)},
+        names={"reward_model": stage},
+        parents={"sft": sft, **({} if version is None else {"taken": version})},
+        datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
+    )
+
+
+def _sized(stage: Stage, policy: Path) -> Stage:
+    """A stage that also says how large its reward model is beside the policy."""
+    result = yield from stage
+    ratio = parameter_ratio(result.artifacts["reward_model"], policy)
+    return replace(result, estimates=result.estimates | {"parameter_ratio": ratio})
+
+
+def _refusing(stage: Stage, field: str, name: str) -> Stage:
+    """A stage whose refusal names the field that is to be mended."""
+    try:
+        return (yield from stage)
+    except ValueError as error:
+        raise InputError(f"field '{field}': {name}: {error}") from None

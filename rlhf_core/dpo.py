@@ -1,6 +1,7 @@
 """Direct preference optimisation: the policy is trained on preference pairs, anchored to the SFT model by KL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +19,15 @@ from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import hits
-from rlhf_core.evaluation.drift import eos_rate
-from rlhf_core.evaluation.estimates import Estimate, clustered, mean, weighted_mean
-from rlhf_core.experience import all_logprobs, roll_out
+from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.examiner import Examiner, halves
 from rlhf_core.models import device, digest, load_policy, response_logprobs, save
-from rlhf_core.objectives import dpo_loss, ipo_loss, kl_k1, kl_k3
+from rlhf_core.objectives import dpo_loss, ipo_loss
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
+from rlhf_core.rewards import NO_MODELS
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, decode, load_tokenizer
+from rlhf_core.text import Tree, load_tokenizer
 from rlhf_core.training import precision
 
 
@@ -42,6 +43,64 @@ class Anchored(NamedTuple):
     ref_logprobs: Tensor
 
 
+def train_policy(
+    config: DPOConfig,
+    *,
+    sft: Path,
+    reward_model: Path,
+    judge: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    held_out_prompts: Sequence[str],
+    out: Path,
+    seed: int,
+    term_models: Mapping[str, Path] = NO_MODELS,
+    cache: Path | None = None,
+    checkpoints: Checkpoints = NEVER,
+) -> Stage:
+    """Train a policy by `train_dpo` and measure its answers as those of PPO's policy are, on the same prompts.
+
+    Args:
+        config: hyper-parameters.
+        sft: folder of the SFT model: the policy's start and the reference.
+        reward_model: folder of the reward model, which only measures here.
+        judge: folder of a reward model trained on other pairs, which measures too.
+        train: pairs to learn from.
+        held_out: pairs to measure on.
+        held_out_prompts: every second one gives the figures of the answers.
+        out: folder that receives `policy`.
+        seed: seed of order and answers.
+        term_models: folders of the further reward models of `config.reward`, by the name of their term.
+        cache: folder that keeps what the SFT model says of pairs, and its answers to prompts with their scores, by
+            content; None keeps nothing.
+        checkpoints: where the stage keeps its state and goes on from.
+
+    Yields:
+        The metrics of `train_dpo`.
+
+    Returns:
+        Artifact `policy`; the estimates of `train_dpo` and of `Examiner.examine`; series `margin`.
+
+    Raises:
+        ValueError: as `train_dpo`, or if there are fewer than four held-out prompts.
+    """
+    _, judged = halves(config, held_out_prompts)
+    learned = yield from train_dpo(
+        config,
+        sft=sft,
+        train=train,
+        held_out=held_out,
+        out=out / "policy",
+        seed=seed,
+        cache=cache,
+        checkpoints=checkpoints,
+    )
+    models = {"sft": sft, "reward_model": reward_model, "judge": judge}
+    examiner = Examiner(config, **models, seed=seed, term_models=term_models, cache=cache)
+    exam = examiner.examine(out / "policy", judged)
+    return replace(learned, estimates=learned.estimates | exam.estimates, samples=exam.samples)
+
+
 def train_dpo(
     config: DPOConfig,
     *,
@@ -53,15 +112,15 @@ def train_dpo(
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
 ) -> Stage:
-    """Train a policy on preference pairs, starting from the SFT model that is also the reference.
+    """Train on preference pairs, starting from the SFT model that is also the reference.
 
     Args:
         config: hyper-parameters.
         sft: folder of the SFT model.
         train: pairs to learn from.
-        held_out: pairs to measure on; their prompts are answered.
+        held_out: pairs to measure on.
         out: folder that receives the model.
-        seed: seed of order and sampling.
+        seed: seed of the order.
         cache: folder that keeps log-probabilities under the SFT model, by the content of model and pairs; None keeps
             nothing.
         checkpoints: where the stage keeps its state and goes on from.
@@ -71,8 +130,8 @@ def train_dpo(
         `margin`, the share `agreement` of positive gaps; and `lr`.
 
     Returns:
-        Artifact `policy`; held-out loss, margin and agreement of implicit rewards, KL to the SFT model in nats per
-        response with the share of responses that end; series `margin`, the gap of each held-out pair by prompt.
+        Artifact `policy`; held-out loss, margin and agreement of implicit rewards; series `margin`, the gap of each
+        held-out pair by prompt.
 
     Raises:
         ValueError: if there are no pairs to learn from or to measure on, or IPO is given pairs with a margin.
@@ -95,14 +154,7 @@ def train_dpo(
     )
     save(policy, tokenizer, out)
     figures, gaps = _judge(config, policy, judged)
-    prompts = list(dict.fromkeys(pair.prompt for pair in held_out))[: config.evaluation_prompts]
-    drift, texts = _drift(config, policy, load_policy(sft, tokenizer), tokenizer, prompts, seed=seed)
-    return StageResult(
-        artifacts={"policy": out},
-        estimates=figures | drift,
-        series={"margin": gaps.tolist()},
-        samples=[{"prompt": prompt, "policy": text} for prompt, text in zip(prompts, texts, strict=True)][:8],
-    )
+    return StageResult(artifacts={"policy": out}, estimates=figures, series={"margin": gaps.tolist()})
 
 
 def anchor(
@@ -214,25 +266,6 @@ def _judge(
     prompts = np.repeat(np.arange(len(items)), counts)
     measured = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
     return {name: clustered(weighted_mean, prompts, values) for name, values in measured.items()}, gaps
-
-
-def _drift(
-    config: DPOConfig,
-    policy: PreTrainedModel,
-    reference: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    *,
-    seed: int,
-) -> tuple[dict[str, Estimate], list[str]]:
-    """How far the policy's own answers are from the SFT model, and their texts."""
-    rollout, sampled, _ = roll_out(policy, tokenizer, prompts, config.sampling, config.optimiser, seed=seed)
-    ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
-    return {
-        "kl_to_sft_nats": mean(_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask))),
-        "kl_to_sft_nats_k3": mean(_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask))),
-        "eos_rate": eos_rate([response.finished for response in sampled]),
-    }, [decode(tokenizer, response.response_ids) for response in sampled]
 
 
 def _sizes(items: Sequence[Anchored]) -> list[int]:

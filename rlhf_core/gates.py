@@ -22,6 +22,9 @@ class Gate(Frozen):
     """With fewer samples the gate abstains."""
     when_missing: Literal["abstain", "pass"] = "abstain"
     """What the gate says where the figure was not measured; `pass` is for what some data cannot tell at all."""
+    in_doubt: Literal["fail", "pass"] = "fail"
+    """What the gate says where the interval holds the threshold. `pass` turns the question round: the other bound is
+    judged, so that only what lies on the wrong side with its whole interval, significantly, fails."""
     failure: str = Field(min_length=1)
     """What a failure means, in a word or two, such as `undertrained`."""
     reason: str = Field(min_length=1)
@@ -84,7 +87,8 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
         return gate.when_missing, f"was not measured{allowed}"
     if estimate.n < gate.min_samples:
         return "abstain", f"{estimate.n} samples are fewer than the {gate.min_samples} that a verdict needs"
-    side, bound = ("lower", estimate.lower) if gate.direction == "above" else ("upper", estimate.upper)
+    lowest = (gate.direction == "above") == (gate.in_doubt == "fail")
+    side, bound = ("lower", estimate.lower) if lowest else ("upper", estimate.upper)
     passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold
     said = (
         f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
@@ -236,6 +240,17 @@ DEFAULT_POLICY_GATES = (
         threshold=0.5,
         failure="loses to SFT",
         reason="A few large gains must not hide that most answers got worse.",
+    ),
+    Gate(
+        name="best-of-n",
+        metric="judge_gain_over_best_of_n",
+        direction="above",
+        threshold=0.0,
+        when_missing="pass",
+        in_doubt="pass",
+        failure="significantly worse than the best of n answers of SFT at no more KL",
+        reason="Choosing among answers of SFT by the reward model needs no training; what training makes must not be "
+        "worse at the same drift. Measured where `policy.best_of_n` is set.",
     ),
     Gate(
         name="ends",

@@ -228,6 +228,18 @@ def save(
     return out
 
 
+def parameters(path: Path) -> int:
+    """Weights of a saved language model or classifier, tied ones counted once; none of them is loaded."""
+    config = AutoConfig.from_pretrained(path)
+    with torch.device("meta"):
+        model: PreTrainedModel = (
+            AutoModelForSequenceClassification.from_config(config)
+            if _is_classifier(path)
+            else AutoModelForCausalLM.from_config(config)
+        )
+    return int(model.num_parameters())
+
+
 def digest(path: Path) -> str:
     """SHA-256 over the names and contents of a folder's files: the identity of a saved model."""
     total = hashlib.sha256()

@@ -13,21 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_core.batching import shuffled_batches
-from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.drift import distinct_n, duplicate_share
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.policy import Answers, compare_policies
-from rlhf_core.examiner import Examiner
+from rlhf_core.evaluation.policy import Answers
+from rlhf_core.examiner import Examiner, halves
 from rlhf_core.kept_states import ARTIFACTS, KeptStates
 from rlhf_core.kl_control import next_beta
 from rlhf_core.learner import load_learner
-from rlhf_core.models import digest, load_policy
 from rlhf_core.parallel import rank
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update, warm_up
 from rlhf_core.records import Demonstration
-from rlhf_core.rewards import NO_MODELS, Reward, term_keys
+from rlhf_core.rewards import NO_MODELS, Reward
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import encode
 from rlhf_core.watch import CURVES, Watch, chart
@@ -79,18 +76,16 @@ def train_policy(
 
     Returns:
         Artifacts `policy` and `value`: the last state, or the one that `Watch` takes where it ended training; the
-        estimates of `compare_policies` and of `Watch`; what metrics were at each evaluation and update, as series, and
+        estimates of `Examiner.examine` and of `Watch`; what metrics were at each evaluation and update, as series, and
         `judge_curve`, alpha and beta of the fit.
 
     Raises:
         ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
         SelfTestError: if a self-test at step zero fails.
     """
-    if len(held_out_prompts) < 4:
-        raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot decide when to stop: give at least 4")
     if config.ptx_coef and not demonstrations:
         raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
-    watched, judged = _halves(config, held_out_prompts)
+    watched, judged = halves(config, held_out_prompts)
     run = _Climb(
         config,
         sft=sft,
@@ -114,54 +109,20 @@ def train_policy(
             notes |= {"step": event.step + 1, **run.notes()}
             checkpoints.keep(parts, notes)
     run.states.settle(run.watch.result)
-    policy = load_policy(out / "policy", run.tokenizer)
-    before, after = run.baseline(judged), run.answer(policy, judged)
-    fitted = run.watch.fit
+    exam, fitted = run.examine(out / "policy", judged), run.watch.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
-        estimates=compare_policies(before, after) | run.repeats(policy, judged) | run.watch.estimates,
+        estimates=exam.estimates | run.watch.estimates,
         series=notes["series"] | ({"judge_curve": [fitted.alpha.value, fitted.beta.value]} if fitted else {}),
-        samples=[
-            {"prompt": prompt, "sft": first, "policy": second}
-            for prompt, first, second in zip(judged, before.texts, after.texts, strict=True)
-        ][:8],
+        samples=exam.samples,
         outcome=run.watch.outcome,
     )
 
 
-def evaluate_policy(
-    config: PPOConfig,
-    *,
-    sft: Path,
-    policy: Path,
-    reward_model: Path,
-    judge: Path,
-    held_out_prompts: Sequence[str],
-    seed: int,
-    term_models: Mapping[str, Path] = NO_MODELS,
-) -> dict[str, Estimate]:
-    """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
-
-    Args as in `train_policy`; `policy` is the folder to measure.
-
-    Returns:
-        The estimates of `compare_policies`, and repeats within prompts where they are asked for.
-    """
-    run = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
-    _, judged = _halves(config, held_out_prompts)
-    measured = load_policy(policy, run.tokenizer)
-    found = compare_policies(*(run.answer(by, judged) for by in (run.reference, measured)))
-    return found | run.repeats(measured, judged)
-
-
-def _halves(config: PPOConfig, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Held-out prompts that are watched during training, and those that give the final figures."""
-    watched, judged = (list(prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
-    return watched, judged
-
-
 class _Climb(Examiner):
     """The models of PPO and where their results go."""
+
+    config: PPOConfig
 
     def __init__(
         self,
@@ -177,9 +138,9 @@ class _Climb(Examiner):
         per_update: int,
         cache: Path | None,
     ) -> None:
-        super().__init__(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, term_models=term_models)
+        models = {"sft": sft, "reward_model": reward_model, "judge": judge}
+        super().__init__(config, **models, seed=seed, term_models=term_models, cache=cache)
         self.reward = Reward(config.reward)
-        self._term_keys = term_keys(config.reward, term_models)
         self.learner = load_learner(
             config,
             self.tokenizer,
@@ -192,7 +153,6 @@ class _Climb(Examiner):
         lengths = config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
         self._demonstrations = encode(self.tokenizer, demonstrations, **lengths)
         self._out = out
-        self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
         out.mkdir(parents=True, exist_ok=True)
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
@@ -225,14 +185,6 @@ class _Climb(Examiner):
         if rank() == 0:
             with (self._out / ANSWERS).open("ab") as stream:
                 stream.truncate(notes["answers_bytes"])
-
-    def baseline(self, prompts: Sequence[str]) -> Answers:
-        """The SFT model's `answer`s, or those that an earlier run with the same models kept."""
-        config = self.config
-        chance = (config.sampling.model_dump(), config.optimiser.precision, self.seed)
-        key = content_key(Answers._fields, prompts, *chance, self._term_keys)
-        path = self._kept / f"{key}.npy" if self._kept else None
-        return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts).as_rows()))
 
     def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""

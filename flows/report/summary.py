@@ -28,11 +28,15 @@ KEY_FIGURES = {
         "abs_delta_median",
         "share_in_band",
         "ece",
+        "parameter_ratio",
     ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
     "policy": (
         "kl_to_sft_nats",
+        "best_of_n_kl_nats",
         "judge_reward_gain",
+        "best_of_n_judge_gain",
+        "judge_gain_over_best_of_n",
         "judge_win_rate",
         "overoptimisation",
         "eos_rate",
@@ -158,6 +162,8 @@ def _why(verdict: Verdict) -> str:
     bound = verdict.lower if verdict.direction == "above" else verdict.upper
     if verdict.status != "pass" or bound is None:
         return verdict.explanation
+    if bound <= verdict.threshold if verdict.direction == "above" else bound >= verdict.threshold:
+        return verdict.explanation  # in doubt, which this gate lets pass
     return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
 
 

@@ -4,14 +4,15 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from rlhf_core.config import Frozen
+from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
 
 
-class DPOConfig(Frozen):
+class DPOConfig(PolicyConfig):
     """Direct preference optimisation."""
 
+    method: Literal["dpo"] = "dpo"
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     """`sigmoid` is DPO; `ipo` is IPO on log-probabilities averaged over tokens, so its beta has another scale."""
     beta: float = Field(0.1, gt=0)
@@ -24,8 +25,6 @@ class DPOConfig(Frozen):
     optimiser: OptimiserConfig = OptimiserConfig(lr=1e-4)
     sampling: SamplingConfig = SamplingConfig()
     """Lengths of prompts and responses; the temperature at which held-out prompts are answered and pairs are scored."""
-    evaluation_prompts: int = Field(256, ge=1)
-    """Held-out prompts that the policy answers for the KL to the SFT model."""
 
     @model_validator(mode="after")
     def _check_smoothing(self) -> Self:

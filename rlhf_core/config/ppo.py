@@ -6,8 +6,7 @@ from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLConfig, MonitorConfig
-from rlhf_core.config.reward import RewardConfig
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.config.training import OptimiserConfig
 
 
@@ -37,7 +36,7 @@ class SharedTrunkConfig(Frozen):
     """Weight of the value loss; `vf_coef` in the source, with this value."""
 
 
-class UpdateConfig(Frozen):
+class UpdateConfig(PolicyConfig):
     """What happens between one rollout and the next."""
 
     epochs: int = Field(2, ge=1)
@@ -67,8 +66,6 @@ class UpdateConfig(Frozen):
     each minibatch of responses (Ouyang et al., 2022, equation 2). 0 leaves them out."""
     missing_eos_penalty: float = Field(1.0, ge=0)
     """Taken from the reward of a response that did not end by itself."""
-    reward: RewardConfig = RewardConfig()
-    """What is maximised."""
     kl_to_rollout_limit_nats: float | None = Field(0.5, gt=0)
     """An update ends before the step of a minibatch whose KL to the policy that sampled, per response, passes this.
     None: no limit."""
@@ -76,7 +73,6 @@ class UpdateConfig(Frozen):
     """For the policy; its precision and token budget hold for the frozen models too."""
     value: SeparateValueConfig | SharedTrunkConfig = Field(SeparateValueConfig(), discriminator="kind")
     """Where values come from."""
-    sampling: SamplingConfig = SamplingConfig()
 
     @model_validator(mode="after")
     def _check_estimator(self) -> Self:
@@ -88,6 +84,7 @@ class UpdateConfig(Frozen):
 class PPOConfig(UpdateConfig):
     """PPO; where a value differs from Huang et al. (2024), its line says why."""
 
+    method: Literal["ppo"] = "ppo"
     updates: int = Field(40, ge=1)
     """Rollouts, each followed by an update."""
     rollout_size: int = Field(128, ge=1)
@@ -99,11 +96,6 @@ class PPOConfig(UpdateConfig):
     the result is the last evaluated state inside. None: no budget."""
     evaluate_every: int = Field(4, ge=1)
     """Updates between evaluations on held-out prompts."""
-    evaluation_prompts: int = Field(256, ge=2)
-    """Held-out prompts watched during training, and again as many others for the final figures."""
-    answers_per_prompt: int = Field(1, ge=1)
-    """Answers that an evaluation draws to each of its first 32 prompts, besides its own one to every prompt, to count
-    repeats within a prompt. 1 draws none."""
     monitor: MonitorConfig | None = MonitorConfig()
     """Watch on over-optimisation. None: it is measured, nothing stops for it."""
     collapse: CollapseConfig | None = CollapseConfig()

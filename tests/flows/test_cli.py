@@ -64,6 +64,32 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: Tiny Ladder", "field 'project': String should match pattern"),
         ("project: tiny\ngates: {mode: strict}", "field 'gates.mode': must be 'enforce' or 'advisory' (now 'strict')"),
         ("project: tiny\nbase: {kind: magic}", "field 'base'"),
+        ("project: tiny\npolicy: {method: grpo}", "does not match any of the expected tags: 'ppo', 'dpo'; change it"),
+        (
+            "project: tiny\npolicy: {method: dpo, updates: 3}",
+            "field 'policy.updates' is unknown; remove it; known fields here: batch_size, best_of_n, beta",
+        ),
+        ("project: tiny\npolicy: {method: dpo, epoch: 3}", "field 'policy.epoch' is unknown; did you mean 'epochs'?"),
+        (
+            "project: tiny\nreward_model: {from: tiny-reward-model/1}",
+            "field 'reward_model.from': 'tiny-reward-model/1' names no registered model; write models:/name/version",
+        ),
+        (
+            "project: tiny\nreward_model: {from: {model: org/name, revision: main}}",
+            "field 'reward_model.from.revision': String should match",
+        ),
+        (
+            "project: tiny\nreward_model: {form: 'models:/a/1'}",
+            "field 'reward_model.form' is unknown; did you mean 'from'",
+        ),
+        (
+            "project: tiny\nreward_model: {from: 'models:/a/1', balance: length}",
+            "field 'reward_model': balance 'length' weighs pairs of training",
+        ),
+        (
+            "project: tiny\nreward_model: {from: 'models:/a/1'}\njudge: {from: 'models:/a/1'}",
+            "judge.from is reward_model.from, but a judge must be another model; take or train one",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_file_and_field(tmp_path: Path, text: str, expected: str) -> None:
@@ -105,7 +131,13 @@ def test_a_bad_override_is_named(override: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "project"),
-    [("hh_rlhf", "hh-rlhf"), ("multi_node", "multi-node"), ("embedded", "helpdesk"), ("tiny", "tiny")],
+    [
+        ("hh_rlhf", "hh-rlhf"),
+        ("multi_node", "multi-node"),
+        ("embedded", "helpdesk"),
+        ("embedded_dpo", "helpdesk"),
+        ("tiny", "tiny"),
+    ],
 )
 def test_shipped_configurations_are_valid_without_a_network(name: str, project: str) -> None:
     done = CliRunner().invoke(app, ["config", "check", "--offline", f"configs/{name}.yaml"])

@@ -139,6 +139,18 @@ def test_prompts_that_the_champion_learned_from_are_left_out(
     assert found.figures["agreement"].between.n == len(ROWS) and "may have seen these rows" in found.notes[0]
 
 
+def test_a_champion_that_learned_from_preferences_is_not_asked_their_prompts(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, speaker: Path
+) -> None:
+    judge = trained("desk-judge", scorer, table("preferences", ROWS)).label
+    tags = {"parent_judge": judge, "parent_reward-model": judge}
+    ours = trained("desk-policy", speaker, table("prompts", ROWS), **tags)
+    champion = trained("desk-policy", speaker, table("preferences", ROWS[10:], ROWS[:10]))
+    found = compare(desk, CONFIG, ours, champion)
+    assert found.figures["answers that end"].between.n == len(ROWS[11::2])
+    assert "the champion learned from preferences" in found.notes[0]
+
+
 def test_where_nothing_can_be_compared_the_reason_is_said(
     desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path
 ) -> None:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rlhf_core import dpo, ppo
 from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.dpo import train_dpo
 from rlhf_core.parallel import joined, rank
-from rlhf_core.ppo import train_policy
 from rlhf_core.reward_model import train_reward_model
 from rlhf_core.sft import train_sft
 
@@ -20,9 +19,9 @@ STAGES = {
     "sft": train_sft,
     "reward_model": train_reward_model,
     "reward_heads": train_reward_model,
-    "dpo": train_dpo,
-    "ppo": train_policy,
-    "ppo_shared": train_policy,
+    "dpo": dpo.train_policy,
+    "ppo": ppo.train_policy,
+    "ppo_shared": ppo.train_policy,
 }
 
 

@@ -18,8 +18,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from rlhf_core.attention import use_ragged_attention
 from rlhf_core.comparisons import Comparison
-from rlhf_core.dpo import Anchored, DPOConfig, anchor, pair_losses, train_dpo
-from rlhf_core.models import load_policy
+from rlhf_core.dpo import Anchored, DPOConfig, anchor, pair_losses, train_dpo, train_policy
+from rlhf_core.examiner import Examiner, evaluate_policy
+from rlhf_core.models import digest, load_policy, load_reward_model, save
 from rlhf_core.records import Pair
 from rlhf_core.rollout import SamplingConfig
 from rlhf_core.stage import Event, Stage, StageResult
@@ -32,6 +33,7 @@ PAIRS = [
     for start, margin in (("fine", 0.0), ("you are", 0.25), ("are you how", 0.0))
     for prompt in PROMPTS
 ]
+HELD_OUT = [f"{prompt} {end}" for prompt in PROMPTS for end in ("fine", "thanks")]
 PLAIN = [pair._replace(margin=0.0) for pair in PAIRS]
 DPO = DPOConfig(
     epochs=4,
@@ -297,14 +299,55 @@ def test_plain_transformers_sees_the_implicit_rewards_in_what_was_saved(
     assert result.estimates["agreement"].n == len(PAIRS)
 
 
-def test_drift_is_measured_on_the_answers_of_the_trained_policy(base: Path, tmp_path: Path) -> None:
-    still = dpo(base, tmp_path / "still", optimiser=DPO.optimiser.model_copy(update={"lr": 1e-9})).result
-    moved = dpo(base, tmp_path / "moved").result
-    assert still.estimates["kl_to_sft_nats"].value == pytest.approx(0.0, abs=1e-3)
+@pytest.fixture
+def models(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> dict[str, Path]:
+    """The base as SFT model, and two reward models with heads of their own."""
+    torch.manual_seed(1)
+    heads = [save(load_reward_model(base, tokenizer), tokenizer, tmp_path / name) for name in ("reward", "judge")]
+    return {"sft": base, "reward_model": heads[0], "judge": heads[1]}
+
+
+def policy(models: dict[str, Path], out: Path, *, cache: Path | None = None, **changes: object) -> Outcome:
+    config = DPO.model_copy(update=changes)
+    inputs = {"train": PAIRS, "held_out": PAIRS, "held_out_prompts": HELD_OUT, "seed": 1}
+    return finish(train_policy(config, **models, **inputs, out=out, cache=cache))  # type: ignore[arg-type]
+
+
+def test_the_policy_is_measured_by_its_answers_to_the_judged_prompts(
+    models: dict[str, Path], base: Path, tmp_path: Path
+) -> None:
+    events, moved = policy(models, tmp_path / "moved")
+    assert events == dpo(base, tmp_path / "alone").events
+    still = policy(models, tmp_path / "still", optimiser=DPO.optimiser.model_copy(update={"lr": 1e-9})).result
     assert still.estimates["kl_to_sft_nats_k3"].value == pytest.approx(0.0, abs=1e-3)
+    assert still.estimates["judge_reward_gain"].value == pytest.approx(0.0, abs=1e-3)
     assert moved.estimates["kl_to_sft_nats_k3"].lower > 0.01
-    assert moved.estimates["kl_to_sft_nats"].n == len(PROMPTS)
-    assert [sample["prompt"] for sample in moved.samples] == PROMPTS[:8]
+    assert moved.estimates["kl_to_sft_nats"].n == moved.estimates["judge_win_rate"].n == len(HELD_OUT[1::2])
+    assert [sample["prompt"] for sample in moved.samples] == HELD_OUT[1::2][:8]
+    assert moved.artifacts == {"policy": tmp_path / "moved" / "policy"}
+    assert moved.estimates["agreement"].n == len(PAIRS)
+    assert "best_of_n" not in moved.estimates
+
+
+def test_a_saved_policy_is_measured_again_the_same_and_the_sft_model_is_asked_once(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    result = policy(models, tmp_path / "out", cache=cache, best_of_n=3).result
+    assert result.estimates["best_of_n"].value in (1, 2, 3)
+    assert len([path for path in cache.rglob("*.npy") if path.parent.name != digest(models["sft"])]) == 3
+    inputs = models | {"policy": result.artifacts["policy"]}
+    config = DPO.model_copy(update={"best_of_n": 3})
+    again = evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1, cache=cache)
+    assert again == {name: result.estimates[name] for name in again} and "judge_gain_over_best_of_n" in again
+    assert evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1) == again
+
+
+def test_draws_of_the_sft_model_differ(models: dict[str, Path]) -> None:
+    examiner = Examiner(DPO, **models, seed=1)
+    texts = [examiner.baseline(HELD_OUT, draw=draw).texts for draw in (0, 1, 2, 1)]
+    assert texts[1] == texts[3]
+    assert len({tuple(found) for found in texts}) == 3
 
 
 def test_a_seed_of_dpo_gives_the_same_events(base: Path, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ GOOD = {
         "kl_to_sft_nats": Estimate(5.0, 4.8, 5.2, 300),
         "judge_reward_gain": Estimate(1.0, 0.8, 1.2, 300),
         "judge_win_rate": Estimate(0.7, 0.65, 0.75, 300),
+        "judge_gain_over_best_of_n": Estimate(-0.1, -0.3, 0.1, 300),
         "eos_rate": Estimate(0.99, 0.97, 1.0, 300),
         "length_ratio": Estimate(1.1, 1.0, 1.2, 300),
         "distinct_2_ratio": Estimate(0.8, 0.8, 0.8, 300),
@@ -74,6 +75,7 @@ BAD = [
     ("policy", "kl_to_sft_nats", Estimate(9.0, 8.5, 9.5, 300), "left the KL budget"),
     ("policy", "judge_reward_gain", Estimate(-0.5, -0.7, -0.3, 300), "no better than SFT"),
     ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "loses to SFT"),
+    ("policy", "judge_gain_over_best_of_n", Estimate(-0.3, -0.5, -0.1, 300), "worse than the best of n answers of SFT"),
     ("policy", "eos_rate", Estimate(0.3, 0.25, 0.35, 300), "does not end its answers"),
     ("policy", "length_ratio", Estimate(2.5, 2.3, 2.7, 300), "grew long"),
     ("policy", "length_ratio", Estimate(0.2, 0.15, 0.25, 300), "grew short"),
@@ -129,6 +131,17 @@ def test_a_gate_may_let_pass_what_the_data_cannot_tell_but_not_what_was_measured
     assert found.explanation == "agreement: was not measured, which this gate allows"
     assert verdict(lenient, agreement=Estimate(0.6, 0.49, 0.7, 500)).status == "fail"
     assert verdict(lenient, agreement=Estimate(0.6, 0.55, 0.7, 99)).status == "abstain"
+
+
+def test_a_gate_may_stop_only_what_is_wrong_beyond_doubt() -> None:
+    above, below = (gate.model_copy(update={"in_doubt": "pass"}) for gate in (ABOVE, BELOW))
+    doubtful, low, high = Estimate(0.5, 0.4, 0.6, 100), Estimate(0.4, 0.3, 0.49, 100), Estimate(0.6, 0.51, 0.7, 100)
+    assert [verdict(above, agreement=found).status for found in (doubtful, low, high)] == ["pass", "fail", "pass"]
+    assert [verdict(below, agreement=found).status for found in (doubtful, low, high)] == ["pass", "pass", "fail"]
+    assert verdict(above, agreement=doubtful).explanation == "agreement: upper bound 0.6 is above 0.5 (n=100)"
+    assert verdict(above, agreement=low).explanation.startswith("agreement: upper bound 0.49 is not above 0.5")
+    nothing = float("nan")
+    assert verdict(above, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
 
 
 def test_a_verdict_holds_the_figure_and_says_what_is_wrong() -> None:
@@ -205,7 +218,7 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
     passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
-    assert passing == (["near-ceiling"] if stage == "reward_model" else [])
+    assert passing == {"sft": [], "reward_model": ["near-ceiling"], "policy": ["best-of-n"]}[stage]
 
 
 @pytest.mark.parametrize("stage", DEFAULTS)

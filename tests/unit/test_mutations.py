@@ -585,6 +585,20 @@ MUTANTS = [
         "test_evaluation_policy.test_duplicates_by_hand",
     ),
     Mutant(
+        "best-of-n is free",
+        "rlhf_core.evaluation.best_of_n",
+        "math.log(n) - (n - 1) / n",
+        "math.log(n) - (n - 1)",
+        "test_evaluation_best_of_n.test_two_nats_pay_for_nineteen_answers",
+    ),
+    Mutant(
+        "the judge chooses the best of n",
+        "rlhf_core.evaluation.best_of_n",
+        "best_judge = best_of(n, reward, judge)",
+        "best_judge = best_of(n, judge, judge)",
+        "test_evaluation_best_of_n.test_a_policy_is_held_against_the_best_at_its_own_kl",
+    ),
+    Mutant(
         "ties are lost",
         "rlhf_core.evaluation.preference",
         "mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",

@@ -58,7 +58,7 @@ REWARD_HEADS = RewardModelConfig(
     max_response_tokens=6,
     optimiser=OPTIMISER,
 )
-DPO = DPOConfig(epochs=5, batch_size=5, optimiser=OPTIMISER, sampling=SAMPLING, evaluation_prompts=6)
+DPO = DPOConfig(epochs=5, batch_size=5, optimiser=OPTIMISER, sampling=SAMPLING, evaluation_prompts=6, best_of_n=3)
 PPO = PPOConfig(
     updates=3,
     rollout_size=7,
@@ -172,6 +172,12 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
         build().save_pretrained(base)
         tokenizer.save_pretrained(base)
         heads = [save(load_reward_model(base, tokenizer), tokenizer, folder / f"{name}-{head}") for head in "ab"]
+        measured = {
+            "sft": base,
+            "reward_model": heads[0],
+            "judge": heads[1],
+            "held_out_prompts": [f"{prompt} thanks" for prompt in PROMPTS],
+        }
         inputs: dict[str, dict[str, Any]] = {
             "sft": {"base": base, "train": DEMONSTRATIONS, "held_out": DEMONSTRATIONS[::5]},
             "reward_model": {
@@ -180,14 +186,8 @@ def climbs(tmp_path_factory: pytest.TempPathFactory, make_tokenizer: Callable[[]
                 "held_out": PAIRS,
                 "demonstrations": DEMONSTRATIONS[::3],
             },
-            "dpo": {"sft": base, "train": PAIRS, "held_out": PAIRS[::5]},
-            "ppo": {
-                "sft": base,
-                "reward_model": heads[0],
-                "judge": heads[1],
-                "prompts": PROMPTS,
-                "held_out_prompts": [f"{prompt} thanks" for prompt in PROMPTS],
-            },
+            "dpo": {**measured, "train": PAIRS, "held_out": PAIRS[::5]},
+            "ppo": {**measured, "prompts": PROMPTS},
         }
         inputs["ppo_shared"] = inputs["ppo"] | {"demonstrations": DEMONSTRATIONS}
         inputs["reward_heads"] = inputs["reward_model"]

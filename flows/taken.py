@@ -1,0 +1,50 @@
+"""Reward models that are taken from the registry or the hub instead of being trained."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from flows.config import LadderConfig
+from flows.references import ModelRef
+from flows.registry import Registry, open_registry
+from flows.reward_config import SCHEME, HubModel, RewardModelSettings, Source
+
+NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
+"""Files of hub models that transformers does not load here."""
+
+
+def pin_models(config: LadderConfig) -> LadderConfig:
+    """The configuration with the versions that the aliases of its registered models mean now.
+
+    Whatever depends on an alias then depends on the version, so that a moved alias makes another climb.
+
+    Raises:
+        InputError: if there is no such version or alias.
+    """
+    if not any(isinstance(settings.source, str) for settings in (config.reward_model, config.judge)):
+        return config
+    registry = open_registry(config.project, config.storage)
+    pinned = {name: _pinned(getattr(config, name), registry) for name in ("reward_model", "judge")}
+    return config.model_copy(update=pinned)
+
+
+def registered(source: Source, registry: Registry) -> ModelRef | None:
+    """The version that is taken, None for a model of the hub."""
+    return registry.pin(source.removeprefix(SCHEME)) if isinstance(source, str) else None
+
+
+def files_of(source: Source, registry: Registry) -> Path:
+    """The files of what is taken, on this machine."""
+    if isinstance(source, HubModel):
+        return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
+    return registry.folder(registry.pin(source.removeprefix(SCHEME)))
+
+
+def name_of(source: Source) -> str:
+    """What is taken, as people write it."""
+    return f"{source.model}@{source.revision[:8]}" if isinstance(source, HubModel) else source.removeprefix(SCHEME)
+
+
+def _pinned(settings: RewardModelSettings, registry: Registry) -> RewardModelSettings:
+    version = None if settings.source is None else registered(settings.source, registry)
+    return settings if version is None else settings.model_copy(update={"source": f"{SCHEME}{version.label}"})

@@ -1,0 +1,119 @@
+"""Reward models from elsewhere: taken as they are, calibrated if they are not, and measured like trained ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.ensembles import AGGREGATE
+from rlhf_core.evaluation.calibration import fit_temperature
+from rlhf_core.evaluation.estimates import Estimate, point
+from rlhf_core.models import TEMPERATURE, load_reward_model, parameters, save
+from rlhf_core.records import Demonstration, Pair
+from rlhf_core.reward_model import evaluate_reward_model, halves, margins, shown
+from rlhf_core.stage import Stage, StageResult
+from rlhf_core.text import encode, load_tokenizer
+
+COMPARED = 64
+"""Demonstrations that two tokenizers must read alike."""
+
+
+def adopt_reward_model(
+    config: RewardModelConfig,
+    *,
+    source: Path,
+    sft: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    out: Path,
+    ceiling: Estimate | None = None,
+) -> Stage:
+    """Take a reward model with its weights; one without a temperature gets that of the held-out pairs.
+
+    Only differences of its scores count, so it is not centred: the mean score of the demonstrations stays what it is.
+
+    Args:
+        config: lengths and precision.
+        source: folder of a sequence classifier with one label, or of an ensemble.
+        sft: folder of the SFT model, which must read texts as the same tokens, since rollouts are scored as tokens.
+        train: pairs that the floors learn from.
+        held_out: pairs; a missing temperature is fitted on every second prompt, and the others are judged.
+        demonstrations: whose mean score is told.
+        out: folder that receives the model.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+
+    Yields:
+        Nothing: no step is taken.
+
+    Returns:
+        As `train_reward_model`.
+
+    Raises:
+        ValueError: if it is no reward model, or reads texts as other tokens than the SFT model.
+    """
+    yield from ()
+    _check_scores(source)
+    tokenizer = load_tokenizer(str(source))
+    _check_tokens(config, tokenizer, load_tokenizer(str(sft)), demonstrations[:COMPARED])
+    model = load_reward_model(source, tokenizer)
+    fit_half, judged_half = halves(held_out)
+    if getattr(model.config, TEMPERATURE, None) is None:
+        setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
+    save(model, tokenizer, out)
+    deltas = margins(config, model, tokenizer, judged_half)
+    return StageResult(
+        artifacts={"reward_model": out},
+        estimates=evaluate_reward_model(
+            config,
+            reward_model=out,
+            train=train,
+            held_out=held_out,
+            demonstrations=demonstrations,
+            ceiling=ceiling,
+        ),
+        series={"delta": deltas.tolist()},
+        samples=shown(judged_half, deltas),
+    )
+
+
+def parameter_ratio(reward_model: Path, policy: Path) -> Estimate:
+    """Parameters of a reward model over those of the policy that it scores, or of the SFT model that becomes it.
+
+    A small reward model is fooled by what it cannot judge; Gao et al. (2023) find that larger ones can be optimised
+    further before the gold reward falls.
+
+    Args:
+        reward_model: folder of the reward model.
+        policy: folder of the policy.
+
+    Returns:
+        The ratio; it has no sampling error, and n is 1.
+    """
+    return point(parameters(reward_model) / parameters(policy), 1)
+
+
+def _check_scores(source: Path) -> None:
+    found = AutoConfig.from_pretrained(source)
+    architectures = found.architectures or []
+    scores = found.num_labels == 1 or hasattr(found, AGGREGATE)
+    if not any(name.endswith("ForSequenceClassification") for name in architectures) or not scores:
+        raise ValueError(
+            f"{', '.join(architectures) or 'an unnamed architecture'} with {found.num_labels} labels is no reward "
+            f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
+        )
+
+
+def _check_tokens(
+    config: RewardModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    other: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+) -> None:
+    limits = {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
+    if encode(tokenizer, items, **limits) != encode(other, items, **limits):
+        raise ValueError(
+            "it reads texts as other tokens than the SFT model; name one with the tokenizer, the chat template and the "
+            "end-of-sequence token of the base"
+        )

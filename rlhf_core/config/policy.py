@@ -1,0 +1,26 @@
+"""What every method that makes a policy has: models, sampling, and how its result is measured."""
+
+from pydantic import Field
+
+from rlhf_core.config import Frozen
+from rlhf_core.config.reward import RewardConfig
+from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.training import OptimiserConfig
+
+
+class PolicyConfig(Frozen):
+    """How the answers of a policy are drawn and measured, whatever trained it."""
+
+    optimiser: OptimiserConfig = OptimiserConfig()
+    """For the policy; its precision and token budget hold for the frozen models too."""
+    sampling: SamplingConfig = SamplingConfig()
+    evaluation_prompts: int = Field(256, ge=2)
+    """Held-out prompts that give the final figures; PPO watches as many others while it trains."""
+    answers_per_prompt: int = Field(1, ge=1)
+    """Answers drawn to each of the first 32 of them, besides the one to every prompt, to count repeats within a prompt.
+    1 draws none."""
+    reward: RewardConfig = RewardConfig()
+    """What PPO maximises; whatever trained the policy, every term is measured."""
+    best_of_n: int = Field(0, ge=0)
+    """Answers of the SFT model drawn for each of these prompts, to say what choosing the best of n by the reward model
+    gives at no more KL than the policy's; n is at most this. 0: no such baseline."""

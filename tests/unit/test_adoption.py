@@ -1,0 +1,131 @@
+"""Reward models from elsewhere: their scores stay, what they lack is fitted, and what is none is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rlhf_core.adoption import adopt_reward_model, parameter_ratio
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.evaluation.calibration import fit_temperature
+from rlhf_core.models import TEMPERATURE, parameters
+from rlhf_core.records import Demonstration, Pair
+from rlhf_core.reward_model import score, train_reward_model
+from rlhf_core.stage import Stage, StageResult
+
+PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
+PAIRS = [Pair(prompt, f"{start} thanks", f"{start} how") for prompt in PROMPTS for start in ("fine", "you are")]
+DEMONSTRATIONS = [Demonstration(pair.prompt, pair.chosen) for pair in PAIRS]
+CONFIG = RewardModelConfig(
+    epochs=2, batch_size=4, max_prompt_tokens=8, max_response_tokens=6, optimiser=OptimiserConfig(lr=0.005)
+)
+
+
+def finish(stage: Stage) -> StageResult:
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def trained(base: Path, tmp_path: Path) -> StageResult:
+    data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
+    return finish(train_reward_model(CONFIG, init_from=base, **data, out=tmp_path / "trained", seed=1))
+
+
+def adopt(source: Path, sft: Path, out: Path) -> StageResult:
+    data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
+    return finish(adopt_reward_model(CONFIG, source=source, sft=sft, **data, out=out))
+
+
+def without_temperature(folder: Path, copied: Path) -> Path:
+    shutil.copytree(folder, copied)
+    settings = json.loads((copied / "config.json").read_text())
+    del settings[TEMPERATURE]
+    (copied / "config.json").write_text(json.dumps(settings))
+    return copied
+
+
+def test_a_calibrated_model_is_taken_as_it_is_and_measured_like_the_trained_one(
+    trained: StageResult, base: Path, tmp_path: Path
+) -> None:
+    folder = trained.artifacts["reward_model"]
+    found = adopt(folder, base, tmp_path / "adopted")
+    assert found.estimates.keys() == trained.estimates.keys()
+    for name, estimate in trained.estimates.items():
+        assert found.estimates[name] == pytest.approx(estimate, abs=1e-4), name
+    assert found.series["delta"] == pytest.approx(trained.series["delta"], abs=1e-4)
+    assert found.samples == trained.samples
+    assert score(tmp_path / "adopted", DEMONSTRATIONS, CONFIG) == pytest.approx(score(folder, DEMONSTRATIONS, CONFIG))
+
+
+def test_a_model_without_a_temperature_gets_that_of_the_half_that_is_not_judged(
+    trained: StageResult, base: Path, tmp_path: Path
+) -> None:
+    bare = without_temperature(trained.artifacts["reward_model"], tmp_path / "bare")
+    found = adopt(bare, base, tmp_path / "adopted").estimates
+    raw = dict(zip(DEMONSTRATIONS, score(bare, DEMONSTRATIONS, CONFIG), strict=True))
+    rejected = score(bare, [Demonstration(pair.prompt, pair.rejected) for pair in PAIRS], CONFIG)
+    deltas = np.array([raw[item] - other for item, other in zip(DEMONSTRATIONS, rejected, strict=True)])
+    fitting = [place for place, pair in enumerate(PAIRS) if PROMPTS.index(pair.prompt) % 2 == 0]
+    assert found["temperature"].value == pytest.approx(fit_temperature(deltas[fitting]), rel=1e-4)
+    assert found["temperature"].value != pytest.approx(1.0, abs=1e-3)
+    calibrated = np.array(score(tmp_path / "adopted", DEMONSTRATIONS, CONFIG)) * found["temperature"].value
+    assert calibrated == pytest.approx(list(raw.values()), abs=1e-4)
+
+
+def test_a_language_model_is_no_reward_model(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ForCausalLM|LMHeadModel.* is no reward model; name a sequence classifier"):
+        adopt(base, base, tmp_path / "adopted")
+
+
+def test_a_classifier_of_several_labels_is_no_reward_model(
+    base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    for folder in (model, tokenizer):
+        folder.save_pretrained(tmp_path / "three")
+    with pytest.raises(ValueError, match="with 3 labels is no reward model"):
+        adopt(tmp_path / "three", base, tmp_path / "adopted")
+
+
+def test_a_model_that_reads_other_tokens_is_refused(
+    trained: StageResult, base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    foreign = Path(shutil.copytree(trained.artifacts["reward_model"], tmp_path / "foreign"))
+    tokenizer.chat_template = "{% for message in messages %}<|user|> {{ message['content'] }} {% endfor %}<|user|>"
+    tokenizer.save_pretrained(foreign)
+    with pytest.raises(ValueError, match="reads texts as other tokens than the SFT model; name one with the tokenizer"):
+        adopt(foreign, base, tmp_path / "adopted")
+
+
+def test_parameters_are_counted_without_loading_them(trained: StageResult, base: Path) -> None:
+    def counted(model: PreTrainedModel) -> int:
+        return sum(weight.numel() for weight in {id(part): part for part in model.parameters()}.values())
+
+    scorer = trained.artifacts["reward_model"]
+    large = counted(AutoModelForSequenceClassification.from_pretrained(scorer))
+    small = counted(AutoModelForCausalLM.from_pretrained(base))
+    assert (parameters(scorer), parameters(base)) == (large, small)
+    assert parameter_ratio(scorer, base) == (large / small, large / small, large / small, 1)
+    assert large != small
+
+
+def test_the_parameters_of_a_larger_model_are_counted_in_proportion(base: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(1000)
+    model.save_pretrained(tmp_path / "large")
+    grown = parameters(tmp_path / "large") - parameters(base)
+    tied = model.config.tie_word_embeddings
+    assert grown == 990 * 16 * (1 if tied else 2)
