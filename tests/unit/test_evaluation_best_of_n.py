@@ -84,7 +84,7 @@ def test_more_than_all_samples_and_none_at_all_are_refused(n: int) -> None:
 def answers(reward: NDArray[np.float64], judge: NDArray[np.float64], kl: float = 0.0) -> Answers:
     count = len(reward)
     nats = np.full(count, kl)
-    return Answers(["text"] * count, np.ones(count), [True] * count, nats, nats, reward, judge)
+    return Answers(["text"] * count, np.ones(count), [True] * count, nats, nats, reward, judge, reward, nats)
 
 
 def drawn(count: int, draws: int, seed: int = 0) -> list[Answers]:

@@ -28,9 +28,10 @@ from rlhf_core.config.reward import (
 )
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.examiner import evaluate_policy
 from rlhf_core.experience import as_rollout
 from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo import evaluate_policy, train_policy
+from rlhf_core.ppo import train_policy
 from rlhf_core.ppo_update import gather
 from rlhf_core.rewards import ByModel, Responses, Reward, score_trees, term_keys
 from rlhf_core.rollout import sample
