@@ -25,6 +25,7 @@ DEFAULTS = {
     "HF_HUB_VERBOSITY": "error",  # what cannot be had is said once, by us
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is for the progress bar; the UI has the log
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
