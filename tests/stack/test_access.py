@@ -214,6 +214,7 @@ def test_events_come_through_tls_as_a_websocket(stack: Stack, tls: tuple[int, in
             sock=raw,
             ssl=ssl.create_default_context(cafile=str(certificate)),
             subprotocols=["prefect"],
+            open_timeout=60,
         ) as events,
     ):
         events.send(json.dumps({"type": "auth", "token": stack.clients["PREFECT_API_AUTH_STRING"]}))
