@@ -204,7 +204,7 @@ def register(
         f"models:/{model.model_id}",
         run_id,
         tags={
-            **lineage_tags(parents, datasets),
+            **lineage_tags(parents, datasets, {}),
             DIGEST_TAG: content,
             "rlhf.key": f"{stage}-{ladder}",
             "gate.status": "passed",

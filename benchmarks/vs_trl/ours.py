@@ -109,7 +109,7 @@ def dpo(work: Workload, scratch: Path) -> Steps:
         beta=0.1,
         optimiser=optimiser(work, 1e-4),
         sampling=SamplingConfig(max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS),
-        evaluation_prompts=1,
+        evaluation_prompts=2,
     )
     anchored = reference_seconds(work, config)
     training = train_dpo(config, sft=work.policy, train=pairs, held_out=pairs[:4], out=scratch, seed=SEED)
