@@ -73,7 +73,7 @@ def sft(work: Workload, scratch: Path) -> Steps:
     training = train_sft(
         config, base=work.policy, train=demonstrations, held_out=demonstrations[:2], out=scratch, seed=SEED
     )
-    return stage_steps(training, by_batch(work, sizes))
+    return stage_steps(training, work.by_step(sizes))
 
 
 def reward_model(work: Workload, scratch: Path) -> Steps:
@@ -96,7 +96,7 @@ def reward_model(work: Workload, scratch: Path) -> Steps:
         out=scratch,
         seed=SEED,
     )
-    return stage_steps(training, by_batch(work, sizes))
+    return stage_steps(training, work.by_step(sizes))
 
 
 def dpo(work: Workload, scratch: Path) -> Steps:
@@ -113,7 +113,7 @@ def dpo(work: Workload, scratch: Path) -> Steps:
     )
     anchored = reference_seconds(work, config)
     training = train_dpo(config, sft=work.policy, train=pairs, held_out=pairs[:4], out=scratch, seed=SEED)
-    for step, seconds in zip(stage_steps(training, by_batch(work, sizes)), anchored, strict=True):
+    for step, seconds in zip(stage_steps(training, work.by_step(sizes)), anchored, strict=True):
         yield step | {"seconds": step["seconds"] + seconds, "reference_seconds": seconds}
 
 
@@ -198,12 +198,6 @@ def carried(row: dict[str, Any], policy: Any, config: UpdateConfig) -> Rollout:
     ]
     rollout = as_rollout(sampled)
     return rollout._replace(logprobs=all_logprobs(policy, rollout, config.optimiser, sampling_temperature=1.0))
-
-
-def by_batch(work: Workload, sizes: list[int]) -> list[int]:
-    """Tokens of each optimiser step."""
-    size = work.batches.size
-    return [sum(sizes[start : start + size]) for start in range(0, len(sizes), size)]
 
 
 def main(stage: str, folder: str) -> None:

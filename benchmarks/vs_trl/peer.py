@@ -76,12 +76,6 @@ def common(work: Workload) -> dict[str, Any]:
     }
 
 
-def tokens_of_steps(work: Workload, sizes: list[int]) -> list[int]:
-    """Tokens of each optimiser step."""
-    size = work.batches.size
-    return [sum(sizes[start : start + size]) for start in range(0, len(sizes), size)]
-
-
 def sft(work: Workload, **special: Any) -> None:
     """TRL's SFT on the responses only."""
     rows = [
@@ -91,7 +85,7 @@ def sft(work: Workload, **special: Any) -> None:
         }
         for row in work.ids
     ]
-    clock = Clock(Turns(work.batches.steps), tokens_of_steps(work, [len(row["input_ids"]) for row in rows]))
+    clock = Clock(Turns(work.batches.steps), work.by_step([len(row["input_ids"]) for row in rows]))
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(work.policy, dtype=torch.float32),
         args=SFTConfig(**{**common(work), "max_length": 1024, "completion_only_loss": True, **special}),
@@ -129,7 +123,7 @@ def reward_model(work: Workload) -> None:
         args=RewardConfig(**common(work), max_length=1024, disable_dropout=True),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(work.reward_model),
-        callbacks=[Clock(Turns(work.batches.steps), tokens_of_steps(work, sizes))],
+        callbacks=[Clock(Turns(work.batches.steps), work.by_step(sizes))],
     ).train()
 
 
@@ -170,7 +164,7 @@ def dpo(work: Workload, **special: Any) -> None:
     rows = [{f"{name}_ids": row[name] for name in ("prompt", "chosen", "rejected")} for row in work.ids]
     sizes = [2 * len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in rows]
     turns = Turns(work.batches.steps)
-    clock = DPOClock(turns, tokens_of_steps(work, sizes))
+    clock = DPOClock(turns, work.by_step(sizes))
     clock.trainer = Tokenised(
         turns,
         model=AutoModelForCausalLM.from_pretrained(work.policy, dtype=torch.float32),

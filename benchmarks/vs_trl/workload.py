@@ -109,6 +109,11 @@ class Workload:
         """How much is done at a time."""
         return Batches(**json.loads((self.folder / "batches.json").read_text()))
 
+    def by_step(self, sizes: list[int]) -> list[int]:
+        """Tokens of each optimiser step, from those of each demonstration or pair."""
+        size = self.batches.size
+        return [sum(sizes[start : start + size]) for start in range(0, len(sizes), size)]
+
     @property
     def texts(self) -> list[dict[str, str]]:
         """Prompt, chosen and rejected response as text."""
