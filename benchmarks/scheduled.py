@@ -28,6 +28,7 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from benchmarks.machine import machine
@@ -67,7 +68,9 @@ def main(
         os.environ.update(environment)
         deploy = ["deploy", "configs/tiny.yaml", "--set", f"project={PROJECT}", "--set", f"storage={folder}/storage"]
         _call(str(Path(sys.executable).with_name("rlhf")), *deploy, "--set", f"deploy.gpus={at_once}")
-        with get_client(sync_client=True) as client:
+        # Prefect read its settings when it was imported
+        on_the_stack = temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]})
+        with on_the_stack, get_client(sync_client=True) as client:
             started = time.monotonic()
             seeds = _schedule(client, runs)
             watched = _watch(client, list(seeds), time.monotonic() + 3600 * hours)
