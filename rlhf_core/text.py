@@ -37,8 +37,8 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
-        end-of-sequence token is what training teaches: where the chat template writes another token after an answer,
-        and the model's generation settings stop there, that one.
+        end-of-sequence token is what training teaches: the special token that the chat template writes after an
+        answer, where it writes one, else its own.
 
     Raises:
         ValueError: if it has no end-of-sequence token, without which no response can end.
@@ -49,9 +49,9 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
     stops = {tokenizer.eos_token_id, *listed_stops(path)}
-    turn_end = _turn_end(tokenizer)
-    if turn_end != tokenizer.eos_token_id and turn_end in stops:
-        tokenizer.add_special_tokens({"eos_token": tokenizer.convert_ids_to_tokens(turn_end)})
+    if turn_end := _turn_end(tokenizer):
+        tokenizer.eos_token = turn_end
+    stops.add(tokenizer.eos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stops:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer
@@ -140,11 +140,18 @@ def _shorten(ids: list[int], count: int, beginning: int | None) -> list[int]:
     return ids[-count:]
 
 
-def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The token that the chat template writes right after an assistant's answer; None where it writes none."""
-    answer = "an answer"
-    messages = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": answer}]
-    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
-    _, found, after = text.rpartition(answer)
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The special token that the chat template writes right after an assistant's answer; None where it writes none.
+
+    None, too, of a template that asks for an answer whether or not it is told to, whose marker would look like an end.
+    """
+    question, answer = ({"role": role, "content": f"words of the {role}"} for role in ("user", "assistant"))
+    asked, silent = (
+        tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=wanted)
+        for wanted in (True, False)
+    )
+    text = str(tokenizer.apply_chat_template([question, answer], tokenize=False))
+    _, found, after = text.rpartition(answer["content"])
     ids: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
-    return ids[0] if ids else None
+    added = tokenizer.added_tokens_decoder.get(ids[0]) if ids and asked != silent else None
+    return str(added.content) if added is not None and added.special else None

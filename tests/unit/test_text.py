@@ -130,7 +130,7 @@ class Chat(NamedTuple):
 
 CHATS = {
     "Qwen2.5-Instruct": Chat(CHATML, "<|im_end|>", ("<|im_end|>", "<|endoftext|>"), "<|endoftext|>", "<|im_end|>"),
-    "Qwen2.5": Chat(CHATML, "<|endoftext|>", ("<|endoftext|>",), "<|endoftext|>", "<|endoftext|>"),
+    "Qwen2.5": Chat(CHATML, "<|endoftext|>", ("<|endoftext|>",), "<|endoftext|>", "<|im_end|>"),
     "Llama-3.1-Instruct": Chat(LLAMA_3, "<|eot_id|>", ("<|end_of_text|>", "<|eot_id|>"), None, "<|eot_id|>"),
     "gemma-2-it": Chat(GEMMA, "<eos>", ("<eos>", "<end_of_turn>"), "<pad>", "<end_of_turn>"),
     "Phi-3-instruct": Chat(PHI_3, "<|endoftext|>", ("<|endoftext|>", "<|end|>"), "<|endoftext|>", "<|end|>"),
@@ -147,7 +147,7 @@ ANSWER = "Mix flour, water and salt.\n\nThen wait."
 def chat(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Chat, PreTrainedTokenizerBase]:
     """A chat model's tokenizer, as loaded from a folder with its generation settings."""
     found = CHATS[request.param]
-    markers = re.findall(r"<\|?\w+\|?>", found.template) + ["<|user|>", "<|system|>", "<bos>"]
+    markers = [*re.findall(r"<\|?\w+\|?>", found.template), "<|user|>", "<|system|>", "<bos>"]
     special = [mark for mark in dict.fromkeys([*markers, *found.stops, found.eos, found.pad]) if mark]
     tokenizer = build_tokenizer([ANSWER, *(turn["content"] for turn in TALK)] * 3, vocabulary=400)
     tokenizer.add_special_tokens({"additional_special_tokens": special})
@@ -159,12 +159,12 @@ def chat(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Chat, PreTrain
     return found, load_tokenizer(str(tmp_path))
 
 
-def test_what_is_taught_is_the_end_that_the_template_writes_if_the_model_stops_there(
+def test_what_is_taught_is_the_end_that_the_template_writes_and_no_end_is_padding(
     chat: tuple[Chat, PreTrainedTokenizerBase], tmp_path: Path
 ) -> None:
     published, tokenizer = chat
-    assert tokenizer.eos_token == published.taught in published.stops
-    assert tokenizer.pad_token not in (None, *published.stops)
+    assert tokenizer.eos_token == published.taught
+    assert tokenizer.pad_token not in (None, published.taught, published.eos, *published.stops)
     tokenizer.save_pretrained(tmp_path / "again")  # without generation settings, as beside a classifier
     again = load_tokenizer(str(tmp_path / "again"))
     assert (again.eos_token, again.pad_token) == (tokenizer.eos_token, tokenizer.pad_token)
@@ -172,14 +172,12 @@ def test_what_is_taught_is_the_end_that_the_template_writes_if_the_model_stops_t
 
 
 def test_prompt_and_answer_are_what_the_template_writes(chat: tuple[Chat, PreTrainedTokenizerBase]) -> None:
-    published, tokenizer = chat
+    _, tokenizer = chat
     limits = {"max_prompt_tokens": 999, "max_response_tokens": 999}
     [(prompt, [response])] = encode(tokenizer, [(json.dumps(TALK), ANSWER)], **limits)
     whole = tokenizer.apply_chat_template([*TALK, {"role": "assistant", "content": ANSWER}], tokenize=False)
     expected = tokenizer(whole, add_special_tokens=False)["input_ids"]
-    assert prompt + response[:-1] == expected[: len(prompt) + len(response) - 1]
-    if published.template != CHATML or published.eos == "<|im_end|>":
-        assert response[-1] == expected[len(prompt) + len(response) - 1]
+    assert prompt + response == expected[: len(prompt) + len(response)]
     assert tokenizer.eos_token_id not in response[:-1]
 
 
