@@ -1,14 +1,16 @@
 """The recipes for models of the hub, climbed as they stand by tiny models of the same family on real text.
 
-The hub's cache holds a tiny model under the name and revision that a recipe pins, so that its own section of the base is
-used; data come from files of the form that the hub has.
+The cache of the hub holds a tiny model under the name and revision that a recipe pins, so that its own base is taken;
+data come from files of the form that the hub has.
 """
 
 import gzip
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,10 +23,7 @@ from data_contracts.formats import FORMATS
 from rlhf_core.text_base import build_tokenizer
 from tests.conftest import ROOT, Finished
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files"),
-]
+pytestmark = pytest.mark.slow
 ROWS = 200
 CHATML = (
     "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
@@ -112,6 +111,7 @@ def put_in_cache(cache: Path, settings: dict[str, str], family: str, texts: Iter
     model.save_pretrained(folder)
 
 
+@pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_climbs_with_a_tiny_twin(
     name: str, climb: Callable[..., Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -136,3 +136,41 @@ def test_a_recipe_climbs_with_a_tiny_twin(
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]
     assert tokenizer.pad_token not in ("<|im_end|>", "<|endoftext|>")
     assert policy.run_id
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Knows every repository, and gives models of Meta to nobody."""
+
+    def do_GET(self) -> None:
+        gated = "meta-llama" in self.path and self.path.endswith("auth-check")
+        body = b"{}" if gated else b'{"id": "some/name", "siblings": []}'
+        self.send_response(403 if gated else 200)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_model_behind_terms_is_told_before_any_work(rlhf: Callable[..., Finished], hub: None) -> None:
+    path = ROOT / "configs" / "ultrafeedback_8b.yaml"
+    assert rlhf("config", "check", path).returncode == 0
+    done = rlhf("config", "check", path, "--set", "base.model=meta-llama/Llama-3.1-8B")
+    assert done.returncode == 2
+    assert "field 'base': the hub gives model meta-llama/Llama-3.1-8B only to who accepted its terms" in done.stderr
