@@ -24,8 +24,8 @@ from rlhf_core.varlen import fits, row_attention
 
 as_it_is = partial(torch.compiler.set_stance, "force_eager")
 """Context in which layers that `fuse` has marked run as they are: slots would be compiled for each of their states."""
-RAGGED = "ragged_sdpa"
-"""Name under which `transformers` knows this attention."""
+RAGGED = "ragged"
+"""Name under which `transformers` knows this attention; one with `sdpa` in it would be refused to Gemma 2."""
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -136,9 +136,16 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
     """Let a model take rows; its weights and its saved configuration stay as they are.
 
     Raises:
-        ValueError: if the architecture does not keep responses apart, as a trial shows.
+        ValueError: if the architecture attends in another way than this module, or does not keep responses apart, as a
+            trial shows.
     """
+    ids = [1, 0, 0, 1, 1]
+    expected = model.base_model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).last_hidden_state
     model.set_attn_implementation(RAGGED)
+    if not torch.allclose(ragged_states(model, lay([Tree(ids, [])], model.device)), expected[0], rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"{type(model).__name__} asks of its attention what this one does not do, so it cannot be trained here"
+        )
     trees = [Tree([1, 0], [[1, 0], [0, 1, 1]]), Tree([0], [[1]])]
     together = ragged_states(model, lay(trees, model.device))
     alone = [

@@ -279,7 +279,7 @@ def test_half_precision_says_about_the_same_and_trains(family: Family) -> None:
         logprobs, _ = response_logprobs(policy, lay(TREES, device()))
         drawn = sample(policy, family.tokenizer, PROMPTS, SAMPLING, generator=torch.Generator().manual_seed(0))
     logprobs.sum().backward()
-    assert 0 < float((logprobs - exact).abs().max()) < 0.3
+    assert 0 < float((logprobs.detach() - exact).abs().max()) < 0.3
     assert all(bool(weight.grad.isfinite().all()) for weight in policy.parameters() if weight.grad is not None)
     with torch.no_grad(), torch.autocast(device().type, dtype=torch.bfloat16):
         row = lay([Tree(one.prompt_ids, [one.response_ids]) for one in drawn], device())
