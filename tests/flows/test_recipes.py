@@ -131,7 +131,8 @@ def test_a_recipe_climbs_with_a_tiny_twin(
     assert done.returncode == 0, done.stderr
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'storage' / 'mlflow.db'}")
     policy = client.get_model_version(f"{written['project']}-policy", "1")
-    folder = Path(urlparse(client.get_logged_model(policy.model_id).artifact_location).path)
+    model = client.get_logged_model(str(policy.source).removeprefix("models:/"))
+    folder = Path(urlparse(model.artifact_location).path)
     tokenizer, ends = AutoTokenizer.from_pretrained(folder), GenerationConfig.from_pretrained(folder).eos_token_id
     assert AutoConfig.from_pretrained(folder).model_type == recipe.family
     assert tokenizer.convert_ids_to_tokens(ends) == ["<|im_end|>", "<|endoftext|>"]

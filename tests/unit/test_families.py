@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto import tokenization_auto
 
 from rlhf_core import attention
 from rlhf_core.attention import ragged_states
@@ -144,6 +145,12 @@ def make(name: str, folder: Path, **changes: object) -> Path:
     model.save_pretrained(folder)
     chat_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def words_for_every_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`transformers` reads any tokenizer beside a Qwen 2 as byte-pair encoding; this one is of words."""
+    monkeypatch.setattr(tokenization_auto, "MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS", set())
 
 
 @pytest.fixture
