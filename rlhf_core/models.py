@@ -51,7 +51,8 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
 
     Raises:
-        ValueError: if its logits are not a linear head on its final hidden states, capped or not.
+        ValueError: if its logits are not a linear head on its final hidden states, capped or not, or it reads more than
+            text.
     """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     _ready(model, tokenizer)
@@ -290,6 +291,10 @@ def _drop_nothing(module: nn.Module) -> None:
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    if model.config.get_text_config() is not model.config:
+        raise ValueError(
+            f"{model.name_or_path}: {type(model).__name__} reads more than text; name a model of text only"
+        )
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):

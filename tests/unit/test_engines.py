@@ -43,7 +43,7 @@ NAMES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for 
 def build(name: str) -> PreTrainedModel:
     torch.manual_seed(0)
     config = AutoConfig.for_model(name, **ARCHITECTURES[name], pad_token_id=0, bos_token_id=1, eos_token_id=STOPS[0])
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     to_device(model)
     use_ragged_attention(model)
     return model

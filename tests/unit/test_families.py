@@ -445,6 +445,18 @@ def test_attention_sinks_are_refused(tmp_path: Path) -> None:
         load_policy(tmp_path, load_tokenizer(str(tmp_path)))
 
 
+def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
+    text = GROUPED | {"sliding_window": WINDOW, "eos_token_id": END}
+    sizes = dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 1)
+    vision = {"hidden_size": 8, "intermediate_size": 8, "image_size": 8, "patch_size": 4, **sizes}
+    marks = {"image_token_index": 9, "boi_token_index": 7, "eoi_token_index": 8, "mm_tokens_per_image": 4}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, **marks)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    chat_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="Gemma3ForConditionalGeneration reads more than text"):
+        load_policy(tmp_path, load_tokenizer(str(tmp_path)))
+
+
 def test_both_ends_cut_and_both_count_as_finished(gemma: Family) -> None:
     policy, prompts = gemma.policy, PROMPTS * 10
     assert stop_ids(policy) == [TURN, END]
