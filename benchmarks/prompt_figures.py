@@ -17,8 +17,9 @@ from data_contracts.formats.convert import convert_rows
 from flows.datasets import Shares, split_by_group
 from flows.reading import read_file
 from flows.report.summary import format_estimate
+from rlhf_core.default_gates import DEFAULT_DATA_GATES
 from rlhf_core.evaluation.prompts import prompt_figures
-from rlhf_core.gates import DEFAULT_DATA_GATES, judge
+from rlhf_core.gates import judge
 from rlhf_core.worlds.helpdesk import grammar
 from rlhf_core.worlds.helpdesk.data import WorldConfig, generate
 

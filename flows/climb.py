@@ -106,11 +106,7 @@ class Climb:
         return data
 
     def enforce_data(self, data: DataRefs, gates: Sequence[Gate]) -> None:
-        """Judge the data and stop here, before anything is trained on them, if they block.
-
-        Raises:
-            StoppedByGate: naming every gate that blocks, and why.
-        """
+        """Judge the data and stop here, before anything is trained on them, if they block; raises as `enforce`."""
         self.verdicts[data.stage] = judge_figures(data, gates, self.config.gates, self.place)
         enforce(data.stage, self.verdicts[data.stage], self.config.gates)
 
@@ -163,8 +159,7 @@ class Climb:
             The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
         """
         if self.earlier is not None:
-            self.rungs, self.verdicts = self.earlier.rungs, self.earlier.verdicts
-            self.published = self.earlier.published
+            self.rungs, self.verdicts, _, self.published = self.earlier
         else:
             self._set_alias()
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]

@@ -23,13 +23,13 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.gates import (
+from rlhf_core.default_gates import (
     DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
-    Gate,
 )
+from rlhf_core.gates import Gate
 
 
 class HubBase(Frozen):
