@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
 from flows.reading import read_file
+from rlhf_core.default_gates import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.evaluation.agreement import floor_hits
 from rlhf_core.evaluation.calibration import (
     abs_delta_median,
@@ -28,7 +29,7 @@ from rlhf_core.evaluation.calibration import (
 )
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.reward_model import evaluate_margins
-from rlhf_core.gates import DEFAULT_REWARD_MODEL_GATES, blocked, judge
+from rlhf_core.gates import blocked, judge
 from rlhf_core.records import Pair
 
 N = 2000

@@ -5,16 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import (
+from rlhf_core.default_gates import (
+    DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
-    Gate,
-    Verdict,
-    blocked,
-    judge,
 )
+from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.gates import Gate, Verdict, blocked, judge
 
 ABOVE = Gate(
     name="agrees",
@@ -26,9 +24,18 @@ ABOVE = Gate(
     reason="Below one half the reward model prefers what people reject.",
 )
 BELOW = ABOVE.model_copy(update={"name": "small", "direction": "below"})
-DEFAULTS = {"sft": DEFAULT_SFT_GATES, "reward_model": DEFAULT_REWARD_MODEL_GATES, "policy": DEFAULT_POLICY_GATES}
+DEFAULTS = {
+    "data": DEFAULT_DATA_GATES,
+    "sft": DEFAULT_SFT_GATES,
+    "reward_model": DEFAULT_REWARD_MODEL_GATES,
+    "policy": DEFAULT_POLICY_GATES,
+}
 
 GOOD = {
+    "data": {
+        "prompt_near_duplicate_share": Estimate(0.1, 0.08, 0.12, 2000),
+        "prompt_shift_auc": Estimate(0.5, 0.48, 0.52, 5000),
+    },
     "sft": {
         "eos_rate": Estimate(0.99, 0.97, 1.0, 400),
         "regurgitation_rate": Estimate(0.01, 0.0, 0.03, 400),
@@ -59,6 +66,8 @@ GOOD = {
 
 # stage, metric, what was measured, what the failure is called
 BAD = [
+    ("data", "prompt_near_duplicate_share", Estimate(0.9, 0.88, 0.92, 2000), "repeat each other"),
+    ("data", "prompt_shift_auc", Estimate(0.95, 0.94, 0.96, 5000), "unlike those of the preference pairs"),
     ("sft", "eos_rate", Estimate(0.7, 0.65, 0.75, 400), "does not end its answers"),
     ("sft", "regurgitation_rate", Estimate(0.3, 0.25, 0.35, 400), "repeats the prompt"),
     ("sft", "held_out_loss_gain", Estimate(0.01, -0.01, 0.03, 400), "no better than the base"),
@@ -218,7 +227,7 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
     passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
-    assert passing == {"sft": [], "reward_model": ["near-ceiling"], "policy": ["best-of-n"]}[stage]
+    assert passing == {"data": [], "sft": [], "reward_model": ["near-ceiling"], "policy": ["best-of-n"]}[stage]
 
 
 @pytest.mark.parametrize("stage", DEFAULTS)
