@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import transformers
 
 from benchmarks.climbs.data import digests
 from benchmarks.climbs.recipe import PARENTS, STAGES, Climb, StageName
@@ -88,12 +89,12 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
         The place of a climb and what came of it, as it ends.
     """
     if workers == 1:
-        torch.set_num_threads(1)
+        _alone_on_a_core()
         for place, climb in enumerate(climbs):
             yield place, _climb(climb, folder)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_alone_on_a_core) as pool:
         found = pool.map(_digests, climbs, [folder] * len(climbs))
         keys = [keys_of(climb, parts) for climb, parts in zip(climbs, found, strict=True)]
         yield from _in_turn(climbs, keys, folder, pool, workers)
@@ -153,6 +154,11 @@ def _ended(climb: Climb, stages: Mapping[StageName, Kept], folder: Path) -> Clim
     path = Storage(folder).answers(policy.key) if policy else None
     lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
     return Climbed(climb, reached, curve(map(json.loads, lines)))
+
+
+def _alone_on_a_core() -> None:
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _digests(climb: Climb, folder: Path) -> dict[str, str]:

@@ -104,13 +104,14 @@ class Storage:
         folder.mkdir(parents=True)
         parents = {parent: self.model(parent, keys[parent]) for parent in PARENTS[stage]}
         data = self.data(climb, changed=stage != "truth")
+        faults = [fault for fault in climb.faults if fault.stage == stage]
+        cache = folder / "cache" if faults else self.folder / "cache"  # what a mistake computes no other stage may read
         started = time.process_time()
         with ExitStack() as stack:
-            for fault in climb.faults:
-                if fault.stage == stage:
-                    stack.enter_context(fault.active(parents))
+            for fault in faults:
+                stack.enter_context(fault.active(parents))
             try:
-                result = _finish(start(stage, climb.recipe, data, parents, folder / "model", self.folder / "cache"))
+                result = _finish(start(stage, climb.recipe, data, parents, folder / "model", cache))
             except REFUSALS as error:
                 spent = time.process_time() - started
                 return Kept(stage=stage, key=keys[stage], error=f"{type(error).__name__}: {error}", seconds=spent)
