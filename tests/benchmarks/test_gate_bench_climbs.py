@@ -1,7 +1,6 @@
-"""Five cases of the bench, climbed for real on a ladder so small that it learns little: what breaks it is still caught."""
+"""Five cases of the bench, climbed for real on a ladder too small to learn much: what breaks it is still caught."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,7 @@ from benchmarks.climbs.recipe import Recipe
 from benchmarks.gate_bench.__main__ import bench
 from benchmarks.gate_bench.cases import CASES
 from benchmarks.gate_bench.outcome import Outcome
-from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate, blocked, judge
+from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES
 
 TINY = Recipe().having(
     {
