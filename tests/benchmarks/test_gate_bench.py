@@ -167,7 +167,7 @@ def test_a_change_and_a_fault_touch_the_keys_of_what_they_change_and_of_what_com
         return {stage for stage in STAGES if keys[stage] != sound[stage]}
 
     assert changed(Climb("same", Recipe())) == set()
-    assert changed(Climb("fault", Recipe(), faults=(faults.NO_END,))) == {*STAGES} - {"base"}
+    assert changed(Climb("fault", Recipe(), faults=(faults.NO_END,))) == {*STAGES} - {"data", "base"}
     assert changed(Climb("fault", Recipe(), faults=(faults.VALUE_OF_NOISE,))) == {"policy", "truth"}
-    assert changed(Climb("change", Recipe(), changes.FEW_PAIRS)) == {"reward_model", "policy", "truth"}
+    assert changed(Climb("change", Recipe(), changes.FEW_PAIRS)) == {"data", "reward_model", "policy", "truth"}
     assert changed(Climb("setting", Recipe().having({"judge.epochs": 2}))) == {"judge", "policy", "truth"}
