@@ -136,13 +136,13 @@ def test_the_page_lists_the_gates_of_the_ladder() -> None:
 
 def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    places = [f"<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")]
+    places = [f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")]
     page.write_text("\n".join(["# Gates", *places, "end"]))
     write(tmp_path / "results.json", CAST, workers=1)
     fill(results=tmp_path / "results.json", page=page)
     text = page.read_text()
     assert text.startswith("# Gates\n<!-- gates -->\n| stage | gate |")
-    assert text.endswith("end") and "old" not in text
+    assert text.endswith("end") and "what was there" not in text
     assert "| harmful, missed | SFT | report | sft |" in text
     assert text.count("\n| policy |") >= len(DEFAULT_POLICY_GATES)
     with pytest.raises(typer.BadParameter, match="no place"):
