@@ -169,7 +169,6 @@ DEFAULT_REWARD_MODEL_GATES = (
         direction="above",
         threshold=0.0,
         min_samples=200,
-        in_doubt="pass",
         failure="prefers what people reject to what they demonstrate",
         reason="Labels the wrong way round, or damaged demonstrations, look sound by themselves and not together.",
     ),
