@@ -77,7 +77,7 @@ def policy_alone(
         data = ingest(plan_of(config), climb.place)
         if climb.repeats(data):
             return climb.publish()
-        climb.begin(data)
+        climb.enforce_data(climb.begin(data), config.gates.data)
         judge = climb.reached(train_judge(config.judge, data, start, climb.place))
         models = (start, rewards, judge)
         policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, climb.place))

@@ -13,13 +13,14 @@ from prefect.states import Completed
 
 from flows.config import InputError, LadderConfig
 from flows.description import describe_versions
-from flows.gating import PASSED, STATUS_TAG, StoppedByGate, enforce, judge_stage
+from flows.gating import PASSED, STATUS_TAG, StoppedByGate, enforce, judge_figures, judge_stage
 from flows.labels import audit_labels
 from flows.lengths import truncated_shares
 from flows.lineage import code_version
 from flows.memory import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
+from flows.prompts import audit_prompts
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
 from flows.report.answers import STAGES, Comparison, compare_answers
@@ -66,6 +67,7 @@ class Climb:
         self.data: DataRefs | None = None
         self.inputs: dict[str, ModelRef] = {}
         self.rungs: dict[str, Rung] = {}
+        self.verdicts: dict[str, list[Verdict]] = {}
         self.earlier: Earlier | None = None
         self.published = False
 
@@ -95,12 +97,22 @@ class Climb:
         return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
-        """Record the data of the climb as inputs of its run, and what their labels are worth."""
+        """Record the data of the climb as inputs of its run, with what their labels are worth and prompts are like."""
         self.data = data
         self._name_flow_run()
         keep_data(data, self.place.registry(), self.place.run_id)
         audit_labels(data, self.config.reward_model.balance, self.place)
+        audit_prompts(data)
         return data
+
+    def enforce_data(self, data: DataRefs, gates: Sequence[Gate]) -> None:
+        """Judge the data and stop here, before anything is trained on them, if they block.
+
+        Raises:
+            StoppedByGate: naming every gate that blocks, and why.
+        """
+        self.verdicts[data.stage] = judge_figures(data, gates, self.config.gates, self.place)
+        enforce(data.stage, self.verdicts[data.stage], self.config.gates)
 
     def measure_lengths(self, base: StageRecord) -> StageRecord:
         """Record how much of the data the configured lengths cut, by the tokenizer of the base.
@@ -132,7 +144,7 @@ class Climb:
     def judge(self, record: StageRecord, gates: Sequence[Gate]) -> list[Verdict]:
         """Judge a stage; if it blocks, versions that an earlier climb gave the alias lose it."""
         verdicts = judge_stage(record, gates, self.config.gates, self.place)
-        self.rungs[record.stage] = self.rungs[record.stage]._replace(verdicts=verdicts)
+        self.verdicts[record.stage] = verdicts
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
             self._withdraw(record)
         return verdicts
@@ -151,7 +163,8 @@ class Climb:
             The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
         """
         if self.earlier is not None:
-            self.rungs, self.published = self.earlier.rungs, self.earlier.published
+            self.rungs, self.verdicts = self.earlier.rungs, self.earlier.verdicts
+            self.published = self.earlier.published
         else:
             self._set_alias()
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
@@ -166,7 +179,7 @@ class Climb:
     def _set_alias(self) -> None:
         """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
         registry = self.place.registry()
-        verdicts = [verdict for rung in self.rungs.values() for verdict in rung.verdicts]
+        verdicts = [verdict for judged in self.verdicts.values() for verdict in judged]
         blocking = blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks)
         self.published = self.config.gates.mode == "enforce" and not blocking
         stages = [stage for stage in ALIASED if stage in self.rungs and self.published]
@@ -196,6 +209,7 @@ class Climb:
             run_id=self.place.run_id,
             data=self.data,
             rungs=list(self.rungs.values()),
+            verdicts=self.verdicts,
             answers=self._answers(),
             outcome=outcome,
             alias=ALIAS if self.published else None,
@@ -226,7 +240,7 @@ class Climb:
     def _describe_unjudged(self, registry: Registry) -> None:
         """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
         for stage, rung in self.rungs.items():
-            if rung.verdicts:
+            if self.verdicts.get(stage):
                 continue
             samples = rung.record.samples
             if stage == "base" and "sft" in self.rungs:

@@ -23,7 +23,13 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.gates import DEFAULT_POLICY_GATES, DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES, Gate
+from rlhf_core.gates import (
+    DEFAULT_DATA_GATES,
+    DEFAULT_POLICY_GATES,
+    DEFAULT_REWARD_MODEL_GATES,
+    DEFAULT_SFT_GATES,
+    Gate,
+)
 
 
 class HubBase(Frozen):
@@ -35,15 +41,17 @@ class HubBase(Frozen):
 
 
 class GatesConfig(Frozen):
-    """What a stage must show before the next one starts.
+    """What data and stages must show before the next stage starts.
 
     Attributes:
         mode: `enforce` stops the ladder at a failed gate; `advisory` records the verdicts and sets no alias.
         abstain_blocks: whether too few samples block like a failure.
+        data: what the prompts of a policy must show, judged before anything is trained.
     """
 
     mode: Literal["enforce", "advisory"] = "enforce"
     abstain_blocks: bool = True
+    data: tuple[Gate, ...] = DEFAULT_DATA_GATES
     sft: tuple[Gate, ...] = DEFAULT_SFT_GATES
     reward_model: tuple[Gate, ...] = DEFAULT_REWARD_MODEL_GATES
     policy: tuple[Gate, ...] = DEFAULT_POLICY_GATES

@@ -217,7 +217,7 @@ def read_split(reference: Reference, split: str) -> pd.DataFrame:
         raise ValueError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
     path = Path(reference.path)
     verify(path, reference.digest)
-    return pd.concat([part[part[SPLIT] == split] for part in _parts(path)], ignore_index=True)
+    return pd.concat([part[part[SPLIT] == split] for part in read_parts(path)], ignore_index=True)
 
 
 def verify(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> None:
@@ -240,17 +240,26 @@ def verify(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> None:
 def _verify(path: Path, digest: str, contract: str, _modified_ns: int, _size: int) -> None:
     """`verify` one state of a file, which its time and size tell from others."""
     found = ContentDigest(contract)
-    for part in _parts(path):
+    for part in read_parts(path):
         found.add(part)
     if found.hexdigest() != digest:
         raise SnapshotDamaged(f"{path} has the content digest {found.hexdigest()[:12]}, not {digest[:12]}: {MEND}")
 
 
-def _parts(path: Path) -> Iterator[pd.DataFrame]:
-    """A snapshot, part by part."""
+def read_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """A snapshot part by part, of which one is held at a time.
+
+    Args:
+        path: the Parquet file.
+        columns: what is read; all by default.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        SnapshotDamaged: if it cannot be read.
+    """
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
-            for batch in file.iter_batches(batch_size=ROWS_PER_PART):
+            for batch in file.iter_batches(batch_size=ROWS_PER_PART, columns=columns):
                 yield batch.to_pandas()
     except FileNotFoundError:
         raise

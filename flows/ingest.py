@@ -20,7 +20,7 @@ import data_contracts
 from data_contracts.drift import Profile, profile
 from data_contracts.population import Population, PopulationViolation, Suites
 from data_contracts.records import Kind
-from flows import datasets, json_array, labels, quarantine, reading, sources, spool, tables, votes
+from flows import datasets, json_array, labels, prompts, quarantine, reading, sources, spool, tables, votes
 from flows.alerts import QUARANTINE_EXCEEDED, tell
 from flows.clock import Clock
 from flows.config import IngestConfig, InputError
@@ -30,6 +30,7 @@ from flows.labels import measure_labels
 from flows.lineage import content_key
 from flows.locks import exclusive
 from flows.place import Place
+from flows.prompts import measure_prompts
 from flows.quarantine import QuarantineExceeded
 from flows.references import DataRefs, DatasetRef
 from flows.report.data import Examined, keep_data, show, write_page
@@ -39,6 +40,7 @@ from flows.sources import file_digests, held_out_prompts, open_sources
 from flows.stages import BY_KEY
 from flows.tables import Table, make_tables
 from rlhf_core.config import Frozen
+from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.labels import LabelWorth
 
 
@@ -76,6 +78,7 @@ class Checked(NamedTuple):
         folder: where their files and the Data Docs lie.
         populations: what the suites saw, by the name of the suite.
         worth: what the labels of the preferences are worth, None without preferences.
+        estimates: what the prompts are like, none without prompts.
         clock: time and memory of each step.
     """
 
@@ -84,6 +87,7 @@ class Checked(NamedTuple):
     populations: dict[str, Population]
     profiles: dict[Kind, Profile]
     worth: LabelWorth | None
+    estimates: dict[str, Estimate]
     clock: Clock
 
 
@@ -161,10 +165,12 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
     profiles = {kind: profile(table.numbers) for kind, table in made.items()}
     with clock.step("what labels are worth"):
         worth = measure_labels(made["preferences"]) if "preferences" in made else None
-    return Checked(folder, made, {**populations, **drifts}, profiles, worth, clock)
+    with clock.step("what prompts are like"):
+        estimates = measure_prompts(made)
+    return Checked(folder, made, {**populations, **drifts}, profiles, worth, estimates, clock)
 
 
-_READERS = (datasets, json_array, labels, quarantine, reading, sources, spool, tables, votes)
+_READERS = (datasets, json_array, labels, prompts, quarantine, reading, sources, spool, tables, votes)
 
 
 @functools.cache
@@ -192,6 +198,7 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
         datasets={kind: _publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
+        estimates=checked.estimates,
         drift=tuple(
             f"{name}: {item}"
             for name, seen in checked.populations.items()

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import pyarrow.parquet as pq
 from prefect import task
 from rich.console import Console
 
 from data_contracts.noise import agreement_ceiling
 from data_contracts.records import SPLIT
 from flows.config import InputError
+from flows.datasets import read_parts
 from flows.lineage import content_key
 from flows.place import Place
 from flows.references import DataRefs
@@ -31,7 +31,6 @@ SAMPLE = 5000
 """Pairs that are looked at; intervals are then about 1.4 points to each side."""
 OFFERED: Balance = "length"
 _READ = ["prompt", "chosen", "rejected", "group", "votes_chosen", "votes_rejected", SPLIT]
-_BATCH_ROWS = 20_000
 
 
 class BalancePlan(Frozen):
@@ -109,9 +108,7 @@ def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, place: Place) 
 
 def read_sample(snapshot: Path, size: int) -> Sample:
     """A sample of the training pairs of a preference snapshot; a part of it is held at a time."""
-    with pq.ParquetFile(snapshot, pre_buffer=False) as file:
-        parts = (batch.to_pandas() for batch in file.iter_batches(_BATCH_ROWS, columns=_READ))
-        return draw_sample(parts, size)
+    return draw_sample(read_parts(snapshot, _READ), size)
 
 
 def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:

@@ -21,7 +21,7 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG") -> LadderResult | St
         data = ingest(plan_of(config), place)
         if climb.repeats(data):
             return climb.publish()
-        climb.begin(data)
+        climb.enforce_data(climb.begin(data), gates.data)
         base = climb.measure_lengths(climb.reached(make_base(config.base, data, place)))
         sft = climb.reached(train_sft(config.sft, data.demonstrations, base, place))
         climb.enforce(sft, gates.sft)

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from flows.compute import Trained
 from flows.config import InputError, LadderConfig
 from flows.lineage import code_version, content_key, inputs_of
-from flows.references import DataRefs, ModelRef, StageRecord
+from flows.references import DATA, DataRefs, ModelRef, StageRecord
 from flows.registry import Registry
 from flows.report.summary import Rung
 from flows.runs import PARENT_RUN_TAG
@@ -36,12 +36,14 @@ class Earlier(NamedTuple):
     """An earlier climb that still stands.
 
     Attributes:
-        rungs: its stages with their verdicts.
+        rungs: its stages.
+        verdicts: on its data and stages.
         reason: what is the same as then, in words.
         published: whether its versions have the alias.
     """
 
     rungs: dict[str, Rung]
+    verdicts: dict[str, list[Verdict]]
     reason: str
     published: bool
 
@@ -75,8 +77,9 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str) -> Earli
         if all(
             _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
         ):
-            rungs = {stage: _rung(stage, labels, run, registry) for stage, labels in made.items()}
-            return Earlier(rungs, _reason(run, data), bool(given))
+            rungs = {stage: _rung(labels, registry) for stage, labels in made.items()}
+            verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
+            return Earlier(rungs, verdicts, _reason(run, data), bool(given))
     return None
 
 
@@ -124,14 +127,14 @@ def _stands(label: str, registry: Registry, alias: str | None) -> bool:
     return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)
 
 
-def _rung(stage: str, labels: Sequence[str], run: Run, registry: Registry) -> Rung:
+def _rung(labels: Sequence[str], registry: Registry) -> Rung:
     refs = [registry.pin(label) for label in labels]
     record = recall(refs[0], registry).model_copy(update={"models": {ref.name: ref for ref in refs}})
-    return Rung(record, reused=True, verdicts=_verdicts(stage, run, registry))
+    return Rung(record, reused=True)
 
 
-def _verdicts(stage: str, run: Run, registry: Registry) -> list[Verdict]:
-    path = f"gates/{stage}.json"
+def _verdicts(judged: str, run: Run, registry: Registry) -> list[Verdict]:
+    path = f"gates/{judged}.json"
     if path not in (item.path for item in registry.client.list_artifacts(run.info.run_id, "gates")):
         return []
     kept = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{path}")

@@ -7,6 +7,8 @@ from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.labels import LabelWorth
 
+DATA = "data"
+
 
 class ModelRef(Frozen):
     """A registered model version.
@@ -84,6 +86,7 @@ class DataRefs(Frozen):
         datasets: snapshots by kind; a climb needs all three, ingestion alone takes what there is.
         counts: what became of the raw rows, by kind.
         labels: what the labels of the preferences are worth, None without preferences.
+        estimates: what the prompts are like, which gates judge; none without prompts.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
@@ -92,6 +95,7 @@ class DataRefs(Frozen):
     datasets: dict[Kind, DatasetRef]
     counts: dict[Kind, Counts]
     labels: LabelWorth | None = None
+    estimates: dict[str, Estimate] = {}
     drift: tuple[str, ...] = ()
     report: str
     ladder_run: str
@@ -128,6 +132,21 @@ class DataRefs(Frozen):
         named = sorted(f"{table.name}:{table.digest}" for table in self.tables)
         return hashlib.sha256("\n".join(named).encode()).hexdigest()
 
+    @property
+    def stage(self) -> str:
+        """What the verdicts on the data are kept under."""
+        return DATA
+
+    @property
+    def label(self) -> str:
+        """The data as people write them."""
+        return f"data {self.digest[:12]}"
+
+    @property
+    def subject(self) -> str:
+        """What alerts about the data name."""
+        return f"data.{self.digest[:12]}"
+
 
 class StageRecord(Frozen):
     """What is remembered of a finished stage.
@@ -162,3 +181,13 @@ class StageRecord(Frozen):
     def model(self) -> ModelRef:
         """The first model of the stage; most stages make one."""
         return next(iter(self.models.values()))
+
+    @property
+    def label(self) -> str:
+        """The versions as people write them."""
+        return ", ".join(ref.label for ref in self.models.values())
+
+    @property
+    def subject(self) -> str:
+        """What alerts about the stage name."""
+        return f"model.{self.model.name}"

@@ -18,6 +18,7 @@ from benchmarks.climbs.stages import Kept, Storage, keys_of
 from benchmarks.climbs.truth import curve
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import (
+    DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
@@ -27,6 +28,7 @@ from rlhf_core.gates import (
 )
 
 GATES: Mapping[StageName, tuple[Gate, ...]] = {
+    "data": DEFAULT_DATA_GATES,
     "sft": DEFAULT_SFT_GATES,
     "reward_model": DEFAULT_REWARD_MODEL_GATES,
     "policy": DEFAULT_POLICY_GATES,

@@ -1,4 +1,4 @@
-"""The page about ingested data: what came in, what was set aside and why, what the labels are worth."""
+"""The page about ingested data: what came in, what was set aside and why, what labels and prompts are worth."""
 
 import base64
 import io
@@ -29,6 +29,7 @@ from flows.report.labels import (
     sample,
     sentences,
 )
+from flows.report.prompts import NOTE, prompt_sheet
 from flows.report.sheets import Sheet, for_terminal
 from flows.report.summary import format_estimate
 from rlhf_core.evaluation.estimates import proportion
@@ -77,6 +78,7 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
         Section("Tables", [], [_snapshots(refs), _rows(refs)]),
         Section("What was set aside", _aside_notes(refs), [_aside(refs), _examples(seen.examples)]),
         *(_label_sections(worth) if worth else []),
+        *([Section("What the prompts are like", [NOTE], [prompt_sheet(refs.estimates)])] if refs.estimates else []),
         Section("What the tables look like", [], [_lengths(seen.profiles), _shares(seen.profiles)]),
         Section("Checks on the tables as a whole", [_SUITES_NOTE], [_suites(seen.populations)]),
         Section("Where the records come from", [], [_files(refs)]),
@@ -96,24 +98,27 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
 
 
 def show(refs: DataRefs) -> None:
-    """Print what became of all rows and what the labels are worth, and where the page lies."""
+    """Print what became of all rows and what labels and prompts are worth, and where the page lies."""
     console = Console(highlight=False)
     console.print(render(refs))
     console.print(f"\nreport: {Path(refs.report) / 'report.html'}", soft_wrap=True)
 
 
 def keep_data(refs: DataRefs, registry: Registry, run_id: str) -> None:
-    """Record tables as inputs of a run, and keep the page about them and the Data Docs with it."""
+    """Record tables as inputs of a run, and keep their figures, the page about them and the Data Docs with it."""
     registry.log_datasets(run_id, {table.name: table for table in refs.tables})
+    registry.log_estimates(run_id, refs.estimates, file="data/estimates.json")
     registry.client.log_artifact(run_id, str(Path(refs.report) / "report.html"), "data")
     registry.client.log_artifacts(run_id, str(Path(refs.report) / "docs"), "data/docs")
 
 
 def render(refs: DataRefs) -> Group:
-    """Lay out what became of all rows and what the labels are worth, for a terminal."""
+    """Lay out what became of all rows and what labels and prompts are worth, for a terminal."""
     sheets = [_snapshots(refs), _rows(refs), _aside(refs), _files(refs)]
     if refs.labels:
         sheets += [noise_sheet(refs.labels), floor_sheet(refs.labels), effect_sheet(refs.labels.effects)]
+    if refs.estimates:
+        sheets.append(prompt_sheet(refs.estimates))
     parts: list[RenderableType] = [for_terminal(sheet) for sheet in sheets if sheet.rows]
     return Group(*parts, *(f"[yellow]drift[/yellow] {escape(line)}" for line in refs.drift))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from flows.report.sheets import Sheet, as_markdown
+from flows.report.sheets import Sheet, as_markdown, estimate_sheet
 from flows.report.summary import format_estimate
 from rlhf_core.evaluation.annotators import KAPPA
 from rlhf_core.evaluation.estimates import Estimate
@@ -100,12 +100,12 @@ def noise_sheet(worth: LabelWorth) -> Sheet:
     """Agreement of the annotators; what the data cannot say is unknown."""
     kappas = {name: f"Cohen's {name}" for name in worth.noise if name.startswith(KAPPA)}
     titles = NOISE | (kappas or {KAPPA: "Cohen's kappa, for which votes must carry names"})
-    return _estimates("How far annotators agree", titles, worth.noise)
+    return estimate_sheet("How far annotators agree", titles, worth.noise, counted="pairs")
 
 
 def floor_sheet(worth: LabelWorth) -> Sheet:
     """How often trivial rules name the preferred response."""
-    return _estimates("Trivial rules that agree with the labels", FLOORS, worth.floors)
+    return estimate_sheet("Trivial rules that agree with the labels", FLOORS, worth.floors, counted="pairs")
 
 
 def effect_sheet(effects: Mapping[str, Effect]) -> Sheet:
@@ -137,18 +137,6 @@ def sentences(effects: Mapping[str, Effect]) -> list[str]:
         for name, effect in telling
     ]
     return said or ["no surface feature is seen to predict which response is preferred"]
-
-
-def _estimates(title: str, titles: Mapping[str, str], found: Mapping[str, Estimate]) -> Sheet:
-    rows = [(what, *_cells(found.get(name))) for name, what in titles.items()]
-    columns = ("figure", "value", "95 % interval", "pairs")
-    return Sheet(title, columns, rows, columns[1:])
-
-
-def _cells(estimate: Estimate | None) -> tuple[str, str, str]:
-    if estimate is None:
-        return "unknown", "", ""
-    return f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", f"{estimate.n:,}"
 
 
 def _surface(effects: Mapping[str, Effect]) -> str:

@@ -1,11 +1,13 @@
 """Titled tables of a report, told once for a terminal, a Markdown file and a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
+
+from rlhf_core.evaluation.estimates import Estimate
 
 
 class Sheet(NamedTuple):
@@ -19,6 +21,20 @@ class Sheet(NamedTuple):
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     numbers: tuple[str, ...] = ()
+
+
+def estimate_sheet(title: str, titles: Mapping[str, str], found: Mapping[str, Estimate], *, counted: str) -> Sheet:
+    """Figures with their intervals.
+
+    Args:
+        title: what they are of.
+        titles: what each of them means, by name, in order.
+        found: those that could be measured; the others are unknown.
+        counted: what they were measured on.
+    """
+    rows = [(what, *_cells(found.get(name))) for name, what in titles.items()]
+    columns = ("figure", "value", "95 % interval", counted)
+    return Sheet(title, columns, rows, columns[1:])
 
 
 def for_terminal(sheet: Sheet) -> Table:
@@ -36,6 +52,12 @@ def as_markdown(sheet: Sheet) -> str:
     """The table without its title."""
     marks = ["---:" if column in sheet.numbers else "---" for column in sheet.columns]
     return "\n".join(_line(cells) for cells in (sheet.columns, marks, *sheet.rows))
+
+
+def _cells(estimate: Estimate | None) -> tuple[str, str, str]:
+    if estimate is None:
+        return "unknown", "", ""
+    return f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", f"{estimate.n:,}"
 
 
 def _line(cells: Sequence[str]) -> str:

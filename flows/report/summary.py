@@ -1,7 +1,7 @@
 """The summary of a climb: versions, figures, verdicts, answers, and what to type next."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,7 +53,6 @@ class Rung(NamedTuple):
 
     record: StageRecord
     reused: bool
-    verdicts: Sequence[Verdict] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Summary:
     Attributes:
         arguments: how the configuration is named on a command line.
         run_id: the climb's run in MLflow.
+        verdicts: of the gates, by what they judged: the data, or a stage.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
         verb: what was done to the stages that are new.
@@ -73,6 +73,7 @@ class Summary:
     run_id: str
     data: DataRefs | None
     rungs: Sequence[Rung]
+    verdicts: Mapping[str, Sequence[Verdict]]
     answers: Comparison | None
     outcome: str
     alias: str | None
@@ -95,7 +96,7 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 
 def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
-    parts: list[RenderableType] = [_stages(summary), _figures(summary.rungs), _verdicts(summary.rungs)]
+    parts: list[RenderableType] = [_stages(summary), _figures(summary), _verdicts(summary.verdicts)]
     if summary.answers is not None:
         parts += [_gold(summary.answers), *_answers(summary.answers)]
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
@@ -135,24 +136,25 @@ def _splits(splits: dict[str, int]) -> str:
     return ", ".join(f"{name} {rows}" for name, rows in splits.items() if rows)
 
 
-def _figures(rungs: Sequence[Rung]) -> Table:
+def _figures(summary: Summary) -> Table:
     table = _table("key figures", "stage", "figure", "value [95 % interval]", "n")
-    for rung in rungs:
-        estimates = rung.record.estimates
-        names = [name for name in KEY_FIGURES.get(rung.record.stage, tuple(estimates)) if name in estimates]
+    data = [] if summary.data is None else [summary.data]
+    for measured in (*data, *(rung.record for rung in summary.rungs)):
+        estimates = measured.estimates
+        names = [name for name in KEY_FIGURES.get(measured.stage, tuple(estimates)) if name in estimates]
         for place, name in enumerate(names):
-            stage = "" if place else rung.record.stage
+            stage = "" if place else measured.stage
             table.add_row(stage, name, format_estimate(estimates[name]), str(estimates[name].n))
     return table
 
 
-def _verdicts(rungs: Sequence[Rung]) -> Table:
+def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
     table = _table("gates", "stage", "gate", "verdict", "why")
-    for rung in rungs:
-        for place, verdict in enumerate(rung.verdicts):
+    for judged, said in verdicts.items():
+        for place, verdict in enumerate(said):
             colour = COLOURS[verdict.status]
             status = f"[{colour}]{verdict.status}[/{colour}]"
-            stage = "" if place and verdict.status == "pass" else rung.record.stage
+            stage = "" if place and verdict.status == "pass" else judged
             table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
     return table
 

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from rlhf_core.evaluation.bag_of_words import word_presence
 from rlhf_core.evaluation.estimates import Estimate, clustered, proportion
 
-NEAR = 0.9
+NEAR = 0.95
 """Cosine from which prompts are near duplicates: they differ in case, marks, spelling or a word of little weight."""
-AMONG = 20_000
+AMONG = 10_000
 """Prompts at most among which near duplicates are sought."""
-LOOKED_AT = 2000
-"""Prompts at most of which the nearest other one is sought; the interval is then about 2 points to each side."""
+LOOKED_AT = 1000
+"""Prompts at most of which the nearest other one is sought; the interval is then 3 points at most to each side."""
 COMPARED = 5000
 """Prompts at most of each side that are told apart."""
 FOLDS = 5
@@ -41,7 +41,7 @@ def prompt_near_duplicate_share(prompts: Sequence[str], *, near: float = NEAR) -
     """Share of the prompts to which another one is so near that a policy learns hardly more from both than from one.
 
     Near is the cosine of TF-IDF over letter n-grams within words, n from 3 to 5, so that case, marks, spelling and
-    frequent words count little. Of more than 20,000 prompts as many are drawn, of which 2,000 are looked at; pairs that
+    frequent words count little. Of more than 10,000 prompts as many are drawn, of which 1,000 are looked at; pairs that
     are torn apart by the drawing go unseen, so the share is then a lower bound.
 
     Args:

@@ -136,7 +136,9 @@ def test_the_page_lists_the_gates_of_the_ladder() -> None:
 
 def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    places = [f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")]
+    places = [
+        f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")
+    ]
     page.write_text("\n".join(["# Gates", *places, "end"]))
     write(tmp_path / "results.json", CAST, workers=1)
     fill(results=tmp_path / "results.json", page=page)

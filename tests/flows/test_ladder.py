@@ -217,7 +217,10 @@ def test_summary_and_verdicts_are_kept_with_the_ladder(
     text = content(client, ladder, "summary.txt", tmp_path)
     assert "trained base, sft, reward-model, judge, policy" in text
     assert text.splitlines()[-3:] == climbed.stdout.splitlines()[-3:]
-    assert set(files(client, ladder, "gates")) == {"gates/sft.json", "gates/reward-model.json", "gates/policy.json"}
+    judged = ("data", "sft", "reward-model", "policy")
+    assert set(files(client, ladder, "gates")) == {f"gates/{name}.json" for name in judged}
+    on_data = json.loads(content(client, ladder, "gates/data.json", tmp_path))["verdicts"]
+    assert [verdict["status"] for verdict in on_data] == ["pass", "pass"]
     (verdict,) = json.loads(content(client, ladder, "gates/reward-model.json", tmp_path))["verdicts"]
     assert verdict["gate"] == "measured" and verdict["status"] == "pass" and verdict["lower"] > verdict["threshold"]
 
@@ -246,6 +249,7 @@ def test_prefect_has_a_table_of_verdicts_for_each_gated_stage(climbed: Completed
         if key.startswith("gates-")
     }
     assert gates == {
+        "gates-data": [("prompts-differ", "pass"), ("prompts-known", "pass")],
         "gates-sft": [("learned", "pass")],
         "gates-reward-model": [("measured", "pass")],
         "gates-policy": [("kl-budget", "pass")],

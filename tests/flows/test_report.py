@@ -44,6 +44,7 @@ GATE = Gate(
     reason="Made up.",
 )
 PASSED = GATE.model_copy(update={"name": "ends-answers", "threshold": 0.1})
+KNOWN = GATE.model_copy(update={"name": "prompts-known", "metric": "prompt_shift_auc", "direction": "below"})
 NAMES = ("gold", "gold_overconfident")
 AGREEMENT = {"agreement": Estimate(0.7, 0.6, 0.8, 200)}
 
@@ -67,6 +68,7 @@ DATA = DataRefs(
         "prompts": table("prompts"),
     },
     counts={},
+    estimates={"prompt_shift_auc": Estimate(0.52, 0.48, 0.56, 130)},
     report="/r",
     ladder_run="this",
     seconds=1.0,
@@ -81,9 +83,14 @@ def summary(**changes: object) -> Summary:
         "run_id": "this",
         "data": DATA,
         "rungs": [
-            Rung(record("sft"), reused=True, verdicts=judge([PASSED], AGREEMENT)),
-            Rung(record("reward-model"), reused=False, verdicts=judge([GATE], AGREEMENT)),
+            Rung(record("sft"), reused=True),
+            Rung(record("reward-model"), reused=False),
         ],
+        "verdicts": {
+            "data": judge([KNOWN], DATA.estimates),
+            "sft": judge([PASSED], AGREEMENT),
+            "reward-model": judge([GATE], AGREEMENT),
+        },
         "answers": None,
         "outcome": str(STOPPED),
         "alias": None,
@@ -172,6 +179,7 @@ def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
     assert "no alias was set" in text
     line_with(text, "reward-model", "beats-length", "fail", "no better than length")
     line_with(text, "sft", "ends-answers", "pass")
+    line_with(text, "data", "prompts-known", "pass", "prompt_shift_auc 0.56 is below 0.9")
 
 
 def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() -> None:
@@ -179,6 +187,7 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
     line_with(text, "sft", "toy-sft/3", "reused", "2.0")
     line_with(text, "reward-model", "toy-reward-model/3", "trained")
     line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
+    line_with(text, "data", "prompt_shift_auc", "0.520 [0.480, 0.560]", "130")
     line_with(text, "ingest", "made", "demonstrations abcabcabcabc: 5 rows, train 4, test 1")
     assert "toy: 61 s" in text
     line_with(shown(summary(run_id="another")), "ingest", "reused")
@@ -197,7 +206,15 @@ def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
 
 
 def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
-    assert "nothing came of it" in shown(summary(data=None, rungs=[], outcome="nothing came of it"))
+    assert "nothing came of it" in shown(summary(data=None, rungs=[], verdicts={}, outcome="nothing came of it"))
+
+
+def test_a_climb_that_its_data_stopped_shows_their_figures_and_verdicts() -> None:
+    stopping = judge([KNOWN.model_copy(update={"threshold": 0.5})], DATA.estimates)
+    text = shown(summary(rungs=[], verdicts={"data": stopping}, outcome=str(StoppedByGate("data", stopping))))
+    line_with(text, "data", "prompt_shift_auc", "0.520 [0.480, 0.560]")
+    line_with(text, "data", "prompts-known", "fail", "upper bound 0.56 is not below 0.5")
+    assert "stopped by gate prompts-known because" in text
 
 
 def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:

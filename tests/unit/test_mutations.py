@@ -802,6 +802,27 @@ MUTANTS = [
         "return seen.steps[0]",
         "test_watch.test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best",
     ),
+    Mutant(
+        "a tie counts whole in the area under the curve",
+        "rlhf_core.evaluation.prompts",
+        "negatives / 2",
+        "negatives",
+        "test_evaluation_prompts.test_the_same_prompts_on_both_sides_are_at_chance_exactly",
+    ),
+    Mutant(
+        "copies of a prompt lie in several folds",
+        "rlhf_core.evaluation.prompts",
+        '[" ".join(text.lower().split()) for text in texts]',
+        "list(range(len(texts)))",
+        "test_evaluation_prompts.test_copies_of_a_prompt_do_not_help_to_recognise_it",
+    ),
+    Mutant(
+        "a prompt is its own nearest one",
+        "rlhf_core.evaluation.prompts",
+        "distances[:, 1]",
+        "distances[:, 0]",
+        "test_evaluation_prompts.test_the_share_is_of_prompts_not_of_pairs_of_them_whatever_their_order",
+    ),
 ]
 
 
