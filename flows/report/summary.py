@@ -138,8 +138,10 @@ def _splits(splits: dict[str, int]) -> str:
 
 def _figures(summary: Summary) -> Table:
     table = _table("key figures", "stage", "figure", "value [95 % interval]", "n")
-    data = [] if summary.data is None else [summary.data]
-    for measured in (*data, *(rung.record for rung in summary.rungs)):
+    all_measured: list[DataRefs | StageRecord] = [rung.record for rung in summary.rungs]
+    if summary.data is not None:
+        all_measured.insert(0, summary.data)
+    for measured in all_measured:
         estimates = measured.estimates
         names = [name for name in KEY_FIGURES.get(measured.stage, tuple(estimates)) if name in estimates]
         for place, name in enumerate(names):

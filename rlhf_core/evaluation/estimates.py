@@ -87,7 +87,7 @@ def bootstrap(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> E
     return Estimate(value, float(interval.low), float(interval.high), count)
 
 
-def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[np.float64]) -> Estimate:
+def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[Any]) -> Estimate:
     """As `bootstrap` for observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
 
     Args:
