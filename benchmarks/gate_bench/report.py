@@ -10,6 +10,8 @@ from rlhf_core.evaluation.estimates import Estimate, proportion
 from rlhf_core.gates import Gate
 
 Gates = Mapping[StageName, Sequence[Gate]]
+BAR = r"\|"
+"""A bar inside a cell."""
 
 
 class Judged(NamedTuple):
@@ -157,4 +159,4 @@ def _head(*cells: str) -> Iterator[str]:
 
 
 def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
