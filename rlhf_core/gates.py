@@ -297,7 +297,7 @@ DEFAULT_POLICY_GATES = (
         direction="above",
         threshold=0.3,
         failure="the reward that was maximised is not what the judge knows",
-        reason="Two models of the same preferences order answers of SFT alike, unless PPO reads one of them wrongly, "
+        reason="Two models of the same preferences see the same answers gain, unless PPO reads one of them wrongly, "
         "such as with a lost head or without the end of the answer.",
     ),
     Gate(

@@ -203,10 +203,14 @@ def test_disagreement_is_paired_and_of_ensembles_only() -> None:
     assert not [name for name in compare_policies(SFT, answers(2)) if "disagreement" in name]
 
 
-def test_reward_model_and_judge_are_compared_on_answers_of_the_sft_model() -> None:
+def test_reward_model_and_judge_are_compared_by_the_gains_that_they_see_and_offsets_of_prompts_do_not_count() -> None:
     policy = answers(14, gain=1.0)
     found = compare_policies(SFT, policy)["judge_correlation"]
-    assert found.value == pytest.approx(np.corrcoef(SFT.reward, SFT.judge)[0, 1])
+    gains = policy.reward - SFT.reward, policy.judge - SFT.judge
+    assert found.value == pytest.approx(np.corrcoef(*gains)[0, 1])
     assert found.lower < found.value < found.upper
-    wrong_sign = compare_policies(SFT._replace(reward=-SFT.reward), policy)["judge_correlation"]
-    assert wrong_sign.value == pytest.approx(-found.value)
+    offsets = np.random.default_rng(6).normal(0.0, 10.0, 200)
+    sft, moved = (one._replace(reward=one.reward + offsets) for one in (SFT, policy))
+    assert compare_policies(sft, moved)["judge_correlation"].value == pytest.approx(found.value)
+    wrong_sign = compare_policies(SFT._replace(reward=-SFT.reward), policy._replace(reward=-policy.reward))
+    assert wrong_sign["judge_correlation"].value == pytest.approx(-found.value)
