@@ -111,6 +111,7 @@ def answers(
 ) -> Answers:
     """Answers of random words to 200 prompts; the rewards of all policies share the hardness of the prompts."""
     rng, hardness = np.random.default_rng(seed), np.random.default_rng(0).normal(0.0, 2.0, 200)
+    quality = np.random.default_rng(1000 + seed).normal(0.0, 1.0, 200)  # of these answers, which both models see
     drawn = [" ".join(f"w{word}" for word in rng.integers(0, words, length)) for _ in range(min(texts, 200))]
     return Answers(
         texts=[drawn[place % len(drawn)] for place in range(200)],
@@ -118,8 +119,8 @@ def answers(
         finished=(rng.random(200) < finished).tolist(),
         kl=rng.normal(kl, 1.0, 200),
         kl_k3=np.abs(rng.normal(kl, 1.0, 200)),
-        reward=hardness + gain + rng.normal(0.0, 0.5, 200),
-        judge=hardness + gain + rng.normal(0.0, 0.5, 200),
+        reward=hardness + gain + quality + rng.normal(0.0, 0.5, 200),
+        judge=hardness + gain + quality + rng.normal(0.0, 0.5, 200),
         disagreement=np.full(200, np.nan),
         surprisal=rng.gamma(4.0, 5.0, 200),
     )
