@@ -112,6 +112,7 @@ def answers(
 ) -> Answers:
     """Answers of random words to 200 prompts; the rewards of all policies share the hardness of the prompts."""
     rng, hardness = np.random.default_rng(seed), np.random.default_rng(0).normal(0.0, 2.0, 200)
+    quality = np.random.default_rng(1000 + seed).normal(0.0, 1.0, 200)  # of these answers, which both models see
     drawn = [" ".join(f"w{word}" for word in rng.integers(0, words, length)) for _ in range(min(texts, 200))]
     return Answers(
         texts=[drawn[place % len(drawn)] for place in range(200)],
@@ -119,8 +120,8 @@ def answers(
         finished=(rng.random(200) < finished).tolist(),
         kl=rng.normal(kl, 1.0, 200),
         kl_k3=np.abs(rng.normal(kl, 1.0, 200)),
-        reward=hardness + gain + rng.normal(0.0, 0.5, 200),
-        judge=hardness + gain + rng.normal(0.0, 0.5, 200),
+        reward=hardness + gain + quality + rng.normal(0.0, 0.5, 200),
+        judge=hardness + gain + quality + rng.normal(0.0, 0.5, 200),
         disagreement=np.full(200, np.nan),
         surprisal=rng.gamma(4.0, 5.0, 200),
     )
@@ -202,3 +203,16 @@ def test_disagreement_is_paired_and_of_ensembles_only() -> None:
     assert found["sft_reward_disagreement"].value == pytest.approx(0.5)
     assert found["reward_disagreement_gain"] == pytest.approx((0.25, 0.25, 0.25, 200))
     assert not [name for name in compare_policies(SFT, answers(2)) if "disagreement" in name]
+
+
+def test_reward_model_and_judge_are_compared_by_the_gains_that_they_see_and_offsets_of_prompts_do_not_count() -> None:
+    policy = answers(14, gain=1.0)
+    found = compare_policies(SFT, policy)["judge_correlation"]
+    gains = policy.reward - SFT.reward, policy.judge - SFT.judge
+    assert found.value == pytest.approx(np.corrcoef(*gains)[0, 1])
+    assert found.lower < found.value < found.upper
+    offsets = np.random.default_rng(6).normal(0.0, 10.0, 200)
+    sft, moved = (one._replace(reward=one.reward + offsets) for one in (SFT, policy))
+    assert compare_policies(sft, moved)["judge_correlation"].value == pytest.approx(found.value)
+    wrong_sign = compare_policies(SFT._replace(reward=-SFT.reward), policy._replace(reward=-policy.reward))
+    assert wrong_sign["judge_correlation"].value == pytest.approx(-found.value)
