@@ -156,7 +156,7 @@ class Climb:
             The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
         """
         if self.earlier is not None:
-            self.rungs, self.published = self.earlier.rungs, self.earlier.published
+            self.rungs, self.published = self.earlier.rungs, self.earlier.published and self.last
         else:
             self._set_alias()
         result = self.result

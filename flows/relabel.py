@@ -105,7 +105,7 @@ def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) 
         InputError: if nobody is configured to label them, or a file of labels cannot be read.
         DataRefused: naming rows, reasons and mends, if the pairs break contract or suite.
     """
-    settings = _settings(config)
+    settings = relabelling(config)
     with exclusive(place.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
         path = draw_answers(config, settings, data.prompts, newest, place)
     annotator = _annotator(config, settings, path, newest, place)
@@ -187,7 +187,12 @@ def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:
         yield read_split(table, "test")[["prompt", "group"]]
 
 
-def _settings(config: LadderConfig) -> Relabel:
+def relabelling(config: LadderConfig) -> Relabel:
+    """How fresh answers are labelled.
+
+    Raises:
+        InputError: if nobody is configured to do so.
+    """
     if config.relabel is None:
         raise InputError(
             "field 'relabel' is missing, and another round needs someone to label the answers of the newest policy; "

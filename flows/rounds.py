@@ -7,8 +7,9 @@ from prefect import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.climb import NOTHING, Climb, LadderResult, WaitingForLabels, climbing
+from flows.climb import NOTHING, Climb, LadderResult, climbing
 from flows.config import InputError, LadderConfig
+from flows.relabel import WaitingForLabels, relabelling
 from flows.report.summary import Round
 
 WAITING = "WaitingForLabels"
@@ -34,14 +35,11 @@ def climb_in_rounds(
         named NothingToRetrain; where people are to label pairs first, in one named WaitingForLabels.
 
     Raises:
-        InputError: if no reward model is trained that further rounds could train again.
+        InputError: before any work, if nobody labels fresh answers or no reward model would learn from them.
         StoppedByGate: naming every gate that blocks, and why.
     """
-    if times > 1 and config.reward_model.source is not None:
-        raise InputError(
-            "field 'reward_model.from': a reward model from elsewhere is not trained, so that labels of fresh answers "
-            "would change nothing; leave it out, or climb once"
-        )
+    if times > 1:
+        _check(config)
     rounds: list[Round] = []
     reached: LadderResult | None = None
     for number in range(1, times + 1):
@@ -57,6 +55,15 @@ def climb_in_rounds(
     if reached is not None and reached.retrained:
         return reached
     return Completed(name=NOTHING, message=climb.outcome(), data=reached)
+
+
+def _check(config: LadderConfig) -> None:
+    relabelling(config)
+    if config.reward_model.source is not None:
+        raise InputError(
+            "field 'reward_model.from': a reward model from elsewhere is not trained, so that labels of fresh answers "
+            "would change nothing; leave it out, or climb once"
+        )
 
 
 def _retrained(rounds: Sequence[Round]) -> list[str]:

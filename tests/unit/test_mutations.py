@@ -787,6 +787,27 @@ MUTANTS = [
         "return seen.steps[0]",
         "test_watch.test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best",
     ),
+    Mutant(
+        "a labelling judge prefers the worse",
+        "rlhf_core.refresh",
+        "preferred = expit(np",
+        "preferred = expit(-np",
+        "test_refresh.test_a_judge_shares_its_votes_out_by_the_sigmoid_of_the_gap",
+    ),
+    Mutant(
+        "a soft label pulls both ways alike",
+        "rlhf_core.soft_labels",
+        "pair.weight * (1.0 - pair.share)",
+        "pair.weight * pair.share",
+        "test_refresh.test_soft_labels_keep_the_weight_of_a_pair_beside_others_and_leave_unanimous_ones_alone",
+    ),
+    Mutant(
+        "the gain of a refresh is turned round",
+        "rlhf_core.evaluation.refresh",
+        "hits(refreshed) - hits(last)",
+        "hits(last) - hits(refreshed)",
+        "test_refresh.test_a_gain_is_the_paired_difference_of_both_agreements",
+    ),
 ]
 
 

@@ -13,12 +13,13 @@ from scipy.special import expit, logit
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.evaluation.refresh import compare_refresh
 from rlhf_core.models import TEMPERATURE, load_reward_model, save
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Choice, Demonstration, Pair, Votes, decide
 from rlhf_core.refresh import ask_reward_model, cast, measure_refresh, sample_choices
-from rlhf_core.reward_model import margins, score
+from rlhf_core.reward_model import margins, score, train_reward_model
 from rlhf_core.soft_labels import both_ways
 from rlhf_core.text import load_tokenizer
 from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig, annotate, utility
@@ -136,6 +137,31 @@ def test_soft_labels_keep_the_weight_of_a_pair_beside_others_and_leave_unanimous
 def test_soft_labels_and_balance_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="labels votes learns both ways"):
         RewardModelConfig(labels="votes", balance="length")
+
+
+def test_a_reward_model_that_learns_votes_puts_its_margins_at_their_log_odds(base: Path, tmp_path: Path) -> None:
+    pairs = [Pair(prompt, "fine thanks", "how", share=0.75) for prompt in (*PROMPTS, "are you")]
+    adam = OptimiserConfig(lr=0.02, eps=1e-3, schedule="constant")
+    found = {}
+    for labels in ("votes", "majority"):
+        config = LENGTHS.model_copy(update={"labels": labels, "epochs": 60, "optimiser": adam})
+        stage = train_reward_model(
+            config,
+            init_from=base,
+            train=pairs,
+            held_out=pairs,
+            demonstrations=[Demonstration("you", "fine")],
+            out=tmp_path / labels,
+            seed=0,
+        )
+        while True:
+            try:
+                next(stage)
+            except StopIteration as end:
+                found[labels] = end.value.series["delta_uncalibrated"]
+                break
+    np.testing.assert_allclose(found["votes"], logit(0.75), atol=0.1)
+    assert min(found["majority"]) > 2.0
 
 
 # What a refresh is worth
