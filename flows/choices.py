@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from flows.config import LadderConfig
 from flows.data_config import Source
@@ -17,6 +19,7 @@ from flows.place import Place
 from flows.reading import SUFFIXES, read_file
 from flows.references import DatasetRef, Newest
 from flows.relabel_config import ByPeople, RelabelConfig
+from flows.retries import BACKOFF, RETRIES, retry_infrastructure
 from flows.sources import Read, convert_file
 from rlhf_core.config import Frozen
 from rlhf_core.config.rollout import SamplingConfig
@@ -52,6 +55,13 @@ class Asked(Frozen):
         return Choice(self.prompt, self.first, self.second)
 
 
+@task(
+    name="draw-answers",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
 def draw_answers(
     config: LadderConfig, relabel: RelabelConfig, prompts: DatasetRef, newest: Newest, place: Place
 ) -> Path:

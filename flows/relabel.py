@@ -5,9 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from prefect import flow, task
@@ -48,7 +49,8 @@ class LabelPlan(Frozen):
     shares: Shares
 
 
-class Annotator(NamedTuple):
+@dataclass(frozen=True)
+class Annotator:
     """Who labels choices.
 
     Attributes:
