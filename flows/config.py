@@ -1,6 +1,7 @@
 """The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -16,7 +17,7 @@ from flows.datasets import Shares
 from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
 from flows.relabel_config import ByAnnotators, ByJudge, Relabel
-from flows.reward_config import RewardModelSettings
+from flows.reward_config import SCHEME, RewardModelSettings, Source
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -114,7 +115,7 @@ class LadderConfig(IngestConfig):
         match self.relabel:
             case ByAnnotators() if not isinstance(self.data, EmbeddedData):
                 raise ValueError("relabel.by annotators know only the embedded world; use judge or people here")
-            case ByJudge(model=model) if model in (self.judge.source, f"models:/{self.project}-judge@champion"):
+            case ByJudge(model=model) if model == self.judge.source or _is_named(model, f"{self.project}-judge"):
                 raise ValueError("relabel.model is the judge, which would find right what it taught; name another")
             case ByJudge(labels="soft") if self.reward_model.labels == "majority":
                 raise ValueError(
@@ -156,6 +157,11 @@ class LadderFile(LadderConfig):
     def climb(self) -> LadderConfig:
         """What a climb depends on."""
         return LadderConfig.model_validate({name: getattr(self, name) for name in LadderConfig.model_fields})
+
+
+def _is_named(model: Source, name: str) -> bool:
+    """Whether a model is a version of a registered name."""
+    return isinstance(model, str) and re.split("[/@]", model.removeprefix(SCHEME))[0] == name
 
 
 Config = TypeVar("Config", bound=IngestConfig)

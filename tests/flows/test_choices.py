@@ -151,6 +151,7 @@ BAD = [
     ("relabel.by=judge", "field 'relabel.model' is missing; add it"),
     ("relabel={by: judge, model: tiny-judge}", "field 'relabel.model': 'tiny-judge' names no registered model"),
     ("relabel={by: judge, model: 'models:/tiny-judge@champion'}", "relabel.model is the judge"),
+    ("relabel={by: judge, model: 'models:/tiny-judge/2'}", "relabel.model is the judge"),
     ("relabel={by: judge, model: 'models:/a/1', labels: soft}", "set that to votes, or these to drawn"),
     ("relabel={by: people, folders: x}", "field 'relabel.folders' is unknown; did you mean 'folder'?"),
     ("relabel={by: nobody}", "relabel"),

@@ -3,6 +3,7 @@
 import math
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from scipy.special import expit, logit
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.evaluation.refresh import compare_refresh
 from rlhf_core.models import TEMPERATURE, load_reward_model, save
 from rlhf_core.objectives import bradley_terry_loss
@@ -43,12 +43,12 @@ def scorer(base: Path, out: Path, seed: int) -> Path:
 
 def test_every_two_different_answers_to_a_prompt_are_one_choice(base: Path) -> None:
     found = sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
-    assert list(dict.fromkeys(choice.prompt for choice in found)) == PROMPTS
+    assert sorted(found, key=lambda choice: PROMPTS.index(choice.prompt)) == found
     for prompt in PROMPTS:
         pairs = [(choice.first, choice.second) for choice in found if choice.prompt == prompt]
         answers = list(dict.fromkeys(text for pair in pairs for text in pair))
         assert pairs == list(combinations(answers, 2)) and all(text.strip() for text in answers)
-    assert found == sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
+    assert len(found) > 3 and found == sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
     assert found != sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=2)
 
 
@@ -139,29 +139,21 @@ def test_soft_labels_and_balance_exclude_each_other() -> None:
         RewardModelConfig(labels="votes", balance="length")
 
 
-def test_a_reward_model_that_learns_votes_puts_its_margins_at_their_log_odds(base: Path, tmp_path: Path) -> None:
-    pairs = [Pair(prompt, "fine thanks", "how", share=0.75) for prompt in (*PROMPTS, "are you")]
-    adam = OptimiserConfig(lr=0.02, eps=1e-3, schedule="constant")
-    found = {}
-    for labels in ("votes", "majority"):
-        config = LENGTHS.model_copy(update={"labels": labels, "epochs": 60, "optimiser": adam})
-        stage = train_reward_model(
-            config,
-            init_from=base,
-            train=pairs,
-            held_out=pairs,
-            demonstrations=[Demonstration("you", "fine")],
-            out=tmp_path / labels,
-            seed=0,
-        )
-        while True:
-            try:
-                next(stage)
-            except StopIteration as end:
-                found[labels] = end.value.series["delta_uncalibrated"]
-                break
-    np.testing.assert_allclose(found["votes"], logit(0.75), atol=0.1)
-    assert min(found["majority"]) > 2.0
+def test_a_reward_model_learns_the_votes_where_it_is_asked_to(base: Path, tmp_path: Path) -> None:
+    def first_loss(share: float, labels: Literal["majority", "votes"]) -> float:
+        pairs = [Pair(prompt, "fine thanks", "how", share=share) for prompt in PROMPTS]
+        config = LENGTHS.model_copy(update={"labels": labels})
+        texts = [Demonstration("you", "fine")]
+        sets = {"train": pairs, "held_out": pairs, "demonstrations": texts}
+        stage = train_reward_model(config, init_from=base, out=tmp_path, seed=0, **sets)
+        event = next(stage)
+        stage.close()
+        return event.metrics["loss_nats"]
+
+    hard, some, half = first_loss(0.75, "majority"), first_loss(0.75, "votes"), first_loss(0.5, "votes")
+    mean_margin = (half - hard) / 0.5  # as -p log sigmoid(x) - (1 - p) log sigmoid(-x) = -log sigmoid(x) + (1 - p) x
+    assert abs(mean_margin) > 0.01
+    assert some - hard == pytest.approx(0.25 * mean_margin, rel=1e-4)
 
 
 # What a refresh is worth
