@@ -121,7 +121,7 @@ class Graph:
 
     def after(self, node: str) -> list[Version]:
         """All versions that a node went into: those that hold an alias first, then the newest first."""
-        found = [self.versions[label] for label in nx.descendants(self._edges, node)]
+        found = [self.versions[other] for other in nx.descendants(self._edges, node) if other in self.versions]
         return sorted(found, key=lambda version: (not version.aliases, -version.created, version.label))
 
     def path(self, start: str, end: str) -> list[str]:
