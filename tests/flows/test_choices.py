@@ -14,6 +14,7 @@ from flows.config import InputError, load_config
 from flows.data_config import ContractConfig
 from flows.datasets import Shares, Snapshot, SnapshotWriter, split_by_group
 from flows.references import DatasetRef
+from flows.rounds import climb_in_rounds
 from flows.tables import Table, make_tables
 from rlhf_core.config.rollout import SamplingConfig
 
@@ -174,3 +175,13 @@ def test_simulated_annotators_are_refused_outside_their_world(tmp_path: Path) ->
     )
     with pytest.raises(InputError, match="annotators know only the embedded world; use judge or people here"):
         load_config(path)
+
+
+def test_rounds_need_somebody_who_labels_and_a_reward_model_that_is_trained() -> None:
+    def refused(*overrides: str) -> str:
+        with pytest.raises(InputError) as error:
+            climb_in_rounds(lambda _: pytest.fail("it climbed"), load_config(TINY, overrides=overrides), "CONFIG", 2)
+        return str(error.value)
+
+    assert "field 'relabel' is missing" in refused("relabel=null")
+    assert "field 'reward_model.from'" in refused("reward_model={from: 'models:/other/1'}")

@@ -1,5 +1,6 @@
 """The ladder in rounds, by the real entry point: what is trained, measured, remembered and told of each."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from rich.console import Console, RenderableType
+
+from flows.archive import Archive
+from flows.audit import audit
+from flows.report import impact, lineage
+from flows.report.lineage_page import Servers, as_html
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +51,12 @@ def iterated(
     assert started(done) == ["reward-model", "policy"]
     (copied / "said.txt").write_text(done.stdout)
     return copied
+
+
+def shown(view: RenderableType) -> str:
+    console = Console(width=1000, file=io.StringIO(), record=True)
+    console.print(view)
+    return console.export_text()
 
 
 def started(done: CompletedProcess[str]) -> list[str]:
@@ -112,24 +125,43 @@ def test_the_same_again_finds_nothing_to_retrain(iterate: Climb, iterated: Path,
 
 
 def test_lineage_goes_through_the_fresh_pairs_to_the_policy_before_and_all_of_it_holds(
-    rlhf: Climb, iterated: Path, tmp_path: Path, client_of: Client
+    iterated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = ("--config", TINY, "--set", f"storage={iterated}")
-    digest = tags(client_of(iterated), "tiny-reward-model", "2")["dataset.training-2"].partition(":")[2]
-    told = rlhf("lineage", "tiny-policy@challenger", *where)
-    assert told.returncode == 0, told.stderr
-    assert f"training-2: preferences-2 {digest[:12]}, contract 2, " in told.stdout
-    assert "labelled by 3 simulated annotators" in told.stdout and "sampled-from: tiny-policy/1" in told.stdout
-    impact = rlhf("impact", "tiny-policy/1", *where).stdout
-    way = {line.split()[0]: line for line in impact.splitlines() if line.startswith("tiny-")}
-    assert way.keys() >= {"tiny-reward-model/2", "tiny-policy/2", "tiny-value/2"}
-    assert f"preferences-2 {digest[:12]}" in way["tiny-reward-model/2"]
-    audited = rlhf("audit", "tiny-policy/2", *where)
-    assert audited.returncode == 0, audited.stdout
-    assert "data training-2.sampled-from" in audited.stdout and " 0 missing, 0 altered" in audited.stdout
-    page = tmp_path / "lineage.html"
-    assert rlhf("lineage", "tiny-policy/2", "--html", page, *where).returncode == 0
-    assert "sampled-from" in page.read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{iterated / 'mlflow.db'}")
+    archive = Archive(MlflowClient())
+    story = lineage.tell(archive, "tiny-policy@challenger")
+    (use,) = [use for use in story.graph.versions["tiny-reward-model/2"].datasets if use == "training-2"]
+    node = story.graph.versions["tiny-reward-model/2"].inputs[use]
+    told = shown(lineage.render(story))
+    digest = node.removeprefix("dataset:")
+    assert f"training-2: preferences-2 {digest[:12]}, contract 2, " in told
+    assert "labelled by 3 simulated annotators" in told and "sampled-from: tiny-policy/1" in told
+    edges = {(edge["from"], edge["to"], edge["role"]) for edge in json.loads(lineage.as_json(story))["edges"]}
+    assert {("tiny-policy/1", node, "sampled-from"), (node, "tiny-reward-model/2", "training-2")} <= edges
+    page = as_html(story, Servers("http://mlflow", "http://prefect"))
+    assert page.count("sampled-from") == 1 and "preferences-2" in page
+    listed = [line for line in shown(impact.render(archive, "tiny-policy/1")).splitlines() if line.startswith("tiny-")]
+    assert {line.split()[0] for line in listed[1:]} == {"tiny-reward-model/2", "tiny-policy/2", "tiny-value/2"}
+    assert all(f"preferences-2 {digest[:12]}" in line for line in listed[1:])
+    found = audit(archive, [archive.find("tiny-policy/2")])
+    assert {finding.status for finding in found} == {"holds"}
+    assert "data training-2.sampled-from" in {finding.what for finding in found}
+    tagged = MlflowClient().get_run(story.snapshots[digest].run_id).data.tags
+    assert tagged["origin.sampled-from"] == "tiny-policy/1" and tagged["annotator.name"] == "3 simulated annotators"
+
+
+def test_a_gate_on_the_gain_stops_the_second_round_and_the_alias_stays_with_the_first(
+    iterate: Climb, iterated: Path, client_of: Client, tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(iterated, tmp_path / "storage"))
+    gate = {"name": "refreshed", "metric": FIGURES[2], "direction": "above", "threshold": 2, "when_missing": "pass"}
+    gate |= {"min_samples": 2, "failure": "learned nothing", "reason": "for the test"}
+    stopped = iterate(copied, f"gates.reward_model=[{json.dumps(gate)}]")
+    assert stopped.returncode == 3 and started(stopped) == []
+    assert "agreement_on_policy_gain: was not measured, which this gate allows" in stopped.stdout
+    assert "is not above 2" in stopped.stdout and "learned nothing" in stopped.stdout
+    client = client_of(copied)
+    assert [alias(client, f"tiny-{name}") for name in ("reward-model", "policy")] == ["1", "1"]
 
 
 def test_people_label_between_two_runs(
@@ -152,8 +184,3 @@ def test_people_label_between_two_runs(
     found = tags(client_of(copied_home), "tiny-reward-model", "2")
     assert found["annotator.training-2"] == f"people, {path.stem}.labelled.json"
     assert found["origin.training-2.sampled-from"] == "tiny-policy/1"
-
-
-def test_rounds_need_somebody_who_labels_and_a_reward_model_that_is_trained(iterate: Climb, copied_home: Path) -> None:
-    missing = iterate(copied_home, "relabel=null")
-    assert missing.returncode == 2 and "field 'relabel' is missing" in missing.stderr
