@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 from prefect import flow, task
 
-from data_contracts.drift import profile
+from data_contracts.drift import Profile, profile
 from data_contracts.formats.convert import SourceRow, convert_rows
 from data_contracts.population import PopulationViolation, Suites
+from data_contracts.records import Kind
 from flows.choices import LABELLED, SEEDS_APART, Asked, draw_answers, labelled_file, read_choices, read_labels
 from flows.clock import Clock
 from flows.config import InputError, LadderConfig
@@ -179,7 +180,7 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
     seen = Suites(folder / "docs").check("preferences", table.numbers)
     if seen.broken:
         raise DataRefused((PopulationViolation("preferences", seen),))
-    profiles = {"preferences": profile(table.numbers)}
+    profiles: dict[Kind, Profile] = {"preferences": profile(table.numbers)}
     return Checked(folder, made, {"preferences": seen}, profiles, None, clock)
 
 

@@ -15,8 +15,9 @@ def read_pairs(ref: Reference, split: str) -> list[Pair]:
     """The preference pairs of a split with the shares of their votes, in the order of the snapshot."""
     table = read_split(ref, split)
     shares = table["votes_chosen"] / (table["votes_chosen"] + table["votes_rejected"])
-    texts = zip(*(table[name].tolist() for name in ("prompt", "chosen", "rejected")), strict=True)
-    return [Pair(*cells, share=share) for cells, share in zip(texts, shares.tolist(), strict=True)]
+    prompts, chosen, rejected = (table[name].tolist() for name in ("prompt", "chosen", "rejected"))
+    rows = zip(prompts, chosen, rejected, shares.tolist(), strict=True)
+    return [Pair(prompt, one, other, share=share) for prompt, one, other, share in rows]
 
 
 def read_all_pairs(refs: Iterable[Reference], split: str) -> list[Pair]:

@@ -30,6 +30,7 @@ def run(
             start_server()  # beside the imports that follow, which take as long
             from flows.gating import StoppedByGate  # imports Prefect, which reads what is set by now
             from flows.ladder import ladder
+            from flows.reached import LadderResult
             from flows.registry import open_registry
 
         open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
@@ -37,7 +38,7 @@ def run(
             reached = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
         except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
-        if reached.waits_for is not None:  # which the summary has said too
+        if isinstance(reached, LadderResult) and reached.waits_for is not None:  # which the summary has said too
             raise typer.Exit(EXIT_WAITING)
 
 
