@@ -109,7 +109,7 @@ def test_agreement_on_answers_of_the_policy_is_measured_with_and_without_refresh
 def test_the_summary_shows_the_rounds(iterated: Path, runs_of: Runs) -> None:
     said = (iterated / "said.txt").read_text()
     rounds = said[said.index("rounds [95 % interval]") :]
-    assert "tiny-policy/1" in rounds and "tiny-policy/2" in rounds and "by 3 simulated annotators" in rounds
+    assert "tiny-policy/1" in rounds and "tiny-policy/2" in rounds and "of tiny-policy/1 by 3 simulated" in rounds
     assert "trained reward-model, policy" in rounds and "agreement_on_policy_gain" in said
     (second,) = runs_of(iterated, "ladder round 2")
     assert {item.dataset.name for item in second.inputs.dataset_inputs} >= {"preferences", "preferences-2"}
