@@ -3,11 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from uuid import UUID
 
 from prefect import State
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
@@ -18,6 +15,7 @@ from flows.labels import audit_labels
 from flows.lengths import truncated_shares
 from flows.lineage import code_version
 from flows.memory import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
+from flows.naming import name_flow_run
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.reached import LadderResult as LadderResult
@@ -139,15 +137,8 @@ class Climb:
         verdicts = judge_stage(record, gates, self.config.gates, self.place)
         self.rungs[record.stage] = self.rungs[record.stage]._replace(verdicts=verdicts)
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
-            self._withdraw(record)
+            self.place.registry().take_alias(record.models.values(), ALIAS)
         return verdicts
-
-    def _withdraw(self, record: StageRecord) -> None:
-        """Take the alias off the versions of a stage; versions of other climbs keep it."""
-        client = self.place.registry().client
-        for ref in record.models.values():
-            if str(client.get_registered_model(ref.name).aliases.get(ALIAS)) == ref.version:
-                client.delete_registered_model_alias(ref.name, ALIAS)
 
     def publish(self) -> LadderResult | State[LadderResult]:
         """Set the alias if every gate passed, and say which versions there are.
@@ -237,9 +228,7 @@ class Climb:
         """Let the flow run say what it does, on which data, and which version came out."""
         about = f"{self.config.project} {self.what}"
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
-        if flow_run.id is not None:
-            with get_client(sync_client=True) as client:
-                client.update_flow_run(UUID(flow_run.id), name=", ".join([about, *on, *came_to]))
+        name_flow_run(", ".join([about, *on, *came_to]))
 
     def _answers(self) -> Comparison | None:
         if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):

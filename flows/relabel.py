@@ -111,7 +111,7 @@ def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) 
     settings = relabelling(config)
     with exclusive(place.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
         path = draw_answers(config, settings, data.prompts, newest, place)
-    annotator = _annotator(config, settings, path, newest, place)
+    annotator = annotator_of(config, settings, path, newest, place)
     if annotator is None:
         return path
     annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
@@ -204,7 +204,7 @@ def relabelling(config: LadderConfig) -> Relabel:
     return config.relabel
 
 
-def _annotator(config: LadderConfig, settings: Relabel, path: Path, newest: Newest, place: Place) -> Annotator | None:
+def annotator_of(config: LadderConfig, settings: Relabel, path: Path, newest: Newest, place: Place) -> Annotator | None:
     """Who labels; None while people have not."""
     seed = place.seed + SEEDS_APART * newest.round
     source = newest.policy.label

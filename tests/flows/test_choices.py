@@ -1,6 +1,9 @@
 """Which prompts a policy is asked again, how its answers are written down, and how people's labels of them are read."""
 
 import json
+import math
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,18 @@ from flows.clock import Clock
 from flows.config import InputError, load_config
 from flows.data_config import ContractConfig
 from flows.datasets import Shares, Snapshot, SnapshotWriter, split_by_group
-from flows.references import DatasetRef
+from flows.place import Place
+from flows.references import DatasetRef, ModelRef, Newest
+from flows.registry import Registry
+from flows.relabel import annotator_of, relabelling
 from flows.rounds import climb_in_rounds
 from flows.tables import Table, make_tables
+from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.records import Demonstration
+from rlhf_core.reward_model import score
 
+LENGTHS = RewardModelConfig(max_prompt_tokens=64, max_response_tokens=64)
 SHARES = Shares(test=0.25, judge=0.25)
 ASKED = [Asked(prompt=f"question {i} ?", first=f"yes {i}", second=f"no {i}", group=f"group {i}") for i in range(60)]
 PLAN = AnswerPlan(prompts=30, held_out_prompts=8, responses_per_prompt=2, sampling=SamplingConfig(), shares=SHARES)
@@ -142,6 +152,32 @@ def test_a_fresh_pair_on_a_held_out_prompt_is_not_trained_on(choices: Path, tmp_
     found = table(labels, tmp_path, held_out=apart)
     assert found.counts.by_rule == {"prompt_not_held_out": 1}
     assert leak.prompt not in set(rows(found, tmp_path)["prompt"])
+
+
+# A registered reward model's labels
+
+
+def test_a_registered_judge_labels_by_its_scores_and_is_named_with_its_version(
+    desk: Registry, scorer: Path, register: Callable[..., ModelRef], name: str, tmp_path: Path
+) -> None:
+    judge, policy = register(name, scorer), register(f"{name}-policy")
+    soft = f"relabel={{by: judge, model: models:/{judge.label}, labels: soft, votes: 1001}}"
+    config = load_config(TINY, overrides=[soft, "reward_model.labels=votes"])
+    place = Place(project="desk", seed=1, storage=desk.storage, threads=None, run_id="")
+    newest = Newest(round=1, policy=policy, reward_model=policy, judge=policy)
+    found = annotator_of(config, relabelling(config), tmp_path / "choices.json", newest, place)
+    assert found is not None and (found.version, found.digest) == (judge, judge.digest)
+    assert found.name == f"{judge.label}, soft labels"
+    prompt = "how do i clean my kettle ?"
+    texts = ("rub it with lemon .", "hope that helps .", "sure , i can help .")
+    asked = [Asked(prompt=prompt, first=one, second=other, group="g") for one, other in combinations(texts, 2)]
+    (batch, is_label) = next(found.label(asked))
+    scores = dict(zip(texts, score(scorer, [Demonstration(prompt, text) for text in texts], LENGTHS), strict=True))
+    for row in batch.frame.to_dict("records"):
+        gap = scores[row["chosen"]] - scores[row["rejected"]]
+        assert gap > 0 and row["votes_chosen"] / 1001 == pytest.approx(1 / (1 + math.exp(-gap)), abs=1e-3)
+        assert (row["source"], row["group"]) == (policy.label, "g")
+    assert len(batch.frame) == 3 and not is_label
 
 
 # Mistakes
