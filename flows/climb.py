@@ -3,31 +3,30 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from uuid import UUID
 
 from prefect import State
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed
 
 from flows.config import InputError, LadderConfig
-from flows.description import describe_versions
+from flows.description import describe_unjudged
 from flows.gating import PASSED, STATUS_TAG, StoppedByGate, enforce, judge_figures, judge_stage
 from flows.labels import audit_labels
 from flows.lengths import truncated_shares
 from flows.lineage import code_version
 from flows.memory import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
+from flows.naming import name_flow_run
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
 from flows.prompts import audit_prompts
+from flows.reached import LadderResult as LadderResult
 from flows.references import DataRefs, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
+from flows.registry import open_registry
+from flows.relabel import WaitingForLabels, add_fresh_pairs
 from flows.report.answers import STAGES, Comparison, compare_answers
 from flows.report.data import keep_data
-from flows.report.summary import Rung, Summary, publish_summary
+from flows.report.summary import Round, Rung, Summary, publish_summary
 from flows.rewards import RewardInputs, resolve_reward
-from rlhf_core.config import Frozen
 from rlhf_core.gates import Gate, Verdict, blocked
 from rlhf_core.stage import Event
 
@@ -36,27 +35,23 @@ ALIASED = ("sft", "reward-model", "policy")
 NOTHING = "NothingToRetrain"
 
 
-class LadderResult(Frozen):
-    """Outcome of a climb.
-
-    Attributes:
-        versions: registered versions by registered name.
-        retrained: stages that were trained in this climb; empty when there was nothing to do.
-        published: whether the versions got the alias.
-    """
-
-    run_id: str
-    versions: dict[str, ModelRef]
-    retrained: list[str]
-    published: bool
-
-
 class Climb:
-    """Keeps what a climb has reached."""
+    """Keeps what a climb has reached; where it is a round of several, after which ones, and whether it is the last."""
 
     def __init__(
-        self, config: LadderConfig, place: Place, arguments: str, rewards: RewardInputs, *, what: str, verb: str
+        self,
+        config: LadderConfig,
+        place: Place,
+        arguments: str,
+        rewards: RewardInputs,
+        *,
+        what: str,
+        verb: str,
+        before: Sequence[Round] = (),
+        last: bool = True,
     ) -> None:
+        self.before = before
+        self.last = last
         self.what = what
         self.verb = verb
         self.config = config
@@ -89,11 +84,19 @@ class Climb:
         registry.tag_run(self.place.run_id, {f"input.{role}": ref.label})
         return recall(ref, registry)
 
+    def refresh(self, data: DataRefs) -> DataRefs:
+        """The data with the fresh pairs of the rounds before; in a first round there are none.
+
+        Raises:
+            WaitingForLabels: if people are to label those of the last one and have not done so.
+        """
+        return add_fresh_pairs(self.config, data, self.before[-1], self.place) if self.before else data
+
     def repeats(self, data: DataRefs) -> bool:
         """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
         self.data = data
         self._name_flow_run()
-        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS)
+        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS if self.last else None)
         return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
@@ -142,15 +145,8 @@ class Climb:
         verdicts = judge_stage(record, gates, self.config.gates, self.place)
         self.verdicts[record.stage] = verdicts
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
-            self._withdraw(record)
+            self.place.registry().take_alias(record.models.values(), ALIAS)
         return verdicts
-
-    def _withdraw(self, record: StageRecord) -> None:
-        """Take the alias off the versions of a stage; versions of other climbs keep it."""
-        client = self.place.registry().client
-        for ref in record.models.values():
-            if str(client.get_registered_model(ref.name).aliases.get(ALIAS)) == ref.version:
-                client.delete_registered_model_alias(ref.name, ALIAS)
 
     def publish(self) -> LadderResult | State[LadderResult]:
         """Set the alias if every gate passed, and say which versions there are.
@@ -159,17 +155,30 @@ class Climb:
             The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
         """
         if self.earlier is not None:
-            self.rungs, self.verdicts, _, self.published = self.earlier
+            self.rungs, self.verdicts = self.earlier.rungs, self.earlier.verdicts
+            self.published = self.earlier.published and self.last
         else:
             self._set_alias()
+        result = self.result
+        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    @property
+    def result(self) -> LadderResult:
+        """What the climb came to."""
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
-        result = LadderResult(
+        return LadderResult(
             run_id=self.place.run_id,
             versions={ref.name: ref for ref in versions},
             retrained=self._new(),
             published=self.published,
         )
-        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds before and this one, as far as it has come."""
+        if self.data is None:
+            return [*self.before]
+        return [*self.before, Round(len(self.before) + 1, self.data, self.rungs, self._new())]
 
     def _set_alias(self) -> None:
         """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
@@ -195,7 +204,7 @@ class Climb:
     def finish(self, status: str, outcome: str) -> None:
         """End the climb's run, publish its summary and name its flow run by what came out."""
         registry = self.place.registry()
-        self._describe_unjudged(registry)
+        describe_unjudged(self.rungs, self.verdicts, registry)
         ended = {stage: rung.record.outcome for stage, rung in self.rungs.items()}
         outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
         summary = Summary(
@@ -210,6 +219,7 @@ class Climb:
             alias=ALIAS if self.published else None,
             seconds=time.monotonic() - self.started,
             verb=self.verb,
+            rounds=self.rounds,
         )
         publish_summary(summary, registry, self.place.run_id)
         registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
@@ -228,20 +238,7 @@ class Climb:
         """Let the flow run say what it does, on which data, and which version came out."""
         about = f"{self.config.project} {self.what}"
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
-        if flow_run.id is not None:
-            with get_client(sync_client=True) as client:
-                client.update_flow_run(UUID(flow_run.id), name=", ".join([about, *on, *came_to]))
-
-    def _describe_unjudged(self, registry: Registry) -> None:
-        """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
-        for stage, rung in self.rungs.items():
-            if self.verdicts.get(stage):
-                continue
-            samples = rung.record.samples
-            if stage == "base" and "sft" in self.rungs:
-                beside = self.rungs["sft"].record.samples
-                samples = [{name: sample[name] for name in ("prompt", "base")} for sample in beside]
-            describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
+        name_flow_run(", ".join([about, *on, *came_to]))
 
     def _answers(self) -> Comparison | None:
         if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):
@@ -251,7 +248,15 @@ class Climb:
 
 
 @contextmanager
-def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb: str = "trained") -> Iterator[Climb]:
+def climbing(
+    config: LadderConfig,
+    arguments: str,
+    *,
+    what: str = "ladder",
+    verb: str = "trained",
+    before: Sequence[Round] = (),
+    last: bool = True,
+) -> Iterator[Climb]:
     """Open the climb's run in MLflow; close it with a summary however the climb ends.
 
     Args:
@@ -259,6 +264,8 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
         arguments: how the configuration is named on a command line, for the hints of the summary.
         what: the ladder, or the stage that is climbed alone.
         verb: what is done to a stage.
+        before: the rounds that it follows.
+        last: whether no round follows it.
 
     Yields:
         The climb.
@@ -281,13 +288,16 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
         run_id=run_id,
         compute=config.compute,
     )
-    climb = Climb(config, place, arguments, rewards, what=what, verb=verb)
+    climb = Climb(config, place, arguments, rewards, what=what, verb=verb, before=before, last=last)
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield climb
     except StoppedByGate as stop:
         climb.finish("FAILED", str(stop))
+        raise
+    except WaitingForLabels as wait:
+        climb.finish("FINISHED", str(wait))
         raise
     except InputError as error:
         registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})

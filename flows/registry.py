@@ -239,6 +239,13 @@ class Registry(Runs):
         with self._alone(ref):
             self.client.set_registered_model_alias(ref.name, alias, ref.version)
 
+    def take_alias(self, refs: Iterable[ModelRef], alias: str) -> None:
+        """Take an alias off versions; where another version holds it, that one keeps it."""
+        for ref in refs:
+            with self._alone(ref):
+                if str(self.client.get_registered_model(ref.name).aliases.get(alias)) == ref.version:
+                    self.client.delete_registered_model_alias(ref.name, alias)
+
     def _alone(self, ref: ModelRef) -> contextlib.AbstractContextManager[None]:
         """One at a time among climbs: of two who set the same thing at once, MLflow refuses the second."""
         return exclusive(self.storage / "work" / f"{ref.name}.lock")

@@ -221,6 +221,15 @@ def test_nothing_in_a_deployment_depends_on_the_folder_it_was_made_in(
 
 
 @pytest.mark.slow
+def test_a_scheduled_ladder_climbs_as_many_rounds_as_configured(server: Server, tmp_path: Path) -> None:
+    settings = ("--set", "project=rounds", "--set", f"storage={tmp_path}", "--set", "deploy.iterate=3")
+    done = server.type("rlhf", "deploy", TINY, *settings)
+    assert done.returncode == 0, done.stderr
+    found = {name: server.ask(f"/deployments/name/{name}/rounds")["parameters"] for name in ("rlhf-ladder", "rlhf-sft")}
+    assert found["rlhf-ladder"]["iterate"] == 3 and "iterate" not in found["rlhf-sft"]
+
+
+@pytest.mark.slow
 def test_the_server_refuses_parameters_that_the_configuration_refuses(
     deployed: subprocess.CompletedProcess[str], server: Server
 ) -> None:

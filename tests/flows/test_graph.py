@@ -147,3 +147,23 @@ def test_a_parent_that_is_gone_is_missing_and_still_leads_to_its_children() -> N
     graph = Graph([version("toy-policy/1", ("toy-sft/1",))])
     assert graph.missing == ["toy-sft/1"]
     assert graph.path("toy-sft/1", "toy-policy/1") == ["toy-sft/1", "toy-policy/1"]
+
+
+def test_a_policy_goes_through_its_labelled_answers_into_what_learned_from_them() -> None:
+    policy = version("toy-policy/1")
+    origin = {"use0.sampled-from": "toy-policy/1"}
+    reward_models = [
+        version(f"toy-reward-model/{number}", datasets=("fresh",)).model_copy(update={"origins": origin})
+        for number in (2, 3)
+    ]
+    graph = Graph([policy, *reward_models])
+    assert graph.roles == [
+        (f"{DATASET}fresh", "toy-reward-model/2", "use0"),
+        ("toy-policy/1", f"{DATASET}fresh", "sampled-from"),
+        (f"{DATASET}fresh", "toy-reward-model/3", "use0"),
+    ]
+    assert [found.label for found in graph.after("toy-policy/1")] == ["toy-reward-model/2", "toy-reward-model/3"]
+    assert graph.path("toy-policy/1", "toy-reward-model/3") == ["toy-policy/1", f"{DATASET}fresh", "toy-reward-model/3"]
+    assert "toy-policy/1" in graph.before(["toy-reward-model/3"])
+    assert superseded(graph, PROJECT, before=1.0, reached=["toy-reward-model/3"]) == [reward_models[0]]
+    assert Graph(reward_models).missing == ["toy-policy/1"]
