@@ -1,7 +1,7 @@
 """Formats that the ecosystem uses; the order of import is that of recognition, the most general first."""
 
 from data_contracts.formats import trl  # isort: skip
-from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, self_instruct
+from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, rewardbench, self_instruct
 from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record
 from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, makers, recognise
 
@@ -22,6 +22,7 @@ __all__ = [
     "makers",
     "oasst",
     "recognise",
+    "rewardbench",
     "self_instruct",
     "trl",
 ]

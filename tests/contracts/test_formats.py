@@ -65,6 +65,30 @@ PAIR = {"prompt": "How?", "chosen": "So.", "rejected": "No.", "votes_chosen": 1,
 TWO_TURNS = [user("Hi"), assistant("Hello"), user("How?")]
 
 GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
+    ("rewardbench", "preferences", {"subset": "s", "prompt": "How?", "chosen": "So.", "rejected": "No."}, [PAIR]),
+    (
+        "rewardbench",
+        "preferences",
+        {
+            "subset": "s",
+            "prompt": "not read, as the conversations hold it",
+            "chosen": [*TWO_TURNS, assistant("So.")],
+            "rejected": [*TWO_TURNS, assistant("No.")],
+        },
+        [{**PAIR, "prompt": write_conversation(TWO_TURNS)}],
+    ),
+    (
+        "rewardbench",
+        "preferences",
+        {"subset": "s", "prompt": TWO_TURNS, "chosen": [assistant("So.")], "rejected": [assistant("No.")]},
+        [{**PAIR, "prompt": write_conversation(TWO_TURNS)}],
+    ),
+    (
+        "rewardbench",
+        "prompts",
+        {"subset": "s", "prompt": "How?", "chosen": "So.", "rejected": "No."},
+        [{"prompt": "How?", "row": 1}],
+    ),
     ("trl", "prompts", {"prompt": " How? "}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": [user("How?")]}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": TWO_TURNS}, [{"prompt": write_conversation(TWO_TURNS), "row": 1}]),
