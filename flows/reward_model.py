@@ -49,7 +49,7 @@ def _plan(
         training = reward_model.train_reward_model(
             config,
             init_from=folder,
-            train=read_pairs(data.preferences, split),
+            train=read_pairs(data.preferences, split, labels=config.labels, margin_scale=config.margin_scale),
             held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,

@@ -1,6 +1,12 @@
 """A split of a snapshot as the records that the recipe trains on."""
 
+from typing import Any
+
+import numpy as np
+
+from data_contracts.preferences import VOTES
 from flows.datasets import Reference, read_split
+from flows.reward_config import Labels
 from rlhf_core.records import Demonstration, Pair
 
 
@@ -9,9 +15,21 @@ def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
     return list(map(Demonstration, *_columns(ref, split, "prompt", "response")))
 
 
-def read_pairs(ref: Reference, split: str) -> list[Pair]:
-    """The preference pairs of a split, in the order of the snapshot."""
-    return list(map(Pair, *_columns(ref, split, "prompt", "chosen", "rejected")))
+def read_pairs(ref: Reference, split: str, *, labels: Labels = "majority", margin_scale: float = 0.0) -> list[Pair]:
+    """The preference pairs of a split, in the order of the snapshot.
+
+    Args:
+        ref: the snapshot.
+        split: of it.
+        labels: `majority` takes what most preferred as certain; `votes` goes by the shares, ties half to each side.
+        margin_scale: logits that one unit of the annotators' margin is worth.
+    """
+    texts = _columns(ref, split, "prompt", "chosen", "rejected")
+    chosen, rejected, tied, grades = (np.array(column) for column in _columns(ref, split, *VOTES, "margin"))
+    dissents = (rejected + tied / 2) / (chosen + rejected + tied) if labels == "votes" else np.zeros(len(chosen))
+    margins = margin_scale * grades
+    rows = zip(*texts, margins.tolist(), dissents.tolist(), strict=True)
+    return [Pair(*texts, margin=margin, dissent=dissent) for *texts, margin, dissent in rows]
 
 
 def read_prompts(ref: Reference, split: str) -> list[str]:
@@ -20,7 +38,7 @@ def read_prompts(ref: Reference, split: str) -> list[str]:
     return prompts
 
 
-def _columns(ref: Reference, split: str, *names: str) -> list[list[str]]:
-    """Texts of a split, column by column."""
+def _columns(ref: Reference, split: str, *names: str) -> list[list[Any]]:
+    """Cells of a split, column by column."""
     table = read_split(ref, split)
     return [table[name].tolist() for name in names]

@@ -15,7 +15,7 @@ from rlhf_core.batching import lay
 from rlhf_core.comparisons import Comparison, sides
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.models import device, response_scores
-from rlhf_core.objectives import bradley_terry_loss
+from rlhf_core.objectives import bradley_terry_loss, mistaken
 from rlhf_core.parallel import Figures, Loss
 from rlhf_core.training import precision
 
@@ -90,8 +90,10 @@ def preference_nll(config: RewardModelConfig, scores: Tensor, part: Sequence[Les
     chosen, rejected = sides([item.comparison for item in part])
     margin = scores.new_tensor([value for item in part for value in item.comparison.margins])
     weight = scores.new_tensor([values for item in part for values in item.weights])
+    dissent = scores.new_tensor([value for item in part for value in item.comparison.dissents])
+    smoothing = mistaken(dissent, config.label_smoothing)
     mean = bradley_terry_loss(
-        scores[chosen], scores[rejected], margin=margin[:, None], weight=weight, label_smoothing=config.label_smoothing
+        scores[chosen], scores[rejected], margin=margin[:, None], weight=weight, label_smoothing=smoothing[:, None]
     )
     return mean * len(chosen)
 

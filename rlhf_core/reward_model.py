@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.balance import balance
+from rlhf_core.balance import balance, weigh_by_prompt
 from rlhf_core.cache import cached, content_key
 from rlhf_core.centring import centre
 from rlhf_core.checkpoint import NEVER, Checkpoints
@@ -180,9 +180,10 @@ def _learn(
     seed: int,
 ) -> Iterator[Event]:
     """Train all members on the balanced pairs, and a length head beside them if the model shall be debiased."""
+    pairs = balance(weigh_by_prompt(train) if config.weigh == "prompts" else train, config.balance)
     comparisons = compare(
         tokenizer,
-        balance(train, config.balance),
+        pairs,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )

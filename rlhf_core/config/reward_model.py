@@ -38,6 +38,9 @@ class RewardModelConfig(Frozen):
     balance: Balance = "none"
     """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
     is; `length-drop` leaves pairs out to the same end. Held-out pairs and floors stay as they are."""
+    weigh: Literal["pairs", "prompts"] = "pairs"
+    """What counts alike in the loss: every pair, or every prompt, however many of its responses were ranked (Ouyang et
+    al., 2022, equation 1)."""
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(4, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""

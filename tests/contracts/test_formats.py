@@ -61,7 +61,16 @@ def annotation(selected: str | None, **fields: Any) -> dict[str, Any]:
     return {"result": marks, **fields}
 
 
-PAIR = {"prompt": "How?", "chosen": "So.", "rejected": "No.", "votes_chosen": 1, "votes_rejected": 0, "row": 1}
+PAIR = {
+    "prompt": "How?",
+    "chosen": "So.",
+    "rejected": "No.",
+    "votes_chosen": 1,
+    "votes_rejected": 0,
+    "votes_tied": 0,
+    "margin": 0.0,
+    "row": 1,
+}
 TWO_TURNS = [user("Hi"), assistant("Hello"), user("How?")]
 
 GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [

@@ -24,6 +24,8 @@ SOUND: dict[str, Any] = {
     "row": 1,
     "votes_chosen": 2,
     "votes_rejected": 1,
+    "votes_tied": 0,
+    "margin": 0.5,
 }
 
 
@@ -51,6 +53,9 @@ PLANTED: list[tuple[Kind, str, list[dict[str, Any]]]] = [
     ("preferences", "votes_rejected_is_count", [{"votes_rejected": -1}]),
     ("preferences", "responses_differ", [{"rejected": "use a pot"}]),
     ("preferences", "not_contradicted", [{}, {"chosen": "no idea", "rejected": "use a pot"}]),
+    ("preferences", "votes_tied_is_count", [{"votes_tied": -1}]),
+    ("preferences", "margin_is_number", [{"margin": -0.1}]),
+    ("preferences", "margin_is_number", [{"margin": None}]),
     ("preferences", "votes_cast", [{"votes_chosen": 0, "votes_rejected": 0}]),
     ("preferences", "votes_favour_chosen", [{"votes_chosen": 1, "votes_rejected": 2}]),
 ]
