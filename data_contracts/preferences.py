@@ -52,7 +52,7 @@ def _merge(rows: list[Row]) -> Row:
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
         "votes_tied": sum(row["votes_tied"] for row in rows),
-        "margin": max(sum(margins) / len(rows), 0.0),
+        "margin": max(math.fsum(margins) / len(rows), 0.0),
     }
 
 

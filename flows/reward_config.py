@@ -61,4 +61,9 @@ class RewardModelSettings(RewardModelConfig):
             raise ValueError(
                 f"balance '{self.balance}' weighs pairs of training, and a model that is taken has none; set it to none"
             )
+        if self.source is not None and (self.labels != "majority" or self.margin_scale):
+            raise ValueError(
+                "labels and margin_scale say how pairs are learned from, and a model that is taken learns from none; "
+                "set them to majority and 0"
+            )
         return self

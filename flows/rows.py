@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from data_contracts.preferences import VOTES
+from data_contracts.preferences import TRIPLE, VOTES
 from flows.datasets import Reference, read_split
 from flows.reward_config import Labels
 from rlhf_core.records import Demonstration, Pair
@@ -15,8 +15,13 @@ def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
     return list(map(Demonstration, *_columns(ref, split, "prompt", "response")))
 
 
-def read_pairs(ref: Reference, split: str, *, labels: Labels = "majority", margin_scale: float = 0.0) -> list[Pair]:
-    """The preference pairs of a split, in the order of the snapshot.
+def read_pairs(ref: Reference, split: str) -> list[Pair]:
+    """The preference pairs of a split, in the order of the snapshot."""
+    return list(map(Pair, *_columns(ref, split, *TRIPLE)))
+
+
+def read_labelled_pairs(ref: Reference, split: str, *, labels: Labels, margin_scale: float) -> list[Pair]:
+    """`read_pairs` with what votes and grades say of them.
 
     Args:
         ref: the snapshot.
@@ -24,12 +29,11 @@ def read_pairs(ref: Reference, split: str, *, labels: Labels = "majority", margi
         labels: `majority` takes what most preferred as certain; `votes` goes by the shares, ties half to each side.
         margin_scale: logits that one unit of the annotators' margin is worth.
     """
-    texts = _columns(ref, split, "prompt", "chosen", "rejected")
     chosen, rejected, tied, grades = (np.array(column) for column in _columns(ref, split, *VOTES, "margin"))
     dissents = (rejected + tied / 2) / (chosen + rejected + tied) if labels == "votes" else np.zeros(len(chosen))
-    margins = margin_scale * grades
-    rows = zip(*texts, margins.tolist(), dissents.tolist(), strict=True)
-    return [Pair(*texts, margin=margin, dissent=dissent) for *texts, margin, dissent in rows]
+    said = zip((margin_scale * grades).tolist(), dissents.tolist(), strict=True)
+    pairs = zip(read_pairs(ref, split), said, strict=True)
+    return [pair._replace(margin=margin, dissent=dissent) for pair, (margin, dissent) in pairs]
 
 
 def read_prompts(ref: Reference, split: str) -> list[str]:

@@ -132,6 +132,15 @@ def test_merging_labels_keeps_all_votes_whatever_the_order(labels: list[Any], ch
     assert set(map(tuple, again.to_numpy().tolist())) == set(map(tuple, merged.to_numpy().tolist()))
 
 
+def test_merged_grades_are_their_mean_towards_what_is_chosen() -> None:
+    better = row("preferences", votes_chosen=1, votes_rejected=0, margin=3.0)
+    worse = row("preferences", chosen="no idea", rejected="use a pot", votes_chosen=1, votes_rejected=0, margin=1.0)
+    merged = aggregate_votes(pd.DataFrame([better, better, worse])).iloc[0]
+    assert (merged["chosen"], merged["margin"]) == ("use a pot", pytest.approx((3.0 + 3.0 - 1.0) / 3))
+    against = aggregate_votes(pd.DataFrame([better | {"margin": 0.5}, better | {"margin": 0.0}, worse])).iloc[0]
+    assert (against["chosen"], against["margin"]) == ("use a pot", 0.0)
+
+
 def test_the_majority_is_chosen() -> None:
     for_pot = row("preferences", votes_chosen=1, votes_rejected=0)
     against = row("preferences", chosen="no idea", rejected="use a pot", votes_chosen=3, votes_rejected=0)
