@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui up down status test test-all check bench style lock clean
+.PHONY: help install run ui up down status test test-all test-trl test-rewardbench check bench style lock clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: CONFIG=$(CONFIG) STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
@@ -69,6 +69,18 @@ bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward 
 	$(BIN)/python -m benchmarks.overhead
 	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
 		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
+
+test-trl: $(TRL)/.installed  ## Compare losses, rewards and PPO with TRL
+	RLHF_TRL=$(TRL) $(BIN)/python -m pytest -rs -m "" tests/peers/test_trl.py
+
+# RewardBench and the transformers that it is made for, with what that one needs where ours is too new for it.
+REWARDBENCH := $(VENV)/rewardbench
+$(REWARDBENCH)/.installed: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(REWARDBENCH) rewardbench==0.1.4
+	@touch $@
+
+test-rewardbench: $(REWARDBENCH)/.installed  ## Compare scores of a reward model with RewardBench's
+	RLHF_REWARDBENCH=$(REWARDBENCH) $(BIN)/python -m pytest -rs -m "" tests/peers/test_rewardbench.py
 
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .

@@ -21,7 +21,7 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
     """Merge rows that compare the same two responses to the same prompt into one row that counts their votes.
 
     No vote is lost: the votes of the result sum to those of the input, and the same rows in another order give the
-    same rows. `chosen` is what the majority preferred; in a tie a hash of the texts decides. `margin` is the mean over
+    same rows. `chosen` is what the majority preferred; in a tie a hash of the texts decides. `grade` is the mean over
     the rows, those that preferred the other response counted below 0, and 0 at least.
 
     Args:
@@ -43,7 +43,7 @@ def _merge(rows: list[Row]) -> Row:
     tied = for_second == for_first
     second_wins = tie_goes_to_second(prompt, first, second) if tied else for_second > for_first
     chosen = second if second_wins else first
-    margins = [row["margin"] if row["chosen"] == chosen else -row["margin"] for row in rows]
+    grades = [row["grade"] if row["chosen"] == chosen else -row["grade"] for row in rows]
     return {
         **min(rows, key=lambda row: (row["source"], row["row"])),
         "chosen": chosen,
@@ -52,7 +52,7 @@ def _merge(rows: list[Row]) -> Row:
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
         "votes_tied": sum(row["votes_tied"] for row in rows),
-        "margin": max(math.fsum(margins) / len(rows), 0.0),
+        "grade": max(math.fsum(grades) / len(rows), 0.0),
     }
 
 
@@ -72,7 +72,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value % 1 == 0
 
 
-def _is_margin(value: object) -> bool:
+def _is_grade(value: object) -> bool:
     """Whether a cell is a finite number of at least 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
@@ -117,12 +117,12 @@ RULES: tuple[Rule, ...] = (
     _vote_rule("votes_rejected"),
     _vote_rule("votes_tied"),
     Rule(
-        "margin_is_number",
-        "margin",
-        "margin is not a number of at least 0",
+        "grade_is_number",
+        "grade",
+        "grade is not a number of at least 0",
         "write by how much chosen is better, or 0; swap the two responses where rejected is",
-        lambda frame: frame["margin"].map(_is_margin).astype(bool),
-        ("margin",),
+        lambda frame: frame["grade"].map(_is_grade).astype(bool),
+        ("grade",),
         fatal=True,
     ),
     Rule(

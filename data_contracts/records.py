@@ -35,7 +35,7 @@ class PreferencePair(TypedDict):
 
     Attributes:
         votes_tied: annotators who found both alike.
-        margin: by how much `chosen` is better, in the unit of those who graded it; 0 where nobody did.
+        grade: by how much `chosen` is better, in the unit of those who graded it; 0 where nobody did.
     """
 
     prompt: str
@@ -45,7 +45,7 @@ class PreferencePair(TypedDict):
     votes_chosen: int
     votes_rejected: int
     votes_tied: int
-    margin: float
+    grade: float
     source: str
     row: int
 

@@ -1,7 +1,7 @@
 """The part of the configuration that says whether a reward model is trained or taken from elsewhere."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -10,7 +10,6 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import RewardModelConfig
 
 SCHEME = "models:/"
-Labels = Literal["majority", "votes"]
 
 
 class HubModel(Frozen):
@@ -48,22 +47,10 @@ class RewardModelSettings(RewardModelConfig):
     """`from`: where it is taken from instead of being trained: `models:/name/version`, `models:/name@alias`, or `model`
     and `revision` on the hub. It is measured and judged like a trained one."""
 
-    labels: Labels = "majority"
-    """What a pair's votes say. `majority`: what most preferred is better, for certain. `votes`: it is better with the
-    probability that their shares say, ties half to each side (soft labels)."""
-    margin_scale: float = Field(0.0, ge=0)
-    """Logits that one unit of the data's `margin` is worth, which a pair must clear (Touvron et al., 2023, equation 2).
-    0 leaves grades unused."""
-
     @model_validator(mode="after")
     def _only_training_balances(self) -> Self:
         if self.source is not None and self.balance != "none":
             raise ValueError(
                 f"balance '{self.balance}' weighs pairs of training, and a model that is taken has none; set it to none"
-            )
-        if self.source is not None and (self.labels != "majority" or self.margin_scale):
-            raise ValueError(
-                "labels and margin_scale say how pairs are learned from, and a model that is taken learns from none; "
-                "set them to majority and 0"
             )
         return self

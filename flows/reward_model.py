@@ -11,7 +11,7 @@ from flows.place import Place
 from flows.plan import Plan
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.reward_config import RewardModelSettings, Source
-from flows.rows import read_demonstrations, read_labelled_pairs, read_pairs
+from flows.rows import read_demonstrations, read_pairs
 from flows.stages import run_stage
 from flows.taken import files_of, name_of, registered
 from rlhf_core import reward_model
@@ -49,7 +49,7 @@ def _plan(
         training = reward_model.train_reward_model(
             config,
             init_from=folder,
-            train=read_labelled_pairs(data.preferences, split, labels=config.labels, margin_scale=config.margin_scale),
+            train=read_pairs(data.preferences, split),
             held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,

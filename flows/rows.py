@@ -1,12 +1,6 @@
 """A split of a snapshot as the records that the recipe trains on."""
 
-from typing import Any
-
-import numpy as np
-
-from data_contracts.preferences import TRIPLE, VOTES
 from flows.datasets import Reference, read_split
-from flows.reward_config import Labels
 from rlhf_core.records import Demonstration, Pair
 
 
@@ -16,24 +10,14 @@ def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
 
 
 def read_pairs(ref: Reference, split: str) -> list[Pair]:
-    """The preference pairs of a split, in the order of the snapshot."""
-    return list(map(Pair, *_columns(ref, split, *TRIPLE)))
-
-
-def read_labelled_pairs(ref: Reference, split: str, *, labels: Labels, margin_scale: float) -> list[Pair]:
-    """`read_pairs` with what votes and grades say of them.
-
-    Args:
-        ref: the snapshot.
-        split: of it.
-        labels: `majority` takes what most preferred as certain; `votes` goes by the shares, ties half to each side.
-        margin_scale: logits that one unit of the annotators' margin is worth.
-    """
-    chosen, rejected, tied, grades = (np.array(column) for column in _columns(ref, split, *VOTES, "margin"))
-    dissents = (rejected + tied / 2) / (chosen + rejected + tied) if labels == "votes" else np.zeros(len(chosen))
-    said = zip((margin_scale * grades).tolist(), dissents.tolist(), strict=True)
-    pairs = zip(read_pairs(ref, split), said, strict=True)
-    return [pair._replace(margin=margin, dissent=dissent) for pair, (margin, dissent) in pairs]
+    """The preference pairs of a split with their grades and the shares of their votes, in the order of the snapshot."""
+    table = read_split(ref, split)
+    tied = table.get("votes_tied", 0) / 2  # a snapshot of an earlier contract has neither ties nor grades
+    votes = table["votes_chosen"] + table["votes_rejected"] + 2 * tied
+    rows = table.assign(share=(table["votes_chosen"] + tied) / votes, grade=table.get("grade", 0.0))
+    fields = ("prompt", "chosen", "rejected", "share", "grade")
+    cells = zip(*(rows[name].tolist() for name in fields), strict=True)
+    return [Pair(*texts, share=share, grade=grade) for *texts, share, grade in cells]
 
 
 def read_prompts(ref: Reference, split: str) -> list[str]:
@@ -42,7 +26,7 @@ def read_prompts(ref: Reference, split: str) -> list[str]:
     return prompts
 
 
-def _columns(ref: Reference, split: str, *names: str) -> list[list[Any]]:
-    """Cells of a split, column by column."""
+def _columns(ref: Reference, split: str, *names: str) -> list[list[str]]:
+    """Texts of a split, column by column."""
     table = read_split(ref, split)
     return [table[name].tolist() for name in names]

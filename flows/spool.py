@@ -16,7 +16,7 @@ BATCH_ROWS = 20_000
 KEY = "key"
 _NUMBERS = {
     **dict.fromkeys(("votes_chosen", "votes_rejected", "votes_tied", "row"), pa.int64()),
-    "margin": pa.float64(),
+    "grade": pa.float64(),
 }
 
 

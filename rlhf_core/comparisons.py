@@ -18,7 +18,6 @@ class Comparison(NamedTuple):
         rejected: position of its rejected response.
         margins: reward gap in logits that each pair must clear.
         weights: how much the loss of each pair counts.
-        dissents: share of each pair's votes that went to its rejected response.
     """
 
     tree: Tree
@@ -26,7 +25,6 @@ class Comparison(NamedTuple):
     rejected: list[int]
     margins: list[float]
     weights: list[float]
-    dissents: list[float]
 
 
 def compare(
@@ -62,7 +60,6 @@ def compare(
                 rejected=[place[pair.rejected] for pair in group],
                 margins=[pair.margin for pair in group],
                 weights=[pair.weight for pair in group],
-                dissents=[pair.dissent for pair in group],
             )
         )
     return found

@@ -22,7 +22,7 @@ from rlhf_core.evaluation.calibration import hits
 from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
 from rlhf_core.examiner import Examiner, halves
 from rlhf_core.models import device, digest, load_policy, response_logprobs, save
-from rlhf_core.objectives import dpo_loss, ipo_loss, mistaken
+from rlhf_core.objectives import dpo_loss, ipo_loss
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
 from rlhf_core.rewards import NO_MODELS
@@ -134,7 +134,7 @@ def train_dpo(
         held-out pair by prompt.
 
     Raises:
-        ValueError: if there are no pairs to learn from or to measure on, or IPO is given any with margin or dissent.
+        ValueError: if there are no pairs to learn from or to measure on, or IPO is given pairs with a margin.
     """
     _check_pairs(config, train, held_out)
     tokenizer = load_tokenizer(str(sft))
@@ -200,18 +200,16 @@ def pair_losses(config: DPOConfig, policy: PreTrainedModel, items: Sequence[Anch
         tokens = torch.tensor(_lengths(trees), device=logprobs.device)
         losses, won, lost = ipo_loss(*views, tokens[chosen], tokens[rejected], beta=config.beta)
     else:
-        margin = logprobs.new_tensor([value for item in items for value in item.comparison.margins])
-        dissent = logprobs.new_tensor([value for item in items for value in item.comparison.dissents])
-        smoothing = mistaken(dissent, config.label_smoothing)
-        losses, won, lost = dpo_loss(*views, beta=config.beta, label_smoothing=smoothing, margin=margin)
+        margin = torch.tensor([value for item in items for value in item.comparison.margins], device=logprobs.device)
+        losses, won, lost = dpo_loss(*views, beta=config.beta, label_smoothing=config.label_smoothing, margin=margin)
     return losses, won - lost
 
 
 def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pair]) -> None:
     if not train or not held_out:
         raise ValueError(f"DPO needs pairs on both sides: {len(train)} to learn from, {len(held_out)} held out")
-    if config.loss == "ipo" and any(pair.margin or pair.dissent for pair in (*train, *held_out)):
-        raise ValueError("IPO knows no margin and no dissent: set those of the pairs to 0, or loss to sigmoid")
+    if config.loss == "ipo" and any(pair.margin for pair in (*train, *held_out)):
+        raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
 
 
 def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Comparison]:

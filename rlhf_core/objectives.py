@@ -22,22 +22,20 @@ def bradley_terry_loss(
     *,
     margin: Tensor | float = 0.0,
     weight: Tensor | float = 1.0,
-    label_smoothing: Tensor | float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Negative log-likelihood of the preferences, -log sigmoid(chosen - rejected - margin), mean over pairs.
 
     Bradley and Terry (1952); Ouyang et al. (2022), equation 1; the margin is Touvron et al. (2023), equation 2. With
-    smoothing e it is -(1 - e) log sigmoid(x) - e log sigmoid(-x) = -log sigmoid(x) + e x, as in `dpo_loss`: the
-    cross-entropy to a soft label 1 - e, such as the share of the votes for the chosen response. Finite for every finite
-    difference.
+    smoothing e it is -(1 - e) log sigmoid(x) - e log sigmoid(-x) = -log sigmoid(x) + e x, as in `dpo_loss`. Finite for
+    every finite difference.
 
     Args:
         chosen: rewards of the preferred responses, any shape, such as ``[B]`` or ``[B, K]`` for K members; logits.
         rejected: rewards of the others, the same shape, logits.
         margin: gap in logits that a pair must clear, a shape that fits or a number.
         weight: what the loss of a pair is multiplied by, a shape that fits or a number.
-        label_smoothing: probability that the preference is the other way round, in [0, 0.5], a shape that fits or a
-            number; 0.5 is a tie.
+        label_smoothing: probability that a preference is recorded the wrong way round, in [0, 0.5).
 
     Returns:
         A scalar, nats per pair; ln 2 where chosen - rejected = margin and the weight is 1.
@@ -47,19 +45,6 @@ def bradley_terry_loss(
     return (losses * weight).mean()
 
 
-def mistaken(dissent: Tensor, label_smoothing: float) -> Tensor:
-    """Probability that the preference is the other way round: each vote may be recorded wrongly as well.
-
-    Args:
-        dissent: share of the votes for the rejected response, any shape.
-        label_smoothing: probability that a vote is recorded the wrong way round.
-
-    Returns:
-        The same shape, in [label_smoothing, 0.5]; `label_smoothing` where all agree.
-    """
-    return label_smoothing + (1.0 - 2.0 * label_smoothing) * dissent
-
-
 def dpo_loss(
     chosen: Tensor,
     rejected: Tensor,
@@ -67,7 +52,7 @@ def dpo_loss(
     ref_rejected: Tensor,
     *,
     beta: float,
-    label_smoothing: Tensor | float = 0.0,
+    label_smoothing: float = 0.0,
     margin: Tensor | float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Negative log-likelihood of the preferences under the implicit rewards beta * log(policy / reference).
@@ -82,7 +67,7 @@ def dpo_loss(
         ref_chosen: of the preferred responses under the reference, shape ``[B]``, nats.
         ref_rejected: of the others under the reference, shape ``[B]``, nats.
         beta: price of one nat of drift from the reference.
-        label_smoothing: probability that the preference is the other way round, in [0, 0.5], shape ``[B]`` or a number.
+        label_smoothing: probability that a preference is recorded the wrong way round, in [0, 0.5).
         margin: gap of implicit rewards that a pair must clear, shape ``[B]`` or a number.
 
     Returns:

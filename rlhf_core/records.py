@@ -16,8 +16,8 @@ class Pair(NamedTuple):
     Attributes:
         margin: reward gap in logits that the pair must clear; 0.0 is plain Bradley-Terry.
         weight: how much its loss counts while something is trained on it; 1 on average over the training pairs.
-        dissent: share of the votes that went to the rejected response, in [0, 0.5]: 0.5 is a tie. What is trained on
-            the pair then wins it with probability 1 - dissent and no more.
+        share: share of the votes that the preferred one got, in [0.5, 1]; 1.0 where nobody disagreed.
+        grade: by how much people find the preferred one better, in a unit of their own; 0.0 where nobody said.
     """
 
     prompt: str
@@ -25,4 +25,5 @@ class Pair(NamedTuple):
     rejected: str
     margin: float = 0.0
     weight: float = 1.0
-    dissent: float = 0.0
+    share: float = 1.0
+    grade: float = 0.0

@@ -121,8 +121,7 @@ def reference_seconds(work: Workload, config: DPOConfig) -> Iterator[float]:
     """Time the reference's pass over the pairs of each optimiser step, by the function that the stage calls."""
     model = load_policy(work.policy, load_tokenizer(str(work.policy)))
     items = [
-        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0], [0.0])
-        for row in work.ids
+        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0]) for row in work.ids
     ]
     for start in range(0, len(items), work.batches.size):
         started = now()

@@ -101,7 +101,7 @@ def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
         "row": number,
     }
     if kind == "preferences":
-        whole = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0, "margin": 0.0} | whole
+        whole = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0, "grade": 0.0} | whole
     return whole
 
 

@@ -35,9 +35,11 @@ def preferences(row: RawRow) -> Iterator[Record]:
     `margin`, or else the gap of `score_chosen` and `score_rejected`, says by how much the chosen one is better.
     """
     chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
-    votes: Record = {name: row[name] for name in (*VOTES, "margin") if name in row}
-    if "margin" not in row and has("score_chosen", "score_rejected")(row):
-        votes["margin"] = _gap(row["score_chosen"], row["score_rejected"])
+    votes: Record = {name: row[name] for name in VOTES if name in row}
+    if "margin" in row:
+        votes["grade"] = row["margin"]
+    elif has("score_chosen", "score_rejected")(row):
+        votes["grade"] = _gap(row["score_chosen"], row["score_rejected"])
     if isinstance(chosen, list) or isinstance(rejected, list):
         before = _as_messages(_prompt(row)) if "prompt" in row else []
         both = (before + messages_of(row, "chosen"), before + messages_of(row, "rejected"))

@@ -31,8 +31,14 @@ class RewardModelConfig(Frozen):
     """For debias `length`: weight of the correlations with length, |that of quality| less that of the length head."""
     orthogonality_coef: float = Field(1.0, ge=0)
     """For debias `length`: weight of the overlap of both heads, the size of the cosine of their angle."""
+    labels: Literal["majority", "votes"] = "majority"
+    """What is learned of a pair with several votes: what most of them preferred, or, by `votes`, their share as a soft
+    label, so that its margin aims at the log-odds of the votes. Held-out pairs are judged by the majority."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Probability that a preference is recorded the wrong way round."""
+    margin_scale: float = Field(0.0, ge=0)
+    """Logits that one unit of a pair's grade is worth, a gap that it must clear (Touvron et al., 2023, equation 2). 0
+    leaves grades unused."""
     centring_coef: float = Field(0.0, ge=0)
     """Weight of the squared sum of a pair's scores, which keeps scores near 0; 0.01 is usual where it is used."""
     balance: Balance = "none"
@@ -52,6 +58,15 @@ class RewardModelConfig(Frozen):
     def _check_ensemble(self) -> Self:
         if self.heads == 1 and self.aggregate != "mean":
             raise ValueError(f"aggregate {self.aggregate} is for an ensemble: set heads to 2 or more, or it to mean")
+        return self
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.labels == "votes" and self.balance != "none":
+            raise ValueError(
+                f"balance {self.balance} counts whom the majority chose, and labels votes learns both ways: set one of "
+                "them to its default"
+            )
         return self
 
     @model_validator(mode="after")

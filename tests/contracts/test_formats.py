@@ -68,7 +68,7 @@ PAIR = {
     "votes_chosen": 1,
     "votes_rejected": 0,
     "votes_tied": 0,
-    "margin": 0.0,
+    "grade": 0.0,
     "row": 1,
 }
 TWO_TURNS = [user("Hi"), assistant("Hello"), user("How?")]
@@ -78,13 +78,13 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
         "trl",
         "preferences",
         {"prompt": "How?", "chosen": "So.", "rejected": "No.", "margin": 2, "score_chosen": 9, "score_rejected": 1},
-        [PAIR | {"margin": 2}],
+        [PAIR | {"grade": 2}],
     ),
     (
         "trl",
         "preferences",
         {"prompt": "How?", "chosen": "So.", "rejected": "No.", "score_chosen": 9, "score_rejected": 6.5},
-        [PAIR | {"margin": 2.5}],
+        [PAIR | {"grade": 2.5}],
     ),
     (
         "trl",

@@ -2,15 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
 
 from flows.clock import Clock
-from flows.config import InputError, load_config
 from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import Shares, Snapshot
-from flows.rows import read_labelled_pairs, read_pairs
+from flows.datasets import ContentDigest, Shares, Snapshot
+from flows.rows import read_pairs
 from flows.sources import open_sources
 from flows.tables import make_tables
 from rlhf_core.records import Pair
@@ -31,22 +31,23 @@ def snapshot(folder: Path, make: Any, **source: Any) -> Snapshot:
     return found
 
 
-def read(found: Snapshot, labels: Any = "votes", margin_scale: float = 0.0) -> list[Pair]:
-    return read_labelled_pairs(found, "train", labels=labels, margin_scale=margin_scale)
+def read(found: Snapshot) -> list[Pair]:
+    return read_pairs(found, "train")
 
 
-def test_votes_become_soft_labels_and_ties_halves(tmp_path: Path) -> None:
+def place_of(pair: Pair) -> int:
+    return int(pair.prompt.removeprefix("How ").removesuffix("?"))
+
+
+def test_votes_become_shares_and_ties_halves(tmp_path: Path) -> None:
     def row(place: int) -> dict[str, Any]:
         votes = (["a", "a", "b"], ["a", "tie"], ["tie"])[place % 3]
         return {"prompt": f"How {place}?", "response_a": f"So {place}.", "response_b": f"No {place}.", "votes": votes}
 
-    found = snapshot(tmp_path, row, ties="keep")
-    dissents = {pair.prompt: pair.dissent for pair in read(found)}
-    assert len(dissents) > 10
-    for prompt, dissent in dissents.items():
-        assert dissent == pytest.approx((1 / 3, 1 / 4, 1 / 2)[int(prompt[4:-1]) % 3])
-    assert {pair.dissent for pair in read(found, "majority")} == {0.0}
-    assert read(found, "majority") == read_pairs(found, "train")
+    found = read(snapshot(tmp_path, row, ties="keep"))
+    assert len(found) > 10
+    for pair in found:
+        assert pair.share == pytest.approx((2 / 3, 3 / 4, 1 / 2)[place_of(pair) % 3])
 
 
 def test_ties_are_left_out_unless_they_are_kept(tmp_path: Path) -> None:
@@ -54,21 +55,32 @@ def test_ties_are_left_out_unless_they_are_kept(tmp_path: Path) -> None:
         return {"prompt": f"How {place}?", "responses": [f"a {place}", f"b {place}", f"c {place}"], "ranks": [1, 1, 2]}
 
     found = snapshot(tmp_path, row)
-    assert found.rows == 2 * COUNT and {pair.dissent for pair in read(found)} == {0.0}
+    assert found.rows == 2 * COUNT and {pair.share for pair in read(found)} == {1.0}
     assert {pair.rejected[0] for pair in read(found)} == {"c"}
 
 
-def test_grades_become_margins_in_logits(tmp_path: Path) -> None:
+def test_grades_come_in_the_unit_of_the_data(tmp_path: Path) -> None:
     def row(place: int) -> dict[str, Any]:
         return {"prompt": f"How {place}?", "chosen": f"So {place}.", "rejected": f"No {place}.", "margin": place % 4}
 
-    found = snapshot(tmp_path, row)
-    for pair in read(found, margin_scale=0.5):
-        assert pair.margin == 0.5 * (int(pair.prompt[4:-1]) % 4)
-    assert {pair.margin for pair in read(found)} == {0.0}
+    for pair in read(snapshot(tmp_path, row)):
+        assert (pair.grade, pair.margin) == (place_of(pair) % 4, 0.0)
 
 
-def test_a_reward_model_that_is_taken_learns_from_no_labels() -> None:
-    taken = "reward_model={from: 'models:/a/1', labels: votes}"
-    with pytest.raises(InputError, match="labels and margin_scale say how pairs are learned from"):
-        load_config(Path("configs/tiny.yaml"), overrides=[taken])
+def test_a_snapshot_of_the_contract_before_has_no_ties_and_no_grades(tmp_path: Path) -> None:
+    def row(place: int) -> dict[str, Any]:
+        return {"prompt": f"How {place}?", "chosen": f"So {place}.", "rejected": f"No {place}.", "margin": 1}
+
+    path = Path(snapshot(tmp_path, row).path)
+    frame = pd.read_parquet(path).drop(columns=["votes_tied", "grade"])
+    digest = ContentDigest()
+    digest.add(frame)
+    old = tmp_path / "old.parquet"
+    frame.to_parquet(old, index=False)
+    found = read_pairs(Old(old, digest.hexdigest()), "train")
+    assert found and {(pair.share, pair.grade) for pair in found} == {(1.0, 0.0)}
+
+
+class Old(NamedTuple):
+    path: Path
+    digest: str

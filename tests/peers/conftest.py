@@ -192,19 +192,25 @@ def rewardbench() -> Path:
 @pytest.fixture(scope="session")
 def losses(trl: Path, work: Path) -> Peer:
     """What SFT, reward model and DPO of the current TRL say of the pairs."""
-    return ask("trl_losses.py", [trl / CURRENT, trl / "deps"], work)
+    return run("trl_losses.py", [trl / CURRENT, trl / "deps"], work)
 
 
 @pytest.fixture(scope="session")
 def ppo(trl: Path, work: Path) -> Peer:
     """What one update of the last PPO of TRL does with the responses, all of full length and ragged."""
-    return ask("trl_ppo.py", [trl / LAST_WITH_PPO, trl / "deps"], work)
+    return run("trl_ppo.py", [trl / LAST_WITH_PPO, trl / "deps"], work)
 
 
-def ask(script: str, path: list[Path], work: Path) -> Peer:
+@pytest.fixture(scope="session")
+def ask() -> Callable[..., Peer]:
+    """Run a script where a peer can be imported."""
+    return run
+
+
+def run(script: str, path: list[Path], work: Path, *arguments: str) -> Peer:
     """Run a script of this folder in a process of its own, where the peer can be imported, and read its answer."""
     done = subprocess.run(
-        [sys.executable, HERE / script, work],
+        [sys.executable, HERE / script, work, *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HF_HUB_OFFLINE": "1"},
         cwd=work,
         capture_output=True,

@@ -73,7 +73,7 @@ def scorer(peer: Any, name: str = "reward_model") -> PreTrainedModel:
 
 def comparisons(peer: Any, margins: list[float] | None = None) -> list[Comparison]:
     return [
-        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [margin], [1.0], [0.0])
+        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [margin], [1.0])
         for row, margin in zip(peer.ids, margins or [0.0] * len(peer.ids), strict=True)
     ]
 

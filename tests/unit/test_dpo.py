@@ -85,16 +85,9 @@ def max_tokens(count: int) -> OptimiserConfig:
 # Losses of shared prompts
 
 ITEMS = [
-    Comparison(
-        Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]),
-        [0, 2],
-        [1, 1],
-        [0.0, 0.3],
-        [1.0, 1.0],
-        [0.0, 0.0],
-    ),
-    Comparison(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0], [1.0], [0.0]),
-    Comparison(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0], [1.0], [0.0]),
+    Comparison(Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]), [0, 2], [1, 1], [0.0, 0.3], [1.0, 1.0]),
+    Comparison(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0], [1.0]),
+    Comparison(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0], [1.0]),
 ]
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4}

@@ -748,8 +748,8 @@ MUTANTS = [
     Mutant(
         "the peak is where the gain is 0",
         "rlhf_core.evaluation.over_optimisation",
-        "alpha / beta - 1.0",
-        "alpha / beta",
+        "np.where(turns, beta, 1.0) - 1.0",
+        "np.where(turns, beta, 1.0)",
         "test_evaluation_over_optimisation.test_the_share_lost_is_that_of_the_best_gain_on_the_way",
     ),
     Mutant(
