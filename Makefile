@@ -73,10 +73,11 @@ bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward 
 test-trl: $(TRL)/.installed  ## Compare losses, rewards and PPO with TRL
 	RLHF_TRL=$(TRL) $(BIN)/python -m pytest -rs -m "" tests/peers/test_trl.py
 
-# RewardBench and the transformers that it is made for, with what that one needs where ours is too new for it.
+# RewardBench is no dependency either, and gets only what it cannot be imported without.
 REWARDBENCH := $(VENV)/rewardbench
 $(REWARDBENCH)/.installed: $(INSTALLED)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(REWARDBENCH) rewardbench==0.1.4
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(REWARDBENCH) \
+		rewardbench==0.1.4 fschat==0.2.36
 	@touch $@
 
 test-rewardbench: $(REWARDBENCH)/.installed  ## Compare scores of a reward model with RewardBench's

@@ -241,7 +241,7 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
                 annotation("right", was_cancelled=True),
             ],
         },
-        [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
+        [PAIR | {"votes_chosen": 2, "votes_rejected": 1, "votes_tied": 1}],
     ),
 ]
 

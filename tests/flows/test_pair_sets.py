@@ -90,7 +90,11 @@ def test_subsets_are_chosen_by_name_and_a_file_without_any_is_one(tmp_path: Path
     ("wrong", "says"),
     [
         ({"chosen": None}, "field chosen: is not text"),
-        ({"rejected": [{"role": "user", "content": "why ?"}]}, "field rejected: "),
+        ({"rejected": [{"role": "user", "content": "why ?"}]}, "field chosen: is not a list of objects"),
+        (
+            {"chosen": ROWS[2]["chosen"], "rejected": [{"role": "user", "content": "why ?"}]},
+            "field rejected: does not end with an answer",
+        ),
         ({"subset": None}, "field subset: is missing, and other rows name one"),
         ({"prompt": 3}, "field prompt: is not text"),
     ],

@@ -211,7 +211,7 @@ def run(script: str, path: list[Path], work: Path, *arguments: str) -> Peer:
     """Run a script of this folder in a process of its own, where the peer can be imported, and read its answer."""
     done = subprocess.run(
         [sys.executable, HERE / script, work, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "HF_HUB_OFFLINE": "1", "HF_HOME": str(work)},
         cwd=work,
         capture_output=True,
         text=True,

@@ -184,6 +184,12 @@ class Sides:
         return torch.where(self.mask, self.said[name], 0.0)
 
 
+@pytest.fixture(params=["full", "ragged"])
+def sides(request: pytest.FixtureRequest, ppo: Any) -> Sides:
+    estimator = {"full": "k1", "ragged": "k3"}[request.param]
+    return Sides(ppo, request.param, PPO.model_copy(update={"kl_estimator": estimator}))
+
+
 @pytest.fixture
 def full(ppo: Any) -> Sides:
     return Sides(ppo, "full", PPO)
@@ -194,9 +200,7 @@ def ragged(ppo: Any) -> Sides:
     return Sides(ppo, "ragged", PPO.model_copy(update={"kl_estimator": "k3"}))
 
 
-@pytest.mark.parametrize("kind", ["full", "ragged"])
-def test_what_models_say_of_a_rollout(kind: str, same: Same, request: pytest.FixtureRequest) -> None:
-    sides: Sides = request.getfixturevalue(kind)
+def test_what_models_say_of_a_rollout(sides: Sides, same: Same) -> None:
     assert sides.mask.sum(dim=1).tolist() == (sides.said["sequence_lengths"] + 1).tolist()
     same("PPO: log-probabilities of the policy", sides.rollout.logprobs, sides.theirs("logprobs"))
     same("PPO: log-probabilities of the reference", sides.experience.ref_logprobs, sides.theirs("ref_logprobs"))
@@ -266,12 +270,8 @@ def test_rewards_of_full_responses(full: Sides, same: Same) -> None:
     same("PPO: rewards of tokens", ours, full.said["rewards"])
 
 
-@pytest.mark.parametrize("kind", ["full", "ragged"])
-def test_whitening_differs_by_the_correction_of_the_variance_alone(
-    kind: str, same: Same, request: pytest.FixtureRequest
-) -> None:
+def test_whitening_differs_by_the_correction_of_the_variance_alone(sides: Sides, same: Same) -> None:
     """TRL divides by the standard deviation of a sample (N - 1), ours by that of the batch itself (N)."""
-    sides: Sides = request.getfixturevalue(kind)
     ours = whiten(sides.said["advantages"], sides.mask)
     count = int(sides.mask.sum())
     same(
