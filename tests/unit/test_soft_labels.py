@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.balance import weigh_by_prompt
 from rlhf_core.comparisons import compare
 from rlhf_core.models import load_reward_model
 from rlhf_core.objectives import bradley_terry_loss
@@ -42,6 +43,19 @@ def test_both_ways_cost_the_cross_entropy_of_claim_and_votes(share: float, delta
     expected = -share * math.log(claim) - (1 - share) * math.log(1 - claim) + math.log1p(math.exp(-delta))
     found = bradley_terry_loss(chosen, rejected, margin=margins, weight=weights)
     assert float(found) == pytest.approx(expected / 2, rel=1e-9)
+
+
+def test_grades_become_margins_beside_those_that_there_are() -> None:
+    learned = as_learned(RewardModelConfig(margin_scale=0.25), PAIRS)
+    assert [pair.margin for pair in learned] == [0.5 + 0.25 * 2.0, 0.0, 0.25]
+    assert as_learned(RewardModelConfig(), PAIRS) == PAIRS
+
+
+def test_every_prompt_has_the_same_weight_whatever_the_length_of_its_ranking() -> None:
+    pairs = [Pair("p", a, b) for a, b in combinations("abcd", 2)] + [Pair("q", "a", "b")]
+    weighed = weigh_by_prompt(pairs)
+    totals = [sum(pair.weight for pair in weighed if pair.prompt == prompt) for prompt in "pq"]
+    assert totals == pytest.approx([3.5, 3.5])
 
 
 def scored(base: Path, tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> tuple[PreTrainedModel, np.ndarray]:
