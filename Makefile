@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui up down status test test-all check bench gate-bench style lock clean
+.PHONY: help install run ui up down status test test-all test-trl test-rewardbench check bench gate-bench style lock clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: CONFIG=$(CONFIG) STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
@@ -74,6 +74,19 @@ gate-bench: $(INSTALLED)  ## Climb ladders that are broken on purpose, and say w
 	$(BIN)/python -m benchmarks.gate_bench run --workers $(JOBS)
 	$(BIN)/python -m benchmarks.gate_bench table
 	$(BIN)/python -m benchmarks.gate_bench sensitivity
+
+test-trl: $(TRL)/.installed  ## Compare losses, rewards and PPO with TRL
+	RLHF_TRL=$(TRL) $(BIN)/python -m pytest -rs -m "" tests/peers/test_trl.py
+
+# RewardBench is no dependency either, and gets only what it cannot be imported without.
+REWARDBENCH := $(VENV)/rewardbench
+$(REWARDBENCH)/.installed: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(REWARDBENCH) \
+		rewardbench==0.1.4 fschat==0.2.36
+	@touch $@
+
+test-rewardbench: $(REWARDBENCH)/.installed  ## Compare scores of a reward model with RewardBench's
+	RLHF_REWARDBENCH=$(REWARDBENCH) $(BIN)/python -m pytest -rs -m "" tests/peers/test_rewardbench.py
 
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .

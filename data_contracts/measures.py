@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_contracts.preferences import VOTES
 from data_contracts.records import SPLIT, TEXTS, Kind
 
 
@@ -20,7 +21,8 @@ def measure(kind: Kind, frame: pd.DataFrame, copies: NDArray[np.int64]) -> pd.Da
     Returns:
         A row of numbers for each row: a 64-bit hash of each text under its name, `<text>_words`, `is_held_out` (1 in
         the test split), `copies`, the `source` as a category; for demonstrations `response_repeats_prompt`; for
-        preferences `chosen_is_longer` (one half for equal length), `is_tie` and `majority` (its share of the votes).
+        preferences `chosen_is_longer` (one half for equal length), `is_tie` and `majority` (its share of the votes,
+        half of those that were tied counted in).
     """
     texts = {name: frame[name].tolist() for name in TEXTS[kind]}
     numbers: dict[str, object] = {}
@@ -37,9 +39,9 @@ def measure(kind: Kind, frame: pd.DataFrame, copies: NDArray[np.int64]) -> pd.Da
     if kind == "preferences":
         chosen, rejected = np.asarray(numbers["chosen_words"]), np.asarray(numbers["rejected_words"])
         numbers["chosen_is_longer"] = (np.sign(chosen - rejected) / 2 + 0.5).astype(np.float64)
-        for_chosen, against = frame["votes_chosen"].to_numpy(), frame["votes_rejected"].to_numpy()
+        for_chosen, against, tied = (frame[name].to_numpy() for name in VOTES)
         numbers["is_tie"] = (for_chosen == against).astype(np.float64)
-        numbers["majority"] = (for_chosen / (for_chosen + against)).astype(np.float64)
+        numbers["majority"] = ((for_chosen + tied / 2) / (for_chosen + against + tied)).astype(np.float64)
     return pd.DataFrame(numbers)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-CONTRACT_VERSION = "2"
+CONTRACT_VERSION = "3"
 """Raised whenever a column or a rule changes; part of the digest of every snapshot."""
 
 Kind = Literal["demonstrations", "preferences", "prompts"]
@@ -31,7 +31,12 @@ class Demonstration(TypedDict):
 
 
 class PreferencePair(TypedDict):
-    """Two responses to one prompt and how many annotators preferred each; `chosen` is the majority's."""
+    """Two responses to one prompt and how many annotators preferred each; `chosen` is the majority's.
+
+    Attributes:
+        votes_tied: annotators who found both alike.
+        grade: by how much `chosen` is better, in the unit of those who graded it; 0 where nobody did.
+    """
 
     prompt: str
     chosen: str
@@ -39,6 +44,8 @@ class PreferencePair(TypedDict):
     group: str
     votes_chosen: int
     votes_rejected: int
+    votes_tied: int
+    grade: float
     source: str
     row: int
 

@@ -1,16 +1,22 @@
 """Ask a model of the registry, or one in a folder: answers of a policy, scores of a reward model."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from flows.config import InputError, LadderConfig
 from flows.registry import open_registry
+from flows.taken import NOT_READ
 from rlhf_core.generation import generate
 from rlhf_core.records import Demonstration
 from rlhf_core.reward_model import score
 from rlhf_core.rollout import Response
+
+HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
+"""A model or a data set of the hub; what ends in a number is a version of the registry."""
 
 
 def answer(
@@ -20,7 +26,7 @@ def answer(
 
     Args:
         config: whose registry is meant, and how the policy samples.
-        model: name/version, name@alias, or a folder.
+        model: as of `find_model`.
         prompts: texts of the users.
         temperature: replaces the configuration's, unless None.
         seed: seed of the sampling.
@@ -36,7 +42,7 @@ def answer(
         if temperature <= 0:
             raise InputError(f"--temperature {temperature}: must be greater than 0")
         sampling = sampling.model_copy(update={"temperature": temperature})
-    folder, scores = _folder(config, model)
+    folder, scores = find_model(config, model)
     if scores:
         raise InputError(f"{model} is a reward model, which answers no prompts; `rlhf score` takes it")
     return generate(folder, prompts, sampling, seed=seed)
@@ -47,7 +53,7 @@ def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]
 
     Args:
         config: whose registry is meant, and lengths.
-        model: name/version, name@alias, or a folder.
+        model: as of `find_model`.
         prompt: what the user wrote.
         responses: what was answered.
 
@@ -57,15 +63,23 @@ def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]
     Raises:
         InputError: if there is no such model, or it does not score.
     """
-    folder, scores = _folder(config, model)
+    folder, scores = find_model(config, model)
     if not scores:
         raise InputError(f"{model} is no reward model, so it scores no answers; `rlhf generate` takes it")
     return score(folder, [Demonstration(prompt, response) for response in responses], config.reward_model)
 
 
-def _folder(config: LadderConfig, model: str) -> tuple[Path, bool]:
-    """Where the model lies, and whether it has the head of a reward model."""
-    folder = Path(model) if Path(model).is_dir() else open_registry(config.project, config.storage).resolve(model)
+def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
+    """Where a model lies on this machine, and whether it has the head of a reward model.
+
+    Args:
+        config: whose registry is meant.
+        model: name/version, name@alias, a folder, or owner/name of the hub, with @revision or without.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
     try:
         found = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
@@ -73,3 +87,14 @@ def _folder(config: LadderConfig, model: str) -> tuple[Path, bool]:
             f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
         ) from None
     return folder, any(name.endswith("ForSequenceClassification") for name in found)
+
+
+def _fetched(config: LadderConfig, model: str) -> Path:
+    hub = HUB.fullmatch(model)
+    if hub is None:
+        return open_registry(config.project, config.storage).resolve(model)
+    try:
+        return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
+    except (OSError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{model}: cannot be had from the hub ({said}): check name, revision and network") from None

@@ -38,11 +38,14 @@ class Source(Frozen):
         format: a name from `data_contracts.formats`; without it, each file's first row is recognised.
         repeats: what several rows on one pair are: copies of one, or the votes of several people.
         synthetic: whether rows marked `synthetic` may be used.
+        ties: what becomes of pairs of which nobody knows the better response. Kept ones tell something to what learns
+            from votes (`reward_model.labels: votes`), where they pull both scores together.
     """
 
     format: str | None = None
     repeats: Literal["copies", "votes"] = "copies"
     synthetic: bool = False
+    ties: Literal["leave_out", "keep"] = "leave_out"
 
 
 class FileSource(Source):

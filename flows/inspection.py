@@ -66,7 +66,8 @@ def _records(kind: Kind, batch: Batch) -> Table:
     for record in batch.frame.head(SHOWN).to_dict("records"):
         cells = [str(record["row"]), *(_short(record[name]) for name in TEXTS[kind])]
         if kind == "preferences":
-            cells.append(f"{record['votes_chosen']}:{record['votes_rejected']}")
+            tied = f" ({record['votes_tied']} tied)" if record["votes_tied"] else ""
+            cells.append(f"{record['votes_chosen']}:{record['votes_rejected']}{tied}")
         table.add_row(*map(escape, cells))
     return table
 

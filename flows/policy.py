@@ -1,13 +1,15 @@
 """The third rung: a policy by PPO against the reward model or by DPO on the preferences, tied to the SFT model."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prefect import flow
 
 from flows.packaging import Use
 from flows.place import Place
 from flows.plan import Plan
-from flows.references import DataRefs, ModelRef, StageRecord
+from flows.references import DataRefs, DatasetRef, ModelRef, StageRecord
 from flows.rewards import RewardInputs
 from flows.rows import read_all_pairs, read_demonstrations, read_pairs, read_prompts
 from flows.stages import run_stage
@@ -32,56 +34,80 @@ def train_policy(
     parents = {"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model}
     match config:
         case PPOConfig():
-            return run_stage(_ppo(config, data, parents, rewards, place), place)
+            method = _ppo(config, data)
         case DPOConfig():
-            return run_stage(_dpo(config, data, parents, rewards, place), place)
+            method = _dpo(config, data)
+    return run_stage(_plan(method, config, data, parents, rewards, place), place)
 
 
-def _ppo(config: PPOConfig, data: DataRefs, parents: dict[str, ModelRef], rewards: RewardInputs, place: Place) -> Plan:
+class _Method(NamedTuple):
+    """What a method has of its own.
+
+    Attributes:
+        train: begins the training; called with the arguments that all methods take.
+        models: as of `Plan`.
+        uses: as of `Plan`.
+        datasets: as of `Plan`.
+        key_metrics: as of `Plan`.
+    """
+
+    train: Callable[..., Stage]
+    models: dict[str, str]
+    uses: dict[str, Use]
+    datasets: dict[str, DatasetRef]
+    key_metrics: tuple[str, ...]
+
+
+def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
     """Policy and value model, trained on the prompts of the training split, and on demonstrations where asked for."""
     mixed = {"ptx": data.demonstrations} if config.ptx_coef else {}
 
-    def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        return ppo.train_policy(
-            config,
-            **_folders(parents, place),
-            prompts=read_prompts(data.prompts, "train"),
-            held_out_prompts=read_prompts(data.prompts, "test"),
-            demonstrations=read_demonstrations(data.demonstrations, "train") if config.ptx_coef else (),
-            out=out,
-            seed=place.seed,
-            term_models=rewards.model_folders(place.registry()),
-            cache=place.cache,
-            checkpoints=checkpoints,
-        )
+    def train(**shared: Any) -> Stage:
+        demonstrations = read_demonstrations(data.demonstrations, "train") if config.ptx_coef else ()
+        prompts = read_prompts(data.prompts, "train")
+        return ppo.train_policy(config, prompts=prompts, demonstrations=demonstrations, **shared)
 
-    return Plan(
-        stage="policy",
-        config=config,
-        seed=place.seed,
-        start=start,
+    return _Method(
+        train=train,
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
         uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
-        parents={**parents, **rewards.parents},
         datasets={"training": data.prompts, **mixed},
-        sources=rewards.sources,
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
     )
 
 
-def _dpo(config: DPOConfig, data: DataRefs, parents: dict[str, ModelRef], rewards: RewardInputs, place: Place) -> Plan:
+def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
     """Policy trained on the pairs of the training split, fresh ones too; models and prompts only measure it."""
 
+    def train(**shared: Any) -> Stage:
+        train = read_all_pairs(data.all_pairs.values(), "train")
+        return dpo.train_policy(config, train=train, held_out=read_pairs(data.preferences, "test"), **shared)
+
+    return _Method(
+        train=train,
+        models={"policy": "Policy trained with DPO"},
+        uses={"policy": Use.within("generate", config.sampling)},
+        datasets={**data.all_pairs, "evaluation": data.prompts},
+        key_metrics=("loss_nats", "margin", "agreement", "lr"),
+    )
+
+
+def _plan(
+    method: _Method,
+    config: PPOConfig | DPOConfig,
+    data: DataRefs,
+    parents: dict[str, ModelRef],
+    rewards: RewardInputs,
+    place: Place,
+) -> Plan:
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        return dpo.train_policy(
-            config,
-            **_folders(parents, place),
-            train=read_all_pairs(data.all_pairs.values(), "train"),
-            held_out=read_pairs(data.preferences, "test"),
+        registry = place.registry()
+        return method.train(
+            **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
             held_out_prompts=read_prompts(data.prompts, "test"),
             out=out,
             seed=place.seed,
-            term_models=rewards.model_folders(place.registry()),
+            term_models=rewards.model_folders(registry),
             cache=place.cache,
             checkpoints=checkpoints,
         )
@@ -91,16 +117,10 @@ def _dpo(config: DPOConfig, data: DataRefs, parents: dict[str, ModelRef], reward
         config=config,
         seed=place.seed,
         start=start,
-        models={"policy": "Policy trained with DPO"},
-        uses={"policy": Use.within("generate", config.sampling)},
+        models=method.models,
+        uses=method.uses,
         parents={**parents, **rewards.parents},
-        datasets={**data.all_pairs, "evaluation": data.prompts},
+        datasets=method.datasets,
         sources=rewards.sources,
-        key_metrics=("loss_nats", "margin", "agreement", "lr"),
+        key_metrics=method.key_metrics,
     )
-
-
-def _folders(parents: dict[str, ModelRef], place: Place) -> dict[str, Path]:
-    """Files of the models that go in, by the name of the argument that takes them."""
-    registry = place.registry()
-    return {role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()}

@@ -12,12 +12,14 @@ def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
 
 
 def read_pairs(ref: Reference, split: str) -> list[Pair]:
-    """The preference pairs of a split with the shares of their votes, in the order of the snapshot."""
+    """The preference pairs of a split with their grades and the shares of their votes, in the order of the snapshot."""
     table = read_split(ref, split)
-    shares = table["votes_chosen"] / (table["votes_chosen"] + table["votes_rejected"])
-    prompts, chosen, rejected = (table[name].tolist() for name in ("prompt", "chosen", "rejected"))
-    rows = zip(prompts, chosen, rejected, shares.tolist(), strict=True)
-    return [Pair(prompt, one, other, share=share) for prompt, one, other, share in rows]
+    tied = table.get("votes_tied", 0) / 2  # a snapshot of an earlier contract has neither ties nor grades
+    votes = table["votes_chosen"] + table["votes_rejected"] + 2 * tied
+    rows = table.assign(share=(table["votes_chosen"] + tied) / votes, grade=table.get("grade", 0.0))
+    fields = ("prompt", "chosen", "rejected", "share", "grade")
+    cells = zip(*(rows[name].tolist() for name in fields), strict=True)
+    return [Pair(prompt, one, other, share=share, grade=grade) for prompt, one, other, share, grade in cells]
 
 
 def read_all_pairs(refs: Iterable[Reference], split: str) -> list[Pair]:

@@ -106,7 +106,7 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
     convert = _converter(kind, source, first)
     rows = chain([first], rows)
     while chunk := list(islice(rows, BATCH_ROWS)):
-        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic)
+        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=source.ties == "keep")
 
 
 def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:

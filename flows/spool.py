@@ -14,7 +14,10 @@ from data_contracts.records import COLUMNS, TEXTS, Kind
 BUCKET_BITS = 6
 BATCH_ROWS = 20_000
 KEY = "key"
-_COUNTS = ("votes_chosen", "votes_rejected", "row")
+_NUMBERS = {
+    **dict.fromkeys(("votes_chosen", "votes_rejected", "votes_tied", "row"), pa.int64()),
+    "grade": pa.float64(),
+}
 
 
 def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
@@ -38,7 +41,7 @@ class Spool:
     def __init__(self, kind: Kind, folder: Path) -> None:
         self.kind = kind
         self.folder = folder
-        fields = [(name, pa.int64() if name in _COUNTS else pa.string()) for name in COLUMNS[kind]]
+        fields = [(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS[kind]]
         self.schema = pa.schema([*fields, (KEY, pa.uint64()), ("prompt_key", pa.uint64()), ("is_label", pa.bool_())])
         self._writers: dict[int, pa.RecordBatchFileWriter] = {}
         folder.mkdir(parents=True)

@@ -1,6 +1,7 @@
-"""Training pairs from whose labels length alone tells nothing."""
+"""Weights of training pairs: so that length alone tells nothing, or so that every prompt counts alike."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -53,6 +54,23 @@ def balance(pairs: Sequence[Pair], how: Balance) -> list[Pair]:
         for pair, factor in zip(pairs, factors, strict=True)
         if factor > 0.0
     ]
+
+
+def weigh_by_prompt(pairs: Sequence[Pair]) -> list[Pair]:
+    """Weigh pairs so that each prompt counts alike, however many responses of it were ranked.
+
+    Of K ranked responses there are K (K - 1) / 2 pairs, and Ouyang et al. (2022), equation 1, divides their loss by
+    that number. All pairs of a prompt are in one optimiser step here, as theirs are.
+
+    Args:
+        pairs: what something is trained on.
+
+    Returns:
+        Pairs in their order; the mean of the factors is 1.
+    """
+    counts = Counter(pair.prompt for pair in pairs)
+    mean = len(pairs) / max(len(counts), 1)
+    return [pair._replace(weight=pair.weight * mean / counts[pair.prompt]) for pair in pairs]
 
 
 def _strata(longer: NDArray[np.int64]) -> list[NDArray[np.int64]]:

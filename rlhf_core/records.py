@@ -17,6 +17,7 @@ class Pair(NamedTuple):
         margin: reward gap in logits that the pair must clear; 0.0 is plain Bradley-Terry.
         weight: how much its loss counts while something is trained on it; 1 on average over the training pairs.
         share: share of the votes that the preferred one got, in [0.5, 1]; 1.0 where nobody disagreed.
+        grade: by how much people find the preferred one better, in a unit of their own; 0.0 where nobody said.
     """
 
     prompt: str
@@ -25,6 +26,7 @@ class Pair(NamedTuple):
     margin: float = 0.0
     weight: float = 1.0
     share: float = 1.0
+    grade: float = 0.0
 
 
 class Choice(NamedTuple):

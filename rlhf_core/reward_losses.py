@@ -11,12 +11,15 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rlhf_core.balance import balance, weigh_by_prompt
 from rlhf_core.batching import lay
 from rlhf_core.comparisons import Comparison, sides
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.models import device, response_scores
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.parallel import Figures, Loss
+from rlhf_core.records import Pair
+from rlhf_core.soft_labels import both_ways
 from rlhf_core.training import precision
 
 
@@ -35,6 +38,22 @@ class Lesson(NamedTuple):
     def size(self) -> int:
         """Tokens of the prompt with its responses."""
         return self.comparison.tree.size
+
+
+def as_learned(config: RewardModelConfig, train: Sequence[Pair]) -> list[Pair]:
+    """The training pairs with what grades, rankings and votes make of them.
+
+    Args:
+        config: `margin_scale`, `weigh`, `labels` and `balance`.
+        train: pairs as they were labelled.
+
+    Raises:
+        CannotBalance: if the pairs shall be balanced and cannot be.
+    """
+    pairs = [pair._replace(margin=pair.margin + config.margin_scale * pair.grade) for pair in train]
+    if config.weigh == "prompts":
+        pairs = weigh_by_prompt(pairs)
+    return both_ways(pairs) if config.labels == "votes" else balance(pairs, config.balance)
 
 
 def lessons(comparisons: Sequence[Comparison], heads: int, *, seed: int) -> list[Lesson]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.balance import balance
 from rlhf_core.cache import cached, content_key
 from rlhf_core.centring import centre
 from rlhf_core.checkpoint import NEVER, Checkpoints
@@ -30,9 +29,8 @@ from rlhf_core.evaluation.reward_model import (
 from rlhf_core.models import TEMPERATURE, load_reward_model, save, temperature, weights_digest
 from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_losses import Lesson, lessons, reward_loss
+from rlhf_core.reward_losses import Lesson, as_learned, lessons, reward_loss
 from rlhf_core.rewards import member_scores, score_trees
-from rlhf_core.soft_labels import both_ways
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
 
@@ -189,7 +187,7 @@ def _learn(
     """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
     comparisons = compare(
         tokenizer,
-        both_ways(train) if config.labels == "votes" else balance(train, config.balance),
+        as_learned(config, train),
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )

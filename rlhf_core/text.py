@@ -15,6 +15,13 @@ CHAT_TEMPLATE = (
 )
 """Used where a tokenizer brings no chat template of its own."""
 PAD_TOKEN = "<|pad|>"
+_WITHOUT_ANSWER = (
+    "{% if messages and messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
+    "{% set last_answer = messages[-1]['content'] %}"
+    "{% set messages = messages[:-1] %}{% set add_generation_prompt = true %}"
+    "{% endif %}{{ '' }}"  # with an expression here no line break of what follows is trimmed
+)
+_WITH_ANSWER = "{% if last_answer is defined %}{{ last_answer + eos_token }}{% endif %}"
 
 
 class Tree(NamedTuple):
@@ -38,7 +45,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
         end-of-sequence token is what training teaches: the special token that the chat template writes after an
-        answer, where it writes one, else its own.
+        answer, where it writes one, else its own. Its template is that of `as_trained`.
 
     Raises:
         ValueError: if it has no end-of-sequence token, without which no response can end.
@@ -54,7 +61,23 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     stops.add(tokenizer.eos_token_id)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stops:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
+    tokenizer.chat_template = as_trained(tokenizer.chat_template)
     return tokenizer
+
+
+def as_trained(template: str) -> str:
+    """A chat template that writes a conversation with an answer at its end as models here are trained on it.
+
+    That is the prompt up to where the assistant begins, the answer, and the end-of-sequence token. Templates differ
+    there: some write no end, others a line break after it. Whoever has a saved reward model read whole conversations,
+    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were.
+
+    Args:
+        template: in Jinja, as tokenizers have it; one that is so already is left alone.
+    """
+    if template.startswith(_WITHOUT_ANSWER):
+        return template
+    return _WITHOUT_ANSWER + template.removesuffix("\n") + _WITH_ANSWER
 
 
 def turns(prompt: str) -> list[dict[str, str]]:

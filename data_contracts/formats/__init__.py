@@ -1,8 +1,8 @@
 """Formats that the ecosystem uses; the order of import is that of recognition, the most general first."""
 
 from data_contracts.formats import trl  # isort: skip
-from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, self_instruct
-from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record
+from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, ranked, rewardbench, self_instruct
+from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, makers, recognise
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Misfit",
     "RawRow",
     "Record",
+    "Tie",
     "adapter",
     "annotated",
     "has",
@@ -21,7 +22,9 @@ __all__ = [
     "label_studio",
     "makers",
     "oasst",
+    "ranked",
     "recognise",
+    "rewardbench",
     "self_instruct",
     "trl",
 ]

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data_contracts.conversation import opening, write_conversation
-from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record, stripped
+from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie, stripped
+from data_contracts.preferences import tie_goes_to_second
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.rules import SHAPE
 from data_contracts.validation import Violation
@@ -50,7 +51,9 @@ class Batch(NamedTuple):
     rows: int
 
 
-def convert_rows(kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, synthetic: bool = False) -> Batch:
+def convert_rows(
+    kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, synthetic: bool = False, ties: bool = False
+) -> Batch:
     """Turn raw rows into records; texts lose surrounding white space.
 
     Args:
@@ -58,6 +61,7 @@ def convert_rows(kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, syn
         convert: the function of the format.
         rows: raw rows with their places.
         synthetic: whether rows marked `synthetic` may be used.
+        ties: whether pairs of which nobody knows the better response are records.
     """
     records: list[Record] = []
     left_out: Counter[str] = Counter()
@@ -67,16 +71,19 @@ def convert_rows(kind: Kind, convert: Convert, rows: Iterable[SourceRow], *, syn
     for source, number, row in rows:
         count += 1
         try:
-            made = [LeftOut("synthetic row")] if row.get("synthetic") and not synthetic else list(convert(row))
+            made: list[Item] = [LeftOut("synthetic row")] if row.get("synthetic") and not synthetic else list(convert(row))
         except Misfit as misfit:
             rule = _RULES[misfit.rule]
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))
             continue
+        if not ties:
+            made = [LeftOut("a tie of the votes") if isinstance(item, Tie) else item for item in made]
         left_out.update(item.reason for item in made if isinstance(item, LeftOut))
         ballots += [
             Cast(source, number, str(_group(item.prompt)), item.votes) for item in made if isinstance(item, Ballot)
         ]
-        records += [_complete(kind, item, source, number) for item in made if isinstance(item, dict)]
+        tied = [_in_any_order(item.record) if isinstance(item, Tie) else item for item in made]
+        records += [_complete(kind, item, source, number) for item in tied if isinstance(item, dict)]
         if all(isinstance(item, Ballot) for item in made):
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
@@ -94,8 +101,15 @@ def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
         "row": number,
     }
     if kind == "preferences":
-        whole = {"votes_chosen": 1, "votes_rejected": 0} | whole
+        whole = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0, "grade": 0.0} | whole
     return whole
+
+
+def _in_any_order(record: Record) -> Record:
+    """A tied pair whose texts alone say which response stands as chosen, so that its place in the row does not."""
+    first, second = sorted((record["chosen"], record["rejected"]), key=str)
+    swapped = tie_goes_to_second(str(record["prompt"]), str(first), str(second))
+    return {**record, "chosen": second if swapped else first, "rejected": first if swapped else second}
 
 
 def _group(prompt: Any) -> Any:

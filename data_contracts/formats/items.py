@@ -16,6 +16,16 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+class Tie(NamedTuple):
+    """A pair of which nobody knows the better response; a record where a source keeps ties, else left out.
+
+    Attributes:
+        record: the pair with its votes; which response is called chosen does not matter.
+    """
+
+    record: Record
+
+
 class Ballot(NamedTuple):
     """What several people said of two responses, which says how far labels can be trusted whatever becomes of the pair.
 
@@ -44,7 +54,7 @@ class Misfit(Exception):
         self.rule = rule
 
 
-Item = Record | LeftOut | Ballot
+Item = Record | LeftOut | Ballot | Tie
 Convert = Callable[[RawRow], Iterable[Item]]
 
 
@@ -117,21 +127,23 @@ def judged(prompt: Any, first: Any, second: Any, said: Sequence[tuple[str | None
         said: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
 
     Yields:
-        Two votes or more as a ballot; the pair with what the majority preferred as chosen, or what is left out, as
-        nobody preferred either, or both equally.
+        Two votes or more as a ballot; the pair with what the majority preferred as chosen; a tie where both were
+        preferred equally; or what is left out, as nobody voted.
     """
     votes = tuple((name, vote) for name, vote in said if vote is not None)
     if len(votes) > 1:
         yield Ballot(prompt, votes)
     for_first, for_second = (sum(vote == side for _, vote in votes) for side in (1, 2))
-    if for_first == for_second:
-        yield LeftOut("a tie of the votes" if votes else "no vote")
+    if not votes:
+        yield LeftOut("no vote")
         return
     chosen, rejected = (first, second) if for_first > for_second else (second, first)
-    yield {
+    record = {
         "prompt": prompt,
         "chosen": chosen,
         "rejected": rejected,
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
+        "votes_tied": len(votes) - for_first - for_second,
     }
+    yield Tie(record) if for_first == for_second else record

@@ -1,7 +1,7 @@
 """Formats by name: functions from a raw row to records, which one decorator adds."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from data_contracts.formats.items import Convert, RawRow
 from data_contracts.records import Kind
@@ -14,10 +14,11 @@ class Adapter(NamedTuple):
     fits: Callable[[RawRow], bool]
 
 
+Some = TypeVar("Some", bound=Convert)
 FORMATS: dict[str, dict[Kind, Adapter]] = {}
 
 
-def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool]) -> Callable[[Convert], Convert]:
+def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool]) -> Callable[[Some], Some]:
     """Register a function as what a format gives of one kind; a later one of the same name and kind replaces it.
 
     Args:
@@ -31,7 +32,7 @@ def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool]) -> Callabl
         `Misfit`.
     """
 
-    def register(convert: Convert) -> Convert:
+    def register(convert: Some) -> Some:
         FORMATS.setdefault(name, {})[kind] = Adapter(convert, fits)
         return convert
 

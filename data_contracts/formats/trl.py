@@ -6,6 +6,7 @@ from typing import Any
 from data_contracts.conversation import Message
 from data_contracts.formats.items import Misfit, RawRow, Record, compare, messages_of, text_of
 from data_contracts.formats.registry import adapter, has
+from data_contracts.preferences import VOTES
 
 
 @adapter("trl", "prompts", fits=has("prompt"))
@@ -35,10 +36,15 @@ def demonstrations(row: RawRow) -> Iterator[Record]:
 def preferences(row: RawRow) -> Iterator[Record]:
     """Two completions of one prompt, which may be what both begin with (implicit prompt).
 
+    `margin`, or else the gap of `score_chosen` and `score_rejected`, says by how much the chosen one is better.
     Conversations that begin with a user hold the prompt, and a text beside them repeats it, as in UltraFeedback.
     """
     chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
-    votes: Record = {name: row[name] for name in ("votes_chosen", "votes_rejected") if name in row}
+    votes: Record = {name: row[name] for name in VOTES if name in row}
+    if "margin" in row:
+        votes["grade"] = row["margin"]
+    elif has("score_chosen", "score_rejected")(row):
+        votes["grade"] = _gap(row["score_chosen"], row["score_rejected"])
     if isinstance(chosen, list) or isinstance(rejected, list):
         both = messages_of(row, "chosen"), messages_of(row, "rejected")
         repeated = isinstance(row.get("prompt"), str) and all(turns[0]["role"] != "assistant" for turns in both)
@@ -48,6 +54,12 @@ def preferences(row: RawRow) -> Iterator[Record]:
         yield {"prompt": _prompt(row), "chosen": chosen, "rejected": rejected, **votes}
     else:
         yield _divide(chosen, rejected) | votes
+
+
+def _gap(chosen: Any, rejected: Any) -> float:
+    """By how much the grade of the chosen response is higher; 0 where it is not, or one has none."""
+    graded = isinstance(chosen, int | float) and isinstance(rejected, int | float)
+    return max(0.0, float(chosen - rejected)) if graded else 0.0
 
 
 def _answer(field: str, conversation: list[Message]) -> Record:

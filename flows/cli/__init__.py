@@ -16,7 +16,8 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(climb.run, climb.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.ui),
+    *(climb.run, climb.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.evaluate),
+    models.ui,
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
 )

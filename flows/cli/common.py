@@ -19,7 +19,9 @@ DEFAULT_CONFIG = Path("configs/embedded.yaml")
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/embedded.yaml.")]
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose registry is meant.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="field.name=value, replaces a value of the file.")]
-ModelArgument = Annotated[str, typer.Argument(help="name/version, name@alias, or a folder.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="name/version, name@alias, a folder, or owner/name[@revision] of the hub.")
+]
 
 
 def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":

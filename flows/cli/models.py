@@ -1,4 +1,4 @@
-"""Commands that ask the models of a climb, and show its pages."""
+"""Commands that ask models and measure them, and show the pages of a climb."""
 
 import sys
 from pathlib import Path
@@ -41,6 +41,33 @@ def score(
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
             typer.echo(f"{value:+.3f}  {text}")
+
+
+def evaluate(
+    model: ModelArgument,
+    pairs: Annotated[
+        str,
+        typer.Argument(help="Pairs in RewardBench's format: file, folder, glob, or owner/name[@revision] of the hub."),
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: Overrides = None,
+    subset: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
+    split: Annotated[str, typer.Option(help="Of a data set of the hub.")] = "train",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    scores: Annotated[Path | None, typer.Option(help="Also write the scores of every pair, as JSON Lines.")] = None,
+) -> None:
+    """Hold a reward model against labelled pairs: accuracy by subset and section, and calibration."""
+    with quietly():
+        settings = prepared(config, overrides)
+        from flows.pair_sets import evaluate_pairs, read_pair_set
+        from flows.report import pair_sets as report
+
+        read = read_pair_set(pairs, split=split, subsets=subset or ())
+        typer.echo(f"scoring {len(read)} pairs of {pairs} by {model}", err=True)
+        judged = evaluate_pairs(settings, model, read)
+        if scores is not None:
+            scores.write_text(report.as_lines(read, judged), encoding="utf-8")
+        typer.echo(report.as_json(judged) if as_json else report.as_text(judged), nl=False)
 
 
 def ui(

@@ -36,11 +36,17 @@ class RewardModelConfig(Frozen):
     label, so that its margin aims at the log-odds of the votes. Held-out pairs are judged by the majority."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Probability that a preference is recorded the wrong way round."""
+    margin_scale: float = Field(0.0, ge=0)
+    """Logits that one unit of a pair's grade is worth, a gap that it must clear (Touvron et al., 2023, equation 2). 0
+    leaves grades unused."""
     centring_coef: float = Field(0.0, ge=0)
     """Weight of the squared sum of a pair's scores, which keeps scores near 0; 0.01 is usual where it is used."""
     balance: Balance = "none"
     """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
     is; `length-drop` leaves pairs out to the same end. Held-out pairs and floors stay as they are."""
+    weigh: Literal["pairs", "prompts"] = "pairs"
+    """What counts alike in the loss: every pair, or every prompt, however many of its responses were ranked (Ouyang et
+    al., 2022, equation 1)."""
     epochs: int = Field(1, ge=1)
     batch_size: int = Field(4, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""

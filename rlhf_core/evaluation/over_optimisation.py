@@ -3,15 +3,13 @@
 E counts evaluations of one run, N the prompts that all of them answered, d = sqrt(KL to SFT).
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.evaluation.estimates import RESAMPLES, Estimate
 
-Form = Literal["rl", "best-of-n"]
-"""`rl`: gain = d (alpha - beta log d). `best-of-n`: gain = d (alpha - beta d)."""
 LEAST_EVALUATIONS = 3
 """Away from the SFT model, for two coefficients."""
 FURTHEST = 4.0
@@ -37,8 +35,8 @@ class Fit(NamedTuple):
     lost: Estimate
 
 
-def fit(kl: ArrayLike, gains: ArrayLike, *, result: int, form: Form = "rl") -> Fit | None:
-    """Fit a curve of Gao et al. (2023), section 3.1, to a judge's gain over the SFT model.
+def fit(kl: ArrayLike, gains: ArrayLike, *, result: int) -> Fit | None:
+    """Fit the curve of Gao et al. (2023), section 3.1, for policies that were trained: gain = d (alpha - beta log d).
 
     Weighted least squares of the mean gains, which are linear in both coefficients, weights from their variances. The
     intervals are percentiles over resampled prompts, so that what evaluations share (prompts, and the SFT model's
@@ -48,7 +46,6 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int, form: Form = "rl") -> F
         kl: to the SFT model of each response, shape ``[E, N]``, nats.
         gains: the judge's score of each response less that of the SFT model's to the prompt, shape ``[E, N]``, logits.
         result: which evaluation the result of the run is.
-        form: of the curve.
 
     Returns:
         The fit; None with fewer than three evaluations away from the SFT model.
@@ -62,24 +59,24 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int, form: Form = "rl") -> F
     weights = np.where(away, count / np.where(away, gain.var(axis=1), 1.0), 0.0)
     draws = np.vstack([np.full(count, 1 / count), draws])
     distances = np.sqrt(np.maximum(draws @ drift.T, 0.0))
-    found = _described(*_solve(distances, draws @ gain.T, weights, form), distances, result, form)
+    found = _described(*_solve(distances, draws @ gain.T, weights), distances, result)
     return Fit(*(_interval(figure, count) for figure in found))
 
 
-def predicted(distances: ArrayLike, alpha: ArrayLike, beta: ArrayLike, form: Form = "rl") -> Array:
+def predicted(distances: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Array:
     """Gain at some distances from the SFT model by the curve, in the unit of the judge; all broadcast."""
     d, a, b = (np.asarray(given, dtype=np.float64) for given in (distances, alpha, beta))
-    return np.asarray(a * d - b * _bend(d, form))
+    return np.asarray(a * d - b * _bend(d))
 
 
-def _bend(d: Array, form: Form) -> Array:
+def _bend(d: Array) -> Array:
     """What beta multiplies."""
-    return d * np.log(np.where(d > 0, d, 1.0)) if form == "rl" else d * d
+    return np.asarray(d * np.log(np.where(d > 0, d, 1.0)))
 
 
-def _solve(distances: Array, gains: Array, weights: Array, form: Form) -> tuple[Array, Array]:
+def _solve(distances: Array, gains: Array, weights: Array) -> tuple[Array, Array]:
     """Coefficients of each of R resamples of E evaluations, each shape ``[R]``."""
-    design = np.stack([distances, -_bend(distances, form)], axis=-1)
+    design = np.stack([distances, -_bend(distances)], axis=-1)
     weighted = design * weights[:, None]
     normal = np.einsum("rei,rej->rij", weighted, design)
     target = np.einsum("rei,re->ri", weighted, gains)
@@ -87,26 +84,17 @@ def _solve(distances: Array, gains: Array, weights: Array, form: Form) -> tuple[
     return solved[:, 0], solved[:, 1]
 
 
-def _described(
-    alpha: Array, beta: Array, distances: Array, result: int, form: Form
-) -> tuple[Array, Array, Array, Array]:
+def _described(alpha: Array, beta: Array, distances: Array, result: int) -> tuple[Array, Array, Array, Array]:
     """Coefficients, KL at the peak and share lost, each shape ``[R]``."""
     limit, at = FURTHEST * distances.max(axis=1), distances[:, result]
     turns = beta > 0
-    top = _top(alpha, np.where(turns, beta, 1.0), form)
-    furthest_gain = predicted(limit, alpha, beta, form)
+    top = np.exp(np.clip(alpha / np.where(turns, beta, 1.0) - 1.0, -50.0, 50.0))  # where the derivative is 0
+    furthest_gain = predicted(limit, alpha, beta)
     peak = np.where(turns, np.minimum(top, limit), np.where(furthest_gain > 0, limit, 0.0))
-    here = predicted(at, alpha, beta, form)
-    best = np.maximum(np.maximum(predicted(np.minimum(peak, at), alpha, beta, form), here), 0.0)
+    here = predicted(at, alpha, beta)
+    best = np.maximum(np.maximum(predicted(np.minimum(peak, at), alpha, beta), here), 0.0)
     lost = np.where(best > 0, (best - here) / np.where(best > 0, best, 1.0), here < 0)
     return alpha, beta, peak**2, np.clip(lost, 0.0, 1.0)
-
-
-def _top(alpha: Array, beta: Array, form: Form) -> Array:
-    """Where the derivative is 0: alpha - beta log d - beta, or alpha - 2 beta d; beta is above 0."""
-    if form == "rl":
-        return np.asarray(np.exp(np.clip(alpha / beta - 1.0, -50.0, 50.0)))
-    return np.asarray(np.maximum(alpha / (2.0 * beta), 0.0))
 
 
 def _interval(values: Array, count: int) -> Estimate:

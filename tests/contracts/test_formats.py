@@ -61,10 +61,68 @@ def annotation(selected: str | None, **fields: Any) -> dict[str, Any]:
     return {"result": marks, **fields}
 
 
-PAIR = {"prompt": "How?", "chosen": "So.", "rejected": "No.", "votes_chosen": 1, "votes_rejected": 0, "row": 1}
+PAIR = {
+    "prompt": "How?",
+    "chosen": "So.",
+    "rejected": "No.",
+    "votes_chosen": 1,
+    "votes_rejected": 0,
+    "votes_tied": 0,
+    "grade": 0.0,
+    "row": 1,
+}
 TWO_TURNS = [user("Hi"), assistant("Hello"), user("How?")]
 
 GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
+    (
+        "trl",
+        "preferences",
+        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "margin": 2, "score_chosen": 9, "score_rejected": 1},
+        [PAIR | {"grade": 2}],
+    ),
+    (
+        "trl",
+        "preferences",
+        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "score_chosen": 9, "score_rejected": 6.5},
+        [PAIR | {"grade": 2.5}],
+    ),
+    (
+        "trl",
+        "preferences",
+        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "score_chosen": 3, "score_rejected": 4},
+        [PAIR],
+    ),
+    (
+        "ranked",
+        "preferences",
+        {"prompt": "How?", "responses": ["No.", "So.", "Hm."], "ranks": [2, 1, 2]},
+        [PAIR, PAIR | {"rejected": "Hm."}],
+    ),
+    ("ranked", "prompts", {"prompt": "How?", "responses": [], "ranks": []}, [{"prompt": "How?", "row": 1}]),
+    ("rewardbench", "preferences", {"subset": "s", "prompt": "How?", "chosen": "So.", "rejected": "No."}, [PAIR]),
+    (
+        "rewardbench",
+        "preferences",
+        {
+            "subset": "s",
+            "prompt": "not read, as the conversations hold it",
+            "chosen": [*TWO_TURNS, assistant("So.")],
+            "rejected": [*TWO_TURNS, assistant("No.")],
+        },
+        [{**PAIR, "prompt": write_conversation(TWO_TURNS)}],
+    ),
+    (
+        "rewardbench",
+        "preferences",
+        {"subset": "s", "prompt": TWO_TURNS, "chosen": [assistant("So.")], "rejected": [assistant("No.")]},
+        [{**PAIR, "prompt": write_conversation(TWO_TURNS)}],
+    ),
+    (
+        "rewardbench",
+        "prompts",
+        {"subset": "s", "prompt": "How?", "chosen": "So.", "rejected": "No."},
+        [{"prompt": "How?", "row": 1}],
+    ),
     ("trl", "prompts", {"prompt": " How? "}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": [user("How?")]}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": TWO_TURNS}, [{"prompt": write_conversation(TWO_TURNS), "row": 1}]),
@@ -153,14 +211,14 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
             "annotator2": 0,
             "annotator3": None,
         },
-        [PAIR],
+        [PAIR | {"votes_tied": 1}],
     ),
     ("llmbar", "preferences", {"input": "How?", "output_1": "So.", "output_2": "No.", "label": 1}, [PAIR]),
     (
         "votes",
         "preferences",
         {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": ["b", "b", "a", "tie", None]},
-        [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
+        [PAIR | {"votes_chosen": 2, "votes_rejected": 1, "votes_tied": 1}],
     ),
     (
         "pandalm",
@@ -196,7 +254,7 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
                 annotation("right", was_cancelled=True),
             ],
         },
-        [PAIR | {"votes_chosen": 2, "votes_rejected": 1}],
+        [PAIR | {"votes_chosen": 2, "votes_rejected": 1, "votes_tied": 1}],
     ),
 ]
 
@@ -241,6 +299,45 @@ def test_ties_and_missing_votes_are_left_out_and_counted() -> None:
         "votes", "preferences", row | {"votes": ["a", "b"]}, row | {"votes": [None]}, row | {"votes": ["tie"]}
     )
     assert batch.left_out == {"a tie of the votes": 2, "no vote": 1} and batch.frame.empty
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "votes"),
+    [
+        ("votes", {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": ["a", "b", "tie"]}, (1, 1, 1)),
+        ("votes", {"prompt": "How?", "response_a": "So.", "response_b": "No.", "votes": ["tie"]}, (0, 0, 1)),
+        ("ranked", {"prompt": "How?", "responses": ["So.", "No."], "ranks": [1, 1]}, (0, 0, 1)),
+    ],
+)
+def test_ties_are_records_where_they_are_kept_and_their_order_says_nothing(
+    name: str, row: dict[str, Any], votes: tuple[int, ...]
+) -> None:
+    swapped = {**row, "responses": row.get("responses", [])[::-1]}
+    swapped |= {"response_a": row.get("response_b"), "response_b": row.get("response_a")}
+    found = [
+        convert_rows(
+            "preferences", FORMATS[name]["preferences"].convert, [SourceRow("raw.jsonl", 1, given)], ties=True
+        ).frame
+        for given in (row, swapped)
+    ]
+    assert not find_violations("preferences", found[0])
+    assert tuple(found[0].loc[0, ["votes_chosen", "votes_rejected", "votes_tied"]]) == votes
+    assert found[0].equals(found[1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"ranks": [1]}, "ranks"),
+        ({"ranks": [1, 2, 3]}, "has 3 ranks for 2 responses"),
+        ({"ranks": [1, "2"]}, "something other than numbers"),
+        ({"responses": "So."}, "is not a list of at least two"),
+    ],
+)
+def test_rankings_that_are_none_are_refused(fields: dict[str, Any], says: str) -> None:
+    row = {"prompt": "How?", "responses": ["So.", "No."], "ranks": [1, 2], **fields}
+    (misfit,) = convert("ranked", "preferences", row).misfits
+    assert says in f"{misfit.field} {misfit.reason}"
 
 
 BALLOTS: list[tuple[str, dict[str, Any], tuple[tuple[str | None, int], ...]]] = [

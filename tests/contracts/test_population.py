@@ -26,6 +26,8 @@ def sound(kind: Kind, rows: int = 100) -> pd.DataFrame:
             "rejected": [f"thing {i} is bad" + " indeed" * ((i + 1) % 2) for i in range(rows)],
             "votes_chosen": 3,
             "votes_rejected": 1,
+            "votes_tied": 0,
+            "grade": 0.0,
             "group": [f"group {i}" for i in range(rows)],
             "source": "made up",
             "row": range(1, rows + 1),

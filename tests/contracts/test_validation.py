@@ -24,6 +24,8 @@ SOUND: dict[str, Any] = {
     "row": 1,
     "votes_chosen": 2,
     "votes_rejected": 1,
+    "votes_tied": 0,
+    "grade": 0.5,
 }
 
 
@@ -51,6 +53,9 @@ PLANTED: list[tuple[Kind, str, list[dict[str, Any]]]] = [
     ("preferences", "votes_rejected_is_count", [{"votes_rejected": -1}]),
     ("preferences", "responses_differ", [{"rejected": "use a pot"}]),
     ("preferences", "not_contradicted", [{}, {"chosen": "no idea", "rejected": "use a pot"}]),
+    ("preferences", "votes_tied_is_count", [{"votes_tied": -1}]),
+    ("preferences", "grade_is_number", [{"grade": -0.1}]),
+    ("preferences", "grade_is_number", [{"grade": None}]),
     ("preferences", "votes_cast", [{"votes_chosen": 0, "votes_rejected": 0}]),
     ("preferences", "votes_favour_chosen", [{"votes_chosen": 1, "votes_rejected": 2}]),
 ]
@@ -125,6 +130,15 @@ def test_merging_labels_keeps_all_votes_whatever_the_order(labels: list[Any], ch
     chance.shuffle(rows)
     again = aggregate_votes(pd.DataFrame(rows))
     assert set(map(tuple, again.to_numpy().tolist())) == set(map(tuple, merged.to_numpy().tolist()))
+
+
+def test_merged_grades_are_their_mean_towards_what_is_chosen() -> None:
+    better = row("preferences", votes_chosen=1, votes_rejected=0, grade=3.0)
+    worse = row("preferences", chosen="no idea", rejected="use a pot", votes_chosen=1, votes_rejected=0, grade=1.0)
+    merged = aggregate_votes(pd.DataFrame([better, better, worse])).iloc[0]
+    assert (merged["chosen"], merged["grade"]) == ("use a pot", pytest.approx((3.0 + 3.0 - 1.0) / 3))
+    against = aggregate_votes(pd.DataFrame([better | {"grade": 0.5}, better | {"grade": 0.0}, worse])).iloc[0]
+    assert (against["chosen"], against["grade"]) == ("use a pot", 0.0)
 
 
 def test_the_majority_is_chosen() -> None:

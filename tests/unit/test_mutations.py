@@ -32,6 +32,34 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a grade moves the margin the other way",
+        "rlhf_core.reward_losses",
+        "pair.margin + config.margin_scale * pair.grade",
+        "pair.margin - config.margin_scale * pair.grade",
+        "test_soft_labels.test_grades_become_margins_beside_those_that_there_are",
+    ),
+    Mutant(
+        "a prompt with many pairs counts for as many",
+        "rlhf_core.balance",
+        "pair.weight * mean / counts[pair.prompt]",
+        "pair.weight",
+        "test_soft_labels.test_every_prompt_has_the_same_weight_whatever_the_length_of_its_ranking",
+    ),
+    Mutant(
+        "the subsets of a section count alike",
+        "rlhf_core.evaluation.pair_sets",
+        "[counts[name] for name in known]",
+        "[1 for name in known]",
+        "test_evaluation_pair_sets.test_sections_weigh_subsets_as_rewardbench_does",
+    ),
+    Mutant(
+        "a tie is a win",
+        "rlhf_core.evaluation.pair_sets",
+        "wins = deltas > 0.0",
+        "wins = deltas >= 0.0",
+        "test_evaluation_pair_sets.test_a_tie_is_a_miss_and_single_prompts_have_the_interval_of_wilson",
+    ),
+    Mutant(
         "the sign of the log-probabilities",
         "rlhf_core.vocabulary",
         "logs.gather(1, targets[part, None]).squeeze(1)",
@@ -769,8 +797,8 @@ MUTANTS = [
     Mutant(
         "the peak is where the gain is 0",
         "rlhf_core.evaluation.over_optimisation",
-        "alpha / beta - 1.0",
-        "alpha / beta",
+        "np.where(turns, beta, 1.0) - 1.0",
+        "np.where(turns, beta, 1.0)",
         "test_evaluation_over_optimisation.test_the_share_lost_is_that_of_the_best_gain_on_the_way",
     ),
     Mutant(

@@ -140,6 +140,17 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     assert found == []
 
 
+def test_every_test_that_the_documents_name_exists() -> None:
+    named = {
+        (path, name)
+        for page in (ROOT / "docs").rglob("*.md")
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 40
+    known = {path: (ROOT / path).read_text(encoding="utf-8") for path, _ in named}
+    assert [f"{path}::{name}" for path, name in sorted(named) if f"def {name}(" not in known[path]] == []
+
+
 def test_files_and_functions_are_short() -> None:
     long = []
     for path in SOURCES:

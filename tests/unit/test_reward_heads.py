@@ -143,7 +143,7 @@ def test_the_loss_is_the_mean_over_heads_of_the_weighted_sum_over_the_count_of_p
     model = load_reward_model(base, tokenizer, heads=3)
     seen = draws(tokenizer, PAIRS, heads=3, seed=1)
     losses = []
-    for (prompt, chosen, rejected, margin, _), weight in zip(PAIRS, seen, strict=True):
+    for (prompt, chosen, rejected, margin, *_), weight in zip(PAIRS, seen, strict=True):
         logits = [plain_logits(model, tokenizer, prompt, text).numpy() for text in (chosen, rejected)]
         gap = logits[0] - logits[1] - margin
         smoothed = -0.9 * np.log(1 / (1 + np.exp(-gap))) - 0.1 * np.log(1 / (1 + np.exp(gap)))

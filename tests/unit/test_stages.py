@@ -179,7 +179,7 @@ def test_the_loss_of_a_reward_step_is_the_weighted_sum_over_the_count_of_all_pai
     torch.manual_seed(1)
     model = load_reward_model(base, tokenizer)
     losses = []
-    for prompt, chosen, rejected, margin, weight in PAIRS:
+    for prompt, chosen, rejected, margin, weight, *_ in PAIRS:
         gap = plain_score(model, tokenizer, prompt, chosen) - plain_score(model, tokenizer, prompt, rejected)
         losses.append(weight * math.log1p(math.exp(-(gap - margin))))
     config = REWARD_MODEL.model_copy(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompts, load_tokenizer
+from rlhf_core.text import CHAT_TEMPLATE, as_trained, decode, encode, encode_prompts, load_tokenizer
 from rlhf_core.text_base import build_tokenizer
 
 CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
@@ -76,7 +76,35 @@ def test_a_missing_padding_token_and_template_are_added(tokenizer: PreTrainedTok
     tokenizer.save_pretrained(tmp_path)
     loaded = load_tokenizer(str(tmp_path))
     assert loaded.pad_token_id not in (None, loaded.eos_token_id)
-    assert loaded.chat_template == CHAT_TEMPLATE
+    assert loaded.chat_template == as_trained(CHAT_TEMPLATE)
+
+
+FINISHED = [{"role": "user", "content": "how are you"}, {"role": "assistant", "content": "fine thanks"}]
+CHATML = (
+    "{%- for message in messages %}\n{{- '<|user|> ' + message['content'] + ' <|end|>\\n' }}\n{%- endfor %}\n"
+    "{%- if add_generation_prompt %}\n{{- '<|assistant|> ' }}\n{%- endif %}\n"
+)
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_a_template_writes_a_whole_conversation_as_it_is_trained_on(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, template: str | None
+) -> None:
+    """A stock tokenizer reads it so from what was saved: an answer ends with the end and nothing after it."""
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path / "base")
+    load_tokenizer(str(tmp_path / "base")).save_pretrained(tmp_path / "saved")
+    stock = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    whole = stock(stock.apply_chat_template(FINISHED, tokenize=False), add_special_tokens=False)["input_ids"]
+    [trained] = encode(load_tokenizer(str(tmp_path / "saved")), [("how are you", "fine thanks")], **LIMITS)
+    assert whole == trained.prompt + trained.responses[0]
+    assert whole[-1] == stock.eos_token_id
+    plain = tokenizer.chat_template or CHAT_TEMPLATE
+    for add_generation_prompt in (True, False):
+        asked = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+        prompt = stock.apply_chat_template(FINISHED[:1], **asked)
+        assert prompt == tokenizer.apply_chat_template(FINISHED[:1], chat_template=plain, **asked)
+    assert load_tokenizer(str(tmp_path / "saved")).chat_template == stock.chat_template
 
 
 def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
