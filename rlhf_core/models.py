@@ -12,11 +12,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from rlhf_core.attention import ragged_states, use_ragged_attention
+from rlhf_core.adapters import ADAPTER, HEAD, is_adapted, is_on, load_adapter, merged, save_adapter, state_digest, twin
+from rlhf_core.attention import RAGGED, ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
 from rlhf_core.ensembles import AGGREGATE, forget_aggregation
 from rlhf_core.parallel import rank, wait, whole
@@ -57,13 +59,16 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
     return model
 
 
-def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1) -> PreTrainedModel:
+def load_reward_model(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1, beside: PreTrainedModel | None = None
+) -> PreTrainedModel:
     """Load scalar heads on a trunk; from a causal language model they are new, each N(0, 1/sqrt(d + 1)).
 
     Args:
         path: folder of a causal language model, or of a sequence classifier with one label or those of an ensemble.
         tokenizer: the tokenizer that goes with it.
         heads: how many new heads a causal language model gets; a classifier keeps its own.
+        beside: a loaded model; a reward model that was trained as an adapter on its trunk shares the weights of this.
 
     Returns:
         The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
@@ -73,6 +78,10 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: 
             labels and nothing says how they make one score.
     """
     config = AutoConfig.from_pretrained(path)
+    if beside is not None and is_on(path, beside):
+        model = _on_trunk(config, twin(beside))
+        load_adapter(model, path / ADAPTER)
+        return model
     trained = _is_classifier(path)
     labels = config.num_labels if trained else heads
     if trained and labels > 1 and not hasattr(config, AGGREGATE):
@@ -80,26 +89,15 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: 
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=labels, dtype=torch.float32
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
     head = score_head(model)
     if not trained:
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
 
 
-def load_value_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Load a reward model as the start of a value model, which has one head: the mean of an ensemble's.
-
-    Args:
-        path: folder of a reward model.
-        tokenizer: the tokenizer that goes with it.
-
-    Returns:
-        A classifier with one label, in evaluation mode, on `device()`.
-    """
-    model = load_reward_model(path, tokenizer)
+def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Make of a reward model, in place, the start of a value model, which has one head: the mean of an ensemble's."""
     members = score_head(model)
     if members.out_features > 1:
         model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
@@ -115,7 +113,7 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
     Raises:
         ValueError: if the architecture has no linear one named `score`.
     """
-    head = getattr(model, "score", None)
+    head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Linear):
         name = type(model).__name__
         raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
@@ -195,10 +193,8 @@ def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
     """
     config = copy.deepcopy(policy.config)
     config.num_labels = 1
-    with torch.device("meta"):
-        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    setattr(classifier, classifier.base_model_prefix, policy.base_model)
-    classifier.score = getattr(policy, "score", classifier.score)
+    classifier = _on_trunk(config, policy)
+    classifier.score = getattr(policy, HEAD, classifier.score)
     return classifier
 
 
@@ -211,6 +207,8 @@ def save(
 ) -> Path:
     """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait.
 
+    An adapter is merged into what is written, and lies beside it in the folder `adapter`.
+
     Args:
         model: trained, frozen or sharded.
         tokenizer: the tokenizer that goes with it.
@@ -222,8 +220,11 @@ def save(
     """
     with whole(model) as reader:
         if rank() == 0:
-            form(reader).save_pretrained(out)
+            formed = form(reader)
+            merged(formed).save_pretrained(out)
             tokenizer.save_pretrained(out)
+            if is_adapted(formed):
+                save_adapter(formed, out / ADAPTER)
     wait()
     return out
 
@@ -252,17 +253,22 @@ def digest(path: Path) -> str:
 
 def weights_digest(model: PreTrainedModel) -> str:
     """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
-    total = hashlib.sha256()
     with whole(model) as reader:
-        for name, weight in sorted(reader.state_dict().items()):
-            total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
+        return state_digest(reader.state_dict())
 
 
 def _is_classifier(path: Path) -> bool:
     architectures = AutoConfig.from_pretrained(path).architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+def _on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
+    """The stock classifier of a configuration on the trunk of a model; its head has no weights yet."""
+    with torch.device("meta"):
+        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    setattr(classifier, classifier.base_model_prefix, model.base_model)
+    classifier.config._attn_implementation = RAGGED
+    return classifier
 
 
 @torch.inference_mode()

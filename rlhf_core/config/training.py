@@ -25,5 +25,8 @@ class OptimiserConfig(Frozen):
     """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
     max_tokens: int = Field(1024, ge=1)
     """Tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
+    gradient_checkpointing: bool = False
+    """Keep the input of each layer only and compute the rest again for its gradient: a third more work, and memory for
+    the activations of one layer instead of all. The gradient is the same."""
     compiled: bool = False
     """Compile each layer, so that its small operations become few kernels; pays on accelerators after a minute."""

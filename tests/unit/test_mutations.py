@@ -32,6 +32,20 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "an adapter is taken off instead of merged",
+        "rlhf_core.adapters",
+        "base.weight + layer.get_delta_weight(adapter)",
+        "base.weight - layer.get_delta_weight(adapter)",
+        "test_adapters.test_merging_adds_alpha_over_rank_times_b_a",
+    ),
+    Mutant(
+        "an adapter has no scale",
+        "rlhf_core.adapters",
+        "lora_alpha=config.alpha",
+        "lora_alpha=config.rank",
+        "test_adapters.test_merging_adds_alpha_over_rank_times_b_a",
+    ),
+    Mutant(
         "the sign of the log-probabilities",
         "rlhf_core.vocabulary",
         "logs.gather(1, targets[part, None]).squeeze(1)",
