@@ -176,9 +176,10 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
         model: on the trunk of the adapter, without one of its own; its head is replaced.
         folder: what was written.
     """
-    trunk = model.base_model
+    trunk, lora = model.base_model, LoraConfig.from_pretrained(str(folder))
+    lora.lora_dropout = 0.0  # a copy that learns values must not drop any
     with torch.random.fork_rng():
-        inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), trunk)
+        inject_adapter_in_model(lora, trunk)
     with safe_open(folder / WEIGHTS, framework="pt", device=str(model.device)) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     found = {

@@ -21,11 +21,9 @@ from rlhf_core.config.sft import SFTConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.experience import all_logprobs, all_values
 from rlhf_core.learner import SeparateValue
-from rlhf_core.models import response_scores
 from rlhf_core.ppo import _Climb, train_policy
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import train_reward_model
-from rlhf_core.rewards import read_responses
 from rlhf_core.sft import train_sft
 from rlhf_core.stage import Event, Stage, StageResult
 
@@ -130,9 +128,9 @@ def test_a_value_model_starts_as_the_reward_model(
     assert isinstance(learner, SeparateValue)
     assert is_adapted(learner.value) and is_adapted(run.reward_model) == (labelled is not None)
     rollout, *_ = run.sample(run.reference, PROMPTS, seed=3)
-    assert torch.equal(all_values(learner.value, rollout, ADAM), all_values(run.reward_model, rollout, ADAM))
-    scores = read_responses(run.reward_model, rollout.trees, ADAM, response_scores)
-    assert torch.equal(read_responses(learner.value, rollout.trees, ADAM, response_scores), scores)
+    values = [all_values(model, rollout, ADAM) for model in (learner.value, run.reward_model)]
+    torch.testing.assert_close(*values, rtol=1e-5, atol=1e-5)  # the copied head may lie where products round otherwise
+    assert values[0].std() > 0.1
     own = {name for name, weight in learner.value.named_parameters() if weight.requires_grad}
     assert own == {name for name in learner.value.state_dict() if "lora_" in name or name == "score.weight"}
     theirs = {weight.data_ptr() for weight in run.reward_model.parameters()}

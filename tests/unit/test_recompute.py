@@ -47,14 +47,14 @@ Gradients = dict[str, Tensor]
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """Every pass through the second half of a layer."""
+    """Every pass that gets to the second half of a layer."""
     passes: list[str] = []
 
     def note(module: torch.nn.Module, *_: object) -> None:
         if type(module).__name__ in ("GPT2MLP", "LlamaMLP"):
             passes.append(type(module).__name__)
 
-    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(note)  # one that is computed again is not ended
     try:
         yield passes
     finally:
