@@ -28,6 +28,7 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from benchmarks.machine import machine
@@ -67,7 +68,9 @@ def main(
         os.environ.update(environment)
         deploy = ["deploy", "configs/tiny.yaml", "--set", f"project={PROJECT}", "--set", f"storage={folder}/storage"]
         _call(str(Path(sys.executable).with_name("rlhf")), *deploy, "--set", f"deploy.gpus={at_once}")
-        with get_client(sync_client=True) as client:
+        # Prefect read its settings when it was imported
+        on_the_stack = temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]})
+        with on_the_stack, get_client(sync_client=True) as client:
             started = time.monotonic()
             seeds = _schedule(client, runs)
             watched = _watch(client, list(seeds), time.monotonic() + 3600 * hours)
@@ -159,6 +162,11 @@ def _ended(client: SyncPrefectClient, seeds: dict[UUID, int]) -> dict[str, Any]:
         "lost": len(seeds) - len(found),
         "states": dict(others),
         "states_of_losing_seeds": dict(losing),
+        "failed_without_a_gate": [
+            {"run": run.name, "seed": seeds[run.id], "message": run.state.message if run.state else None}
+            for run in found
+            if run.state_name not in ("Completed", "NothingToRetrain") and seeds[run.id] % LOSING
+        ],
         "run_seconds": {"median": statistics.median(seconds), "range": [seconds[0], seconds[-1]]},
         "more_runs_of_the_project": client.count_flow_runs() - len(found),
         "queue": f"{POOL}/{TRAINING}",

@@ -22,7 +22,6 @@ STAGES = {
     "dpo": dpo.train_policy,
     "ppo": ppo.train_policy,
     "ppo_shared": ppo.train_policy,
-    "sft_adapter": train_sft,
     "reward_adapter": train_reward_model,
     "ppo_adapter": ppo.train_policy,
 }
