@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 from peft import LoraConfig, TaskType, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import Linear as LoraLinear
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -76,7 +76,7 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, *, seed: int) -> 
 
 def is_adapted(model: nn.Module) -> bool:
     """Whether a model has an adapter."""
-    return any(isinstance(module, LoraLayer) for module in model.modules())
+    return any(isinstance(module, LoraLinear) for module in model.modules())
 
 
 def twin(model: Model) -> Model:
@@ -108,7 +108,7 @@ def merged(model: Model) -> Model:
         return model
     shared = chain(model.parameters(), model.buffers())
     found = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
-    layers = [(name, module) for name, module in found.named_modules() if isinstance(module, LoraLayer)]
+    layers = [(name, module) for name, module in found.named_modules() if isinstance(module, LoraLinear)]
     for name, layer in layers:
         base = layer.get_base_layer()
         (adapter,) = layer.active_adapters
@@ -121,7 +121,7 @@ def merged(model: Model) -> Model:
 @contextmanager
 def dropping(model: nn.Module, *, seed: int) -> Iterator[None]:
     """Context in which the dropout of adapters is active, by chance that the seed decides; elsewhere it never is."""
-    adapted = (module for module in model.modules() if isinstance(module, LoraLayer))
+    adapted = (module for module in model.modules() if isinstance(module, LoraLinear))
     dropouts = [part for layer in adapted for part in layer.lora_dropout.values() if isinstance(part, nn.Dropout)]
     if not dropouts:
         yield
@@ -151,7 +151,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     head = None if left_out else getattr(model, HEAD, None)
     if head is not None:
         tensors |= {f"base_model.model.{HEAD}.{name}": weight for name, weight in head.state_dict().items()}
-    described: LoraConfig = copy.deepcopy(trunk.peft_config["default"])
+    described: LoraConfig = copy.deepcopy(vars(trunk)["peft_config"]["default"])
     described.inference_mode = True
     described.task_type = TaskType.CAUSAL_LM if head is None else TaskType.SEQ_CLS
     described.modules_to_save = None if head is None else [HEAD]
@@ -203,7 +203,7 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, weight in sorted(state.items()):
         total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

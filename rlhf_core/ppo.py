@@ -150,11 +150,20 @@ class _Climb(Examiner):
 
     def _learner(self, sft: Path, reward_model: Path, per_update: int) -> Learner:
         config = self.config
-        steps = {"steps": config.updates * per_update, "warmup_steps": config.warmup_updates * per_update}
+        steps, warmup_steps = config.updates * per_update, config.warmup_updates * per_update
         if config.adapter is None:
-            return load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model, **steps)
-        beside = {"reference": self.reference, "reward_model": self.reward_model}
-        return adapted_learner(config, config.adapter, **beside, seed=self.seed, **steps)
+            return load_learner(
+                config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps, warmup_steps=warmup_steps
+            )
+        return adapted_learner(
+            config,
+            config.adapter,
+            reference=self.reference,
+            reward_model=self.reward_model,
+            seed=self.seed,
+            steps=steps,
+            warmup_steps=warmup_steps,
+        )
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
         """Update until the updates run out or the watch stops.
