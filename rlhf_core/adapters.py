@@ -112,7 +112,8 @@ def merged(model: Model) -> Model:
     for name, layer in layers:
         base = layer.get_base_layer()
         (adapter,) = layer.active_adapters
-        base.weight = nn.Parameter(base.weight + layer.get_delta_weight(adapter), requires_grad=False)
+        weight = base.get_parameter("weight") + layer.get_delta_weight(adapter)
+        base.weight = nn.Parameter(weight, requires_grad=False)
         found.set_submodule(name, base)
     del found.base_model.peft_config
     return found

@@ -1,8 +1,8 @@
 """Optimiser and precision, which every training stage has."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 
@@ -30,3 +30,12 @@ class OptimiserConfig(Frozen):
     the activations of one layer instead of all. The gradient is the same."""
     compiled: bool = False
     """Compile each layer, so that its small operations become few kernels; pays on accelerators after a minute."""
+
+    @model_validator(mode="after")
+    def _layers_run_one_way(self) -> Self:
+        if self.compiled and self.gradient_checkpointing:
+            raise ValueError(
+                "gradient_checkpointing has layers run again as they are, so that nothing would be compiled: "
+                "set it or compiled to false"
+            )
+        return self

@@ -72,6 +72,7 @@ def refused(tmp_path: Path, *overrides: str) -> str:
         (("policy.adapter={}", "compute={processes: 2, strategy: fsdp}"), "set compute.strategy to ddp"),
         (("policy.adapter={dropout: 0.1}",), "adapter.dropout 0.1"),
         (("sft.adapter={rank: 0}",), "field 'sft.adapter.rank'"),
+        (("sft.optimiser={compiled: true, gradient_checkpointing: true}",), "set it or compiled to false"),
         (("judge.adapter={modules: [q_proj]}",), "field 'judge.adapter.modules' is unknown"),
         (("reward_model={from: models:/other/1, adapter: {}}",), "adapter is for training"),
     ],

@@ -34,8 +34,8 @@ MUTANTS = [
     Mutant(
         "an adapter is taken off instead of merged",
         "rlhf_core.adapters",
-        "base.weight + layer.get_delta_weight(adapter)",
-        "base.weight - layer.get_delta_weight(adapter)",
+        "+ layer.get_delta_weight(adapter)",
+        "- layer.get_delta_weight(adapter)",
         "test_adapters.test_merging_adds_alpha_over_rank_times_b_a",
     ),
     Mutant(
