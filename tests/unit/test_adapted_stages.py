@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from rlhf_core import dpo
-from rlhf_core.adapters import ADAPTER, is_adapted
+from rlhf_core.adapters import ADAPTER, add_adapter, is_adapted
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -21,11 +21,13 @@ from rlhf_core.config.sft import SFTConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.experience import all_logprobs, all_values
 from rlhf_core.learner import SeparateValue
+from rlhf_core.models import load_reward_model, save
 from rlhf_core.ppo import _Climb, train_policy
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import train_reward_model
 from rlhf_core.sft import train_sft
 from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.text import load_tokenizer
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks")
@@ -80,17 +82,24 @@ def go(stage: Stage, limit: int = 99) -> tuple[list[Event], StageResult | None]:
     return timed, result
 
 
-def label(base: Path, out: Path, seed: int, config: RewardModelConfig = REWARD_MODEL) -> Path:
-    """Train a reward model."""
-    data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS[::2]}
-    go(train_reward_model(config, init_from=base, **data, out=out, seed=seed))  # type: ignore[arg-type]
-    return out
+def scorer(base: Path, out: Path, seed: int, adapter: AdapterConfig | None = LORA) -> Path:
+    """A reward model of random head and adapter."""
+    tokenizer = load_tokenizer(str(base))
+    torch.manual_seed(seed)
+    model = load_reward_model(base, tokenizer)
+    if adapter is not None:
+        add_adapter(model, adapter, seed=seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B." in name:
+                torch.nn.init.normal_(weight, std=0.1)
+    return save(model, tokenizer, out)
 
 
 @pytest.fixture
 def models(base: Path, tmp_path: Path) -> Models:
     """The base as SFT model, and two reward models that are adapters on it."""
-    return Models(base, label(base, tmp_path / "reward", 1), label(base, tmp_path / "judge", 2))
+    return Models(base, scorer(base, tmp_path / "reward", 1), scorer(base, tmp_path / "judge", 2))
 
 
 def climb(models: Models, config: PPOConfig, out: Path) -> _Climb:
@@ -121,8 +130,7 @@ def test_a_policy_starts_as_its_reference_exactly(models: Models, tokenizer: Pre
 def test_a_value_model_starts_as_the_reward_model(
     base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, labelled: AdapterConfig | None
 ) -> None:
-    config = REWARD_MODEL.model_copy(update={"adapter": labelled})
-    models = Models(base, *(label(base, tmp_path / name, 1, config) for name in ("reward", "judge")))
+    models = Models(base, *(scorer(base, tmp_path / name, 1, labelled) for name in ("reward", "judge")))
     run = climb(models, PPO, tmp_path / "run")
     learner = run.learner
     assert isinstance(learner, SeparateValue)
@@ -165,8 +173,7 @@ def test_all_models_of_ppo_hold_one_trunk(models: Models, tmp_path: Path, config
 
 
 def test_in_full_training_every_model_holds_its_own(models: Models, tmp_path: Path) -> None:
-    full = REWARD_MODEL.model_copy(update={"adapter": None})
-    own = Models(models.sft, *(label(models.sft, tmp_path / f"own-{seed}", seed, full) for seed in (1, 2)))
+    own = Models(models.sft, *(scorer(models.sft, tmp_path / f"own-{seed}", seed, None) for seed in (1, 2)))
     once, one_by_one = held(climb(own, PPO.model_copy(update={"adapter": None}), tmp_path / "full"))
     assert once == one_by_one
 
@@ -187,10 +194,14 @@ def test_sft_by_an_adapter_learns_and_leaves_a_stock_model(
     assert changed and not any("norm" in name or "ln_" in name or "embed" in name or "wte" in name for name in changed)
 
 
-def test_a_reward_model_by_an_adapter_scores_after_its_merge_as_before(models: Models) -> None:
-    stock = weights_of(models.reward_model, AutoModelForSequenceClassification)
+def test_a_reward_model_by_an_adapter_learns_and_keeps_it_beside_its_merged_weights(base: Path, tmp_path: Path) -> None:
+    data: dict[str, Any] = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS[::2]}
+    events, result = go(train_reward_model(REWARD_MODEL, init_from=base, **data, out=tmp_path / "out", seed=1))
+    assert result is not None  # the stage loads what it saved, and compares scores
+    assert events[-1].metrics["loss_nats"] < 0.5 < events[0].metrics["loss_nats"]
+    stock = weights_of(tmp_path / "out", AutoModelForSequenceClassification)
     assert not any("lora" in name for name in stock)
-    assert (models.reward_model / ADAPTER / "adapter_config.json").is_file()
+    assert (tmp_path / "out" / ADAPTER / "adapter_config.json").is_file()
 
 
 def test_dpo_by_an_adapter_starts_at_ln_2_and_learns(models: Models, tmp_path: Path) -> None:
