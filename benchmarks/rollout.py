@@ -102,7 +102,7 @@ PRECISION = "bfloat16 matrix products" if device().type == "cuda" else "float32"
 def _engine(name: str, policy: PreTrainedModel, prompts: list[list[int]], batch_tokens: int) -> int:
     chance = torch.rand((len(prompts), RESPONSE_TOKENS), dtype=torch.double)
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device().type == "cuda"):
-        drawn = ENGINES[name](policy, prompts, chance, end=NEVER, temperature=1.0, max_tokens=batch_tokens)
+        drawn = ENGINES[name](policy, prompts, chance, stops=(NEVER,), temperature=1.0, max_tokens=batch_tokens)
     return sum(len(one.ids) for one in drawn)
 
 

@@ -64,7 +64,10 @@ class RegisteredModel(PythonModel):
     def _prompt_ids(self, prompt: str) -> list[int]:
         text = self.tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids[-self.settings["max_prompt_tokens"] :]
+        limit = self.settings["max_prompt_tokens"]
+        if len(ids) > limit > 1 and ids[0] == self.tokenizer.bos_token_id:
+            return [ids[0], *ids[1 - limit :]]
+        return ids[-limit:]
 
     def _response_ids(self, response: str, *, ended: bool) -> list[int]:
         ids: list[int] = self.tokenizer(response, add_special_tokens=False)["input_ids"]
@@ -87,18 +90,20 @@ class RegisteredModel(PythonModel):
     def _answers(self, prompts: list[list[int]], *, temperature: float = 0.0, seed: int = 0) -> pd.DataFrame:
         torch.manual_seed(seed)
         chance = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        ends = self.model.generation_config.eos_token_id
+        stops = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or ())}
         responses: list[list[int]] = []
         for batch in self._batches(prompts, "left"):
             made = self.model.generate(
                 **batch,
                 max_new_tokens=self.settings["max_response_tokens"],
-                eos_token_id=self.tokenizer.eos_token_id,
+                eos_token_id=sorted(stops),
                 pad_token_id=self.tokenizer.pad_token_id,
                 **(chance or {"do_sample": False}),
             )
             responses += made[:, batch["input_ids"].shape[1] :].tolist()
         texts = self.tokenizer.batch_decode(responses, skip_special_tokens=True)
-        finished = [self.tokenizer.eos_token_id in response for response in responses]
+        finished = [not stops.isdisjoint(response) for response in responses]
         return pd.DataFrame({"response": [text.strip() for text in texts], "finished": finished})
 
     def _batches(self, sequences: list[list[int]], side: str) -> Iterator[dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
 from data_contracts.records import COLUMNS
 from flows.config import HubBase, InputError, LadderConfig
@@ -60,8 +60,15 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
+    hub = HfApi()
     try:
-        HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=20.0)
+        hub.repo_info(name, revision=revision, repo_type=kind, timeout=20.0)
+        hub.auth_check(name, repo_type=kind)
+    except GatedRepoError:
+        raise InputError(
+            f"field '{field}': the hub gives {kind} {name} only to who accepted its terms; accept them on its page and "
+            "set HF_TOKEN"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
         raise InputError(
             f"field '{field}': the hub gives no {kind} {name}@{revision[:8]} ({type(error).__name__}); "

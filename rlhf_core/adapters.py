@@ -20,9 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from rlhf_core.attention import RAGGED
 from rlhf_core.config.adapter import AdapterConfig
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -137,15 +138,17 @@ def dropping(model: nn.Module, *, seed: int) -> Iterator[None]:
 
 
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Write adapter and heads so that peft loads them on the trunk, whose digest goes with them.
+    """Write adapter and heads so that peft loads them on the trunk, whose digest goes with them; nothing without one.
 
     A head that `save` leaves out is left out here too.
 
     Args:
-        model: with an adapter.
-        folder: made if it is absent.
+        model: with an adapter or without.
+        folder: of the merged model; its folder `adapter` is written.
     """
-    trunk = model.base_model
+    if not is_adapted(model):
+        return
+    trunk, folder = model.base_model, folder / ADAPTER
     found = get_peft_model_state_dict(trunk, save_embedding_layers=False)
     tensors = {f"{_prefix(model)}{name}": weight for name, weight in found.items()}
     left_out = f"{HEAD}.weight" in (model._keys_to_ignore_on_save or ())
@@ -170,27 +173,39 @@ def is_on(folder: Path, model: PreTrainedModel) -> bool:
         return bool(file.metadata()[TRUNK] == trunk_digest(model))
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Give a frozen model the adapter and the heads that `save_adapter` wrote, in place.
+def load_beside(folder: Path, config: PreTrainedConfig, beside: PreTrainedModel) -> PreTrainedModel:
+    """A frozen reward model on the weights of a loaded one, with the adapter and the heads that `save_adapter` wrote.
 
     Args:
-        model: on the trunk of the adapter, without one of its own; its head is replaced.
-        folder: what was written.
+        folder: of the merged model.
+        config: of the same.
+        beside: on the trunk of the adapter.
     """
+    model, folder = on_trunk(config, twin(beside)), folder / ADAPTER
     trunk, lora = model.base_model, LoraConfig.from_pretrained(str(folder))
     lora.lora_dropout = 0.0  # a copy that learns values must not drop any
     with torch.random.fork_rng():
         inject_adapter_in_model(lora, trunk)
     with safe_open(folder / WEIGHTS, framework="pt", device=str(model.device)) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    found = {
-        name.removeprefix(_prefix(model)): weight for name, weight in tensors.items() if name.startswith(_prefix(model))
-    }
+    prefix = _prefix(model)
+    found = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
     set_peft_model_state_dict(trunk, found)
-    head = f"base_model.model.{HEAD}.weight"
-    if head in tensors:
-        getattr(model, HEAD).weight = nn.Parameter(tensors[head])
-    model.requires_grad_(False).eval()
+    getattr(model, HEAD).weight = nn.Parameter(tensors[f"base_model.model.{HEAD}.weight"])
+    return model.requires_grad_(False).eval()
+
+
+def on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
+    """The stock classifier of a configuration on the trunk of a model; its head has no weights yet.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier.
+    """
+    with torch.device("meta"):
+        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    setattr(classifier, classifier.base_model_prefix, model.base_model)
+    classifier.config._attn_implementation = RAGGED
+    return classifier
 
 
 def trunk_digest(model: PreTrainedModel) -> str:

@@ -16,14 +16,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rlhf_core.batching import Row, lay
+from rlhf_core.capping import capped_attention
+from rlhf_core.positions import check_positions, steady_positions
 from rlhf_core.slots import Slots
 from rlhf_core.text import Tree
 from rlhf_core.varlen import fits, row_attention
 
 as_it_is = partial(torch.compiler.set_stance, "force_eager")
 """Context in which layers that `fuse` has marked run as they are: slots would be compiled for each of their states."""
-RAGGED = "ragged_sdpa"
-"""Name under which `transformers` knows this attention."""
+RAGGED = "ragged"
+"""Name under which `transformers` knows this attention; one with `sdpa` in it would be refused to Gemma 2."""
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -37,9 +39,10 @@ def ragged_attention(
     row: Row | None = None,
     slots: Slots | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each tree of a row, or of a token to its slot; ordinary SDPA where neither is given.
+    """Attention within each tree of a row, or of a token to its slot; ordinary attention where neither is given.
 
     Args:
         module: attention layer.
@@ -50,22 +53,28 @@ def ragged_attention(
         row: says which tokens see each other.
         slots: where each of the B tokens finds what came before it.
         sliding_window: how many tokens, itself included, a token of this layer sees; None for all.
+        softcap: cap on the scores, which no fused kernel has; None for none.
         options: whatever else the architecture passes to SDPA.
 
     Returns:
         Shape ``[1, N, H, D]`` or ``[B, 1, H, D]``, and None for the attention weights.
+
+    Raises:
+        ValueError: if the architecture asks for attention sinks or biases by position.
     """
+    if asked := [name for name in ("s_aux", "position_bias") if options.get(name) is not None]:
+        raise ValueError(f"attention over rows has no {', '.join(asked)}, which {type(module).__name__} asks for")
     if slots is not None:
-        return _slot_attention(query, key, value, slots.mask(sliding_window, query.dtype), **options), None
+        mask = slots.mask(sliding_window, query.dtype)
+        return _slot_attention(query, key, value, mask, softcap=softcap, **options), None
     if row is None:
-        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-        return output, None
-    if fits(query):
+        return _attend(module, query, key, value, attention_mask, softcap=softcap, **options), None
+    if softcap is None and fits(query):
         return row_attention(query, key, value, row, sliding_window=sliding_window, **options), None
     masks = row.masks if sliding_window is None else _within(row, sliding_window)
     trees = zip(*(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)
     outputs = [
-        sdpa_attention_forward(module, q, k, v, None if mask is None else mask[None, None], **options)[0]
+        _attend(module, q, k, v, None if mask is None else mask[None, None], softcap=softcap, **options)
         for q, k, v, mask in trees
     ]
     return torch.cat(outputs, dim=1), None
@@ -80,10 +89,13 @@ def ragged_states(model: PreTrainedModel, row: Row, slots: Slots | None = None) 
         slots: empty ones that keep what a continuation of each tree needs.
 
     Raises:
-        ValueError: if the model was not prepared, so that responses would see each other.
+        ValueError: if the model was not prepared, so that responses would see each other, or its positions would
+            depend on what is read together.
     """
     if model.config._attn_implementation != RAGGED:
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
+    if steady_positions(model.config) is not None:
+        check_positions(model.config, int(row.positions.max()) + 1)
     with nullcontext() if slots is None else as_it_is():
         output = model.base_model(
             input_ids=row.ids[None],
@@ -124,8 +136,11 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
     """Let a model take rows; its weights and its saved configuration stay as they are.
 
     Raises:
-        ValueError: if the architecture does not keep responses apart, as a trial shows.
+        ValueError: if the architecture attends in another way than this module, or does not keep responses apart, as a
+            trial shows.
     """
+    ids = [1, 0, 0, 1, 1]
+    expected = model.base_model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).last_hidden_state
     model.set_attn_implementation(RAGGED)
     trees = [Tree([1, 0], [[1, 0], [0, 1, 1]]), Tree([0], [[1]])]
     together = ragged_states(model, lay(trees, model.device))
@@ -140,15 +155,47 @@ def use_ragged_attention(model: PreTrainedModel) -> None:
             f"{type(model).__name__} lets responses in one row see each other: its attention does not go through the "
             "attention interface of transformers, so it cannot be trained here"
         )
+    if not torch.allclose(ragged_states(model, lay([Tree(ids, [])], model.device)), expected[0], rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"{type(model).__name__} asks of its attention what this one does not do, so it cannot be trained here"
+        )
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    softcap: float | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> Tensor:
+    """Attention of one sequence or a batch as `transformers` has it, shape ``[B, N, H, D]``."""
+    if softcap is None:
+        output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling, **options)[0]
+        return output
+    return capped_attention(query, key, value, mask, cap=softcap, scale=scaling).transpose(1, 2).contiguous()
 
 
 def _slot_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, scaling: float | None = None, **options: Any
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    *,
+    softcap: float | None,
+    scaling: float | None = None,
+    **options: Any,
 ) -> Tensor:
     """Attention of one token in each slot; heads that share keys ask them together, so that these are read once."""
     batch, heads, _, width = query.shape
     together = query.view(batch, key.shape[1], heads // key.shape[1], width)
-    output = functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
+    if softcap is None:
+        output = functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
+    else:
+        output = capped_attention(together, key, value, mask, cap=softcap, scale=scaling)
     return output.reshape(batch, 1, heads, value.shape[-1])
 
 

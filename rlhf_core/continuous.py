@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
 from rlhf_core.attention import RAGGED
+from rlhf_core.capping import score_cap
 from rlhf_core.decoding import Draw
 
 PAGE_TOKENS = 16
@@ -21,7 +22,7 @@ def draw_continuously(
     prompts: Sequence[list[int]],
     chance: Tensor,
     *,
-    end: int,
+    stops: Sequence[int],
     temperature: float,
     max_tokens: int,
 ) -> list[Draw]:
@@ -31,11 +32,17 @@ def draw_continuously(
     attention where that is installed, else through SDPA over all pages at once, whose cost grows with their square.
 
     Raises:
+        ValueError: if the model caps its attention scores, which no kernel here does.
         RuntimeError: if it ended before all responses did.
     """
+    if score_cap(model.config) is not None:
+        raise ValueError(
+            f"sampling.engine continuous has no capped attention scores, which {type(model).__name__} asks for: "
+            "set it to eager or graphs"
+        )
     limit = chance.shape[1]
     generation = GenerationConfig(
-        do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=limit, eos_token_id=end
+        do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=limit, eos_token_id=list(stops)
     )
     batching = ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,

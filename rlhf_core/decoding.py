@@ -10,12 +10,14 @@ from transformers import PreTrainedModel
 
 from rlhf_core.attention import next_states, ragged_states
 from rlhf_core.batching import lay, similar_batches
+from rlhf_core.capping import logit_cap, soft_cap
+from rlhf_core.positions import check_positions
 from rlhf_core.slots import FixedSlots, Memory, Slots, power_of_two
 from rlhf_core.text import Tree
 
 
 class Draw(NamedTuple):
-    """Ids of a sampled response, up to its first end-of-sequence id, and the log-probability of each in nats."""
+    """Ids of a sampled response, up to the first that ends it, and the log-probability of each in nats."""
 
     ids: list[int]
     logprobs: list[float]
@@ -60,7 +62,7 @@ class Engine(Protocol):
         prompts: Sequence[list[int]],
         chance: Tensor,
         *,
-        end: int,
+        stops: Sequence[int],
         temperature: float,
         max_tokens: int,
     ) -> list[Draw]:
@@ -71,7 +73,7 @@ class Engine(Protocol):
             prompts: B lists of token ids.
             chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response,
                 shape ``[B, R]``, float64.
-            end: id of the end of a sequence.
+            stops: ids that end a response, at least one.
             temperature: divides the logits.
             max_tokens: prompt tokens read at once.
 
@@ -130,29 +132,36 @@ def _draw(
     prompts: Sequence[list[int]],
     chance: Tensor,
     *,
-    end: int,
+    stops: Sequence[int],
     temperature: float,
     max_tokens: int,
 ) -> list[Draw]:
     """Prompts of similar length are drawn from together."""
     drawn: dict[int, Draw] = {}
     for rows in similar_batches([len(prompt) for prompt in prompts], max_tokens):
-        found = _draw_batch(pace, model, [prompts[row] for row in rows], chance[rows], end, temperature)
+        found = _draw_batch(pace, model, [prompts[row] for row in rows], chance[rows], stops, temperature)
         drawn |= zip(rows, found, strict=True)
     return [drawn[row] for row in range(len(prompts))]
 
 
 def _draw_batch(
-    pace: Pace, model: PreTrainedModel, prompts: list[list[int]], chance: Tensor, end: int, temperature: float
+    pace: Pace,
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    chance: Tensor,
+    stops: Sequence[int],
+    temperature: float,
 ) -> list[Draw]:
     """The first of the slots hold the sequences of `rows`; those after them repeat some, and what they draw is lost."""
     limit = chance.shape[1]
+    check_positions(model.config, max(map(len, prompts)) + limit)
     chance = chance.T.contiguous().to(model.device)
     slots = pace.slots(model, [len(prompt) for prompt in prompts], limit)
     row = lay([Tree(prompt, []) for prompt in prompts], model.device)
     states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
     tokens, logprobs = _next(model, states, chance[0], temperature)
-    ids = tokens.new_full((len(prompts), limit), end)
+    ends = tokens.new_tensor(stops)
+    ids = tokens.new_full((len(prompts), limit), stops[0])
     taken = logprobs.new_zeros((len(prompts), limit))
     rows = torch.arange(len(prompts), device=model.device)
     for number in range(limit):
@@ -160,7 +169,7 @@ def _draw_batch(
         if number + 1 == limit:
             break
         if number % pace.look_every == 0:
-            going = (ids[rows, : number + 1] != end).all(dim=1).nonzero().squeeze(-1)
+            going = torch.isin(ids[rows, : number + 1], ends, invert=True).all(dim=1).nonzero().squeeze(-1)
             if len(going) == 0:
                 break
             size = pace.size(len(going))
@@ -169,7 +178,7 @@ def _draw_batch(
                 slots.keep(kept)
                 rows, tokens, chance = rows[going], tokens[kept], chance[:, kept]
         tokens, logprobs = pace.step(model, tokens, chance[number + 1], slots, temperature)
-    lengths = ((ids != end).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
+    lengths = (torch.isin(ids, ends, invert=True).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
     return [
         Draw(drawn[:length], nats[:length])
         for drawn, nats, length in zip(ids.tolist(), taken.tolist(), lengths.tolist(), strict=True)
@@ -222,8 +231,8 @@ def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots
 
 def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw a token after each of B final states, shape ``[B, D]``; with its log-probability, float32."""
-    distribution = torch.log_softmax(model.get_output_embeddings()(states).float() / temperature, dim=-1)
-    return invert(distribution, chance)
+    logits = soft_cap(model.get_output_embeddings()(states).float(), logit_cap(model.config))
+    return invert(torch.log_softmax(logits / temperature, dim=-1), chance)
 
 
 def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,24 +5,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.adapters import add_adapter, is_adapted, twin
 from rlhf_core.batching import Row, lay
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
+from rlhf_core.ensembles import forget_aggregation
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
 from rlhf_core.models import (
     add_value_head,
     as_classifier,
-    as_value_model,
     device,
     load_policy,
     load_reward_model,
     response_logprobs,
     response_logprobs_and_values,
     save,
+    score_head,
 )
 from rlhf_core.parallel import Figures
 from rlhf_core.ppo_losses import Minibatch
@@ -253,6 +254,17 @@ def adapted_learner(
         return model
 
     return _learner(config, policy, value, steps, warmup_steps)
+
+
+def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Make of a reward model, in place, the start of a value model, which has one head: the mean of an ensemble's."""
+    members = score_head(model)
+    if members.out_features > 1:
+        model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
+        model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
+        model.config.num_labels = 1
+        forget_aggregation(model.config)
+    return model
 
 
 def _learner(

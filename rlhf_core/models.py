@@ -12,16 +12,17 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from rlhf_core.adapters import ADAPTER, HEAD, is_adapted, is_on, load_adapter, merged, save_adapter, state_digest, twin
-from rlhf_core.attention import RAGGED, ragged_states, use_ragged_attention
+from rlhf_core.adapters import HEAD, is_on, load_beside, merged, on_trunk, save_adapter, state_digest
+from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
-from rlhf_core.ensembles import AGGREGATE, forget_aggregation
+from rlhf_core.capping import logit_cap, soft_cap
+from rlhf_core.ensembles import AGGREGATE
 from rlhf_core.parallel import rank, wait, whole
+from rlhf_core.stopping import settle_stops
 from rlhf_core.vocabulary import head_logprobs
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -48,13 +49,15 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         tokenizer: the tokenizer that goes with it.
 
     Returns:
-        The model in evaluation mode, on `device()`.
+        The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
 
     Raises:
-        ValueError: if its logits are not a linear head on its final hidden states.
+        ValueError: if its logits are not a linear head on its final hidden states, capped or not, or it reads more than
+            text.
     """
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     _ready(model, tokenizer)
+    settle_stops(model, tokenizer)
     _check_head(model)
     return model
 
@@ -79,9 +82,7 @@ def load_reward_model(
     """
     config = AutoConfig.from_pretrained(path)
     if beside is not None and is_on(path, beside):
-        model = _on_trunk(config, twin(beside))
-        load_adapter(model, path / ADAPTER)
-        return model
+        return load_beside(path, config, beside)
     trained = _is_classifier(path)
     labels = config.num_labels if trained else heads
     if trained and labels > 1 and not hasattr(config, AGGREGATE):
@@ -94,17 +95,6 @@ def load_reward_model(
     if not trained:
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
-
-
-def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
-    """Make of a reward model, in place, the start of a value model, which has one head: the mean of an ensemble's."""
-    members = score_head(model)
-    if members.out_features > 1:
-        model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
-        model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
-        model.config.num_labels = 1
-        forget_aggregation(model.config)
-    return model
 
 
 def score_head(model: PreTrainedModel) -> nn.Linear:
@@ -132,7 +122,8 @@ def response_logprobs(model: PreTrainedModel, row: Row, *, sampling_temperature:
         Log-probability of each token, and entropy of the distribution that it comes from, both shape ``[R]``, nats.
     """
     states = ragged_states(model, row).index_select(0, row.before)
-    return head_logprobs(states, model.get_output_embeddings(), row.targets, temperature=sampling_temperature)
+    head, cap = model.get_output_embeddings(), logit_cap(model.config)
+    return head_logprobs(states, head, row.targets, temperature=sampling_temperature, cap=cap)
 
 
 def response_values(model: PreTrainedModel, row: Row) -> Tensor:
@@ -152,8 +143,8 @@ def response_logprobs_and_values(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`response_logprobs` and `response_values` of a policy with a value head, by one forward pass, each ``[R]``."""
     states = ragged_states(model, row).index_select(0, row.before)
-    head = model.get_output_embeddings()
-    logprobs, entropies = head_logprobs(states, head, row.targets, temperature=sampling_temperature)
+    head, cap = model.get_output_embeddings(), logit_cap(model.config)
+    logprobs, entropies = head_logprobs(states, head, row.targets, temperature=sampling_temperature, cap=cap)
     values: Tensor = score_head(model)(states)
     return logprobs, entropies, values.squeeze(-1).float()
 
@@ -193,7 +184,7 @@ def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
     """
     config = copy.deepcopy(policy.config)
     config.num_labels = 1
-    classifier = _on_trunk(config, policy)
+    classifier = on_trunk(config, policy)
     classifier.score = getattr(policy, HEAD, classifier.score)
     return classifier
 
@@ -223,8 +214,7 @@ def save(
             formed = form(reader)
             merged(formed).save_pretrained(out)
             tokenizer.save_pretrained(out)
-            if is_adapted(formed):
-                save_adapter(formed, out / ADAPTER)
+            save_adapter(formed, out)
     wait()
     return out
 
@@ -262,33 +252,39 @@ def _is_classifier(path: Path) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
-def _on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
-    """The stock classifier of a configuration on the trunk of a model; its head has no weights yet."""
-    with torch.device("meta"):
-        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    setattr(classifier, classifier.base_model_prefix, model.base_model)
-    classifier.config._attn_implementation = RAGGED
-    return classifier
-
-
 @torch.inference_mode()
 def _check_head(model: PreTrainedModel) -> None:
     ids = torch.tensor([[0, 1]], device=model.device)
     states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    if not torch.allclose(model(input_ids=ids).logits, model.get_output_embeddings()(states), rtol=1e-3, atol=1e-3):
+    expected = soft_cap(model.get_output_embeddings()(states), logit_cap(model.config))
+    if not torch.allclose(model(input_ids=ids).logits, expected, rtol=1e-3, atol=1e-3):
         raise ValueError(
-            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits, which is not supported"
+            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits in a way that is not supported"
         )
 
 
+def _drop_nothing(module: nn.Module) -> None:
+    """Turn dropout off, in training too; architectures keep it as a module or as a plain number."""
+    if isinstance(module, nn.Dropout):
+        module.p = 0.0
+    for name in ("dropout", "attention_dropout", "layerdrop"):
+        if isinstance(getattr(module, name, None), float):
+            setattr(module, name, 0.0)
+
+
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    if model.config.get_text_config() is not model.config:
+        raise ValueError(
+            f"{model.name_or_path}: {type(model).__name__} reads more than text; name a model of text only"
+        )
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
         model.resize_token_embeddings(len(tokenizer))
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+        _drop_nothing(module)
+    if isinstance(embeddings := model.get_input_embeddings(), nn.Embedding):
+        embeddings.padding_idx = None  # the base may pad with its end, whose row must learn
     model.eval()
     to_device(model)
     use_ragged_attention(model)

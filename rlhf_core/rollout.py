@@ -10,6 +10,7 @@ from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.continuous import draw_continuously
 from rlhf_core.decoding import Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.parallel import together
+from rlhf_core.stopping import stop_ids
 from rlhf_core.text import decode, encode_prompts
 from rlhf_core.vllm import draw_by_vllm
 
@@ -28,7 +29,7 @@ class Sampled(NamedTuple):
 
     Attributes:
         prompt_ids: ids of the prompt.
-        response_ids: ids of the response, with the end-of-sequence id if it finished.
+        response_ids: ids of the response, with the id that ends it if it finished.
         logprobs: log-probability in nats of each response id under the sampling distribution.
         finished: whether the response ended by itself.
     """
@@ -58,7 +59,7 @@ def sample(
     """Draw one response for each prompt.
 
     Args:
-        model: causal language model.
+        model: causal language model, which says where responses end.
         tokenizer: its tokenizer.
         prompts: texts of the users.
         config: temperature and limits.
@@ -69,7 +70,7 @@ def sample(
         Sampled responses in the order of the prompts.
     """
     encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
-    lengths = [len(ids) for ids in encoded]
+    lengths, stops = [len(ids) for ids in encoded], stop_ids(model)
     chance = torch.rand((len(prompts), config.max_response_tokens), dtype=torch.double, generator=generator)
 
     def read(reader: PreTrainedModel, mine: list[int]) -> list[Sampled]:
@@ -77,12 +78,12 @@ def sample(
             reader,
             [encoded[row] for row in mine],
             chance[mine],
-            end=tokenizer.eos_token_id,
+            stops=stops,
             temperature=config.temperature,
             max_tokens=config.batch_tokens,
         )
         return [
-            Sampled(encoded[row], ids, logprobs, ids[-1] == tokenizer.eos_token_id)
+            Sampled(encoded[row], ids, logprobs, ids[-1] in stops)
             for row, (ids, logprobs) in zip(mine, responses, strict=True)
         ]
 

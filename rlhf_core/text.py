@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rlhf_core.stopping import listed_stops
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
@@ -33,7 +36,9 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         path: a folder or hub id that `AutoTokenizer` reads.
 
     Returns:
-        The tokenizer; a missing template or padding token is added, so the model may need more embeddings.
+        The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
+        end-of-sequence token is what training teaches: the special token that the chat template writes after an
+        answer, where it writes one, else its own.
 
     Raises:
         ValueError: if it has no end-of-sequence token, without which no response can end.
@@ -41,10 +46,14 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; set `eos_token` in its configuration")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
+    stops = {tokenizer.eos_token_id, *listed_stops(path)}
+    if turn_end := _turn_end(tokenizer):
+        tokenizer.eos_token = turn_end
+    stops.add(tokenizer.eos_token_id)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stops:
+        tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     return tokenizer
 
 
@@ -63,14 +72,17 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Ids of each prompt as the chat template writes its turns, up to where the assistant begins.
 
-    A longer prompt loses its first tokens, so that the question's end and the assistant marker stay.
+    A longer prompt loses its first tokens, so that the question's end and the assistant marker stay; a beginning-of-
+    sequence token before them stays too, as models that were trained with one rely on it.
+
+    Raises:
+        ValueError: if the template refuses a conversation, as some do whose roles it does not know.
     """
     if not prompts:
         return []
-    conversations = list(map(turns, prompts))
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False, add_generation_prompt=True)
+    texts = [_render(tokenizer, turns(prompt)) for prompt in prompts]
     encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [ids[-max_prompt_tokens:] for ids in encoded]
+    return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
 
 
 def encode(
@@ -108,3 +120,38 @@ def encode(
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """Text of response ids without special tokens."""
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in conversation)
+        raise ValueError(
+            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({error}): leave "
+            "such prompts out of the data, or give the tokenizer another `chat_template`"
+        ) from None
+
+
+def _shorten(ids: list[int], count: int, beginning: int | None) -> list[int]:
+    """The last ids, the first of all in front of them if it marks the beginning of a sequence."""
+    if len(ids) > count > 1 and ids[0] == beginning:
+        return [ids[0], *ids[1 - count :]]
+    return ids[-count:]
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The special token that the chat template writes right after an assistant's answer; None where it writes none.
+
+    None, too, of a template that asks for an answer whether or not it is told to, whose marker would look like an end.
+    """
+    question, answer = ({"role": role, "content": f"words of the {role}"} for role in ("user", "assistant"))
+    asked, silent = (
+        tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=wanted)
+        for wanted in (True, False)
+    )
+    text = str(tokenizer.apply_chat_template([question, answer], tokenize=False))
+    _, found, after = text.rpartition(answer["content"])
+    ids: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
+    added = tokenizer.added_tokens_decoder.get(ids[0]) if ids and asked != silent else None
+    return str(added.content) if added is not None and added.special else None

@@ -27,7 +27,7 @@ def draw_by_vllm(
     prompts: Sequence[list[int]],
     chance: Tensor,
     *,
-    end: int,
+    stops: Sequence[int],
     temperature: float,
     max_tokens: int,
 ) -> list[Draw]:
@@ -51,7 +51,7 @@ def draw_by_vllm(
                 vllm.SamplingParams(
                     temperature=temperature,
                     max_tokens=limit,
-                    stop_token_ids=[end],
+                    stop_token_ids=list(stops),
                     logprobs=0,
                     seed=int(first * 2**32),
                     detokenize=False,

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlhf_core.capping import soft_cap, soft_cap_slope
+
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**28}
 """Logits that exist at a time: 16 MiB and 1 GiB in float32; an accelerator needs more rows to be busy."""
 LEAST_ROWS = 64
@@ -12,9 +14,9 @@ LEAST_ROWS = 64
 
 
 def head_logprobs(
-    states: Tensor, head: nn.Module, targets: Tensor, *, temperature: float = 1.0
+    states: Tensor, head: nn.Module, targets: Tensor, *, temperature: float = 1.0, cap: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution, softmax(head(states) / temperature).
+    """Log-probability of each target and entropy of its distribution, softmax(soft_cap(head(states)) / temperature).
 
     Logits exist chunk by chunk, once more in the backward pass, so that memory does not grow with the vocabulary.
 
@@ -23,6 +25,7 @@ def head_logprobs(
         head: linear layer from D to the vocabulary of V.
         targets: token ids, shape ``[R]``, int64.
         temperature: divides the logits.
+        cap: soft cap on the logits, before the temperature; None for none.
 
     Returns:
         Log-probabilities and entropies, both shape ``[R]``, float32 at least, nats.
@@ -32,16 +35,22 @@ def head_logprobs(
     """
     if not isinstance(head, nn.Linear):
         raise ValueError(f"the head over the vocabulary is a {type(head).__name__}, not a linear layer")
-    logprobs, entropies = _HeadLogprobs.apply(states, head.weight, head.bias, targets, temperature)  # type: ignore[no-untyped-call]
+    logprobs, entropies = _HeadLogprobs.apply(states, head.weight, head.bias, targets, temperature, cap)  # type: ignore[no-untyped-call]
     return logprobs, entropies
 
 
 class _HeadLogprobs(torch.autograd.Function):
-    """With p = softmax(z): d logp_t / dz = onehot_t - p, and d H / dz = -p (log p + H)."""
+    """With p = softmax(z): d logp_t / dz = onehot_t - p, and d H / dz = -p (log p + H); z = soft_cap(Wx + b) / T."""
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        temperature: float,
+        cap: float | None,
     ) -> tuple[Tensor, Tensor]:
         kind = states.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
@@ -49,12 +58,13 @@ class _HeadLogprobs(torch.autograd.Function):
         entropies = torch.empty_like(logprobs)
         matrix = weight.to(dtype)
         for part in _parts(states, weight):
-            logs = _logits(states[part].to(dtype), matrix, bias, temperature).log_softmax(dim=-1)
+            logits = soft_cap(_logits(states[part].to(dtype), matrix, bias), cap)
+            logs = logits.div_(temperature).log_softmax(dim=-1)
             logprobs[part] = logs.gather(1, targets[part, None]).squeeze(1)
             entropies[part] = -torch.linalg.vecdot(logs.exp(), logs)
         ctx.save_for_backward(states, weight, bias, targets, entropies)
         ctx.set_materialize_grads(False)
-        ctx.dtype, ctx.temperature = dtype, temperature
+        ctx.dtype, ctx.temperature, ctx.cap = dtype, temperature, cap
         return logprobs, entropies
 
     @staticmethod
@@ -68,7 +78,9 @@ class _HeadLogprobs(torch.autograd.Function):
         of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         for part in _parts(states, weight):
             inputs = states[part].to(ctx.dtype)
-            logits = _logits(inputs, matrix, bias, ctx.temperature)
+            logits = soft_cap(_logits(inputs, matrix, bias), ctx.cap)
+            slope = soft_cap_slope(logits, ctx.cap)
+            logits = logits.div_(ctx.temperature)
             if of_entropies is None:
                 of_logits = logits.softmax(dim=-1).mul_(-of_logprobs[part, None])
             else:
@@ -76,22 +88,22 @@ class _HeadLogprobs(torch.autograd.Function):
                 of_logits = logs.exp()
                 logs.add_(entropies[part, None]).mul_(of_entropies[part, None]).add_(of_logprobs[part, None])
                 of_logits.mul_(logs.neg_())
-            of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None]).div_(ctx.temperature)
+            of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None]).mul_(slope / ctx.temperature)
             if of_bias is not None:
                 of_bias += of_logits.sum(dim=0)
             of_logits = of_logits.to(ctx.dtype)
             of_states[part] = (of_logits @ matrix).to(states.dtype)
             if of_weight is not None:
                 _add_product(of_weight, of_logits.T, inputs)
-        return of_states, of_weight, of_bias, None, None
+        return of_states, of_weight, of_bias, None, None, None
 
 
-def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+def _logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     logits = states @ weight.T
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if bias is not None:
         logits += bias
-    return logits.div_(temperature)
+    return logits
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""TRL's dataset types, standard (text) and conversational (messages): prompt-only, prompt-completion, preference."""
+"""TRL's dataset types as text or messages: prompt-only, prompt-completion, preference; and whole conversations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,32 +14,47 @@ def prompts(row: RawRow) -> Iterator[Record]:
     yield {"prompt": _prompt(row)}
 
 
-@adapter("trl", "demonstrations", fits=has("prompt", "completion"))
+def _is_demonstration(row: RawRow) -> bool:
+    return "messages" in row or ("prompt" in row and "completion" in row)
+
+
+@adapter("trl", "demonstrations", fits=_is_demonstration)
 def demonstrations(row: RawRow) -> Iterator[Record]:
-    """A prompt with its completion."""
+    """A prompt with its completion, or the last answer of `messages`, a whole conversation."""
+    if "messages" in row and "completion" not in row:
+        yield _answer("messages", messages_of(row, "messages"))
+        return
     prompt, completion = _prompt(row), text_of(row, "completion")
     if isinstance(completion, list):
-        *context, answer = [*_as_messages(prompt), *messages_of(row, "completion")]
-        if answer["role"] != "assistant":
-            raise Misfit("completion", "does not end with an answer")
-        yield {"prompt": context, "response": answer["content"]}
+        yield _answer("completion", [*_as_messages(prompt), *messages_of(row, "completion")])
     else:
         yield {"prompt": prompt, "response": completion}
 
 
 @adapter("trl", "preferences", fits=has("chosen", "rejected"))
 def preferences(row: RawRow) -> Iterator[Record]:
-    """Two completions of one prompt, which may be what both begin with (implicit prompt)."""
+    """Two completions of one prompt, which may be what both begin with (implicit prompt).
+
+    Conversations that begin with a user hold the prompt, and a text beside them repeats it, as in UltraFeedback.
+    """
     chosen, rejected = text_of(row, "chosen"), text_of(row, "rejected")
     votes: Record = {name: row[name] for name in ("votes_chosen", "votes_rejected") if name in row}
     if isinstance(chosen, list) or isinstance(rejected, list):
-        before = _as_messages(_prompt(row)) if "prompt" in row else []
-        both = (before + messages_of(row, "chosen"), before + messages_of(row, "rejected"))
-        yield compare(*both) | votes
+        both = messages_of(row, "chosen"), messages_of(row, "rejected")
+        repeated = isinstance(row.get("prompt"), str) and all(turns[0]["role"] != "assistant" for turns in both)
+        before = _as_messages(_prompt(row)) if "prompt" in row and not repeated else []
+        yield compare(before + both[0], before + both[1]) | votes
     elif "prompt" in row:
         yield {"prompt": _prompt(row), "chosen": chosen, "rejected": rejected, **votes}
     else:
         yield _divide(chosen, rejected) | votes
+
+
+def _answer(field: str, conversation: list[Message]) -> Record:
+    *context, answer = conversation
+    if not context or answer["role"] != "assistant":
+        raise Misfit(field, "does not end with an answer")
+    return {"prompt": context, "response": answer["content"]}
 
 
 def _prompt(row: RawRow) -> Any:

@@ -80,6 +80,19 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
         {"prompt": [user("How?")], "completion": [assistant("So.")]},
         [{"prompt": "How?", "response": "So.", "row": 1}],
     ),
+    (
+        "trl",
+        "demonstrations",
+        {"messages": [*TWO_TURNS, assistant("So.")], "prompt": "Hi"},
+        [{"prompt": write_conversation(TWO_TURNS), "response": "So.", "row": 1}],
+    ),
+    (
+        "trl",
+        "preferences",
+        {"prompt": "How?", "chosen": [user("How?"), assistant("So.")], "rejected": [user("How?"), assistant("No.")]},
+        [PAIR],
+    ),
+    ("trl", "preferences", {"prompt": "How?", "chosen": [assistant("So.")], "rejected": [assistant("No.")]}, [PAIR]),
     ("trl", "preferences", {"prompt": "How?", "chosen": " So.", "rejected": " No."}, [PAIR]),
     ("trl", "preferences", {"chosen": "How? So.", "rejected": "How? No."}, [PAIR]),
     (
@@ -330,6 +343,8 @@ WRONG: list[tuple[str, Kind, dict[str, Any], str, str]] = [
         "chosen",
         "does not end with an answer",
     ),
+    ("trl", "demonstrations", {"messages": [user("a"), user(SECRET)]}, "messages", "does not end with an answer"),
+    ("trl", "demonstrations", {"messages": [assistant(SECRET)]}, "messages", "does not end with an answer"),
     ("trl", "preferences", {"chosen": "a b", "rejected": "x y"}, "rejected", "shares no beginning"),
     ("trl", "preferences", {"prompt": "a", "chosen": SECRET}, "rejected", "is missing"),
     ("trl", "preferences", {"chosen": SECRET, "rejected": 5}, "rejected", "is not text"),

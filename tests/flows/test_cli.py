@@ -134,6 +134,8 @@ def test_a_bad_override_is_named(override: str, expected: str) -> None:
     [
         ("hh_rlhf", "hh-rlhf"),
         ("multi_node", "multi-node"),
+        ("hh_0_5b", "hh-qwen-0-5b"),
+        ("ultrafeedback_8b", "ultrafeedback-8b"),
         ("embedded", "helpdesk"),
         ("embedded_dpo", "helpdesk"),
         ("tiny", "tiny"),
@@ -146,7 +148,7 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
     assert first.startswith(f"configs/{name}.yaml: valid; project {project}, data ")
     asked = [line.partition(" of field ")[2] for line in others]
     on_hub = ["'base'", "'data.demonstrations'", "'data.preferences'", "'data.prompts'"]
-    assert asked == (on_hub if name in ("hh_rlhf", "multi_node") else [])
+    assert asked == (on_hub if name in ("hh_rlhf", "multi_node", "hh_0_5b", "ultrafeedback_8b") else [])
 
 
 @pytest.fixture

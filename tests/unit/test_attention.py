@@ -150,6 +150,15 @@ def test_an_architecture_that_mixes_responses_is_refused(monkeypatch: pytest.Mon
     def forgetful(*args: object, row: object = None, **options: object) -> object:
         return ragged_attention(*args, row=None, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(__import__("transformers").AttentionInterface._global_mapping, "ragged_sdpa", forgetful)
+    monkeypatch.setitem(__import__("transformers").AttentionInterface._global_mapping, RAGGED, forgetful)
     with pytest.raises(ValueError, match="see each other"):
+        use_ragged_attention(build("gpt2"))
+
+
+def test_an_architecture_that_attends_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hotter(layer: object, query: Tensor, *states: Tensor, **options: object) -> object:
+        return ragged_attention(layer, 2.0 * query, *states, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(AttentionInterface._global_mapping, RAGGED, hotter)
+    with pytest.raises(ValueError, match="GPT2LMHeadModel asks of its attention what this one does not do"):
         use_ragged_attention(build("gpt2"))

@@ -20,7 +20,7 @@ from rlhf_core.models import response_logprobs, to_device
 from rlhf_core.slots import FixedSlots, Memory, power_of_two
 from rlhf_core.text import Tree
 
-END, TEMPERATURE, LIMIT = 2, 0.8, 24
+STOPS, TEMPERATURE, LIMIT = (2, 7), 0.8, 24
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "head_dim": 4, "initializer_range": 0.4}
 ARCHITECTURES = {
@@ -28,6 +28,7 @@ ARCHITECTURES = {
     "llama": GROUPED,
     "mistral": GROUPED | {"sliding_window": 3},
     "gemma": GROUPED,
+    "gemma2": GROUPED | {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
     "gemma3_text": GROUPED | {"sliding_window": 3},
     "gpt_neox": SMALL | {"intermediate_size": 24, "initializer_range": 0.4},
     "opt": SMALL | {"ffn_dim": 24, "word_embed_proj_dim": 16, "init_std": 0.4, "max_position_embeddings": 64},
@@ -41,8 +42,8 @@ NAMES = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for 
 
 def build(name: str) -> PreTrainedModel:
     torch.manual_seed(0)
-    config = AutoConfig.for_model(name, **ARCHITECTURES[name], pad_token_id=0, bos_token_id=1, eos_token_id=END)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    config = AutoConfig.for_model(name, **ARCHITECTURES[name], pad_token_id=0, bos_token_id=1, eos_token_id=STOPS[0])
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     to_device(model)
     use_ragged_attention(model)
     return model
@@ -54,7 +55,7 @@ def drawn(engine: Engine, model: PreTrainedModel, *, seed: int = 3) -> list[Draw
     generator = torch.Generator().manual_seed(seed)
     prompts = [[3 + (place + token) % 9 for token in range(1 + place % 15)] for place in range(30)]
     chance = torch.rand((30, LIMIT), dtype=torch.double, generator=generator)
-    return engine(model, prompts, chance, end=END, temperature=TEMPERATURE, max_tokens=150)
+    return engine(model, prompts, chance, stops=STOPS, temperature=TEMPERATURE, max_tokens=150)
 
 
 def forced(model: PreTrainedModel, responses: list[Draw]) -> Tensor:
@@ -76,6 +77,7 @@ def test_slots_that_stay_where_they_are_draw_what_eager_ones_draw(name: str) -> 
     assert [one.ids for one in found] == [one.ids for one in expected]
     torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
     assert len({len(one.ids) for one in found}) > 2  # slots were given up at different times
+    assert not any(set(STOPS) & set(one.ids[:-1]) for one in found)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs are of CUDA")
@@ -152,10 +154,10 @@ def test_continuous_batching_says_what_the_policy_says_of_its_responses(name: st
     model = build(name)
     found = drawn(draw_continuously, model)
     torch.testing.assert_close(flat(found), forced(model, found), rtol=0, atol=1e-4)
-    assert {one.ids[-1] == END for one in found} == {True, False}
+    assert {one.ids[-1] for one in found} >= set(STOPS)
     for one in found:
-        assert END not in one.ids[:-1]
-        assert one.ids[-1] == END or len(one.ids) == LIMIT
+        assert not set(STOPS) & set(one.ids[:-1])
+        assert one.ids[-1] in STOPS or len(one.ids) == LIMIT
 
 
 def test_continuous_batching_leaves_the_model_as_it_was_and_follows_its_seed() -> None:
@@ -168,7 +170,7 @@ def test_continuous_batching_leaves_the_model_as_it_was_and_follows_its_seed() -
 def test_continuous_batching_draws_tokens_as_often_as_they_are_likely() -> None:
     model, prompt = build("llama"), [3, 4, 5]
     chance = torch.rand((1500, 1), dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    found = draw_continuously(model, [prompt] * 1500, chance, end=END, temperature=TEMPERATURE, max_tokens=512)
+    found = draw_continuously(model, [prompt] * 1500, chance, stops=STOPS, temperature=TEMPERATURE, max_tokens=512)
     with torch.no_grad():
         likely = (
             (model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1] / TEMPERATURE)
@@ -192,4 +194,4 @@ def test_continuous_batching_works_in_the_precision_of_its_caller() -> None:
 def test_continuous_batching_that_gives_up_is_an_error() -> None:
     model, chance = build("gpt2"), torch.rand((1, 80), dtype=torch.double)  # it has 64 positions
     with pytest.raises(RuntimeError, match=r"of 1 responses.*set sampling.engine to eager"):
-        draw_continuously(model, [[3] * 50], chance, end=-1, temperature=1.0, max_tokens=64)
+        draw_continuously(model, [[3] * 50], chance, stops=[-1], temperature=1.0, max_tokens=64)

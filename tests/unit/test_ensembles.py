@@ -14,9 +14,9 @@ from rlhf_core.batching import lay
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.ensembles import Aggregation, aggregation, disagreement, store_aggregation
+from rlhf_core.learner import as_value_model
 from rlhf_core.models import (
     TEMPERATURE,
-    as_value_model,
     device,
     load_reward_model,
     response_scores,

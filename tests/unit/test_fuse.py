@@ -74,7 +74,7 @@ def test_sampling_runs_as_it_is() -> None:
     plain = build("qwen2")
     fused = fuse(copy.deepcopy(plain), COMPILED)
     chance = torch.rand((2, 6), dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    limits = {"end": 2, "temperature": 1.0, "max_tokens": 64}
+    limits = {"stops": [2], "temperature": 1.0, "max_tokens": 64}
     with torch.inference_mode():
         found, expected = (draw_eagerly(model, [[3, 4, 5], [6]], chance, **limits) for model in (fused, plain))
     assert found == expected

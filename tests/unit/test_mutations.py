@@ -62,9 +62,30 @@ MUTANTS = [
     Mutant(
         "the temperature multiplies the logits",
         "rlhf_core.vocabulary",
-        "return logits.div_(temperature)",
-        "return logits.mul_(temperature)",
+        "logits.div_(temperature).log",
+        "logits.mul_(temperature).log",
         "test_vocabulary.test_log_probabilities_and_entropies_against_numpy",
+    ),
+    Mutant(
+        "log-probabilities know no cap",
+        "rlhf_core.vocabulary",
+        "soft_cap(_logits(states[part].to(dtype), matrix, bias), cap)",
+        "_logits(states[part].to(dtype), matrix, bias)",
+        "test_vocabulary.test_capped_log_probabilities_and_entropies_against_numpy",
+    ),
+    Mutant(
+        "the slope of a cap is not squared",
+        "rlhf_core.capping",
+        "1.0 - (capped / cap).square()",
+        "1.0 - (capped / cap)",
+        "test_capping.test_the_slope_is_that_of_finite_differences",
+    ),
+    Mutant(
+        "a late query sees as little as the first",
+        "rlhf_core.capping",
+        ".tril(known - asked)",
+        ".tril()",
+        "test_capping.test_the_last_query_stands_at_the_last_key",
     ),
     Mutant(
         "a response sees its siblings",

@@ -1,12 +1,15 @@
 """Chat template, end-of-sequence rule and truncation."""
 
 import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from rlhf_core.text import CHAT_TEMPLATE, decode, encode, encode_prompts, load_tokenizer
+from rlhf_core.text_base import build_tokenizer
 
 CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
 LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
@@ -81,3 +84,116 @@ def test_a_tokenizer_without_an_end_is_refused(tokenizer: PreTrainedTokenizerBas
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no end-of-sequence token"):
         load_tokenizer(str(tmp_path))
+
+
+# Chat models
+
+
+CHATML = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAMA_3 = (
+    "{{ bos_token }}{% for turn in messages %}<|start_header_id|>{{ turn['role'] }}<|end_header_id|>\n\n"
+    "{{ turn['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{% for turn in messages %}<start_of_turn>{{ 'model' if turn['role'] == 'assistant' else turn['role'] }}\n"
+    "{{ turn['content'] | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+PHI_3 = (
+    "{% for turn in messages %}<|{{ turn['role'] }}|>\n{{ turn['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
+)
+
+
+class Chat(NamedTuple):
+    """How a chat model is published.
+
+    Attributes:
+        template: of its tokenizer, in short.
+        eos: the end-of-sequence token of its tokenizer.
+        stops: tokens at which its generation settings stop.
+        pad: its padding token.
+        taught: the token that must end what is taught.
+    """
+
+    template: str
+    eos: str
+    stops: tuple[str, ...]
+    pad: str | None
+    taught: str
+
+
+CHATS = {
+    "Qwen2.5-Instruct": Chat(CHATML, "<|im_end|>", ("<|im_end|>", "<|endoftext|>"), "<|endoftext|>", "<|im_end|>"),
+    "Qwen2.5": Chat(CHATML, "<|endoftext|>", ("<|endoftext|>",), "<|endoftext|>", "<|im_end|>"),
+    "Llama-3.1-Instruct": Chat(LLAMA_3, "<|eot_id|>", ("<|end_of_text|>", "<|eot_id|>"), None, "<|eot_id|>"),
+    "gemma-2-it": Chat(GEMMA, "<eos>", ("<eos>", "<end_of_turn>"), "<pad>", "<end_of_turn>"),
+    "Phi-3-instruct": Chat(PHI_3, "<|endoftext|>", ("<|endoftext|>", "<|end|>"), "<|endoftext|>", "<|end|>"),
+}
+TALK = [
+    {"role": "user", "content": "How are you?"},
+    {"role": "assistant", "content": "Fine, thanks."},
+    {"role": "user", "content": "And how do I bake bread?"},
+]
+ANSWER = "Mix flour, water and salt.\n\nThen wait."
+
+
+@pytest.fixture(params=CHATS)
+def chat(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Chat, PreTrainedTokenizerBase]:
+    """A chat model's tokenizer, as loaded from a folder with its generation settings."""
+    found = CHATS[request.param]
+    markers = [*re.findall(r"<\|?\w+\|?>", found.template), "<|user|>", "<|system|>", "<bos>"]
+    special = [mark for mark in dict.fromkeys([*markers, *found.stops, found.eos, found.pad]) if mark]
+    tokenizer = build_tokenizer([ANSWER, *(turn["content"] for turn in TALK)] * 3, vocabulary=400)
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<bos>", found.eos, found.pad
+    tokenizer.chat_template = found.template
+    tokenizer.save_pretrained(tmp_path)
+    ids = [tokenizer.convert_tokens_to_ids(stop) for stop in found.stops]
+    GenerationConfig(eos_token_id=ids if len(ids) > 1 else ids[0]).save_pretrained(tmp_path)
+    return found, load_tokenizer(str(tmp_path))
+
+
+def test_what_is_taught_is_the_end_that_the_template_writes_and_no_end_is_padding(
+    chat: tuple[Chat, PreTrainedTokenizerBase], tmp_path: Path
+) -> None:
+    published, tokenizer = chat
+    assert tokenizer.eos_token == published.taught
+    assert tokenizer.pad_token not in (None, published.taught, published.eos, *published.stops)
+    tokenizer.save_pretrained(tmp_path / "again")  # without generation settings, as beside a classifier
+    again = load_tokenizer(str(tmp_path / "again"))
+    assert (again.eos_token, again.pad_token) == (tokenizer.eos_token, tokenizer.pad_token)
+    assert decode(again, [*again.encode("Fine.", add_special_tokens=False), again.eos_token_id]) == "Fine."
+
+
+def test_prompt_and_answer_are_what_the_template_writes(chat: tuple[Chat, PreTrainedTokenizerBase]) -> None:
+    _, tokenizer = chat
+    limits = {"max_prompt_tokens": 999, "max_response_tokens": 999}
+    [(prompt, [response])] = encode(tokenizer, [(json.dumps(TALK), ANSWER)], **limits)
+    whole = tokenizer.apply_chat_template([*TALK, {"role": "assistant", "content": ANSWER}], tokenize=False)
+    expected = tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert prompt + response == expected[: len(prompt) + len(response)]
+    assert tokenizer.eos_token_id not in response[:-1]
+
+
+def test_a_shortened_prompt_keeps_the_beginning_of_sequence(chat: tuple[Chat, PreTrainedTokenizerBase]) -> None:
+    _, tokenizer = chat
+    [whole] = encode_prompts(tokenizer, [json.dumps(TALK)], max_prompt_tokens=999)
+    [cut] = encode_prompts(tokenizer, [json.dumps(TALK)], max_prompt_tokens=6)
+    if whole[0] == tokenizer.bos_token_id:
+        assert cut == [whole[0], *whole[-5:]]
+    else:
+        assert cut == whole[-6:]
+    assert encode_prompts(tokenizer, [json.dumps(TALK)], max_prompt_tokens=1) == [whole[-1:]]
+
+
+def test_a_prompt_that_the_template_refuses_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = GEMMA
+    talk = json.dumps([{"role": "system", "content": "Be brief."}, *TALK])
+    with pytest.raises(ValueError, match=r"turns are system, user, assistant, user \(no system role\): leave such"):
+        encode_prompts(tokenizer, ["how", talk], max_prompt_tokens=8)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -35,7 +36,17 @@ def assert_equal(actual: Tensor, expected: object) -> None:
 def test_log_probabilities_and_entropies_against_numpy() -> None:
     states, weight, bias = drawn(0, 5, 4), drawn(1, 7, 4), drawn(2, 7)
     logprobs, entropies = head_logprobs(states, head_of(weight, bias), TARGETS, temperature=0.7)
-    logits = (states.numpy() @ weight.numpy().T + bias.numpy()) / 0.7
+    assert_softmax((states.numpy() @ weight.numpy().T + bias.numpy()) / 0.7, logprobs, entropies)
+
+
+def test_capped_log_probabilities_and_entropies_against_numpy() -> None:
+    states, weight, bias = drawn(0, 5, 4), drawn(1, 7, 4), drawn(2, 7)
+    logprobs, entropies = head_logprobs(states, head_of(weight, bias), TARGETS, temperature=0.7, cap=1.5)
+    logits = 1.5 * np.tanh((states.numpy() @ weight.numpy().T + bias.numpy()) / 1.5)
+    assert_softmax(logits / 0.7, logprobs, entropies)
+
+
+def assert_softmax(logits: NDArray[np.float64], logprobs: Tensor, entropies: Tensor) -> None:
     chance = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert_equal(logprobs, np.log(chance[np.arange(5), TARGETS.numpy()]))
     assert_equal(entropies, -(chance * np.log(chance)).sum(axis=1))
@@ -54,13 +65,16 @@ def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "LEAST_ROWS", 1)
 
 
+@pytest.mark.parametrize("cap", [None, 1.5])
 @pytest.mark.parametrize("chunk", [7, 14, 1000])
-def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_gradients_are_those_of_finite_differences(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, cap: float | None
+) -> None:
     monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", chunk)
     inputs = [drawn(seed, *shape).requires_grad_() for seed, shape in enumerate([(5, 4), (7, 4), (7,)])]
 
     def both(states: Tensor, weight: Tensor, bias: Tensor) -> Any:
-        return vocabulary._HeadLogprobs.apply(states, weight, bias, TARGETS, 0.7)
+        return vocabulary._HeadLogprobs.apply(states, weight, bias, TARGETS, 0.7, cap)
 
     assert torch.autograd.gradcheck(both, inputs)
     assert torch.autograd.gradcheck(lambda states, weight: both(states, weight, None), inputs[:2])

@@ -1,0 +1,40 @@
+"""Where responses end: at the token that training teaches, and wherever the generation settings of a model stop."""
+
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+def listed_stops(path: str) -> list[int]:
+    """Ids at which the generation settings in a model's folder or on the hub stop; none where there are no settings."""
+    try:
+        return _ends(GenerationConfig.from_pretrained(path))
+    except OSError:
+        return []
+
+
+def stop_ids(model: PreTrainedModel) -> list[int]:
+    """Ids that end a response of a language model that `settle_stops` has seen; the first is the one that is taught."""
+    return _ends(model.generation_config)
+
+
+def settle_stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a language model stop at the tokenizer's end-of-sequence token, and where it stopped before.
+
+    Nothing else of its generation settings stays. Temperatures and penalties that a base brings are not those that it
+    is trained and measured with, and `generate` of what is saved shall draw from the same distribution.
+
+    Args:
+        model: causal language model.
+        tokenizer: from `load_tokenizer`.
+    """
+    ends = dict.fromkeys([tokenizer.eos_token_id, *_ends(model.generation_config)])
+    stops = [end for end in ends if end < len(tokenizer)]
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stops if len(stops) > 1 else stops[0],
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _ends(settings: GenerationConfig) -> list[int]:
+    ends = settings.eos_token_id
+    return [ends] if isinstance(ends, int) else list(ends or ())
