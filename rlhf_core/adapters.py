@@ -192,7 +192,8 @@ def load_beside(folder: Path, config: PreTrainedConfig, beside: PreTrainedModel)
     found = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
     set_peft_model_state_dict(trunk, found)
     getattr(model, HEAD).weight = nn.Parameter(tensors[f"base_model.model.{HEAD}.weight"])
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    return model
 
 
 def on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
