@@ -132,6 +132,16 @@ class LadderConfig(IngestConfig):
         return self
 
     @model_validator(mode="after")
+    def _a_shared_trunk_is_whole(self) -> "LadderConfig":
+        shared = isinstance(self.policy, PPOConfig) and self.policy.adapter is not None
+        if shared and self.compute.strategy == "fsdp" and self.compute.ranks > 1:
+            raise ValueError(
+                "policy.adapter has the models of PPO share one trunk, which compute.strategy 'fsdp' would shard for "
+                "each; set compute.strategy to ddp"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
         if self.base.kind == "embedded" and self.data.kind != "embedded":
             raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' here")

@@ -48,9 +48,11 @@ class RewardModelSettings(RewardModelConfig):
     and `revision` on the hub. It is measured and judged like a trained one."""
 
     @model_validator(mode="after")
-    def _only_training_balances(self) -> Self:
+    def _nothing_is_for_training(self) -> Self:
         if self.source is not None and self.balance != "none":
             raise ValueError(
                 f"balance '{self.balance}' weighs pairs of training, and a model that is taken has none; set it to none"
             )
+        if self.source is not None and self.adapter is not None:
+            raise ValueError("adapter is for training, and a model that is taken is not trained; set it to null")
         return self

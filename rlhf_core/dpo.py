@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.adapters import add_adapter
 from rlhf_core.batching import lay
 from rlhf_core.cache import cached, content_key
 from rlhf_core.checkpoint import NEVER, Checkpoints
@@ -134,13 +135,16 @@ def train_dpo(
         held-out pair by prompt.
 
     Raises:
-        ValueError: if there are no pairs to learn from or to measure on, or IPO is given pairs with a margin.
+        ValueError: if there are no pairs to learn from or to measure on, IPO is given pairs with a margin, or an
+            adapter shall be on layers that the SFT model has not.
     """
     _check_pairs(config, train, held_out)
     tokenizer = load_tokenizer(str(sft))
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     kept = cache / digest(sft) if cache else None
     learned, judged = (anchor(config, policy, _compare(config, tokenizer, pairs), kept) for pairs in (train, held_out))
+    if config.adapter is not None:
+        add_adapter(policy, config.adapter, seed=seed)
     yield from fit(
         policy,
         learned,

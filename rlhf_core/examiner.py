@@ -71,8 +71,10 @@ class Examiner:
         self.tokenizer = load_tokenizer(str(sft))
         self.config, self.seed = config, seed
         self.reference = self._frozen(load_policy(sft, self.tokenizer))
-        self.reward_model = self._frozen(load_reward_model(reward_model, self.tokenizer))
-        self.judge = self._frozen(load_reward_model(judge, self.tokenizer))
+        self.reward_model, self.judge = (
+            self._frozen(load_reward_model(folder, self.tokenizer, beside=self.reference))
+            for folder in (reward_model, judge)
+        )
         self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models)
         self._term_keys = term_keys(config.reward, term_models)
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None

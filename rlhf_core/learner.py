@@ -1,25 +1,29 @@
 """What learns in PPO: a policy beside a value model of its own, or one model with both heads on one trunk."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.adapters import add_adapter, is_adapted, twin
 from rlhf_core.batching import Row, lay
+from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
+from rlhf_core.ensembles import forget_aggregation
 from rlhf_core.experience import Rollout, all_values, joint_view, policy_view, value_view
 from rlhf_core.models import (
     add_value_head,
     as_classifier,
     device,
     load_policy,
-    load_value_model,
+    load_reward_model,
     response_logprobs,
     response_logprobs_and_values,
     save,
+    score_head,
 )
 from rlhf_core.parallel import Figures
 from rlhf_core.ppo_losses import Minibatch
@@ -193,7 +197,7 @@ def load_learner(
     steps: int,
     warmup_steps: int = 0,
 ) -> Learner:
-    """Load what learns, ready to be stepped on.
+    """Load what learns with all its weights, ready to be stepped on.
 
     Args:
         config: says where values come from.
@@ -206,10 +210,68 @@ def load_learner(
     Raises:
         ValueError: if the architecture has no stock classifier with a linear `score` head.
     """
-    policy = load_policy(sft, tokenizer)
+
+    def value() -> PreTrainedModel:
+        return as_value_model(load_reward_model(reward_model, tokenizer))
+
+    return _learner(config, load_policy(sft, tokenizer), value, steps, warmup_steps)
+
+
+def adapted_learner(
+    config: UpdateConfig,
+    adapter: AdapterConfig,
+    *,
+    reference: PreTrainedModel,
+    reward_model: PreTrainedModel,
+    seed: int,
+    steps: int,
+    warmup_steps: int = 0,
+) -> Learner:
+    """What learns as adapters and heads on the weights of frozen models, ready to be stepped on.
+
+    A separate value model starts as the reward model: with a copy of its adapter where it is one, else with a new one.
+
+    Args:
+        config: says where values come from.
+        adapter: of the policy, and of a value model that needs a new one.
+        reference: the SFT model.
+        reward_model: the reward model.
+        seed: of new adapters.
+        steps: as in `load_learner`.
+        warmup_steps: as in `load_learner`.
+
+    Raises:
+        ValueError: as `add_adapter` and `twin`, or if the architecture has no stock classifier with a linear `score`
+            head.
+    """
+    policy = twin(reference)
+    add_adapter(policy, adapter, seed=seed)
+
+    def value() -> PreTrainedModel:
+        model = as_value_model(twin(reward_model))
+        if not is_adapted(model):
+            add_adapter(model, adapter, seed=seed)
+        return model
+
+    return _learner(config, policy, value, steps, warmup_steps)
+
+
+def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Make of a reward model, in place, the start of a value model, which has one head: the mean of an ensemble's."""
+    members = score_head(model)
+    if members.out_features > 1:
+        model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
+        model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
+        model.config.num_labels = 1
+        forget_aggregation(model.config)
+    return model
+
+
+def _learner(
+    config: UpdateConfig, policy: PreTrainedModel, value: Callable[[], PreTrainedModel], steps: int, warmup_steps: int
+) -> Learner:
     if isinstance(config.value, SharedTrunkConfig):
         add_value_head(policy)
         return SharedTrunk(policy, Optimiser(policy, config.optimiser, steps), config.value.coef)
-    policy_optimiser = Optimiser(policy, config.optimiser, steps - warmup_steps)
-    value = load_value_model(reward_model, tokenizer)
-    return SeparateValue(policy, policy_optimiser, value, Optimiser(value, config.value.optimiser, steps))
+    policy_optimiser, model = Optimiser(policy, config.optimiser, steps - warmup_steps), value()
+    return SeparateValue(policy, policy_optimiser, model, Optimiser(model, config.value.optimiser, steps))

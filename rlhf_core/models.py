@@ -16,10 +16,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from rlhf_core.adapters import HEAD, is_on, load_beside, merged, on_trunk, save_adapter, state_digest
 from rlhf_core.attention import ragged_states, use_ragged_attention
 from rlhf_core.batching import Row
 from rlhf_core.capping import logit_cap, soft_cap
-from rlhf_core.ensembles import AGGREGATE, forget_aggregation
+from rlhf_core.ensembles import AGGREGATE
 from rlhf_core.parallel import rank, wait, whole
 from rlhf_core.stopping import settle_stops
 from rlhf_core.vocabulary import head_logprobs
@@ -61,13 +62,16 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
     return model
 
 
-def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1) -> PreTrainedModel:
+def load_reward_model(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1, beside: PreTrainedModel | None = None
+) -> PreTrainedModel:
     """Load scalar heads on a trunk; from a causal language model they are new, each N(0, 1/sqrt(d + 1)).
 
     Args:
         path: folder of a causal language model, or of a sequence classifier with one label or those of an ensemble.
         tokenizer: the tokenizer that goes with it.
         heads: how many new heads a causal language model gets; a classifier keeps its own.
+        beside: a loaded model; a reward model that was trained as an adapter on its trunk shares the weights of this.
 
     Returns:
         The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
@@ -77,6 +81,8 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: 
             labels and nothing says how they make one score.
     """
     config = AutoConfig.from_pretrained(path)
+    if beside is not None and is_on(path, beside):
+        return load_beside(path, config, beside)
     trained = _is_classifier(path)
     labels = config.num_labels if trained else heads
     if trained and labels > 1 and not hasattr(config, AGGREGATE):
@@ -84,33 +90,11 @@ def load_reward_model(path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: 
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=labels, dtype=torch.float32
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
     head = score_head(model)
     if not trained:
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
-
-
-def load_value_model(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Load a reward model as the start of a value model, which has one head: the mean of an ensemble's.
-
-    Args:
-        path: folder of a reward model.
-        tokenizer: the tokenizer that goes with it.
-
-    Returns:
-        A classifier with one label, in evaluation mode, on `device()`.
-    """
-    model = load_reward_model(path, tokenizer)
-    members = score_head(model)
-    if members.out_features > 1:
-        model.score = nn.Linear(members.in_features, 1, bias=False, device=members.weight.device)
-        model.score.weight = nn.Parameter(members.weight.detach().mean(dim=0, keepdim=True))
-        model.config.num_labels = 1
-        forget_aggregation(model.config)
-    return model
 
 
 def score_head(model: PreTrainedModel) -> nn.Linear:
@@ -119,7 +103,7 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
     Raises:
         ValueError: if the architecture has no linear one named `score`.
     """
-    head = getattr(model, "score", None)
+    head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Linear):
         name = type(model).__name__
         raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
@@ -200,10 +184,8 @@ def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
     """
     config = copy.deepcopy(policy.config)
     config.num_labels = 1
-    with torch.device("meta"):
-        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    setattr(classifier, classifier.base_model_prefix, policy.base_model)
-    classifier.score = getattr(policy, "score", classifier.score)
+    classifier = on_trunk(config, policy)
+    classifier.score = getattr(policy, HEAD, classifier.score)
     return classifier
 
 
@@ -216,6 +198,8 @@ def save(
 ) -> Path:
     """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait.
 
+    An adapter is merged into what is written, and lies beside it in the folder `adapter`.
+
     Args:
         model: trained, frozen or sharded.
         tokenizer: the tokenizer that goes with it.
@@ -227,8 +211,10 @@ def save(
     """
     with whole(model) as reader:
         if rank() == 0:
-            form(reader).save_pretrained(out)
+            formed = form(reader)
+            merged(formed).save_pretrained(out)
             tokenizer.save_pretrained(out)
+            save_adapter(formed, out)
     wait()
     return out
 
@@ -257,12 +243,8 @@ def digest(path: Path) -> str:
 
 def weights_digest(model: PreTrainedModel) -> str:
     """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
-    total = hashlib.sha256()
     with whole(model) as reader:
-        for name, weight in sorted(reader.state_dict().items()):
-            total.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            total.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return total.hexdigest()
+        return state_digest(reader.state_dict())
 
 
 def _is_classifier(path: Path) -> bool:

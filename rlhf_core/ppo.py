@@ -20,7 +20,7 @@ from rlhf_core.evaluation.policy import Answers
 from rlhf_core.examiner import Examiner, halves
 from rlhf_core.kept_states import ARTIFACTS, KeptStates
 from rlhf_core.kl_control import next_beta
-from rlhf_core.learner import load_learner
+from rlhf_core.learner import Learner, adapted_learner, load_learner
 from rlhf_core.parallel import rank
 from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update, warm_up
 from rlhf_core.records import Demonstration
@@ -108,7 +108,7 @@ def train_policy(
         if not run.watch.stopped:
             notes |= {"step": event.step + 1, **run.notes()}
             checkpoints.keep(parts, notes)
-    run.states.settle(run.watch.result)
+    run.states.settle(run.watch.result, run.tokenizer)
     exam, fitted = run.examine(out / "policy", judged), run.watch.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
@@ -141,19 +141,29 @@ class _Climb(Examiner):
         models = {"sft": sft, "reward_model": reward_model, "judge": judge}
         super().__init__(config, **models, seed=seed, term_models=term_models, cache=cache)
         self.reward = Reward(config.reward)
-        self.learner = load_learner(
-            config,
-            self.tokenizer,
-            sft=sft,
-            reward_model=reward_model,
-            steps=config.updates * per_update,
-            warmup_steps=config.warmup_updates * per_update,
-        )
-        self.watch, self.states, self._beta = Watch(config), KeptStates(out), config.beta
+        self.learner = self._learner(sft, reward_model, per_update)
+        self.watch, self.states, self._beta = Watch(config), KeptStates(out, self.learner), config.beta
         lengths = config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
         self._demonstrations = encode(self.tokenizer, demonstrations, **lengths)
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
+
+    def _learner(self, sft: Path, reward_model: Path, per_update: int) -> Learner:
+        config = self.config
+        steps, warmup_steps = config.updates * per_update, config.warmup_updates * per_update
+        if config.adapter is None:
+            return load_learner(
+                config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps, warmup_steps=warmup_steps
+            )
+        return adapted_learner(
+            config,
+            config.adapter,
+            reference=self.reference,
+            reward_model=self.reward_model,
+            seed=self.seed,
+            steps=steps,
+            warmup_steps=warmup_steps,
+        )
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
         """Update until the updates run out or the watch stops.
@@ -226,7 +236,7 @@ class _Climb(Examiner):
         more = self.repeats(self.learner.policy, prompts)
         metrics = self.watch.look(step, sft, answers, more)
         if not self.watch.stopped:
-            self.states.keep(step, self.learner, self.tokenizer)
+            self.states.keep(step)
             self.states.drop_others(self.watch.candidates)
         return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.watch.stops}
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.adapters import add_adapter
 from rlhf_core.cache import cached, content_key
 from rlhf_core.centring import centre
 from rlhf_core.checkpoint import NEVER, Checkpoints
@@ -75,10 +76,13 @@ def train_reward_model(
     Raises:
         CannotBalance: if the pairs shall be balanced and cannot be.
         RuntimeError: if the saved model, loaded again, gives other scores.
+        ValueError: if an adapter shall be on layers that the SFT model has not.
     """
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(init_from))
     model = load_reward_model(init_from, tokenizer, heads=config.heads)
+    if config.adapter is not None:
+        add_adapter(model, config.adapter, seed=seed)
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
     demonstrated_scores = _settle(config, model, _encode(config, tokenizer, demonstrations), cache)
     fit_half, judged_half = halves(held_out)

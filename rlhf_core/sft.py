@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.adapters import add_adapter
 from rlhf_core.batching import lay
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.sft import SFTConfig
@@ -52,11 +53,16 @@ def train_sft(
 
     Returns:
         Artifact `sft`; held-out loss, EOS and regurgitation rates, before (`base_`) and after.
+
+    Raises:
+        ValueError: if an adapter shall be on layers that the base has not.
     """
     tokenizer = load_tokenizer(str(base))
     model = load_policy(base, tokenizer)
     before = _measure(config, model, tokenizer, held_out, seed=seed)
     encoded = _encode(config, tokenizer, train)
+    if config.adapter is not None:
+        add_adapter(model, config.adapter, seed=seed)
     yield from fit(
         model,
         encoded,

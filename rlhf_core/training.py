@@ -2,34 +2,48 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, get_scheduler
 
+from rlhf_core.adapters import dropping
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import device
-from rlhf_core.parallel import Loss, Model, caller, ranks, rounds, shard, summed, unsynced
+from rlhf_core.parallel import Loss, Model, caller, rank, ranks, rounds, shard, summed, unsynced
+
+IN_PART = StateDictOptions(strict=False)
+"""A state need not have all weights: those that are frozen stay what they are."""
 
 
 class Optimiser:
     """One model's AdamW with its schedule, on one rank or many.
 
     Args:
-        model: whose parameters are trained; sharded in place where FSDP2 is asked for.
+        model: whose parameters are trained unless they are frozen; sharded in place where FSDP2 is asked for.
         config: learning rate and the rest.
         steps: optimiser steps of the whole run, which the schedule spans.
     """
 
     def __init__(self, model: PreTrainedModel, config: OptimiserConfig, steps: int) -> None:
-        self._model = shard(fuse(model, config))
+        self._model = recompute(shard(fuse(model, config)), config)
         self.config = config
         self._call = caller(model)
         self._adamw = AdamW(
-            model.parameters(),
+            [weight for weight in model.parameters() if weight.requires_grad],
             lr=config.lr,
             betas=config.betas,
             eps=config.eps,
@@ -60,12 +74,13 @@ class Optimiser:
         """As `accumulate`, on top of the gradients that there are."""
         totals: dict[str, float] = {}
         groups = rounds(sizes, self.config.max_tokens)
-        for number, group in enumerate(groups, start=1):
-            with unsynced(self._call, last=number == len(groups)):
-                part, figures = self._call(loss, group or [0])
-                (part * (ranks() if group else 0)).backward()
-            for name, value in figures.items():
-                totals[name] = totals.get(name, 0.0) + (float(value) if group else 0.0)
+        with dropping(self._model, seed=ranks() * self._schedule.last_epoch + rank()):
+            for number, group in enumerate(groups, start=1):
+                with unsynced(self._call, last=number == len(groups)):
+                    part, figures = self._call(loss, group or [0])
+                    (part * (ranks() if group else 0)).backward()
+                for name, value in figures.items():
+                    totals[name] = totals.get(name, 0.0) + (float(value) if group else 0.0)
         return summed(totals)
 
     def step(self) -> None:
@@ -75,18 +90,37 @@ class Optimiser:
         self._schedule.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, Adam's moments by the names of the weights, and the schedule; does not depend on the ranks."""
+        """What is trained, Adam's moments by the names of it, and the schedule; does not depend on the ranks."""
         unused = not self._adamw.state
         weights, moments = get_state_dict(self._model, self._adamw)
         if unused:  # torch has taken a step of length 0 to make the moments, and counted it
             for state in self._adamw.state.values():
                 state["step"].zero_()
-        return {"model": weights, "adamw": moments, "schedule": self._schedule.state_dict()}
+        return {"model": self._trained(weights), "adamw": moments, "schedule": self._schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
-        set_state_dict(self._model, self._adamw, model_state_dict=state["model"], optim_state_dict=state["adamw"])
+        set_state_dict(
+            self._model,
+            self._adamw,
+            model_state_dict=state["model"],
+            optim_state_dict=state["adamw"],
+            options=IN_PART,
+        )
         self._schedule.load_state_dict(state["schedule"])
+
+    def weights(self) -> dict[str, Any]:
+        """What is trained, by name: all weights, or adapters and heads; the tensors themselves, sharded if they are."""
+        return self._trained(get_model_state_dict(self._model))
+
+    def load_weights(self, weights: dict[str, Any]) -> None:
+        """Go back to what `weights` was; the rest of the state stays."""
+        set_model_state_dict(self._model, weights, options=IN_PART)
+
+    def _trained(self, weights: dict[str, Any]) -> dict[str, Any]:
+        named = self._model.named_parameters(remove_duplicate=False)
+        frozen = {name for name, weight in named if not weight.requires_grad}
+        return {name: weight for name, weight in weights.items() if name not in frozen}
 
     @property
     def lr(self) -> float:
@@ -106,6 +140,25 @@ def fuse(model: Model, config: OptimiserConfig) -> Model:
             if type(module).__name__ in blocks:
                 module.compile(dynamic=True)
     return model
+
+
+def recompute(model: Model, config: OptimiserConfig) -> Model:
+    """Have each layer of a model compute its activations again for its gradient, where that is asked for; the model.
+
+    Chen et al. (2016), "Training deep nets with sublinear memory cost". Hooks of FSDP2 stay outside, and a copy of the
+    model computes its own.
+    """
+    if config.gradient_checkpointing:
+        blocks = set(getattr(model, "_no_split_modules", None) or ())
+        for module in model.modules():
+            if blocks & {kind.__name__ for kind in type(module).__mro__}:  # FSDP2 puts a class of its own before them
+                vars(module)["forward"] = MethodType(_recomputed, module)
+    return model
+
+
+def _recomputed(module: nn.Module, *inputs: Any, **options: Any) -> Any:
+    forward = partial(type(module).forward, module, **options)
+    return checkpoint(forward, *inputs, use_reentrant=False) if torch.is_grad_enabled() else forward(*inputs)
 
 
 def precision(config: OptimiserConfig) -> AbstractContextManager[object]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rlhf_core.adapters import merged
 from rlhf_core.decoding import Draw
 from rlhf_core.parallel import ranks
 from rlhf_core.slots import power_of_two
@@ -42,7 +43,7 @@ def draw_by_vllm(
     limit = chance.shape[1]
     room = max(map(len, prompts)) + limit
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
-        model.save_pretrained(folder)
+        merged(model).save_pretrained(folder)
         engine = _with_weights(vllm, model, folder, room)
         found = engine.generate(
             [{"prompt_token_ids": prompt} for prompt in prompts],

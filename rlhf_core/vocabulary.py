@@ -74,8 +74,8 @@ class _HeadLogprobs(torch.autograd.Function):
             of_logprobs = torch.zeros_like(entropies)
         matrix = weight.to(ctx.dtype)
         of_states = torch.empty_like(states)
-        of_weight = torch.zeros_like(weight)
-        of_bias = None if bias is None else torch.zeros_like(bias)
+        of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         for part in _parts(states, weight):
             inputs = states[part].to(ctx.dtype)
             logits = soft_cap(_logits(inputs, matrix, bias), ctx.cap)
@@ -93,7 +93,8 @@ class _HeadLogprobs(torch.autograd.Function):
                 of_bias += of_logits.sum(dim=0)
             of_logits = of_logits.to(ctx.dtype)
             of_states[part] = (of_logits @ matrix).to(states.dtype)
-            _add_product(of_weight, of_logits.T, inputs)
+            if of_weight is not None:
+                _add_product(of_weight, of_logits.T, inputs)
         return of_states, of_weight, of_bias, None, None, None
 
 

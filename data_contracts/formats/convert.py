@@ -71,7 +71,8 @@ def convert_rows(
     for source, number, row in rows:
         count += 1
         try:
-            made: list[Item] = [LeftOut("synthetic row")] if row.get("synthetic") and not synthetic else list(convert(row))
+            refused = row.get("synthetic") and not synthetic
+            made: list[Item] = [LeftOut("synthetic row")] if refused else list(convert(row))
         except Misfit as misfit:
             rule = _RULES[misfit.rule]
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.reward import RewardConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
@@ -13,6 +14,9 @@ class PolicyConfig(Frozen):
 
     optimiser: OptimiserConfig = OptimiserConfig()
     """For the policy; its precision and token budget hold for the frozen models too."""
+    adapter: AdapterConfig | None = None
+    """Train an adapter on the SFT model, whose weights policy, reference and, where they can, all others share; it is
+    merged at the end. None: all weights are trained."""
     sampling: SamplingConfig = SamplingConfig()
     evaluation_prompts: int = Field(256, ge=2)
     """Held-out prompts that give the final figures; PPO watches as many others while it trains."""

@@ -80,6 +80,15 @@ class UpdateConfig(PolicyConfig):
             raise ValueError("kl_estimator k1 in the loss has a gradient of 0 on average: set it to k3")
         return self
 
+    @model_validator(mode="after")
+    def _check_adapter(self) -> Self:
+        if self.adapter is not None and self.adapter.dropout > 0:
+            raise ValueError(
+                f"adapter.dropout {self.adapter.dropout} would tell the policy that learns from the one that sampled "
+                "before it has learned anything: set it to 0 for PPO"
+            )
+        return self
+
 
 class PPOConfig(UpdateConfig):
     """PPO; where a value differs from Huang et al. (2024), its line says why."""

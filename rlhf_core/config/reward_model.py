@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.training import OptimiserConfig
 
 Aggregate = Literal["mean", "min", "uncertainty"]
@@ -53,6 +54,8 @@ class RewardModelConfig(Frozen):
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
+    adapter: AdapterConfig | None = None
+    """Train an adapter and the heads, keep them, and merge a copy at the end. None: all weights are trained."""
 
     @model_validator(mode="after")
     def _check_ensemble(self) -> Self:

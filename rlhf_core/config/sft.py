@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.training import OptimiserConfig
 
@@ -14,6 +15,8 @@ class SFTConfig(Frozen):
     batch_size: int = Field(32, ge=1)
     """Demonstrations in an optimiser step."""
     optimiser: OptimiserConfig = OptimiserConfig(lr=1.5e-3)
+    adapter: AdapterConfig | None = None
+    """Train an adapter and merge it at the end. None: all weights are trained."""
     sampling: SamplingConfig = SamplingConfig()
     """Lengths of prompts and responses, and how held-out prompts are answered."""
     evaluation_prompts: int = Field(400, ge=1)

@@ -1,8 +1,8 @@
 """Optimiser and precision, which every training stage has."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 
@@ -25,5 +25,17 @@ class OptimiserConfig(Frozen):
     """Type of the matrix products; weights stay float32. bfloat16 is for accelerators, slow on most processors."""
     max_tokens: int = Field(1024, ge=1)
     """Tokens in one forward pass; an optimiser batch is cut into such micro-batches, its loss stays the same."""
+    gradient_checkpointing: bool = False
+    """Keep the input of each layer only and compute the rest again for its gradient: a third more work, and memory for
+    the activations of one layer instead of all. The gradient is the same."""
     compiled: bool = False
     """Compile each layer, so that its small operations become few kernels; pays on accelerators after a minute."""
+
+    @model_validator(mode="after")
+    def _layers_run_one_way(self) -> Self:
+        if self.compiled and self.gradient_checkpointing:
+            raise ValueError(
+                "gradient_checkpointing has layers run again as they are, so that nothing would be compiled: "
+                "set it or compiled to false"
+            )
+        return self

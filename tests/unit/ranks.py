@@ -22,6 +22,8 @@ STAGES = {
     "dpo": dpo.train_policy,
     "ppo": ppo.train_policy,
     "ppo_shared": ppo.train_policy,
+    "reward_adapter": train_reward_model,
+    "ppo_adapter": ppo.train_policy,
 }
 
 

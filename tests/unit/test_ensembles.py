@@ -14,11 +14,11 @@ from rlhf_core.batching import lay
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.ensembles import Aggregation, aggregation, disagreement, store_aggregation
+from rlhf_core.learner import as_value_model
 from rlhf_core.models import (
     TEMPERATURE,
     device,
     load_reward_model,
-    load_value_model,
     response_scores,
     response_values,
     save,
@@ -98,7 +98,7 @@ def test_whoever_asks_an_ensemble_gets_its_stored_score(ensemble: Path, tokenize
 def test_a_value_model_starts_as_the_mean_of_the_members_with_one_label(
     ensemble: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    value, members = load_value_model(ensemble, tokenizer), load_reward_model(ensemble, tokenizer)
+    value, members = as_value_model(load_reward_model(ensemble, tokenizer)), load_reward_model(ensemble, tokenizer)
     row = lay(TREES, device())
     torch.testing.assert_close(response_scores(value, row)[:, 0], response_scores(members, row).mean(dim=1))
     assert response_values(value, row).shape == (7,)
@@ -112,7 +112,7 @@ def test_a_single_head_becomes_a_value_model_as_it_is(
     base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     model = load_reward_model(base, tokenizer)
-    value = load_value_model(save(model, tokenizer, tmp_path / "single"), tokenizer)
+    value = as_value_model(load_reward_model(save(model, tokenizer, tmp_path / "single"), tokenizer))
     torch.testing.assert_close(value.score.weight, model.score.weight, rtol=0, atol=0)
 
 

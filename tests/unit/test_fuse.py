@@ -10,8 +10,10 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from rlhf_core.adapters import add_adapter
 from rlhf_core.attention import use_ragged_attention
 from rlhf_core.batching import lay
+from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.decoding import draw_eagerly
 from rlhf_core.models import response_logprobs, to_device
@@ -77,3 +79,19 @@ def test_sampling_runs_as_it_is() -> None:
         found, expected = (draw_eagerly(model, [[3, 4, 5], [6]], chance, **limits) for model in (fused, plain))
     assert found == expected
     assert not counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_layers_with_adapters_are_compiled_too(name: str) -> None:
+    plain = build(name)
+    add_adapter(plain, AdapterConfig(rank=2), seed=0)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in plain.parameters():
+            if weight.requires_grad:
+                torch.nn.init.normal_(weight, std=0.3)
+    fused = fuse(copy.deepcopy(plain), COMPILED)
+    for trees in ROWS:
+        for found, expected in zip(read(fused, trees), read(plain, trees), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert counters["stats"]["unique_graphs"] > 0

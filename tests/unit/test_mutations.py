@@ -60,6 +60,20 @@ MUTANTS = [
         "test_evaluation_pair_sets.test_a_tie_is_a_miss_and_single_prompts_have_the_interval_of_wilson",
     ),
     Mutant(
+        "an adapter is taken off instead of merged",
+        "rlhf_core.adapters",
+        "+ layer.get_delta_weight(adapter)",
+        "- layer.get_delta_weight(adapter)",
+        "test_adapters.test_merging_adds_alpha_over_rank_times_b_a",
+    ),
+    Mutant(
+        "an adapter has no scale",
+        "rlhf_core.adapters",
+        "lora_alpha=config.alpha",
+        "lora_alpha=config.rank",
+        "test_adapters.test_merging_adds_alpha_over_rank_times_b_a",
+    ),
+    Mutant(
         "the sign of the log-probabilities",
         "rlhf_core.vocabulary",
         "logs.gather(1, targets[part, None]).squeeze(1)",
