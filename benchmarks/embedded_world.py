@@ -9,8 +9,6 @@ import json
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,9 +19,8 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from scipy import stats
 
+from benchmarks.climbs.truth import curve
 from benchmarks.machine import machine
-from rlhf_core.evaluation.estimates import mean
-from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
 
 CONFIG = "configs/embedded.yaml"
 RESULTS = Path(__file__).parent / "results" / "embedded_world.json"
@@ -100,9 +97,9 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/over_optimisa
     ):
         curves = [climb["curve"] for climb in climbs if climb["scenario"] == scenario]
         for name, colour in (("reward", "#4477aa"), ("judge", "#ccbb44"), ("gold", "#ee6677")):
-            for place, curve in enumerate(curves):
-                distance = np.sqrt(np.maximum([point["kl"] for point in curve], 0.0))
-                gains = [point[name] - curve[0][name] for point in curve]
+            for place, path in enumerate(curves):
+                distance = np.sqrt(np.maximum([point["kl"] for point in path], 0.0))
+                gains = [point[name] - path[0][name] for point in path]
                 panel.plot(distance, gains, color=colour, alpha=0.8, label=name if place == 0 else None)
         panel.axhline(0.0, color="grey", linewidth=0.8)
         panel.set(title=f"{title}, beta 0, no limits", xlabel="sqrt(KL to SFT), KL in nats per response")
@@ -229,31 +226,6 @@ def read(storage: Path) -> dict[str, Any]:
             found["curve"] = curve(_lines(client, run_id, "answers.jsonl"))
     found["gold"] = _json(client, ladder.info.run_id, "gold.json")
     return found
-
-
-def curve(answers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean KL, proxy, judge and gold reward of every evaluation, with lengths and parts of the gold reward."""
-    by_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for answer in answers:
-        by_step[answer["step"]].append(answer)
-    return [{"step": step, **_point(rows)} for step, rows in sorted(by_step.items())]
-
-
-def _point(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    said = [(row["prompt"], row["response"], row["finished"]) for row in rows]
-    parts = [gold_components(*item) for item in said]
-    kl = mean([row["kl_to_sft_nats"] for row in rows])
-    return {
-        "kl": kl.value,
-        "kl_upper": kl.upper,
-        "reward": float(np.mean([row["reward_score"] for row in rows])),
-        "judge": float(np.mean([row["judge_score"] for row in rows])),
-        "gold": float(np.mean([gold_reward(*item) for item in said])),
-        "gold_interval": mean([gold_reward(*item) for item in said])._asdict(),
-        "words": float(np.mean([len(response.split()) for _, response, _ in said])),
-        "right": float(np.mean([part["right"] > 0 for part in parts])),
-        "filler": float(np.mean([part["filler"] < 0 for part in parts])),
-    }
 
 
 def _json(client: MlflowClient, run_id: str, path: str) -> Any:
