@@ -27,6 +27,7 @@ from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import Lesson, lessons, reward_loss
 from rlhf_core.rewards import member_scores, score_trees
+from rlhf_core.soft_labels import both_ways
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
 
@@ -179,10 +180,10 @@ def _learn(
     *,
     seed: int,
 ) -> Iterator[Event]:
-    """Train all members on the balanced pairs, and a length head beside them if the model shall be debiased."""
+    """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
     comparisons = compare(
         tokenizer,
-        balance(train, config.balance),
+        both_ways(train) if config.labels == "votes" else balance(train, config.balance),
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens,
     )

@@ -31,6 +31,9 @@ class RewardModelConfig(Frozen):
     """For debias `length`: weight of the correlations with length, |that of quality| less that of the length head."""
     orthogonality_coef: float = Field(1.0, ge=0)
     """For debias `length`: weight of the overlap of both heads, the size of the cosine of their angle."""
+    labels: Literal["majority", "votes"] = "majority"
+    """What is learned of a pair with several votes: what most of them preferred, or, by `votes`, their share as a soft
+    label, so that its margin aims at the log-odds of the votes. Held-out pairs are judged by the majority."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Probability that a preference is recorded the wrong way round."""
     centring_coef: float = Field(0.0, ge=0)
@@ -49,6 +52,15 @@ class RewardModelConfig(Frozen):
     def _check_ensemble(self) -> Self:
         if self.heads == 1 and self.aggregate != "mean":
             raise ValueError(f"aggregate {self.aggregate} is for an ensemble: set heads to 2 or more, or it to mean")
+        return self
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.labels == "votes" and self.balance != "none":
+            raise ValueError(
+                f"balance {self.balance} counts whom the majority chose, and labels votes learns both ways: set one of "
+                "them to its default"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,11 +2,12 @@
 
 import math
 import random
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.records import Choice, Votes
 from rlhf_core.worlds.helpdesk.gold import gold_reward
 from rlhf_core.worlds.helpdesk.grammar import sentences, split_sentences
 
@@ -26,13 +27,6 @@ class AnnotatorConfig(Frozen):
     """Annotators of a repeated pair; odd, so that there is a majority."""
 
 
-class Votes(NamedTuple):
-    """Counts of annotators who preferred the first and the second response."""
-
-    first: int
-    second: int
-
-
 def utility(config: AnnotatorConfig, prompt: str, response: str) -> float:
     """What an annotator rewards: the gold reward plus the biases, in logits."""
     liked = sum(
@@ -44,11 +38,35 @@ def utility(config: AnnotatorConfig, prompt: str, response: str) -> float:
 
 
 def vote(config: AnnotatorConfig, delta: float, rng: random.Random) -> Votes:
-    """Ask one annotator, or several on a share of the pairs; each prefers the first with probability sigma(delta).
+    """Ask one annotator, or several on a share of the pairs; each votes as `ask` says."""
+    return ask(config, delta, config.repeats if rng.random() < config.repeated_share else 1, rng)
+
+
+def ask(config: AnnotatorConfig, delta: float, count: int, rng: random.Random) -> Votes:
+    """Ask some annotators, each of whom prefers the first with probability sigma(delta).
 
     Bradley and Terry (1952), with utilities as log-strengths; a careless vote is a coin's.
     """
-    count = config.repeats if rng.random() < config.repeated_share else 1
     preferred = (1.0 - config.careless_share) / (1.0 + math.exp(-delta)) + config.careless_share / 2.0
     first = sum(rng.random() < preferred for _ in range(count))
     return Votes(first, count - first)
+
+
+def annotate(config: AnnotatorConfig, choices: Sequence[Choice], *, votes: int, seed: int) -> list[Votes]:
+    """Have every choice judged by the same number of annotators.
+
+    Args:
+        config: who they are; `repeated_share` and `repeats` are for the pairs of the world itself.
+        choices: responses to prompts of the help desk, any strings.
+        votes: annotators of each choice.
+        seed: seed of their votes.
+
+    Returns:
+        Votes in the order of the choices.
+    """
+    rng = random.Random(seed)
+    gaps = [
+        utility(config, choice.prompt, choice.first) - utility(config, choice.prompt, choice.second)
+        for choice in choices
+    ]
+    return [ask(config, gap, votes, rng) for gap in gaps]
