@@ -89,12 +89,12 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
         The place of a climb and what came of it, as it ends.
     """
     if workers == 1:
-        _alone_on_a_core()
+        alone_on_a_core()
         for place, climb in enumerate(climbs):
             yield place, _climb(climb, folder)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_alone_on_a_core) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=alone_on_a_core) as pool:
         found = pool.map(_digests, climbs, [folder] * len(climbs))
         keys = [keys_of(climb, parts) for climb, parts in zip(climbs, found, strict=True)]
         yield from _in_turn(climbs, keys, folder, pool, workers)
@@ -156,7 +156,8 @@ def _ended(climb: Climb, stages: Mapping[StageName, Kept], folder: Path) -> Clim
     return Climbed(climb, reached, curve(map(json.loads, lines)))
 
 
-def _alone_on_a_core() -> None:
+def alone_on_a_core() -> None:
+    """Make this process one of many: one thread, no bars of progress."""
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
 
