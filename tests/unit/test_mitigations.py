@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from benchmarks.climbs.pool import Climbed
 from benchmarks.climbs.recipe import Recipe
 from benchmarks.climbs.stages import Kept
@@ -23,9 +26,6 @@ from benchmarks.mitigations.record import result_of
 from benchmarks.mitigations.rounds import by_gold
 from benchmarks.mitigations.study import measure, pieces
 from benchmarks.mitigations.tables import TABLES, by_arm, signed, told
-from hypothesis import given
-from hypothesis import strategies as st
-
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.policy import Answers
 from rlhf_core.records import Choice
