@@ -57,9 +57,9 @@ def test_a_kl_that_was_not_reached_has_no_gold() -> None:
 
 
 def test_what_counts_is_where_a_run_first_passes_a_kl() -> None:
-    there_and_back = curve((0.0, 0.0), (4.0, 2.0), (1.0, -5.0), (9.0, 9.0))
+    there_and_back = curve((0.0, 0.0), (4.0, 2.0), (1.0, -4.0), (9.0, 9.0))
     np.testing.assert_allclose(gain_at(there_and_back, [1.0, 4.0]), [1.0, 2.0])
-    np.testing.assert_allclose(gain_at(there_and_back, [6.25]), [-5.0 + 14.0 * (2.5 - 1.0) / 2.0])
+    np.testing.assert_allclose(gain_at(there_and_back, [6.25]), [-4.0 + 13.0 * (2.5 - 1.0) / 2.0])
 
 
 def test_a_log_ratio_below_zero_is_no_distance() -> None:
