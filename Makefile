@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui up down status test test-all check bench style lock clean
+.PHONY: help install run ui up down status test test-all check bench gate-bench style lock clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: CONFIG=$(CONFIG) STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
@@ -69,6 +69,11 @@ bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward 
 	$(BIN)/python -m benchmarks.overhead
 	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
 		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
+
+gate-bench: $(INSTALLED)  ## Climb ladders that are broken on purpose, and say what the gates stop
+	$(BIN)/python -m benchmarks.gate_bench run --workers $(JOBS)
+	$(BIN)/python -m benchmarks.gate_bench table
+	$(BIN)/python -m benchmarks.gate_bench sensitivity
 
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .

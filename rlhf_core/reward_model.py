@@ -20,8 +20,13 @@ from rlhf_core.debias import add_length_head, debiased_loss, length_scores
 from rlhf_core.ensembles import Aggregation, aggregation, disagreement, store_aggregation
 from rlhf_core.epochs import fit
 from rlhf_core.evaluation.calibration import fit_temperature
-from rlhf_core.evaluation.estimates import Estimate, mean, point
-from rlhf_core.evaluation.reward_model import ScoredPairs, correlation_with_length, evaluate_scores
+from rlhf_core.evaluation.estimates import Estimate, point
+from rlhf_core.evaluation.reward_model import (
+    ScoredPairs,
+    correlation_with_length,
+    demonstration_figures,
+    evaluate_scores,
+)
 from rlhf_core.models import TEMPERATURE, load_reward_model, save, temperature, weights_digest
 from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
@@ -89,7 +94,7 @@ def train_reward_model(
         estimates={
             **evaluate_scores(judged, fitted, judged_half, train, ceiling=ceiling),
             **_before_debiasing(config, model, tokenizer, judged),
-            "demonstration_score": mean(demonstrated_scores / fitted),
+            **demonstration_figures(demonstrated_scores, judged, fitted, judged_half),
             "temperature": point(fitted, len(fit_half)),
         },
         series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
@@ -130,11 +135,12 @@ def evaluate_reward_model(
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
     fit_half, judged_half = halves(held_out)
-    judged = _score_pairs(config, model, tokenizer, judged_half)
+    judged, scale = _score_pairs(config, model, tokenizer, judged_half), temperature(model)
+    demonstrated = score_items(model, tokenizer, demonstrations, config)
     return {
-        **evaluate_scores(judged, temperature(model), judged_half, train, ceiling=ceiling),
-        "demonstration_score": mean(score_items(model, tokenizer, demonstrations, config)),
-        "temperature": point(temperature(model), len(fit_half)),
+        **evaluate_scores(judged, scale, judged_half, train, ceiling=ceiling),
+        **demonstration_figures(demonstrated * scale, judged, scale, judged_half),
+        "temperature": point(scale, len(fit_half)),
     }
 
 

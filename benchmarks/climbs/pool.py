@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -30,6 +31,10 @@ GATES: Mapping[StageName, tuple[Gate, ...]] = {
     "policy": DEFAULT_POLICY_GATES,
 }
 """Gates of each stage that has some, in the order of the ladder."""
+
+
+ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+"""Surroundings of a worker: models this small are slower on an accelerator, above all where many share one."""
 
 
 class Climbed(NamedTuple):
@@ -93,6 +98,7 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
         for place, climb in enumerate(climbs):
             yield place, _climb(climb, folder)
         return
+    os.environ |= ALONE  # read by what the workers import
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=alone_on_a_core) as pool:
         found = pool.map(_digests, climbs, [folder] * len(climbs))

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ConfigDict
+
 import rlhf_core
 from benchmarks.climbs.data import Data, draw, kept
 from benchmarks.climbs.recipe import PARENTS, STAGES, Climb, Recipe, StageName
@@ -37,6 +39,8 @@ class Kept(Frozen):
         error: why it would not go on, empty where it finished; then there is no model and no figure.
         seconds: of process time.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     stage: StageName
     key: str

@@ -14,7 +14,7 @@ from benchmarks.climbs.recipe import Climb, Recipe
 from benchmarks.climbs.stages import code_version
 from benchmarks.gate_bench.cases import CASES, Case
 from benchmarks.gate_bench.outcome import Outcome, outcome_of
-from benchmarks.gate_bench.report import case_table, summary_table
+from benchmarks.gate_bench.report import case_table, gate_table, summary_table
 from benchmarks.gate_bench.sensitivity import figures, sensitivity_table, trade_off
 from benchmarks.machine import machine
 
@@ -113,6 +113,13 @@ def figure(
     if stage not in GATES:
         raise typer.BadParameter(f"no stage is called {stage}; there are {', '.join(GATES)}")
     for line in figures([outcome for outcome in read(results) if half in (None, outcome.half)], stage, name):
+        typer.echo(line)
+
+
+@app.command()
+def gates() -> None:
+    """Print the default gates as Markdown."""
+    for line in gate_table():
         typer.echo(line)
 
 

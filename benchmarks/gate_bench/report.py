@@ -122,6 +122,20 @@ def summary_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator
         yield _line(name, *shares, f"{found.prevented:.1f}", f"{found.let_through:.1f}", f"{found.forgone:.1f}")
 
 
+def gate_table(gates: Gates = GATES) -> Iterator[str]:
+    """The gates of the ladder with what they ask for and why."""
+    yield from _head("stage", "gate", "asks for", "a failure means", "why")
+    for stage, of_stage in gates.items():
+        for gate in of_stage:
+            sign = ">" if gate.direction == "above" else "<"
+            notes = [
+                *(["fails only if significantly on the wrong side"] if gate.in_doubt == "pass" else []),
+                *(["passes where it is not measured"] if gate.when_missing == "pass" else []),
+            ]
+            asked = "; ".join([f"`{gate.metric}` {sign} {gate.threshold:g}, n >= {gate.min_samples}", *notes])
+            yield _line(stage.replace("_", " "), f"`{gate.name}`", asked, gate.failure, gate.reason)
+
+
 def _counted(cases: Sequence[Judged]) -> tuple[int, int]:
     return sum(case.stopped for case in cases), len(cases)
 

@@ -131,6 +131,22 @@ def jackknife(value: float, left_out: ArrayLike) -> Estimate:
     return Estimate(value, value - spread, value + spread, len(values))
 
 
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """First less second, two figures of different samples, by the intervals of both (Zou and Donner, 2008, equation 3).
+
+    Args:
+        first: a figure.
+        second: an independent one in the same unit.
+
+    Returns:
+        The difference; n is the smaller of both.
+    """
+    value = first.value - second.value
+    down = float(np.hypot(first.value - first.lower, second.upper - second.value))
+    up = float(np.hypot(first.upper - first.value, second.value - second.lower))
+    return Estimate(value, value - down, value + up, min(first.n, second.n))
+
+
 def weighted_mean(weights: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """Mean of the values, each counted as often as its weight says."""
     return float(np.average(values, weights=weights))

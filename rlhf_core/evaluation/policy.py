@@ -16,7 +16,8 @@ from rlhf_core.evaluation.diversity import (
     self_bleu,
 )
 from rlhf_core.evaluation.drift import eos_rate, length_ratio
-from rlhf_core.evaluation.estimates import Estimate, mean
+from rlhf_core.evaluation.estimates import Estimate, clustered, mean
+from rlhf_core.evaluation.length import weighted_pearson
 from rlhf_core.evaluation.preference import paired_gain, win_rate
 
 TERM = "term."
@@ -75,10 +76,11 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         policy: answers of the trained policy to the same prompts, in the same order.
 
     Returns:
-        Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT. Where the reward
-        model is an ensemble also `reward_disagreement`, `sft_reward_disagreement` and `reward_disagreement_gain`, the
-        paired difference of both. Of each further term of the reward `reward_<name>`, the mean over the policy's
-        answers, and `reward_<name>_gain` over SFT, in the term's own unit.
+        Estimates by name; rewards in logits, KL in nats per response, ratios are policy over SFT. `judge_correlation`
+        is Pearson's between reward model and judge over the SFT model's answers, which nothing has optimised. Where
+        the reward model is an ensemble also `reward_disagreement`, `sft_reward_disagreement` and
+        `reward_disagreement_gain`, the paired difference of both. Of each further term of the reward `reward_<name>`,
+        the mean over the policy's answers, and `reward_<name>_gain` over SFT, in the term's own unit.
     """
     return {
         "kl_to_sft_nats": mean(policy.kl),
@@ -86,6 +88,7 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         "reward_gain": paired_gain(policy.reward, sft.reward),
         "judge_reward_gain": paired_gain(policy.judge, sft.judge),
         "judge_win_rate": win_rate(policy.judge, sft.judge),
+        "judge_correlation": clustered(weighted_pearson, np.arange(len(sft.judge)), sft.reward, sft.judge),
         "eos_rate": eos_rate(policy.finished),
         "sft_eos_rate": eos_rate(sft.finished),
         "length_ratio": length_ratio(policy.tokens, sft.tokens),

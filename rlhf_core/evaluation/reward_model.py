@@ -17,7 +17,7 @@ from rlhf_core.evaluation.calibration import (
     share_in_band,
 )
 from rlhf_core.evaluation.ensemble import mean_disagreement, member_correlation
-from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.evaluation.estimates import Estimate, clustered, difference, mean, weighted_mean
 from rlhf_core.evaluation.length import agreement_by_slice, length_correlation
 from rlhf_core.records import Demonstration, Pair
 
@@ -79,6 +79,30 @@ def evaluate_scores(
         figures["disagreement"] = mean_disagreement(found.spreads / temperature, [item.prompt for item in found.items])
         figures["member_correlation"] = member_correlation(by_member, prompts)
     return figures
+
+
+def demonstration_figures(
+    scores: NDArray[np.float64], found: ScoredPairs, temperature: float, held_out: Sequence[Pair]
+) -> dict[str, Estimate]:
+    """What a reward model says of the answers that people wrote, beside those that people rejected.
+
+    Args:
+        scores: of the demonstrations, shape ``[D]``, logits as trained.
+        found: the held-out pairs with their scores.
+        temperature: fitted on other pairs.
+        held_out: the N pairs; those of one prompt are resampled together.
+
+    Returns:
+        `demonstration_score`, the mean over demonstrations, and `demonstrations_above_rejected`, that less the mean
+        over the rejected responses, both in calibrated logits.
+    """
+    prompts = [pair.prompt for pair in held_out]
+    demonstrated = mean(scores / temperature)
+    rejected = clustered(weighted_mean, prompts, found.scores[found.rejected] / temperature)
+    return {
+        "demonstration_score": demonstrated,
+        "demonstrations_above_rejected": difference(demonstrated, rejected),
+    }
 
 
 def correlation_with_length(items: Sequence[Demonstration], scores: NDArray[np.float64]) -> Estimate:

@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.evaluation.estimates import Estimate, bootstrap, clustered, mean, point, proportion, weighted_mean
+from rlhf_core.evaluation.estimates import (
+    Estimate,
+    bootstrap,
+    clustered,
+    difference,
+    mean,
+    point,
+    proportion,
+    weighted_mean,
+)
 
 
 def test_a_proportion_has_the_wilson_interval() -> None:
@@ -95,3 +104,15 @@ def test_the_labels_of_clusters_may_be_texts() -> None:
 
 def test_a_point_has_no_width() -> None:
     assert point(0.3, 7) == Estimate(0.3, 0.3, 0.3, 7)
+
+
+def test_the_interval_of_a_difference_takes_the_far_ends_of_both() -> None:
+    found = difference(Estimate(5.0, 2.0, 6.0, 30), Estimate(1.0, -2.0, 5.0, 20))
+    assert found == pytest.approx((4.0, 4.0 - 5.0, 4.0 + np.hypot(1.0, 3.0), 20))
+
+
+def test_the_difference_of_two_means_is_held_as_often_as_promised() -> None:
+    rng = np.random.default_rng(5)
+    draws = ((mean(rng.normal(1.0, 3.0, 100)), mean(rng.normal(0.5, 1.0, 60))) for _ in range(200))
+    held = [found.lower <= 0.5 <= found.upper for found in (difference(*both) for both in draws)]
+    assert 0.90 <= np.mean(held) <= 0.99

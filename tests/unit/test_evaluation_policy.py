@@ -201,3 +201,13 @@ def test_disagreement_is_paired_and_of_ensembles_only() -> None:
     assert found["sft_reward_disagreement"].value == pytest.approx(0.5)
     assert found["reward_disagreement_gain"] == pytest.approx((0.25, 0.25, 0.25, 200))
     assert not [name for name in compare_policies(SFT, answers(2)) if "disagreement" in name]
+
+
+def test_reward_model_and_judge_are_compared_on_answers_of_the_sft_model() -> None:
+    policy = answers(14, gain=1.0)
+    found = compare_policies(SFT, policy)["judge_correlation"]
+    assert found.value == pytest.approx(np.corrcoef(SFT.reward, SFT.judge)[0, 1])
+    assert found.lower < found.value < found.upper
+    noise = np.random.default_rng(6).normal(size=200)
+    strange = compare_policies(SFT._replace(reward=noise), policy._replace(reward=noise))["judge_correlation"]
+    assert strange.lower < 0.0 < strange.upper

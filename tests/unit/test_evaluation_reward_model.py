@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
@@ -27,9 +28,9 @@ from rlhf_core.evaluation.calibration import (
     share_in_band,
 )
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.reward_model import evaluate_margins
+from rlhf_core.evaluation.reward_model import ScoredPairs, demonstration_figures, evaluate_margins, evaluate_scores
 from rlhf_core.gates import DEFAULT_REWARD_MODEL_GATES, blocked, judge
-from rlhf_core.records import Pair
+from rlhf_core.records import Demonstration, Pair
 
 N = 2000
 SPREAD = 1.37  # of a calibrated reward model that agrees on 72 % of the pairs
@@ -236,10 +237,11 @@ def test_a_bag_of_words_that_cannot_learn_cannot_tell(train: list[Pair]) -> None
 # Everything together
 
 CEILING = Estimate(0.78, 0.76, 0.80, 1000)
+DEMONSTRATED = {"demonstrations_above_rejected": Estimate(0.5, 0.4, 0.6, 1000)}
 
 
 def stopped_by(margins: NDArray[np.float64], held_out: list[Pair] = HELD_OUT) -> dict[str, str]:
-    estimates = evaluate_margins(margins, fit_temperature(margins), held_out, TRAIN, ceiling=CEILING)
+    estimates = evaluate_margins(margins, fit_temperature(margins), held_out, TRAIN, ceiling=CEILING) | DEMONSTRATED
     return {found.gate: found.explanation for found in blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates))}
 
 
@@ -323,7 +325,7 @@ def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
 
 
 def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None:
-    estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, TRAIN)
+    estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, TRAIN) | DEMONSTRATED
     assert blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates)) == []
 
 
@@ -334,5 +336,45 @@ def test_every_figure_lies_in_its_interval_and_counts_pairs() -> None:
 
 
 def test_every_default_gate_finds_its_figure() -> None:
-    found = evaluate_margins(calibrated_margins(20, 200), 1.0, HELD_OUT[:200], [], ceiling=CEILING)
+    margins = calibrated_margins(20, 200)
+    scored = scored_pairs(np.stack([margins, margins], axis=1))
+    found = evaluate_scores(scored, 1.0, HELD_OUT[:200], [], ceiling=CEILING)
+    found |= demonstration_figures(margins, scored, 1.0, HELD_OUT[:200])
     assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} <= set(found)
+
+
+def scored_pairs(margins: NDArray[np.float64]) -> ScoredPairs:
+    """Pairs whose rejected responses all score 0, by the margins of each member, shape ``[N, K]``."""
+    held_out = HELD_OUT[: len(margins)]
+    texts = [text for pair in held_out for text in (pair.chosen, pair.rejected)]
+    members = np.stack([margins, np.zeros_like(margins)], axis=1).reshape(-1, margins.shape[1])
+    return ScoredPairs(
+        items=[Demonstration(held_out[place // 2].prompt, text) for place, text in enumerate(texts)],
+        members=members,
+        scores=members.mean(axis=1),
+        spreads=members.std(axis=1),
+        chosen=list(range(0, len(texts), 2)),
+        rejected=list(range(1, len(texts), 2)),
+    )
+
+
+def test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_means_in_calibrated_logits() -> None:
+    rng = np.random.default_rng(21)
+    scored = scored_pairs(rng.normal(size=(300, 1)))
+    scored.scores[scored.rejected] = rng.normal(-1.0, 1.0, 300)
+    demonstrated = rng.normal(0.5, 2.0, 400)
+    found = demonstration_figures(demonstrated, scored, 2.0, HELD_OUT[:300])
+    above = found["demonstrations_above_rejected"]
+    assert found["demonstration_score"].value == pytest.approx(demonstrated.mean() / 2.0)
+    assert above.value == pytest.approx((demonstrated.mean() - scored.scores[scored.rejected].mean()) / 2.0)
+    interval = stats.ttest_ind(
+        demonstrated / 2.0, scored.scores[scored.rejected] / 2.0, equal_var=False
+    ).confidence_interval()
+    assert (above.lower, above.upper) == pytest.approx((interval.low, interval.high), abs=0.03)
+    assert above.n == 300
+
+
+def test_labels_the_wrong_way_round_put_demonstrations_below_rejected_answers() -> None:
+    scored = scored_pairs(-np.abs(calibrated_margins(22, 400))[:, None])
+    worst = demonstration_figures(np.full(400, -0.5), scored, 1.0, HELD_OUT[:400])
+    assert worst["demonstrations_above_rejected"].upper < 0.0

@@ -38,6 +38,8 @@ GOOD = {
         "agreement": Estimate(0.72, 0.70, 0.74, 2000),
         "agreement_above_floor": Estimate(0.10, 0.08, 0.12, 2000),
         "share_of_ceiling": Estimate(0.92, 0.88, 0.96, 2000),
+        "demonstrations_above_rejected": Estimate(0.5, 0.4, 0.6, 2000),
+        "member_correlation": Estimate(0.99, 0.985, 0.995, 2000),
         "share_in_band": Estimate(0.70, 0.68, 0.72, 2000),
         "abs_delta_ratio": Estimate(1.0, 0.9, 1.1, 2000),
         "overconfidence_gap": Estimate(0.0, -0.02, 0.02, 2000),
@@ -65,6 +67,9 @@ BAD = [
     ("reward_model", "agreement", Estimate(0.51, 0.49, 0.53, 2000), "disagrees"),
     ("reward_model", "agreement_above_floor", Estimate(0.01, -0.01, 0.03, 2000), "no better than length"),
     ("reward_model", "share_of_ceiling", Estimate(0.7, 0.66, 0.74, 2000), "far from what the labels allow"),
+    ("reward_model", "share_of_ceiling", Estimate(1.1, 1.05, 1.15, 2000), "better than a perfect judge"),
+    ("reward_model", "demonstrations_above_rejected", Estimate(-0.2, -0.3, -0.1, 2000), "prefers what people reject"),
+    ("reward_model", "member_correlation", Estimate(1.0, 1.0, 1.0, 2000), "one and the same"),
     ("reward_model", "share_in_band", Estimate(0.4, 0.38, 0.42, 2000), "outside [0.5, 4]"),
     ("reward_model", "abs_delta_ratio", Estimate(0.3, 0.25, 0.35, 2000), "undertrained"),
     ("reward_model", "abs_delta_ratio", Estimate(2.5, 2.2, 2.8, 2000), "overconfident"),
@@ -218,7 +223,12 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
     passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
-    assert passing == {"sft": [], "reward_model": ["near-ceiling"], "policy": ["best-of-n"]}[stage]
+    assert (
+        passing
+        == {"sft": [], "reward_model": ["near-ceiling", "below-ceiling", "members-differ"], "policy": ["best-of-n"]}[
+            stage
+        ]
+    )
 
 
 @pytest.mark.parametrize("stage", DEFAULTS)

@@ -760,6 +760,21 @@ MUTANTS = [
         "test_evaluation_over_optimisation.test_the_fit_is_the_weighted_one_of_scipy_and_its_intervals_hold_the_truth",
     ),
     Mutant(
+        "a difference takes the near end of what is subtracted",
+        "rlhf_core.evaluation.estimates",
+        "second.upper - second.value",
+        "second.value - second.lower",
+        "test_evaluation_estimates.test_the_interval_of_a_difference_takes_the_far_ends_of_both",
+    ),
+    Mutant(
+        "demonstrations beside chosen answers",
+        "rlhf_core.evaluation.reward_model",
+        "found.scores[found.rejected]",
+        "found.scores[found.chosen]",
+        "test_evaluation_reward_model."
+        "test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_means_in_calibrated_logits",
+    ),
+    Mutant(
         "the variance of the jackknife is that of the samples left out",
         "rlhf_core.evaluation.estimates",
         "(len(values) - 1) * np.var(values)",
