@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.climbs.pool import ALONE
 from benchmarks.climbs.recipe import Recipe
 from benchmarks.machine import machine
 from benchmarks.mitigations.arms import SEEDS
@@ -18,13 +19,6 @@ from benchmarks.mitigations.study import measure, pieces
 from benchmarks.mitigations.tables import TABLES, by_arm
 
 RESULTS = Path(__file__).parents[1] / "results" / "mitigations.json"
-ALONE = {
-    "CUDA_VISIBLE_DEVICES": "",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
-"""Of every process: models are too small for an accelerator, and there is a process for each core."""
 Results = Annotated[Path, typer.Option(help="JSON of the results.")]
 Parts = Annotated[list[str] | None, typer.Option("--part", help=f"Of {', '.join(TABLES)}; all, unless some are named.")]
 
@@ -42,7 +36,7 @@ def run(
     arms: Annotated[list[str] | None, typer.Option("--arm", help="All, unless some are named.")] = None,
 ) -> None:
     """Make every record that the results do not hold yet, and write them after each."""
-    os.environ.update(ALONE)
+    os.environ |= ALONE  # also of the chains
     everything = pieces(Recipe(), seeds or SEEDS)
     if unknown := set(arms or ()) - {piece.arm.name for piece in everything}:
         raise typer.BadParameter(f"no arm is called {', '.join(sorted(unknown))}")
