@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.climbs.pool import ALONE
-from benchmarks.climbs.recipe import Recipe
 from benchmarks.machine import machine
-from benchmarks.mitigations.arms import SEEDS
+from benchmarks.mitigations.arms import RECIPE, SEEDS
 from benchmarks.mitigations.figures import FIGURES
 from benchmarks.mitigations.record import Record
 from benchmarks.mitigations.study import measure, pieces
@@ -37,7 +36,7 @@ def run(
 ) -> None:
     """Make every record that the results do not hold yet, and write them after each."""
     os.environ |= ALONE  # also of the chains
-    everything = pieces(Recipe(), seeds or SEEDS)
+    everything = pieces(RECIPE, seeds or SEEDS)
     if unknown := set(arms or ()) - {piece.arm.name for piece in everything}:
         raise typer.BadParameter(f"no arm is called {', '.join(sorted(unknown))}")
     known = {record["key"]: record for record in read(results)}
@@ -82,7 +81,7 @@ def write(results: Path, records: Sequence[Record], *, workers: int) -> None:
     """Put results in the place of older ones, a line for each record."""
     ordered = sorted(records, key=lambda record: (record["arm"], record["seed"]))
     rows = ",\n".join(json.dumps(record) for record in ordered)
-    head: dict[str, Any] = {"machine": machine() | {"workers": workers}, "settings": Recipe().model_dump(mode="json")}
+    head: dict[str, Any] = {"machine": machine() | {"workers": workers}, "settings": RECIPE.model_dump(mode="json")}
     results.parent.mkdir(parents=True, exist_ok=True)
     part = results.with_suffix(".part")
     part.write_text(f'{json.dumps(head)[:-1]},\n"records": [\n{rows}\n]}}\n', encoding="utf-8")

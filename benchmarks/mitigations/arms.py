@@ -15,28 +15,31 @@ NATS = (1.0, 2.0, 4.0, 8.0)
 Settings = Mapping[str, Any]
 NOTHING: Settings = MappingProxyType({})
 
+RECIPE = Recipe().having({"base.width": 96, "base.layers": 2, "policy.evaluation_prompts": 192, "policy.updates": 20})
+"""That of the gate bench with a smaller model, as there are a hundred policies to train."""
 BIASED: Settings = {"world.annotators.length_bias": 1.0, "world.annotators.flattery_bias": 0.5}
 """As in docs/results.md: a logit for ten words, half a logit for a flattering sentence."""
 UNLIMITED: Settings = {
     "policy.beta": 0.0,
     "policy.kl_to_rollout_limit_nats": None,
-    "policy.kl_budget_nats": None,
+    "policy.kl_budget_nats": 40.0,
     "policy.monitor": None,
     "policy.collapse": None,
     "policy.optimiser.lr": 1e-4,
     "policy.updates": 40,
     "policy.evaluate_every": 2,
 }
-"""No anchor, no watch, at a third of the usual learning rate, so that a curve has points before its peak."""
+"""No anchor, no watch, at a third of the usual learning rate, so that a curve has points before its peak. It ends far
+beyond any; a budget changes nothing before it is passed."""
 FREE: Settings = UNLIMITED | {"policy.kl_budget_nats": 12.0}
-"""The same, and ended once it has been seen at all KLs of the comparison; a budget changes nothing before that."""
+"""The same, ended once it has been seen at all KLs of the comparison."""
 MONITORED: Settings = UNLIMITED | {"policy.monitor": {"confidence": 0.95}}
 """The monitor is all that may stop it."""
 HELD: Settings = {
     "policy.kl_budget_nats": None,
     "policy.monitor": None,
     "policy.collapse": None,
-    "policy.updates": 30,
+    "policy.updates": 25,
     "policy.evaluate_every": 5,
 }
 """Nothing but beta holds it."""
@@ -109,9 +112,7 @@ MONITORS = {
     "biased, the judge's honest": (SINGLE, Arm("monitored by an honest judge", MONITORED, honest_judge=True)),
 }
 """By annotators: the run that nothing stops, and the same one with the monitor."""
-ARMS = tuple(
-    dict.fromkeys([SINGLE, *METHODS, *REWARDS[1:], *BETAS, *(arm for both in MONITORS.values() for arm in both)])
-)
+ARMS = (*REWARDS, *METHODS, HONEST, *(monitored for _, monitored in MONITORS.values()), *BETAS)
 """In the order in which they are climbed with a seed."""
 REFRESHED = Arm("refreshed", ITERATED)
 """Where every refresh starts."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.mitigations import best_of_n, rounds
 from benchmarks.mitigations.arms import BETAS, METHODS, MONITORS, NATS, REWARDS, TARGET_NATS
 from benchmarks.mitigations.curves import distances, gain_at, gains
-from benchmarks.mitigations.tables import By
+from benchmarks.mitigations.tables import By, turned
 
 COLOURS = ("#000000", "#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377")
 """Paul Tol's bright scheme, which colour-blind people can tell apart."""
@@ -82,7 +82,7 @@ def monitors(by: By) -> Figure:
             colour = COLOURS[place % len(COLOURS)]
             panel.plot(distances(run["curve"]), gains(run["curve"]), color=colour, linewidth=1.0, label=f"seed {seed}")
             if stopped := by[monitored.name].get(seed):
-                marker = "o" if stopped["outcome"] else "x"
+                marker = "o" if turned(stopped) else "x"
                 at = stopped["result"]
                 panel.plot(distances(stopped["curve"])[at], gains(stopped["curve"])[at], marker, color=colour)
         _dress(panel, f"annotators: {annotators}", "sqrt(KL to SFT), KL in nats per response")

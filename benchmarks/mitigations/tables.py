@@ -157,7 +157,7 @@ def monitors(by: By) -> Iterator[str]:
                 str(seed),
                 f"{mine.peak:+.2f} ({mine.peak_nats:.1f})",
                 _reached(curve, curve[-1]),
-                f"{stopped['curve'][-1]['step']:.0f}" if stopped["outcome"] else "never",
+                str(stopped["curve"][-1]["step"]) if turned(stopped) else "never",
                 _reached(curve, result),
                 _share(mine.share),
                 _share(budgeted.share),
@@ -219,6 +219,11 @@ TABLES: Mapping[str, Callable[[By], Iterator[str]]] = {
 def settled_kl(run: Record) -> float:
     """Mean KL to the SFT model of the last rollouts of a run, nats per response."""
     return float(np.mean(run["updates"]["update_kl"][-SETTLED:]))
+
+
+def turned(run: Record) -> bool:
+    """Whether it is the monitor that ended a run."""
+    return bool(run["figures"]["policy"]["over_optimised"][0])
 
 
 def told(values: Iterable[float], *, digits: int = 2, shape: str = "", of: int = 0) -> str:
