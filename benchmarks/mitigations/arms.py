@@ -10,7 +10,7 @@ from benchmarks.climbs.recipe import Change, Climb, Recipe
 from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig
 
 SEEDS = (21, 22, 23, 24, 25)
-NATS = (1.0, 2.0, 4.0, 8.0)
+NATS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """KLs at which gold is compared."""
 Settings = Mapping[str, Any]
 NOTHING: Settings = MappingProxyType({})
@@ -22,15 +22,16 @@ BIASED: Settings = {"world.annotators.length_bias": 1.0, "world.annotators.flatt
 UNLIMITED: Settings = {
     "policy.beta": 0.0,
     "policy.kl_to_rollout_limit_nats": None,
-    "policy.kl_budget_nats": 40.0,
+    "policy.kl_budget_nats": 25.0,
     "policy.monitor": None,
     "policy.collapse": None,
-    "policy.optimiser.lr": 1e-4,
-    "policy.updates": 40,
+    "policy.optimiser.lr": 7e-5,
+    "policy.updates": 32,
     "policy.evaluate_every": 2,
 }
-"""No anchor, no watch, at a third of the usual learning rate, so that a curve has points before its peak. It ends far
-beyond any; a budget changes nothing before it is passed."""
+"""No anchor and no watch, at a quarter of the usual learning rate: on seed 1 gold had peaked before the first evaluation
+at a third of it, at .8 nats after two updates. It ends far beyond any peak; a budget changes nothing
+before it is passed."""
 FREE: Settings = UNLIMITED | {"policy.kl_budget_nats": 12.0}
 """The same, ended once it has been seen at all KLs of the comparison."""
 MONITORED: Settings = UNLIMITED | {"policy.monitor": {"confidence": 0.95}}
@@ -39,8 +40,8 @@ HELD: Settings = {
     "policy.kl_budget_nats": None,
     "policy.monitor": None,
     "policy.collapse": None,
-    "policy.updates": 25,
-    "policy.evaluate_every": 5,
+    "policy.updates": 24,
+    "policy.evaluate_every": 8,
 }
 """Nothing but beta holds it."""
 TARGET_NATS = 2.5
@@ -49,7 +50,13 @@ ADAPTIVE: Settings = HELD | {
 }
 """With a horizon of two rollouts beta changes by a tenth an update at most; with the usual 10,000 responses it would by
 a twentieth in the whole run."""
-ITERATED: Settings = {"policy.beta": 0.05, "policy.kl_budget_nats": None, "policy.monitor": None}
+ITERATED: Settings = {
+    "policy.beta": 0.05,
+    "policy.kl_budget_nats": None,
+    "policy.monitor": None,
+    "policy.updates": 16,
+    "policy.evaluate_every": 8,
+}
 """Far enough from the SFT model that the reward model meets answers which it does not know."""
 
 
@@ -95,10 +102,11 @@ REWARDS = (
 )
 """What PPO maximises. The penalty has the price that the bias puts on a word, which is known in this world only, beyond
 the length that gold allows to a plain question."""
-PPO = Arm("PPO")
+PPO = Arm("PPO", {"policy.evaluate_every": 1})
 DPO = Arm("DPO", {"policy": {"method": "dpo"}})
 METHODS = (PPO, DPO)
-"""As the bench's recipe has them: PPO with its beta, budget and watches."""
+"""As the bench's recipe has them, PPO with its beta, budget and watches. It is looked at after every update: with biased
+annotators four of them can pass the budget, which would leave the SFT model."""
 BETAS = (
     Arm("fixed, 0.15", HELD | {"policy.beta": 0.15}),
     Arm("adaptive from 0.15", ADAPTIVE | {"policy.beta": 0.15}),

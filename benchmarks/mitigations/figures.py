@@ -68,8 +68,9 @@ def betas(by: By) -> Figure:
         _dress(panel, title, "update")
     panels[0].axhline(TARGET_NATS, color="grey", linestyle=":", label="target")
     panels[0].set_ylabel("nats per response")
-    panels[1].set_yscale("log")
-    panels[0].legend()
+    panels[0].legend(fontsize="small")
+    if any(by[arm.name] for arm in BETAS):
+        panels[1].set_yscale("log")
     return drawing
 
 
@@ -130,4 +131,5 @@ def _band(panel: Axes, places: NDArray[Any], runs: Sequence[Array], label: str, 
 def _dress(panel: Axes, title: str, below: str) -> None:
     panel.set(title=title, xlabel=below)
     panel.axhline(0.0, color="grey", linewidth=0.8)
-    panel.legend(fontsize="small")
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize="small")

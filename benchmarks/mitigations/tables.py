@@ -14,7 +14,7 @@ from rlhf_core.evaluation.best_of_n import affordable_n
 
 BUDGET_NATS = 3.5
 """Of the bench's recipe and of configs/embedded.yaml."""
-SETTLED = 10
+SETTLED = 8
 """Updates at the end of a run over which its KL is averaged."""
 TARGET_SHARE = 0.9
 By = Mapping[str, dict[int, Record]]

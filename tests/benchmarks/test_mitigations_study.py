@@ -126,16 +126,16 @@ def test_an_honest_judge_leaves_all_other_pairs_biased() -> None:
 
 TINY = Recipe().having(
     {
-        "world": {"demonstrations": 300, "preference_prompts": 200, "prompts": 200},
-        "base": {"width": 32, "layers": 1, "heads": 2, "documents": 1500, "steps": 60, "batch_size": 16},
-        "sft.epochs": 2,
-        "sft.evaluation_prompts": 20,
+        "world": {"demonstrations": 200, "preference_prompts": 100, "prompts": 100},
+        "base": {"width": 16, "layers": 1, "heads": 2, "documents": 800, "steps": 20, "batch_size": 16},
+        "sft.epochs": 1,
+        "sft.evaluation_prompts": 8,
         "policy.updates": 2,
         "policy.rollout_size": 16,
         "policy.minibatch_size": 8,
         "policy.epochs": 1,
         "policy.evaluate_every": 1,
-        "policy.evaluation_prompts": 20,
+        "policy.evaluation_prompts": 8,
     }
 )
 
@@ -146,8 +146,8 @@ def test_the_study_is_made_once_and_shown(tmp_path: Path) -> None:
     short = {"policy.updates": 2, "policy.evaluate_every": 1}
     arms = (Arm(SINGLE.name, UNLIMITED | short), Arm("monitored", MONITORED | short), Arm("PPO"))
     results = tmp_path / "results.json"
-    records = list(measure(pieces(TINY, (1,), arms), tmp_path / "stages", workers=2))
-    write(results, records, workers=2)
+    records = list(measure(pieces(TINY, (1,), arms), tmp_path / "stages", workers=1))
+    write(results, records, workers=1)
     assert {record["arm"] for record in records} == {*(arm.name for arm in arms), BEST_OF_N, "refreshed"}
     assert not any(record["error"] for record in records)
     assert {piece.key for piece in pieces(TINY, (1,), arms)} == {record["key"] for record in read(results)}
