@@ -28,8 +28,9 @@ from benchmarks.machine import machine
 from flows.archive import Archive
 from flows.environment import quiet
 from flows.lineage import DIGEST_TAG, dataset_entity, lineage_tags
+from flows.moves import history, record_promotion
 from flows.pages import free_port
-from flows.promotion import history, promote, propose, record_promotion
+from flows.promotion import promote, propose
 from flows.provenance import spent, surroundings
 from flows.references import Counts, DatasetRef, ModelRef
 from flows.registry import Registry, open_registry

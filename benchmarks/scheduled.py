@@ -162,6 +162,11 @@ def _ended(client: SyncPrefectClient, seeds: dict[UUID, int]) -> dict[str, Any]:
         "lost": len(seeds) - len(found),
         "states": dict(others),
         "states_of_losing_seeds": dict(losing),
+        "failed_without_a_gate": [
+            {"run": run.name, "seed": seeds[run.id], "message": run.state.message if run.state else None}
+            for run in found
+            if run.state_name not in ("Completed", "NothingToRetrain") and seeds[run.id] % LOSING
+        ],
         "run_seconds": {"median": statistics.median(seconds), "range": [seconds[0], seconds[-1]]},
         "more_runs_of_the_project": client.count_flow_runs() - len(found),
         "queue": f"{POOL}/{TRAINING}",

@@ -16,7 +16,7 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
 from flows.ledger import Ledger, Promotion
-from flows.promotion import history, record_promotion
+from flows.moves import history, record_promotion
 from flows.registry import open_registry
 from flows.webhook import CHAMPION
 

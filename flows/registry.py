@@ -230,9 +230,15 @@ class Registry(Runs):
     def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:
         """Set the same tags on several versions."""
         for ref in refs:
-            for key, value in tags.items():
-                self.client.set_model_version_tag(ref.name, ref.version, key, value)
+            with self._alone(ref):
+                for key, value in tags.items():
+                    self.client.set_model_version_tag(ref.name, ref.version, key, value)
 
     def set_alias(self, ref: ModelRef, alias: str) -> None:
         """Move an alias to a version."""
-        self.client.set_registered_model_alias(ref.name, alias, ref.version)
+        with self._alone(ref):
+            self.client.set_registered_model_alias(ref.name, alias, ref.version)
+
+    def _alone(self, ref: ModelRef) -> contextlib.AbstractContextManager[None]:
+        """One at a time among climbs: of two who set the same thing at once, MLflow refuses the second."""
+        return exclusive(self.storage / "work" / f"{ref.name}.lock")

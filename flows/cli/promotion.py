@@ -85,9 +85,9 @@ def history(
 
         from rich.console import Console
 
-        from flows.promotion import history as moves
+        from flows.moves import history as moves
         from flows.registry import open_registry
-        from flows.report.promotion import show_history
+        from flows.report.moves import show_history
 
         found = moves(open_registry(settings.project, settings.storage), model)
         if as_json:

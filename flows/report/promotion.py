@@ -1,14 +1,12 @@
 """What a promotion and the history of champions look like in a terminal."""
 
-from collections.abc import Sequence
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from flows.comparison import Comparison
-from flows.promotion import Promotion, Proposal
+from flows.promotion import Proposal
 from flows.report.summary import format_estimate
 from rlhf_core.evaluation.estimates import Estimate
 
@@ -43,18 +41,6 @@ def show_comparison(comparison: Comparison, console: Console) -> None:
             table.add_row(name, *map(_cell, sides), str(paired.between.n))
         parts.append(table)
     console.print(Group(*parts, *map(escape, comparison.notes)))
-
-
-def show_history(promotions: Sequence[Promotion], console: Console) -> None:
-    """List moves of the alias, the newest first."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for column in ("when, UTC", "model", "from", "to", "how", "by", "why"):
-        table.add_column(column, overflow="fold")
-    for move in promotions:
-        how = f"{move.how}, forced" if move.forced else move.how
-        cells = (move.model, move.previous or "-", move.version, how, move.by, move.why or "-")
-        table.add_row(f"{move.when:%Y-%m-%d %H:%M}", *map(escape, cells))
-    console.print(table)
 
 
 def _cell(estimate: Estimate | None) -> str:

@@ -6,17 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.config import InputError
-from flows.promotion import (
-    Promotion,
-    PromotionRefused,
-    check_gates,
-    history,
-    previous_champion,
-    promote,
-    propose,
-    record_promotion,
-    roll_back,
-)
+from flows.moves import Promotion, history, record_promotion
+from flows.promotion import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
 from flows.references import ModelRef
 from flows.registry import CHAMPION, Registry
 

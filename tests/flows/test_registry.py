@@ -1,6 +1,7 @@
 """The registry on a real MLflow with SQLite; a folder with two small files stands for a model."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,23 @@ def test_running_runs_and_their_children_are_found_until_they_end(registry: Regi
 def test_a_registry_is_opened_again_on_the_same_experiment(registry: Registry) -> None:
     assert open_registry("toy", registry.storage).experiment_id == registry.experiment_id
     assert [found.name for found in registry.client.search_experiments()].count("toy") == 1
+
+
+def test_two_who_tag_a_version_at_once_both_succeed(registry: Registry, files: Path, name: str, run_id: str) -> None:
+    ref = register(registry, files, name, run_id)
+    tags = {f"gate.{number}": "pass" for number in range(20)}
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(registry.tag_versions, [ref], tags) for _ in range(4)]:
+            done.result()
+    assert tags.items() <= registry.client.get_model_version(name, ref.version).tags.items()
+
+
+def test_two_who_give_the_same_alias_at_once_both_succeed(
+    registry: Registry, files: Path, name: str, run_id: str
+) -> None:
+    ref = register(registry, files, name, run_id)
+    for number in range(10):
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(registry.set_alias, ref, f"alias-{number}") for _ in range(4)]:
+                done.result()
+    assert len(registry.client.get_registered_model(name).aliases) == 10
