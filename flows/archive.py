@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from flows.errors import InputError
 from flows.graph import Graph, Version
-from flows.lineage import DIGEST_TAG, SNAPSHOT_TAG, SOURCE_TAG, data_experiment
+from flows.lineage import ANNOTATOR_TAG, DIGEST_TAG, ORIGIN_TAG, SNAPSHOT_TAG, SOURCE_TAG, data_experiment
 from flows.recorded import Training, datasets_of, read_training
 from flows.references import Counts
 
@@ -69,7 +69,7 @@ class Archive:
     def ancestry(self, versions: list[Version]) -> Graph:
         """The graph of what went into some versions; only those are read."""
         found = {version.label: version for version in versions}
-        waiting = [label for version in versions for label in version.parents.values()]
+        waiting = [label for version in versions for label in _made_from(version)]
         asked: set[str] = set(found)
         while waiting:
             label = waiting.pop()
@@ -80,7 +80,7 @@ class Archive:
                 found[label] = self.find(label)
             except InputError:
                 continue  # the graph calls it missing
-            waiting += found[label].parents.values()
+            waiting += _made_from(found[label])
         return Graph(found.values())
 
     def aliases(self) -> dict[str, list[str]]:
@@ -160,7 +160,8 @@ def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Ver
     tags, model_id = found.tags, str(found.source).removeprefix("models:/")
     if DIGEST_TAG not in tags or not model_id.startswith("m-"):
         return None
-    parents = _tagged(tags, "parent.")
+    parents, parent_digests = _with_digests(tags, "parent.")
+    origins, origin_digests = _with_digests(tags, ORIGIN_TAG)
     return Version(
         name=found.name,
         version=str(found.version),
@@ -173,11 +174,26 @@ def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Ver
         created=found.creation_timestamp / 1000,
         aliases=tuple(sorted(found.aliases if aliases is None else aliases)),
         gates=_tagged(tags, "gate."),
-        parents={role: label for role, label in parents.items() if not role.endswith(".digest")},
-        parent_digests={role.removesuffix(".digest"): tag for role, tag in parents.items() if role.endswith(".digest")},
+        parents=parents,
+        parent_digests=parent_digests,
         datasets=_tagged(tags, "dataset."),
         sources=_tagged(tags, SOURCE_TAG),
+        origins=origins,
+        origin_digests=origin_digests,
+        annotators=_tagged(tags, ANNOTATOR_TAG),
     )
+
+
+def _made_from(version: Version) -> list[str]:
+    """Versions that went into one, or into the datasets that it was made from."""
+    return [*version.parents.values(), *version.origins.values()]
+
+
+def _with_digests(tags: Mapping[str, str], prefix: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Versions that tags name, and what their digests were, by role."""
+    found = _tagged(tags, prefix)
+    labels = {role: label for role, label in found.items() if not role.endswith(".digest")}
+    return labels, {role: found[f"{role}.digest"] for role in labels if f"{role}.digest" in found}
 
 
 def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:

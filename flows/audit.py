@@ -93,16 +93,18 @@ def _differing(label: str, known: Mapping[str, str], found: Mapping[str, str]) -
 
 
 def _parents(graph: Graph, version: Version) -> Iterator[Finding]:
-    """Whether what went in is still there, with the files that it had then."""
-    for role, label in version.parents.items():
-        parent, then = graph.versions.get(label), version.parent_digests.get(role)
+    """Whether what went in, or made its data, is still there, with the files that it had then."""
+    named = [(f"parent {role}", label, version.parent_digests.get(role)) for role, label in version.parents.items()]
+    named += [(f"data {name}", label, version.origin_digests.get(name)) for name, label in version.origins.items()]
+    for what, label, then in named:
+        parent = graph.versions.get(label)
         if parent is None:
-            yield Finding(version.label, f"parent {role}", "missing", f"{label} is not in the registry")
+            yield Finding(version.label, what, "missing", f"{label} is not in the registry")
         elif parent.digest != then:
             detail = f"{label} has the digest {parent.digest[:12]}, and had {str(then)[:12]}"
-            yield Finding(version.label, f"parent {role}", "altered", detail)
+            yield Finding(version.label, what, "altered", detail)
         else:
-            yield Finding(version.label, f"parent {role}", "holds", f"{label}, {parent.digest[:12]}")
+            yield Finding(version.label, what, "holds", f"{label}, {parent.digest[:12]}")
 
 
 def _identity(archive: Archive, version: Version) -> Finding:

@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Completed
 
 from flows.config import InputError, LadderConfig
-from flows.description import describe_versions
+from flows.description import describe_unjudged
 from flows.gating import PASSED, STATUS_TAG, StoppedByGate, enforce, judge_stage
 from flows.labels import audit_labels
 from flows.lengths import truncated_shares
@@ -20,13 +20,14 @@ from flows.lineage import code_version
 from flows.memory import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
 from flows.orphans import end_orphans, process_tags
 from flows.place import Place
+from flows.reached import LadderResult as LadderResult
 from flows.references import DataRefs, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
+from flows.registry import open_registry
+from flows.relabel import WaitingForLabels, add_fresh_pairs
 from flows.report.answers import STAGES, Comparison, compare_answers
 from flows.report.data import keep_data
-from flows.report.summary import Rung, Summary, publish_summary
+from flows.report.summary import Round, Rung, Summary, publish_summary
 from flows.rewards import RewardInputs, resolve_reward
-from rlhf_core.config import Frozen
 from rlhf_core.gates import Gate, Verdict, blocked
 from rlhf_core.stage import Event
 
@@ -35,27 +36,23 @@ ALIASED = ("sft", "reward-model", "policy")
 NOTHING = "NothingToRetrain"
 
 
-class LadderResult(Frozen):
-    """Outcome of a climb.
-
-    Attributes:
-        versions: registered versions by registered name.
-        retrained: stages that were trained in this climb; empty when there was nothing to do.
-        published: whether the versions got the alias.
-    """
-
-    run_id: str
-    versions: dict[str, ModelRef]
-    retrained: list[str]
-    published: bool
-
-
 class Climb:
-    """Keeps what a climb has reached."""
+    """Keeps what a climb has reached; where it is a round of several, after which ones, and whether it is the last."""
 
     def __init__(
-        self, config: LadderConfig, place: Place, arguments: str, rewards: RewardInputs, *, what: str, verb: str
+        self,
+        config: LadderConfig,
+        place: Place,
+        arguments: str,
+        rewards: RewardInputs,
+        *,
+        what: str,
+        verb: str,
+        before: Sequence[Round] = (),
+        last: bool = True,
     ) -> None:
+        self.before = before
+        self.last = last
         self.what = what
         self.verb = verb
         self.config = config
@@ -87,11 +84,19 @@ class Climb:
         registry.tag_run(self.place.run_id, {f"input.{role}": ref.label})
         return recall(ref, registry)
 
+    def refresh(self, data: DataRefs) -> DataRefs:
+        """The data with the fresh pairs of the rounds before; in a first round there are none.
+
+        Raises:
+            WaitingForLabels: if people are to label those of the last one and have not done so.
+        """
+        return add_fresh_pairs(self.config, data, self.before[-1], self.place) if self.before else data
+
     def repeats(self, data: DataRefs) -> bool:
         """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
         self.data = data
         self._name_flow_run()
-        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS)
+        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS if self.last else None)
         return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
@@ -151,17 +156,29 @@ class Climb:
             The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
         """
         if self.earlier is not None:
-            self.rungs, self.published = self.earlier.rungs, self.earlier.published
+            self.rungs, self.published = self.earlier.rungs, self.earlier.published and self.last
         else:
             self._set_alias()
+        result = self.result
+        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    @property
+    def result(self) -> LadderResult:
+        """What the climb came to."""
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
-        result = LadderResult(
+        return LadderResult(
             run_id=self.place.run_id,
             versions={ref.name: ref for ref in versions},
             retrained=self._new(),
             published=self.published,
         )
-        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds before and this one, as far as it has come."""
+        if self.data is None:
+            return [*self.before]
+        return [*self.before, Round(len(self.before) + 1, self.data, self.rungs, self._new())]
 
     def _set_alias(self) -> None:
         """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
@@ -187,7 +204,7 @@ class Climb:
     def finish(self, status: str, outcome: str) -> None:
         """End the climb's run, publish its summary and name its flow run by what came out."""
         registry = self.place.registry()
-        self._describe_unjudged(registry)
+        describe_unjudged(self.rungs, registry)
         ended = {stage: rung.record.outcome for stage, rung in self.rungs.items()}
         outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
         summary = Summary(
@@ -201,6 +218,7 @@ class Climb:
             alias=ALIAS if self.published else None,
             seconds=time.monotonic() - self.started,
             verb=self.verb,
+            rounds=self.rounds,
         )
         publish_summary(summary, registry, self.place.run_id)
         registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
@@ -223,17 +241,6 @@ class Climb:
             with get_client(sync_client=True) as client:
                 client.update_flow_run(UUID(flow_run.id), name=", ".join([about, *on, *came_to]))
 
-    def _describe_unjudged(self, registry: Registry) -> None:
-        """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
-        for stage, rung in self.rungs.items():
-            if rung.verdicts:
-                continue
-            samples = rung.record.samples
-            if stage == "base" and "sft" in self.rungs:
-                beside = self.rungs["sft"].record.samples
-                samples = [{name: sample[name] for name in ("prompt", "base")} for sample in beside]
-            describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
-
     def _answers(self) -> Comparison | None:
         if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):
             return None
@@ -242,7 +249,15 @@ class Climb:
 
 
 @contextmanager
-def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb: str = "trained") -> Iterator[Climb]:
+def climbing(
+    config: LadderConfig,
+    arguments: str,
+    *,
+    what: str = "ladder",
+    verb: str = "trained",
+    before: Sequence[Round] = (),
+    last: bool = True,
+) -> Iterator[Climb]:
     """Open the climb's run in MLflow; close it with a summary however the climb ends.
 
     Args:
@@ -250,6 +265,8 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
         arguments: how the configuration is named on a command line, for the hints of the summary.
         what: the ladder, or the stage that is climbed alone.
         verb: what is done to a stage.
+        before: the rounds that it follows.
+        last: whether no round follows it.
 
     Yields:
         The climb.
@@ -272,13 +289,16 @@ def climbing(config: LadderConfig, arguments: str, *, what: str = "ladder", verb
         run_id=run_id,
         compute=config.compute,
     )
-    climb = Climb(config, place, arguments, rewards, what=what, verb=verb)
+    climb = Climb(config, place, arguments, rewards, what=what, verb=verb, before=before, last=last)
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield climb
     except StoppedByGate as stop:
         climb.finish("FAILED", str(stop))
+        raise
+    except WaitingForLabels as wait:
+        climb.finish("FINISHED", str(wait))
         raise
     except InputError as error:
         registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})

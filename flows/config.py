@@ -1,6 +1,7 @@
 """The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -15,7 +16,8 @@ from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.datasets import Shares
 from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
-from flows.reward_config import RewardModelSettings
+from flows.relabel_config import ByAnnotators, ByJudge, Relabel
+from flows.reward_config import SCHEME, RewardModelSettings, Source
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -73,6 +75,7 @@ class LadderConfig(IngestConfig):
         threads: CPU threads; None leaves the choice to torch.
         compute: on how many ranks stages run; no result depends on it.
         judge: the held-out reward model that only measures.
+        relabel: how fresh answers of the newest policy are labelled, where the ladder is climbed in rounds.
     """
 
     threads: int | None = Field(default=None, ge=1)
@@ -82,6 +85,7 @@ class LadderConfig(IngestConfig):
     reward_model: RewardModelSettings = Field(default_factory=RewardModelSettings)
     judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
     policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
+    relabel: Relabel | None = None
     gates: GatesConfig = Field(default_factory=GatesConfig)
 
     @model_validator(mode="before")
@@ -104,6 +108,19 @@ class LadderConfig(IngestConfig):
     def _judge_is_another_model(self) -> "LadderConfig":
         if self.judge.source is not None and self.judge.source == self.reward_model.source:
             raise ValueError("judge.from is reward_model.from, but a judge must be another model; take or train one")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_come_from_someone_else(self) -> "LadderConfig":
+        match self.relabel:
+            case ByAnnotators() if not isinstance(self.data, EmbeddedData):
+                raise ValueError("relabel.by annotators know only the embedded world; use judge or people here")
+            case ByJudge(model=model) if model == self.judge.source or _is_named(model, f"{self.project}-judge"):
+                raise ValueError("relabel.model is the judge, which would find right what it taught; name another")
+            case ByJudge(labels="soft") if self.reward_model.labels == "majority":
+                raise ValueError(
+                    "relabel.labels soft are lost on reward_model.labels majority; set that to votes, or these to drawn"
+                )
         return self
 
     @model_validator(mode="after")
@@ -140,6 +157,11 @@ class LadderFile(LadderConfig):
     def climb(self) -> LadderConfig:
         """What a climb depends on."""
         return LadderConfig.model_validate({name: getattr(self, name) for name in LadderConfig.model_fields})
+
+
+def _is_named(model: Source, name: str) -> bool:
+    """Whether a model is a version of a registered name."""
+    return isinstance(model, str) and re.split("[/@]", model.removeprefix(SCHEME))[0] == name
 
 
 Config = TypeVar("Config", bound=IngestConfig)
@@ -263,7 +285,7 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def _tags(model: type[BaseModel]) -> list[str]:
     """By what a member of a discriminated union is told from the others."""
-    return [str(model.model_fields[name].default) for name in ("kind", "method") if name in model.model_fields]
+    return [str(model.model_fields[name].default) for name in ("kind", "method", "by") if name in model.model_fields]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

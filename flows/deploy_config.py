@@ -21,6 +21,8 @@ class DeployConfig(Frozen):
 
     schedules: dict[Deployable, str] = Field(default_factory=dict)
     """By flow: cron (`0 3 * * 1`), an interval (`PT6H`), or an RRULE (`FREQ=WEEKLY;BYDAY=MO`)."""
+    iterate: int = Field(1, ge=1)
+    """Rounds of the ladder; each after the first retrains on labelled answers of the newest policy."""
     timezone: str = "UTC"
     """Where the clock of the schedules stands, such as Europe/Berlin."""
     gpus: int = Field(1, ge=1)

@@ -26,6 +26,7 @@ from flows.data_config import EmbeddedData
 from flows.deploy_config import Deployable
 from flows.evaluate import evaluate
 from flows.ladder import ladder
+from flows.relabel_config import ByPeople
 
 POOL = "rlhf"
 DATA, TRAINING = "data", "training"
@@ -74,7 +75,7 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
     with _server() as client:
         _prepare_queues(client, gpus=settings.gpus)
         for key, (flow, queue) in FLOWS.items():
-            _register(client, flow, queue, schedules.get(key), config, arguments)
+            _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
     set_alerts(config.project, settings.alerts.webhook)
     (start_policy_on_promotion if settings.on_promotion else leave_promotions_alone)(config.project)
     return [Deployed(f"{flow.name}/{config.project}", queue, written.get(key)) for key, (flow, queue) in FLOWS.items()]
@@ -155,9 +156,10 @@ def _register(
     schedule: Schedule | None,
     config: LadderConfig,
     arguments: str,
+    iterate: int,
 ) -> None:
     """Register one flow; of its schedules only the given one stays."""
-    parameters = {"config": anywhere(config).model_dump(mode="json"), "arguments": arguments}
+    parameters = {"config": anywhere(config).model_dump(mode="json"), "arguments": arguments, "iterate": iterate}
     deployment = RunnerDeployment.from_flow(
         flow,
         name=config.project,
@@ -197,4 +199,7 @@ def anywhere(config: LadderConfig) -> LadderConfig:
     data = config.data
     if not isinstance(data, EmbeddedData):
         data = data.model_copy(update={"formats": tuple(path.absolute() for path in data.formats)})
-    return config.model_copy(update={"data": data, "storage": config.storage.absolute()})
+    relabel = config.relabel
+    if isinstance(relabel, ByPeople) and relabel.folder:
+        relabel = relabel.model_copy(update={"folder": relabel.folder.absolute()})
+    return config.model_copy(update={"data": data, "relabel": relabel, "storage": config.storage.absolute()})

@@ -8,7 +8,7 @@ from flows.differences import differences
 from flows.lineage import describe
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
-from flows.report.summary import KEY_FIGURES, format_estimate
+from flows.report.summary import KEY_FIGURES, Rung, format_estimate
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import Verdict
 
@@ -36,6 +36,18 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
         ]
         text = _fitting(sections, LIMIT - len(END) - len(notes) - 4)
         registry.client.update_model_version(ref.name, ref.version, f"{text}\n\n{END}\n{notes}")
+
+
+def describe_unjudged(rungs: Mapping[str, Rung], registry: Registry) -> None:
+    """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
+    for stage, rung in rungs.items():
+        if rung.verdicts:
+            continue
+        samples = rung.record.samples
+        if stage == "base" and "sft" in rungs:
+            beside = rungs["sft"].record.samples
+            samples = [{name: sample[name] for name in ("prompt", "base")} for sample in beside]
+        describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
 
 
 def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, registry: Registry) -> Iterator[str]:

@@ -25,6 +25,9 @@ class Version(Frozen):
         parent_digests: what their files were then, by role.
         datasets: `name:digest` by use.
         sources: digests of what else went in, such as code of users, by name.
+        origins: `name/version` by use of a dataset and role, such as `training-2.sampled-from`: what made its rows.
+        origin_digests: what their files were then, by the same.
+        annotators: who labelled a dataset, by use.
     """
 
     name: str
@@ -42,6 +45,9 @@ class Version(Frozen):
     parent_digests: dict[str, str]
     datasets: dict[str, str]
     sources: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    origin_digests: dict[str, str] = {}
+    annotators: dict[str, str] = {}
 
     @property
     def label(self) -> str:
@@ -58,6 +64,15 @@ class Version(Frozen):
         """Nodes that went in, by role or use."""
         return self.parents | {use: DATASET + digest for use, digest in self.dataset_digests.items()}
 
+    @property
+    def roles(self) -> list[tuple[str, str, str]]:
+        """What went in, into what, and as what: into this version, and into the datasets that it was made from."""
+        made = [(node, self.label, role) for role, node in self.inputs.items()]
+        for name, label in self.origins.items():
+            use, _, role = name.partition(".")
+            made.append((label, self.inputs[use], role))
+        return made
+
 
 class Graph:
     """Versions, and edges from what went in to what came out.
@@ -70,9 +85,12 @@ class Graph:
         self.versions = {version.label: version for version in versions}
         self._edges = nx.DiGraph()
         self._edges.add_nodes_from(self.versions)
-        self._edges.add_edges_from(
-            (node, version.label) for version in self.versions.values() for node in version.inputs.values()
-        )
+        self._edges.add_edges_from((start, end) for start, end, _ in self.roles)
+
+    @property
+    def roles(self) -> list[tuple[str, str, str]]:
+        """What went in, into what, and as what, each once."""
+        return list(dict.fromkeys(role for version in self.versions.values() for role in version.roles))
 
     @property
     def nodes(self) -> list[str]:
@@ -103,7 +121,7 @@ class Graph:
 
     def after(self, node: str) -> list[Version]:
         """All versions that a node went into: those that hold an alias first, then the newest first."""
-        found = [self.versions[label] for label in nx.descendants(self._edges, node)]
+        found = [self.versions[other] for other in nx.descendants(self._edges, node) if other in self.versions]
         return sorted(found, key=lambda version: (not version.aliases, -version.created, version.label))
 
     def path(self, start: str, end: str) -> list[str]:

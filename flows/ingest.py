@@ -189,7 +189,7 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
     """Give snapshots their names, and put the report of this ingestion in its place."""
     report, written = checked.folder / "report", place.storage / "ingests" / key
     made = DataRefs(
-        datasets={kind: _publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
+        datasets={kind: publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
         drift=tuple(
@@ -215,8 +215,8 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
     return made
 
 
-def _publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
-    """Give a snapshot its name, and lay out what is told of it in the folder that becomes `written`."""
+def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
+    """Give a snapshot its name in the storage folder, and lay out its report in a folder that becomes `written`."""
     table = checked.tables[kind]
     snapshot = table.snapshot.publish(kind, storage / "snapshots")
     _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])

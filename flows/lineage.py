@@ -17,6 +17,7 @@ from rlhf_core.config import Frozen
 SOURCES_SHOWN = 50
 DIGEST_TAG = "rlhf.digest"
 SOURCE_TAG = "source."
+ORIGIN_TAG, ANNOTATOR_TAG = "origin.", "annotator."  # of a dataset that a version was made from
 IDENTITY = "identity.json"
 COMMIT, DIRTY = "mlflow.source.git.commit", "mlflow.source.git.dirty"  # MLflow's page shows the commit of a run
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"  # of a snapshot's run
@@ -95,14 +96,24 @@ def lineage_tags(
         tags[f"parent.{role}.digest"] = parent.digest
     for use, dataset in datasets.items():
         tags[f"dataset.{use}"] = f"{dataset.name}:{dataset.digest}"
+        for role, origin in dataset.origins.items():
+            tags[f"{ORIGIN_TAG}{use}.{role}"] = origin.label
+            tags[f"{ORIGIN_TAG}{use}.{role}.digest"] = origin.digest
+        if dataset.annotator:
+            tags[f"{ANNOTATOR_TAG}{use}"] = dataset.annotator
     return tags
 
 
 def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> str:
     """Description of a version: what it is and what it was made from."""
     made_from = [f"{role} {parent.label}" for role, parent in parents.items()]
-    made_from += [f"{dataset.name} {dataset.digest[:12]}" for dataset in datasets.values()]
+    made_from += [f"{dataset.name} {dataset.digest[:12]}{_made_by(dataset)}" for dataset in datasets.values()]
     return f"{what}. Made from {', '.join(made_from)}." if made_from else f"{what}."
+
+
+def _made_by(dataset: DatasetRef) -> str:
+    policy = dataset.origins.get("sampled-from")
+    return "" if policy is None else f" (answers of {policy.label}, labelled by {dataset.annotator})"
 
 
 def dataset_digest(ref: DatasetRef) -> str:

@@ -20,7 +20,7 @@ from rlhf_core.gates import Verdict
 KEY_TAG = "rlhf.climb"
 ALIAS_TAG = "rlhf.alias"
 STAGE_TAG = "stage."
-ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares"}
+ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel"}
 """Sections that change no outcome, or that the digests of the data stand for."""
 NEWEST = 5
 """Runs with the same key that are looked at."""
@@ -64,8 +64,11 @@ def climb_key(
     return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
 
 
-def find_same(key: str, data: DataRefs, registry: Registry, alias: str) -> Earlier | None:
-    """The newest climb with this key whose versions are all intact and have the alias if it gave it to them."""
+def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> Earlier | None:
+    """The newest climb with this key whose versions are all intact and have the alias if it gave it to them.
+
+    None as alias asks for none: of a round that others follow, whose alias a later one took.
+    """
     query = f"attributes.status = 'FINISHED' and tags.`{KEY_TAG}` = '{key}'"
     newest_first = ["attributes.start_time DESC"]
     runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)

@@ -9,7 +9,7 @@ from flows.place import Place
 from flows.plan import Plan
 from flows.references import DataRefs, ModelRef, StageRecord
 from flows.rewards import RewardInputs
-from flows.rows import read_demonstrations, read_pairs, read_prompts
+from flows.rows import read_all_pairs, read_demonstrations, read_pairs, read_prompts
 from flows.stages import run_stage
 from rlhf_core import dpo, ppo
 from rlhf_core.checkpoint import Checkpoints
@@ -70,13 +70,13 @@ def _ppo(config: PPOConfig, data: DataRefs, parents: dict[str, ModelRef], reward
 
 
 def _dpo(config: DPOConfig, data: DataRefs, parents: dict[str, ModelRef], rewards: RewardInputs, place: Place) -> Plan:
-    """Policy trained on the pairs of the training split; reward model, judge and prompts only measure it."""
+    """Policy trained on the pairs of the training split, fresh ones too; models and prompts only measure it."""
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         return dpo.train_policy(
             config,
             **_folders(parents, place),
-            train=read_pairs(data.preferences, "train"),
+            train=read_all_pairs(data.all_pairs.values(), "train"),
             held_out=read_pairs(data.preferences, "test"),
             held_out_prompts=read_prompts(data.prompts, "test"),
             out=out,
@@ -94,7 +94,7 @@ def _dpo(config: DPOConfig, data: DataRefs, parents: dict[str, ModelRef], reward
         models={"policy": "Policy trained with DPO"},
         uses={"policy": Use.within("generate", config.sampling)},
         parents={**parents, **rewards.parents},
-        datasets={"training": data.preferences, "evaluation": data.prompts},
+        datasets={**data.all_pairs, "evaluation": data.prompts},
         sources=rewards.sources,
         key_metrics=("loss_nats", "margin", "agreement", "lr"),
     )

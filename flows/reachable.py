@@ -8,6 +8,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from data_contracts.records import COLUMNS
 from flows.config import HubBase, InputError, LadderConfig
 from flows.data_config import FileData, HubData
+from flows.relabel_config import ByJudge
 from flows.reward_config import HubModel
 from flows.rewards import check_reward, registered_models
 from flows.sources import source_files
@@ -50,13 +51,16 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
     if isinstance(config.base, HubBase):
         yield "base", "model", config.base.model, config.base.revision
-    for section, settings in (("reward_model", config.reward_model), ("judge", config.judge)):
-        if isinstance(settings.source, HubModel):
-            yield f"{section}.from", "model", settings.source.model, settings.source.revision
+    sources = {"reward_model.from": config.reward_model.source, "judge.from": config.judge.source}
+    if isinstance(config.relabel, ByJudge):
+        sources["relabel.model"] = config.relabel.model
+    for field, source in sources.items():
+        if isinstance(source, HubModel):
+            yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in map(str, COLUMNS):
-            for source in getattr(config.data, table):
-                yield f"data.{table}", "dataset", source.dataset, source.revision
+            for dataset in getattr(config.data, table):
+                yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:

@@ -41,6 +41,9 @@ class DatasetRef(Frozen):
         sources: the files or data sets that its rows come from.
         contract: version of the contract that it met.
         report: folder that says what became of the raw rows, and which were quarantined.
+        origins: versions that its rows were made by, by role: `sampled-from` the policy whose answers they are,
+            `labelled-by` a registered reward model that compared them.
+        annotator: who compared them, in words; empty where the sources say it.
     """
 
     name: str
@@ -51,6 +54,8 @@ class DatasetRef(Frozen):
     sources: tuple[str, ...]
     contract: str = CONTRACT_VERSION
     report: str
+    origins: dict[str, ModelRef] = {}
+    annotator: str = ""
 
 
 class Counts(Frozen):
@@ -77,6 +82,29 @@ class Counts(Frozen):
     sources: dict[str, int]
 
 
+class Newest(Frozen):
+    """What a round came to: the policy whose answers the next one compares, and what it was trained and measured by."""
+
+    round: int
+    policy: ModelRef
+    reward_model: ModelRef
+    judge: ModelRef
+
+
+class FreshPairs(Frozen):
+    """Labelled answers of the policy of a round, which the next one learns from.
+
+    Attributes:
+        dataset: their snapshot.
+        of: the round whose policy gave the answers.
+        counts: what became of the labels.
+    """
+
+    dataset: DatasetRef
+    of: Newest
+    counts: Counts
+
+
 class DataRefs(Frozen):
     """The tables of a climb and what they were made from.
 
@@ -87,6 +115,7 @@ class DataRefs(Frozen):
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
+        fresh: labelled answers of the policies of earlier rounds, the oldest first.
     """
 
     datasets: dict[Kind, DatasetRef]
@@ -96,6 +125,7 @@ class DataRefs(Frozen):
     report: str
     ladder_run: str
     seconds: float
+    fresh: tuple[FreshPairs, ...] = ()
 
     @property
     def demonstrations(self) -> DatasetRef:
@@ -113,14 +143,19 @@ class DataRefs(Frozen):
         return self.datasets["prompts"]
 
     @property
+    def all_pairs(self) -> dict[str, DatasetRef]:
+        """Everything that says what people prefer, by use: the preferences, and the fresh pairs of each round."""
+        return {"training": self.preferences, **{f"training-{item.of.round + 1}": item.dataset for item in self.fresh}}
+
+    @property
     def ceiling(self) -> Estimate | None:
         """Agreement that a perfect judge would reach with one annotator, None where the data cannot say."""
         return self.labels.noise.get("ceiling") if self.labels else None
 
     @property
     def tables(self) -> tuple[DatasetRef, ...]:
-        """The tables in the order in which the ladder uses them."""
-        return tuple(self.datasets.values())
+        """The tables in the order in which the ladder uses them, and then the fresh pairs."""
+        return (*self.datasets.values(), *(item.dataset for item in self.fresh))
 
     @property
     def digest(self) -> str:

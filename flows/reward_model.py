@@ -1,5 +1,6 @@
 """The second rung: the reward model that PPO maximises, and the judge that only measures; trained, or taken."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,15 @@ from flows.config import InputError
 from flows.packaging import Use
 from flows.place import Place
 from flows.plan import Plan
-from flows.references import DataRefs, ModelRef, StageRecord
+from flows.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
 from flows.reward_config import RewardModelSettings, Source
-from flows.rows import read_demonstrations, read_pairs
+from flows.rows import read_all_pairs, read_demonstrations, read_pairs
 from flows.stages import run_stage
 from flows.taken import files_of, name_of, registered
 from rlhf_core import reward_model
 from rlhf_core.adoption import adopt_reward_model, parameter_ratio
 from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.refresh import measure_refresh
 from rlhf_core.stage import Stage
 
 JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the reward model
@@ -27,19 +29,34 @@ KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
 def train_reward_model(
     config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place
 ) -> StageRecord:
-    """Train the reward model on the pairs of the training split, starting from the SFT model; or take one."""
-    return run_stage(_plan("reward-model", "train", config, data, init_from.model, place, place.seed), place)
+    """Train the reward model on the pairs of the training split, starting from the SFT model; or take one.
+
+    Where there are fresh pairs it learns from these too, and is measured on the newest of them beside the one before.
+    """
+    plan = _plan("reward-model", "train", data.all_pairs, config, data, init_from.model, place, place.seed)
+    return run_stage(_refreshed(plan, config, data.fresh[-1], place) if data.fresh else plan, place)
 
 
 @flow(name="judge", flow_run_name="{place.project} judge")
 def train_judge(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
-    """Train the held-out judge on the pairs of its own split, with another seed; or take one."""
+    """Train the held-out judge on the pairs of its own split, with another seed; or take one.
+
+    It learns from no fresh pairs: the rounds are measured by one judge, and whoever labels them does not teach it.
+    """
     seed = place.seed + JUDGE_SEED_OFFSET
-    return run_stage(_plan("judge", "judge", config, data, init_from.model, place, seed), place)
+    pairs = {"training": data.preferences}
+    return run_stage(_plan("judge", "judge", pairs, config, data, init_from.model, place, seed), place)
 
 
 def _plan(
-    stage: str, split: str, config: RewardModelSettings, data: DataRefs, sft: ModelRef, place: Place, seed: int
+    stage: str,
+    split: str,
+    pairs: Mapping[str, DatasetRef],
+    config: RewardModelSettings,
+    data: DataRefs,
+    sft: ModelRef,
+    place: Place,
+    seed: int,
 ) -> Plan:
     if config.source is not None:
         return _taken(stage, split, config, config.source, data, sft, place)
@@ -49,7 +66,7 @@ def _plan(
         training = reward_model.train_reward_model(
             config,
             init_from=folder,
-            train=read_pairs(data.preferences, split),
+            train=read_all_pairs(pairs.values(), split),
             held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,
@@ -69,7 +86,7 @@ def _plan(
         uses={"reward_model": Use.within("score", config)},
         names={"reward_model": stage},
         parents={"sft": sft},
-        datasets={"training": data.preferences, "centring": data.demonstrations},
+        datasets={**pairs, "centring": data.demonstrations},
         key_metrics=KEY_METRICS,
     )
 
@@ -106,6 +123,25 @@ def _taken(
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
     )
+
+
+def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, place: Place) -> Plan:
+    """The plan, with what the fresh pairs were worth: measured on those held out, beside the last reward model."""
+
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        registry = place.registry()
+        result = yield from plan.start(out, checkpoints)
+        figures = measure_refresh(
+            config,
+            reward_model=result.artifacts["reward_model"],
+            last=registry.folder(fresh.of.reward_model),
+            judge=registry.folder(fresh.of.judge),
+            held_out=read_pairs(fresh.dataset, "test"),
+        )
+        return replace(result, estimates=result.estimates | figures)
+
+    measured_by = {"last": fresh.of.reward_model, "judge": fresh.of.judge}
+    return replace(plan, start=start, parents={**plan.parents, **measured_by})
 
 
 def _sized(stage: Stage, policy: Path) -> Stage:

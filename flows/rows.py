@@ -1,5 +1,7 @@
 """A split of a snapshot as the records that the recipe trains on."""
 
+from collections.abc import Iterable
+
 from flows.datasets import Reference, read_split
 from rlhf_core.records import Demonstration, Pair
 
@@ -10,8 +12,16 @@ def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
 
 
 def read_pairs(ref: Reference, split: str) -> list[Pair]:
-    """The preference pairs of a split, in the order of the snapshot."""
-    return list(map(Pair, *_columns(ref, split, "prompt", "chosen", "rejected")))
+    """The preference pairs of a split with the shares of their votes, in the order of the snapshot."""
+    table = read_split(ref, split)
+    shares = table["votes_chosen"] / (table["votes_chosen"] + table["votes_rejected"])
+    texts = zip(*(table[name].tolist() for name in ("prompt", "chosen", "rejected")), strict=True)
+    return [Pair(*cells, share=share) for cells, share in zip(texts, shares.tolist(), strict=True)]
+
+
+def read_all_pairs(refs: Iterable[Reference], split: str) -> list[Pair]:
+    """The preference pairs of a split of several snapshots, one after another."""
+    return [pair for ref in refs for pair in read_pairs(ref, split)]
 
 
 def read_prompts(ref: Reference, split: str) -> list[str]:

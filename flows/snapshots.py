@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from flows.lineage import CONTRACT_TAG, NAME_TAG, SNAPSHOT_TAG, data_experiment
+from flows.lineage import ANNOTATOR_TAG, CONTRACT_TAG, NAME_TAG, ORIGIN_TAG, SNAPSHOT_TAG, data_experiment
 from flows.references import DatasetRef
 from flows.registry import Registry, open_registry
 
@@ -18,6 +18,8 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         if data.client.search_runs([data.experiment_id], query, max_results=1):
             continue
         tags = {NAME_TAG: ref.name, SNAPSHOT_TAG: ref.digest, CONTRACT_TAG: ref.contract}
+        tags |= {f"{ORIGIN_TAG}{role}": origin.label for role, origin in ref.origins.items()}
+        tags |= {f"{ANNOTATOR_TAG}name": ref.annotator} if ref.annotator else {}
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         data.end_run(run_id, "FINISHED")

@@ -38,11 +38,15 @@ class Table:
 
     Attributes:
         ballots: votes by annotator, of formats that give them.
+        judge: whether the judge must get rows of it.
     """
 
-    def __init__(self, kind: Kind, folder: Path, shares: Shares, contract: ContractConfig, clock: Clock) -> None:
+    def __init__(
+        self, kind: Kind, folder: Path, shares: Shares, contract: ContractConfig, clock: Clock, *, judge: bool
+    ) -> None:
         folder.mkdir(parents=True)
         self.kind = kind
+        self.judge = judge
         self.contract = CONTRACTS[kind]
         self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
@@ -132,7 +136,7 @@ class Table:
         if refused := self.quarantine.judge(self._records):
             return [refused]
         try:
-            check_splits(self.snapshot.split_rows, judge=self.kind == "preferences")
+            check_splits(self.snapshot.split_rows, judge=self.judge)
         except ValueError as error:
             return [error]
         return []
@@ -192,6 +196,7 @@ def make_tables(
     folder: Path,
     clock: Clock,
     held_out: Iterable[pd.DataFrame] = (),
+    judge: bool = True,
 ) -> dict[Kind, Table]:
     """Take all tables through both passes; the second needs to know what any table holds out.
 
@@ -202,8 +207,12 @@ def make_tables(
         folder: where temporary files lie.
         clock: adds up the time of each step.
         held_out: rows of no table, on whose prompts and groups nothing may train either.
+        judge: whether the judge must get preferences.
     """
-    tables = {kind: Table(kind, folder / kind, shares, contract, clock) for kind in reads}
+    tables = {
+        kind: Table(kind, folder / kind, shares, contract, clock, judge=judge and kind == "preferences")
+        for kind in reads
+    }
     for kind, table in tables.items():
         table.take(reads[kind])
     with clock.step("read what is held out"):

@@ -7,7 +7,8 @@ from huggingface_hub import snapshot_download
 from flows.config import LadderConfig
 from flows.references import ModelRef
 from flows.registry import Registry, open_registry
-from flows.reward_config import SCHEME, HubModel, RewardModelSettings, Source
+from flows.relabel_config import ByJudge
+from flows.reward_config import SCHEME, HubModel, Source
 
 NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
 """Files of hub models that transformers does not load here."""
@@ -21,10 +22,18 @@ def pin_models(config: LadderConfig) -> LadderConfig:
     Raises:
         InputError: if there is no such version or alias.
     """
-    if not any(isinstance(settings.source, str) for settings in (config.reward_model, config.judge)):
+    taken = {"reward_model": config.reward_model.source, "judge": config.judge.source}
+    if isinstance(config.relabel, ByJudge):
+        taken["relabel"] = config.relabel.model
+    if not any(isinstance(source, str) for source in taken.values()):
         return config
     registry = open_registry(config.project, config.storage)
-    pinned = {name: _pinned(getattr(config, name), registry) for name in ("reward_model", "judge")}
+    pinned = {}
+    for section, source in taken.items():
+        if source is not None and (version := registered(source, registry)) is not None:
+            field = "model" if section == "relabel" else "source"
+            update = {field: f"{SCHEME}{version.label}"}
+            pinned[section] = getattr(config, section).model_copy(update=update)
     return config.model_copy(update=pinned)
 
 
@@ -43,8 +52,3 @@ def files_of(source: Source, registry: Registry) -> Path:
 def name_of(source: Source) -> str:
     """What is taken, as people write it."""
     return f"{source.model}@{source.revision[:8]}" if isinstance(source, HubModel) else source.removeprefix(SCHEME)
-
-
-def _pinned(settings: RewardModelSettings, registry: Registry) -> RewardModelSettings:
-    version = None if settings.source is None else registered(settings.source, registry)
-    return settings if version is None else settings.model_copy(update={"source": f"{SCHEME}{version.label}"})

@@ -29,9 +29,8 @@ UNLIMITED: Settings = {
     "policy.updates": 32,
     "policy.evaluate_every": 2,
 }
-"""No anchor and no watch, at a quarter of the usual learning rate: on seed 1 gold had peaked before the first evaluation
-at a third of it, at .8 nats after two updates. It ends far beyond any peak; a budget changes nothing
-before it is passed."""
+"""No anchor and no watch, at a quarter of the usual learning rate: at a third of it gold of seed 1 had peaked before the
+first evaluation, at .8 nats. It ends far beyond any peak; a budget changes nothing before it is passed."""
 FREE: Settings = UNLIMITED | {"policy.kl_budget_nats": 12.0}
 """The same, ended once it has been seen at all KLs of the comparison."""
 MONITORED: Settings = UNLIMITED | {"policy.monitor": {"confidence": 0.95}}
@@ -105,8 +104,8 @@ the length that gold allows to a plain question."""
 PPO = Arm("PPO", {"policy.evaluate_every": 1})
 DPO = Arm("DPO", {"policy": {"method": "dpo"}})
 METHODS = (PPO, DPO)
-"""As the bench's recipe has them, PPO with its beta, budget and watches. It is looked at after every update: with biased
-annotators four of them can pass the budget, which would leave the SFT model."""
+"""As the bench's recipe has them, PPO with its beta, budget and watches. It is looked at after every update, as four of
+them can pass the budget where annotators are biased, which would leave the SFT model."""
 BETAS = (
     Arm("fixed, 0.15", HELD | {"policy.beta": 0.15}),
     Arm("adaptive from 0.15", ADAPTIVE | {"policy.beta": 0.15}),

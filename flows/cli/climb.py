@@ -5,11 +5,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_GATE, ConfigFile, Overrides, as_typed, prepared, quietly
+from flows.cli.common import EXIT_GATE, EXIT_WAITING, ConfigFile, Overrides, as_typed, prepared, quietly
 
 
-def run(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Climb the ladder. Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 1: anything else."""
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    iterate: Annotated[
+        int, typer.Option(min=1, help="Rounds; each after the first retrains on labelled answers of the newest policy.")
+    ] = 1,
+) -> None:
+    """Climb the ladder.
+
+    Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 4: people are to label answers first; 1:
+    anything else.
+    """
     from flows.environment import importing
     from flows.own_server import start_server
 
@@ -24,9 +34,11 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
 
         open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
-            ladder(settings, arguments=as_typed(config, overrides))
+            reached = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
         except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
+        if reached.waits_for is not None:  # which the summary has said too
+            raise typer.Exit(EXIT_WAITING)
 
 
 def ingest(config: ConfigFile, overrides: Overrides = None) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EXIT_INPUT = 2
 EXIT_GATE = 3
+EXIT_WAITING = 4
 DEFAULT_CONFIG = Path("configs/embedded.yaml")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/embedded.yaml.")]

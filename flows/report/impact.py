@@ -7,7 +7,7 @@ from rich.table import Table
 
 from flows.archive import Archive
 from flows.graph import DATASET, Graph
-from flows.report.lineage import when
+from flows.report.lineage import SHORT, when
 
 
 def render(archive: Archive, source: str) -> Group:
@@ -27,7 +27,7 @@ def render(archive: Archive, source: str) -> Group:
     for column in ("version", "alias", "gates", "registered", "by way of"):
         table.add_column(column, overflow="fold")
     for version in found:
-        way = " → ".join(graph.path(node, version.label)[1:-1])
+        way = " → ".join(_named(graph, step) for step in graph.path(node, version.label)[1:-1])
         gates = version.gates.get("status", "")
         aliases = ", ".join(version.aliases)
         table.add_row(version.label, f"[cyan]{escape(aliases)}[/cyan]", gates, when(version.created), way or "directly")
@@ -35,6 +35,11 @@ def render(archive: Archive, source: str) -> Group:
     aliased = sum(bool(version.aliases) for version in found)
     said = f"{name} went into {len(found)} of {len(graph.versions)} versions, {aliased} of which hold an alias"
     return Group(escape(said), *([table] if found else []))
+
+
+def _named(graph: Graph, node: str) -> str:
+    """A step on the way: a version, or a dataset by its name and the start of its digest."""
+    return f"{graph.names[node]} {node.removeprefix(DATASET)[:SHORT]}" if node.startswith(DATASET) else node
 
 
 def find(archive: Archive, graph: Graph, source: str) -> str:

@@ -60,11 +60,7 @@ def as_json(story: Story) -> str:
         training = story.training(version)
         made = None if training is None else training.model_dump(mode="json")
         versions[label] = {**version.model_dump(mode="json"), "training": made}
-    edges = [
-        {"from": node, "to": version.label, "role": role}
-        for version in story.graph.versions.values()
-        for role, node in version.inputs.items()
-    ]
+    edges = [{"from": start, "to": end, "role": role} for start, end, role in story.graph.roles]
     document = {
         "model": story.root.label,
         "versions": versions,
@@ -157,18 +153,27 @@ def _grow(tree: Tree, version: Version, story: Story, told: set[str]) -> None:
     for name, text in known:
         tree.add(f"[dim]{name}[/dim] {escape(text)}")
     for role, label in version.parents.items():
-        parent = story.graph.versions.get(label)
-        if parent is None:
-            tree.add(f"{escape(role)}: [red]{escape(label)} is not in the registry[/red]")
-        elif label in told:
-            tree.add(f"{escape(role)}: {title(parent)} [dim]see above[/dim]")
-        else:
-            _grow(tree.add(f"{escape(role)}: {title(parent)}"), parent, story, told)
+        _branch(tree, role, label, story, told)
     for use, dataset in version.datasets.items():
         known_use = training.uses.get(use) if training is not None else None
-        tree.add(f"{escape(use)}: {escape(describe_use(known_use) if known_use else dataset)}")
+        by = f", labelled by {version.annotators[use]}" if use in version.annotators else ""
+        branch = tree.add(f"{escape(use)}: {escape((describe_use(known_use) if known_use else dataset) + by)}")
+        for name, label in version.origins.items():
+            if name.startswith(f"{use}."):
+                _branch(branch, name.removeprefix(f"{use}."), label, story, told)
     for name, digest in version.sources.items():
         tree.add(f"{escape(name)}: source {digest[:SHORT]}")
+
+
+def _branch(tree: Tree, role: str, label: str, story: Story, told: set[str]) -> None:
+    """What went in as something: the whole of it, unless it was told before or is gone."""
+    parent = story.graph.versions.get(label)
+    if parent is None:
+        tree.add(f"{escape(role)}: [red]{escape(label)} is not in the registry[/red]")
+    elif label in told:
+        tree.add(f"{escape(role)}: {title(parent)} [dim]see above[/dim]")
+    else:
+        _grow(tree.add(f"{escape(role)}: {title(parent)}"), parent, story, told)
 
 
 def when(seconds: float) -> str:

@@ -110,11 +110,7 @@ def _corner(layer: int, row: float) -> tuple[float, float]:
 
 def _edges(story: Story, layout: Layout) -> list[Edge]:
     """One curve for each role, with places of their own along the sides of the cards, so that none hides another."""
-    roles = [
-        (node, version.label, role)
-        for version in story.graph.versions.values()
-        for role, node in version.inputs.items()
-    ]
+    roles = story.graph.roles
     ways = {item: [_corner(*place) for place in layout.ways[item[:2]]] for item in roles}
     leaving, arriving = ({item: way[step][1] for item, way in ways.items()} for step in (1, -2))
     starts = _spread(roles, lambda item: item[0], leaving)

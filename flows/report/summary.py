@@ -1,7 +1,7 @@
 """The summary of a climb: versions, figures, verdicts, answers, and what to type next."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from flows.references import DataRefs, StageRecord
+from flows.references import DataRefs, Newest, StageRecord
 from flows.registry import Registry
 from flows.report.answers import STAGES, Comparison
 from rlhf_core.evaluation.estimates import Estimate
@@ -29,6 +29,10 @@ KEY_FIGURES = {
         "share_in_band",
         "ece",
         "parameter_ratio",
+        "agreement_on_policy",
+        "last_agreement_on_policy",
+        "agreement_on_policy_gain",
+        "judge_agreement_on_policy",
     ),
     "judge": ("agreement", "agreement_above_floor", "ece"),
     "policy": (
@@ -45,6 +49,14 @@ KEY_FIGURES = {
         "entropy_ratio",
     ),
 }
+ROUND_FIGURES = (
+    "agreement_on_policy",
+    "last_agreement_on_policy",
+    "agreement_on_policy_gain",
+    "kl_to_sft_nats",
+    "judge_reward_gain",
+)
+"""Figures of a round: three of its reward model, which the first has not, and two of its policy."""
 COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
 
 
@@ -54,6 +66,27 @@ class Rung(NamedTuple):
     record: StageRecord
     reused: bool
     verdicts: Sequence[Verdict] = ()
+
+
+class Round(NamedTuple):
+    """A round of the ladder that came to its end.
+
+    Attributes:
+        data: its tables.
+        rungs: its stages by name.
+        retrained: those that it trained.
+    """
+
+    number: int
+    data: DataRefs
+    rungs: Mapping[str, Rung]
+    retrained: Sequence[str]
+
+    @property
+    def newest(self) -> Newest:
+        """Its policy, and what that was trained and measured by."""
+        policy, reward_model, judge = (self.rungs[stage].record.model for stage in ("policy", "reward-model", "judge"))
+        return Newest(round=self.number, policy=policy, reward_model=reward_model, judge=judge)
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,7 @@ class Summary:
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
         verb: what was done to the stages that are new.
+        rounds: all rounds so far and this one, where the ladder is climbed in rounds.
     """
 
     project: str
@@ -78,6 +112,7 @@ class Summary:
     alias: str | None
     seconds: float
     verb: str = "trained"
+    rounds: Sequence[Round] = ()
 
 
 def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
@@ -95,9 +130,13 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 
 def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
-    parts: list[RenderableType] = [_stages(summary), _figures(summary.rungs), _verdicts(summary.rungs)]
+    parts: list[RenderableType] = [_stages(summary)] if summary.rungs or summary.data else []
+    if summary.rungs:
+        parts += [_figures(summary.rungs), _verdicts(summary.rungs)]
     if summary.answers is not None:
         parts += [_gold(summary.answers), *_answers(summary.answers)]
+    if len(summary.rounds) > 1:
+        parts.append(_rounds(summary.rounds))
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
     return Group(*parts)
 
@@ -165,6 +204,24 @@ def _why(verdict: Verdict) -> str:
     if bound <= verdict.threshold if verdict.direction == "above" else bound >= verdict.threshold:
         return verdict.explanation  # in doubt, which this gate lets pass
     return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
+
+
+def _rounds(rounds: Sequence[Round]) -> Table:
+    """What each round learned from and came to; agreement is on answers of the policy of the round before."""
+    figures = {"reward-model": ROUND_FIGURES[:3], "policy": ROUND_FIGURES[3:]}
+    table = _table("rounds [95 % interval]", "round", "fresh pairs", "reward model", "policy", *ROUND_FIGURES)
+    for number, data, rungs, _ in rounds:
+        fresh = data.fresh[-1] if data.fresh else None
+        pairs = f"{fresh.dataset.rows} of {fresh.of.policy.label} by {fresh.dataset.annotator}" if fresh else ""
+        made = [rungs[stage].record if stage in rungs else None for stage in figures]
+        found = [
+            record.estimates.get(name) if record else None
+            for record, names in zip(made, figures.values(), strict=True)
+            for name in names
+        ]
+        labels = [record.model.label if record else "" for record in made]
+        table.add_row(str(number), pairs, *labels, *(format_estimate(cell) if cell else "" for cell in found))
+    return table
 
 
 def _gold(answers: Comparison) -> Table:

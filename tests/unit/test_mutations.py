@@ -815,6 +815,25 @@ MUTANTS = [
         'float(result["gold"]) - start',
         'float(result["gold"])',
         "test_mitigations.test_the_share_is_of_the_gain_and_not_of_the_gold",
+        "a labelling judge prefers the worse",
+        "rlhf_core.refresh",
+        "preferred = expit(np",
+        "preferred = expit(-np",
+        "test_refresh.test_a_judge_shares_its_votes_out_by_the_sigmoid_of_the_gap",
+    ),
+    Mutant(
+        "a soft label pulls both ways alike",
+        "rlhf_core.soft_labels",
+        "pair.weight * (1.0 - pair.share)",
+        "pair.weight * pair.share",
+        "test_refresh.test_soft_labels_keep_the_weight_of_a_pair_beside_others_and_leave_unanimous_ones_alone",
+    ),
+    Mutant(
+        "the gain of a refresh is turned round",
+        "rlhf_core.evaluation.refresh",
+        "hits(refreshed) - hits(last)",
+        "hits(last) - hits(refreshed)",
+        "test_refresh.test_a_gain_is_the_paired_difference_of_both_agreements",
     ),
 ]
 

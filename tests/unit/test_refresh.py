@@ -3,6 +3,7 @@
 import math
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from rlhf_core.models import TEMPERATURE, load_reward_model, save
 from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Choice, Demonstration, Pair, Votes, decide
 from rlhf_core.refresh import ask_reward_model, cast, measure_refresh, sample_choices
-from rlhf_core.reward_model import margins, score
+from rlhf_core.reward_model import margins, score, train_reward_model
 from rlhf_core.soft_labels import both_ways
 from rlhf_core.text import load_tokenizer
 from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig, annotate, utility
@@ -42,12 +43,12 @@ def scorer(base: Path, out: Path, seed: int) -> Path:
 
 def test_every_two_different_answers_to_a_prompt_are_one_choice(base: Path) -> None:
     found = sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
-    assert list(dict.fromkeys(choice.prompt for choice in found)) == PROMPTS
+    assert sorted(found, key=lambda choice: PROMPTS.index(choice.prompt)) == found
     for prompt in PROMPTS:
         pairs = [(choice.first, choice.second) for choice in found if choice.prompt == prompt]
         answers = list(dict.fromkeys(text for pair in pairs for text in pair))
         assert pairs == list(combinations(answers, 2)) and all(text.strip() for text in answers)
-    assert found == sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
+    assert len(found) > 3 and found == sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=1)
     assert found != sample_choices(base, PROMPTS, SAMPLING, responses_per_prompt=4, seed=2)
 
 
@@ -136,6 +137,23 @@ def test_soft_labels_keep_the_weight_of_a_pair_beside_others_and_leave_unanimous
 def test_soft_labels_and_balance_exclude_each_other() -> None:
     with pytest.raises(ValueError, match="labels votes learns both ways"):
         RewardModelConfig(labels="votes", balance="length")
+
+
+def test_a_reward_model_learns_the_votes_where_it_is_asked_to(base: Path, tmp_path: Path) -> None:
+    def first_loss(share: float, labels: Literal["majority", "votes"]) -> float:
+        pairs = [Pair(prompt, "fine thanks", "how", share=share) for prompt in PROMPTS]
+        config = LENGTHS.model_copy(update={"labels": labels})
+        texts = [Demonstration("you", "fine")]
+        sets = {"train": pairs, "held_out": pairs, "demonstrations": texts}
+        stage = train_reward_model(config, init_from=base, out=tmp_path, seed=0, **sets)
+        event = next(stage)
+        stage.close()
+        return event.metrics["loss_nats"]
+
+    hard, some, half = first_loss(0.75, "majority"), first_loss(0.75, "votes"), first_loss(0.5, "votes")
+    mean_margin = (half - hard) / 0.5  # as -p log sigmoid(x) - (1 - p) log sigmoid(-x) = -log sigmoid(x) + (1 - p) x
+    assert abs(mean_margin) > 0.01
+    assert some - hard == pytest.approx(0.25 * mean_margin, rel=1e-4)
 
 
 # What a refresh is worth
