@@ -273,6 +273,15 @@ DEFAULT_POLICY_GATES = (
         reason="A few large gains must not hide that most answers got worse.",
     ),
     Gate(
+        name="judge-agrees",
+        metric="judge_correlation",
+        direction="above",
+        threshold=0.3,
+        failure="the reward that was maximised is not what the judge knows",
+        reason="Two models of the same preferences order answers of SFT alike, unless PPO reads one of them wrongly, "
+        "such as with a lost head or without the end of the answer.",
+    ),
+    Gate(
         name="best-of-n",
         metric="judge_gain_over_best_of_n",
         direction="above",

@@ -1,6 +1,7 @@
 """Many climbs at once: every stage is trained once, as soon as its parents are there, each on one thread."""
 
 import json
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,8 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
         workers: processes; with 1 all runs in this one.
 
     Yields:
-        The place of a climb and what came of it, as it ends.
+        The place of a climb and what came of it, as it ends; with several workers nothing for one in which something
+        went wrong that no stage refuses, which is logged.
     """
     if workers == 1:
         alone_on_a_core()
@@ -135,7 +137,14 @@ def _in_turn(
                 yield place, _ended(climbs[place], {stage: done[keys[place][stage]] for stage in STAGES}, folder)
         if running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                done[running.pop(future)] = future.result()
+                key = running.pop(future)
+                try:
+                    done[key] = future.result()
+                except Exception:  # a mistake of the bench: other climbs go on, and these are not told of
+                    logging.exception("%s went wrong", key)
+                    waiting -= {place for place in waiting if key in keys[place].values()}
+                    needed = {key for place in waiting for key in keys[place].values()}
+                    open_work = {key: work for key, work in open_work.items() if key in needed}
 
 
 def _climb(climb: Climb, folder: Path) -> Climbed:
@@ -166,6 +175,7 @@ def alone_on_a_core() -> None:
     """Make this process one of many: one thread, no bars of progress."""
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # that a head is new is no news here
 
 
 def _digests(climb: Climb, folder: Path) -> dict[str, str]:

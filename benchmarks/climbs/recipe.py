@@ -17,10 +17,11 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.worlds.helpdesk.data import WorldConfig
 
-StageName = Literal["base", "sft", "reward_model", "judge", "policy", "truth"]
+StageName = Literal["data", "base", "sft", "reward_model", "judge", "policy", "truth"]
 STAGES: tuple[StageName, ...] = get_args(StageName)
-"""In the order of the ladder; `truth` asks the embedded world what a policy is worth."""
+"""In the order of the ladder; `data` only measures, `truth` asks the embedded world what a policy is worth."""
 PARENTS: Mapping[StageName, tuple[StageName, ...]] = {
+    "data": (),
     "base": (),
     "sft": ("base",),
     "reward_model": ("sft",),

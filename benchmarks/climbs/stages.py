@@ -23,6 +23,7 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.evaluation.prompts import prompt_figures
 from rlhf_core.examiner import halves
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.worlds.helpdesk.base import pretrain
@@ -145,6 +146,8 @@ def start(
     """
     seed = recipe.seed
     match stage:
+        case "data":
+            return _prompts(data)
         case "base":
             return pretrain(recipe.base, out=out, seed=seed)
         case "sft":
@@ -173,7 +176,7 @@ def keys_of(climb: Climb, digests: Mapping[str, str]) -> dict[StageName, str]:
     """
     recipe, keys = climb.recipe, dict[StageName, str]()
     for stage in STAGES:
-        fields = {"policy", "world", "shares"} if stage == "truth" else {stage}
+        fields = {"policy", "world", "shares"} if stage == "truth" else {stage} - {"data"}
         parts = [
             stage,
             recipe.model_dump(mode="json", include=fields),
@@ -190,6 +193,8 @@ def keys_of(climb: Climb, digests: Mapping[str, str]) -> dict[StageName, str]:
 def reads(stage: StageName, recipe: Recipe) -> tuple[str, ...]:
     """The parts of the tables that a stage reads."""
     match stage:
+        case "data":
+            return "prompts.train", "pairs.train"
         case "sft":
             return "demonstrations.train", "demonstrations.test"
         case "reward_model":
@@ -213,6 +218,15 @@ def code_version() -> str:
         if path.name != "gates.py":
             total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()[:16]
+
+
+def _prompts(data: Data) -> Stage:
+    """What ingestion measures: the distinct prompts of PPO beside those of the pairs."""
+    yield from ()
+    of_pairs = dict.fromkeys(pair.prompt for pair in data.pairs["train"])
+    return StageResult(
+        artifacts={}, estimates=prompt_figures(list(dict.fromkeys(data.prompts["train"])), list(of_pairs))
+    )
 
 
 def _scorer(config: RewardModelConfig, split: str, data: Data, sft: Path, out: Path, seed: int, cache: Path) -> Stage:

@@ -123,6 +123,26 @@ def gates() -> None:
         typer.echo(line)
 
 
+@app.command()
+def fill(results: Results = RESULTS, page: Path = Path("docs/gates.md")) -> None:
+    """Put all tables into their places on the page: the lines between `<!-- name -->` and `<!-- /name -->`."""
+    outcomes = read(results)
+    tables = {
+        "gates": gate_table(),
+        "summary": summary_table(outcomes),
+        "cases": case_table(outcomes),
+        "sensitivity": sensitivity_table(outcomes),
+    }
+    text = page.read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->\n")
+        if not start or not end:
+            raise typer.BadParameter(f"{page} has no place between <!-- {name} --> and <!-- /{name} -->")
+        text = "".join([before, start, *(f"{line}\n" for line in lines), end, after])
+    page.write_text(text, encoding="utf-8")
+
+
 def read(results: Path) -> list[Outcome]:
     """The cases of a file of results; none where there is no file."""
     if not results.exists():

@@ -1,19 +1,20 @@
 """What is remembered of a case: its figures, what stopped it, and what its answers were truly worth."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.climbs.pool import GATES, Climbed
-from benchmarks.climbs.recipe import StageName
+from benchmarks.climbs.recipe import STAGES, StageName
 from benchmarks.gate_bench.cases import Case, Half, Kind, half_of
 from rlhf_core.config import Frozen
 from rlhf_core.evaluation.estimates import Estimate, mean
 from rlhf_core.evaluation.preference import paired_gain
 from rlhf_core.gates import Gate, blocked, judge
 
+FIGURES: tuple[StageName, ...] = ("data", "sft", "reward_model", "judge", "policy")
+"""Stages whose figures are kept."""
 DIGITS = 5
 """Significant ones that are kept of a figure."""
-Place = Literal["nowhere", "error", "gate"]
 
 
 class Outcome(Frozen):
@@ -66,7 +67,7 @@ def outcome_of(case: Case, climbed: Sequence[Climbed], seconds: float) -> Outcom
         stopped_itself=(stage, why) if stage else None,
         estimates={
             name: {figure: _short(estimate) for figure, estimate in last.stages[name].estimates.items()}
-            for name in GATES
+            for name in FIGURES
             if name in last.stages and not last.stages[name].error
         },
         early={name: kept.outcome for name, kept in last.stages.items() if kept.outcome},
@@ -136,7 +137,7 @@ def caught(outcome: Outcome, gates: Mapping[StageName, Sequence[Gate]] = GATES) 
         outcome: of the case.
         gates: of each stage, in the order of the ladder.
     """
-    for stage in ORDER:
+    for stage in STAGES:
         if outcome.stopped_itself and outcome.stopped_itself[0] == stage:
             return Caught(stage, (outcome.stopped_itself[1].partition(":")[0],))
         if stage in gates and stage in outcome.estimates:
@@ -144,9 +145,6 @@ def caught(outcome: Outcome, gates: Mapping[StageName, Sequence[Gate]] = GATES) 
             if found:
                 return Caught(stage, tuple(verdict.gate for verdict in found))
     return Caught("", ())
-
-
-ORDER = ("base", "sft", "reward_model", "judge", "policy", "truth")
 
 
 def _short(estimate: Estimate) -> Estimate:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
 
+from rlhf_core.evaluation.bag_of_words import word_presence
 from rlhf_core.evaluation.calibration import hits
 from rlhf_core.records import Pair
 
@@ -62,19 +63,10 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair], groups: Seque
 def _differences(pairs: Sequence[Pair]) -> csr_matrix | None:
     """Words, marks and pairs of them that one response has and the other lacks, 1 for chosen and -1 for rejected.
 
-    Presence tells more than counts in texts of this length (Pang et al., 2002, section 6.1), and how often follows from
-    length, which is a floor of its own. None if no word occurs twice, as then there is nothing to learn.
+    How often a word is there follows from length, which is a floor of its own. None if there is nothing to learn.
     """
-    from sklearn.feature_extraction.text import CountVectorizer  # noqa: PLC0415 as above
-
-    vectoriser = CountVectorizer(
-        ngram_range=(1, 2), min_df=2, max_features=20_000, token_pattern=r"\w+|[^\w\s]", binary=True, dtype=np.float64
-    )
-    try:
-        counts = vectoriser.fit_transform([text for pair in pairs for text in (pair.chosen, pair.rejected)])
-    except ValueError:
-        return None
-    return counts[::2] - counts[1::2]
+    presence = word_presence([text for pair in pairs for text in (pair.chosen, pair.rejected)])
+    return None if presence is None else presence[::2] - presence[1::2]
 
 
 def _margins(learned: csr_matrix, judged: csr_matrix) -> NDArray[np.float64]:

@@ -1,5 +1,9 @@
 """The mathematics of the bench: what counts as stopped, what it is worth, and what moving a threshold does."""
 
+from pathlib import Path
+
+import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,12 +11,13 @@ from benchmarks.climbs.data import Data, digests
 from benchmarks.climbs.recipe import STAGES, Climb, Recipe
 from benchmarks.climbs.stages import keys_of
 from benchmarks.gate_bench import changes, faults
+from benchmarks.gate_bench.__main__ import fill, write
 from benchmarks.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
 from benchmarks.gate_bench.outcome import Caught, Outcome, caught, worth
-from benchmarks.gate_bench.report import judged, score
+from benchmarks.gate_bench.report import gate_table, judged, score
 from benchmarks.gate_bench.sensitivity import moved, strictest, thresholds
 from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate
+from rlhf_core.gates import DEFAULT_POLICY_GATES, Gate
 from rlhf_core.records import Demonstration, Pair
 
 GATE = Gate(name="high", metric="a", direction="above", threshold=0.5, min_samples=10, failure="low", reason="Why not.")
@@ -121,6 +126,29 @@ def test_a_stricter_threshold_never_stops_fewer_and_all_and_none_are_among_them(
     assert (stops[0], stops[-1]) == (0, len(cast))
 
 
+# The page
+
+
+def test_the_page_lists_the_gates_of_the_ladder() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+    assert "\n".join(gate_table()) in page, "run `python -m benchmarks.gate_bench fill`"
+
+
+def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    places = [f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")]
+    page.write_text("\n".join(["# Gates", *places, "end"]))
+    write(tmp_path / "results.json", CAST, workers=1)
+    fill(results=tmp_path / "results.json", page=page)
+    text = page.read_text()
+    assert text.startswith("# Gates\n<!-- gates -->\n| stage | gate |")
+    assert text.endswith("end") and "what was there" not in text
+    assert "| harmful, missed | SFT | report | sft |" in text
+    assert text.count("\n| policy |") >= len(DEFAULT_POLICY_GATES)
+    with pytest.raises(typer.BadParameter, match="no place"):
+        fill(results=tmp_path / "results.json", page=Path(tmp_path / "results.json"))
+
+
 # The cases
 
 
@@ -167,7 +195,7 @@ def test_a_change_and_a_fault_touch_the_keys_of_what_they_change_and_of_what_com
         return {stage for stage in STAGES if keys[stage] != sound[stage]}
 
     assert changed(Climb("same", Recipe())) == set()
-    assert changed(Climb("fault", Recipe(), faults=(faults.NO_END,))) == {*STAGES} - {"base"}
+    assert changed(Climb("fault", Recipe(), faults=(faults.NO_END,))) == {*STAGES} - {"data", "base"}
     assert changed(Climb("fault", Recipe(), faults=(faults.VALUE_OF_NOISE,))) == {"policy", "truth"}
-    assert changed(Climb("change", Recipe(), changes.FEW_PAIRS)) == {"reward_model", "policy", "truth"}
+    assert changed(Climb("change", Recipe(), changes.FEW_PAIRS)) == {"data", "reward_model", "policy", "truth"}
     assert changed(Climb("setting", Recipe().having({"judge.epochs": 2}))) == {"judge", "policy", "truth"}
