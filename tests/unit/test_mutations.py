@@ -815,6 +815,8 @@ MUTANTS = [
         'float(result["gold"]) - start',
         'float(result["gold"])',
         "test_mitigations.test_the_share_is_of_the_gain_and_not_of_the_gold",
+    ),
+    Mutant(
         "a labelling judge prefers the worse",
         "rlhf_core.refresh",
         "preferred = expit(np",
