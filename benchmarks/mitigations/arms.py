@@ -29,7 +29,7 @@ UNLIMITED: Settings = {
     "policy.updates": 32,
     "policy.evaluate_every": 2,
 }
-"""No anchor and no watch, at a quarter of the usual learning rate: at a third, gold of seed 1 had peaked before the first
+"""No anchor and no watch, at a quarter of the usual learning rate: at a third, gold of seed 1 peaked before the first
 evaluation, at .8 nats. It ends far beyond any peak; a budget changes nothing before it is passed."""
 FREE: Settings = UNLIMITED | {"policy.kl_budget_nats": 12.0}
 """The same, ended once it has been seen at all KLs of the comparison."""
