@@ -16,6 +16,7 @@ from benchmarks.mitigations.figures import FIGURES
 from benchmarks.mitigations.record import Record
 from benchmarks.mitigations.study import measure, pieces
 from benchmarks.mitigations.tables import TABLES, by_arm
+from benchmarks.places import NoPlace, fill_places
 
 RESULTS = Path(__file__).parents[1] / "results" / "mitigations.json"
 Results = Annotated[Path, typer.Option(help="JSON of the results.")]
@@ -60,6 +61,16 @@ def table(results: Results = RESULTS, parts: Parts = None) -> None:
         for line in TABLES[name](by):
             typer.echo(line)
         typer.echo()
+
+
+@app.command()
+def fill(results: Results = RESULTS, page: Path = Path("docs/mitigations.md")) -> None:
+    """Put all tables into their places on the page: the lines between `<!-- name -->` and `<!-- /name -->`."""
+    by = by_arm(read(results))
+    try:
+        fill_places(page, {name: lines(by) for name, lines in TABLES.items()})
+    except NoPlace as mistake:
+        raise typer.BadParameter(str(mistake)) from None
 
 
 @app.command()
