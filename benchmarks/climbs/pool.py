@@ -97,13 +97,13 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
         went wrong that no stage refuses, which is logged.
     """
     if workers == 1:
-        _alone_on_a_core()
+        alone_on_a_core()
         for place, climb in enumerate(climbs):
             yield place, _climb(climb, folder)
         return
     os.environ |= ALONE  # read by what the workers import
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_alone_on_a_core) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=alone_on_a_core) as pool:
         found = pool.map(_digests, climbs, [folder] * len(climbs))
         keys = [keys_of(climb, parts) for climb, parts in zip(climbs, found, strict=True)]
         yield from _in_turn(climbs, keys, folder, pool, workers)
@@ -172,7 +172,8 @@ def _ended(climb: Climb, stages: Mapping[StageName, Kept], folder: Path) -> Clim
     return Climbed(climb, reached, curve(map(json.loads, lines)))
 
 
-def _alone_on_a_core() -> None:
+def alone_on_a_core() -> None:
+    """Make this process one of many: one thread, no bars of progress."""
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # that a head is new is no news here

@@ -17,6 +17,7 @@ from benchmarks.gate_bench.outcome import Outcome, outcome_of
 from benchmarks.gate_bench.report import case_table, gate_table, summary_table
 from benchmarks.gate_bench.sensitivity import figures, sensitivity_table, trade_off
 from benchmarks.machine import machine
+from benchmarks.places import NoPlace, fill_places
 
 RESULTS = Path(__file__).parents[1] / "results" / "gate_bench.json"
 Results = Annotated[Path, typer.Option(help="JSON of the results.")]
@@ -133,14 +134,10 @@ def fill(results: Results = RESULTS, page: Path = Path("docs/gates.md")) -> None
         "cases": case_table(outcomes),
         "sensitivity": sensitivity_table(outcomes),
     }
-    text = page.read_text(encoding="utf-8")
-    for name, lines in tables.items():
-        before, start, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- /{name} -->\n")
-        if not start or not end:
-            raise typer.BadParameter(f"{page} has no place between <!-- {name} --> and <!-- /{name} -->")
-        text = "".join([before, start, *(f"{line}\n" for line in lines), end, after])
-    page.write_text(text, encoding="utf-8")
+    try:
+        fill_places(page, tables)
+    except NoPlace as mistake:
+        raise typer.BadParameter(str(mistake)) from None
 
 
 def read(results: Path) -> list[Outcome]:

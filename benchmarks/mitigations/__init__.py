@@ -1,0 +1,1 @@
+"""What each mitigation is worth in the embedded world with biased annotators, over seeds, with the truth beside it."""
