@@ -3,7 +3,8 @@
 from prefect import State, flow
 
 from flows.base import make_base
-from flows.climb import LadderResult, climbing
+from flows.climb import LadderResult
+from flows.climbing import climbing
 from flows.config import LadderConfig
 from flows.ingest import ingest, ingest_alone, plan_of
 from flows.memory import champion, parent

@@ -16,6 +16,7 @@ from flows.data_config import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.datasets import Shares
 from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
+from flows.gates_config import GatesConfig
 from flows.relabel_config import ByAnnotators, ByJudge, Relabel
 from flows.reward_config import SCHEME, RewardModelSettings, Source
 from rlhf_core.config import Frozen
@@ -25,13 +26,6 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.default_gates import (
-    DEFAULT_DATA_GATES,
-    DEFAULT_POLICY_GATES,
-    DEFAULT_REWARD_MODEL_GATES,
-    DEFAULT_SFT_GATES,
-)
-from rlhf_core.gates import Gate
 
 
 class HubBase(Frozen):
@@ -40,23 +34,6 @@ class HubBase(Frozen):
     kind: Literal["hub"] = "hub"
     model: HubName
     revision: Revision
-
-
-class GatesConfig(Frozen):
-    """What data and stages must show before the next stage starts.
-
-    Attributes:
-        mode: `enforce` stops the ladder at a failed gate; `advisory` records the verdicts and sets no alias.
-        abstain_blocks: whether too few samples block like a failure.
-        data: what the prompts of a policy must show, judged before anything is trained.
-    """
-
-    mode: Literal["enforce", "advisory"] = "enforce"
-    abstain_blocks: bool = True
-    data: tuple[Gate, ...] = DEFAULT_DATA_GATES
-    sft: tuple[Gate, ...] = DEFAULT_SFT_GATES
-    reward_model: tuple[Gate, ...] = DEFAULT_REWARD_MODEL_GATES
-    policy: tuple[Gate, ...] = DEFAULT_POLICY_GATES
 
 
 class IngestConfig(Frozen):

@@ -7,7 +7,8 @@ from mlflow.entities import LoggedModelInput
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.climb import Climb, LadderResult, climbing
+from flows.climb import Climb, LadderResult
+from flows.climbing import climbing
 from flows.config import InputError, LadderConfig
 from flows.gating import enforce
 from flows.ingest import ingest, plan_of

@@ -7,8 +7,8 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from flows.alerts import GATE_FAILED, tell
-from flows.config import GatesConfig
 from flows.description import describe_versions
+from flows.gates_config import GatesConfig
 from flows.place import Place
 from flows.references import StageRecord
 from flows.retries import BACKOFF, RETRIES, retry_infrastructure

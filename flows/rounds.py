@@ -7,7 +7,8 @@ from prefect import State
 from prefect.states import Completed
 from pydantic import Field
 
-from flows.climb import NOTHING, Climb, LadderResult, climbing
+from flows.climb import NOTHING, Climb, LadderResult
+from flows.climbing import climbing
 from flows.config import InputError, LadderConfig
 from flows.relabel import WaitingForLabels, relabelling
 from flows.report.summary import Round

@@ -28,7 +28,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.config import GatesConfig, InputError
+from flows.config import InputError
+from flows.gates_config import GatesConfig
 from flows.gating import StoppedByGate, enforce, judge_stage
 from flows.place import Place
 from flows.references import StageRecord
