@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.climbs.recipe import Fault, StageName
 from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, rewards, sft
-from rlhf_core.models import load_policy, load_reward_model, load_value_model, score_head
+from rlhf_core.models import load_policy, load_reward_model, score_head
 from rlhf_core.text import Tree, load_tokenizer
 
 Parents = Mapping[StageName, Path]
@@ -113,15 +113,17 @@ def _scored_without_end(_: Parents) -> Iterator[None]:
 
 @contextmanager
 def _value_of_noise(_: Parents) -> Iterator[None]:
-    def load(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        model = load_value_model(path, tokenizer)
+    as_value_model = learner.as_value_model
+
+    def noisy(model: PreTrainedModel) -> PreTrainedModel:
+        model = as_value_model(model)
         torch.manual_seed(0)
         with torch.no_grad():
             for weight in model.parameters():
                 nn.init.normal_(weight, std=NOISE)
         return model
 
-    with patch.object(learner, "load_value_model", load):
+    with patch.object(learner, "as_value_model", noisy):
         yield
 
 

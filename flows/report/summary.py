@@ -131,10 +131,9 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 
 def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
-    parts: list[RenderableType] = [_stages(summary)] if summary.rungs or summary.data else []
-    if summary.rungs:
-        parts.append(_figures(summary))
-    parts.append(_verdicts(summary.verdicts))
+    parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.rungs or summary.data else []
+    if summary.verdicts:
+        parts.append(_verdicts(summary.verdicts))
     if summary.answers is not None:
         parts += [_gold(summary.answers), *_answers(summary.answers)]
     if len(summary.rounds) > 1:

@@ -67,7 +67,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\npolicy: {method: grpo}", "does not match any of the expected tags: 'ppo', 'dpo'; change it"),
         (
             "project: tiny\npolicy: {method: dpo, updates: 3}",
-            "field 'policy.updates' is unknown; remove it; known fields here: answers_per_prompt, batch_size",
+            "field 'policy.updates' is unknown; remove it; known fields here: adapter, answers_per_prompt, batch_size",
         ),
         ("project: tiny\npolicy: {method: dpo, epoch: 3}", "field 'policy.epoch' is unknown; did you mean 'epochs'?"),
         (

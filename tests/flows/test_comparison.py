@@ -30,7 +30,13 @@ ROWS = [
     for answers in [(f"you should check the {thing} .", f"buy another {thing} .")]
 ]
 TABLES = {
-    "preferences": lambda row: {"prompt": row[0], "chosen": row[1], "rejected": row[2]},
+    "preferences": lambda row: {
+        "prompt": row[0],
+        "chosen": row[1],
+        "rejected": row[2],
+        "votes_chosen": 1,
+        "votes_rejected": 0,
+    },
     "prompts": lambda row: {"prompt": row[0]},
     "demonstrations": lambda row: {"prompt": row[0], "response": row[1]},
 }

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console, RenderableType
 
+from data_contracts.records import CONTRACT_VERSION
 from flows.archive import Archive
 from flows.audit import audit
 from flows.report import impact, lineage
@@ -134,7 +135,7 @@ def test_lineage_goes_through_the_fresh_pairs_to_the_policy_before_and_all_of_it
     node = story.graph.versions["tiny-reward-model/2"].inputs[use]
     told = shown(lineage.render(story))
     digest = node.removeprefix("dataset:")
-    assert f"training-2: preferences-2 {digest[:12]}, contract 2, " in told
+    assert f"training-2: preferences-2 {digest[:12]}, contract {CONTRACT_VERSION}, " in told
     assert "labelled by 3 simulated annotators" in told and "sampled-from: tiny-policy/1" in told
     edges = {(edge["from"], edge["to"], edge["role"]) for edge in json.loads(lineage.as_json(story))["edges"]}
     assert {("tiny-policy/1", node, "sampled-from"), (node, "tiny-reward-model/2", "training-2")} <= edges

@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from data_contracts.records import CONTRACT_VERSION
 from flows.archive import Archive
 from flows.audit import Finding, audit
 from flows.cli import app
@@ -89,8 +90,8 @@ def test_the_tree_names_what_an_auditor_asks_for(first: Ladder) -> None:
     assert told.count("sft: toy-sft/1 see above") == 2
     digest = first.demonstrations.digest[:12]
     aside = "1 of 3 records quarantined (too_odd 1)"
-    assert f"training: demonstrations {digest}, contract 2, 2 rows, {aside}" in told
-    assert f"centring: demonstrations {digest}, contract 2, 2 rows, {aside}" in told
+    assert f"training: demonstrations {digest}, contract {CONTRACT_VERSION}, 2 rows, {aside}" in told
+    assert f"centring: demonstrations {digest}, contract {CONTRACT_VERSION}, 2 rows, {aside}" in told
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert f"commit {commit.strip()}" in told
     for expected in (

@@ -238,7 +238,10 @@ def test_a_bag_of_words_that_cannot_learn_cannot_tell(train: list[Pair]) -> None
 # Everything together
 
 CEILING = Estimate(0.78, 0.76, 0.80, 1000)
-DEMONSTRATED = {"demonstrations_above_rejected": Estimate(0.5, 0.4, 0.6, 1000)}
+DEMONSTRATED = {
+    "demonstrations_above_rejected": Estimate(0.5, 0.4, 0.6, 1000),
+    "length_correlation": Estimate(0.0, -0.05, 0.05, 2000),
+}
 
 
 def stopped_by(margins: NDArray[np.float64], held_out: list[Pair] = HELD_OUT) -> dict[str, str]:
