@@ -8,7 +8,8 @@ from flows.differences import differences
 from flows.lineage import describe
 from flows.references import DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry
-from flows.report.summary import KEY_FIGURES, Rung, format_estimate
+from flows.report.numbers import format_estimate
+from flows.report.summary import KEY_FIGURES, Rung
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import Verdict
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from mlflow.exceptions import MlflowException
 
-from flows.comparison import Comparison
 from flows.config import InputError
 from flows.differences import differences
 from flows.moves import PROMOTE, ROLLBACK, How, Promotion, history, project_of, record_promotion
@@ -72,7 +71,7 @@ def check_gates(proposal: Proposal, *, force: bool, why: str) -> None:
 
 
 def promote(
-    registry: Registry, proposal: Proposal, *, by: str, why: str = "", comparison: Comparison | None = None
+    registry: Registry, proposal: Proposal, *, by: str, why: str = "", comparison: Frozen | None = None
 ) -> None:
     """Make a version champion, with a record of who, when, from what and why.
 
@@ -112,7 +111,7 @@ def _move(
     why: str,
     how: How,
     forced: bool,
-    comparison: Comparison | None,
+    comparison: Frozen | None,
 ) -> None:
     """Record first: what sees the alias move then finds the record of it."""
     now = registry.champion(version.name)

@@ -27,7 +27,6 @@ def promote(
         settings = prepared(config, overrides)
         from rich.console import Console
 
-        from flows.comparison import compare
         from flows.promotion import PromotionRefused, check_gates, propose
         from flows.promotion import promote as make_champion
         from flows.registry import open_registry
@@ -44,6 +43,8 @@ def promote(
             raise typer.Exit(EXIT_GATE) from None
         comparison = None
         if proposal.champion:
+            from flows.comparison import compare
+
             comparison = compare(registry, settings, proposal.version, proposal.champion)
             show_comparison(comparison, console)
         _ask(f"Make {proposal.version.label} champion?", yes)

@@ -29,9 +29,9 @@ from flows.report.labels import (
     sample,
     sentences,
 )
+from flows.report.numbers import format_estimate
 from flows.report.prompts import NOTE, prompt_sheet
 from flows.report.sheets import Sheet, for_terminal
-from flows.report.summary import format_estimate
 from rlhf_core.evaluation.estimates import proportion
 from rlhf_core.evaluation.labels import LabelWorth
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from flows.report.numbers import format_estimate
 from flows.report.sheets import Sheet, as_markdown, estimate_sheet
-from flows.report.summary import format_estimate
 from rlhf_core.evaluation.annotators import KAPPA
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.labels import Balanced, LabelWorth

@@ -1,14 +1,18 @@
 """What a promotion and the history of champions look like in a terminal."""
 
+from typing import TYPE_CHECKING
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from flows.comparison import Comparison
 from flows.promotion import Proposal
-from flows.report.summary import format_estimate
+from flows.report.numbers import format_estimate
 from rlhf_core.evaluation.estimates import Estimate
+
+if TYPE_CHECKING:
+    from flows.comparison import Comparison
 
 DIFFERENCES_SHOWN = 12
 
@@ -27,7 +31,7 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
             console.print(f"  and {more} more")
 
 
-def show_comparison(comparison: Comparison, console: Console) -> None:
+def show_comparison(comparison: "Comparison", console: Console) -> None:
     """Show the paired figures."""
     parts: list[RenderableType] = [""]
     if comparison.figures:

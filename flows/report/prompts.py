@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from flows.report.numbers import format_estimate
 from flows.report.sheets import Sheet, estimate_sheet
-from flows.report.summary import format_estimate
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.prompts import AMONG, COMPARED, LOOKED_AT
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from flows.references import DataRefs, Newest, StageRecord
 from flows.registry import Registry
 from flows.report.answers import STAGES, Comparison
+from flows.report.numbers import format_estimate
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import Verdict
 
@@ -140,13 +141,6 @@ def render(summary: Summary) -> Group:
         parts.append(_rounds(summary.rounds))
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
     return Group(*parts)
-
-
-def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
-    """A figure with its 95 % interval; an exact one without."""
-    if estimate.lower == estimate.upper:
-        return f"{estimate.value:.{digits}g}"
-    return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -12,7 +12,8 @@ from flows.references import DataRefs, DatasetRef, ModelRef, StageRecord
 from flows.registry import Registry, open_registry
 from flows.report.answers import STAGES, Answer, Comparison
 from flows.report.figures import figures_of
-from flows.report.summary import WIDTH, Rung, Summary, format_estimate, publish_summary, render
+from flows.report.numbers import format_estimate
+from flows.report.summary import WIDTH, Rung, Summary, publish_summary, render
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.gates import Gate, judge
 
