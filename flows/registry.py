@@ -65,10 +65,6 @@ def _upgrade(uri: str) -> None:
 class Registry(Runs):
     """One experiment of a tracking server, and the model registry behind it."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
-        super().__init__(client, experiment_id)
-        self.storage = storage
-
     def register(
         self,
         folder: Path,
@@ -230,22 +226,18 @@ class Registry(Runs):
     def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:
         """Set the same tags on several versions."""
         for ref in refs:
-            with self._alone(ref):
+            with self.alone(ref.name):
                 for key, value in tags.items():
                     self.client.set_model_version_tag(ref.name, ref.version, key, value)
 
     def set_alias(self, ref: ModelRef, alias: str) -> None:
         """Move an alias to a version."""
-        with self._alone(ref):
+        with self.alone(ref.name):
             self.client.set_registered_model_alias(ref.name, alias, ref.version)
 
     def take_alias(self, refs: Iterable[ModelRef], alias: str) -> None:
         """Take an alias off versions; where another version holds it, that one keeps it."""
         for ref in refs:
-            with self._alone(ref):
+            with self.alone(ref.name):
                 if str(self.client.get_registered_model(ref.name).aliases.get(alias)) == ref.version:
                     self.client.delete_registered_model_alias(ref.name, alias)
-
-    def _alone(self, ref: ModelRef) -> contextlib.AbstractContextManager[None]:
-        """One at a time among climbs: of two who set the same thing at once, MLflow refuses the second."""
-        return exclusive(self.storage / "work" / f"{ref.name}.lock")

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import mlflow.artifacts
@@ -11,6 +13,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from flows.lineage import dataset_digest, dataset_entity, flatten
+from flows.locks import exclusive
 from flows.references import DatasetRef, ModelRef
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.stage import Event
@@ -22,11 +25,22 @@ ESTIMATES = "estimates.json"
 
 
 class Runs:
-    """The runs of one experiment of a tracking server."""
+    """The runs of one experiment of a tracking server.
 
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+    Args:
+        client: of the server.
+        experiment_id: the experiment.
+        storage: folder that all climbs share who use it.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
         self.client = client
         self.experiment_id = experiment_id
+        self.storage = storage
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """One climb at a time with something of that name: of two who set the same, MLflow refuses the second."""
+        return exclusive(self.storage / "work" / f"{name}.lock")
 
     def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
         """Start a run, nested below its parent where there is one, and return its id."""
@@ -120,6 +134,7 @@ class Runs:
         inputs = [
             DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
         ]
-        self.client.log_inputs(run_id, datasets=inputs)
+        with self.alone("datasets"):
+            self.client.log_inputs(run_id, datasets=inputs)
         for ref in {ref.name: ref for ref in datasets.values()}.values():
             self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")

@@ -266,3 +266,22 @@ def test_two_who_give_the_same_alias_at_once_both_succeed(
             for done in [pool.submit(registry.set_alias, ref, f"alias-{number}") for _ in range(4)]:
                 done.result()
     assert len(registry.client.get_registered_model(name).aliases) == 10
+
+
+def test_two_who_name_the_same_data_at_once_both_succeed(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    runs = [registry.start_run(f"climb {number}") for number in range(4)]
+    for number in range(5):
+        data = DatasetRef(
+            name="prompts",
+            digest=str(number) * 64,
+            path="/data/prompts.parquet",
+            rows=3,
+            splits={"train": 3},
+            sources=("a.jsonl",),
+            report=str(tmp_path / "report"),
+        )
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(registry.log_datasets, run, {"training": data}) for run in runs]:
+                done.result()
+    assert all(len(registry.client.get_run(run).inputs.dataset_inputs) == 5 for run in runs)
