@@ -158,7 +158,7 @@ def launch(jobs: list[Job], folder: Path, ranks: int) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
 
