@@ -103,9 +103,11 @@ REWARDS = (
 the length that gold allows to a plain question."""
 PPO = Arm("PPO", {"policy.evaluate_every": 1})
 DPO = Arm("DPO", {"policy": {"method": "dpo"}})
-METHODS = (PPO, DPO)
+HELD_DPO = Arm("DPO, beta 0.5", {"policy": {"method": "dpo", "beta": 0.5}})
+METHODS = (PPO, DPO, HELD_DPO)
 """As the bench's recipe has them, PPO with its beta, budget and watches. It is looked at after every update, as four of
-them can pass the budget where annotators are biased, which would leave the SFT model."""
+them can pass the budget where annotators are biased, which would leave the SFT model. DPO also with five times its
+beta, as the default goes far here."""
 BETAS = (
     Arm("fixed, 0.15", HELD | {"policy.beta": 0.15}),
     Arm("adaptive from 0.15", ADAPTIVE | {"policy.beta": 0.15}),

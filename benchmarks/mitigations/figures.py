@@ -47,7 +47,7 @@ def methods(by: By) -> Figure:
             kl = np.array([row["kl"] for row in drawn[0]])
             worth = [np.array([row[f"{name}_gain"][0] for row in rows]) for rows in drawn]
             _band(panel, kl, worth, f"best of n, n to {len(kl)}", COLOURS[0])
-        for arm, colour in zip(METHODS, (COLOURS[1], COLOURS[5]), strict=True):
+        for arm, colour in zip(METHODS, (COLOURS[1], COLOURS[5], COLOURS[4]), strict=True):
             figures = [run["figures"]["truth"] for run in by[arm.name].values()]
             places = [found["kl_to_sft_nats"][0] for found in figures]
             panel.scatter(places, [found[f"{name}_gain"][0] for found in figures], label=arm.name, color=colour)

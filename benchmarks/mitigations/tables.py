@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from benchmarks.mitigations import best_of_n, rounds
-from benchmarks.mitigations.arms import BETAS, DPO, METHODS, MONITORS, NATS, PPO, REWARDS, SINGLE, TARGET_NATS
+from benchmarks.mitigations.arms import BETAS, METHODS, MONITORS, NATS, PPO, REWARDS, SINGLE, TARGET_NATS
 from benchmarks.mitigations.curves import Point, gain_at, kept, paired, peak, spread, within_budget
 from benchmarks.mitigations.record import Record
 from rlhf_core.evaluation.best_of_n import affordable_n
@@ -94,11 +94,9 @@ def methods(by: By) -> Iterator[str]:
         )
     yield ""
     yield from _head("by seed", "gold", "judge", "KL, nats")
-    for name, first, second in (
-        ("PPO - DPO", _worth(by, PPO.name), _worth(by, DPO.name)),
-        ("PPO - best of n at no more KL", _worth(by, PPO.name), _beside(by, PPO.name)),
-        ("DPO - best of n at no more KL", _worth(by, DPO.name), _beside(by, DPO.name)),
-    ):
+    beside = [(f"PPO - {arm.name}", _worth(by, PPO.name), _worth(by, arm.name)) for arm in METHODS if arm != PPO]
+    best = [(f"{arm.name} - best of n at no more KL", _worth(by, arm.name), _beside(by, arm.name)) for arm in METHODS]
+    for name, first, second in (*beside, *best):
         yield _row(name, *(signed(paired(one, other)) for one, other in zip(first, second, strict=True)))
 
 
