@@ -17,7 +17,7 @@ from flows.datasets import Shares
 from flows.deploy_config import DeployConfig
 from flows.errors import InputError as InputError
 from flows.gates_config import GatesConfig
-from flows.relabel_config import ByAnnotators, ByJudge, Relabel
+from flows.relabel_config import ByJudge, Relabel
 from flows.reward_config import SCHEME, RewardModelSettings, Source
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
@@ -98,8 +98,6 @@ class LadderConfig(IngestConfig):
     @model_validator(mode="after")
     def _labels_come_from_someone_else(self) -> "LadderConfig":
         match self.relabel:
-            case ByAnnotators() if not isinstance(self.data, EmbeddedData):
-                raise ValueError("relabel.by annotators know only the embedded world; use judge or people here")
             case ByJudge(model=model) if model == self.judge.source or _is_named(model, f"{self.project}-judge"):
                 raise ValueError("relabel.model is the judge, which would find right what it taught; name another")
             case ByJudge(labels="soft") if self.reward_model.labels == "majority":

@@ -203,14 +203,15 @@ def test_a_mistake_about_labels_is_named_by_field_and_mend(override: str, expect
     assert expected in str(refused.value)
 
 
-def test_simulated_annotators_are_refused_outside_their_world(tmp_path: Path) -> None:
+def test_simulated_annotators_are_refused_outside_their_world_where_rounds_need_them(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     sources = "".join(f"  {kind}: [{{path: a}}]\n" for kind in ("demonstrations", "preferences", "prompts"))
     path.write_text(
         f"project: toy\ndata:\n  kind: files\n{sources}base: {{kind: from_text}}\nrelabel: {{by: annotators}}\n"
     )
-    with pytest.raises(InputError, match="annotators know only the embedded world; use judge or people here"):
-        load_config(path)
+    config = load_config(path)
+    with pytest.raises(InputError, match=r"'relabel\.by': annotators know only the embedded world.*climb once"):
+        climb_in_rounds(lambda _: pytest.fail("it climbed"), config, "CONFIG", 2)
 
 
 def test_rounds_need_somebody_who_labels_and_a_reward_model_that_is_trained() -> None:

@@ -282,9 +282,7 @@ def test_data_refused_for_its_quarantine_are_posted_to_the_webhook(
         data[kind] = [{"path": str(tmp_path / f"{kind}.jsonl")}]
         (tmp_path / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "worker").mkdir()
-    run = server.work(
-        server.start("rlhf-ingest", data=data, base={"kind": "from_text"}, relabel=None), tmp_path / "worker"
-    )
+    run = server.work(server.start("rlhf-ingest", data=data, base={"kind": "from_text"}), tmp_path / "worker")
     assert run["state"]["type"] == "FAILED"
     wait_for(lambda: any(item["event"] == "rlhf.quarantine.exceeded" for item in heard[1]))
     (told,) = (item for item in heard[1] if item["event"] == "rlhf.quarantine.exceeded")
