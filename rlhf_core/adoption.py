@@ -11,7 +11,8 @@ from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, point
 from rlhf_core.models import TEMPERATURE, load_reward_model, parameters, save
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import evaluate_reward_model, halves, margins, shown
+from rlhf_core.reward_model import evaluate_reward_model, halves, limits, margins, score_items, shown
+from rlhf_core.self_tests import remember
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import encode, load_tokenizer
 
@@ -62,6 +63,8 @@ def adopt_reward_model(
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)
+    known = demonstrations[:COMPARED]
+    remember(out, tokenizer, known, score_items(model, tokenizer, known, config), config.optimiser, **limits(config))
     deltas = margins(config, model, tokenizer, judged_half)
     return StageResult(
         artifacts={"reward_model": out},
@@ -111,8 +114,7 @@ def _check_tokens(
     other: PreTrainedTokenizerBase,
     items: Sequence[Demonstration],
 ) -> None:
-    limits = {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
-    if encode(tokenizer, items, **limits) != encode(other, items, **limits):
+    if encode(tokenizer, items, **limits(config)) != encode(other, items, **limits(config)):
         raise ValueError(
             "it reads texts as other tokens than the SFT model; name one with the tokenizer, the chat template and the "
             "end-of-sequence token of the base"

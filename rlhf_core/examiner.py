@@ -1,6 +1,6 @@
 """What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
 from rlhf_core.rewards import NO_MODELS, Responses, load_terms, score_ensemble, score_trees, term_keys
 from rlhf_core.rollout import Sampled
-from rlhf_core.text import decode, load_tokenizer
+from rlhf_core.self_tests import check_known, mean_logprobs
+from rlhf_core.text import Tree, decode, load_tokenizer
 from rlhf_core.training import fuse
 
 SAMPLES = 8
@@ -70,6 +71,7 @@ class Examiner:
     ) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.config, self.seed = config, seed
+        self._folders = {"SFT model": sft, "reward model": reward_model, "judge": judge}
         self.reference = self._frozen(load_policy(sft, self.tokenizer))
         self.reward_model, self.judge = (
             self._frozen(load_reward_model(folder, self.tokenizer, beside=self.reference))
@@ -81,6 +83,7 @@ class Examiner:
 
     def examine(self, policy: Path, prompts: Sequence[str]) -> Exam:
         """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
+        self.check_known()
         before = self.baseline(prompts)
         model = load_policy(policy, self.tokenizer)
         after = self.answer(model, prompts)
@@ -120,6 +123,22 @@ class Examiner:
             surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
             terms={name: _numbers(values) for name, values in self.terms(prompts, texts, rollout).items()},
         )
+
+    def check_known(self) -> None:
+        """Test that the frozen models say what they said when they were saved.
+
+        Raises:
+            SelfTestError: as `check_known` of the self-tests.
+        """
+        config = self.config.optimiser
+        limits = self.config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
+        said: dict[str, Callable[[list[Tree]], Tensor]] = {
+            "SFT model": lambda trees: mean_logprobs(self.reference, trees, config),
+            "reward model": lambda trees: score_ensemble(self.reward_model, trees, config).score,
+            "judge": lambda trees: score_ensemble(self.judge, trees, config).score,
+        }
+        for name, say in said.items():
+            check_known(name, self._folders[name], say, self.tokenizer, config, **limits)
 
     def terms(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> dict[str, Tensor]:
         """What each further term of the reward says of the responses of a rollout, by name, shape ``[B]``."""

@@ -22,9 +22,10 @@ from rlhf_core.kept_states import ARTIFACTS, KeptStates
 from rlhf_core.kl_control import next_beta
 from rlhf_core.learner import Learner, adapted_learner, load_learner
 from rlhf_core.parallel import rank
-from rlhf_core.ppo_update import check_engine, check_first_pass, gather, rollout_metrics, update, warm_up
+from rlhf_core.ppo_update import gather, rollout_metrics, update, warm_up
 from rlhf_core.records import Demonstration
 from rlhf_core.rewards import NO_MODELS, Reward
+from rlhf_core.self_tests import check_engine, check_first_pass
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import encode
 from rlhf_core.watch import CURVES, Watch, chart
@@ -81,7 +82,7 @@ def train_policy(
 
     Raises:
         ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
-        SelfTestError: if a self-test at step zero fails.
+        SelfTestError: if a self-test of the first update fails, or a frozen model no longer says what it said.
     """
     if config.ptx_coef and not demonstrations:
         raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
@@ -217,6 +218,8 @@ class _Climb(Examiner):
         if step == 1:
             check_first_pass(config, self.learner.policy, rollout, experience.ref_logprobs)
             check_engine(config, gap)
+        if step == 1 or step % config.evaluate_every == 0:
+            self.check_known()
         lr = self.learner.policy_optimiser.lr
         figures = rollout_metrics(experience)
         with _timed("update", seconds):

@@ -32,6 +32,7 @@ from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import Lesson, as_learned, lessons, reward_loss
 from rlhf_core.rewards import member_scores, score_trees
+from rlhf_core.self_tests import remember
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
 
@@ -91,6 +92,7 @@ def train_reward_model(
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
     _check_reload(config, out, judged_half, judged.deltas / fitted)
+    remember(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, **limits(config))
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
@@ -189,12 +191,7 @@ def _learn(
     seed: int,
 ) -> Iterator[Event]:
     """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
-    comparisons = compare(
-        tokenizer,
-        as_learned(config, train),
-        max_prompt_tokens=config.max_prompt_tokens,
-        max_response_tokens=config.max_response_tokens,
-    )
+    comparisons = compare(tokenizer, as_learned(config, train), **limits(config))
     loss: Callable[[list[Lesson]], Loss] = partial(reward_loss, config)
     if config.debias == "length":
         add_length_head(model)
@@ -270,12 +267,12 @@ def _before_debiasing(
 def _encode(
     config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
 ) -> list[Tree]:
-    return encode(
-        tokenizer,
-        items,
-        max_prompt_tokens=config.max_prompt_tokens,
-        max_response_tokens=config.max_response_tokens,
-    )
+    return encode(tokenizer, items, **limits(config))
+
+
+def limits(config: RewardModelConfig) -> dict[str, int]:
+    """The lengths at which prompts and responses are cut, as `encode` takes them."""
+    return config.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
 
 
 def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -22,6 +22,7 @@ from rlhf_core.models import device, load_policy, response_logprobs, save
 from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Demonstration
 from rlhf_core.rollout import Response, sample_responses
+from rlhf_core.self_tests import remember
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
 from rlhf_core.training import precision
@@ -75,8 +76,10 @@ def train_sft(
         seed=seed,
     )
     after = _measure(config, model, tokenizer, held_out, seed=seed)
+    save(model, tokenizer, out)
+    remember(out, tokenizer, held_out, -after.losses, config.optimiser, **_limits(config))
     return StageResult(
-        artifacts={"sft": save(model, tokenizer, out)},
+        artifacts={"sft": out},
         estimates=_compare(before, after),
         samples=[
             {"prompt": prompt, "base": first.text, "sft": second.text}
@@ -174,12 +177,11 @@ def _held_out_losses(
 def _encode(
     config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
 ) -> list[Tree]:
-    return encode(
-        tokenizer,
-        demonstrations,
-        max_prompt_tokens=config.sampling.max_prompt_tokens,
-        max_response_tokens=config.sampling.max_response_tokens,
-    )
+    return encode(tokenizer, demonstrations, **_limits(config))
+
+
+def _limits(config: SFTConfig) -> dict[str, int]:
+    return config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
 
 
 def _response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:

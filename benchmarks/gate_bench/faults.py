@@ -137,6 +137,23 @@ def _without_marker(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBa
 
 
 @contextmanager
+def _in_updates(name: str, other: Callable[[ppo._Climb], Any]) -> Iterator[None]:
+    """PPO has something else in the place of an attribute while it updates, and the right one while it measures."""
+    original = ppo._Climb._advance
+
+    def advance(self: ppo._Climb, prompts: Sequence[str], step: int) -> dict[str, float]:
+        right = getattr(self, name)
+        setattr(self, name, other(self))
+        try:
+            return original(self, prompts, step)
+        finally:
+            setattr(self, name, right)
+
+    with patch.object(ppo._Climb, "_advance", advance):
+        yield
+
+
+@contextmanager
 def _other_template(_: Parents) -> Iterator[None]:
     """The whole stage writes prompts in another way than SFT and reward model learned them."""
     with patch.object(examiner, "load_tokenizer", lambda path: _without_marker(load_tokenizer(path))):
@@ -146,16 +163,7 @@ def _other_template(_: Parents) -> Iterator[None]:
 @contextmanager
 def _other_template_in_rollouts(_: Parents) -> Iterator[None]:
     """As `_other_template`, but what is measured on held-out prompts is written as it should be."""
-    original = ppo._Climb._advance
-
-    def advance(self: ppo._Climb, prompts: Sequence[str], step: int) -> dict[str, float]:
-        right, self.tokenizer = self.tokenizer, _without_marker(self.tokenizer)
-        try:
-            return original(self, prompts, step)
-        finally:
-            self.tokenizer = right
-
-    with patch.object(ppo._Climb, "_advance", advance):
+    with _in_updates("tokenizer", lambda run: _without_marker(run.tokenizer)):
         yield
 
 
@@ -173,16 +181,7 @@ def _stale_reference(parents: Parents) -> Iterator[None]:
 @contextmanager
 def _reference_moves(_: Parents) -> Iterator[None]:
     """The reference shares the policy's weights, so that no drift is ever paid for."""
-    original = ppo._Climb._advance
-
-    def advance(self: ppo._Climb, prompts: Sequence[str], step: int) -> dict[str, float]:
-        right, self.reference = self.reference, self.learner.policy
-        try:
-            return original(self, prompts, step)
-        finally:
-            self.reference = right
-
-    with patch.object(ppo._Climb, "_advance", advance):
+    with _in_updates("reference", lambda run: run.learner.policy):
         yield
 
 
@@ -200,7 +199,8 @@ def _advantages_of_wrong_sign(_: Parents) -> Iterator[None]:
 
 @contextmanager
 def _no_self_test(_: Parents) -> Iterator[None]:
-    with patch.object(ppo, "check_first_pass", lambda *given: None):
+    first, known = patch.object(ppo, "check_first_pass"), patch.object(examiner.Examiner, "check_known")
+    with first, known:
         yield
 
 

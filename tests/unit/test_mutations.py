@@ -32,6 +32,13 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a text whose prompt was cut is a known answer",
+        "rlhf_core.self_tests",
+        "and len(tree.prompt) < max_prompt_tokens",
+        "and tree.prompt",
+        "test_self_tests.test_what_was_cut_when_the_model_was_saved_is_not_among_them",
+    ),
+    Mutant(
         "a grade moves the margin the other way",
         "rlhf_core.reward_losses",
         "pair.margin + config.margin_scale * pair.grade",

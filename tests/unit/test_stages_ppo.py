@@ -20,10 +20,11 @@ from rlhf_core.learner import Learner, load_learner
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.ppo import PPOConfig, train_policy
-from rlhf_core.ppo_update import SelfTestError, check_first_pass, gather, update, warm_up
+from rlhf_core.ppo_update import gather, update, warm_up
 from rlhf_core.records import Demonstration
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
+from rlhf_core.self_tests import SelfTestError, check_first_pass
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.training import Optimiser, OptimiserConfig
 
