@@ -107,6 +107,16 @@ class LadderConfig(IngestConfig):
         return self
 
     @model_validator(mode="after")
+    def _only_members_disagree(self) -> "LadderConfig":
+        limited = isinstance(self.policy, PPOConfig) and self.policy.disagreement_limit is not None
+        if limited and self.reward_model.source is None and self.reward_model.heads == 1:
+            raise ValueError(
+                "policy.disagreement_limit needs an ensemble, and a single head disagrees with nobody; set "
+                "reward_model.heads to 2 or more, or it to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_shared_trunk_is_whole(self) -> "LadderConfig":
         shared = isinstance(self.policy, PPOConfig) and self.policy.adapter is not None
         if shared and self.compute.strategy == "fsdp" and self.compute.ranks > 1:

@@ -109,6 +109,16 @@ DEFAULT_REWARD_MODEL_GATES = (
         reason="Five heads on one trunk correlate by .990; copies by 1, and then their disagreement means nothing.",
     ),
     Gate(
+        name="large-enough",
+        metric="parameter_ratio",
+        direction="above",
+        threshold=0.03,
+        min_samples=1,
+        failure="much smaller than the policy that it scores",
+        reason="A reward model is fooled by what it cannot judge (Gao et al., 2023). The smallest known to have served "
+        "is InstructGPT's, of 6B for a policy of 175B: .034.",
+    ),
+    Gate(
         name="delta-in-band",
         metric="share_in_band",
         direction="above",
@@ -154,6 +164,16 @@ DEFAULT_REWARD_MODEL_GATES = (
         failure="scores mostly by length",
         reason="Healthy ladders have -.18 to .03, annotators who like length .70: PPO then learns to write long, and a "
         "judge of the same annotators applauds.",
+    ),
+    Gate(
+        name="right-at-like-length",
+        metric="length_matched_agreement",
+        direction="above",
+        threshold=0.5,
+        min_samples=50,
+        when_missing="pass",
+        failure="knows nothing but length",
+        reason="Where both responses are of like length, a reward model that knows more is better than a coin.",
     ),
     Gate(
         name="calibrated",

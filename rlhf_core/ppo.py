@@ -68,8 +68,8 @@ def train_policy(
 
     Yields:
         Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
-        step 0 before any update. `over_kl_budget`, `over_optimised` and `collapsed` are 1 where that ends training. Of
-        an ensemble `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
+        step 0 before any update. Of `STOPS` that is 1 which ends training. Of an ensemble
+        `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
         `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
         `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`. Each further term of the reward

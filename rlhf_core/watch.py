@@ -6,7 +6,7 @@ E counts evaluations, the first of which is the SFT model itself; N the watched 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy
@@ -21,7 +21,8 @@ from rlhf_core.evaluation.policy import Answers, diversity
 from rlhf_core.evaluation.preference import paired_gain
 from rlhf_core.stage import Event
 
-Stop = Literal["", "over_kl_budget", "over_optimised", "collapsed"]
+Stop = Literal["", "over_kl_budget", "over_disagreement", "over_optimised", "collapsed"]
+STOPS: tuple[Stop, ...] = get_args(Stop)[1:]
 
 CURVES = {
     "eval_kl": "eval_kl_to_sft_nats",
@@ -121,9 +122,14 @@ class Watch:
 
         Returns:
             Metrics of this evaluation.
+
+        Raises:
+            ValueError: if training shall stop for a disagreement that a reward model with a single head cannot have.
         """
         kl, gain = mean(answers.kl), paired_gain(answers.judge, sft.judge)
-        disagreement = float(answers.disagreement.mean())
+        disagreement = _disagreement(sft, answers)
+        if self._config.disagreement_limit is not None and not disagreement:
+            raise ValueError("disagreement_limit needs an ensemble, and the reward model has one head: set it to null")
         signs = diversity(sft, answers) | dict(more or {})
         seen = self._seen
         seen.steps.append(step)
@@ -131,13 +137,13 @@ class Watch:
             getattr(seen, name).append(getattr(answers, name).tolist())
         seen.entropy.append(signs["entropy_nats"].value)
         if step > 0:
-            self._decide(kl, signs)
+            self._decide(kl, disagreement, signs)
         return {
             "kl_to_sft_nats": kl.value,
             "kl_to_sft_nats_upper": kl.upper,
             "reward_score": float(answers.reward.mean()),
             **{f"reward_{name}": float(values.mean()) for name, values in answers.terms.items()},
-            **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
+            **{name: figure.value for name, figure in disagreement.items()},
             "judge_score": float(answers.judge.mean()),
             "judge_gain": gain.value,
             "judge_gain_lower": gain.lower,
@@ -149,8 +155,8 @@ class Watch:
 
     @property
     def stops(self) -> dict[str, float]:
-        """`over_kl_budget`, `over_optimised` and `collapsed`: 1 for what ended training, else 0."""
-        return {name: float(self._seen.stop == name) for name in ("over_kl_budget", "over_optimised", "collapsed")}
+        """Each of `STOPS`: 1 for what ended training, else 0."""
+        return {name: float(self._seen.stop == name) for name in STOPS}
 
     @property
     def fit(self) -> Fit | None:
@@ -184,14 +190,20 @@ class Watch:
     def _best(self) -> int:
         """The evaluation whose answers the judge likes best, of those that were not beyond a limit."""
         judge = np.mean(self._seen.judge, axis=1)
-        within = judge[:-1] if self._seen.stop in ("over_kl_budget", "collapsed") else judge
+        within = judge[:-1] if self._seen.stop not in ("", "over_optimised") else judge
         return int(np.argmax(within))
 
-    def _decide(self, kl: Estimate, signs: dict[str, Estimate]) -> None:
-        seen, budget = self._seen, self._config.kl_budget_nats
+    def _decide(self, kl: Estimate, disagreement: Mapping[str, Estimate], signs: dict[str, Estimate]) -> None:
+        seen, budget, limit = self._seen, self._config.kl_budget_nats, self._config.disagreement_limit
         if budget is not None and not kl.upper <= budget:
             seen.stop = "over_kl_budget"
             seen.why = f"the KL to the SFT model, at most {kl.upper:.3g} nats, may be beyond the budget of {budget:g}"
+        elif limit is not None and disagreement["reward_disagreement_gain"].lower > limit:
+            seen.stop = "over_disagreement"
+            seen.why = (
+                "the members of the reward model disagree by at least "
+                f"{disagreement['reward_disagreement_gain'].lower:.3g} more than about SFT's answers, above {limit:g}"
+            )
         elif broken := _collapsed(self._config.collapse, signs):
             seen.stop, seen.why = "collapsed", f"its answers collapsed: {broken}"
         elif turned := self._turned():
@@ -212,6 +224,16 @@ class Watch:
             f"over-optimised, the judge's mean fell by {fall:.3g} since update {self._seen.steps[best]} while the "
             f"reward model's rose by {rise:.3g}"
         )
+
+
+def _disagreement(sft: Answers, answers: Answers) -> dict[str, Estimate]:
+    """How far the members of the reward model disagree, and how much more than about SFT's; nothing of one head."""
+    if math.isnan(answers.disagreement.mean()):
+        return {}
+    return {
+        "reward_disagreement": mean(answers.disagreement),
+        "reward_disagreement_gain": paired_gain(answers.disagreement, sft.disagreement),
+    }
 
 
 def chart(series: dict[str, list[float]], event: Event) -> None:

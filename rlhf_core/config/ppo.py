@@ -103,6 +103,10 @@ class PPOConfig(UpdateConfig):
     kl_budget_nats: float | None = Field(6.0, gt=0)
     """Training stops once the upper bound of KL to the SFT model, per response on held-out prompts, passes this, and
     the result is the last evaluated state inside. None: no budget."""
+    disagreement_limit: float | None = Field(None, gt=0)
+    """Training stops once the members of an ensemble disagree about the policy's answers to held-out prompts by more
+    than this, in calibrated logits, beyond what they do about the SFT model's, by the lower bound of the paired
+    difference, and the result is the last evaluated state before. None: it is measured, nothing stops for it."""
     evaluate_every: int = Field(4, ge=1)
     """Updates between evaluations on held-out prompts."""
     monitor: MonitorConfig | None = MonitorConfig()

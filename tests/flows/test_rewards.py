@@ -246,3 +246,11 @@ def test_the_examples_of_the_documentation_are_valid(tmp_path: Path) -> None:
 
 def test_nothing_is_resolved_where_nothing_is_named(toys: Toys) -> None:
     assert resolve_reward(load_config(TINY).policy.reward, toys.registry) == RewardInputs()
+
+
+def test_a_limit_on_disagreement_needs_somebody_to_disagree() -> None:
+    limit = "policy.disagreement_limit=0.1"
+    with pytest.raises(InputError, match=r"a single head disagrees with nobody; set reward_model\.heads to 2 or more"):
+        load_config(TINY, overrides=[limit])
+    found = load_config(TINY, overrides=[limit, "reward_model.heads=2"]).policy
+    assert isinstance(found, PPOConfig) and found.disagreement_limit == 0.1

@@ -51,6 +51,8 @@ GOOD = {
         "abs_delta_ratio": Estimate(1.0, 0.9, 1.1, 2000),
         "overconfidence_gap": Estimate(0.0, -0.02, 0.02, 2000),
         "length_correlation": Estimate(0.1, 0.05, 0.15, 2000),
+        "length_matched_agreement": Estimate(0.65, 0.6, 0.7, 600),
+        "parameter_ratio": Estimate(1.0, 1.0, 1.0, 1),
         "ece": Estimate(0.03, 0.02, 0.05, 2000),
         "nll_above_chance": Estimate(-0.14, -0.16, -0.12, 2000),
         "nll_above_calibrated": Estimate(0.0, -0.001, 0.001, 2000),
@@ -82,6 +84,8 @@ BAD = [
     ("reward_model", "demonstrations_above_rejected", Estimate(-0.2, -0.3, -0.1, 2000), "prefers what people reject"),
     ("reward_model", "length_correlation", Estimate(0.7, 0.67, 0.73, 2000), "mostly by length"),
     ("reward_model", "member_correlation", Estimate(1.0, 1.0, 1.0, 2000), "one and the same"),
+    ("reward_model", "length_matched_agreement", Estimate(0.5, 0.46, 0.54, 600), "knows nothing but length"),
+    ("reward_model", "parameter_ratio", Estimate(0.02, 0.02, 0.02, 1), "much smaller than the policy"),
     ("reward_model", "share_in_band", Estimate(0.4, 0.38, 0.42, 2000), "outside [0.5, 4]"),
     ("reward_model", "abs_delta_ratio", Estimate(0.3, 0.25, 0.35, 2000), "undertrained"),
     ("reward_model", "abs_delta_ratio", Estimate(2.5, 2.2, 2.8, 2000), "overconfident"),
@@ -236,7 +240,10 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
     passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
-    unmeasured = {"reward_model": ["near-ceiling", "below-ceiling", "members-differ"], "policy": ["best-of-n"]}
+    unmeasured = {
+        "reward_model": ["near-ceiling", "below-ceiling", "members-differ", "right-at-like-length"],
+        "policy": ["best-of-n"],
+    }
     assert passing == unmeasured.get(stage, [])
 
 

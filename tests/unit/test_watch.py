@@ -44,6 +44,11 @@ def watched(config: PPOConfig, *evaluations: Answers) -> Watch:
     return watch
 
 
+def stops(watch: Watch) -> set[str]:
+    """What ended training, by the metrics."""
+    return {name for name, value in watch.stops.items() if value}
+
+
 RISING = (answers(2, kl=0.5, reward=0.5, judge=0.4), answers(3, kl=1.0, reward=1.0, judge=0.8))
 TURNED = answers(4, kl=2.0, reward=1.6, judge=0.2)
 
@@ -52,12 +57,12 @@ def test_a_run_that_gains_goes_on_and_its_last_state_is_the_result() -> None:
     watch = watched(CONFIG, *RISING)
     assert (watch.stopped, watch.result, watch.outcome) == (False, 8, "")
     assert watch.candidates == {8}
-    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 0.0, "collapsed": 0.0}
+    assert set(watch.stops.values()) == {0.0}
 
 
 def test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best() -> None:
     watch = watched(CONFIG, *RISING, TURNED)
-    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 1.0, "collapsed": 0.0}
+    assert stops(watch) == {"over_optimised"}
     assert watch.result == 8
     assert watch.outcome.startswith("stopped after update 12 of 20: over-optimised, the judge's mean fell by 0.")
     assert watch.outcome.endswith(
@@ -121,7 +126,7 @@ def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
 )
 def test_a_collapse_ends_training_at_the_state_before_it(config: PPOConfig, last: Answers, why: str) -> None:
     watch = watched(config, *RISING, last)
-    assert watch.stops == {"over_kl_budget": 0.0, "over_optimised": 0.0, "collapsed": 1.0}
+    assert stops(watch) == {"collapsed"}
     assert watch.result == 8 and why in watch.outcome
     assert watch.estimates["collapsed"].value == 1.0
 
@@ -140,8 +145,45 @@ def test_without_thresholds_nothing_is_a_collapse() -> None:
 
 def test_kl_beyond_the_budget_ends_training_at_the_state_inside() -> None:
     watch = watched(CONFIG, *RISING, answers(4, kl=5.2, reward=2.0, judge=1.0))
-    assert watch.stops["over_kl_budget"] == 1.0 and watch.result == 8
+    assert stops(watch) == {"over_kl_budget"} and watch.result == 8
     assert "beyond the budget of 5" in watch.outcome
+
+
+def divided(seed: int, disagreement: float) -> Answers:
+    spread = np.random.default_rng(seed).gamma(4.0, disagreement / 4.0, N)
+    return answers(seed, kl=0.1 * seed, judge=0.1 * seed)._replace(disagreement=spread)
+
+
+def test_members_that_disagree_more_than_about_sft_end_training_at_the_state_before() -> None:
+    config = CONFIG.model_copy(update={"disagreement_limit": 0.1})
+    watch = Watch(config)
+    sft = divided(1, 0.1)
+    for step, level in ((0, 0.1), (4, 0.12), (8, 0.15)):
+        metrics = watch.look(step, sft, sft if step == 0 else divided(2 + step, level))
+        assert not watch.stopped
+    assert metrics["reward_disagreement_gain"] == pytest.approx(
+        (divided(10, 0.15).disagreement - sft.disagreement).mean()
+    )
+    watch.look(12, sft, divided(14, 0.4))
+    assert stops(watch) == {"over_disagreement"} and watch.result == 8
+    assert "members of the reward model disagree by at least 0." in watch.outcome
+    assert "about SFT's answers, above 0.1; the result is the state after update 8" in watch.outcome
+
+
+def test_a_disagreement_that_may_be_chance_ends_nothing() -> None:
+    watch = Watch(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
+    sft, last = divided(1, 0.1), divided(3, 0.21)
+    gain = last.disagreement - sft.disagreement
+    assert gain.mean() - 1.96 * gain.std() / N**0.5 < 0.1 < gain.mean() + 1.96 * gain.std() / N**0.5
+    watch.look(0, sft, sft)
+    watch.look(4, sft, last)
+    assert not watch.stopped
+
+
+def test_a_single_head_has_no_disagreement_to_stop_for() -> None:
+    watch = Watch(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
+    with pytest.raises(ValueError, match="disagreement_limit needs an ensemble"):
+        watch.look(0, SFT, SFT)
 
 
 def test_a_watch_goes_on_from_its_state_as_json_holds_it() -> None:
