@@ -87,9 +87,10 @@ class Arm(NamedTuple):
 
 
 SINGLE = Arm("one reward model", UNLIMITED)
+HEADS = Arm("five heads, mean", FREE | {"reward_model.heads": 5})
 REWARDS = (
     SINGLE,
-    Arm("five heads, mean", FREE | {"reward_model.heads": 5}),
+    HEADS,
     Arm("five heads, min", FREE | {"reward_model.heads": 5, "reward_model.aggregate": "min"}),
     Arm("five heads, mean - var / 2", FREE | {"reward_model.heads": 5, "reward_model.aggregate": "uncertainty"}),
     Arm("length head", FREE | {"reward_model.debias": "length", "reward_model.batch_size": 8}),
@@ -121,7 +122,41 @@ MONITORS = {
     "biased, the judge's honest": (SINGLE, Arm("monitored by an honest judge", MONITORED, honest_judge=True)),
 }
 """By annotators: the run that nothing stops, and the same one with the monitor."""
-ARMS = (*REWARDS, *METHODS, HONEST, *(monitored for _, monitored in MONITORS.values()), *BETAS)
+COLLAPSING: Settings = {
+    "policy.beta": 0.01,
+    "policy.kl_to_rollout_limit_nats": None,
+    "policy.kl_budget_nats": None,
+    "policy.monitor": None,
+    "policy.collapse": None,
+    "policy.optimiser.lr": 1e-3,
+    "policy.evaluate_every": 2,
+}
+"""The ladder without a limit of the gate bench, whose answers become one and the same."""
+GUARDS = {
+    "collapse": (
+        Arm("nothing", COLLAPSING),
+        Arm("watch on collapse", COLLAPSING | {"policy.collapse": {}}),
+        Arm("entropy bonus 0.1", COLLAPSING | {"policy.entropy_coef": 0.1}),
+        Arm("beta 0.15", COLLAPSING | {"policy.beta": 0.15}),
+    ),
+    "disagreement": (
+        HEADS,
+        HEADS._replace(
+            name="five heads, until they disagree by 0.03",
+            settings=HEADS.settings | {"policy.disagreement_limit": 0.03},
+        ),
+    ),
+}
+"""By what threatens: the run that nothing guards, then the same one with a guard."""
+ARMS = (
+    *REWARDS,
+    *METHODS,
+    HONEST,
+    *(monitored for _, monitored in MONITORS.values()),
+    *BETAS,
+    *GUARDS["collapse"],
+    *GUARDS["disagreement"][1:],
+)
 """In the order in which they are climbed with a seed."""
 REFRESHED = Arm("refreshed", ITERATED)
 """Where every refresh starts."""
