@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from benchmarks.climbs.pool import GATES
 from benchmarks.climbs.recipe import StageName
+from benchmarks.gate_bench.cases import Kind
 from benchmarks.gate_bench.outcome import Outcome
 from benchmarks.gate_bench.report import Gates, Score, judged, score
 from rlhf_core.gates import Gate, blocked, judge
@@ -41,13 +42,10 @@ def moved(
     """
     at = [] if threshold is None else [gate.model_copy(update={"threshold": threshold})]
     changed = [*(other for other in gates[stage] if other.name != gate.name), *at]
-    stops = [
-        outcome for outcome in outcomes if stage in outcome.estimates and blocked(judge(at, outcome.estimates[stage]))
-    ]
     return Move(
         threshold,
-        broken=sum(outcome.kind == "broken" for outcome in stops),
-        healthy=sum(outcome.kind == "healthy" for outcome in stops),
+        broken=_stops(outcomes, stage, at, "broken"),
+        healthy=_stops(outcomes, stage, at, "healthy"),
         all_gates=score(judged(outcomes, {**gates, stage: changed})),
     )
 
@@ -71,7 +69,7 @@ def strictest(outcomes: Sequence[Outcome], stage: StageName, gate: Gate, *, alar
     allowed = [
         threshold
         for threshold in thresholds(outcomes, stage, gate)
-        if moved(outcomes, stage, gate, threshold).healthy <= alarms
+        if _stops(outcomes, stage, [gate.model_copy(update={"threshold": threshold})], "healthy") <= alarms
     ]
     return allowed[-1] if allowed else None
 
@@ -126,6 +124,15 @@ def figures(outcomes: Sequence[Outcome], stage: StageName, metric: str) -> Itera
     }
     for name, (kind, value, lower, upper) in sorted(found.items(), key=lambda item: item[1][1]):
         yield f"{value:10.4g} [{lower:.4g}, {upper:.4g}]  {kind:8}{name}"
+
+
+def _stops(outcomes: Sequence[Outcome], stage: StageName, gates: Sequence[Gate], kind: Kind) -> int:
+    """Cases of a kind that some gates of one stage would stop alone."""
+    return sum(
+        bool(blocked(judge(gates, outcome.estimates[stage])))
+        for outcome in outcomes
+        if outcome.kind == kind and stage in outcome.estimates
+    )
 
 
 def _told(move: Move) -> str:

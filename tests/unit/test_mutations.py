@@ -32,11 +32,11 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
-        "a text whose prompt was cut is a known answer",
-        "rlhf_core.self_tests",
-        "and len(tree.prompt) < max_prompt_tokens",
-        "and tree.prompt",
-        "test_self_tests.test_what_was_cut_when_the_model_was_saved_is_not_among_them",
+        "a disagreement ends training by its value, without its interval",
+        "rlhf_core.watch",
+        'disagreement["reward_disagreement_gain"].lower > limit',
+        'disagreement["reward_disagreement_gain"].value > limit',
+        "test_watch.test_a_disagreement_that_may_be_chance_ends_nothing",
     ),
     Mutant(
         "a grade moves the margin the other way",
