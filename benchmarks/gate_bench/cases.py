@@ -17,6 +17,7 @@ FREE = {
     "policy.collapse": None,
 }
 """No limit and no watch: what PPO does where nobody looks."""
+UNLIMITED = {**FREE, "policy.beta": 0.01, "policy.optimiser.lr": 1e-3}
 
 
 class Case(NamedTuple):
@@ -105,7 +106,7 @@ BROKEN = (
     _broken("SFT at a huge learning rate", "SFT", 2, settings={"sft.optimiser.lr": 0.05}),
     _broken("other template in rollouts", "policy", 1, faults=(faults.OTHER_TEMPLATE_IN_ROLLOUTS,), unseen=UNTESTED),
     _broken("other template in PPO", "policy", 2, faults=(faults.OTHER_TEMPLATE,), unseen=UNTESTED),
-    _broken("no KL limit", "policy", 1, settings={**FREE, "policy.beta": 0.01, "policy.optimiser.lr": 1e-3}),
+    _broken("no KL limit", "policy", 1, settings=UNLIMITED),
     _broken("policy at a huge learning rate", "policy", 2, settings={**FREE, "policy.optimiser.lr": 1e-2}),
     _broken("values from noise", "policy", 1, faults=(faults.VALUE_OF_NOISE,)),
     _broken("stale reference", "policy", 2, faults=(faults.STALE_REFERENCE,), unseen=UNTESTED),
@@ -117,6 +118,8 @@ BROKEN = (
     _broken("few prompts over and over", "data", 2, change=changes.REPEATED),
     _broken("reward model at a huge learning rate", "reward model", 1, settings={"reward_model.optimiser.lr": 0.05}),
     _broken("hardly any demonstrations", "SFT", 2, change=changes.LITTLE_TO_IMITATE),
+    _broken("no KL limit, entropy bonus", "policy", 1, settings={**UNLIMITED, "policy.entropy_coef": 0.01}),
+    _broken("no KL limit, watched for collapse", "policy", 1, settings={**UNLIMITED, "policy.collapse": {}}),
 )
 CASES = (*HEALTHY[:2], *BROKEN, *HEALTHY[2:])
 """In the order in which they are climbed: first what the broken ones are compared with."""

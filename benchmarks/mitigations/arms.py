@@ -120,43 +120,14 @@ MONITORS = {
     "honest": (HONEST, Arm("monitored, honest annotators", MONITORED, biased=False)),
     "biased": (SINGLE, Arm("monitored", MONITORED)),
     "biased, the judge's honest": (SINGLE, Arm("monitored by an honest judge", MONITORED, honest_judge=True)),
-}
-"""By annotators: the run that nothing stops, and the same one with the monitor."""
-COLLAPSING: Settings = {
-    "policy.beta": 0.01,
-    "policy.kl_to_rollout_limit_nats": None,
-    "policy.kl_budget_nats": None,
-    "policy.monitor": None,
-    "policy.collapse": None,
-    "policy.optimiser.lr": 1e-3,
-    "policy.evaluate_every": 2,
-}
-"""The ladder without a limit of the gate bench, whose answers become one and the same."""
-GUARDS = {
-    "collapse": (
-        Arm("nothing", COLLAPSING),
-        Arm("watch on collapse", COLLAPSING | {"policy.collapse": {}}),
-        Arm("entropy bonus 0.1", COLLAPSING | {"policy.entropy_coef": 0.1}),
-        Arm("beta 0.15", COLLAPSING | {"policy.beta": 0.15}),
-    ),
-    "disagreement": (
+    "biased, five heads": (
         HEADS,
-        HEADS._replace(
-            name="five heads, until they disagree by 0.03",
-            settings=HEADS.settings | {"policy.disagreement_limit": 0.03},
-        ),
+        Arm("five heads, until they disagree", HEADS.settings | {"policy.disagreement_limit": 0.01}),
     ),
 }
-"""By what threatens: the run that nothing guards, then the same one with a guard."""
-ARMS = (
-    *REWARDS,
-    *METHODS,
-    HONEST,
-    *(monitored for _, monitored in MONITORS.values()),
-    *BETAS,
-    *GUARDS["collapse"],
-    *GUARDS["disagreement"][1:],
-)
+"""By annotators: the run that nothing stops, and the same one with the monitor, or with a limit on disagreement; that was
+chosen on seed 1, where .03 was not reached within 12 nats."""
+ARMS = (*REWARDS, *METHODS, HONEST, *(monitored for _, monitored in MONITORS.values()), *BETAS)
 """In the order in which they are climbed with a seed."""
 REFRESHED = Arm("refreshed", ITERATED)
 """Where every refresh starts."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from benchmarks.mitigations import best_of_n, rounds
-from benchmarks.mitigations.arms import BETAS, GUARDS, METHODS, MONITORS, NATS, PPO, REWARDS, SINGLE, TARGET_NATS
+from benchmarks.mitigations.arms import BETAS, METHODS, MONITORS, NATS, PPO, REWARDS, SINGLE, TARGET_NATS
 from benchmarks.mitigations.curves import Point, gain_at, kept, paired, peak, spread, within_budget
 from benchmarks.mitigations.record import Record
 from rlhf_core.evaluation.best_of_n import affordable_n
@@ -205,40 +205,12 @@ def refreshes(by: By) -> Iterator[str]:
         )
 
 
-def guards(by: By) -> Iterator[str]:
-    """What watches, bonus and beta make of runs whose answers collapse, and a limit of what members disagree about."""
-    for threat, (bare, *guarded) in GUARDS.items():
-        yield from _head(
-            f"against {threat}",
-            "ended early",
-            "gold gain",
-            "less without, by seed",
-            "distinct-2",
-            "repeats",
-            "KL, nats",
-        )
-        for arm in (bare, *guarded):
-            found = by[arm.name]
-            gained = signed(paired(_worth(by, arm.name)[0], _worth(by, bare.name)[0]))
-            yield _row(
-                arm.name,
-                f"{sum(bool(run['outcome']) for run in found.values())} of {len(found)}",
-                told(_figures(found, "truth", "gold_gain")),
-                "" if arm == bare else gained,
-                told(_figures(found, "policy", "distinct_2_ratio")),
-                told(_figures(found, "policy", "duplicate_share")),
-                told(_figures(found, "truth", "kl_to_sft_nats"), digits=1),
-            )
-        yield ""
-
-
 TABLES: Mapping[str, Callable[[By], Iterator[str]]] = {
     "rewards": rewards,
     "methods": methods,
     "betas": betas,
     "monitors": monitors,
     "refreshes": refreshes,
-    "guards": guards,
 }
 
 
@@ -248,8 +220,8 @@ def settled_kl(run: Record) -> float:
 
 
 def turned(run: Record) -> bool:
-    """Whether it is the monitor that ended a run."""
-    return bool(run["figures"]["policy"]["over_optimised"][0])
+    """Whether it is a watch that ended a run, and not its budget."""
+    return bool(run["outcome"]) and "budget" not in run["outcome"]
 
 
 def told(values: Iterable[float], *, digits: int = 2, shape: str = "", of: int = 0) -> str:
