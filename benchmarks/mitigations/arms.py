@@ -125,8 +125,8 @@ MONITORS = {
         Arm("five heads, until they disagree", HEADS.settings | {"policy.disagreement_limit": 0.01}),
     ),
 }
-"""By annotators: the run that nothing stops, and the same one with the monitor, or with a limit on disagreement; that was
-chosen on seed 1, where .03 was not reached within 12 nats."""
+"""By annotators: the run that nothing stops, and the same one with the monitor, or with a limit on disagreement, which
+was chosen on seed 1, where .03 was not reached within 12 nats."""
 ARMS = (*REWARDS, *METHODS, HONEST, *(monitored for _, monitored in MONITORS.values()), *BETAS)
 """In the order in which they are climbed with a seed."""
 REFRESHED = Arm("refreshed", ITERATED)
