@@ -71,7 +71,7 @@ HEALTHY = (
     _healthy("seed 5", "nothing", 5),
     _healthy("seed 6", "nothing", 6),
     _healthy("five heads", "reward model", 1, reward_model__heads=5),
-    _healthy("DPO", "policy", 2, policy={"method": "dpo"}),
+    _healthy("DPO, beta 0.5", "policy", 2, policy={"method": "dpo", "beta": 0.5}),
     _healthy("length head", "reward model", 3, reward_model__debias="length", reward_model__batch_size=8),
     _healthy(
         "adaptive beta", "policy", 4, policy__kl_control={"kind": "adaptive", "target_nats": 2.5, "horizon": 4000}
@@ -118,6 +118,7 @@ BROKEN = (
     _broken("few prompts over and over", "data", 2, change=changes.REPEATED),
     _broken("reward model at a huge learning rate", "reward model", 1, settings={"reward_model.optimiser.lr": 0.05}),
     _broken("hardly any demonstrations", "SFT", 2, change=changes.LITTLE_TO_IMITATE),
+    _broken("DPO at a small beta", "policy", 2, settings={"policy": {"method": "dpo", "beta": 0.1}}),
     _broken("no KL limit, entropy bonus", "policy", 1, settings={**UNLIMITED, "policy.entropy_coef": 0.01}),
     _broken("no KL limit, watched for collapse", "policy", 1, settings={**UNLIMITED, "policy.collapse": {}}),
 )
