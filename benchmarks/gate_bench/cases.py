@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from benchmarks.climbs.recipe import Change, Climb, Fault, Recipe
 from benchmarks.gate_bench import changes, faults
 
-Kind = Literal["broken", "healthy"]
+Kind = Literal["broken", "healthy", "guarded"]
 Half = Literal["choose", "report"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 FREE = {
@@ -119,14 +119,17 @@ BROKEN = (
     _broken("reward model at a huge learning rate", "reward model", 1, settings={"reward_model.optimiser.lr": 0.05}),
     _broken("hardly any demonstrations", "SFT", 2, change=changes.LITTLE_TO_IMITATE),
     _broken("DPO at a small beta", "policy", 2, settings={"policy": {"method": "dpo", "beta": 0.1}}),
-    _broken("no KL limit, entropy bonus", "policy", 1, settings={**UNLIMITED, "policy.entropy_coef": 0.01}),
-    _broken("no KL limit, watched for collapse", "policy", 1, settings={**UNLIMITED, "policy.collapse": {}}),
 )
-CASES = (*HEALTHY[:2], *BROKEN, *HEALTHY[2:])
+GUARDED = (
+    Case("no KL limit, entropy bonus", "guarded", "policy", 1, {**UNLIMITED, "policy.entropy_coef": 0.01}),
+    Case("no KL limit, watched for collapse", "guarded", "policy", 1, {**UNLIMITED, "policy.collapse": {}}),
+)
+"""Broken ones with what the recipe has against them; no gate is graded by them."""
+CASES = (*HEALTHY[:2], *BROKEN, *HEALTHY[2:], *GUARDED)
 """In the order in which they are climbed: first what the broken ones are compared with."""
 
 
 def half_of(case: Case) -> Half:
     """Whether a case was looked at when thresholds were chosen; every second one of its kind was."""
-    kind = HEALTHY if case.kind == "healthy" else BROKEN
+    kind = {"broken": BROKEN, "healthy": HEALTHY, "guarded": GUARDED}[case.kind]
     return "choose" if kind.index(case) % 2 == 0 else "report"
