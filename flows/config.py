@@ -109,10 +109,11 @@ class LadderConfig(IngestConfig):
     @model_validator(mode="after")
     def _only_members_disagree(self) -> "LadderConfig":
         limited = isinstance(self.policy, PPOConfig) and self.policy.disagreement_limit is not None
-        if limited and self.reward_model.source is None and self.reward_model.heads == 1:
+        alone = self.reward_model.source is None and self.reward_model.heads == 1
+        if limited and alone and self.policy.reward.ensemble is None:
             raise ValueError(
                 "policy.disagreement_limit needs an ensemble, and a single head disagrees with nobody; set "
-                "reward_model.heads to 2 or more, or it to null"
+                "reward_model.heads to 2 or more, name policy.reward.ensemble, or set it to null"
             )
         return self
 

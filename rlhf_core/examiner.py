@@ -19,7 +19,15 @@ from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import digest, load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
-from rlhf_core.rewards import NO_MODELS, Responses, load_terms, score_ensemble, score_trees, term_keys
+from rlhf_core.rewards import (
+    NO_MODELS,
+    Responses,
+    disagreement_of,
+    load_terms,
+    score_ensemble,
+    score_trees,
+    term_keys,
+)
 from rlhf_core.rollout import Sampled
 from rlhf_core.self_tests import check_known, mean_logprobs
 from rlhf_core.text import Tree, decode, load_tokenizer
@@ -77,7 +85,7 @@ class Examiner:
             self._frozen(load_reward_model(folder, self.tokenizer, beside=self.reference))
             for folder in (reward_model, judge)
         )
-        self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models)
+        self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models, self.reference)
         self._term_keys = term_keys(config.reward, term_models)
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
 
@@ -109,19 +117,20 @@ class Examiner:
         config = self.config.optimiser
         temperature = self.config.sampling.temperature
         ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
-        reward, disagreement = score_ensemble(self.reward_model, rollout.trees, config)
+        scores = score_ensemble(self.reward_model, rollout.trees, config)
         texts = self.texts(sampled)
+        terms = self.terms(prompts, texts, rollout)
         return Answers(
             texts=texts,
             tokens=_numbers(rollout.mask.sum(dim=1)),
             finished=[response.finished for response in sampled],
             kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
             kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(reward),
+            reward=_numbers(scores.score),
             judge=_numbers(score_trees(self.judge, rollout.trees, config)),
-            disagreement=_numbers(disagreement),
+            disagreement=_numbers(disagreement_of(self.config.reward, scores, terms)),
             surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
-            terms={name: _numbers(values) for name, values in self.terms(prompts, texts, rollout).items()},
+            terms={name: _numbers(values) for name, values in terms.items()},
         )
 
     def check_known(self) -> None:

@@ -13,7 +13,7 @@ from rlhf_core.experience import Experience, Rollout, all_logprobs
 from rlhf_core.learner import Learner, SeparateValue
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.rewards import SCORE, Reward, penalise_unfinished, score_ensemble
+from rlhf_core.rewards import SCORE, Reward, disagreement_of, penalise_unfinished, score_ensemble
 from rlhf_core.text import Tree
 
 
@@ -41,7 +41,8 @@ def gather(
     Returns:
         Everything that the update learns from.
     """
-    scores, disagreement = score_ensemble(reward_model, rollout.trees, config.optimiser)
+    scored = score_ensemble(reward_model, rollout.trees, config.optimiser)
+    scores, disagreement = scored.score, disagreement_of(config.reward, scored, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: scores, **terms})
     penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)

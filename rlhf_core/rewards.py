@@ -14,9 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.batching import Row, lay, share_prompts
-from rlhf_core.config.reward import ModelConfig, PythonConfig, RewardConfig, RuleConfig, WeighingConfig
+from rlhf_core.config.reward import (
+    EnsembleConfig,
+    ModelConfig,
+    PythonConfig,
+    RewardConfig,
+    RuleConfig,
+    WeighingConfig,
+)
 from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.ensembles import aggregation, disagreement
+from rlhf_core.ensembles import Aggregation, aggregation, disagreement
 from rlhf_core.models import device, digest, load_reward_model, response_scores, temperature
 from rlhf_core.moments import Moments
 from rlhf_core.parallel import from_first, rank, shard, together
@@ -91,11 +98,17 @@ class ByModel:
     its own, and the end-of-sequence token where a response ended; prompt and response get half of its positions each.
     """
 
-    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerBase, config: OptimiserConfig) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        config: OptimiserConfig,
+        beside: PreTrainedModel | None = None,
+    ) -> None:
         own = load_tokenizer(str(folder))
         same = own.get_vocab() == tokenizer.get_vocab() and own.chat_template == tokenizer.chat_template
         self._own = None if same else own
-        self._model = shard(fuse(load_reward_model(folder, own), config)).requires_grad_(False)
+        self._model = shard(fuse(load_reward_model(folder, own, beside=beside), config)).requires_grad_(False)
         self._config = config
 
     def __call__(self, responses: Responses) -> Tensor:
@@ -124,6 +137,7 @@ def load_terms(
     tokenizer: PreTrainedTokenizerBase,
     optimiser: OptimiserConfig,
     term_models: Mapping[str, Path],
+    beside: PreTrainedModel | None = None,
 ) -> dict[str, Term]:
     """The further terms by name, ready to score.
 
@@ -132,6 +146,7 @@ def load_terms(
         tokenizer: the policy's.
         optimiser: precision and tokens of one forward pass of further reward models.
         term_models: folders of these, by the name of the term.
+        beside: a loaded model, whose weights those share that were trained as adapters on it.
 
     Raises:
         FunctionError: if a function of a user's cannot be had.
@@ -142,7 +157,7 @@ def load_terms(
             case PythonConfig():
                 found[term.name] = ByFunction(term)
             case ModelConfig():
-                found[term.name] = ByModel(term_models[term.name], tokenizer, optimiser)
+                found[term.name] = ByModel(term_models[term.name], tokenizer, optimiser, beside)
             case _:
                 found[term.name] = ByRule(term)
     return found
@@ -164,7 +179,7 @@ def term_keys(config: RewardConfig, term_models: Mapping[str, Path]) -> list[Any
             case _:
                 content = ""
         keys.append([term.model_dump(mode="json", exclude=weighing), content])
-    return keys
+    return keys if config.ensemble is None else [*keys, config.ensemble.model_dump(mode="json")]
 
 
 class Reward:
@@ -176,7 +191,9 @@ class Reward:
 
     def __init__(self, config: RewardConfig) -> None:
         self._config = config
-        self._weighing: dict[str, WeighingConfig] = {SCORE: config.model} | {term.name: term for term in config.terms}
+        members = config.ensemble.members if config.ensemble else ()
+        self._weighing: dict[str, WeighingConfig] = {SCORE: config.model}
+        self._weighing |= {term.name: term for term in config.terms if term.name not in members}
         whitened = [name for name, weighing in self._weighing.items() if weighing.normalise == "whiten"]
         self._moments = {name: Moments() for name in [*whitened, *([TOTAL] if config.whiten else [])]}
 
@@ -188,8 +205,12 @@ class Reward:
 
         Returns:
             Shape ``[B]``, float32: the sum over terms of weight times clipped, normalised term, itself whitened and
-            clipped where that is configured. The sum is linear in the weights, whatever the order of the terms.
+            clipped where that is configured. The sum is linear in the weights, whatever the order of the terms. Members
+            of an ensemble enter it as one term, in the place of the score.
         """
+        if self._config.ensemble is not None:
+            how = Aggregation(self._config.ensemble.aggregate, self._config.ensemble.uncertainty_lambda)
+            terms = {**terms, SCORE: how.of(_members(self._config.ensemble, terms))}
         total = torch.stack([self._weighed(name, terms[name]) for name in sorted(self._weighing)]).sum(dim=0)
         return _clip(self._whitened(TOTAL, total), self._config.clip).float()
 
@@ -229,6 +250,27 @@ class Scores(NamedTuple):
 
     score: Tensor
     disagreement: Tensor
+
+
+def disagreement_of(config: RewardConfig, scores: Scores, terms: Mapping[str, Tensor]) -> Tensor:
+    """How far reward models disagree: those of the reward's ensemble, or else the members of the trained one.
+
+    Args:
+        config: which terms are members of an ensemble.
+        scores: what the trained reward model says.
+        terms: what every further term says, each of shape ``[B]``.
+
+    Returns:
+        Standard deviation, shape ``[B]``, calibrated logits; NaN where nobody can disagree.
+    """
+    if config.ensemble is None:
+        return scores.disagreement
+    return disagreement(_members(config.ensemble, {SCORE: scores.score, **terms}))
+
+
+def _members(ensemble: EnsembleConfig, terms: Mapping[str, Tensor]) -> Tensor:
+    """Scores of the trained reward model and of the members of an ensemble, shape ``[B, K]``."""
+    return torch.stack([terms[name] for name in (SCORE, *ensemble.members)], dim=1)
 
 
 def score_trees(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Tensor:

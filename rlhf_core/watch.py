@@ -129,7 +129,9 @@ class Watch:
         kl, gain = mean(answers.kl), paired_gain(answers.judge, sft.judge)
         disagreement = _disagreement(sft, answers)
         if self._config.disagreement_limit is not None and not disagreement:
-            raise ValueError("disagreement_limit needs an ensemble, and the reward model has one head: set it to null")
+            raise ValueError(
+                "disagreement_limit needs an ensemble, and the reward model has one head and no peers: set it to null"
+            )
         signs = diversity(sft, answers) | dict(more or {})
         seen = self._seen
         seen.steps.append(step)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import Aggregate
 
 TAKEN = ("score", "total", "gain", "model", "disagreement")
 """Names that figures of the reward model or of the sum have."""
@@ -119,6 +120,20 @@ RuleConfig = ContainsConfig | RegexConfig | LengthConfig | FormatConfig
 """Terms that the text and its length decide."""
 
 
+class EnsembleConfig(Frozen):
+    """Reward models that make one score together with the trained one: of other seeds, or other adapters on its trunk.
+
+    Their calibrated scores share a unit, and 0 is the mean of the demonstrations for each.
+    """
+
+    members: tuple[str, ...] = Field(min_length=1)
+    """Names of terms of kind `model`, which then enter the sum here and nowhere else."""
+    aggregate: Aggregate = "mean"
+    """`mean`, `min` (the worst case), or `uncertainty`, the mean less `uncertainty_lambda` times the variance."""
+    uncertainty_lambda: float = Field(0.5, ge=0, allow_inf_nan=False)
+    """For aggregate `uncertainty`: price of the variance of the calibrated scores."""
+
+
 class RewardConfig(Frozen):
     """The sum that PPO maximises; KL and the penalty for not ending are apart from it."""
 
@@ -126,6 +141,8 @@ class RewardConfig(Frozen):
     """The calibrated score of the trained reward model, whose figure is `reward_score`."""
     terms: tuple[Annotated[RuleConfig | PythonConfig | ModelConfig, Field(discriminator="kind")], ...] = ()
     """Further terms."""
+    ensemble: EnsembleConfig | None = None
+    """Which of them make one score with the trained reward model's; it takes the place of that in the sum."""
     whiten: bool = False
     """Whiten the sum by its mean and standard deviation over all rollouts so far; `beta` is then the price of a nat in
     standard deviations of the sum."""
@@ -137,4 +154,18 @@ class RewardConfig(Frozen):
         names = [term.name for term in self.terms]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"several terms are called '{twice[0]}'; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _members_are_reward_models(self) -> "RewardConfig":
+        by_name = {term.name: term for term in self.terms}
+        for name in self.ensemble.members if self.ensemble else ():
+            term = by_name.get(name)
+            if not isinstance(term, ModelConfig):
+                raise ValueError(f"ensemble.members names '{name}', which is no term of kind 'model'; add it to terms")
+            if (term.weight, term.normalise, term.clip) != (1.0, "none", None):
+                raise ValueError(
+                    f"term '{name}' is a member of the ensemble, which enters the sum as one; set weight, normalise "
+                    "and clip of reward.model instead"
+                )
         return self

@@ -19,6 +19,7 @@ from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward import (
     ContainsConfig,
+    EnsembleConfig,
     LengthConfig,
     ModelConfig,
     PythonConfig,
@@ -289,6 +290,23 @@ def reversed_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBas
         additional_special_tokens=["<|user|>", "<|assistant|>"],
         chat_template=tokenizer.chat_template,
     )
+
+
+def test_ppo_maximises_the_worst_of_several_reward_models_which_may_part(models: Models, tmp_path: Path) -> None:
+    ensemble = EnsembleConfig(members=("second",), aggregate="min")
+    reward = RewardConfig(terms=(SECOND.model_copy(update={"weight": 1.0}),), ensemble=ensemble)
+    inputs = {"term_models": {"second": models.judge}}
+    (start, *updates), result = train(models, tmp_path / "free", reward, **inputs)
+    for _, metrics in updates:
+        assert metrics["reward_total"] <= min(metrics["reward_score"], metrics["reward_second"]) + 1e-6
+        assert metrics["reward_disagreement"] > 0.0
+    apart = [abs(row["reward_score"] - row["reward_second"]) / 2 for row in answers(tmp_path / "free", 0)]
+    assert start.metrics["eval_reward_disagreement"] == pytest.approx(sum(apart) / len(apart), abs=1e-5)
+    assert result.estimates["reward_disagreement"].value > 0.0
+    assert start.metrics["eval_reward_disagreement_gain"] == 0.0
+    limited = CONFIG.model_copy(update={"disagreement_limit": 100.0})
+    (*_, last), _ = train(models, tmp_path / "limited", reward, config=limited, **inputs)
+    assert last.metrics["over_disagreement"] == 0.0
 
 
 # A function of a user's, where nothing but its name travels

@@ -1,6 +1,7 @@
 """The weighted sum of terms: against NumPy over the whole history, linear in its weights, the same in any order."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -11,11 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
-from rlhf_core.config.reward import LengthConfig, RewardConfig
+from rlhf_core.config.reward import LengthConfig, ModelConfig, RewardConfig, TermConfig
 from rlhf_core.moments import Moments
-from rlhf_core.rewards import Reward
+from rlhf_core.rewards import Reward, Scores, disagreement_of
 
 NAMES = ("score", "brevity", "form", "own")
 WHITEN: dict[str, Any] = {"normalise": "whiten"}
@@ -154,3 +156,52 @@ def test_what_was_written_down_goes_on_as_if_nothing_had_been() -> None:
     assert torch.equal(resumed.combine(third), expected)
     assert resumed.state == uncut.state
     assert not torch.equal(fresh.combine(third), expected)
+
+
+# An ensemble of reward models
+
+
+PEERS = [ModelConfig(name=name, reward_model="elsewhere") for name in ("second", "third")]
+HOW = {
+    "mean": lambda members: members.mean(axis=1),
+    "min": lambda members: members.min(axis=1),
+    "uncertainty": lambda members: members.mean(axis=1) - 0.7 * members.var(axis=1),
+}
+
+
+def joined(aggregate: str) -> RewardConfig:
+    ensemble = {"members": ("second", "third"), "aggregate": aggregate, "uncertainty_lambda": 0.7}
+    terms = (*PEERS, LengthConfig(name="brevity", weight=0.25))
+    return RewardConfig.model_validate({"model": {"weight": 2.0}, "terms": terms, "ensemble": ensemble})
+
+
+@pytest.mark.parametrize("aggregate", HOW)
+def test_members_enter_the_sum_as_one_score_in_the_place_of_the_trained_ones(aggregate: str) -> None:
+    rng = np.random.default_rng(1)
+    terms = {name: rng.normal(size=50) for name in ("score", "second", "third", "brevity")}
+    members = np.stack([terms[name] for name in ("score", "second", "third")], axis=1)
+    found = Reward(joined(aggregate)).combine({name: tensor(values.tolist()) for name, values in terms.items()})
+    np.testing.assert_allclose(found.numpy(), 2.0 * HOW[aggregate](members) + 0.25 * terms["brevity"], atol=1e-5)
+
+
+def test_members_disagree_by_their_standard_deviation_and_without_any_the_heads_do() -> None:
+    rng = np.random.default_rng(2)
+    members = rng.normal(size=(50, 3))
+    scores, second, third = (tensor(column.tolist()) for column in members.T)
+    heads = Scores(scores, torch.full((50,), 0.25))
+    found = disagreement_of(joined("min"), heads, {"second": second, "third": third})
+    np.testing.assert_allclose(found.numpy(), members.std(axis=1), atol=1e-6)
+    assert disagreement_of(RewardConfig(), heads, {}).tolist() == [0.25] * 50
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ((), "ensemble.members names 'second', which is no term of kind 'model'; add it to terms"),
+        ((LengthConfig(name="second"),), "which is no term of kind 'model'"),
+        ((PEERS[0].model_copy(update={"weight": 0.5}),), "enters the sum as one; set weight, normalise and clip of"),
+    ],
+)
+def test_who_cannot_be_a_member_is_named(terms: Sequence[TermConfig], said: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        RewardConfig.model_validate({"terms": terms, "ensemble": {"members": ("second",)}})
