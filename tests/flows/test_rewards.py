@@ -235,9 +235,13 @@ def test_a_climb_whose_reward_cannot_be_had_does_nothing(
 
 def test_the_examples_of_the_documentation_are_valid(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (TINY.parents[1] / "docs" / "rewards.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
+    terms, ensemble, gates = blocks
     path = tmp_path / "example.yaml"
-    path.write_text("project: example\n" + "".join(blocks))
+    path.write_text(f"project: example\n{ensemble}")
+    joined = load_config(path).policy
+    assert isinstance(joined, PPOConfig) and joined.disagreement_limit == 0.3
+    assert joined.reward.ensemble is not None and joined.reward.ensemble.aggregate == "min"
+    path.write_text(f"project: example\n{terms}{gates}")
     config = load_config(path)
     kinds = {term.kind for term in config.policy.reward.terms}
     assert kinds == {"length", "contains", "regex", "format", "python", "model"}
