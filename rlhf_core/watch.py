@@ -21,7 +21,7 @@ from rlhf_core.evaluation.policy import Answers, diversity
 from rlhf_core.evaluation.preference import paired_gain
 from rlhf_core.stage import Event
 
-Stop = Literal["", "over_kl_budget", "over_disagreement", "over_optimised", "collapsed"]
+Stop = Literal["", "over_kl_budget", "over_disagreement", "over_optimised", "stalled", "collapsed"]
 STOPS: tuple[Stop, ...] = get_args(Stop)[1:]
 
 CURVES = {
@@ -92,12 +92,14 @@ class Watch:
         seen = self._seen
         if seen.stop == "over_optimised":
             return seen.steps[self._best()]
+        if seen.stop == "stalled":
+            return seen.steps[self._before_patience()]
         return seen.steps[-2] if seen.stop else seen.steps[-1]
 
     @property
     def candidates(self) -> set[int]:
-        """Updates whose states may become the result: the last one, and the judge's best."""
-        return {self.result, self._seen.steps[self._best()]}
+        """Updates whose states may become the result: the last one, the judge's best, and those of its patience."""
+        return {self.result, self._seen.steps[self._best()], *self._seen.steps[self._before_patience() :]}
 
     @property
     def outcome(self) -> str:
@@ -192,7 +194,7 @@ class Watch:
     def _best(self) -> int:
         """The evaluation whose answers the judge likes best, of those that were not beyond a limit."""
         judge = np.mean(self._seen.judge, axis=1)
-        within = judge[:-1] if self._seen.stop not in ("", "over_optimised") else judge
+        within = judge[:-1] if self._seen.stop not in ("", "over_optimised", "stalled") else judge
         return int(np.argmax(within))
 
     def _decide(self, kl: Estimate, disagreement: Mapping[str, Estimate], signs: dict[str, Estimate]) -> None:
@@ -210,6 +212,8 @@ class Watch:
             seen.stop, seen.why = "collapsed", f"its answers collapsed: {broken}"
         elif turned := self._turned():
             seen.stop, seen.why = "over_optimised", turned
+        elif stalled := self._stalled():
+            seen.stop, seen.why = "stalled", stalled
 
     def _turned(self) -> str:
         """How the judge has turned while the reward model rose; empty where it has not."""
@@ -225,6 +229,30 @@ class Watch:
         return (
             f"over-optimised, the judge's mean fell by {fall:.3g} since update {self._seen.steps[best]} while the "
             f"reward model's rose by {rise:.3g}"
+        )
+
+    def _before_patience(self) -> int:
+        """The evaluation that the judge's patience counts from; the last one where there is no such patience."""
+        patience = self._config.monitor.patience if self._config.monitor else None
+        return max(len(self._seen.steps) - 1 - (patience or 0), 0)
+
+    def _stalled(self) -> str:
+        """How the judge has stalled while policy and reward model went on; empty where it has not."""
+        monitor, last = self._config.monitor, len(self._seen.steps) - 1
+        if monitor is None or monitor.patience is None or last < monitor.patience:
+            return ""
+        places = [last - monitor.patience, last]
+        reward, judge, kl = (
+            np.asarray(values)[places] for values in (self._seen.reward, self._seen.judge, self._seen.kl)
+        )
+        rise, level = float((reward[1] - reward[0]).mean()), 1.0 - monitor.confidence
+        drifted = _chance_of_fall(kl[1], kl[0]) < level
+        if not (rise > 0.0 and drifted and _chance_of_fall(judge[1], judge[0]) >= level):
+            return ""
+        return (
+            f"the judge stalled, its mean rose by no more than chance, {float((judge[1] - judge[0]).mean()):.3g}, "
+            f"since update {self._seen.steps[places[0]]} while the reward model's rose by {rise:.3g} and the KL by "
+            f"{float((kl[1] - kl[0]).mean()):.3g} nats"
         )
 
 

@@ -35,6 +35,8 @@ FREE: Settings = UNLIMITED | {"policy.kl_budget_nats": 12.0}
 """The same, ended once it has been seen at all KLs of the comparison."""
 MONITORED: Settings = UNLIMITED | {"policy.monitor": {"confidence": 0.95}}
 """The monitor is all that may stop it."""
+PATIENT: Settings = UNLIMITED | {"policy.monitor": {"confidence": 0.95, "patience": 4}}
+"""It also stops where the judge stalls; thought of on seeds 21 and 22, where the judge flattened and never fell."""
 HELD: Settings = {
     "policy.kl_budget_nats": None,
     "policy.monitor": None,
@@ -120,6 +122,9 @@ MONITORS = {
     "honest": (HONEST, Arm("monitored, honest annotators", MONITORED, biased=False)),
     "biased": (SINGLE, Arm("monitored", MONITORED)),
     "biased, the judge's honest": (SINGLE, Arm("monitored by an honest judge", MONITORED, honest_judge=True)),
+    "honest, patient": (HONEST, Arm("patient, honest annotators", PATIENT, biased=False)),
+    "biased, patient": (SINGLE, Arm("patient", PATIENT)),
+    "biased, the judge's honest, patient": (SINGLE, Arm("patient with an honest judge", PATIENT, honest_judge=True)),
     "biased, five heads": (
         HEADS,
         Arm("five heads, until they disagree", HEADS.settings | {"policy.disagreement_limit": 0.01}),

@@ -1,5 +1,6 @@
 """The study as figures, one for each comparison: median over seeds as a line, range as a band."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -76,9 +77,11 @@ def betas(by: By) -> Figure:
 
 def monitors(by: By) -> Figure:
     """Gold of each run that nothing stops, and where the monitor's result is on it."""
-    drawing = Figure(figsize=(13, 4.4), layout="constrained")
-    panels = drawing.subplots(1, len(MONITORS), sharey=True)
-    for panel, (annotators, (free, monitored)) in zip(panels, MONITORS.items(), strict=True):
+    drawing = Figure(figsize=(15, 8.0), layout="constrained")
+    panels = drawing.subplots(2, math.ceil(len(MONITORS) / 2), sharey=True).ravel()
+    for panel in panels[len(MONITORS) :]:
+        panel.remove()
+    for panel, (annotators, (free, monitored)) in zip(panels, MONITORS.items(), strict=False):
         for place, (seed, run) in enumerate(sorted(by[free.name].items())):
             colour = COLOURS[place % len(COLOURS)]
             panel.plot(distances(run["curve"]), gains(run["curve"]), color=colour, linewidth=1.0, label=f"seed {seed}")
@@ -87,7 +90,7 @@ def monitors(by: By) -> Figure:
                 at = stopped["result"]
                 panel.plot(distances(stopped["curve"])[at], gains(stopped["curve"])[at], marker, color=colour)
         _dress(panel, f"annotators: {annotators}", "sqrt(KL to SFT), KL in nats per response")
-    panels[0].set_ylabel("gold gain over SFT, logits; dot: kept by the monitor, cross: never stopped")
+    drawing.supylabel("gold gain over SFT, logits; dot: kept where a watch stopped it, cross: never stopped")
     return drawing
 
 

@@ -40,6 +40,10 @@ SHOWN = {
 """Figures that are kept, by stage; those that a stage does not have are left out."""
 
 
+RESULT = "the result is the state after update "
+"""Before the number, at the end of what a watch says of a run that it ended."""
+
+
 def record(arm: Arm, seed: int, climbed: Climbed) -> Record:
     """The record of a climb that has ended."""
     stages = climbed.stages
@@ -59,17 +63,14 @@ def record(arm: Arm, seed: int, climbed: Climbed) -> Record:
 
 
 def result_of(climbed: Climbed) -> int | None:
-    """Place in the curve of the state that is the result; None where there is no curve.
-
-    As the watch decides: the judge's best where the judge had turned, the one before where a limit was passed.
-    """
+    """Place in the curve of the state that is the result, as the watch says; None where there is no curve."""
     policy, curve = climbed.stages.get("policy"), climbed.curve
     if policy is None or policy.error or not curve:
         return None
-    if policy.estimates["over_optimised"].value:
-        scores = [point["judge"] for point in curve]
-        return scores.index(max(scores))
-    return len(curve) - 1 - bool(policy.outcome)
+    if not policy.outcome:
+        return len(curve) - 1
+    step = int(policy.outcome.rpartition(RESULT)[2])
+    return [point["step"] for point in curve].index(step)
 
 
 def shown(kept: Kept, names: tuple[str, ...]) -> dict[str, list[float]]:

@@ -37,6 +37,11 @@ class MonitorConfig(Frozen):
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of never stopping a run whose judge stays where it is, over all pairs of evaluations (Bonferroni)."""
+    patience: int | None = Field(None, ge=1)
+    """Training stops, too, where the judge has stalled: over so many evaluations its scores did not rise significantly,
+    while those of the reward model rose and so did, significantly, the KL. The result is the state before them. A judge
+    that learned as the reward model did is fooled by the same answers: it often flattens where the truth falls. None:
+    only a fall stops."""
 
 
 class CollapseConfig(Frozen):

@@ -49,13 +49,12 @@ def test_a_table_says_on_how_many_seeds_a_difference_is_above_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("over_optimised", "outcome", "expected"), [(1.0, "stopped", 1), (0.0, "stopped", 2), (0.0, "", 3)]
+    ("outcome", "expected"),
+    [("stopped after update 12 of 20: it fell; the result is the state after update 8", 2), ("", 3)],
 )
-def test_the_result_is_the_state_that_the_watch_takes(over_optimised: float, outcome: str, expected: int) -> None:
-    policy = Kept(
-        stage="policy", key="", estimates={"over_optimised": ZERO._replace(value=over_optimised)}, outcome=outcome
-    )
-    points = [{"judge": judge} for judge in (0.0, 3.0, 2.0, 1.0)]
+def test_the_result_is_the_state_that_the_watch_takes(outcome: str, expected: int) -> None:
+    policy = Kept(stage="policy", key="", outcome=outcome)
+    points = [{"step": step} for step in (0, 4, 8, 12)]
     assert result_of(Climbed(SINGLE.climb(Recipe(), 1), {"policy": policy}, points)) == expected
 
 
@@ -104,10 +103,12 @@ def test_every_arm_is_a_climb_of_its_own_that_other_processes_find() -> None:
         assert piece.climb.recipe.seed == piece.seed
 
 
-def test_a_monitor_changes_nothing_but_the_monitor() -> None:
+def test_a_watch_changes_nothing_but_the_watch() -> None:
     for free, monitored in MONITORS.values():
         one, other = (arm.climb(Recipe(), 1).recipe.model_dump() for arm in (free, monitored))
-        assert one["policy"].pop("monitor") is None and other["policy"].pop("monitor") is not None
+        watches = ("monitor", "disagreement_limit")
+        assert [one["policy"].pop(name) for name in watches] == [None, None]
+        assert [other["policy"].pop(name) is not None for name in watches].count(True) == 1
         assert one == other
 
 

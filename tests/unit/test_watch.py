@@ -149,6 +149,37 @@ def test_kl_beyond_the_budget_ends_training_at_the_state_inside() -> None:
     assert "beyond the budget of 5" in watch.outcome
 
 
+PATIENT = CONFIG.model_copy(update={"monitor": MonitorConfig(patience=2)})
+FLAT = answers(7, kl=2.0, reward=1.4, judge=0.8)
+
+
+def test_a_judge_that_stalls_while_kl_and_proxy_rise_ends_training_where_its_patience_began() -> None:
+    watch = watched(PATIENT, *RISING, FLAT, answers(8, kl=3.0, reward=1.8, judge=0.8))
+    assert stops(watch) == {"stalled"} and watch.result == 8
+    assert watch.outcome.startswith("stopped after update 16 of 20: the judge stalled, its mean rose by no more than")
+    assert "since update 8 while the reward model's rose by 0." in watch.outcome
+    assert watch.outcome.endswith("nats; the result is the state after update 8")
+
+
+@pytest.mark.parametrize(
+    ("config", "last"),
+    [
+        (CONFIG, answers(8, kl=3.0, reward=1.8, judge=0.8)),  # nobody asked for patience
+        (PATIENT, answers(8, kl=3.0, reward=1.8, judge=1.2)),  # the judge rises
+        (PATIENT, answers(8, kl=1.0, reward=1.8, judge=0.8)),  # no further away than then
+        (PATIENT, answers(8, kl=3.0, reward=0.8, judge=0.8)),  # the proxy does not rise either
+    ],
+    ids=["no patience", "the judge rises", "the KL stays", "the proxy falls"],
+)
+def test_otherwise_nothing_stalls(config: PPOConfig, last: Answers) -> None:
+    assert not watched(config, *RISING, FLAT, last).stopped
+
+
+def test_states_of_the_judges_patience_are_kept_until_it_is_over() -> None:
+    assert watched(PATIENT, *RISING).candidates == {0, 4, 8}
+    assert watched(PATIENT, *RISING, FLAT).candidates == {4, 8, 12}
+
+
 def divided(seed: int, disagreement: float) -> Answers:
     spread = np.random.default_rng(seed).gamma(4.0, disagreement / 4.0, N)
     return answers(seed, kl=0.1 * seed, judge=0.1 * seed)._replace(disagreement=spread)
