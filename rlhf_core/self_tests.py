@@ -164,9 +164,9 @@ def check_known(
     tolerance = max(KNOWN_TOLERANCE[precision] for precision in (known["precision"], config.precision))
     if not off <= tolerance:
         raise SelfTestError(
-            f"self-test 'the {name} says what it said when it was saved' failed: of {len(asked)} known answers in "
-            f"{path} it is off by {off:.4g} on average (limit {tolerance}); texts reach it by another chat template or "
-            "without their end, weights were lost in loading or have moved since, or it is another model"
+            f"self-test 'the {name} says what it said when it was saved' failed: of {len(asked)} known answers "
+            f"({KNOWN}) it is off by {off:.4g} on average (limit {tolerance}); texts reach it by another chat template "
+            "or without their end, weights were lost in loading or have moved since, or it is another model"
         )
 
 
