@@ -89,7 +89,7 @@ def monitors(by: By) -> Figure:
                 marker = "o" if turned(stopped) else "x"
                 at = stopped["result"]
                 panel.plot(distances(stopped["curve"])[at], gains(stopped["curve"])[at], marker, color=colour)
-        _dress(panel, f"annotators: {annotators}", "sqrt(KL to SFT), KL in nats per response")
+        _dress(panel, annotators, "sqrt(KL to SFT), KL in nats per response")
     drawing.supylabel("gold gain over SFT, logits; dot: kept where a watch stopped it, cross: never stopped")
     return drawing
 
@@ -109,6 +109,7 @@ def refreshes(by: By) -> Figure:
             _band(panel, turns, values, title, colour)
         _dress(panel, f"agreement with {who} on the newest policy's answers", "round")
         panel.set_xticks(turns)
+        panel.set_ylim(bottom=0.45)
     return drawing
 
 
