@@ -1,20 +1,24 @@
 """Reward models from elsewhere: taken as they are, calibrated if they are not, and measured like trained ones."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.ensembles import AGGREGATE
 from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.evaluation.estimates import Estimate, point
 from rlhf_core.models import TEMPERATURE, load_reward_model, parameters, save
+from rlhf_core.parallel import rank, wait
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import evaluate_reward_model, halves, limits, margins, score_items, shown
-from rlhf_core.self_tests import remember
+from rlhf_core.rewards import score_trees
+from rlhf_core.self_tests import KNOWN, check_known, remember
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import encode, load_tokenizer
+from rlhf_core.text import Tree, encode, load_tokenizer
 
 COMPARED = 64
 """Demonstrations that two tokenizers must read alike."""
@@ -53,6 +57,7 @@ def adopt_reward_model(
 
     Raises:
         ValueError: if it is no reward model, or reads texts as other tokens than the SFT model.
+        SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
     _check_scores(source)
@@ -63,8 +68,7 @@ def adopt_reward_model(
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)
-    known = demonstrations[:COMPARED]
-    remember(out, tokenizer, known, score_items(model, tokenizer, known, config), config.optimiser, **limits(config))
+    _pass_on_known(config, model, tokenizer, demonstrations[:COMPARED], source, out)
     deltas = margins(config, model, tokenizer, judged_half)
     return StageResult(
         artifacts={"reward_model": out},
@@ -95,6 +99,29 @@ def parameter_ratio(reward_model: Path, policy: Path) -> Estimate:
         The ratio; it has no sampling error, and n is 1.
     """
     return point(parameters(reward_model) / parameters(policy), 1)
+
+
+def _pass_on_known(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+    source: Path,
+    out: Path,
+) -> None:
+    """Hand the known answers of a model on, if it still gives them; one without any, or newly calibrated, gets its own."""
+    if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
+        values = score_items(model, tokenizer, items, config)
+        remember(out, tokenizer, items, values, config.optimiser, **limits(config))
+        return
+
+    def say(trees: list[Tree]) -> Tensor:
+        return score_trees(model, trees, config.optimiser)
+
+    check_known("reward model", source, say, tokenizer, config.optimiser, **limits(config))
+    if rank() == 0:
+        shutil.copyfile(source / KNOWN, out / KNOWN)
+    wait()
 
 
 def _check_scores(source: Path) -> None:

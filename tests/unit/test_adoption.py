@@ -20,6 +20,7 @@ from rlhf_core.evaluation.calibration import fit_temperature
 from rlhf_core.models import TEMPERATURE, parameters
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import score, train_reward_model
+from rlhf_core.self_tests import KNOWN, SelfTestError
 from rlhf_core.stage import Stage, StageResult
 
 PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
@@ -68,6 +69,18 @@ def test_a_calibrated_model_is_taken_as_it_is_and_measured_like_the_trained_one(
     assert found.series["delta"] == pytest.approx(trained.series["delta"], abs=1e-4)
     assert found.samples == trained.samples
     assert score(tmp_path / "adopted", DEMONSTRATIONS, CONFIG) == pytest.approx(score(folder, DEMONSTRATIONS, CONFIG))
+
+
+def test_known_answers_are_handed_on_and_a_model_that_does_not_give_them_is_refused(
+    trained: StageResult, base: Path, tmp_path: Path
+) -> None:
+    folder = trained.artifacts["reward_model"]
+    adopt(folder, base, tmp_path / "adopted")
+    assert (tmp_path / "adopted" / KNOWN).read_bytes() == (folder / KNOWN).read_bytes()
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {TEMPERATURE: 2.0 * settings[TEMPERATURE]}))
+    with pytest.raises(SelfTestError, match="'the reward model says what it said when it was saved' failed"):
+        adopt(folder, base, tmp_path / "refused")
 
 
 def test_a_model_without_a_temperature_gets_that_of_the_half_that_is_not_judged(
