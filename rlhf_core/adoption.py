@@ -109,7 +109,7 @@ def _pass_on_known(
     source: Path,
     out: Path,
 ) -> None:
-    """Hand the known answers of a model on, if it still gives them; one without any, or newly calibrated, gets its own."""
+    """Hand a model's known answers on, if it still gives them; one without any, or newly calibrated, gets its own."""
     if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
         values = score_items(model, tokenizer, items, config)
         remember(out, tokenizer, items, values, config.optimiser, **limits(config))
