@@ -15,7 +15,7 @@ from rlhf_core.models import TEMPERATURE, load_reward_model, parameters, save
 from rlhf_core.parallel import rank, wait
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import evaluate_reward_model, halves, limits, margins, score_items, shown
-from rlhf_core.rewards import score_trees
+from rlhf_core.scoring import score_trees
 from rlhf_core.self_tests import KNOWN, check_known, remember
 from rlhf_core.stage import Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer

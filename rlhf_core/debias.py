@@ -18,7 +18,7 @@ from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.models import device, last_states, score_head
 from rlhf_core.parallel import Figures, Loss
 from rlhf_core.reward_losses import Lesson, centring_penalty, pair_count, preference_nll
-from rlhf_core.rewards import read_responses
+from rlhf_core.scoring import read_responses
 from rlhf_core.text import Tree
 from rlhf_core.training import precision
 

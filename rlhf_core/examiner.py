@@ -19,16 +19,9 @@ from rlhf_core.experience import Rollout, all_logprobs, roll_out
 from rlhf_core.models import digest, load_policy, load_reward_model
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
-from rlhf_core.rewards import (
-    NO_MODELS,
-    Responses,
-    disagreement_of,
-    load_terms,
-    score_ensemble,
-    score_trees,
-    term_keys,
-)
+from rlhf_core.rewards import NO_MODELS, Responses, disagreement_of, load_terms, term_keys
 from rlhf_core.rollout import Sampled
+from rlhf_core.scoring import score_ensemble, score_trees
 from rlhf_core.self_tests import check_known, mean_logprobs
 from rlhf_core.text import Tree, decode, load_tokenizer
 from rlhf_core.training import fuse

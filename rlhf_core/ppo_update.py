@@ -13,7 +13,8 @@ from rlhf_core.experience import Experience, Rollout, all_logprobs
 from rlhf_core.learner import Learner, SeparateValue
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.rewards import SCORE, Reward, disagreement_of, penalise_unfinished, score_ensemble
+from rlhf_core.rewards import SCORE, Reward, disagreement_of, penalise_unfinished
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.text import Tree
 
 

@@ -31,7 +31,7 @@ from rlhf_core.models import TEMPERATURE, load_reward_model, save, temperature, 
 from rlhf_core.parallel import Loss
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import Lesson, as_learned, lessons, reward_loss
-from rlhf_core.rewards import member_scores, score_trees
+from rlhf_core.scoring import member_scores, score_trees
 from rlhf_core.self_tests import remember
 from rlhf_core.stage import Event, Stage, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer

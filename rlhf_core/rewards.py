@@ -4,7 +4,7 @@ B counts responses. A term says one number of each; the sum normalises, clips an
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.batching import Row, lay, share_prompts
 from rlhf_core.config.reward import (
     EnsembleConfig,
     ModelConfig,
@@ -23,14 +22,15 @@ from rlhf_core.config.reward import (
     WeighingConfig,
 )
 from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.ensembles import Aggregation, aggregation, disagreement
-from rlhf_core.models import device, digest, load_reward_model, response_scores, temperature
+from rlhf_core.ensembles import Aggregation, disagreement
+from rlhf_core.models import device, digest, load_reward_model
 from rlhf_core.moments import Moments
-from rlhf_core.parallel import from_first, rank, shard, together
+from rlhf_core.parallel import from_first, rank, shard
 from rlhf_core.reward_functions import ask, load_function, source_digest
 from rlhf_core.rules import rule_of
+from rlhf_core.scoring import Scores, score_trees
 from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import fuse, precision
+from rlhf_core.training import fuse
 
 SCORE = "score"
 """The term of the trained reward model."""
@@ -240,18 +240,6 @@ def _clip(values: Tensor, limit: float | None) -> Tensor:
     return values if limit is None else values.clamp(-limit, limit)
 
 
-class Scores(NamedTuple):
-    """What a reward model says of B responses, in logits divided by the temperature that is stored with it, if one is.
-
-    Attributes:
-        score: what the members of an ensemble make together, less their centre; shape ``[B]``, float32.
-        disagreement: standard deviation over the members, shape ``[B]``, float32; NaN where there is one head.
-    """
-
-    score: Tensor
-    disagreement: Tensor
-
-
 def disagreement_of(config: RewardConfig, scores: Scores, terms: Mapping[str, Tensor]) -> Tensor:
     """How far reward models disagree: those of the reward's ensemble, or else the members of the trained one.
 
@@ -271,63 +259,6 @@ def disagreement_of(config: RewardConfig, scores: Scores, terms: Mapping[str, Te
 def _members(ensemble: EnsembleConfig, terms: Mapping[str, Tensor]) -> Tensor:
     """Scores of the trained reward model and of the members of an ensemble, shape ``[B, K]``."""
     return torch.stack([terms[name] for name in (SCORE, *ensemble.members)], dim=1)
-
-
-def score_trees(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Tensor:
-    """As `score_ensemble`, without the disagreement: shape ``[B]`` in the order of the responses."""
-    return score_ensemble(model, trees, config).score
-
-
-def score_ensemble(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Scores:
-    """Score responses by a reward model; each prompt is read once.
-
-    Args:
-        model: reward model of one head or more.
-        trees: prompts with B responses in all.
-        config: precision and tokens of one forward pass.
-
-    Returns:
-        In the order of the responses.
-    """
-    members = member_scores(model, trees, config)
-    scale = temperature(model)
-    return Scores(aggregation(model.config).of(members) / scale, disagreement(members) / scale)
-
-
-def member_scores(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Tensor:
-    """Score of each member of a reward model for each response, shape ``[B, K]``, float32, logits as trained."""
-    return read_responses(model, trees, config, response_scores)
-
-
-@torch.inference_mode()
-def read_responses(
-    model: PreTrainedModel,
-    trees: Sequence[Tree],
-    config: OptimiserConfig,
-    read: Callable[[PreTrainedModel, Row], Tensor],
-) -> Tensor:
-    """Read something of every response.
-
-    Args:
-        model: reward model.
-        trees: prompts with B responses in all; each prompt is read once.
-        config: precision and tokens of one forward pass.
-        read: of the model and a row with b responses a tensor of shape ``[b, K]``.
-
-    Returns:
-        Shape ``[B, K]`` in the order of the responses, on `device()`.
-    """
-    joined, places = share_prompts(trees, config.max_tokens)
-
-    def group_of(reader: PreTrainedModel, group: list[int]) -> Sequence[Tensor]:
-        part = [joined[place] for place in group]
-        with precision(config):
-            found = read(reader, lay(part, device()))
-        split: Sequence[Tensor] = found.cpu().split([len(tree.responses) for tree in part])
-        return split
-
-    found = together(model, [tree.size for tree in joined], config.max_tokens, group_of)
-    return torch.cat(found)[places].to(device())
 
 
 def penalise_unfinished(scores: Tensor, finished: Tensor, *, missing_eos_penalty: float) -> Tensor:

@@ -18,7 +18,7 @@ from rlhf_core.models import response_logprobs
 from rlhf_core.objectives import kl_k3
 from rlhf_core.parallel import rank, wait
 from rlhf_core.records import Demonstration
-from rlhf_core.rewards import read_responses
+from rlhf_core.scoring import read_responses
 from rlhf_core.text import Tree, encode
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}

@@ -17,7 +17,7 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.diversity import trend
 from rlhf_core.evaluation.estimates import Estimate, mean, point
 from rlhf_core.evaluation.over_optimisation import Fit, fit
-from rlhf_core.evaluation.policy import Answers, diversity
+from rlhf_core.evaluation.policy import Answers, disagreements, diversity
 from rlhf_core.evaluation.preference import paired_gain
 from rlhf_core.stage import Event
 
@@ -129,7 +129,7 @@ class Watch:
             ValueError: if training shall stop for a disagreement that a reward model with a single head cannot have.
         """
         kl, gain = mean(answers.kl), paired_gain(answers.judge, sft.judge)
-        disagreement = _disagreement(sft, answers)
+        disagreement = disagreements(sft, answers)
         if self._config.disagreement_limit is not None and not disagreement:
             raise ValueError(
                 "disagreement_limit needs an ensemble, and the reward model has one head and no peers: set it to null"
@@ -254,16 +254,6 @@ class Watch:
             f"since update {self._seen.steps[places[0]]} while the reward model's rose by {rise:.3g} and the KL by "
             f"{float((kl[1] - kl[0]).mean()):.3g} nats"
         )
-
-
-def _disagreement(sft: Answers, answers: Answers) -> dict[str, Estimate]:
-    """How far the members of the reward model disagree, and how much more than about SFT's; nothing of one head."""
-    if math.isnan(answers.disagreement.mean()):
-        return {}
-    return {
-        "reward_disagreement": mean(answers.disagreement),
-        "reward_disagreement_gain": paired_gain(answers.disagreement, sft.disagreement),
-    }
 
 
 def chart(series: dict[str, list[float]], event: Event) -> None:

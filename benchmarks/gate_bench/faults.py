@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.climbs.recipe import Fault, StageName
-from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, rewards, sft
+from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, scoring, sft
 from rlhf_core.models import load_policy, load_reward_model, score_head
 from rlhf_core.text import Tree, load_tokenizer
 
@@ -102,8 +102,8 @@ def _head_lost_on_the_way(parents: Parents) -> Iterator[None]:
 def _scored_without_end(_: Parents) -> Iterator[None]:
     """The reward model reads responses without the token at which it learned to score."""
 
-    def scores(model: PreTrainedModel, trees: Sequence[Tree], config: Any) -> rewards.Scores:
-        return rewards.score_ensemble(
+    def scores(model: PreTrainedModel, trees: Sequence[Tree], config: Any) -> scoring.Scores:
+        return scoring.score_ensemble(
             model, [Tree(tree.prompt, [ids[:-1] or ids for ids in tree.responses]) for tree in trees], config
         )
 

@@ -97,7 +97,7 @@ def compare_policies(sft: Answers, policy: Answers) -> dict[str, Estimate]:
         "sft_distinct_2": distinct(sft.texts, 2),
         "sft_duplicate_share": duplicates(sft.texts),
         "sft_self_bleu": self_bleu(sft.texts),
-        **_disagreement(sft.disagreement, policy.disagreement),
+        **disagreements(sft, policy),
         **{f"reward_{name}": mean(values) for name, values in policy.terms.items()},
         **{f"reward_{name}_gain": paired_gain(values, sft.terms[name]) for name, values in policy.terms.items()},
     }
@@ -107,14 +107,17 @@ def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Est
     return clustered(weighted_pearson, np.arange(len(first)), first, second)
 
 
-def _disagreement(sft: NDArray[np.float64], policy: NDArray[np.float64]) -> dict[str, Estimate]:
-    """How far the members of an ensemble disagree about the answers, and how much further than before."""
-    if np.isnan(policy).any():
+def disagreements(sft: Answers, policy: Answers) -> dict[str, Estimate]:
+    """How far reward models disagree about the answers of a policy, and how much further than about SFT's.
+
+    Nothing where there is one with a single head.
+    """
+    if np.isnan(policy.disagreement).any():
         return {}
     return {
-        "reward_disagreement": mean(policy),
-        "sft_reward_disagreement": mean(sft),
-        "reward_disagreement_gain": paired_gain(policy, sft),
+        "reward_disagreement": mean(policy.disagreement),
+        "sft_reward_disagreement": mean(sft.disagreement),
+        "reward_disagreement_gain": paired_gain(policy.disagreement, sft.disagreement),
     }
 
 

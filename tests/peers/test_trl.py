@@ -36,8 +36,9 @@ from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.ppo_update import gather
 from rlhf_core.records import Demonstration
 from rlhf_core.reward_losses import Lesson, reward_loss
-from rlhf_core.rewards import Reward, score_trees
+from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled
+from rlhf_core.scoring import score_trees
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.text import Tree, load_tokenizer
 

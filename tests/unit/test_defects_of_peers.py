@@ -16,8 +16,9 @@ from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo_update import gather
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
-from rlhf_core.rewards import Reward, score_trees
+from rlhf_core.rewards import Reward
 from rlhf_core.rollout import SamplingConfig, sample
+from rlhf_core.scoring import score_trees
 from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig
 

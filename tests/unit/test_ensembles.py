@@ -23,7 +23,7 @@ from rlhf_core.models import (
     response_values,
     save,
 )
-from rlhf_core.rewards import score_ensemble, score_trees
+from rlhf_core.scoring import score_ensemble, score_trees
 from rlhf_core.text import Tree
 
 MEMBERS = torch.tensor([[1.0, 4.0, -2.0], [0.5, 0.5, 0.5]], dtype=torch.float64)

@@ -34,8 +34,9 @@ from rlhf_core.experience import as_rollout
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import train_policy
 from rlhf_core.ppo_update import gather
-from rlhf_core.rewards import ByModel, Responses, Reward, score_trees, term_keys
+from rlhf_core.rewards import ByModel, Responses, Reward, term_keys
 from rlhf_core.rollout import sample
+from rlhf_core.scoring import score_trees
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.text import Tree, encode, load_tokenizer
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from rlhf_core.config.reward import LengthConfig, ModelConfig, RewardConfig, TermConfig
 from rlhf_core.moments import Moments
-from rlhf_core.rewards import Reward, Scores, disagreement_of
+from rlhf_core.rewards import Reward, disagreement_of
+from rlhf_core.scoring import Scores
 
 NAMES = ("score", "brevity", "form", "own")
 WHITEN: dict[str, Any] = {"normalise": "whiten"}

@@ -22,7 +22,7 @@ from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import train_policy
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import score, train_reward_model
-from rlhf_core.rewards import Scores, score_ensemble
+from rlhf_core.scoring import Scores, score_ensemble
 from rlhf_core.self_tests import KNOWN, KNOWN_COUNT, SelfTestError, check_known, mean_logprobs
 from rlhf_core.sft import train_sft
 from rlhf_core.stage import Event, Stage

@@ -18,7 +18,7 @@ from rlhf_core.objectives import bradley_terry_loss
 from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import as_learned, lessons, reward_loss
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
-from rlhf_core.rewards import score_trees
+from rlhf_core.scoring import score_trees
 from rlhf_core.soft_labels import both_ways
 from rlhf_core.text import encode
 from rlhf_core.training import OptimiserConfig
