@@ -14,11 +14,11 @@ from rlhf_core.evaluation.estimates import Estimate, point
 from rlhf_core.models import TEMPERATURE, load_reward_model, parameters, save
 from rlhf_core.parallel import rank, wait
 from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import evaluate_reward_model, halves, limits, margins, score_items, shown
+from rlhf_core.reward_model import evaluate_reward_model, halves, margins, score_items, shown
 from rlhf_core.scoring import score_trees
 from rlhf_core.self_tests import KNOWN, check_known, remember
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.text import Tree, encode, limits, load_tokenizer
 
 COMPARED = 64
 """Demonstrations that two tokenizers must read alike."""

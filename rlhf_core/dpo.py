@@ -28,7 +28,7 @@ from rlhf_core.parallel import Figures, Loss, together
 from rlhf_core.records import Pair
 from rlhf_core.rewards import NO_MODELS
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, load_tokenizer
+from rlhf_core.text import Tree, limits, load_tokenizer
 from rlhf_core.training import precision
 
 
@@ -217,12 +217,7 @@ def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pa
 
 
 def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Comparison]:
-    return compare(
-        tokenizer,
-        pairs,
-        max_prompt_tokens=config.sampling.max_prompt_tokens,
-        max_response_tokens=config.sampling.max_response_tokens,
-    )
+    return compare(tokenizer, pairs, **limits(config.sampling))
 
 
 def _sequence_logprobs(config: DPOConfig, model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:

@@ -23,7 +23,7 @@ from rlhf_core.rewards import NO_MODELS, Responses, disagreement_of, load_terms,
 from rlhf_core.rollout import Sampled
 from rlhf_core.scoring import score_ensemble, score_trees
 from rlhf_core.self_tests import check_known, mean_logprobs
-from rlhf_core.text import Tree, decode, load_tokenizer
+from rlhf_core.text import Tree, decode, limits, load_tokenizer
 from rlhf_core.training import fuse
 
 SAMPLES = 8
@@ -133,14 +133,13 @@ class Examiner:
             SelfTestError: as `check_known` of the self-tests.
         """
         config = self.config.optimiser
-        limits = self.config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
         said: dict[str, Callable[[list[Tree]], Tensor]] = {
             "SFT model": lambda trees: mean_logprobs(self.reference, trees, config),
             "reward model": lambda trees: score_ensemble(self.reward_model, trees, config).score,
             "judge": lambda trees: score_ensemble(self.judge, trees, config).score,
         }
         for name, say in said.items():
-            check_known(name, self._folders[name], say, self.tokenizer, config, **limits)
+            check_known(name, self._folders[name], say, self.tokenizer, config, **limits(self.config.sampling))
 
     def terms(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> dict[str, Tensor]:
         """What each further term of the reward says of the responses of a rollout, by name, shape ``[B]``."""

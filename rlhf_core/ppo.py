@@ -27,7 +27,7 @@ from rlhf_core.records import Demonstration
 from rlhf_core.rewards import NO_MODELS, Reward
 from rlhf_core.self_tests import check_engine, check_first_pass
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import encode
+from rlhf_core.text import encode, limits
 from rlhf_core.watch import CURVES, Watch, chart
 
 ANSWERS = "answers.jsonl"
@@ -144,8 +144,7 @@ class _Climb(Examiner):
         self.reward = Reward(config.reward)
         self.learner = self._learner(sft, reward_model, per_update)
         self.watch, self.states, self._beta = Watch(config), KeptStates(out, self.learner), config.beta
-        lengths = config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
-        self._demonstrations = encode(self.tokenizer, demonstrations, **lengths)
+        self._demonstrations = encode(self.tokenizer, demonstrations, **limits(config.sampling))
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
 

@@ -34,7 +34,7 @@ from rlhf_core.reward_losses import Lesson, as_learned, lessons, reward_loss
 from rlhf_core.scoring import member_scores, score_trees
 from rlhf_core.self_tests import remember
 from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.text import Tree, encode, limits, load_tokenizer
 
 
 def train_reward_model(
@@ -268,11 +268,6 @@ def _encode(
     config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
 ) -> list[Tree]:
     return encode(tokenizer, items, **limits(config))
-
-
-def limits(config: RewardModelConfig) -> dict[str, int]:
-    """The lengths at which prompts and responses are cut, as `encode` takes them."""
-    return config.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
 
 
 def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:

@@ -112,8 +112,7 @@ def remember(
         max_response_tokens: the length at which responses were cut.
     """
     looked_at = items[: 4 * KNOWN_COUNT]
-    limits = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
-    trees = encode(tokenizer, looked_at, **limits)
+    trees = encode(tokenizer, looked_at, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
     kept = _whole(trees, tokenizer, max_prompt_tokens)[:KNOWN_COUNT]
     rows = [{**looked_at[place]._asdict(), "value": round(float(values[place]), 6)} for place in kept]
     if rank() == 0:
@@ -154,8 +153,7 @@ def check_known(
         return
     known = json.loads(path.read_text(encoding="utf-8"))
     items = [Demonstration(row["prompt"], row["response"]) for row in known["answers"]]
-    limits = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
-    trees = encode(tokenizer, items, **limits)
+    trees = encode(tokenizer, items, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
     asked = _whole(trees, tokenizer, max_prompt_tokens)
     if not asked:
         return

@@ -24,7 +24,7 @@ from rlhf_core.records import Demonstration
 from rlhf_core.rollout import Response, sample_responses
 from rlhf_core.self_tests import remember
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.text import Tree, encode, limits, load_tokenizer
 from rlhf_core.training import precision
 
 
@@ -77,7 +77,7 @@ def train_sft(
     )
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     save(model, tokenizer, out)
-    remember(out, tokenizer, held_out, -after.losses, config.optimiser, **_limits(config))
+    remember(out, tokenizer, held_out, -after.losses, config.optimiser, **limits(config.sampling))
     return StageResult(
         artifacts={"sft": out},
         estimates=_compare(before, after),
@@ -177,11 +177,7 @@ def _held_out_losses(
 def _encode(
     config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
 ) -> list[Tree]:
-    return encode(tokenizer, demonstrations, **_limits(config))
-
-
-def _limits(config: SFTConfig) -> dict[str, int]:
-    return config.sampling.model_dump(include={"max_prompt_tokens", "max_response_tokens"})
+    return encode(tokenizer, demonstrations, **limits(config.sampling))
 
 
 def _response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:

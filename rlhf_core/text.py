@@ -7,6 +7,8 @@ from typing import NamedTuple
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.rollout import SamplingConfig
 from rlhf_core.stopping import listed_stops
 
 CHAT_TEMPLATE = (
@@ -106,6 +108,11 @@ def encode_prompts(
     texts = [_render(tokenizer, turns(prompt)) for prompt in prompts]
     encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
+
+
+def limits(config: SamplingConfig | RewardModelConfig) -> dict[str, int]:
+    """The lengths at which a configuration cuts prompts and responses, as `encode` takes them."""
+    return {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
 
 
 def encode(

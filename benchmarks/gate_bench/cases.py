@@ -18,6 +18,9 @@ FREE = {
 }
 """No limit and no watch: what PPO does where nobody looks."""
 UNLIMITED = {**FREE, "policy.beta": 0.01, "policy.optimiser.lr": 1e-3}
+"""The same with hardly any price of KL and large steps."""
+UNTESTED = (faults.NO_SELF_TEST,)
+"""For a second climb of what a self-test refuses."""
 
 
 class Case(NamedTuple):
@@ -50,9 +53,6 @@ class Case(NamedTuple):
         recipe = small.having({**self.settings, "seed": self.seed})
         each = [self.faults, *([self.faults + self.unseen] if self.unseen else [])]
         return [Climb(self.name, recipe, self.change, found) for found in each]
-
-
-UNTESTED = (faults.NO_SELF_TEST,)
 
 
 def _broken(name: str, where: str, seed: int, **rest: Any) -> Case:

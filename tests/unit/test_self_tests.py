@@ -25,7 +25,7 @@ from rlhf_core.reward_model import score, train_reward_model
 from rlhf_core.scoring import Scores, score_ensemble
 from rlhf_core.self_tests import KNOWN, KNOWN_COUNT, SelfTestError, check_known, mean_logprobs
 from rlhf_core.sft import train_sft
-from rlhf_core.stage import Event, Stage
+from rlhf_core.stage import Event
 from rlhf_core.text import Tree, load_tokenizer
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)]
@@ -56,24 +56,20 @@ class Models(NamedTuple):
     judge: Path
 
 
-def finish(stage: Stage) -> list[Event]:
-    return list(stage)
-
-
 @pytest.fixture
 def models(base: Path, tmp_path: Path) -> Models:
     sft = tmp_path / "sft"
-    finish(train_sft(SFT, base=base, train=DEMONSTRATIONS, held_out=DEMONSTRATIONS, out=sft, seed=1))
+    list(train_sft(SFT, base=base, train=DEMONSTRATIONS, held_out=DEMONSTRATIONS, out=sft, seed=1))
     made = Models(sft, tmp_path / "reward_model", tmp_path / "judge")
     for seed, out in enumerate(made[1:]):
         data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
-        finish(train_reward_model(REWARD_MODEL, init_from=sft, out=out, seed=seed, **data))
+        list(train_reward_model(REWARD_MODEL, init_from=sft, out=out, seed=seed, **data))
     return made
 
 
 def climb(models: Models, out: Path, config: PPOConfig = PPO) -> list[Event]:
     texts = {"prompts": PROMPTS, "held_out_prompts": PROMPTS * 4}
-    return finish(train_policy(config, **models._asdict(), **texts, out=out, seed=1))
+    return list(train_policy(config, **models._asdict(), **texts, out=out, seed=1))
 
 
 def known_of(folder: Path) -> list[dict[str, object]]:
@@ -112,7 +108,7 @@ def test_a_saved_reward_model_tells_its_calibrated_scores(models: Models) -> Non
 
 def test_what_was_cut_when_the_model_was_saved_is_not_among_them(base: Path, tmp_path: Path) -> None:
     long = [Demonstration(PROMPTS[0], "fine " * 9), Demonstration("how " * 9, "fine")]
-    finish(train_sft(SFT, base=base, train=DEMONSTRATIONS, held_out=[*long, DEMONSTRATIONS[0]], out=tmp_path, seed=1))
+    list(train_sft(SFT, base=base, train=DEMONSTRATIONS, held_out=[*long, DEMONSTRATIONS[0]], out=tmp_path, seed=1))
     assert [row["response"] for row in known_of(tmp_path)] == [DEMONSTRATIONS[0].response]
 
 
