@@ -54,11 +54,11 @@ def notice(client: MlflowClient, ledger: Ledger, storage: Path) -> None:
             continue
         found = client.get_model_version(model, version)
         reason = _reason_to_hold(found)
+        _tag(client, found, reason)
         if last is None or not known:
             _record(model, version, last.version if last else None, storage, forced=bool(reason))
             last = ledger.add(model, version, held=reason)
             log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
-        _tag(client, found, reason)
         if last.status == "held" and not reason:
             ledger.mark(last, "open")
             log.info("%s is no longer held", last.label)
