@@ -101,7 +101,6 @@ def _taken(
         adopting = adopt_reward_model(
             config,
             source=files_of(source, registry),
-            sft=registry.folder(sft),
             train=read_pairs(data.preferences, split),
             held_out=read_pairs(data.preferences, "test"),
             demonstrations=read_demonstrations(data.demonstrations, "train"),

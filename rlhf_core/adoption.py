@@ -18,17 +18,16 @@ from rlhf_core.reward_model import evaluate_reward_model, halves, margins, score
 from rlhf_core.scoring import score_trees
 from rlhf_core.self_tests import KNOWN, check_known, remember
 from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, encode, limits, load_tokenizer
+from rlhf_core.text import Tree, limits, load_tokenizer
 
-COMPARED = 64
-"""Demonstrations that two tokenizers must read alike."""
+OFFERED = 64
+"""Demonstrations from which known answers are taken where a model brings none."""
 
 
 def adopt_reward_model(
     config: RewardModelConfig,
     *,
     source: Path,
-    sft: Path,
     train: Sequence[Pair],
     held_out: Sequence[Pair],
     demonstrations: Sequence[Demonstration],
@@ -42,7 +41,6 @@ def adopt_reward_model(
     Args:
         config: lengths and precision.
         source: folder of a sequence classifier with one label, or of an ensemble.
-        sft: folder of the SFT model, which must read texts as the same tokens, since rollouts are scored as tokens.
         train: pairs that the floors learn from.
         held_out: pairs; a missing temperature is fitted on every second prompt, and the others are judged.
         demonstrations: whose mean score is told.
@@ -56,19 +54,18 @@ def adopt_reward_model(
         As `train_reward_model`.
 
     Raises:
-        ValueError: if it is no reward model, or reads texts as other tokens than the SFT model.
+        ValueError: if it is no reward model.
         SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
     _check_scores(source)
     tokenizer = load_tokenizer(str(source))
-    _check_tokens(config, tokenizer, load_tokenizer(str(sft)), demonstrations[:COMPARED])
     model = load_reward_model(source, tokenizer)
     fit_half, judged_half = halves(held_out)
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)
-    _pass_on_known(config, model, tokenizer, demonstrations[:COMPARED], source, out)
+    _pass_on_known(config, model, tokenizer, demonstrations[:OFFERED], source, out)
     deltas = margins(config, model, tokenizer, judged_half)
     return StageResult(
         artifacts={"reward_model": out},
@@ -132,17 +129,4 @@ def _check_scores(source: Path) -> None:
         raise ValueError(
             f"{', '.join(architectures) or 'an unnamed architecture'} with {found.num_labels} labels is no reward "
             f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
-        )
-
-
-def _check_tokens(
-    config: RewardModelConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    other: PreTrainedTokenizerBase,
-    items: Sequence[Demonstration],
-) -> None:
-    if encode(tokenizer, items, **limits(config)) != encode(other, items, **limits(config)):
-        raise ValueError(
-            "it reads texts as other tokens than the SFT model; name one with the tokenizer, the chat template and the "
-            "end-of-sequence token of the base"
         )

@@ -1,6 +1,6 @@
 """What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,14 @@ from rlhf_core.evaluation.diversity import repeats_within
 from rlhf_core.evaluation.estimates import Estimate
 from rlhf_core.evaluation.policy import Answers, compare_policies
 from rlhf_core.experience import Rollout, all_logprobs, roll_out
-from rlhf_core.models import digest, load_policy, load_reward_model
+from rlhf_core.models import digest, load_policy
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.parallel import shard
-from rlhf_core.rewards import NO_MODELS, Responses, disagreement_of, load_terms, term_keys
+from rlhf_core.rewards import NO_MODELS, disagreement_of, load_terms, term_keys
 from rlhf_core.rollout import Sampled
-from rlhf_core.scoring import score_ensemble, score_trees
+from rlhf_core.scorer import Responses, Scorer
 from rlhf_core.self_tests import check_known, mean_logprobs
-from rlhf_core.text import Tree, decode, limits, load_tokenizer
+from rlhf_core.text import decode, limits, load_tokenizer
 from rlhf_core.training import fuse
 
 SAMPLES = 8
@@ -72,11 +72,10 @@ class Examiner:
     ) -> None:
         self.tokenizer = load_tokenizer(str(sft))
         self.config, self.seed = config, seed
-        self._folders = {"SFT model": sft, "reward model": reward_model, "judge": judge}
-        self.reference = self._frozen(load_policy(sft, self.tokenizer))
+        self._sft = sft
+        self.reference = shard(fuse(load_policy(sft, self.tokenizer), config.optimiser)).requires_grad_(False)
         self.reward_model, self.judge = (
-            self._frozen(load_reward_model(folder, self.tokenizer, beside=self.reference))
-            for folder in (reward_model, judge)
+            Scorer(folder, self.tokenizer, config.optimiser, self.reference) for folder in (reward_model, judge)
         )
         self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models, self.reference)
         self._term_keys = term_keys(config.reward, term_models)
@@ -110,9 +109,9 @@ class Examiner:
         config = self.config.optimiser
         temperature = self.config.sampling.temperature
         ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
-        scores = score_ensemble(self.reward_model, rollout.trees, config)
         texts = self.texts(sampled)
-        terms = self.terms(prompts, texts, rollout)
+        responses = self.responses(prompts, texts, rollout)
+        scores, terms = self.reward_model(responses), self.terms(responses)
         return Answers(
             texts=texts,
             tokens=_numbers(rollout.mask.sum(dim=1)),
@@ -120,7 +119,7 @@ class Examiner:
             kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
             kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
             reward=_numbers(scores.score),
-            judge=_numbers(score_trees(self.judge, rollout.trees, config)),
+            judge=_numbers(self.judge(responses).score),
             disagreement=_numbers(disagreement_of(self.config.reward, scores, terms)),
             surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
             terms={name: _numbers(values) for name, values in terms.items()},
@@ -132,18 +131,24 @@ class Examiner:
         Raises:
             SelfTestError: as `check_known` of the self-tests.
         """
-        config = self.config.optimiser
-        said: dict[str, Callable[[list[Tree]], Tensor]] = {
-            "SFT model": lambda trees: mean_logprobs(self.reference, trees, config),
-            "reward model": lambda trees: score_ensemble(self.reward_model, trees, config).score,
-            "judge": lambda trees: score_ensemble(self.judge, trees, config).score,
-        }
-        for name, say in said.items():
-            check_known(name, self._folders[name], say, self.tokenizer, config, **limits(self.config.sampling))
+        config, cut = self.config.optimiser, limits(self.config.sampling)
+        check_known(
+            "SFT model",
+            self._sft,
+            lambda trees: mean_logprobs(self.reference, trees, config),
+            self.tokenizer,
+            config,
+            **cut,
+        )
+        self.reward_model.check_known("reward model", **cut)
+        self.judge.check_known("judge", **cut)
 
-    def terms(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> dict[str, Tensor]:
-        """What each further term of the reward says of the responses of a rollout, by name, shape ``[B]``."""
-        responses = Responses(prompts, texts, rollout.trees, rollout.finished.tolist())
+    def responses(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> Responses:
+        """The responses of a rollout with their texts, as reward models and rules take them."""
+        return Responses(prompts, texts, rollout.trees, rollout.finished.tolist())
+
+    def terms(self, responses: Responses) -> dict[str, Tensor]:
+        """What each further term of the reward says of responses, by name, shape ``[B]``."""
         return {name: term(responses) for name, term in self._terms.items()}
 
     def texts(self, sampled: Sequence[Sampled]) -> list[str]:
@@ -166,9 +171,6 @@ class Examiner:
     ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
         """One response to each prompt, as `roll_out` gives them."""
         return roll_out(policy, self.tokenizer, prompts, self.config.sampling, self.config.optimiser, seed=seed)
-
-    def _frozen(self, model: PreTrainedModel) -> PreTrainedModel:
-        return shard(fuse(model, self.config.optimiser)).requires_grad_(False)
 
 
 def halves(config: PolicyConfig, held_out_prompts: Sequence[str]) -> tuple[list[str], list[str]]:

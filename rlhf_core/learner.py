@@ -193,7 +193,7 @@ def load_learner(
     tokenizer: PreTrainedTokenizerBase,
     *,
     sft: Path,
-    reward_model: Path,
+    reward_model: Path | None,
     steps: int,
     warmup_steps: int = 0,
 ) -> Learner:
@@ -203,7 +203,8 @@ def load_learner(
         config: says where values come from.
         tokenizer: that of the models.
         sft: folder of the SFT model, where the policy starts.
-        reward_model: folder of the reward model, where a separate value model starts.
+        reward_model: folder of the reward model, where a separate value model starts. None: it starts as the SFT model
+            with a head of zeros, as a reward model that reads other tokens tells nothing of the policy's.
         steps: optimiser steps of the whole run.
         warmup_steps: how many of them, the first ones, only values take.
 
@@ -212,6 +213,8 @@ def load_learner(
     """
 
     def value() -> PreTrainedModel:
+        if reward_model is None:
+            return _new_value_model(load_policy(sft, tokenizer))
         return as_value_model(load_reward_model(reward_model, tokenizer))
 
     return _learner(config, load_policy(sft, tokenizer), value, steps, warmup_steps)
@@ -222,7 +225,7 @@ def adapted_learner(
     adapter: AdapterConfig,
     *,
     reference: PreTrainedModel,
-    reward_model: PreTrainedModel,
+    reward_model: PreTrainedModel | None,
     seed: int,
     steps: int,
     warmup_steps: int = 0,
@@ -235,7 +238,7 @@ def adapted_learner(
         config: says where values come from.
         adapter: of the policy, and of a value model that needs a new one.
         reference: the SFT model.
-        reward_model: the reward model.
+        reward_model: the reward model, or None as in `load_learner`.
         seed: of new adapters.
         steps: as in `load_learner`.
         warmup_steps: as in `load_learner`.
@@ -248,7 +251,7 @@ def adapted_learner(
     add_adapter(policy, adapter, seed=seed)
 
     def value() -> PreTrainedModel:
-        model = as_value_model(twin(reward_model))
+        model = _new_value_model(twin(reference)) if reward_model is None else as_value_model(twin(reward_model))
         if not is_adapted(model):
             add_adapter(model, adapter, seed=seed)
         return model
@@ -265,6 +268,14 @@ def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
         model.config.num_labels = 1
         forget_aggregation(model.config)
     return model
+
+
+def _new_value_model(model: PreTrainedModel) -> PreTrainedModel:
+    """A value model on the trunk of a causal language model; its head starts at 0."""
+    add_value_head(model)
+    value = as_classifier(model)
+    value.eval()
+    return value
 
 
 def _learner(

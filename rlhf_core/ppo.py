@@ -54,7 +54,8 @@ def train_policy(
     Args:
         config: hyper-parameters and limits.
         sft: folder of the SFT model: the policy's start and the reference.
-        reward_model: folder of the reward model, which also initialises a value model of its own.
+        reward_model: folder of the reward model, which also initialises a value model of its own if it reads the
+            policy's tokens; else that starts as the SFT model with a head of zeros.
         judge: folder of a reward model trained on other pairs; it only evaluates.
         prompts: prompts to train on.
         held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
@@ -149,20 +150,17 @@ class _Climb(Examiner):
         out.mkdir(parents=True, exist_ok=True)
 
     def _learner(self, sft: Path, reward_model: Path, per_update: int) -> Learner:
-        config = self.config
-        steps, warmup_steps = config.updates * per_update, config.warmup_updates * per_update
+        config, alike = self.config, not self.reward_model.reads_text
+        steps = {"steps": config.updates * per_update, "warmup_steps": config.warmup_updates * per_update}
         if config.adapter is None:
-            return load_learner(
-                config, self.tokenizer, sft=sft, reward_model=reward_model, steps=steps, warmup_steps=warmup_steps
-            )
+            return load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model if alike else None, **steps)
         return adapted_learner(
             config,
             config.adapter,
             reference=self.reference,
-            reward_model=self.reward_model,
+            reward_model=self.reward_model.model if alike else None,
             seed=self.seed,
-            steps=steps,
-            warmup_steps=warmup_steps,
+            **steps,
         )
 
     def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
@@ -205,14 +203,15 @@ class _Climb(Examiner):
         config = self.config.model_copy(update={"beta": self._beta})
         with _timed("scoring", seconds):
             texts = self.texts(sampled)
+            responses = self.responses(prompts, texts, rollout)
             experience = gather(
                 config,
                 rollout,
                 reference=self.reference,
-                reward_model=self.reward_model,
+                scored=self.reward_model(responses),
                 values=self.learner.values(rollout),
                 reward=self.reward,
-                terms=self.terms(prompts, texts, rollout),
+                terms=self.terms(responses),
             )
         if step == 1:
             check_first_pass(config, self.learner.policy, rollout, experience.ref_logprobs)

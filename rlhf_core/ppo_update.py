@@ -14,7 +14,7 @@ from rlhf_core.learner import Learner, SeparateValue
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo_losses import Minibatch
 from rlhf_core.rewards import SCORE, Reward, disagreement_of, penalise_unfinished
-from rlhf_core.scoring import score_ensemble
+from rlhf_core.scoring import Scores
 from rlhf_core.text import Tree
 
 
@@ -23,18 +23,18 @@ def gather(
     rollout: Rollout,
     *,
     reference: PreTrainedModel,
-    reward_model: PreTrainedModel,
+    scored: Scores,
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
 ) -> Experience:
-    """Score a rollout and estimate its advantages.
+    """Turn what is said of a rollout into rewards, and estimate its advantages.
 
     Args:
         config: beta, discounts and penalty.
         rollout: sampled responses.
         reference: the frozen SFT model.
-        reward_model: the frozen reward model.
+        scored: what the frozen reward model says of the responses.
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
@@ -42,7 +42,6 @@ def gather(
     Returns:
         Everything that the update learns from.
     """
-    scored = score_ensemble(reward_model, rollout.trees, config.optimiser)
     scores, disagreement = scored.score, disagreement_of(config.reward, scored, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: scores, **terms})

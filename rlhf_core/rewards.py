@@ -3,11 +3,10 @@
 B counts responses. A term says one number of each; the sum normalises, clips and weighs them.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -23,35 +22,18 @@ from rlhf_core.config.reward import (
 )
 from rlhf_core.config.training import OptimiserConfig
 from rlhf_core.ensembles import Aggregation, disagreement
-from rlhf_core.models import device, digest, load_reward_model
+from rlhf_core.models import device, digest
 from rlhf_core.moments import Moments
-from rlhf_core.parallel import from_first, rank, shard
+from rlhf_core.parallel import from_first, rank
 from rlhf_core.reward_functions import ask, load_function, source_digest
 from rlhf_core.rules import rule_of
-from rlhf_core.scoring import Scores, score_trees
-from rlhf_core.text import Tree, encode, load_tokenizer
-from rlhf_core.training import fuse
+from rlhf_core.scorer import Responses, Scorer
+from rlhf_core.scoring import Scores
 
 SCORE = "score"
 """The term of the trained reward model."""
 TOTAL = "total"
 """What is remembered of the sum."""
-
-
-class Responses(NamedTuple):
-    """What terms score.
-
-    Attributes:
-        prompts: texts of the users, B.
-        texts: their responses without special tokens, B.
-        trees: token ids of each prompt with its response, B.
-        finished: whether a response ended by itself, B.
-    """
-
-    prompts: Sequence[str]
-    texts: Sequence[str]
-    trees: Sequence[Tree]
-    finished: Sequence[bool]
 
 
 NO_MODELS: Mapping[str, Path] = MappingProxyType({})
@@ -94,42 +76,16 @@ class ByFunction:
 class ByModel:
     """A term that a further reward model decides: its calibrated score.
 
-    One with the policy's vocabulary and chat template reads the policy's tokens. Any other reads the texts as tokens of
-    its own, and the end-of-sequence token where a response ended; prompt and response get half of its positions each.
+    Args:
+        scorer: the reward model.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        tokenizer: PreTrainedTokenizerBase,
-        config: OptimiserConfig,
-        beside: PreTrainedModel | None = None,
-    ) -> None:
-        own = load_tokenizer(str(folder))
-        same = own.get_vocab() == tokenizer.get_vocab() and own.chat_template == tokenizer.chat_template
-        self._own = None if same else own
-        self._model = shard(fuse(load_reward_model(folder, own, beside=beside), config)).requires_grad_(False)
-        self._config = config
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
 
     def __call__(self, responses: Responses) -> Tensor:
         """The score of each response."""
-        trees = responses.trees if self._own is None else self._read_again(self._own, responses)
-        return score_trees(self._model, trees, self._config)
-
-    def _read_again(self, own: PreTrainedTokenizerBase, responses: Responses) -> list[Tree]:
-        half = (getattr(self._model.config, "max_position_embeddings", None) or sys.maxsize) // 2
-        pairs = list(zip(responses.prompts, responses.texts, strict=True))
-        trees = encode(own, pairs, max_prompt_tokens=half, max_response_tokens=half)
-        return [
-            tree if finished else _unended(tree, own.eos_token_id)
-            for tree, finished in zip(trees, responses.finished, strict=True)
-        ]
-
-
-def _unended(tree: Tree, end: int) -> Tree:
-    """A tree of one response without the end-of-sequence token, unless it is all that there is."""
-    (ids,) = tree.responses
-    return Tree(tree.prompt, [ids[:-1]]) if len(ids) > 1 and ids[-1] == end else tree
+        return self._scorer(responses).score
 
 
 def load_terms(
@@ -157,7 +113,7 @@ def load_terms(
             case PythonConfig():
                 found[term.name] = ByFunction(term)
             case ModelConfig():
-                found[term.name] = ByModel(term_models[term.name], tokenizer, optimiser, beside)
+                found[term.name] = ByModel(Scorer(term_models[term.name], tokenizer, optimiser, beside))
             case _:
                 found[term.name] = ByRule(term)
     return found

@@ -119,6 +119,7 @@ BROKEN = (
     _broken("reward model at a huge learning rate", "reward model", 1, settings={"reward_model.optimiser.lr": 0.05}),
     _broken("hardly any demonstrations", "SFT", 2, change=changes.LITTLE_TO_IMITATE),
     _broken("DPO at a small beta", "policy", 2, settings={"policy": {"method": "dpo", "beta": 0.1}}),
+    _broken("reward model much too small", "reward model", 1, faults=(faults.SMALL_REWARD_MODEL,)),
 )
 GUARDED = (
     Case("no KL limit, entropy bonus", "guarded", "policy", 1, {**UNLIMITED, "policy.entropy_coef": 0.01}),

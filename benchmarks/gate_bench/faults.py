@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -12,11 +13,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.climbs.recipe import Fault, StageName
-from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, scoring, sft
+from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, scorer, scoring, sft
+from rlhf_core.config.base import PretrainConfig
 from rlhf_core.models import load_policy, load_reward_model, score_head
 from rlhf_core.text import Tree, load_tokenizer
+from rlhf_core.worlds.helpdesk.base import pretrain
 
 Parents = Mapping[StageName, Path]
+SMALL = PretrainConfig(width=16, layers=1, heads=2)
+"""A base with a seventieth of the usual weights."""
 NOISE = 0.2
 """Standard deviation of weights that say nothing."""
 
@@ -72,6 +77,22 @@ def _repeat_member(model: PreTrainedModel) -> None:
 
 
 @contextmanager
+def _small_reward_model(parents: Parents) -> Iterator[None]:
+    """The reward model starts from a base of its own that is much smaller than the policy."""
+    with TemporaryDirectory() as folder:
+
+        def load(path: Path, tokenizer: PreTrainedTokenizerBase, **named: Any) -> PreTrainedModel:
+            if path == parents["sft"]:
+                for _ in pretrain(SMALL, out=Path(folder), seed=0):
+                    pass
+                path = Path(folder)
+            return load_reward_model(path, tokenizer, **named)
+
+        with patch.object(reward_model, "load_reward_model", load):
+            yield
+
+
+@contextmanager
 def _head_lost(_: Parents) -> Iterator[None]:
     with _after_learning(_renew_head):
         yield
@@ -94,7 +115,7 @@ def _head_lost_on_the_way(parents: Parents) -> Iterator[None]:
             _renew_head(model)
         return model
 
-    with patch.object(examiner, "load_reward_model", load):
+    with patch.object(scorer, "load_reward_model", load):
         yield
 
 
@@ -107,7 +128,7 @@ def _scored_without_end(_: Parents) -> Iterator[None]:
             model, [Tree(tree.prompt, [ids[:-1] or ids for ids in tree.responses]) for tree in trees], config
         )
 
-    with patch.object(ppo_update, "score_ensemble", scores), patch.object(examiner, "score_ensemble", scores):
+    with patch.object(scorer, "score_ensemble", scores):
         yield
 
 
@@ -206,6 +227,7 @@ def _no_self_test(_: Parents) -> Iterator[None]:
 
 PROMPTS_TOO = Fault("sft", "loss on prompts as well", _learn_prompts_too)
 NO_END = Fault("sft", "targets without the end-of-sequence token", _learn_no_end)
+SMALL_REWARD_MODEL = Fault("reward_model", "a small base of its own", _small_reward_model)
 HEAD_LOST = Fault("reward_model", "head renewed after training", _head_lost)
 SAME_MEMBERS = Fault("reward_model", "all members are the first", _same_members)
 HEAD_LOST_ON_THE_WAY = Fault("policy", "head renewed on loading", _head_lost_on_the_way)

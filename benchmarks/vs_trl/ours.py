@@ -30,6 +30,7 @@ from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled, SamplingConfig, sample
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.stage import Stage
 from rlhf_core.text import Tree, load_tokenizer
@@ -180,7 +181,7 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
             config,
             rollout,
             reference=reference,
-            reward_model=frozen,
+            scored=score_ensemble(frozen, rollout.trees, config.optimiser),
             values=learner.values(rollout),
             reward=Reward(config.reward),
             terms={},

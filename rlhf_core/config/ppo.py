@@ -13,7 +13,8 @@ from rlhf_core.config.training import OptimiserConfig
 class SeparateValueConfig(Frozen):
     """A value model with weights of its own, started from the reward model, as in Stiennon et al. (2020).
 
-    Learning values cannot disturb the policy, and each loss has its Adam, so that no coefficient weighs them.
+    A reward model that reads other tokens than the policy cannot be its start; it is the SFT model then, with a head of
+    zeros. Learning values cannot disturb the policy, and each loss has its Adam, so that no coefficient weighs them.
     """
 
     kind: Literal["separate"] = "separate"

@@ -15,6 +15,7 @@ from rlhf_core.ppo_losses import UpdateConfig
 from rlhf_core.ppo_update import gather, rollout_metrics, update
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled, SamplingConfig
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.training import Optimiser
 
 Array = NDArray[np.float64]
@@ -130,7 +131,7 @@ def experience(models: dict[str, PreTrainedModel]) -> Experience:
         CONFIG,
         rollout,
         reference=models["reference"],
-        reward_model=models["reward_model"],
+        scored=score_ensemble(models["reward_model"], rollout.trees, CONFIG.optimiser),
         values=all_values(models["value"], rollout, CONFIG.optimiser),
         reward=Reward(CONFIG.reward),
         terms={},

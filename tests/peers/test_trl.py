@@ -38,7 +38,7 @@ from rlhf_core.records import Demonstration
 from rlhf_core.reward_losses import Lesson, reward_loss
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import Sampled
-from rlhf_core.scoring import score_trees
+from rlhf_core.scoring import score_ensemble, score_trees
 from rlhf_core.sft import SFTConfig, train_sft
 from rlhf_core.text import Tree, load_tokenizer
 
@@ -170,7 +170,7 @@ class Sides:
             config,
             self.rollout,
             reference=policy(peer, "reference"),
-            reward_model=scorer(peer),
+            scored=score_ensemble(scorer(peer), self.rollout.trees, config.optimiser),
             values=all_values(scorer(peer, "value_model"), self.rollout, config.optimiser),
             reward=Reward(config.reward),
             terms={},

@@ -22,6 +22,7 @@ from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import score, train_reward_model
 from rlhf_core.self_tests import KNOWN, SelfTestError
 from rlhf_core.stage import Stage, StageResult
+from rlhf_core.text import load_tokenizer
 
 PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
 PAIRS = [Pair(prompt, f"{start} thanks", f"{start} how") for prompt in PROMPTS for start in ("fine", "you are")]
@@ -45,9 +46,9 @@ def trained(base: Path, tmp_path: Path) -> StageResult:
     return finish(train_reward_model(CONFIG, init_from=base, **data, out=tmp_path / "trained", seed=1))
 
 
-def adopt(source: Path, sft: Path, out: Path) -> StageResult:
+def adopt(source: Path, out: Path) -> StageResult:
     data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
-    return finish(adopt_reward_model(CONFIG, source=source, sft=sft, **data, out=out))
+    return finish(adopt_reward_model(CONFIG, source=source, **data, out=out))
 
 
 def without_temperature(folder: Path, copied: Path) -> Path:
@@ -59,10 +60,10 @@ def without_temperature(folder: Path, copied: Path) -> Path:
 
 
 def test_a_calibrated_model_is_taken_as_it_is_and_measured_like_the_trained_one(
-    trained: StageResult, base: Path, tmp_path: Path
+    trained: StageResult, tmp_path: Path
 ) -> None:
     folder = trained.artifacts["reward_model"]
-    found = adopt(folder, base, tmp_path / "adopted")
+    found = adopt(folder, tmp_path / "adopted")
     assert found.estimates.keys() == trained.estimates.keys()
     for name, estimate in trained.estimates.items():
         assert found.estimates[name] == pytest.approx(estimate, abs=1e-4), name
@@ -72,22 +73,22 @@ def test_a_calibrated_model_is_taken_as_it_is_and_measured_like_the_trained_one(
 
 
 def test_known_answers_are_handed_on_and_a_model_that_does_not_give_them_is_refused(
-    trained: StageResult, base: Path, tmp_path: Path
+    trained: StageResult, tmp_path: Path
 ) -> None:
     folder = trained.artifacts["reward_model"]
-    adopt(folder, base, tmp_path / "adopted")
+    adopt(folder, tmp_path / "adopted")
     assert (tmp_path / "adopted" / KNOWN).read_bytes() == (folder / KNOWN).read_bytes()
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {TEMPERATURE: 2.0 * settings[TEMPERATURE]}))
     with pytest.raises(SelfTestError, match="'the reward model says what it said when it was saved' failed"):
-        adopt(folder, base, tmp_path / "refused")
+        adopt(folder, tmp_path / "refused")
 
 
 def test_a_model_without_a_temperature_gets_that_of_the_half_that_is_not_judged(
-    trained: StageResult, base: Path, tmp_path: Path
+    trained: StageResult, tmp_path: Path
 ) -> None:
     bare = without_temperature(trained.artifacts["reward_model"], tmp_path / "bare")
-    found = adopt(bare, base, tmp_path / "adopted").estimates
+    found = adopt(bare, tmp_path / "adopted").estimates
     raw = dict(zip(DEMONSTRATIONS, score(bare, DEMONSTRATIONS, CONFIG), strict=True))
     rejected = score(bare, [Demonstration(pair.prompt, pair.rejected) for pair in PAIRS], CONFIG)
     deltas = np.array([raw[item] - other for item, other in zip(DEMONSTRATIONS, rejected, strict=True)])
@@ -100,7 +101,7 @@ def test_a_model_without_a_temperature_gets_that_of_the_half_that_is_not_judged(
 
 def test_a_language_model_is_no_reward_model(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ForCausalLM|LMHeadModel.* is no reward model; name a sequence classifier"):
-        adopt(base, base, tmp_path / "adopted")
+        adopt(base, tmp_path / "adopted")
 
 
 def test_a_classifier_of_several_labels_is_no_reward_model(
@@ -110,17 +111,20 @@ def test_a_classifier_of_several_labels_is_no_reward_model(
     for folder in (model, tokenizer):
         folder.save_pretrained(tmp_path / "three")
     with pytest.raises(ValueError, match="with 3 labels is no reward model"):
-        adopt(tmp_path / "three", base, tmp_path / "adopted")
+        adopt(tmp_path / "three", tmp_path / "adopted")
 
 
-def test_a_model_that_reads_other_tokens_is_refused(
-    trained: StageResult, base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+def test_a_model_that_reads_other_tokens_is_taken_with_its_tokenizer(
+    trained: StageResult, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     foreign = Path(shutil.copytree(trained.artifacts["reward_model"], tmp_path / "foreign"))
+    (foreign / KNOWN).unlink()  # said by another template
     tokenizer.chat_template = "{% for message in messages %}<|user|> {{ message['content'] }} {% endfor %}<|user|>"
     tokenizer.save_pretrained(foreign)
-    with pytest.raises(ValueError, match="reads texts as other tokens than the SFT model; name one with the tokenizer"):
-        adopt(foreign, base, tmp_path / "adopted")
+    found = adopt(foreign, tmp_path / "adopted")
+    assert found.series["delta"] != pytest.approx(trained.series["delta"], abs=1e-3)
+    assert load_tokenizer(str(tmp_path / "adopted")).chat_template == load_tokenizer(str(foreign)).chat_template
+    assert score(tmp_path / "adopted", DEMONSTRATIONS, CONFIG) == pytest.approx(score(foreign, DEMONSTRATIONS, CONFIG))
 
 
 def test_parameters_are_counted_without_loading_them(trained: StageResult, base: Path) -> None:

@@ -18,7 +18,7 @@ from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_model import RewardModelConfig, train_reward_model
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import SamplingConfig, sample
-from rlhf_core.scoring import score_trees
+from rlhf_core.scoring import score_ensemble, score_trees
 from rlhf_core.text import Tree
 from rlhf_core.training import OptimiserConfig
 
@@ -39,7 +39,7 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
         config,
         rollout,
         reference=policy,
-        reward_model=load_reward_model(base, tokenizer),
+        scored=score_ensemble(load_reward_model(base, tokenizer), rollout.trees, config.optimiser),
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(config.reward),
         terms={},

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers import models as tokenizers_models
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
@@ -34,11 +32,10 @@ from rlhf_core.experience import as_rollout
 from rlhf_core.models import load_policy, load_reward_model, save
 from rlhf_core.ppo import train_policy
 from rlhf_core.ppo_update import gather
-from rlhf_core.rewards import ByModel, Responses, Reward, term_keys
+from rlhf_core.rewards import Reward, term_keys
 from rlhf_core.rollout import sample
-from rlhf_core.scoring import score_trees
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.stage import Event, StageResult
-from rlhf_core.text import Tree, encode, load_tokenizer
 
 ROOT = Path(__file__).parents[2]
 RANKS = Path(__file__).with_name("ranks.py")
@@ -177,7 +174,7 @@ def test_the_penalty_for_not_ending_is_taken_after_the_sum_is_clipped(
         config,
         rollout,
         reference=policy,
-        reward_model=load_reward_model(models.reward_model, tokenizer),
+        scored=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, config.optimiser),
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(reward),
         terms={"brevity": -torch.tensor(lengths, dtype=torch.float32)},
@@ -246,51 +243,6 @@ def test_the_baseline_is_measured_again_by_another_rule(models: Models, tmp_path
         gains.append((found["reward_said"].value, found["reward_said_gain"].value))
     assert gains[0] == gains[2] != gains[1] == (0.0, 0.0)
     assert len(list(cache.rglob("*.npy"))) == 4  # answers to watched and to judged prompts, by two rules
-
-
-@pytest.mark.parametrize("differs", ["vocabulary", "template"])
-def test_a_reward_model_with_a_tokenizer_of_its_own_reads_the_texts(
-    models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, differs: str
-) -> None:
-    model = load_reward_model(models.judge, tokenizer)
-    texts, finished = ["fine thanks", "you are fine", "", "how", "are you"], [True, False, True, True, False]
-    whole = encode(tokenizer, list(zip(PROMPTS, texts, strict=False)), **LIMITS)
-    trees = [
-        Tree(tree.prompt, [ids if ended else ids[:-1] for ids in tree.responses])
-        for tree, ended in zip(whole, finished, strict=True)
-    ]
-    own = reversed_words(tokenizer)
-    if differs == "template":
-        own = load_tokenizer(str(models.judge))
-        own.chat_template = own.chat_template.replace("<|user|>", "thanks")
-        first = int(tokenizer.convert_tokens_to_ids("thanks"))
-        expected = score_trees(model, [Tree([first, *tree.prompt[1:]], tree.responses) for tree in trees], ADAM)
-    else:
-        expected = score_trees(model, trees, ADAM)
-        with torch.no_grad():
-            model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.flip(0))
-        model.config.pad_token_id, model.config.eos_token_id = own.pad_token_id, own.eos_token_id
-    term = ByModel(save(model, own, tmp_path / "own"), tokenizer, ADAM)
-    garbled = [Tree([5], [[5]])] * len(texts)  # it must not look at the policy's tokens
-    found = term(Responses(PROMPTS[: len(texts)], texts, garbled, finished))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    assert len(set(found.tolist())) == len(texts)
-
-
-def reversed_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A tokenizer of the same words, whose ids count from the other end."""
-    size = len(tokenizer.get_vocab())
-    ids = {word: size - 1 - place for word, place in tokenizer.get_vocab().items()}
-    words = Tokenizer(tokenizers_models.WordLevel(ids, unk_token="<|unk|>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        pad_token="<|pad|>",
-        unk_token="<|unk|>",
-        eos_token="<|end|>",
-        additional_special_tokens=["<|user|>", "<|assistant|>"],
-        chat_template=tokenizer.chat_template,
-    )
 
 
 def test_ppo_maximises_the_worst_of_several_reward_models_which_may_part(models: Models, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from rlhf_core.records import Demonstration, Pair
 from rlhf_core.reward_losses import Lesson, lessons, reward_loss
 from rlhf_core.reward_model import evaluate_reward_model, score, train_reward_model
 from rlhf_core.rewards import Reward
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
@@ -299,7 +300,13 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
     rollout, _, _ = roll_out(policy, tokenizer, PROMPTS, SAMPLING, ADAM, seed=1)
     values = torch.zeros_like(rollout.logprobs)
     experience = gather(
-        PPO, rollout, reference=policy, reward_model=model, values=values, reward=Reward(PPO.reward), terms={}
+        PPO,
+        rollout,
+        reference=policy,
+        scored=score_ensemble(model, rollout.trees, PPO.optimiser),
+        values=values,
+        reward=Reward(PPO.reward),
+        terms={},
     )
     with torch.no_grad():
         rows = [tree.prompt + tree.responses[0] for tree in rollout.trees]

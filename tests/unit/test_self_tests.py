@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from rlhf_core import examiner, ppo
+from rlhf_core import examiner, ppo, scorer
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
@@ -155,7 +155,7 @@ def test_a_reward_model_that_does_not_see_the_end_of_responses_is_noticed(models
         return score_ensemble(model, [Tree(tree.prompt, [tree.responses[0][:-1]]) for tree in trees], config)  # type: ignore[arg-type]
 
     with (
-        patch.object(examiner, "score_ensemble", without_end),
+        patch.object(scorer, "score_ensemble", without_end),
         pytest.raises(SelfTestError, match="'the reward model says what it said"),
     ):
         climb(models, tmp_path / "out")

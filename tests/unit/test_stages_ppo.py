@@ -24,6 +24,7 @@ from rlhf_core.ppo_update import gather, update, warm_up
 from rlhf_core.records import Demonstration
 from rlhf_core.rewards import Reward
 from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
+from rlhf_core.scoring import score_ensemble
 from rlhf_core.self_tests import SelfTestError, check_first_pass
 from rlhf_core.stage import Event, StageResult
 from rlhf_core.training import Optimiser, OptimiserConfig
@@ -207,7 +208,7 @@ def experienced(
         config,
         rollout,
         reference=load_policy(models.sft, tokenizer),
-        reward_model=load_reward_model(models.reward_model, tokenizer),
+        scored=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, config.optimiser),
         values=learner.values(rollout),
         reward=Reward(config.reward),
         terms={},
@@ -299,7 +300,7 @@ def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
             whole.model_copy(update=fields),
             rollout,
             reference=moved,
-            reward_model=load_reward_model(models.reward_model, tokenizer),
+            scored=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, whole.optimiser),
             values=torch.zeros(rollout.mask.shape),
             reward=Reward(whole.reward),
             terms={},

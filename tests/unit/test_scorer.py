@@ -1,0 +1,154 @@
+"""A reward model with a tokenizer of its own reads texts, and everything else about it stays as it is."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import models as tokenizers_models
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.models import TEMPERATURE, load_reward_model, save
+from rlhf_core.ppo import train_policy
+from rlhf_core.records import Demonstration
+from rlhf_core.reward_model import score
+from rlhf_core.scorer import Responses, Scorer
+from rlhf_core.scoring import score_trees
+from rlhf_core.self_tests import KNOWN, SelfTestError, remember
+from rlhf_core.text import Tree, encode, load_tokenizer
+
+PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
+ADAM = OptimiserConfig(lr=0.01, eps=1e-5, schedule="constant")
+LIMITS = {"max_prompt_tokens": 32, "max_response_tokens": 32}
+PPO = PPOConfig(
+    updates=2,
+    rollout_size=8,
+    minibatch_size=4,
+    kl_budget_nats=None,
+    evaluate_every=1,
+    optimiser=ADAM,
+    value=SeparateValueConfig(optimiser=ADAM),
+    sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=6),
+)
+
+
+class Twins(NamedTuple):
+    """Reward models that say the same of the same texts, by the policy's tokens and by others."""
+
+    same: Path
+    other: Path
+
+
+@pytest.fixture
+def settled(base: Path) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer as every stage loads it."""
+    return load_tokenizer(str(base))
+
+
+@pytest.fixture
+def twins(base: Path, settled: PreTrainedTokenizerBase, tmp_path: Path) -> Twins:
+    torch.manual_seed(1)
+    model, own = load_reward_model(base, settled), reversed_words(settled)
+    setattr(model.config, TEMPERATURE, 0.5)
+    same = save(model, settled, tmp_path / "same")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(model.get_input_embeddings().weight.flip(0))
+    model.config.pad_token_id, model.config.eos_token_id = own.pad_token_id, own.eos_token_id
+    found = Twins(same, save(model, own, tmp_path / "other"))
+    items = [Demonstration(prompt, f"{prompt} thanks") for prompt in PROMPTS]
+    values = score_trees(load_reward_model(same, settled), encode(settled, items, **LIMITS), ADAM).double().numpy()
+    for folder in found:
+        remember(folder, settled, items, values, ADAM, **LIMITS)
+    return found
+
+
+def reversed_words(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A tokenizer of the same words, whose ids count from the other end."""
+    size = len(tokenizer.get_vocab())
+    ids = {word: size - 1 - place for word, place in tokenizer.get_vocab().items()}
+    words = Tokenizer(tokenizers_models.WordLevel(ids, unk_token="<|unk|>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token="<|pad|>",
+        unk_token="<|unk|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        chat_template=tokenizer.chat_template,
+    )
+
+
+@pytest.mark.parametrize("differs", ["vocabulary", "template"])
+def test_texts_are_read_with_the_tokenizer_of_the_reward_model(
+    twins: Twins, settled: PreTrainedTokenizerBase, differs: str
+) -> None:
+    texts, finished = ["fine thanks", "you are fine", "", "how", "are you"], [True, False, True, True, False]
+    whole = encode(settled, list(zip(PROMPTS, texts, strict=False)), **LIMITS)
+    trees = [
+        Tree(tree.prompt, [ids if ended else ids[:-1] for ids in tree.responses])
+        for tree, ended in zip(whole, finished, strict=True)
+    ]
+    folder, model = twins.other, load_reward_model(twins.same, settled)
+    if differs == "template":
+        folder, own = twins.same, load_tokenizer(str(twins.same))
+        own.chat_template = own.chat_template.replace("<|user|>", "thanks")
+        own.save_pretrained(folder)
+        first = int(settled.convert_tokens_to_ids("thanks"))
+        trees = [Tree([first, *tree.prompt[1:]], tree.responses) for tree in trees]
+    scorer = Scorer(folder, settled, ADAM)
+    garbled = [Tree([5], [[5]])] * len(texts)  # it must not look at the policy's tokens
+    found = scorer(Responses(PROMPTS[: len(texts)], texts, garbled, finished)).score
+    assert scorer.reads_text
+    torch.testing.assert_close(found, score_trees(model, trees, ADAM), rtol=0, atol=1e-5)
+    assert len(set(found.tolist())) == len(texts)
+
+
+def test_tokens_are_read_where_they_are_the_same(twins: Twins, settled: PreTrainedTokenizerBase) -> None:
+    scorer = Scorer(twins.same, settled, ADAM)
+    trees = encode(settled, list(zip(PROMPTS, PROMPTS, strict=True)), **LIMITS)
+    found = scorer(Responses(PROMPTS, ["read by nobody"] * len(trees), trees, [True] * len(trees))).score
+    assert not scorer.reads_text
+    torch.testing.assert_close(found, score_trees(scorer.model, trees, ADAM), rtol=0, atol=0)
+
+
+def test_known_answers_are_asked_with_the_tokenizer_of_the_reward_model(
+    twins: Twins, settled: PreTrainedTokenizerBase
+) -> None:
+    Scorer(twins.other, settled, ADAM).check_known("reward model", max_prompt_tokens=1, max_response_tokens=1)
+    settings = json.loads((twins.other / "config.json").read_text())
+    (twins.other / "config.json").write_text(json.dumps(settings | {TEMPERATURE: 0.4}))
+    with pytest.raises(SelfTestError, match="'the reward model says what it said when it was saved' failed"):
+        Scorer(twins.other, settled, ADAM).check_known("reward model", **LIMITS)
+    (twins.other / KNOWN).unlink()
+    Scorer(twins.other, settled, ADAM).check_known("reward model", **LIMITS)
+
+
+@pytest.mark.parametrize("adapter", [None, AdapterConfig(rank=2)])
+def test_ppo_maximises_a_reward_model_of_other_tokens_and_values_start_at_zero(
+    twins: Twins,
+    base: Path,
+    settled: PreTrainedTokenizerBase,
+    tmp_path: Path,
+    adapter: AdapterConfig | None,
+) -> None:
+    models, out = {"sft": base, "reward_model": twins.other, "judge": twins.same}, tmp_path / "out"
+    config = PPO.model_copy(update={"adapter": adapter})
+    events = list(train_policy(config, **models, prompts=PROMPTS, held_out_prompts=PROMPTS * 8, out=out, seed=1))
+    first = events[1].metrics
+    assert first["explained_variance"] == pytest.approx(0.0, abs=1e-6)  # a constant explains nothing
+    rows = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    ended = [row for row in rows if row["finished"]]
+    items = [Demonstration(row["prompt"], row["response"]) for row in ended]
+    expected = score(twins.other, items, RewardModelConfig(**LIMITS, optimiser=ADAM))
+    assert ended
+    assert [row["reward_score"] for row in ended] == pytest.approx(expected, abs=1e-4)
+    value = AutoModelForSequenceClassification.from_pretrained(out / "value")
+    assert load_tokenizer(str(out / "value")).get_vocab() == settled.get_vocab()
+    assert value.score.weight.abs().max() > 0.0
