@@ -137,10 +137,10 @@ class LadderConfig(IngestConfig):
     def _prompts_and_responses_fit_the_base(self) -> "LadderConfig":
         if isinstance(self.base, HubBase):
             return self
+        trained = {"reward_model": self.reward_model, "judge": self.judge}
         limits: dict[str, SamplingConfig | RewardModelConfig] = {
             "sft.sampling": self.sft.sampling,
-            "reward_model": self.reward_model,
-            "judge": self.judge,
+            **{section: config for section, config in trained.items() if config.source is None},
             "policy.sampling": self.policy.sampling,
         }
         for section, limit in limits.items():

@@ -54,11 +54,12 @@ def adopt_reward_model(
         As `train_reward_model`.
 
     Raises:
-        ValueError: if it is no reward model.
+        ValueError: if it is no reward model, or has fewer positions than the lengths need.
         SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
     _check_scores(source)
+    _check_lengths(config, source)
     tokenizer = load_tokenizer(str(source))
     model = load_reward_model(source, tokenizer)
     fit_half, judged_half = halves(held_out)
@@ -129,4 +130,14 @@ def _check_scores(source: Path) -> None:
         raise ValueError(
             f"{', '.join(architectures) or 'an unnamed architecture'} with {found.num_labels} labels is no reward "
             f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
+        )
+
+
+def _check_lengths(config: RewardModelConfig, source: Path) -> None:
+    positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
+    needed = config.max_prompt_tokens + config.max_response_tokens
+    if positions is not None and needed > positions:
+        raise ValueError(
+            f"it has {positions} positions, and max_prompt_tokens {config.max_prompt_tokens} and max_response_tokens "
+            f"{config.max_response_tokens} need {needed}; lower these"
         )

@@ -8,8 +8,10 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from transformers import ByT5Tokenizer, LlamaConfig, LlamaForSequenceClassification
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +180,34 @@ def test_a_reward_model_of_the_hub_is_taken_at_its_revision(
     assert "taken from org/judge@01234567" in str(client.get_model_version("tiny-reward-model", "2").description)
     assert "parent.taken" not in tags(client, "tiny-reward-model", "2")
     assert tags(client, "tiny-policy", alias(client, "tiny-policy"))["parent.reward-model"] == "tiny-reward-model/2"
+
+
+def test_a_reward_model_of_another_family_that_reads_bytes_is_taken_and_maximised(
+    taken_from: Callable[..., CompletedProcess[str]],
+    copied_home: Path,
+    client_of: Client,
+    runs_of: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = ByT5Tokenizer(chat_template="{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "num_labels": 1}
+    torch.manual_seed(1)
+    model = LlamaForSequenceClassification(LlamaConfig(vocab_size=len(tokenizer), **shape, **ends))
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "hub" / "models--org--bytes" / "snapshots" / REVISION)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    done = taken_from(f"{{model: org/bytes, revision: {REVISION}}}", "reward_model.max_response_tokens=256")
+    assert done.returncode == 0, done.stderr
+    assert started(done) == ["reward-model", "policy"]
+    client = client_of(copied_home)
+    taken, policy = (
+        estimates(client, runs_of(copied_home, stage)[-1], tmp_path / stage) for stage in ("reward-model", "policy")
+    )
+    assert 0.0 < taken["parameter_ratio"]["value"] < 1.0
+    assert {"reward_gain", "judge_reward_gain"} <= policy.keys()
+    assert tags(client, "tiny-value", "2")["parent.reward-model"] == "tiny-reward-model/2"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,14 @@ def test_a_classifier_of_several_labels_is_no_reward_model(
         adopt(tmp_path / "three", tmp_path / "adopted")
 
 
+def test_a_model_with_too_few_positions_is_refused(trained: StageResult, tmp_path: Path) -> None:
+    long = CONFIG.model_copy(update={"max_response_tokens": 2000})
+    data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
+    adopting = adopt_reward_model(long, source=trained.artifacts["reward_model"], **data, out=tmp_path / "adopted")
+    with pytest.raises(ValueError, match="positions, and max_prompt_tokens 8 and max_response_tokens 2000 need 2008"):
+        finish(adopting)
+
+
 def test_a_model_that_reads_other_tokens_is_taken_with_its_tokenizer(
     trained: StageResult, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
