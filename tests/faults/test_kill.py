@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 ROOT = Path(__file__).parents[2]
 RLHF = Path(sys.executable).with_name("rlhf")
-SLOW_ENOUGH = "reward_model.epochs=40"  # some seconds, in which the signal arrives
+SLOW_ENOUGH = "reward_model.epochs=8"  # some seconds, as every step keeps a state, in which the signal arrives
 
 
 def start(storage: Path) -> subprocess.Popen[str]:
