@@ -173,12 +173,12 @@ class Watch:
         """Figures of the run as a whole, for gates.
 
         Returns:
-            `collapsed` and `over_optimised`, 1 where that ended training; `entropy_trend_nats`, the change of entropy
-            per token over the run; of `fit`, `overoptimisation` (the share lost), `judge_peak_kl_nats`,
-            `judge_curve_alpha` and `judge_curve_beta`. The last two lines only with three evaluations at least.
+            Each of `STOPS`, 1 where that ended training; `entropy_trend_nats`, the change of entropy per token over the
+            run; of `fit`, `overoptimisation` (the share lost), `judge_peak_kl_nats`, `judge_curve_alpha` and
+            `judge_curve_beta`. All but the first only with three evaluations at least.
         """
         prompts, fitted = len(self._seen.judge[0]), self.fit
-        figures = {name: point(self.stops[name], prompts) for name in ("collapsed", "over_optimised")}
+        figures = {name: point(ended, prompts) for name, ended in self.stops.items()}
         slope = trend(self._seen.steps, self._seen.entropy)
         if slope is not None:
             figures["entropy_trend_nats"] = slope

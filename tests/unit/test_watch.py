@@ -8,7 +8,7 @@ import pytest
 from rlhf_core.config.control import CollapseConfig, MonitorConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.evaluation.policy import Answers
-from rlhf_core.watch import Watch
+from rlhf_core.watch import STOPS, Watch
 
 N = 60
 CONFIG = PPOConfig(updates=20, evaluate_every=4, kl_budget_nats=5.0)
@@ -126,7 +126,7 @@ def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
 )
 def test_a_collapse_ends_training_at_the_state_before_it(config: PPOConfig, last: Answers, why: str) -> None:
     watch = watched(config, *RISING, last)
-    assert stops(watch) == {"collapsed"}
+    assert stops(watch) == {"collapsed"} == {name for name in STOPS if watch.estimates[name].value}
     assert watch.result == 8 and why in watch.outcome
     assert watch.estimates["collapsed"].value == 1.0
 
