@@ -124,6 +124,13 @@ BROKEN = (
 GUARDED = (
     Case("no KL limit, entropy bonus", "guarded", "policy", 1, {**UNLIMITED, "policy.entropy_coef": 0.01}),
     Case("no KL limit, watched for collapse", "guarded", "policy", 1, {**UNLIMITED, "policy.collapse": {}}),
+    Case(
+        "huge learning rate, watched for collapse",
+        "guarded",
+        "policy",
+        2,
+        {**FREE, "policy.optimiser.lr": 1e-2, "policy.collapse": {}},
+    ),
 )
 """Broken ones with what the recipe has against them; no gate is graded by them."""
 CASES = (*HEALTHY[:2], *BROKEN, *HEALTHY[2:], *GUARDED)

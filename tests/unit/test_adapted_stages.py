@@ -134,14 +134,14 @@ def test_a_value_model_starts_as_the_reward_model(
     run = climb(models, PPO, tmp_path / "run")
     learner = run.learner
     assert isinstance(learner, SeparateValue)
-    assert is_adapted(learner.value) and is_adapted(run.reward_model) == (labelled is not None)
+    assert is_adapted(learner.value) and is_adapted(run.reward_model.model) == (labelled is not None)
     rollout, *_ = run.sample(run.reference, PROMPTS, seed=3)
-    values = [all_values(model, rollout, ADAM) for model in (learner.value, run.reward_model)]
+    values = [all_values(model, rollout, ADAM) for model in (learner.value, run.reward_model.model)]
     torch.testing.assert_close(*values, rtol=1e-5, atol=1e-5)  # the copied head may lie where products round otherwise
     assert values[0].std() > 0.1
     own = {name for name, weight in learner.value.named_parameters() if weight.requires_grad}
     assert own == {name for name in learner.value.state_dict() if "lora_" in name or name == "score.weight"}
-    theirs = {weight.data_ptr() for weight in run.reward_model.parameters()}
+    theirs = {weight.data_ptr() for weight in run.reward_model.model.parameters()}
     assert not theirs & {learner.value.get_parameter(name).data_ptr() for name in own}
 
 
@@ -151,7 +151,7 @@ def test_a_value_model_starts_as_the_reward_model(
 def held(run: _Climb) -> tuple[int, int]:
     """Numbers in the weights of all models: each once however many share it, and added up model by model."""
     optimisers = run.learner.parts.values()
-    found = [run.reference, run.reward_model, run.judge, *(optimiser._model for optimiser in optimisers)]
+    found = [run.reference, run.reward_model.model, run.judge.model, *(optimiser._model for optimiser in optimisers)]
     weights = chain.from_iterable(model.parameters() for model in found)
     once = {weight.data_ptr(): weight.numel() for weight in weights}
     return sum(once.values()), sum(model.num_parameters() for model in found)
@@ -163,7 +163,7 @@ def test_all_models_of_ppo_hold_one_trunk(models: Models, tmp_path: Path, config
     learned = [weight for part in run.learner.parts.values() for weight in part.weights().values()]
     frozen = [
         weight
-        for model in (run.reward_model, run.judge)
+        for model in (run.reward_model.model, run.judge.model)
         for name, weight in model.named_parameters()
         if "lora_" in name or name == "score.weight"
     ]
@@ -291,4 +291,4 @@ def test_a_reward_model_with_its_own_weights_keeps_them(base: Path, models: Mode
     for path in (models.reward_model / ADAPTER).iterdir():
         path.unlink()
     run = climb(models, PPO, models.judge.with_name("run"))
-    assert not is_adapted(run.reward_model) and is_adapted(run.judge)
+    assert not is_adapted(run.reward_model.model) and is_adapted(run.judge.model)

@@ -359,4 +359,4 @@ def test_a_single_head_disagrees_with_nobody_and_says_nothing_of_it(
 ) -> None:
     events, result = climbed(base, tokenizer, tmp_path, heads=1)
     assert not [name for event in events for name in event.metrics if "reward_disagreement" in name]
-    assert not [name for name in result.estimates if "disagreement" in name]
+    assert not [name for name in result.estimates if "reward_disagreement" in name]
