@@ -8,16 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.config import InputError, load_config, load_file
 from flows.deployments import parse_schedule, with_tabs
@@ -100,11 +101,9 @@ class Server:
         )
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """Ask the API."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.api}{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        """Ask the API; where its database is busy, Prefect's client asks again."""
+        with SyncPrefectClient(self.api) as client:
+            return client.request("GET" if body is None else "POST", path, json=body).json()
 
     def deployment(self, flow: str) -> Any:
         """A deployment of the tiny project."""
@@ -141,7 +140,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             try:
                 found.ask("/health")
                 break
-            except OSError:
+            except httpx.TransportError:
                 assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
                 time.sleep(0.5)
         yield found
@@ -234,9 +233,9 @@ def test_the_server_refuses_parameters_that_the_configuration_refuses(
     deployed: subprocess.CompletedProcess[str], server: Server
 ) -> None:
     for wrong in ({"seed": "one"}, {"policy": {"updates": 0}}, {"data": {"kind": "files", "prompts": 3}}, {"sead": 1}):
-        with pytest.raises(urllib.error.HTTPError) as refused:
+        with pytest.raises(PrefectHTTPStatusError) as refused:
             server.start("rlhf-ladder", **wrong)
-        assert refused.value.code == 409
+        assert refused.value.response.status_code == 409
 
 
 @pytest.mark.slow

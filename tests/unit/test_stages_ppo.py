@@ -354,20 +354,20 @@ def evaluations(out: Path) -> dict[int, list[str]]:
 def test_a_policy_that_collapses_is_stopped_and_rolled_back(
     models: Models, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
-    greedy = {"updates": 40, "beta": 0.0, "kl_to_rollout_limit_nats": None, "prompts": PROMPTS * 4, "rollout_size": 32}
+    greedy = {"updates": 15, "beta": 0.0, "kl_to_rollout_limit_nats": None, "prompts": PROMPTS * 4, "rollout_size": 32}
     events, result, out = train(models, tmp_path / "out", collapse=CollapseConfig(), monitor=None, **greedy, **MANY)
-    assert 2 <= len(events) < 41
+    assert 2 <= len(events) < 16
     assert [event.metrics["collapsed"] for event in events] == [0.0] * (len(events) - 1) + [1.0]
     assert events[-1].metrics["eval_distinct_2_ratio"] < 0.5
     before, after = (evaluations(out)[event.step] for event in events[-2:])
     assert answered_by(out, models, tokenizer) == before != after
     assert len(set(after)) < 0.6 * len(set(evaluations(out)[0]))
     assert result.estimates["collapsed"][:3] == (1.0, 1.0, 1.0)
-    assert result.outcome.startswith(f"stopped after update {events[-1].step} of 40: its answers collapsed: ")
+    assert result.outcome.startswith(f"stopped after update {events[-1].step} of 15: its answers collapsed: ")
     assert result.outcome.endswith(f"the result is the state after update {events[-2].step}")
     assert sorted(path.name for path in out.iterdir()) == ["answers.jsonl", "policy", "value"]
     free = train(models, tmp_path / "free", collapse=None, monitor=None, **greedy, **MANY)
-    assert len(free.events) == 41 and free.result.outcome == ""
+    assert len(free.events) == 16 and free.result.outcome == ""
 
 
 def test_a_judge_that_sees_the_opposite_ends_training_where_it_was_best(
