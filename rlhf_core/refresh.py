@@ -4,7 +4,6 @@ A round of iterated RLHF samples from the newest policy, has the answers compare
 trains reward model and policy again (Bai et al., 2022, section 4.5, 'Iterated Online RLHF').
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +21,7 @@ from rlhf_core.models import load_policy, load_reward_model
 from rlhf_core.records import Choice, Demonstration, Pair, Votes
 from rlhf_core.reward_model import margins, score
 from rlhf_core.rollout import sample_responses
-from rlhf_core.text import load_tokenizer
+from rlhf_core.text import halves_of_positions, load_tokenizer
 
 
 def sample_choices(
@@ -76,8 +75,7 @@ def ask_reward_model(
     Returns:
         Votes in the order of the choices.
     """
-    half = (getattr(AutoConfig.from_pretrained(reward_model), "max_position_embeddings", None) or sys.maxsize) // 2
-    config = config.model_copy(update={"max_prompt_tokens": half, "max_response_tokens": half})
+    config = config.model_copy(update=halves_of_positions(AutoConfig.from_pretrained(reward_model)))
     items = [Demonstration(choice.prompt, text) for choice in choices for text in (choice.first, choice.second)]
     scores = np.array(score(reward_model, items, config)).reshape(-1, 2)
     return cast(scores[:, 0] - scores[:, 1], votes=votes, drawn=drawn, seed=seed)

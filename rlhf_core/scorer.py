@@ -3,7 +3,6 @@
 B counts responses.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from rlhf_core.models import load_reward_model
 from rlhf_core.parallel import shard
 from rlhf_core.scoring import Scores, score_ensemble
 from rlhf_core.self_tests import check_known
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.text import Tree, encode, halves_of_positions, load_tokenizer
 from rlhf_core.training import fuse
 
 
@@ -81,28 +80,23 @@ class Scorer:
         Raises:
             SelfTestError: as `rlhf_core.self_tests.check_known`.
         """
-        cut = (self._half, self._half) if self.reads_text else (max_prompt_tokens, max_response_tokens)
+        given = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
+        cut = halves_of_positions(self.model.config) if self.reads_text else given
         check_known(
             name,
             self._folder,
             lambda trees: self._score(trees).score,
             self._tokenizer,
             self._config,
-            max_prompt_tokens=cut[0],
-            max_response_tokens=cut[1],
+            **cut,
         )
 
     def _score(self, trees: Sequence[Tree]) -> Scores:
         return score_ensemble(self.model, trees, self._config)
 
-    @property
-    def _half(self) -> int:
-        """Of its positions."""
-        return (getattr(self.model.config, "max_position_embeddings", None) or sys.maxsize) // 2
-
     def _read_again(self, responses: Responses) -> list[Tree]:
         pairs = list(zip(responses.prompts, responses.texts, strict=True))
-        trees = encode(self._tokenizer, pairs, max_prompt_tokens=self._half, max_response_tokens=self._half)
+        trees = encode(self._tokenizer, pairs, **halves_of_positions(self.model.config))
         return [
             tree if finished else _unended(tree, self._tokenizer.eos_token_id)
             for tree, finished in zip(trees, responses.finished, strict=True)

@@ -1,11 +1,12 @@
 """From prompts and responses to token ids: chat template, end of response, truncation."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.rollout import SamplingConfig
@@ -113,6 +114,12 @@ def encode_prompts(
 def limits(config: SamplingConfig | RewardModelConfig) -> dict[str, int]:
     """The lengths at which a configuration cuts prompts and responses, as `encode` takes them."""
     return {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
+
+
+def halves_of_positions(config: PreTrainedConfig) -> dict[str, int]:
+    """Lengths that give prompt and response half of a model's positions each, as `encode` takes them."""
+    half = (getattr(config, "max_position_embeddings", None) or sys.maxsize) // 2
+    return {"max_prompt_tokens": half, "max_response_tokens": half}
 
 
 def encode(

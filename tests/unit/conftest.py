@@ -1,6 +1,6 @@
 """A tokenizer of a few words, and a Llama and a GPT-2 of a few thousand weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,14 +49,14 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 @pytest.fixture(scope="session")
-def make_tokenizer() -> Callable[[], PreTrainedTokenizerBase]:
-    """For fixtures that outlive a test."""
+def make_tokenizer() -> Callable[..., PreTrainedTokenizerBase]:
+    """For fixtures that outlive a test, or for other words."""
     return build_tokenizer
 
 
-def build_tokenizer() -> PreTrainedTokenizerBase:
+def build_tokenizer(known: Sequence[str] = WORDS) -> PreTrainedTokenizerBase:
     """One token for each word, padding apart from end-of-sequence."""
-    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<|unk|>"))
+    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(known)}, unk_token="<|unk|>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=words,
