@@ -21,19 +21,19 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.machine import machine
-from rlhf_core.checkpoint import Checkpoints
+from rlhf_core.base.embedded import build_tokenizer
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.models import save
-from rlhf_core.ppo import train_policy
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import train_reward_model
-from rlhf_core.stage import Stage
-from rlhf_core.worlds.helpdesk.base import build_tokenizer
-from rlhf_core.worlds.helpdesk.grammar import prompts as questions
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.embedded_world.grammar import prompts as questions
+from rlhf_core.models.loading import save
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage
 
 RESULTS = Path(__file__).parent / "results"
 SHAPE = {"num_hidden_layers": 8, "num_attention_heads": 8, "max_position_embeddings": 256}

@@ -19,11 +19,13 @@ from matplotlib.ticker import EngFormatter, NullLocator
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.machine import machine
-from rlhf_core.attention import use_ragged_attention
-from rlhf_core.batching import lay
-from rlhf_core.models import device, response_logprobs, to_device
-from rlhf_core.text import Tree
-from rlhf_core.training import Optimiser, OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.precision import device, to_device
+from rlhf_core.training.optimiser import Optimiser
 
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 BASE = {"length": 256, "vocabulary": 8_192, "batch": 8, "width": 320, "layers": 6}

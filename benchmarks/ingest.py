@@ -53,7 +53,7 @@ def run(
 @app.command()
 def point(side: str, path: Path) -> None:
     """Ingest one file and print time and memory as JSON."""
-    from flows.clock import Clock  # noqa: PLC0415 what a point imports is part of its memory
+    from flows.data.step_timer import Clock  # noqa: PLC0415 what a point imports is part of its memory
 
     clock = Clock()
     started = time.perf_counter()
@@ -74,12 +74,16 @@ def point(side: str, path: Path) -> None:
 
 def ours(path: Path, folder: Path, clock: Any) -> None:
     """Both passes, suites, audit and snapshot, as `rlhf ingest` takes them."""
-    from data_contracts.population import Suites  # noqa: PLC0415 as above
-    from flows.data_config import ContractConfig, FileData, FileSource  # noqa: PLC0415
-    from flows.datasets import Shares  # noqa: PLC0415
-    from flows.labels import measure_labels  # noqa: PLC0415
-    from flows.sources import open_sources  # noqa: PLC0415
-    from flows.tables import make_tables  # noqa: PLC0415
+    from data_contracts.suites.checks import Suites  # noqa: PLC0415 as above
+    from flows.config.data import (  # noqa: PLC0415
+        ContractConfig,
+        FileData,
+        FileSource,
+        Shares,
+    )
+    from flows.data.audits.labels import measure_labels  # noqa: PLC0415
+    from flows.data.sources import open_sources  # noqa: PLC0415
+    from flows.data.tables import make_tables  # noqa: PLC0415
 
     reads = open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=0)
     (table,) = make_tables(reads, Shares(), ContractConfig(), folder=folder / "work", clock=clock).values()

@@ -10,14 +10,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
-from flows.reading import read_file
-from flows.report.labels import page
-from flows.votes import Ballots
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import after_balance, counted_agreement, label_worth
-from rlhf_core.records import Pair
+from data_contracts.formats.registry import FORMATS
+from flows.data.audits.label_report import page
+from flows.data.files import read_file
+from flows.data.votes import Ballots
+from rlhf_core.data.records import Pair
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_quality import after_balance, counted_agreement, label_worth
 
 
 class Labelled(NamedTuple):

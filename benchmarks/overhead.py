@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
-from flows.environment import prepare, quiet
+from flows.deploy.environment import prepare, quiet
 
 RESULTS = Path(__file__).parent / "results" / "overhead.json"
 SHORT = (

@@ -12,16 +12,17 @@ from typing import Annotated, NamedTuple
 import typer
 
 from data_contracts.conversation import read_conversation
-from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
-from flows.datasets import Shares, split_by_group
-from flows.reading import read_file
-from flows.report.summary import format_estimate
-from rlhf_core.default_gates import DEFAULT_DATA_GATES
-from rlhf_core.evaluation.prompts import prompt_figures
-from rlhf_core.gates import judge
-from rlhf_core.worlds.helpdesk import grammar
-from rlhf_core.worlds.helpdesk.data import WorldConfig, generate
+from data_contracts.formats.registry import FORMATS
+from flows.config.data import Shares
+from flows.data.files import read_file
+from flows.data.splits import split_by_group
+from flows.report import format_estimate
+from rlhf_core.embedded_world import grammar
+from rlhf_core.embedded_world.data import WorldConfig, generate
+from rlhf_core.gates.defaults import DEFAULT_DATA_GATES
+from rlhf_core.gates.gate import judge
+from rlhf_core.metrics.prompt_quality import prompt_figures
 
 FIGURES = ("prompt_near_duplicate_share", "prompt_shift_auc")
 SIZES = {"full": WorldConfig(), "small": WorldConfig(demonstrations=300, preference_prompts=200, prompts=200)}

@@ -25,17 +25,17 @@ from mlflow.db import upgrade
 from mlflow.entities import DatasetInput, InputTag, Metric, Param
 
 from benchmarks.machine import machine
-from flows.archive import Archive
-from flows.environment import quiet
-from flows.lineage import DIGEST_TAG, dataset_entity, lineage_tags
-from flows.moves import history, record_promotion
-from flows.pages import free_port
-from flows.promotion import promote, propose
-from flows.provenance import spent, surroundings
-from flows.references import Counts, DatasetRef, ModelRef
-from flows.registry import Registry, open_registry
-from flows.report import impact
-from flows.report.lineage import as_json, tell
+from flows.deploy.environment import quiet
+from flows.deploy.pages import free_port
+from flows.lineage import impact
+from flows.lineage.archive import Archive
+from flows.lineage.story import as_json, tell
+from flows.promotion.history import history, record_promotion
+from flows.promotion.promote import promote, propose
+from flows.registry.client import Registry, open_registry
+from flows.registry.provenance import spent, surroundings
+from flows.registry.references import Counts, DatasetRef, ModelRef
+from flows.registry.tags import DIGEST_TAG, dataset_entity, lineage_tags
 
 RESULTS = Path(__file__).parent / "results" / "registry_size.json"
 PROJECT = "many"

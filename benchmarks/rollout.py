@@ -18,9 +18,9 @@ import typer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.machine import machine
-from rlhf_core.attention import RAGGED, use_ragged_attention
-from rlhf_core.models import device, to_device
-from rlhf_core.rollout import ENGINES
+from rlhf_core.generation.sampling import ENGINES
+from rlhf_core.models.attention import RAGGED, use_ragged_attention
+from rlhf_core.models.precision import device, to_device
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = {

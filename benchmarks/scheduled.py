@@ -32,10 +32,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Scheduled
 
 from benchmarks.machine import machine
-from flows.deployments import POOL, TRAINING
-from flows.gating import STATUS_TAG
-from flows.lineage import DIGEST_TAG
-from flows.pages import free_port
+from flows.deploy.deployments import POOL, TRAINING
+from flows.deploy.pages import free_port
+from flows.pipeline.gating import STATUS_TAG
+from flows.registry.tags import DIGEST_TAG
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "scheduled.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 import postgres
 from postgres import Refused
 
-from flows.environment import QUIET
+from flows.deploy.environment import QUIET
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

@@ -12,24 +12,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.adapters import add_adapter
-from rlhf_core.batching import lay
-from rlhf_core.cache import cached, content_key
-from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.comparisons import Comparison, compare, sides
 from rlhf_core.config.dpo import DPOConfig
-from rlhf_core.epochs import fit
-from rlhf_core.evaluation.calibration import hits
-from rlhf_core.evaluation.estimates import Estimate, clustered, weighted_mean
-from rlhf_core.examiner import Examiner, halves
-from rlhf_core.models import device, digest, load_policy, response_logprobs, save
+from rlhf_core.data.array_cache import cached, content_key
+from rlhf_core.data.packing import lay
+from rlhf_core.data.pair_trees import Comparison, compare, sides
+from rlhf_core.data.records import Pair
+from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.distributed import Figures, Loss, together
+from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.metrics.calibration import hits
+from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.loading import digest, load_policy, save
+from rlhf_core.models.lora import add_adapter
+from rlhf_core.models.precision import device, precision
 from rlhf_core.objectives import dpo_loss, ipo_loss
-from rlhf_core.parallel import Figures, Loss, together
-from rlhf_core.records import Pair
-from rlhf_core.rewards import NO_MODELS
-from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import Tree, limits, load_tokenizer
-from rlhf_core.training import precision
+from rlhf_core.rewards.terms import NO_MODELS
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.loop import fit
+from rlhf_core.training.stage import Stage, StageResult
 
 
 class Anchored(NamedTuple):

@@ -140,7 +140,7 @@ def runs_of(client_of: "Callable[[Path], MlflowClient]") -> "Callable[[Path, str
 @pytest.fixture
 def own_format(tmp_path: Path) -> Iterator[Path]:
     """A file that registers a format of a user's own, `winners`, which is forgotten afterwards."""
-    from data_contracts.formats import FORMATS
+    from data_contracts.formats.registry import FORMATS
 
     path = tmp_path / "own.py"
     path.write_text(

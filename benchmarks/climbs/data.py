@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from data_contracts.noise import agreement_ceiling
-from flows.datasets import Shares, split_by_group
-from flows.locks import exclusive
-from rlhf_core.cache import content_key
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.worlds.helpdesk.data import WorldConfig, generate
+from flows.config.data import Shares
+from flows.data.splits import split_by_group
+from flows.storage.locks import exclusive
+from rlhf_core.data.array_cache import content_key
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.embedded_world.data import WorldConfig, generate
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_noise import agreement_ceiling
 
 Row = TypeVar("Row")
 

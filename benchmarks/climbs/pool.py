@@ -16,15 +16,14 @@ from benchmarks.climbs.data import digests
 from benchmarks.climbs.recipe import PARENTS, STAGES, Climb, StageName
 from benchmarks.climbs.stages import Kept, Storage, keys_of
 from benchmarks.climbs.truth import curve
-from rlhf_core.default_gates import (
+from rlhf_core.gates.defaults import (
     DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
-    Gate,
 )
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Verdict, judge
+from rlhf_core.gates.gate import Gate, Verdict, judge
+from rlhf_core.metrics.estimates import Estimate
 
 GATES: Mapping[StageName, tuple[Gate, ...]] = {
     "data": DEFAULT_DATA_GATES,

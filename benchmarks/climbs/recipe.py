@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from pydantic import Field
 
 from benchmarks.climbs.data import Data
-from flows.datasets import Shares
+from flows.config.data import Shares
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.worlds.helpdesk.data import WorldConfig
+from rlhf_core.embedded_world.data import WorldConfig
 
 StageName = Literal["data", "base", "sft", "reward_model", "judge", "policy", "truth"]
 STAGES: tuple[StageName, ...] = get_args(StageName)

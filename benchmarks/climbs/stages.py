@@ -15,20 +15,22 @@ import rlhf_core
 from benchmarks.climbs.data import Data, draw, kept
 from benchmarks.climbs.recipe import PARENTS, STAGES, Climb, Recipe, StageName
 from benchmarks.climbs.truth import tell_truth
-from flows.locks import exclusive
-from rlhf_core import dpo, ppo, reward_model, sft
-from rlhf_core.adoption import parameter_ratio
-from rlhf_core.cache import content_key
+from flows.storage.locks import exclusive
+from rlhf_core import dpo, sft
+from rlhf_core.base.embedded import pretrain
 from rlhf_core.config import Frozen
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.prompts import prompt_figures
-from rlhf_core.examiner import halves
-from rlhf_core.stage import Stage, StageResult
-from rlhf_core.worlds.helpdesk.base import pretrain
+from rlhf_core.data.array_cache import content_key
+from rlhf_core.evaluators.policy import halves
+from rlhf_core.evaluators.reward_model import parameter_ratio
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.prompt_quality import prompt_figures
+from rlhf_core.ppo import train as ppo
+from rlhf_core.reward_model import train as reward_model
+from rlhf_core.training.stage import Stage, StageResult
 
-JUDGE_SEED_OFFSET = 1000  # as in flows/reward_model.py
+JUDGE_SEED_OFFSET = 1000  # as in flows/stages/reward_model.py
 REFUSALS = (RuntimeError, ValueError, ArithmeticError)
 """What a stage raises that will not go on; anything else is a mistake of the bench and ends it."""
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from rlhf_core.config.policy import PolicyConfig
-from rlhf_core.evaluation.estimates import Estimate, mean
-from rlhf_core.evaluation.policy import Answers
-from rlhf_core.evaluation.preference import paired_gain
-from rlhf_core.examiner import Examiner
-from rlhf_core.models import load_policy
-from rlhf_core.rollout import Response
-from rlhf_core.stage import Stage, StageResult
-from rlhf_core.worlds.helpdesk.audit import audit
-from rlhf_core.worlds.helpdesk.gold import gold_components, gold_reward
+from rlhf_core.data.records import Response
+from rlhf_core.embedded_world.audit import audit
+from rlhf_core.embedded_world.gold import gold_components, gold_reward
+from rlhf_core.evaluators.policy import Examiner
+from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.metrics.win_rate import paired_gain
+from rlhf_core.models.loading import load_policy
+from rlhf_core.training.stage import Stage, StageResult
 
 
 def tell_truth(

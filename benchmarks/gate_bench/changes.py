@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from benchmarks.climbs.data import Data
 from benchmarks.climbs.recipe import Change
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.worlds.helpdesk import grammar
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.embedded_world import grammar
 
 FLIPPED_SHARE = 0.4
 """Share of the prompts that come from the source whose labels are the wrong way round."""

@@ -13,11 +13,20 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.climbs.recipe import Fault, StageName
-from rlhf_core import epochs, examiner, learner, ppo, ppo_update, reward_model, scorer, scoring, sft
+from rlhf_core import objectives as ppo_update
+from rlhf_core import sft
+from rlhf_core.base.embedded import pretrain
 from rlhf_core.config.base import PretrainConfig
-from rlhf_core.models import load_policy, load_reward_model, score_head
-from rlhf_core.text import Tree, load_tokenizer
-from rlhf_core.worlds.helpdesk.base import pretrain
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
+from rlhf_core.evaluators import policy as examiner
+from rlhf_core.models import scoring
+from rlhf_core.models.heads import score_head
+from rlhf_core.models.loading import load_policy, load_reward_model
+from rlhf_core.ppo import actor_critic as learner
+from rlhf_core.ppo import train as ppo
+from rlhf_core.reward_model import train as reward_model
+from rlhf_core.rewards import scorer
+from rlhf_core.training import loop as epochs
 
 Parents = Mapping[StageName, Path]
 SMALL = PretrainConfig(width=16, layers=1, heads=2)

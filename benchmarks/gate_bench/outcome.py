@@ -7,9 +7,9 @@ from benchmarks.climbs.pool import GATES, Climbed
 from benchmarks.climbs.recipe import STAGES, StageName
 from benchmarks.gate_bench.cases import Case, Half, Kind, half_of
 from rlhf_core.config import Frozen
-from rlhf_core.evaluation.estimates import Estimate, mean
-from rlhf_core.evaluation.preference import paired_gain
-from rlhf_core.gates import Gate, blocked, judge
+from rlhf_core.gates.gate import Gate, blocked, judge
+from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.win_rate import paired_gain
 
 FIGURES: tuple[StageName, ...] = ("data", "sft", "reward_model", "judge", "policy")
 """Stages whose figures are kept."""

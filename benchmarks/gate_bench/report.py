@@ -6,8 +6,8 @@ from typing import NamedTuple
 from benchmarks.climbs.pool import GATES
 from benchmarks.climbs.recipe import StageName
 from benchmarks.gate_bench.outcome import Caught, Outcome, Worth, caught, worth
-from rlhf_core.evaluation.estimates import Estimate, proportion
-from rlhf_core.gates import Gate
+from rlhf_core.gates.gate import Gate
+from rlhf_core.metrics.estimates import Estimate, proportion
 
 Gates = Mapping[StageName, Sequence[Gate]]
 BAR = r"\|"

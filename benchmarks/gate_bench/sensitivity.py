@@ -9,7 +9,7 @@ from benchmarks.climbs.recipe import StageName
 from benchmarks.gate_bench.cases import Kind
 from benchmarks.gate_bench.outcome import Outcome
 from benchmarks.gate_bench.report import Gates, Score, judged, score
-from rlhf_core.gates import Gate, blocked, judge
+from rlhf_core.gates.gate import Gate, blocked, judge
 
 
 class Move(NamedTuple):

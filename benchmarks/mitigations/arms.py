@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.climbs.data import Data, draw
 from benchmarks.climbs.recipe import Change, Climb, Recipe
-from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig
+from rlhf_core.embedded_world.annotators import AnnotatorConfig
 
 SEEDS = (21, 22, 23, 24, 25)
 NATS = (0.5, 1.0, 2.0, 4.0, 8.0)

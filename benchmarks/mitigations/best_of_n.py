@@ -11,11 +11,11 @@ from benchmarks.climbs.data import digests
 from benchmarks.climbs.recipe import Climb
 from benchmarks.climbs.stages import Storage, keys_of
 from benchmarks.mitigations.record import Record, bounds, rounded
-from rlhf_core.evaluation.best_of_n import best_of, best_of_n_kl
-from rlhf_core.evaluation.policy import Answers
-from rlhf_core.evaluation.preference import paired_gain
-from rlhf_core.examiner import Examiner, halves
-from rlhf_core.worlds.helpdesk.gold import gold_reward
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.metrics.best_of_n import best_of, best_of_n_kl
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.metrics.win_rate import paired_gain
 
 MOST = 16
 """Answers drawn for each prompt."""

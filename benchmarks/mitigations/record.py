@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.climbs.pool import Climbed
 from benchmarks.climbs.stages import Kept
 from benchmarks.mitigations.arms import Arm
-from rlhf_core.evaluation.estimates import Estimate
+from rlhf_core.metrics.estimates import Estimate
 
 DIGITS = 6
 Record = dict[str, Any]

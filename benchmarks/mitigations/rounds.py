@@ -7,11 +7,12 @@ from benchmarks.climbs.data import Data, digests
 from benchmarks.climbs.recipe import STAGES, Change, Climb, StageName
 from benchmarks.climbs.stages import Storage, keys_of
 from benchmarks.mitigations.record import Record, bounds
+from rlhf_core.annotation import sample_choices
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.records import Choice, Pair, decide
-from rlhf_core.refresh import measure_refresh, sample_choices
-from rlhf_core.worlds.helpdesk.annotators import annotate
-from rlhf_core.worlds.helpdesk.gold import gold_reward
+from rlhf_core.data.records import Choice, Pair, decide
+from rlhf_core.embedded_world.annotators import annotate
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.evaluators.reward_model import measure_refresh
 
 ROUNDS = 3
 ANSWERS = 4

@@ -12,7 +12,7 @@ from benchmarks.climbs.stages import code_version
 from benchmarks.mitigations import best_of_n, rounds
 from benchmarks.mitigations.arms import ARMS, PPO, REFRESHED, Arm
 from benchmarks.mitigations.record import Record, record
-from rlhf_core.cache import content_key
+from rlhf_core.data.array_cache import content_key
 
 Chain = Callable[[Climb, Path], Record]
 

@@ -10,7 +10,7 @@ from benchmarks.mitigations import best_of_n, rounds
 from benchmarks.mitigations.arms import BETAS, METHODS, MONITORS, NATS, PPO, REWARDS, SINGLE, TARGET_NATS
 from benchmarks.mitigations.curves import Point, gain_at, kept, paired, peak, spread, within_budget
 from benchmarks.mitigations.record import Record
-from rlhf_core.evaluation.best_of_n import affordable_n
+from rlhf_core.metrics.best_of_n import affordable_n
 
 BUDGET_NATS = 3.5
 """Of the bench's recipe and of configs/embedded.yaml."""

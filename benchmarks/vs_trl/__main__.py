@@ -20,7 +20,7 @@ from benchmarks.vs_trl.limit import TRAINING_PASSES, forward_flops, matmul_rate
 from benchmarks.vs_trl.show import show
 from benchmarks.vs_trl.sides import CURRENT, LAST_WITH_PPO, ROOT, SIDES, started
 from benchmarks.vs_trl.workload import PPO_EPOCHS, RESPONSE_TOKENS, SHAPES, Batches, Workload, prepare
-from rlhf_core.models import device
+from rlhf_core.models.precision import device
 
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = StrEnum("MODELS", {name: name for name in SHAPES})  # type: ignore[misc]

@@ -19,22 +19,28 @@ from benchmarks.vs_trl.workload import (
     SEED,
     Workload,
 )
-from rlhf_core.comparisons import Comparison
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
-from rlhf_core.dpo import DPOConfig, anchor, train_dpo
-from rlhf_core.experience import Rollout, all_logprobs, as_rollout
-from rlhf_core.learner import load_learner
-from rlhf_core.models import load_policy, load_reward_model
-from rlhf_core.ppo_update import gather, update
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import RewardModelConfig, train_reward_model
-from rlhf_core.rewards import Reward
-from rlhf_core.rollout import Sampled, SamplingConfig, sample
-from rlhf_core.scoring import score_ensemble
-from rlhf_core.sft import SFTConfig, train_sft
-from rlhf_core.stage import Stage
-from rlhf_core.text import Tree, load_tokenizer
-from rlhf_core.training import OptimiserConfig, fuse, precision
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.config.sft import SFTConfig
+from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
+from rlhf_core.dpo import anchor, train_dpo
+from rlhf_core.generation.rollout import Rollout, all_logprobs, as_rollout
+from rlhf_core.generation.sampling import Sampled, sample
+from rlhf_core.models.compilation import fuse
+from rlhf_core.models.loading import load_policy, load_reward_model
+from rlhf_core.models.precision import precision
+from rlhf_core.models.scoring import score_ensemble
+from rlhf_core.ppo.actor_critic import load_learner
+from rlhf_core.ppo.update import gather, update
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.sft import train_sft
+from rlhf_core.training.stage import Stage
 
 Steps = Iterator[dict[str, Any]]
 

@@ -20,9 +20,9 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
-from rlhf_core.batching import shuffled_batches
-from rlhf_core.models import device
-from rlhf_core.text import encode, encode_prompts, load_tokenizer
+from rlhf_core.data.batching import shuffled_batches
+from rlhf_core.data.tokenizer import encode, encode_prompts, load_tokenizer
+from rlhf_core.models.precision import device
 
 MAX_PROMPT_TOKENS = 448
 MAX_RESPONSE_TOKENS = 256

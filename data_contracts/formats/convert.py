@@ -8,10 +8,10 @@ import pandas as pd
 
 from data_contracts.conversation import opening, write_conversation
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie, stripped
-from data_contracts.preferences import tie_goes_to_second
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.rules import SHAPE
-from data_contracts.validation import Violation
+from data_contracts.schemas.preferences import tie_goes_to_second
+from data_contracts.schemas.rules import SHAPE
+from data_contracts.schemas.validation import Violation
 
 _RULES = {rule.name: rule for rule in SHAPE}
 

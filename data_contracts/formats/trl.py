@@ -6,7 +6,7 @@ from typing import Any
 from data_contracts.conversation import Message
 from data_contracts.formats.items import Misfit, RawRow, Record, compare, messages_of, text_of
 from data_contracts.formats.registry import adapter, has
-from data_contracts.preferences import VOTES
+from data_contracts.schemas.preferences import VOTES
 
 
 @adapter("trl", "prompts", fits=has("prompt"))

@@ -4,7 +4,8 @@ import gc
 
 import typer
 
-from flows.cli import climb, deploy, lineage, models, promotion, receive
+from flows.cli import deploy, lineage, models, promotion, receive
+from flows.cli import run as climb
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.config import LadderConfig
+    from flows.config.ladder import LadderConfig
 
 EXIT_INPUT = 2
 EXIT_GATE = 3
@@ -26,8 +26,8 @@ ModelArgument = Annotated[
 
 def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
     """Read a configuration and set the environment, which Prefect and MLflow read when they are imported."""
-    from flows.config import load_config
-    from flows.environment import prepare
+    from flows.config.loading import load_config
+    from flows.deploy.environment import prepare
 
     settings = load_config(config, overrides=overrides or [])
     prepare(settings.storage, threads=settings.threads)
@@ -42,10 +42,10 @@ def as_typed(config: Path, overrides: list[str] | None) -> str:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep libraries quiet; end with exit code 2 and without a traceback where the input is wrong."""
-    from flows.environment import quiet
+    from flows.deploy.environment import quiet
 
     quiet()  # before the first import that reads it
-    from flows.errors import InputError
+    from flows.config.errors import InputError
 
     try:
         yield

@@ -17,11 +17,11 @@ def deploy(
 ) -> None:
     """Register the ladder and each stage alone with the Prefect server that PREFECT_API_URL names."""
     with quietly():
-        from flows.config import load_file
+        from flows.config.loading import load_file
 
         prepared(config, overrides)
-        from flows.deployments import POOL
-        from flows.deployments import deploy as register
+        from flows.deploy.deployments import POOL
+        from flows.deploy.deployments import deploy as register
 
         file = load_file(config, overrides=overrides or [])
         for made in register(file, arguments=as_typed(config, overrides), schedule=schedule):

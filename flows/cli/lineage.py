@@ -12,7 +12,7 @@ from flows.cli.common import DEFAULT_CONFIG, ConfigOption, Overrides, prepared, 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.archive import Archive
+    from flows.lineage.archive import Archive
 
 EXIT_DOUBT = 1
 WIDE = 1000
@@ -29,11 +29,11 @@ def lineage(
     """Say what a version was made from, by what, where and for how much."""
     with quietly():
         archive = _archive(config, overrides)
-        from flows.report import lineage as report
+        from flows.lineage import story as report
 
         story = report.tell(archive, model)
         if html is not None:
-            from flows.report.lineage_page import as_html, servers
+            from flows.lineage.page import as_html, servers
 
             html.write_text(as_html(story, servers()), encoding="utf-8")
             typer.echo(f"{html}: {len(story.graph.nodes)} nodes")
@@ -51,7 +51,7 @@ def impact(
     """List every version that a dataset or a version went into, those that hold an alias first."""
     with quietly():
         archive = _archive(config, overrides)
-        from flows.report.impact import render
+        from flows.lineage.impact import render
 
         _console().print(render(archive, source))
 
@@ -64,8 +64,8 @@ def audit(
     """Recompute all digests behind a version. Exit code 1: something is missing or was altered."""
     with quietly():
         archive = _archive(config, overrides)
-        from flows import audit as auditing
-        from flows.errors import InputError
+        from flows.config.errors import InputError
+        from flows.lineage import audit as auditing
 
         versions = archive.aliased() if model is None else [archive.find(model)]
         if not versions:
@@ -87,7 +87,7 @@ def prune(
         settings = prepared(config, overrides)
         from mlflow import MlflowClient
 
-        from flows.prune import Retention, render
+        from flows.lineage.retention import Retention, render
 
         retention = Retention(MlflowClient(), settings.project, settings.storage)
         found = retention.find(keep_days=keep_days)
@@ -110,6 +110,6 @@ def _archive(config: Path, overrides: list[str] | None) -> "Archive":
         prepared(config, overrides)
     from mlflow import MlflowClient
 
-    from flows.archive import Archive
+    from flows.lineage.archive import Archive
 
     return Archive(MlflowClient())

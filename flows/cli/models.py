@@ -20,7 +20,7 @@ def generate(
     """Answer prompts with a registered model or a folder."""
     with quietly():
         settings = prepared(config, overrides)
-        from flows.ask import answer
+        from flows.inference.ask import answer
 
         asked = prompts or [line.strip() for line in sys.stdin if line.strip()]
         for response in answer(settings, model, asked, temperature=temperature, seed=seed):
@@ -37,7 +37,7 @@ def score(
     """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
     with quietly():
         settings = prepared(config, overrides)
-        from flows.ask import rate
+        from flows.inference.ask import rate
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
             typer.echo(f"{value:+.3f}  {text}")
@@ -59,8 +59,8 @@ def evaluate(
     """Hold a reward model against labelled pairs: accuracy by subset and section, and calibration."""
     with quietly():
         settings = prepared(config, overrides)
-        from flows.pair_sets import evaluate_pairs, read_pair_set
-        from flows.report import pair_sets as report
+        from flows.inference import reward_bench_tables as report
+        from flows.inference.reward_bench import evaluate_pairs, read_pair_set
 
         read = read_pair_set(pairs, split=split, subsets=subset or ())
         typer.echo(f"scoring {len(read)} pairs of {pairs} by {model}", err=True)
@@ -79,6 +79,6 @@ def ui(
     """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
     with quietly():
         settings = prepared(config, overrides)
-        from flows.pages import serve_pages
+        from flows.deploy.pages import serve_pages
 
         serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)

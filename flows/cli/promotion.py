@@ -27,10 +27,10 @@ def promote(
         settings = prepared(config, overrides)
         from rich.console import Console
 
-        from flows.promotion import PromotionRefused, check_gates, propose
-        from flows.promotion import promote as make_champion
-        from flows.registry import open_registry
-        from flows.report.promotion import show_comparison, show_proposal
+        from flows.promotion.promote import PromotionRefused, check_gates, propose
+        from flows.promotion.promote import promote as make_champion
+        from flows.promotion.tables import show_comparison, show_proposal
+        from flows.registry.client import open_registry
 
         console = Console(highlight=False)
         registry = open_registry(settings.project, settings.storage)
@@ -43,7 +43,7 @@ def promote(
             raise typer.Exit(EXIT_GATE) from None
         comparison = None
         if proposal.champion:
-            from flows.comparison import compare
+            from flows.promotion.comparison import compare
 
             comparison = compare(registry, settings, proposal.version, proposal.champion)
             show_comparison(comparison, console)
@@ -63,8 +63,8 @@ def rollback(
     """Return to the previous champion."""
     with quietly():
         settings = prepared(config, overrides)
-        from flows.promotion import previous_champion, roll_back
-        from flows.registry import open_registry
+        from flows.promotion.promote import previous_champion, roll_back
+        from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage)
         earlier = previous_champion(registry, model)
@@ -86,9 +86,9 @@ def history(
 
         from rich.console import Console
 
-        from flows.moves import history as moves
-        from flows.registry import open_registry
-        from flows.report.moves import show_history
+        from flows.promotion.history import history as moves
+        from flows.promotion.tables import show_history
+        from flows.registry.client import open_registry
 
         found = moves(open_registry(settings.project, settings.storage), model)
         if as_json:

@@ -20,13 +20,13 @@ def receive(
 ) -> None:
     """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
     with quietly():
-        from flows.environment import prepare
+        from flows.deploy.environment import prepare
 
         prepare(folder.resolve())
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
         for chatty in ("httpx", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        from flows.receiver import serve
+        from flows.promotion.receiver import serve
 
         serve(
             folder.resolve(),

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
-from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 
 
 class LanguageModelConfig(Frozen):

@@ -4,9 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.policy import PolicyConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.config.sampling import SamplingConfig
 
 
 class DPOConfig(PolicyConfig):

@@ -6,8 +6,8 @@ from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLConfig, MonitorConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.policy import PolicyConfig
-from rlhf_core.config.training import OptimiserConfig
 
 
 class SeparateValueConfig(Frozen):

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 
 Aggregate = Literal["mean", "min", "uncertainty"]
 Balance = Literal["none", "length", "length-drop"]

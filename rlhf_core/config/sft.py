@@ -4,8 +4,8 @@ from pydantic import Field
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.sampling import SamplingConfig
 
 
 class SFTConfig(Frozen):

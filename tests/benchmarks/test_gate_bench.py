@@ -16,10 +16,10 @@ from benchmarks.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
 from benchmarks.gate_bench.outcome import Caught, Outcome, caught, worth
 from benchmarks.gate_bench.report import gate_table, judged, score
 from benchmarks.gate_bench.sensitivity import moved, strictest, thresholds
-from rlhf_core.default_gates import DEFAULT_POLICY_GATES
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate
-from rlhf_core.records import Demonstration, Pair
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
+from rlhf_core.gates.gate import Gate
+from rlhf_core.metrics.estimates import Estimate
 
 GATE = Gate(name="high", metric="a", direction="above", threshold=0.5, min_samples=10, failure="low", reason="Why not.")
 LOW = GATE.model_copy(update={"name": "low", "metric": "b", "direction": "below"})

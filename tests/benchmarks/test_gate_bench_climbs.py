@@ -9,8 +9,8 @@ from benchmarks.climbs.recipe import Recipe
 from benchmarks.gate_bench.__main__ import bench, read, write
 from benchmarks.gate_bench.cases import CASES
 from benchmarks.gate_bench.outcome import Outcome, caught, worth
-from rlhf_core.default_gates import DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES
-from rlhf_core.gates import Gate, judge
+from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES
+from rlhf_core.gates.gate import Gate, judge
 
 TINY = Recipe().having(
     {

@@ -23,11 +23,11 @@ from benchmarks.mitigations.record import result_of
 from benchmarks.mitigations.rounds import by_gold
 from benchmarks.mitigations.study import measure, pieces
 from benchmarks.mitigations.tables import TABLES, by_arm, signed, told
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.policy import Answers
-from rlhf_core.records import Choice
-from rlhf_core.worlds.helpdesk.data import WorldConfig, generate
-from rlhf_core.worlds.helpdesk.gold import gold_reward
+from rlhf_core.data.records import Choice
+from rlhf_core.embedded_world.data import WorldConfig, generate
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.policy import Answers
 
 ZERO = Estimate(0.0, 0.0, 0.0, 1)
 

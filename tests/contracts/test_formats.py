@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from data_contracts.conversation import read_conversation, roles_alternate, write_conversation
-from data_contracts.formats import FORMATS, LeftOut, adapter, has, recognise
 from data_contracts.formats.convert import Batch, Cast, SourceRow, convert_rows
+from data_contracts.formats.items import LeftOut
+from data_contracts.formats.registry import FORMATS, adapter, has, recognise
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.validation import find_violations
+from data_contracts.schemas.validation import find_violations
 
 SECRET = "zebra umbrella"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from data_contracts.noise import agreement_ceiling, pairwise_agreement
+from rlhf_core.metrics.label_noise import agreement_ceiling, pairwise_agreement
 
 
 def simulate(spread: float, pairs: int, annotators: int, seed: int) -> tuple[list[int], list[int], float]:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_contracts.drift import profile
-from data_contracts.measures import gather, measure
-from data_contracts.population import Population, PopulationViolation, Suites, load_suite
 from data_contracts.records import COLUMNS, SPLIT, Kind
+from data_contracts.suites.checks import Population, PopulationViolation, Suites, load_suite
+from data_contracts.suites.drift import profile
+from data_contracts.suites.measures import gather, measure
 
 
 def sound(kind: Kind, rows: int = 100) -> pd.DataFrame:
@@ -169,6 +169,8 @@ def test_every_expectation_has_been_broken_by_a_planted_table() -> None:
 
 
 def test_great_expectations_is_loaded_only_when_a_suite_runs() -> None:
-    code = "import sys, data_contracts.population; print('great_expectations' in sys.modules, 'torch' in sys.modules)"
+    code = (
+        "import sys, data_contracts.suites.checks; print('great_expectations' in sys.modules, 'torch' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]

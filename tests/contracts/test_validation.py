@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.preferences import aggregate_votes
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.rules import LONGEST_TEXT
-from data_contracts.validation import CONTRACTS, broken_rules, find_violations
+from data_contracts.schemas.preferences import aggregate_votes
+from data_contracts.schemas.rules import LONGEST_TEXT
+from data_contracts.schemas.validation import CONTRACTS, broken_rules, find_violations
 
 SOUND: dict[str, Any] = {
     "prompt": "how do i boil water",

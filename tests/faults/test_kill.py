@@ -43,7 +43,7 @@ def servers(storage: Path) -> list[int]:
             environment, command = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"flows.server" in command and f"PREFECT_HOME={storage}/prefect".encode() in environment:
+        if b"flows.deploy.prefect_api" in command and f"PREFECT_HOME={storage}/prefect".encode() in environment:
             found.append(int(folder.name))
     return found
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.compute import ComputeConfig
-from flows.launch import launch
-from flows.worker import Job
-from rlhf_core.checkpoint import Checkpoints
-from rlhf_core.evaluation.estimates import point
-from rlhf_core.stage import Event, Stage, StageResult
+from flows.config.compute import ComputeConfig
+from flows.stages.torchrun import launch
+from flows.stages.worker import Job
+from rlhf_core.metrics.estimates import point
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 pytestmark = pytest.mark.slow
 TWO = ComputeConfig(processes=2)
@@ -23,7 +23,7 @@ def counting(fault: Callable[[], None]) -> Callable[[Path, Checkpoints], Stage]:
     """A stage of four events with a fault on rank 1 after the second; nested, so that it travels by value."""
 
     def start(out: Path, _: Checkpoints) -> Stage:
-        from rlhf_core.parallel import rank, summed, wait
+        from rlhf_core.distributed import rank, summed, wait
 
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{rank()}.pid").write_text(str(os.getpid()))

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.packaging import Use, package
-from flows.references import ModelRef
-from flows.registry import Registry, open_registry
-from rlhf_core.language_model import LanguageModelConfig, build
-from rlhf_core.models import TEMPERATURE, load_reward_model, save
-from rlhf_core.text import load_tokenizer
-from rlhf_core.worlds.helpdesk.base import build_tokenizer
+from flows.registry.client import Registry, open_registry
+from flows.registry.packaging import Use, package
+from flows.registry.references import ModelRef
+from rlhf_core.base.embedded import build_tokenizer
+from rlhf_core.base.language_model import build
+from rlhf_core.config.base import LanguageModelConfig
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_reward_model, save
 
 Register = Callable[..., ModelRef]
 

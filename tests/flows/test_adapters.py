@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from flows.config import load_config
-from flows.errors import InputError
-from flows.registry import open_registry
+from flows.config.errors import InputError
+from flows.config.loading import load_config
+from flows.registry.client import open_registry
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 LORA = "{rank: 4, alpha: 16}"

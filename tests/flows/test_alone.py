@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from rlhf_core.watch import STOPS
+from rlhf_core.ppo.early_stopping import STOPS
 
 pytestmark = pytest.mark.slow
 

@@ -13,14 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.clock import Clock
-from flows.config import InputError
-from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import Shares
-from flows.quarantine import RowsRefused
-from flows.reading import find_files, read_file, read_hub
-from flows.sources import open_sources
-from flows.tables import make_tables
+from flows.config.data import ContractConfig, FileData, FileSource, Shares
+from flows.config.errors import InputError
+from flows.data.files import find_files, read_file, read_hub
+from flows.data.quarantine import RowsRefused
+from flows.data.sources import open_sources
+from flows.data.step_timer import Clock
+from flows.data.tables import make_tables
 
 SECRET = "zebra umbrella"
 GOOD = [{"prompt": f"How do I mend part {i}?", "chosen": f"Turn {i} off.", "rejected": f"No {i}."} for i in range(400)]
@@ -249,7 +248,7 @@ def test_a_json_array_is_read_row_by_row_wherever_its_chunks_end(
         path = tmp_path / "a.json"
         path.write_text(json.dumps(rows, ensure_ascii=False, indent=indent) + "\n\n", encoding="utf-8")
         for size in (1, 7, 50):
-            monkeypatch.setattr("flows.json_array.CHUNK_BYTES", size)
+            monkeypatch.setattr("flows.data.json_array.CHUNK_BYTES", size)
             read = read_file(path, path.name)
             assert next(read).number == 1
             assert [row.row for row in read] == rows[1:]

@@ -10,22 +10,32 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from data_contracts.formats import recognise
-from flows.choices import AnswerPlan, Asked, ask, labelled_file, read_choices, read_labels, write_choices
-from flows.clock import Clock
-from flows.config import InputError, load_config
-from flows.data_config import ContractConfig
-from flows.datasets import Shares, Snapshot, SnapshotWriter, split_by_group
-from flows.place import Place
-from flows.references import DatasetRef, ModelRef, Newest
-from flows.registry import Registry
-from flows.relabel import annotator_of, relabelling
-from flows.rounds import climb_in_rounds
-from flows.tables import Table, make_tables
+from data_contracts.formats.registry import recognise
+from flows.config.data import ContractConfig, Shares
+from flows.config.errors import InputError
+from flows.config.loading import load_config
+from flows.data.relabel.annotators import annotator_of, relabelling
+from flows.data.relabel.label_tasks import (
+    AnswerPlan,
+    Asked,
+    ask,
+    labelled_file,
+    read_choices,
+    read_labels,
+    write_choices,
+)
+from flows.data.splits import split_by_group
+from flows.data.step_timer import Clock
+from flows.data.tables import Table, make_tables
+from flows.pipeline.rounds import climb_in_rounds
+from flows.registry.client import Registry
+from flows.registry.context import Place
+from flows.registry.references import DatasetRef, ModelRef, Newest
+from flows.storage.snapshots import Snapshot, SnapshotWriter
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.records import Demonstration
-from rlhf_core.reward_model import score
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Demonstration
+from rlhf_core.evaluators.reward_model import score
 
 LENGTHS = RewardModelConfig(max_prompt_tokens=64, max_response_tokens=64)
 SHARES = Shares(test=0.25, judge=0.25)

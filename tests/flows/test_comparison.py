@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from flows.comparison import Comparison, compare
-from flows.config import LadderConfig
-from flows.datasets import SnapshotWriter
-from flows.references import DatasetRef, ModelRef
-from flows.registry import Registry
-from rlhf_core.evaluation.calibration import hits
-from rlhf_core.records import Demonstration
-from rlhf_core.reward_model import RewardModelConfig, score
+from flows.config.ladder import LadderConfig
+from flows.promotion.comparison import Comparison, compare
+from flows.registry.client import Registry
+from flows.registry.references import DatasetRef, ModelRef
+from flows.storage.snapshots import SnapshotWriter
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.records import Demonstration
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.metrics.calibration import hits
 
 Register = Callable[..., ModelRef]
 Trained = Callable[..., ModelRef]

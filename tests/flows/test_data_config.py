@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import InputError, load_config, load_ingest_config
+from flows.config.errors import InputError
+from flows.config.loading import load_config, load_ingest_config
 
 FILES = "project: toy\ndata:\n  kind: files\n  "
 BAD = [

@@ -5,19 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.datasets import (
-    SPLITS,
-    ContentDigest,
-    EmptySplit,
-    Shares,
-    Snapshot,
-    SnapshotDamaged,
-    SnapshotWriter,
-    check_splits,
-    read_split,
-    split_by_group,
-    verify,
-)
+from flows.config.data import Shares
+from flows.data.splits import EmptySplit, check_splits, split_by_group
+from flows.storage.snapshots import SPLITS, ContentDigest, Snapshot, SnapshotDamaged, SnapshotWriter, read_split, verify
 
 SHARES = Shares(test=0.2, judge=0.3)
 

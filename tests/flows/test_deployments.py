@@ -20,8 +20,9 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.config import InputError, load_config, load_file
-from flows.deployments import parse_schedule, with_tabs
+from flows.config.errors import InputError
+from flows.config.loading import load_config, load_file
+from flows.deploy.deployments import parse_schedule, with_tabs
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -214,7 +215,7 @@ def test_nothing_in_a_deployment_depends_on_the_folder_it_was_made_in(
     found = server.deployment("rlhf-ladder")
     storage = Path(found["parameters"]["config"]["storage"])
     assert storage.is_absolute() and storage.name == ".rlhf"
-    assert found["entrypoint"] == "flows.ladder.ladder"
+    assert found["entrypoint"] == "flows.pipeline.ladder.ladder"
     assert found["job_variables"]["env"]["MLFLOW_TRACKING_URI"] == f"sqlite:///{storage / 'mlflow.db'}"
     assert "deploy" not in found["parameters"]["config"]  # an address that receives alerts is nobody else's business
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from flows.description import END, LIMIT, describe_versions
-from flows.references import DatasetRef, ModelRef, StageRecord
-from flows.registry import CHAMPION, Registry
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate, Verdict, judge
+from flows.registry.client import CHAMPION, Registry
+from flows.registry.model_card import END, LIMIT, describe_versions
+from flows.registry.references import DatasetRef, ModelRef, StageRecord
+from rlhf_core.gates.gate import Gate, Verdict, judge
+from rlhf_core.metrics.estimates import Estimate
 
 Register = Callable[..., ModelRef]
 

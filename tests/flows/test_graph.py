@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.errors import InputError
-from flows.graph import DATASET, Graph, Version
-from flows.prune import needed_digests, superseded
-from flows.report.layout import lay_out
+from flows.config.errors import InputError
+from flows.lineage.graph import DATASET, Graph, Version
+from flows.lineage.layout import lay_out
+from flows.lineage.retention import needed_digests, superseded
 
 PROJECT, OTHER = "toy", "toy-shop"
 NAMES = ("toy-base", "toy-sft", "toy-policy", "toy-shop-sft", "somebody-else")

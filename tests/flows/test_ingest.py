@@ -11,12 +11,12 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from data_contracts.records import COLUMNS
-from flows.config import InputError
-from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import Shares, read_split
-from flows.ingest import DataRefused, IngestPlan, ingest
-from flows.place import Place
-from rlhf_core.worlds.helpdesk.data import WorldConfig
+from flows.config.data import ContractConfig, FileData, FileSource, Shares
+from flows.config.errors import InputError
+from flows.data.ingest import DataRefused, IngestPlan, ingest
+from flows.registry.context import Place
+from flows.storage.snapshots import read_split
+from rlhf_core.embedded_world.data import WorldConfig
 
 SMALL = WorldConfig(demonstrations=80, preference_prompts=60, prompts=80)
 SHARES = Shares(test=0.2, judge=0.2)
@@ -68,7 +68,7 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> N
 
 def test_changed_rules_are_applied_to_known_data(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingest(PLAN, place(storage))
-    monkeypatch.setattr("flows.ingest.rules_digest", lambda: "other rules")
+    monkeypatch.setattr("flows.data.ingest.rules_digest", lambda: "other rules")
     assert ingest(PLAN, place(storage, "second")).ladder_run == "second"
 
 

@@ -14,10 +14,11 @@ from mlflow.entities import Run
 from rich.console import Console, RenderableType
 
 from data_contracts.records import CONTRACT_VERSION
-from flows.archive import Archive
-from flows.audit import audit
-from flows.report import impact, lineage
-from flows.report.lineage_page import Servers, as_html
+from flows.lineage import impact
+from flows.lineage import story as lineage
+from flows.lineage.archive import Archive
+from flows.lineage.audit import audit
+from flows.lineage.page import Servers, as_html
 
 pytestmark = pytest.mark.slow
 

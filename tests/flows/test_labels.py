@@ -11,22 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import Cast, SourceRow, convert_rows
-from flows.clock import Clock
-from flows.config import InputError
-from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import Shares
-from flows.labels import BalancePlan, draw_sample, measure_balanced, measure_labels
-from flows.place import Place
-from flows.report.labels import NOISE, in_short, odds_figure, page
-from flows.sources import Read, open_sources
-from flows.tables import Table, make_tables
-from flows.votes import Ballots
-from rlhf_core.balance import Balance
-from rlhf_core.evaluation.annotators import agreement_figures, cohen_kappas, count_votes
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import LabelWorth, after_balance, counted_agreement, label_worth
+from data_contracts.formats.registry import FORMATS
+from flows.config.data import ContractConfig, FileData, FileSource, Shares
+from flows.config.errors import InputError
+from flows.data.audits.label_report import NOISE, in_short, odds_figure, page
+from flows.data.audits.labels import BalancePlan, draw_sample, measure_balanced, measure_labels
+from flows.data.sources import Read, open_sources
+from flows.data.step_timer import Clock
+from flows.data.tables import Table, make_tables
+from flows.data.votes import Ballots
+from flows.registry.context import Place
+from rlhf_core.config.reward_model import Balance
+from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas, count_votes
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_quality import LabelWorth, after_balance, counted_agreement, label_worth
 
 SECRET = "marzipan"
 
@@ -193,7 +192,7 @@ def test_votes_without_names_have_no_kappa_and_counted_votes_no_file(tmp_path: P
 def test_the_figures_are_of_a_sample_that_the_order_of_rows_does_not_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.votes.SAMPLE", 50)
+    monkeypatch.setattr("flows.data.votes.SAMPLE", 50)
     casts = [Cast("a.jsonl", place, f"p{place}", (("ann", 1), ("bo", 1 + place % 2))) for place in range(200)]
     figures = []
     for name, order in (("one", casts), ("other", casts[::-1])):

@@ -8,12 +8,14 @@ from transformers import PreTrainedTokenizerFast
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.records import Kind
-from flows.config import InputError, LadderConfig
-from flows.data_config import FileSource
-from flows.datasets import Shares, SnapshotWriter, split_by_group
-from flows.lengths import truncated_shares
-from flows.references import DataRefs, DatasetRef
-from flows.sources import convert_file
+from flows.config.data import FileSource, Shares
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.data.audits.lengths import truncated_shares
+from flows.data.sources import convert_file
+from flows.data.splits import split_by_group
+from flows.registry.references import DataRefs, DatasetRef
+from flows.storage.snapshots import SnapshotWriter
 
 SHARES = Shares(test=0.2, judge=0.2)
 

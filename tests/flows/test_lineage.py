@@ -12,14 +12,14 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from data_contracts.records import CONTRACT_VERSION
-from flows.archive import Archive
-from flows.audit import Finding, audit
 from flows.cli import app
-from flows.locks import exclusive
-from flows.provenance import commit_tags, hardware, spent
-from flows.prune import Retention, Waste
-from flows.report.lineage import Story, as_json, tell
-from flows.report.lineage_page import Servers, as_html
+from flows.lineage.archive import Archive
+from flows.lineage.audit import Finding, audit
+from flows.lineage.page import Servers, as_html
+from flows.lineage.retention import Retention, Waste
+from flows.lineage.story import Story, as_json, tell
+from flows.registry.provenance import commit_tags, hardware, spent
+from flows.storage.locks import exclusive
 from tests.flows.toys import Ladder, Toys
 
 ROOT = Path(__file__).parents[2]

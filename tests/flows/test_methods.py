@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from transformers import ByT5Tokenizer, LlamaConfig, LlamaForSequenceClassification
 
-from rlhf_core.watch import STOPS
+from rlhf_core.ppo.early_stopping import STOPS
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 import pytest
 
-from flows.own_server import start_server
+from flows.deploy.prefect_server import start_server
 
 CLIMB = """
 import os, sys

@@ -9,10 +9,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.config import load_config
-from flows.errors import InputError
-from flows.pair_sets import evaluate_pairs, read_pair_set
-from rlhf_core.evaluation.estimates import proportion
+from flows.config.errors import InputError
+from flows.config.loading import load_config
+from flows.inference.reward_bench import evaluate_pairs, read_pair_set
+from rlhf_core.metrics.estimates import proportion
 
 CONFIG = Path("configs/tiny.yaml")
 ROWS = [

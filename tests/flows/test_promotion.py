@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flows.config import InputError
-from flows.moves import Promotion, history, record_promotion
-from flows.promotion import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
-from flows.references import ModelRef
-from flows.registry import CHAMPION, Registry
+from flows.config.errors import InputError
+from flows.promotion.history import Promotion, history, record_promotion
+from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
+from flows.registry.client import CHAMPION, Registry
+from flows.registry.references import ModelRef
 
 Register = Callable[..., ModelRef]
 Three = tuple[ModelRef, ModelRef, ModelRef]

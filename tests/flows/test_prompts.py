@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from data_contracts.conversation import write_conversation
-from flows.prompts import draw_prompts
-from flows.report.prompts import PROMPTS, in_short, prompt_sheet
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.worlds.helpdesk.data import WorldConfig, generate
+from flows.data.audits.prompt_report import PROMPTS, in_short, prompt_sheet
+from flows.data.audits.prompts import draw_prompts
+from rlhf_core.embedded_world.data import WorldConfig, generate
+from rlhf_core.metrics.estimates import Estimate
 
 TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 KEPT = ("gates/data.json", "data/estimates.json", "summary.txt", "data/report.html")

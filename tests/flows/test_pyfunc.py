@@ -13,18 +13,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from flows.digests import folder_digest
-from flows.packaging import CODE, Use, package
-from flows.references import ModelRef
-from flows.registry import Registry
-from rlhf_core.config.reward_model import Aggregate
-from rlhf_core.ensembles import Aggregation, store_aggregation
-from rlhf_core.generation import generate
-from rlhf_core.models import TEMPERATURE, load_reward_model, save
-from rlhf_core.records import Demonstration
-from rlhf_core.reward_model import RewardModelConfig, score
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.text import load_tokenizer
+from flows.registry.client import Registry
+from flows.registry.packaging import CODE, Use, package
+from flows.registry.references import ModelRef
+from flows.storage.digests import folder_digest
+from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Demonstration
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.generation.sampling import generate
+from rlhf_core.models.ensembles import Aggregation, store_aggregation
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_reward_model, save
 
 Packaged = Callable[[Path, Use], Path]
 Register = Callable[..., ModelRef]

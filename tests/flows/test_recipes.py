@@ -20,8 +20,8 @@ import yaml
 from mlflow import MlflowClient
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from data_contracts.formats import FORMATS
-from rlhf_core.text_base import build_tokenizer
+from data_contracts.formats.registry import FORMATS
+from rlhf_core.base.from_text import build_tokenizer
 from tests.conftest import ROOT, Finished
 
 pytestmark = pytest.mark.slow

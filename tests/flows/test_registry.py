@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import InputError
-from flows.digests import folder_digest
-from flows.references import DatasetRef, ModelRef
-from flows.registry import Registry, open_registry
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.stage import Event
+from flows.config.errors import InputError
+from flows.registry.client import Registry, open_registry
+from flows.registry.references import DatasetRef, ModelRef
+from flows.storage.digests import folder_digest
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.training.stage import Event
 
 
 @pytest.fixture(scope="module")

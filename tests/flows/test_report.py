@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.gating import StoppedByGate
-from flows.references import DataRefs, DatasetRef, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
-from flows.report.answers import STAGES, Answer, Comparison
-from flows.report.figures import figures_of
-from flows.report.numbers import format_estimate
-from flows.report.summary import WIDTH, Rung, Summary, publish_summary, render
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate, judge
+from flows.pipeline.gating import StoppedByGate
+from flows.pipeline.summary import STAGES, WIDTH, Answer, Comparison, Summary, publish_summary, render
+from flows.registry.client import Registry, open_registry
+from flows.registry.references import DataRefs, DatasetRef, ModelRef, Rung, StageRecord
+from flows.report import format_estimate
+from flows.stages.figures import figures_of
+from rlhf_core.gates.gate import Gate, judge
+from rlhf_core.metrics.estimates import Estimate
 
 SERIES = {
     "delta": [0.2, -0.4, 1.5, 2.5, 6.0, -0.1],

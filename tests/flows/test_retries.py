@@ -28,15 +28,15 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.config import InputError
-from flows.gates_config import GatesConfig
-from flows.gating import StoppedByGate, enforce, judge_stage
-from flows.place import Place
-from flows.references import StageRecord
-from flows.registry import open_registry
-from flows.retries import is_infrastructure
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate, judge
+from flows.config.errors import InputError
+from flows.config.gates import GatesConfig
+from flows.pipeline.gating import StoppedByGate, enforce, judge_stage
+from flows.registry.client import open_registry
+from flows.registry.context import Place
+from flows.registry.references import StageRecord
+from flows.tasks import is_infrastructure
+from rlhf_core.gates.gate import Gate, judge
+from rlhf_core.metrics.estimates import Estimate
 
 GATE = Gate(name="big", metric="size", direction="above", threshold=1.0, min_samples=1, failure="small", reason="test")
 

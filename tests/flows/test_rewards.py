@@ -12,17 +12,18 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
-from flows.archive import Archive
-from flows.audit import Finding, audit
 from flows.cli import app
-from flows.config import InputError, load_config
-from flows.differences import differences
-from flows.lineage import identify, inputs_of
-from flows.memory import climb_key
-from flows.references import DataRefs, ModelRef
-from flows.registry import open_registry
-from flows.report.lineage import tell
-from flows.rewards import RewardInputs, resolve_reward
+from flows.config.errors import InputError
+from flows.config.loading import load_config
+from flows.lineage.archive import Archive
+from flows.lineage.audit import Finding, audit
+from flows.lineage.story import tell
+from flows.pipeline.reuse import climb_key
+from flows.registry.client import open_registry
+from flows.registry.differences import differences
+from flows.registry.keys import identify, inputs_of
+from flows.registry.references import DataRefs, ModelRef
+from flows.stages.reward_inputs import RewardInputs, resolve_reward
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward import ModelConfig, PythonConfig, RewardConfig
 from tests.flows.toys import Toys

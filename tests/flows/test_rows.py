@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from flows.clock import Clock
-from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import ContentDigest, Shares, Snapshot
-from flows.rows import read_pairs
-from flows.sources import open_sources
-from flows.tables import make_tables
-from rlhf_core.records import Pair
+from flows.config.data import ContractConfig, FileData, FileSource, Shares
+from flows.data.sources import open_sources
+from flows.data.step_timer import Clock
+from flows.data.tables import make_tables
+from flows.storage.records import read_pairs
+from flows.storage.snapshots import ContentDigest, Snapshot
+from rlhf_core.data.records import Pair
 
 COUNT = 30
 

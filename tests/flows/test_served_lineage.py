@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pytest
 from mlflow import MlflowClient
 
-from flows.archive import Archive
-from flows.audit import audit
-from flows.pages import free_port
-from flows.prune import Retention
+from flows.deploy.pages import free_port
+from flows.lineage.archive import Archive
+from flows.lineage.audit import audit
+from flows.lineage.retention import Retention
 from tests.flows.toys import Ladder, Toys
 
 pytestmark = pytest.mark.slow

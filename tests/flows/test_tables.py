@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from data_contracts.conversation import read_conversation
 from data_contracts.formats.convert import SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
-from flows.clock import Clock
-from flows.config import InputError
-from flows.data_config import ContractConfig, FileData, FileSource
-from flows.datasets import Shares, Snapshot
-from flows.sources import Read, file_digests, held_out_prompts, open_sources
-from flows.tables import Table, make_tables
-from rlhf_core.worlds.helpdesk.data import WorldConfig
+from flows.config.data import ContractConfig, FileData, FileSource, Shares
+from flows.config.errors import InputError
+from flows.data.sources import Read, file_digests, held_out_prompts, open_sources
+from flows.data.step_timer import Clock
+from flows.data.tables import Table, make_tables
+from flows.storage.snapshots import Snapshot
+from rlhf_core.embedded_world.data import WorldConfig
 
 SMALL = WorldConfig(demonstrations=80, preference_prompts=60, prompts=80)
 SHARES = Shares(test=0.2, judge=0.2)

@@ -9,17 +9,17 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.records import Kind
-from flows.compute import ComputeConfig
-from flows.datasets import SnapshotWriter
-from flows.place import Place
-from flows.plan import Plan
-from flows.references import Counts, DatasetRef, ModelRef, StageRecord
-from flows.registry import Registry, open_registry
-from flows.stages import Trained, register, train
-from rlhf_core.checkpoint import Checkpoints
+from flows.config.compute import ComputeConfig
+from flows.registry.client import Registry, open_registry
+from flows.registry.context import Place
+from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
+from flows.stages.plan import Plan
+from flows.stages.runner import Trained, register, train
+from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config import Frozen
-from rlhf_core.evaluation.estimates import point
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.metrics.estimates import point
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 TEMPERATURE = 1.25
 

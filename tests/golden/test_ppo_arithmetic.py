@@ -8,15 +8,17 @@ import torch
 from numpy.typing import NDArray
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel, PreTrainedModel
 
-from rlhf_core.attention import use_ragged_attention
-from rlhf_core.experience import Experience, all_values, as_rollout
-from rlhf_core.learner import SeparateValue
-from rlhf_core.ppo_losses import UpdateConfig
-from rlhf_core.ppo_update import gather, rollout_metrics, update
-from rlhf_core.rewards import Reward
-from rlhf_core.rollout import Sampled, SamplingConfig
-from rlhf_core.scoring import score_ensemble
-from rlhf_core.training import Optimiser
+from rlhf_core.config.ppo import UpdateConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import Sampled
+from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.scoring import score_ensemble
+from rlhf_core.ppo.actor_critic import SeparateValue
+from rlhf_core.ppo.experience import Experience, all_values
+from rlhf_core.ppo.update import gather, rollout_metrics, update
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.training.optimiser import Optimiser
 
 Array = NDArray[np.float64]
 WIDTH, HEADS, LAYERS, WORDS, END = 16, 2, 2, 12, 2

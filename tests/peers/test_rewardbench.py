@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from flows.config import load_config
-from flows.pair_sets import evaluate_pairs, read_pair_set
-from rlhf_core.evaluation.pair_sets import SECTIONS
-from rlhf_core.models import TEMPERATURE, load_reward_model, save
-from rlhf_core.text import load_tokenizer
+from flows.config.loading import load_config
+from flows.inference.reward_bench import evaluate_pairs, read_pair_set
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.metrics.reward_bench import SECTIONS
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_reward_model, save
 
 pytestmark = pytest.mark.slow
 CONFIG = Path("configs/tiny.yaml")

@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.comparisons import Comparison
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.sft import SFTConfig
+from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.records import Demonstration
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.dpo import anchor, pair_losses
-from rlhf_core.experience import Experience, Rollout, all_logprobs, all_values, as_rollout, policy_view, value_view
-from rlhf_core.models import load_policy, load_reward_model
+from rlhf_core.generation.rollout import Rollout, all_logprobs, as_rollout, policy_view
+from rlhf_core.generation.sampling import Sampled
+from rlhf_core.models.loading import load_policy, load_reward_model
+from rlhf_core.models.scoring import score_ensemble, score_trees
 from rlhf_core.objectives import (
     estimate_advantages,
     kl_k1,
@@ -32,15 +37,12 @@ from rlhf_core.objectives import (
     shaped_rewards,
     whiten,
 )
-from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.ppo_update import gather
-from rlhf_core.records import Demonstration
-from rlhf_core.reward_losses import Lesson, reward_loss
-from rlhf_core.rewards import Reward
-from rlhf_core.rollout import Sampled
-from rlhf_core.scoring import score_ensemble, score_trees
-from rlhf_core.sft import SFTConfig, train_sft
-from rlhf_core.text import Tree, load_tokenizer
+from rlhf_core.ppo.experience import Experience, all_values, value_view
+from rlhf_core.ppo.losses import Minibatch
+from rlhf_core.ppo.update import gather
+from rlhf_core.reward_model.losses import Lesson, reward_loss
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.sft import train_sft
 
 pytestmark = pytest.mark.slow
 

@@ -169,7 +169,7 @@ def _project_of(test: str) -> str:
 
 @pytest.fixture
 def project(servers: Servers, request: pytest.FixtureRequest) -> Project:
-    from flows.automations import start_policy_on_promotion
+    from flows.deploy.automations import start_policy_on_promotion
 
     made = Project(_project_of(request.node.name), servers)
     registry = servers.registry

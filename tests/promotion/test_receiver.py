@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows.automations import leave_promotions_alone, start_policy_on_promotion
-from flows.webhook import find_webhook, signature
+from flows.deploy.automations import leave_promotions_alone, start_policy_on_promotion
+from flows.promotion.webhook import find_webhook, signature
 
 pytestmark = pytest.mark.slow
 

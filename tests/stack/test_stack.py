@@ -81,7 +81,7 @@ def test_what_holds_a_password_is_for_its_owner_only(stack: Stack) -> None:
 
 def test_clients_find_the_stack_unless_told_otherwise(stack: Stack, tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from flows.environment import prepare; prepare(Path(sys.argv[1]))\n"
+        "import os, sys; from pathlib import Path; from flows.deploy.environment import prepare; prepare(Path(sys.argv[1]))\n"
         "print(os.environ['MLFLOW_TRACKING_URI'], os.environ.get('PREFECT_API_URL'))"
     )
     there = {"STACK": str(stack.folder), "MLFLOW_TRACKING_URI": "http://chosen:1"}

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rlhf_core import dpo, ppo
-from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.parallel import joined, rank
-from rlhf_core.reward_model import train_reward_model
+from rlhf_core import dpo
+from rlhf_core.distributed import joined, rank
+from rlhf_core.ppo import train as ppo
+from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
 
 STAGES = {
     "sft": train_sft,

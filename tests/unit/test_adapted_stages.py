@@ -10,24 +10,25 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from rlhf_core import dpo
-from rlhf_core.adapters import ADAPTER, add_adapter, is_adapted
-from rlhf_core.checkpoint import NEVER, Checkpoints
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.experience import all_logprobs, all_values
-from rlhf_core.learner import SeparateValue
-from rlhf_core.models import load_reward_model, save
-from rlhf_core.ppo import _Climb, train_policy
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import train_reward_model
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.generation.rollout import all_logprobs
+from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.models.lora import ADAPTER, add_adapter, is_adapted
+from rlhf_core.ppo.actor_critic import SeparateValue
+from rlhf_core.ppo.experience import all_values
+from rlhf_core.ppo.train import _Climb, train_policy
+from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
-from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import load_tokenizer
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks")

@@ -19,25 +19,19 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from rlhf_core.adapters import ADAPTER, add_adapter, merged, twin
-from rlhf_core.attention import ragged_states
-from rlhf_core.batching import lay
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.ensembles import Aggregation, store_aggregation
-from rlhf_core.models import (
-    TEMPERATURE,
-    load_policy,
-    load_reward_model,
-    response_logprobs,
-    response_scores,
-    save,
-    weights_digest,
-)
-from rlhf_core.rollout import ENGINES, sample
-from rlhf_core.text import Tree
-from rlhf_core.training import Optimiser
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.generation.sampling import ENGINES, sample
+from rlhf_core.models.attention import ragged_states
+from rlhf_core.models.ensembles import Aggregation, store_aggregation
+from rlhf_core.models.forward import response_logprobs, response_scores
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_policy, load_reward_model, save, weights_digest
+from rlhf_core.models.lora import ADAPTER, add_adapter, merged, twin
+from rlhf_core.training.optimiser import Optimiser
 
 TREES = [Tree([3, 5, 6, 7, 4], [[8, 9, 2]]), Tree([3, 5, 4], [[8], [9, 2]]), Tree([3], [[7, 4]])]
 ROW = lay(TREES, torch.device("cpu"))

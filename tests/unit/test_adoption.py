@@ -13,16 +13,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf_core.adoption import adopt_reward_model, parameter_ratio
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.evaluation.calibration import fit_temperature
-from rlhf_core.models import TEMPERATURE, parameters
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import score, train_reward_model
-from rlhf_core.self_tests import KNOWN, SelfTestError
-from rlhf_core.stage import Stage, StageResult
-from rlhf_core.text import load_tokenizer
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.evaluators.reward_model import parameter_ratio, score
+from rlhf_core.metrics.calibration import fit_temperature
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.known_answers import KNOWN, SelfTestError
+from rlhf_core.models.loading import parameters
+from rlhf_core.reward_model.external import adopt_reward_model
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.training.stage import Stage, StageResult
 
 PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
 PAIRS = [Pair(prompt, f"{start} thanks", f"{start} how") for prompt in PROMPTS for start in ("fine", "you are")]

@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rlhf_core import varlen
-from rlhf_core.attention import RAGGED, next_states, ragged_attention, ragged_states, use_ragged_attention
-from rlhf_core.batching import Row, lay
-from rlhf_core.slots import Slots
-from rlhf_core.text import Tree
-from rlhf_core.varlen import row_attention
+from rlhf_core.data.packing import Row, lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models import flash_attention as varlen
+from rlhf_core.models.attention import RAGGED, next_states, ragged_attention, ragged_states, use_ragged_attention
+from rlhf_core.models.flash_attention import row_attention
+from rlhf_core.models.kv_cache import Slots
 
 CPU = torch.device("cpu")
 TREES = [

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.balance import CannotBalance, balance
-from rlhf_core.records import Pair
+from rlhf_core.data.pair_weights import CannotBalance, balance
+from rlhf_core.data.records import Pair
 
 
 def pair(place: int, chosen: int, rejected: int) -> Pair:

@@ -4,8 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.batching import lay, share_prompts, shuffled_batches, similar_batches, token_batches
-from rlhf_core.text import Tree
+from rlhf_core.data.batching import shuffled_batches, similar_batches
+from rlhf_core.data.packing import lay, share_prompts
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.distributed import token_batches
 
 CPU = torch.device("cpu")
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=5)

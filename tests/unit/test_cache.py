@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlhf_core.cache import cached, content_key
+from rlhf_core.data.array_cache import cached, content_key
 
 VALUES = np.linspace(-3.0, 3.0, 50, dtype=np.float32)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rlhf_core.capping import capped_attention, soft_cap, soft_cap_slope
+from rlhf_core.models.soft_capping import capped_attention, soft_cap, soft_cap_slope
 
 NUMBERS = st.floats(-50.0, 50.0)
 CAPS = st.floats(0.5, 50.0)

@@ -2,9 +2,9 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_core.comparisons import Comparison, compare, sides
-from rlhf_core.records import Pair
-from rlhf_core.text import Tree
+from rlhf_core.data.pair_trees import Comparison, compare, sides
+from rlhf_core.data.records import Pair
+from rlhf_core.data.tokenizer import Tree
 
 
 def test_pairs_of_a_prompt_share_it_and_their_responses(tokenizer: PreTrainedTokenizerBase) -> None:

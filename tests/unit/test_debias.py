@@ -10,15 +10,15 @@ import torch
 from scipy.stats import pearsonr
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from rlhf_core.comparisons import compare
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.debias import add_length_head, debiased_loss, heads_cosine, length_loss, pearson
-from rlhf_core.models import load_reward_model, save
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_losses import lessons
-from rlhf_core.reward_model import train_reward_model
-from rlhf_core.stage import Event, StageResult
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss, heads_cosine, length_loss, pearson
+from rlhf_core.reward_model.losses import lessons
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.training.stage import Event, StageResult
 
 WORDS = ("how", "are", "you", "fine", "thanks")
 PROMPTS = [" ".join(words) for words in product(WORDS, repeat=2)]

@@ -7,20 +7,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core import reward_model as stage
-from rlhf_core.comparisons import compare
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import UpdateConfig
-from rlhf_core.experience import as_rollout
-from rlhf_core.learner import load_learner
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo_update import gather
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import RewardModelConfig, train_reward_model
-from rlhf_core.rewards import Reward
-from rlhf_core.rollout import SamplingConfig, sample
-from rlhf_core.scoring import score_ensemble, score_trees
-from rlhf_core.text import Tree
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import sample
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import score_ensemble, score_trees
+from rlhf_core.ppo.actor_critic import load_learner
+from rlhf_core.ppo.update import gather
+from rlhf_core.reward_model import train as stage
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.rewards.reward import Reward
 
 SAMPLING = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=5)
 

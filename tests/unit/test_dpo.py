@@ -16,16 +16,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.attention import use_ragged_attention
-from rlhf_core.comparisons import Comparison
-from rlhf_core.dpo import Anchored, DPOConfig, anchor, pair_losses, train_dpo, train_policy
-from rlhf_core.examiner import Examiner, evaluate_policy
-from rlhf_core.models import digest, load_policy, load_reward_model, save
-from rlhf_core.records import Pair
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.text import Tree
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.records import Pair
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.dpo import Anchored, anchor, pair_losses, train_dpo, train_policy
+from rlhf_core.evaluators.policy import Examiner, evaluate_policy
+from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.loading import digest, load_policy, load_reward_model, save
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)]
 PAIRS = [

@@ -11,14 +11,15 @@ from scipy.stats import chisquare
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rlhf_core import decoding
-from rlhf_core.attention import RAGGED, use_ragged_attention
-from rlhf_core.batching import lay
-from rlhf_core.continuous import draw_continuously
-from rlhf_core.decoding import Draw, Engine, draw_by_graphs, draw_eagerly
-from rlhf_core.models import response_logprobs, to_device
-from rlhf_core.slots import FixedSlots, Memory, power_of_two
-from rlhf_core.text import Tree
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.generation import decoding
+from rlhf_core.generation.continuous_batching import draw_continuously
+from rlhf_core.generation.decoding import Draw, Engine, draw_by_graphs, draw_eagerly
+from rlhf_core.models.attention import RAGGED, use_ragged_attention
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.kv_cache import FixedSlots, Memory, power_of_two
+from rlhf_core.models.precision import to_device
 
 STOPS, TEMPERATURE, LIMIT = (2, 7), 0.8, 24
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -10,21 +10,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.ensembles import Aggregation, aggregation, disagreement, store_aggregation
-from rlhf_core.learner import as_value_model
-from rlhf_core.models import (
-    TEMPERATURE,
-    device,
-    load_reward_model,
-    response_scores,
-    response_values,
-    save,
-)
-from rlhf_core.scoring import score_ensemble, score_trees
-from rlhf_core.text import Tree
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models.ensembles import Aggregation, aggregation, disagreement, store_aggregation
+from rlhf_core.models.forward import response_scores, response_values
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.models.precision import device
+from rlhf_core.models.scoring import score_ensemble, score_trees
+from rlhf_core.ppo.actor_critic import as_value_model
 
 MEMBERS = torch.tensor([[1.0, 4.0, -2.0], [0.5, 0.5, 0.5]], dtype=torch.float64)
 TREES = [Tree([3, 5, 4], [[8, 2], [9, 7, 2]]), Tree([3, 6, 4], [[7, 2]])]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data_contracts.noise import pairwise_agreement
-from rlhf_core.evaluation.annotators import agreement_figures, cohen_kappas, count_votes
+from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas, count_votes
+from rlhf_core.metrics.label_noise import pairwise_agreement
 
 KRIPPENDORFF_2011 = (  # four observers, twelve units; the example in section C has five values, here folded to three
     "1 2 3 3 2 1 1 1 2 . . .",

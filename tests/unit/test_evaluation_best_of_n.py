@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlhf_core.evaluation.best_of_n import affordable_n, best_of, best_of_n_kl, compare_best_of_n
-from rlhf_core.evaluation.policy import Answers
+from rlhf_core.metrics.best_of_n import affordable_n, best_of, best_of_n_kl, compare_best_of_n
+from rlhf_core.metrics.policy import Answers
 
 SIZES = st.integers(1, 7)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu import sentence_bleu
 
-from rlhf_core.evaluation.diversity import (
+from rlhf_core.metrics.diversity import (
     distinct,
     distinct_ratio,
     duplicates,
@@ -17,8 +17,8 @@ from rlhf_core.evaluation.diversity import (
     self_bleu,
     trend,
 )
-from rlhf_core.evaluation.drift import distinct_n, duplicate_share
-from rlhf_core.evaluation.estimates import jackknife
+from rlhf_core.metrics.drift import distinct_n, duplicate_share
+from rlhf_core.metrics.estimates import jackknife
 
 TEXTS = st.lists(st.text("ab ", min_size=1, max_size=12), min_size=2, max_size=8)
 

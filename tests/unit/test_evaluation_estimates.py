@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.evaluation.estimates import (
+from rlhf_core.metrics.estimates import (
     Estimate,
     bootstrap,
     clustered,

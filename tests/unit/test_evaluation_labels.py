@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from rlhf_core.balance import CannotBalance
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.labels import after_balance, counted_agreement, label_worth
-from rlhf_core.records import Pair
+from rlhf_core.data.pair_weights import CannotBalance
+from rlhf_core.data.records import Pair
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_quality import after_balance, counted_agreement, label_worth
 
 
 def pairs(count: int, longer: float) -> list[Pair]:

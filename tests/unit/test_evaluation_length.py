@@ -8,12 +8,12 @@ import pytest
 import yaml
 from scipy.stats import pearsonr
 
-from rlhf_core.default_gates import DEFAULT_REWARD_MODEL_GATES
-from rlhf_core.evaluation.ensemble import mean_disagreement, member_correlation
-from rlhf_core.evaluation.length import agreement_by_slice, length_correlation, weighted_pearson
-from rlhf_core.evaluation.reward_model import ScoredPairs, evaluate_scores
-from rlhf_core.gates import Gate, judge
-from rlhf_core.records import Demonstration, Pair
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
+from rlhf_core.gates.gate import Gate, judge
+from rlhf_core.metrics.ensemble import mean_disagreement, member_correlation
+from rlhf_core.metrics.length_bias import agreement_by_slice, length_correlation, weighted_pearson
+from rlhf_core.metrics.reward_model import ScoredPairs, evaluate_scores
 
 ROOT = Path(__file__).parents[2]
 N = 400

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit, minimize_scalar
 
-from rlhf_core.evaluation.over_optimisation import fit, predicted
+from rlhf_core.metrics.over_optimisation import fit, predicted
 
 DISTANCES = np.array([0.0, 0.4, 0.8, 1.3, 1.9, 2.6, 3.4])
 

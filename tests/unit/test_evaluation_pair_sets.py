@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.evaluation.estimates import Estimate, proportion
-from rlhf_core.evaluation.pair_sets import SECTIONS, accuracy, judge_pairs, section_accuracies, weigh
+from rlhf_core.metrics.estimates import Estimate, proportion
+from rlhf_core.metrics.reward_bench import SECTIONS, accuracy, judge_pairs, section_accuracies, weigh
 
 
 def names(count: int) -> np.ndarray:

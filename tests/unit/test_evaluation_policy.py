@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.default_gates import DEFAULT_POLICY_GATES
-from rlhf_core.evaluation.drift import distinct_n, duplicate_share, eos_rate, length_ratio, regurgitation_rate
-from rlhf_core.evaluation.policy import Answers, compare_policies
-from rlhf_core.evaluation.preference import paired_gain, win_rate
-from rlhf_core.gates import blocked, judge
+from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
+from rlhf_core.gates.gate import blocked, judge
+from rlhf_core.metrics.drift import distinct_n, duplicate_share, eos_rate, length_ratio, regurgitation_rate
+from rlhf_core.metrics.policy import Answers, compare_policies
+from rlhf_core.metrics.win_rate import paired_gain, win_rate
 
 TEXTS = st.lists(st.text("ab ", min_size=1, max_size=12), min_size=1, max_size=8)
 REWARDS = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30)

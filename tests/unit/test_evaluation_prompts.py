@@ -6,12 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from rlhf_core.evaluation.prompts import (
-    prompt_figures,
-    prompt_near_duplicate_share,
-    prompt_shift_auc,
-    roc_auc,
-)
+from rlhf_core.metrics.prompt_quality import prompt_figures, prompt_near_duplicate_share, prompt_shift_auc, roc_auc
 
 TOPICS = ("kettle", "garden", "bicycle", "tax", "guitar")
 
@@ -123,9 +118,9 @@ def test_near_is_a_cosine() -> None:
 
 
 def test_a_sample_of_many_prompts_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlhf_core.evaluation.prompts.LOOKED_AT", 100)
-    monkeypatch.setattr("rlhf_core.evaluation.prompts.AMONG", 400)
-    monkeypatch.setattr("rlhf_core.evaluation.prompts.COMPARED", 300)
+    monkeypatch.setattr("rlhf_core.metrics.prompt_quality.LOOKED_AT", 100)
+    monkeypatch.setattr("rlhf_core.metrics.prompt_quality.AMONG", 400)
+    monkeypatch.setattr("rlhf_core.metrics.prompt_quality.COMPARED", 300)
     found = prompt_figures([*unlike(0, 500), *["the same again and again"] * 500], unlike(1, 500))
     assert found["prompt_near_duplicate_share"].n == 100
     assert found["prompt_near_duplicate_share"].value == pytest.approx(0.5, abs=0.15)

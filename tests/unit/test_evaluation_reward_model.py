@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from data_contracts.formats import FORMATS
 from data_contracts.formats.convert import convert_rows
-from flows.reading import read_file
-from rlhf_core.default_gates import DEFAULT_REWARD_MODEL_GATES
-from rlhf_core.evaluation.agreement import floor_hits
-from rlhf_core.evaluation.calibration import (
+from data_contracts.formats.registry import FORMATS
+from flows.data.files import read_file
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
+from rlhf_core.gates.gate import blocked, judge
+from rlhf_core.metrics.agreement import floor_hits
+from rlhf_core.metrics.calibration import (
     abs_delta_median,
     abs_delta_ratio,
     expected_calibration_error,
@@ -28,10 +30,8 @@ from rlhf_core.evaluation.calibration import (
     reliability,
     share_in_band,
 )
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.evaluation.reward_model import ScoredPairs, demonstration_figures, evaluate_margins, evaluate_scores
-from rlhf_core.gates import blocked, judge
-from rlhf_core.records import Demonstration, Pair
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_margins, evaluate_scores
 
 N = 2000
 SPREAD = 1.37  # of a calibrated reward model that agrees on 72 % of the pairs

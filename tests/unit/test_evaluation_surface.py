@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rlhf_core.evaluation.surface import FEATURES, LEAST_PAIRS, surface_effects
-from rlhf_core.records import Pair
+from rlhf_core.data.records import Pair
+from rlhf_core.metrics.surface_features import FEATURES, LEAST_PAIRS, surface_effects
 
 MARKS = {"exclamations": "!", "questions": "?", "numbers": " 7"}
 

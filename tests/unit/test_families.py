@@ -22,38 +22,30 @@ from transformers import (
 )
 from transformers.models.auto import tokenization_auto
 
-from rlhf_core import attention
-from rlhf_core.attention import ragged_states
-from rlhf_core.batching import lay
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.continuous import draw_continuously
+from rlhf_core.data.packing import lay
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.stop_tokens import stop_ids
+from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.dpo import train_dpo
-from rlhf_core.models import (
-    add_value_head,
-    as_classifier,
-    device,
-    load_policy,
-    load_reward_model,
-    response_logprobs,
-    response_logprobs_and_values,
-    response_scores,
-    response_values,
-    save,
-    temperature,
-)
-from rlhf_core.ppo import train_policy
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import score, train_reward_model
-from rlhf_core.rollout import sample
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.generation.continuous_batching import draw_continuously
+from rlhf_core.generation.sampling import sample
+from rlhf_core.models import attention
+from rlhf_core.models.attention import ragged_states
+from rlhf_core.models.forward import response_logprobs, response_logprobs_and_values, response_scores, response_values
+from rlhf_core.models.heads import add_value_head, as_classifier, temperature
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.precision import device
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
-from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.stopping import stop_ids
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 WORDS = ("<|unk|>", "<|end|>", "<|turn|>", "<|user|>", "<|assistant|>", "how", "are", "you", "fine", "thanks")
 END, TURN, PAD = 1, 2, len(WORDS)

@@ -10,15 +10,16 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from rlhf_core.adapters import add_adapter
-from rlhf_core.attention import use_ragged_attention
-from rlhf_core.batching import lay
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.decoding import draw_eagerly
-from rlhf_core.models import response_logprobs, to_device
-from rlhf_core.text import Tree
-from rlhf_core.training import fuse
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.generation.decoding import draw_eagerly
+from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.compilation import fuse
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.lora import add_adapter
+from rlhf_core.models.precision import to_device
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler for kernels")]
 SHAPE = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4}

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from rlhf_core.default_gates import (
+from rlhf_core.gates.defaults import (
     DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
-from rlhf_core.evaluation.estimates import Estimate
-from rlhf_core.gates import Gate, Verdict, blocked, judge
+from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
+from rlhf_core.metrics.estimates import Estimate
 
 ABOVE = Gate(
     name="agrees",

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.cache import cached
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.evaluation.policy import Answers
-from rlhf_core.models import digest, load_policy, load_reward_model, save, weights_digest
-from rlhf_core.ppo import train_policy
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import train_reward_model
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.array_cache import cached
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.models.loading import digest, load_policy, load_reward_model, save, weights_digest
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
 ADAM = OptimiserConfig(lr=0.01, eps=1e-5, schedule="constant")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
-from rlhf_core.kl_control import next_beta
+from rlhf_core.ppo.kl_controller import next_beta
 
 ADAPTIVE = AdaptiveKLConfig(target_nats=4.0, horizon=1000)
 

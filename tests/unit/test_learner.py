@@ -9,14 +9,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
-from rlhf_core.experience import Experience, as_rollout
-from rlhf_core.learner import SharedTrunk, load_learner
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import Sampled
 from rlhf_core.objectives import masked_mean, ppo_policy_loss, ppo_value_loss
-from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.rollout import Sampled, SamplingConfig
-from rlhf_core.text import Tree
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.ppo.actor_critic import SharedTrunk, load_learner
+from rlhf_core.ppo.experience import Experience
+from rlhf_core.ppo.losses import Minibatch
 
 COEF, ENTROPY_COEF, TEMPERATURE = 0.7, 0.2, 0.8
 SAMPLED = [

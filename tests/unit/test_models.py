@@ -15,22 +15,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from rlhf_core.attention import ragged_states
-from rlhf_core.batching import lay
-from rlhf_core.models import (
-    TEMPERATURE,
-    device,
-    digest,
-    last_states,
-    load_policy,
-    load_reward_model,
-    response_logprobs,
-    response_scores,
-    response_values,
-    save,
-    temperature,
-)
-from rlhf_core.text import Tree
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models.attention import ragged_states
+from rlhf_core.models.forward import last_states, response_logprobs, response_scores, response_values
+from rlhf_core.models.heads import TEMPERATURE, temperature
+from rlhf_core.models.loading import digest, load_policy, load_reward_model, save
+from rlhf_core.models.precision import device
 
 TREES = [Tree([3, 5, 6, 7, 4], [[8, 9, 2]]), Tree([3, 5, 4], [[8], [9, 2]]), Tree([3], [[7, 4]])]
 

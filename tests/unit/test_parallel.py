@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.control import AdaptiveKLConfig
-from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
-from rlhf_core.dpo import DPOConfig
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.parallel import rounds, shares
-from rlhf_core.ppo import PPOConfig
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import RewardModelConfig
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.sft import SFTConfig
-from rlhf_core.training import Optimiser, OptimiserConfig
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.config.sft import SFTConfig
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.distributed import rounds, shares
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.optimiser import Optimiser
 
 ROOT = Path(__file__).parents[2]
 RANKS = ROOT / "tests" / "unit" / "ranks.py"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from rlhf_core.checkpoint import NEVER, Checkpoints
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward import (
     ContainsConfig,
@@ -25,17 +25,18 @@ from rlhf_core.config.reward import (
     RewardConfig,
     WeighingConfig,
 )
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.examiner import evaluate_policy
-from rlhf_core.experience import as_rollout
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo import train_policy
-from rlhf_core.ppo_update import gather
-from rlhf_core.rewards import Reward, term_keys
-from rlhf_core.rollout import sample
-from rlhf_core.scoring import score_ensemble
-from rlhf_core.stage import Event, StageResult
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.evaluators.policy import evaluate_policy
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import sample
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import score_ensemble
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.ppo.update import gather
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.rewards.terms import term_keys
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.stage import Event, StageResult
 
 ROOT = Path(__file__).parents[2]
 RANKS = Path(__file__).with_name("ranks.py")

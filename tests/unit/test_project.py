@@ -56,7 +56,7 @@ def test_a_configuration_is_checked_without_heavy_imports(tmp_path: Path) -> Non
     heavy = {"torch", "transformers", "prefect", "mlflow", "great_expectations", "scipy.stats", "sklearn"}
     path = ROOT / "configs" / "embedded.yaml"
     code = (
-        f"import sys, pathlib; from flows.config import load_config; load_config(pathlib.Path({str(path)!r}))\n"
+        f"import sys, pathlib; from flows.config.loading import load_config; load_config(pathlib.Path({str(path)!r}))\n"
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     assert run_python(code, tmp_path).strip() == "[]"
@@ -92,7 +92,7 @@ def test_there_are_configurations() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_loads_through_the_entry_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.config import load_config, load_ingest_config
+    from flows.config.loading import load_config, load_ingest_config
 
     monkeypatch.setenv("RLHF_DATA", "data")
     assert load_ingest_config(path).storage.is_absolute()

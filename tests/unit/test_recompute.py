@@ -12,28 +12,29 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core import dpo, sft
-from rlhf_core.adapters import add_adapter
-from rlhf_core.comparisons import compare
+from rlhf_core.base.language_model import _loss as window_loss
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.base import TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.debias import add_length_head, debiased_loss
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.records import Pair
+from rlhf_core.data.tokenizer import Tree
 from rlhf_core.dpo import anchor
-from rlhf_core.experience import Experience, as_rollout
-from rlhf_core.language_model import _loss as window_loss
-from rlhf_core.learner import load_learner
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo_losses import Minibatch
-from rlhf_core.records import Pair
-from rlhf_core.reward_losses import lessons, reward_loss
-from rlhf_core.rollout import Sampled, sample
-from rlhf_core.text import Tree
-from rlhf_core.training import Optimiser
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import Sampled, sample
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.lora import add_adapter
+from rlhf_core.ppo.actor_critic import load_learner
+from rlhf_core.ppo.experience import Experience
+from rlhf_core.ppo.losses import Minibatch
+from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss
+from rlhf_core.reward_model.losses import lessons, reward_loss
+from rlhf_core.training.optimiser import Optimiser
 
 TREES = [Tree([3, 5, 4], [[7, 8, 2]]), Tree([3, 6, 7, 8, 4], [[9, 2]]), Tree([3, 9, 4], [[5, 7, 6, 9]])]
 PAIRS = [Pair("how are you", "fine thanks", "you how"), Pair("how", "thanks", "are"), Pair("you", "fine", "how are")]

@@ -12,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, logit
 
+from rlhf_core.annotation import ask_reward_model, cast, sample_choices
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.evaluation.refresh import compare_refresh
-from rlhf_core.models import TEMPERATURE, load_reward_model, save
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.pair_weights import both_ways
+from rlhf_core.data.records import Choice, Demonstration, Pair, Votes, decide
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.embedded_world.annotators import AnnotatorConfig, annotate, utility
+from rlhf_core.evaluators.reward_model import margins, measure_refresh, score
+from rlhf_core.metrics.refresh import compare_refresh
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.loading import load_reward_model, save
 from rlhf_core.objectives import bradley_terry_loss
-from rlhf_core.records import Choice, Demonstration, Pair, Votes, decide
-from rlhf_core.refresh import ask_reward_model, cast, measure_refresh, sample_choices
-from rlhf_core.reward_model import margins, score, train_reward_model
-from rlhf_core.soft_labels import both_ways
-from rlhf_core.text import load_tokenizer
-from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig, annotate, utility
+from rlhf_core.reward_model.train import train_reward_model
 
 SAMPLING = SamplingConfig(max_prompt_tokens=8, max_response_tokens=6)
 LENGTHS = RewardModelConfig(max_prompt_tokens=8, max_response_tokens=6)

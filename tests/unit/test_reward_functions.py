@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_core.reward_functions import FunctionError, ask, load_function, source_digest, try_out
+from rlhf_core.rewards.functions import FunctionError, ask, load_function, source_digest, try_out
 
 Write = Callable[[str, str], None]
 COUNT = "def words(prompts, responses):\n    return [len(text.split()) for text in responses]\n"

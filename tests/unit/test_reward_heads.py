@@ -13,23 +13,24 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from rlhf_core.checkpoint import NEVER, Checkpoints
-from rlhf_core.comparisons import compare
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.ensembles import Aggregation, store_aggregation
-from rlhf_core.experience import roll_out
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo import train_policy
-from rlhf_core.ppo_update import gather, rollout_metrics
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_losses import Lesson, lessons, reward_loss
-from rlhf_core.reward_model import evaluate_reward_model, score, train_reward_model
-from rlhf_core.rewards import Reward
-from rlhf_core.scoring import score_ensemble
-from rlhf_core.stage import Event, Stage, StageResult
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.evaluators.reward_model import evaluate_reward_model, score
+from rlhf_core.generation.rollout import roll_out
+from rlhf_core.models.ensembles import Aggregation, store_aggregation
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import score_ensemble
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.ppo.update import gather, rollout_metrics
+from rlhf_core.reward_model.losses import Lesson, lessons, reward_loss
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks")

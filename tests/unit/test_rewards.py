@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from rlhf_core.config.reward import LengthConfig, ModelConfig, RewardConfig, TermConfig
-from rlhf_core.moments import Moments
-from rlhf_core.rewards import Reward, disagreement_of
-from rlhf_core.scoring import Scores
+from rlhf_core.models.scoring import Scores
+from rlhf_core.rewards.moments import Moments
+from rlhf_core.rewards.reward import Reward, disagreement_of
 
 NAMES = ("score", "brevity", "form", "own")
 WHITEN: dict[str, Any] = {"normalise": "whiten"}

@@ -7,11 +7,14 @@ import torch
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_core.batching import lay
-from rlhf_core.decoding import invert
-from rlhf_core.models import device, load_policy, response_logprobs
-from rlhf_core.rollout import Sampled, SamplingConfig, sample, sample_responses
-from rlhf_core.text import Tree, encode_prompts
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree, encode_prompts
+from rlhf_core.generation.decoding import invert
+from rlhf_core.generation.sampling import Sampled, sample, sample_responses
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.loading import load_policy
+from rlhf_core.models.precision import device
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 5
 CONFIG = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=6, batch_tokens=24)

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from rlhf_core.config.reward import ContainsConfig, FormatConfig, LengthConfig, RegexConfig, RewardConfig, RuleConfig
-from rlhf_core.rules import rule_of
+from rlhf_core.rewards.rules import rule_of
 
 
 def said(config: RuleConfig, text: str, tokens: int = 7) -> float:

@@ -10,18 +10,19 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.models import TEMPERATURE, load_reward_model, save
-from rlhf_core.ppo import train_policy
-from rlhf_core.records import Demonstration
-from rlhf_core.reward_model import score
-from rlhf_core.scorer import Responses, Scorer
-from rlhf_core.scoring import score_trees
-from rlhf_core.self_tests import KNOWN, SelfTestError, remember
-from rlhf_core.text import Tree, encode, load_tokenizer
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Demonstration
+from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.known_answers import KNOWN, SelfTestError, remember
+from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.models.scoring import score_trees
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.rewards.scorer import Responses, Scorer
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
 ADAM = OptimiserConfig(lr=0.01, eps=1e-5, schedule="constant")

@@ -12,21 +12,24 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from rlhf_core import examiner, ppo, scorer
+from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.rollout import SamplingConfig
+from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.config.training import OptimiserConfig
-from rlhf_core.models import load_policy, load_reward_model, save
-from rlhf_core.ppo import train_policy
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import score, train_reward_model
-from rlhf_core.scoring import Scores, score_ensemble
-from rlhf_core.self_tests import KNOWN, KNOWN_COUNT, SelfTestError, check_known, mean_logprobs
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
+from rlhf_core.evaluators import policy as examiner
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.models.known_answers import KNOWN, KNOWN_COUNT, SelfTestError, check_known, mean_logprobs
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import Scores, score_ensemble
+from rlhf_core.ppo import train as ppo
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.rewards import scorer
 from rlhf_core.sft import train_sft
-from rlhf_core.stage import Event
-from rlhf_core.text import Tree, load_tokenizer
+from rlhf_core.training.stage import Event
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)]
 DEMONSTRATIONS = [Demonstration(*texts) for texts in product(PROMPTS, ("fine thanks", "you are fine thanks"))]

@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.balance import weigh_by_prompt
-from rlhf_core.comparisons import compare
-from rlhf_core.models import load_reward_model
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.pair_weights import both_ways, weigh_by_prompt
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import encode
+from rlhf_core.models.loading import load_reward_model
+from rlhf_core.models.scoring import score_trees
 from rlhf_core.objectives import bradley_terry_loss
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_losses import as_learned, lessons, reward_loss
-from rlhf_core.reward_model import RewardModelConfig, train_reward_model
-from rlhf_core.scoring import score_trees
-from rlhf_core.soft_labels import both_ways
-from rlhf_core.text import encode
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.reward_model.losses import as_learned, lessons, reward_loss
+from rlhf_core.reward_model.train import train_reward_model
 
 PAIRS = [
     Pair("how are you", "fine", "you are fine", margin=0.5, weight=1.5, share=0.75, grade=2.0),

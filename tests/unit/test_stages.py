@@ -11,14 +11,17 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from rlhf_core.balance import Balance, balance
-from rlhf_core.models import load_policy, load_reward_model
-from rlhf_core.records import Demonstration, Pair
-from rlhf_core.reward_model import RewardModelConfig, score, train_reward_model
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.sft import SFTConfig, train_sft
-from rlhf_core.stage import Event, Stage, StageResult
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.reward_model import Balance, RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.config.sft import SFTConfig
+from rlhf_core.data.pair_weights import balance
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.models.loading import load_policy, load_reward_model
+from rlhf_core.reward_model.train import train_reward_model
+from rlhf_core.sft import train_sft
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks", "fine fine fine fine fine fine thanks")

@@ -10,24 +10,28 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_core.checkpoint import Checkpoints
 from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, MonitorConfig
-from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig
-from rlhf_core.continuous import draw_continuously
-from rlhf_core.decoding import Draw
-from rlhf_core.experience import Experience, Rollout, all_logprobs, as_rollout, roll_out
-from rlhf_core.learner import Learner, load_learner
-from rlhf_core.models import load_policy, load_reward_model, save
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Demonstration
+from rlhf_core.generation.continuous_batching import draw_continuously
+from rlhf_core.generation.decoding import Draw
+from rlhf_core.generation.rollout import Rollout, all_logprobs, as_rollout, roll_out
+from rlhf_core.generation.sampling import ENGINES, Sampled, sample
+from rlhf_core.models.known_answers import SelfTestError
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.objectives import kl_k1, kl_k3
-from rlhf_core.ppo import PPOConfig, train_policy
-from rlhf_core.ppo_update import gather, update, warm_up
-from rlhf_core.records import Demonstration
-from rlhf_core.rewards import Reward
-from rlhf_core.rollout import ENGINES, Sampled, SamplingConfig, sample
-from rlhf_core.scoring import score_ensemble
-from rlhf_core.self_tests import SelfTestError, check_first_pass
-from rlhf_core.stage import Event, StageResult
-from rlhf_core.training import Optimiser, OptimiserConfig
+from rlhf_core.ppo.actor_critic import Learner, load_learner
+from rlhf_core.ppo.experience import Experience
+from rlhf_core.ppo.self_tests import check_first_pass
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.ppo.update import gather, update, warm_up
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.optimiser import Optimiser
+from rlhf_core.training.stage import Event, StageResult
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
 HELD_OUT = ["fine thanks", "how you", "are you how", "thanks fine", "you you", "are"] * 4
@@ -155,7 +159,7 @@ def test_training_stops_before_its_first_update_where_a_self_test_fails(
         *first, config = arguments
         return sample(*first, config.model_copy(update={"temperature": 3.0}), generator=generator)
 
-    monkeypatch.setattr("rlhf_core.experience.sample", hotter)
+    monkeypatch.setattr("rlhf_core.ppo.experience.sample", hotter)
     with pytest.raises(SelfTestError):
         train(models, tmp_path / "out")
 
@@ -220,7 +224,7 @@ def experienced(
 def test_the_inner_kl_limit_ends_an_update_before_the_step_that_it_forbids(
     models: Models, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch, value: object
 ) -> None:
-    monkeypatch.setattr("rlhf_core.learner.Optimiser", Recording)
+    monkeypatch.setattr("rlhf_core.ppo.actor_critic.Optimiser", Recording)
     free = CONFIG.model_copy(update={"epochs": 4, "kl_to_rollout_limit_nats": None, "value": value})
     unlimited, experience = experienced(models, tokenizer, free)
     assert update(free, unlimited, experience, seed=3)["epochs_done"] == 4.0

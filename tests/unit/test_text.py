@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from rlhf_core.text import CHAT_TEMPLATE, as_trained, decode, encode, encode_prompts, load_tokenizer
-from rlhf_core.text_base import build_tokenizer
+from rlhf_core.base.from_text import build_tokenizer
+from rlhf_core.data.tokenizer import CHAT_TEMPLATE, as_trained, decode, encode, encode_prompts, load_tokenizer
 
 CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
 LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rlhf_core import varlen
-from rlhf_core.attention import ragged_attention
-from rlhf_core.batching import Row, lay
-from rlhf_core.text import Tree
-from rlhf_core.varlen import fits, row_attention
+from rlhf_core.data.packing import Row, lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models import flash_attention as varlen
+from rlhf_core.models.attention import ragged_attention
+from rlhf_core.models.flash_attention import fits, row_attention
 
 CPU = torch.device("cpu")
 IDS = st.integers(1, 12).map(lambda length: [1] * length)

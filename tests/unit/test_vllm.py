@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from rlhf_core.experience import roll_out
-from rlhf_core.models import load_policy
-from rlhf_core.rollout import SamplingConfig
-from rlhf_core.training import OptimiserConfig
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.generation.rollout import roll_out
+from rlhf_core.models.loading import load_policy
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine"] * 4
 VLLM = SamplingConfig(temperature=0.8, max_prompt_tokens=8, max_response_tokens=12, engine="vllm")
@@ -29,7 +29,7 @@ def policy_folder(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Path:
 def test_several_ranks_are_refused(
     policy_folder: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlhf_core.vllm.ranks", lambda: 2)
+    monkeypatch.setattr("rlhf_core.generation.vllm.ranks", lambda: 2)
     with pytest.raises(ValueError, match="vllm serves one process, this stage has 2"):
         roll_out(load_policy(policy_folder, tokenizer), tokenizer, PROMPTS, VLLM, OptimiserConfig(), seed=1)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlhf_core import vocabulary
-from rlhf_core.vocabulary import head_logprobs
+from rlhf_core.models import vocabulary
+from rlhf_core.models.vocabulary import head_logprobs
 
 TARGETS = torch.tensor([0, 6, 3, 3, 1])
 

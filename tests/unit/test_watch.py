@@ -7,8 +7,8 @@ import pytest
 
 from rlhf_core.config.control import CollapseConfig, MonitorConfig
 from rlhf_core.config.ppo import PPOConfig
-from rlhf_core.evaluation.policy import Answers
-from rlhf_core.watch import STOPS, Watch
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.ppo.early_stopping import STOPS, Watch
 
 N = 60
 CONFIG = PPOConfig(updates=20, evaluate_every=4, kl_budget_nats=5.0)

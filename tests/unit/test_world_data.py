@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.worlds.helpdesk import grammar
-from rlhf_core.worlds.helpdesk.annotators import AnnotatorConfig, utility, vote
-from rlhf_core.worlds.helpdesk.base import build_tokenizer
-from rlhf_core.worlds.helpdesk.data import WorldConfig, WorldData, generate
-from rlhf_core.worlds.helpdesk.gold import gold_reward
-from rlhf_core.worlds.helpdesk.writers import Habits, write_answer
+from rlhf_core.base.embedded import build_tokenizer
+from rlhf_core.embedded_world import grammar
+from rlhf_core.embedded_world.annotators import AnnotatorConfig, utility, vote
+from rlhf_core.embedded_world.data import WorldConfig, WorldData, generate
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.embedded_world.writers import Habits, write_answer
 
 SMALL = WorldConfig(demonstrations=60, preference_prompts=60, prompts=60)
 PROMPT = "how do i clean my kettle ?"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf_core.worlds.helpdesk import grammar
-from rlhf_core.worlds.helpdesk.gold import BOUND, gold_components, gold_reward
-from rlhf_core.worlds.helpdesk.grammar import Request
+from rlhf_core.embedded_world import grammar
+from rlhf_core.embedded_world.gold import BOUND, gold_components, gold_reward
+from rlhf_core.embedded_world.grammar import Request
 
 PROMPT = "how do i clean my kettle ?"
 RIGHT = "to clean the kettle , rub it with lemon ."

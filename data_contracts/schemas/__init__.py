@@ -1,0 +1,1 @@
+"""Row by row: named rules with reasons and mends."""

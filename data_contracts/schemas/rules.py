@@ -1,0 +1,176 @@
+"""Rules that every dataset shares, each with the reason it exists and the mend a person can apply."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow
+
+from data_contracts.conversation import roles_alternate
+from data_contracts.records import SPLIT
+
+LONGEST_TEXT = 1_000_000
+"""Characters; a longer cell is a broken line or a whole file, not a text that anyone compared."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that must hold for every row.
+
+    Attributes:
+        field: the column that the rule is about.
+        reason: what is wrong with a row that breaks it, as a clause without the row's text.
+        mend: what to do about it.
+        holds: from the frame to one boolean per row, True where the row is sound.
+        needs: the columns that `holds` reads.
+        fatal: whether a row that breaks it shows that the file is not what it should be, so that nothing is used.
+    """
+
+    name: str
+    field: str
+    reason: str
+    mend: str
+    holds: Callable[[pd.DataFrame], pd.Series]
+    needs: tuple[str, ...]
+    fatal: bool = False
+
+    def check(self) -> pa.Check:
+        """The rule as a Pandera check on the whole frame, because Pandera's report of single rows shows their text."""
+        return pa.Check(lambda frame: bool(self.holds(frame).all()), name=self.name, description=self.reason)
+
+
+def schema(columns: tuple[str, ...], rules: tuple[Rule, ...]) -> pa.DataFrameSchema:
+    """A schema of exactly these columns, in any order, with an optional split.
+
+    Column types are left to the rules, so that one wrong cell is reported with its row and not as a wrong column.
+    """
+    declared = {name: pa.Column(nullable=True) for name in columns}
+    declared[SPLIT] = pa.Column(nullable=True, required=False)
+    return pa.DataFrameSchema(declared, checks=[rule.check() for rule in rules], strict=True)
+
+
+def text_rules(field: str) -> tuple[Rule, ...]:
+    """The rules of a text column: it holds text, not only white space, and no more than a person would read."""
+    return (
+        Rule(
+            f"{field}_is_text",
+            field,
+            f"{field} is not a string that UTF-8 can hold",
+            "write the value as a string, or remove the row",
+            lambda frame: _all_hold(frame) if _all_text(frame[field]) else _per_row(frame, field, is_text),
+            (field,),
+            fatal=True,
+        ),
+        Rule(
+            f"{field}_not_empty",
+            field,
+            f"{field} is empty or only white space",
+            f"fill in {field}, or remove the row",
+            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or bool(cell.strip())),
+            (field,),
+        ),
+        Rule(
+            f"{field}_not_huge",
+            field,
+            f"{field} has more than {LONGEST_TEXT:,} characters",
+            "look for a lost line break or quotation mark, or cut the text",
+            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or len(cell) <= LONGEST_TEXT),
+            (field,),
+            fatal=True,
+        ),
+    )
+
+
+def prompt_rules() -> tuple[Rule, ...]:
+    """The rules of a prompt: those of text, and that its roles alternate."""
+    return (
+        *text_rules("prompt"),
+        Rule(
+            "roles_alternate",
+            "prompt",
+            "user and assistant do not take turns, or the user does not speak first and last",
+            "merge the turns of one speaker, or remove the row",
+            lambda frame: _per_row(
+                frame, "prompt", lambda cell: not isinstance(cell, str) or cell[:1] != "[" or roles_alternate(cell)
+            ),
+            ("prompt",),
+        ),
+    )
+
+
+def not_repeated(texts: tuple[str, ...], mend: str) -> Rule:
+    """No earlier row has the same texts; rows with a cell that is no text are left to the rules about text."""
+    return Rule(
+        "not_repeated",
+        texts[0],
+        f"an earlier row has the same {', '.join(texts)}",
+        mend,
+        lambda frame: ~frame.duplicated(list(texts)),
+        texts,
+    )
+
+
+def _all_hold(frame: pd.DataFrame) -> pd.Series:
+    """All rows hold."""
+    return pd.Series(True, index=frame.index)
+
+
+SHAPE: tuple[Rule, ...] = (
+    Rule(
+        "fits_format",
+        "",
+        "is not what its format says",
+        "mend the row, or name the format of this file in the configuration",
+        _all_hold,
+        (),
+        fatal=True,
+    ),
+    Rule(
+        "prompt_is_shared",
+        "rejected",
+        "chosen and rejected answer different prompts",
+        "remove the row: it compares answers to different questions",
+        _all_hold,
+        (),
+    ),
+)
+"""What only a format can see, before there is a record."""
+
+LEAK = Rule(
+    "prompt_not_held_out",
+    "prompt",
+    "the row trains, and its prompt is held out in a table or a source of this data",
+    "give rows with the same prompt the same group in every table, or remove the row",
+    _all_hold,
+    (),
+)
+"""What only all tables together show."""
+
+
+def is_text(value: object) -> bool:
+    """Whether a cell is a string without lone surrogates, which no UTF-8 file can hold."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _all_text(column: pd.Series) -> bool:
+    """The usual case at once: all cells are strings, and Arrow can encode them."""
+    if pd.api.types.infer_dtype(column, skipna=False) != "string":
+        return False
+    try:
+        pyarrow.array(column.to_numpy(), pyarrow.string())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _per_row(frame: pd.DataFrame, field: str, holds: Callable[[Any], bool]) -> pd.Series:
+    return pd.Series(np.fromiter(map(holds, frame[field].tolist()), bool, len(frame)), index=frame.index)

@@ -1,0 +1,86 @@
+"""Commands that climb, and that look at what a climb would use."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.common import EXIT_GATE, EXIT_WAITING, ConfigFile, Overrides, as_typed, prepared, quietly
+
+
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    iterate: Annotated[
+        int, typer.Option(min=1, help="Rounds; each after the first retrains on labelled answers of the newest policy.")
+    ] = 1,
+) -> None:
+    """Climb the ladder.
+
+    Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 4: people are to label answers first; 1:
+    anything else.
+    """
+    from flows.deploy.environment import importing
+    from flows.deploy.prefect_server import start_server
+
+    with quietly():
+        with importing():
+            settings = prepared(config, overrides)
+            typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
+            start_server()  # beside the imports that follow, which take as long
+            from flows.pipeline.gating import StoppedByGate  # imports Prefect, which reads what is set by now
+            from flows.pipeline.ladder import ladder
+            from flows.registry.client import open_registry
+            from flows.registry.references import LadderResult
+
+        open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
+        try:
+            reached = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
+        except StoppedByGate:  # the summary has said why
+            raise typer.Exit(EXIT_GATE) from None
+        if isinstance(reached, LadderResult) and reached.waits_for is not None:  # which the summary has said too
+            raise typer.Exit(EXIT_WAITING)
+
+
+def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
+    with quietly():
+        from flows.config.loading import load_ingest_config
+        from flows.deploy.environment import prepare
+        from flows.deploy.prefect_server import start_server
+
+        settings = load_ingest_config(config, overrides=overrides or [])
+        prepare(settings.storage)
+        start_server()  # beside the imports that follow
+        from flows.data.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set
+
+        ingest_alone(settings)
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="File, folder or glob.")],
+    formats: Annotated[list[Path] | None, typer.Option(help="Python file that registers a format.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="Raw rows of each file that are read.")] = 1000,
+) -> None:
+    """Say which format data have, show a few records, and what the contract says of them."""
+    with quietly():
+        from flows.data.inspection import inspect_path
+
+        inspect_path(path, formats=tuple(formats or ()), rows=rows)
+
+
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub for its models and data.")] = False,
+) -> None:
+    """Validate a configuration, and that what it names can be had."""
+    with quietly():
+        from flows.config.loading import load_config
+        from flows.pipeline.preflight import check_reachable
+
+        settings = load_config(config, overrides=overrides or [])
+        missing = check_reachable(settings, offline=offline)
+        typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
+        for line in missing:
+            typer.echo(line)

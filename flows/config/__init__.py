@@ -1,0 +1,1 @@
+"""The configuration of a run: a tree of pydantic models that a YAML file mirrors."""

@@ -1,0 +1,162 @@
+"""The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from data_contracts.records import COLUMNS
+from flows.config.compute import ComputeConfig
+from flows.config.data import ContractConfig, DataConfig, EmbeddedData, HubName, Revision, Shares
+from flows.config.deploy import DeployConfig
+from flows.config.gates import GatesConfig
+from flows.config.relabel import ByJudge, Relabel
+from flows.config.reward_model import SCHEME, RewardModelSettings, Source
+from rlhf_core.config import Frozen
+from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.config.sft import SFTConfig
+
+
+class HubBase(Frozen):
+    """A pretrained causal language model on the hub at a pinned revision; needs a network."""
+
+    kind: Literal["hub"] = "hub"
+    model: HubName
+    revision: Revision
+
+
+class IngestConfig(Frozen):
+    """What ingestion depends on.
+
+    Attributes:
+        project: prefix of the registered names.
+        storage: folder of registry, results and snapshots; relative to the working directory.
+        shares: how the tables are divided.
+    """
+
+    project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    seed: int = 0
+    storage: Path = Path(".rlhf")
+    data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
+    contract: ContractConfig = Field(default_factory=ContractConfig)
+    shares: Shares = Field(default_factory=Shares)
+
+
+class LadderConfig(IngestConfig):
+    """Everything that a climb depends on.
+
+    Attributes:
+        threads: CPU threads; None leaves the choice to torch.
+        compute: on how many ranks stages run; no result depends on it.
+        judge: the held-out reward model that only measures.
+        relabel: how fresh answers of the newest policy are labelled, where the ladder is climbed in rounds.
+    """
+
+    threads: int | None = Field(default=None, ge=1)
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
+    sft: SFTConfig = Field(default_factory=SFTConfig)
+    reward_model: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
+    relabel: Relabel | None = None
+    gates: GatesConfig = Field(default_factory=GatesConfig)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_is_ppo_unless_named(cls, values: Any) -> Any:
+        match values:
+            case {"policy": {**settings}} if "method" not in settings:
+                return {**values, "policy": {"method": "ppo", **settings}}
+        return values
+
+    @model_validator(mode="after")
+    def _every_table_has_a_source(self) -> "LadderConfig":
+        if isinstance(self.data, EmbeddedData):
+            return self
+        if empty := [kind for kind in COLUMNS if not getattr(self.data, kind)]:
+            raise ValueError(f"data.{empty[0]} has no source, which a climb needs; name at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_is_another_model(self) -> "LadderConfig":
+        if self.judge.source is not None and self.judge.source == self.reward_model.source:
+            raise ValueError("judge.from is reward_model.from, but a judge must be another model; take or train one")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_come_from_someone_else(self) -> "LadderConfig":
+        match self.relabel:
+            case ByJudge(model=model) if model == self.judge.source or _is_named(model, f"{self.project}-judge"):
+                raise ValueError("relabel.model is the judge, which would find right what it taught; name another")
+            case ByJudge(labels="soft") if self.reward_model.labels == "majority":
+                raise ValueError(
+                    "relabel.labels soft are lost on reward_model.labels majority; set that to votes, or these to drawn"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _only_members_disagree(self) -> "LadderConfig":
+        limited = isinstance(self.policy, PPOConfig) and self.policy.disagreement_limit is not None
+        alone = self.reward_model.source is None and self.reward_model.heads == 1
+        if limited and alone and self.policy.reward.ensemble is None:
+            raise ValueError(
+                "policy.disagreement_limit needs an ensemble, and a single head disagrees with nobody; set "
+                "reward_model.heads to 2 or more, name policy.reward.ensemble, or set it to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_shared_trunk_is_whole(self) -> "LadderConfig":
+        shared = isinstance(self.policy, PPOConfig) and self.policy.adapter is not None
+        if shared and self.compute.strategy == "fsdp" and self.compute.ranks > 1:
+            raise ValueError(
+                "policy.adapter has the models of PPO share one trunk, which compute.strategy 'fsdp' would shard for "
+                "each; set compute.strategy to ddp"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
+        if self.base.kind == "embedded" and self.data.kind != "embedded":
+            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' here")
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_and_responses_fit_the_base(self) -> "LadderConfig":
+        if isinstance(self.base, HubBase):
+            return self
+        trained = {"reward_model": self.reward_model, "judge": self.judge}
+        limits: dict[str, SamplingConfig | RewardModelConfig] = {
+            "sft.sampling": self.sft.sampling,
+            **{section: config for section, config in trained.items() if config.source is None},
+            "policy.sampling": self.policy.sampling,
+        }
+        for section, limit in limits.items():
+            if limit.max_prompt_tokens + limit.max_response_tokens > self.base.max_positions:
+                raise ValueError(
+                    f"{section}: max_prompt_tokens {limit.max_prompt_tokens} and max_response_tokens "
+                    f"{limit.max_response_tokens} exceed base.max_positions {self.base.max_positions}; raise that one"
+                )
+        return self
+
+
+class LadderFile(LadderConfig):
+    """A configuration file: a climb, and how it is deployed."""
+
+    deploy: DeployConfig = Field(default_factory=DeployConfig)
+
+    @property
+    def climb(self) -> LadderConfig:
+        """What a climb depends on."""
+        return LadderConfig.model_validate({name: getattr(self, name) for name in LadderConfig.model_fields})
+
+
+def _is_named(model: Source, name: str) -> bool:
+    """Whether a model is a version of a registered name."""
+    return isinstance(model, str) and re.split("[/@]", model.removeprefix(SCHEME))[0] == name

@@ -1,0 +1,143 @@
+"""YAML and --set to a validated configuration; errors name field and mend."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from flows.config.errors import InputError
+from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
+
+Config = TypeVar("Config", bound=IngestConfig)
+
+
+def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
+    """Read and validate the configuration of a climb.
+
+    Args:
+        path: YAML file.
+        overrides: `dotted.field=value` pairs that replace values of the file; values are YAML.
+
+    Returns:
+        The configuration, with `storage` made absolute.
+
+    Raises:
+        InputError: naming file, field and mend.
+    """
+    return load_file(path, overrides=overrides).climb
+
+
+def load_file(path: Path, *, overrides: Sequence[str] = ()) -> LadderFile:
+    """Read and validate a configuration file with its part on deployments; as `load_config`."""
+    return _validated(LadderFile, path, _read(path, overrides))
+
+
+def load_ingest_config(path: Path, *, overrides: Sequence[str] = ()) -> IngestConfig:
+    """Read and validate what ingestion needs of a configuration, which may be that of a climb; as `load_config`."""
+    document = _read(path, overrides)
+    of_climbs = set(LadderFile.model_fields) - set(IngestConfig.model_fields)
+    return _validated(IngestConfig, path, {name: part for name, part in document.items() if name not in of_climbs})
+
+
+def _read(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    document = _read_yaml(path)
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
+def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Config:
+    try:
+        config = model.model_validate(document)
+    except ValidationError as error:
+        raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+    return config.model_copy(update={"storage": config.storage.expanduser().resolve()})
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder`")
+    return document
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"--set {override}: write it as field.name=value")
+    *parents, leaf = dotted.split(".")
+    node = document
+    for name in parents:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override}: {name} is not a section")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: '{text}' is not valid YAML; quote it") from None
+
+
+def _explain(item: Any) -> str:
+    """One sentence per mistake: the field as it is written in the file, what is wrong, how to mend it."""
+    loc: tuple[int | str, ...] = item["loc"]
+    unknown = item["type"] == "extra_forbidden"
+    section, written = _locate(loc[:-1] if unknown else loc)
+    field = ".".join([*written, str(loc[-1])] if unknown else written)
+    if unknown:
+        known = sorted(_fields(section))
+        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+        mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(known)}"
+        return f"field '{field}' is unknown; {mend}"
+    if item["type"] == "missing":
+        return f"field '{field}' is missing; add it"
+    message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if not field:
+        return message
+    given = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
+    mend = "" if item["type"] == "value_error" else "; change it"
+    return f"field '{field}': {message}{given}{mend}"
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
+    options: list[type[BaseModel]] = [LadderFile]
+    section, written = options[0], []
+    for part in loc:
+        owner = next((model for model in options if part in _fields(model)), None)
+        if isinstance(part, str) and owner is not None:
+            options = _models_in(_fields(owner)[part].annotation)
+        elif part == "[key]":  # of a mapping, whose key is the part before
+            continue
+        elif isinstance(part, str) and options:
+            options = [model for model in options if part in _tags(model)] or options
+            section = options[0]
+            continue
+        section = options[0] if options else section
+        written.append(str(part))
+    return section, written
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names that files give them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _tags(model: type[BaseModel]) -> list[str]:
+    """By what a member of a discriminated union is told from the others."""
+    return [str(model.model_fields[name].default) for name in ("kind", "method", "by") if name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Configuration classes that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]

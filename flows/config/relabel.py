@@ -1,0 +1,63 @@
+"""The part of the configuration that says how many fresh answers a round compares, and who labels them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from flows.config.reward_model import Source
+from rlhf_core.config import Frozen
+
+
+def _odd(votes: int) -> int:
+    if votes % 2 == 0:
+        raise ValueError(f"{votes} votes may be a tie; give an odd number")
+    return votes
+
+
+Votes = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+
+
+class RelabelConfig(Frozen):
+    """How many answers of the newest policy are compared before a round."""
+
+    prompts: int = Field(1000, ge=1)
+    """Training prompts that it answers, at most; others in each round. Those that the judge learns from are spared."""
+    held_out_prompts: int = Field(250, ge=1)
+    """Held-out prompts that it answers, at most, to measure reward models on."""
+    responses_per_prompt: int = Field(2, ge=2)
+    """Answers to each of them; n different ones make n (n - 1) / 2 pairs. Drawn as `policy.sampling` says."""
+
+
+class ByAnnotators(RelabelConfig):
+    """The embedded world's simulated annotators, with the biases of `data.annotators`."""
+
+    by: Literal["annotators"] = "annotators"
+    votes: Votes = 3
+    """Annotators of each pair; odd, so that there is a majority."""
+
+
+class ByJudge(RelabelConfig):
+    """A reward model from elsewhere, which prefers the first with probability sigma(difference of its scores)."""
+
+    by: Literal["judge"] = "judge"
+    model: Source
+    """`models:/name/version`, `models:/name@alias`, or `model` and `revision` on the hub. Not the judge that measures:
+    it would find right what it taught."""
+    labels: Literal["drawn", "soft"] = "drawn"
+    """`drawn`: each vote is drawn from that probability. `soft`: the votes are shared out by it, and many votes are a
+    soft label; needs `reward_model.labels: votes`."""
+    votes: Votes = 1
+    """Votes on each pair; of soft labels, the steps between 0 and 1."""
+
+
+class ByPeople(RelabelConfig):
+    """People: the run waits for their labels, and the next one goes on."""
+
+    by: Literal["people"] = "people"
+    folder: Path | None = None
+    """Where the file with the pairs is written and the labelled one is looked for; `relabel` in the storage folder
+    unless given."""
+
+
+Relabel = Annotated[ByAnnotators | ByJudge | ByPeople, Field(discriminator="by")]

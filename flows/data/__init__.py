@@ -1,0 +1,1 @@
+"""From raw files to snapshots that met their contracts. Start in `ingest`."""

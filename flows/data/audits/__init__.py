@@ -1,0 +1,1 @@
+"""What labels and prompts are worth, said before anything is trained."""

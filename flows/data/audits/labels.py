@@ -1,0 +1,140 @@
+"""What the labels of preferences are worth: measured while they are ingested, and after balancing in a climb."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from prefect import task
+from rich.console import Console
+
+from data_contracts.records import SPLIT
+from flows.config.errors import InputError
+from flows.data.audits.label_report import in_short, odds_figure, page
+from flows.data.buckets import row_keys
+from flows.data.tables import Table
+from flows.registry.context import Place
+from flows.registry.keys import content_key
+from flows.registry.references import DataRefs
+from flows.storage.snapshots import read_parts
+from flows.tasks import BY_KEY
+from rlhf_core.config import Frozen
+from rlhf_core.config.reward_model import Balance
+from rlhf_core.data.pair_weights import CannotBalance
+from rlhf_core.data.records import Pair
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_noise import agreement_ceiling
+from rlhf_core.metrics.label_quality import Balanced, LabelWorth, after_balance, counted_agreement, label_worth
+
+SAMPLE = 5000
+"""Pairs that are looked at; intervals are then about 1.4 points to each side."""
+
+OFFERED: Balance = "length"
+
+_READ = ["prompt", "chosen", "rejected", "group", "votes_chosen", "votes_rejected", SPLIT]
+
+
+class BalancePlan(Frozen):
+    """What the audit of balanced pairs depends on besides the pairs."""
+
+    balance: Balance
+    sample: int = SAMPLE
+
+
+class Sample(NamedTuple):
+    """Labelled pairs of the training split with their groups, and how many they were drawn from."""
+
+    frame: pd.DataFrame
+    total: int
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs as something is trained on them."""
+        texts = zip(*(self.frame[name] for name in ("prompt", "chosen", "rejected")), strict=True)
+        return [Pair(*cells) for cells in texts]
+
+    @property
+    def groups(self) -> list[str]:
+        """The group of each pair."""
+        return [str(group) for group in self.frame["group"]]
+
+
+def measure_labels(preferences: Table, *, size: int = SAMPLE) -> LabelWorth:
+    """Measure a sample of the training pairs of a table, and the votes of all its rows.
+
+    Args:
+        preferences: after both passes.
+        size: pairs at most.
+
+    Returns:
+        With what balancing by length would do, where it can be done.
+    """
+    sample = read_sample(preferences.snapshot.path, size)
+    worth = label_worth(sample.pairs, sample.groups, _noise(preferences, sample), total=sample.total)
+    with suppress(CannotBalance):
+        worth = worth.model_copy(update={"balanced": after_balance(sample.pairs, sample.groups, OFFERED)})
+    return worth
+
+
+def audit_labels(data: DataRefs, balance: Balance, place: Place) -> None:
+    """Keep what the labels are worth in the run of a climb, with what its balancing does, and print it in short.
+
+    Raises:
+        InputError: if the pairs shall be balanced and cannot be.
+    """
+    if data.labels is None:
+        return
+    balanced = None
+    if balance != "none":
+        plan = BalancePlan(balance=balance)
+        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, seed=0)
+        balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), place))
+    worth = data.labels.model_copy(update={"balanced": balanced})
+    registry = place.registry()
+    registry.client.log_text(place.run_id, page(worth), "labels/report.md")
+    registry.client.log_dict(place.run_id, worth.model_dump(mode="json"), "labels/figures.json")
+    registry.client.log_figure(place.run_id, odds_figure(worth), "labels/odds.png")
+    Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")
+
+
+@task(name="balance-labels", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, place: Place) -> dict[str, Any]:
+    """Measure the sample after balancing; what it returns is remembered across runs under the content key."""
+    sample = read_sample(snapshot, plan.sample)
+    try:
+        return after_balance(sample.pairs, sample.groups, plan.balance).model_dump(mode="json")
+    except CannotBalance as error:
+        raise InputError(f"reward_model.balance {plan.balance}: {error}") from None
+
+
+def read_sample(snapshot: Path, size: int) -> Sample:
+    """A sample of the training pairs of a preference snapshot; a part of it is held at a time."""
+    return draw_sample(read_parts(snapshot, _READ), size)
+
+
+def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
+    """Training pairs with the smallest hashes of their texts: the same ones whatever the order of the rows.
+
+    Args:
+        parts: rows of a preference snapshot.
+        size: pairs at most.
+    """
+    total = 0
+    kept = pd.DataFrame(columns=[*_READ, "place"])
+    for part in parts:
+        train = part[part[SPLIT] == "train"]
+        total += len(train)
+        placed = train.assign(place=row_keys("preferences", train))
+        kept = (pd.concat([kept, placed]) if len(kept) else placed).nsmallest(size, "place")
+    return Sample(kept[_READ].reset_index(drop=True), total)
+
+
+def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
+    """What the votes of rows say where formats give them; else what the counts of the snapshot say."""
+    if preferences.ballots.rows:
+        return preferences.ballots.noise()
+    counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
+    votes = preferences.votes
+    ceiling = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())
+    return counted_agreement(sample.pairs, sample.groups, counts) | ({"ceiling": Estimate(*ceiling)} if ceiling else {})

@@ -1,0 +1,93 @@
+"""Rows on disk, dealt into buckets by their key, so that rows with the same texts can be read together."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data_contracts.records import COLUMNS, TEXTS, Kind
+
+BUCKET_BITS = 6
+
+BATCH_ROWS = 20_000
+
+KEY = "key"
+
+_NUMBERS = {
+    **dict.fromkeys(("votes_chosen", "votes_rejected", "votes_tied", "row"), pa.int64()),
+    "grade": pa.float64(),
+}
+
+
+def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
+    """64 bits for each row that its texts decide; those of a pair do not depend on which response was chosen."""
+    prompt, *responses = (text_hashes(frame[name].tolist()) for name in TEXTS[kind])
+    keys = prompt * np.uint64(0x9E3779B97F4A7C15)
+    for hashes in responses:
+        keys = keys + hashes  # wraps around, and commutes
+    return keys
+
+
+def text_hashes(texts: list[str]) -> NDArray[np.uint64]:
+    """SipHash of each text, the same on every machine."""
+    hashes: NDArray[np.uint64] = pd.util.hash_array(np.array(texts, dtype=object), categorize=False)
+    return hashes
+
+
+class Spool:
+    """Rows of one kind that met the row rules, on their way from the first pass to the second."""
+
+    def __init__(self, kind: Kind, folder: Path) -> None:
+        self.kind = kind
+        self.folder = folder
+        fields = [(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS[kind]]
+        self.schema = pa.schema([*fields, (KEY, pa.uint64()), ("prompt_key", pa.uint64()), ("is_label", pa.bool_())])
+        self._writers: dict[int, pa.RecordBatchFileWriter] = {}
+        folder.mkdir(parents=True)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Deal rows, in the columns of their kind with `key`, `prompt_key` and `is_label`."""
+        order = np.argsort(frame[KEY].to_numpy(), kind="stable")
+        dealt = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
+        dealt = dealt.take(order)
+        buckets = dealt.column(KEY).to_numpy() >> np.uint64(64 - BUCKET_BITS)
+        starts = np.searchsorted(buckets, np.arange(2**BUCKET_BITS + 1))
+        for bucket, (start, end) in enumerate(pairwise(starts)):
+            if end > start:
+                self._writer(bucket).write_table(dealt.slice(start, end - start))
+
+    def read(self) -> Iterator[pd.DataFrame]:
+        """All rows in the order of their keys, those with one key in one frame; the spool takes no more rows then."""
+        for writer in self._writers.values():
+            writer.close()
+        held: list[pa.Table] = []
+        for bucket in sorted(self._writers):
+            with pa.OSFile(str(self._path(bucket))) as file:
+                held.append(pa.ipc.open_file(file).read_all())
+            self._path(bucket).unlink()
+            if sum(map(len, held)) >= BATCH_ROWS:
+                yield self._ordered(held)
+                held = []
+        if held:
+            yield self._ordered(held)
+
+    def _ordered(self, tables: list[pa.Table]) -> pd.DataFrame:
+        """Rows by key; those that share one by all they say, so that their order in the files does not matter."""
+        frame = pa.concat_tables(tables).to_pandas()
+        shared = frame[KEY].duplicated(keep=False)
+        if shared.any():
+            frame = pd.concat([frame[~shared], frame[shared].sort_values(list(COLUMNS[self.kind]))])
+        ordered: pd.DataFrame = frame.iloc[np.argsort(frame[KEY].to_numpy(), kind="stable")].reset_index(drop=True)
+        return ordered
+
+    def _writer(self, bucket: int) -> pa.RecordBatchFileWriter:
+        if bucket not in self._writers:
+            self._writers[bucket] = pa.ipc.new_file(str(self._path(bucket)), self.schema)
+        return self._writers[bucket]
+
+    def _path(self, bucket: int) -> Path:
+        return self.folder / f"{bucket:02d}.arrow"

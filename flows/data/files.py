@@ -1,0 +1,209 @@
+"""Raw rows of files and of the hub, streamed through `datasets`; errors name the place and never show the row."""
+
+import csv
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from data_contracts.formats.convert import SourceRow
+from flows.config.errors import InputError
+from flows.data.json_array import read_array
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+
+BATCH_ROWS = 10_000
+
+LONGEST_LINE = 10_000_000
+"""Bytes of one line; a longer one is a lost line break."""
+
+_BYTES = "latin-1"  # every byte is a character, so that a line which is not UTF-8 can be named
+
+_BOM = b"\xef\xbb\xbf"
+
+
+RawRow = dict[str, Any]
+
+
+def find_files(path: Path) -> list[Path]:
+    """The data files that a path means: itself, those in a folder, or those that a glob matches; in order.
+
+    Raises:
+        InputError: if there is none, or a folder cannot be listed.
+    """
+    if path.is_file():
+        return [path]
+    try:
+        found = _walk(path) if path.is_dir() else sorted(item for item in _glob(path) if item.is_file())
+    except OSError as error:
+        raise InputError(f"{error.filename}: may not be listed ({error.strerror}): give this user the right") from None
+    if not found:
+        what = f"holds no {', '.join(SUFFIXES)} file" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {what}: check the path, and RLHF_DATA if it is relative")
+    return found
+
+
+def read_file(path: Path, name: str) -> Iterator[SourceRow]:
+    """Rows of one file, numbered from 1.
+
+    JSON Lines count lines, empty ones too; JSON, CSV and Parquet count records.
+
+    Args:
+        path: a file in one of the formats of `SUFFIXES`; all but Parquet may be gzipped, with `.gz` at the end.
+        name: what rows and errors call it.
+
+    Raises:
+        InputError: if it is empty, damaged or holds something else.
+    """
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    readers = {".json": _array_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    if suffix not in SUFFIXES:
+        raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz or not): rename it")
+    number = 0
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError(f"{name} is empty: fetch or export it again")
+        for number, row in readers.get(suffix, _json_lines)(path, name):
+            yield SourceRow(name, number, row)
+    except (EOFError, zlib.error, pa.ArrowException) as error:
+        raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
+    except PermissionError:
+        raise InputError(f"{name}: may not be read: give this user the right") from None
+    except OSError as error:
+        raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
+    if number == 0:
+        raise InputError(f"{name} holds no row: fetch or export it again")
+
+
+def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -> Iterator[SourceRow]:
+    """Rows of a data set on the Hugging Face hub at a revision.
+
+    Raises:
+        InputError: if it cannot be had.
+    """
+    from datasets import load_dataset  # noqa: PLC0415 takes a second to import
+
+    number = 0
+    try:
+        rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
+        for table in rows.with_format("arrow").iter(BATCH_ROWS):
+            for row in table.to_pylist():
+                number += 1
+                yield SourceRow(dataset, number, row)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{dataset}@{revision[:8]} after row {number}: cannot be had from the hub ({_short(error)}): check name, "
+            "revision, split and network"
+        ) from None
+
+
+def _walk(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise error
+
+    names = [Path(root) / name for root, _, files in os.walk(folder, onerror=refuse) for name in files]
+    return sorted(path for path in names if path.name.removesuffix(".gz").endswith(SUFFIXES))
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    parts = pattern.parts
+    magic = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    if magic is not None:
+        yield from Path(*parts[:magic]).glob(str(Path(*parts[magic:])))
+
+
+def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
+    from datasets import load_dataset  # noqa: PLC0415 takes a second to import
+
+    rows = load_dataset(builder, data_files=[str(path)], split="train", streaming=True, **settings)
+    yield from rows.with_format("arrow").iter(BATCH_ROWS)
+
+
+def _json_lines(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    number = 0
+    for table in _tables("text", path, encoding=_BYTES):
+        for line in table.column("text").to_pylist():
+            number += 1
+            if line.strip():
+                yield number, _object(line.encode(_BYTES), f"{name} row {number}")
+
+
+def _object(line: bytes, place: str) -> RawRow:
+    row = _parse(line, place)
+    if isinstance(row, list):
+        raise InputError(f"{place}: is a JSON array: write one object per line, or call the file .json")
+    if not isinstance(row, dict):
+        raise InputError(f"{place}: is not a JSON object: write one object per line")
+    return row
+
+
+def _array_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    with fsspec.open(str(path), "rb", compression="infer") as file:
+        yield from read_array(file, name, longest=LONGEST_LINE)
+
+
+def _parse(text: bytes, place: str) -> Any:
+    if len(text) > LONGEST_LINE:
+        raise InputError(
+            f"{place}: has {len(text) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
+            "look for a lost line break, or shorten it"
+        )
+    if text.startswith(_BOM):
+        raise InputError(f"{place}: starts with a byte order mark: save the file as UTF-8 without one")
+    try:
+        return json.loads(text.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: is not UTF-8 at byte {error.start + 1}: convert the file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row") from None
+    except RecursionError:
+        raise InputError(f"{place}: is nested too deeply: mend the row") from None
+
+
+def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    from datasets import Features, Value  # noqa: PLC0415 takes a second to import
+
+    with fsspec.open(str(path), "rt", compression="infer", encoding=_BYTES, newline="") as file:
+        header = next(csv.reader(file), [])
+    if header and header[0].encode(_BYTES).startswith(_BOM):
+        raise InputError(f"{name} row 1, field {header[0][3:]}: starts with a byte order mark: save it without one")
+    if len(set(header)) < len(header):
+        raise InputError(f"{name}: two columns have the same name: rename one")
+    # Every cell is text: what looks like a number or a gap in a CSV file is for the contract to judge.
+    settings = {"features": Features({column: Value("string") for column in header}), "na_filter": False}
+    number = 0
+    try:
+        for table in _tables("csv", path, encoding=_BYTES, **settings):
+            for row in table.to_pylist():
+                number += 1
+                yield number, {field: _decoded(cell, name, number, field) for field, cell in row.items()}
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{name} after row {number}: is not CSV ({_short(error)}): mend its quotation marks") from None
+
+
+def _decoded(cell: str | None, name: str, number: int, field: str) -> str | None:
+    try:
+        return cell and cell.encode(_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} row {number}, field {field}: is not UTF-8 at byte {error.start + 1}: convert the file"
+        ) from None
+
+
+def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    number = 0
+    for table in _tables("parquet", path, batch_size=BATCH_ROWS):
+        for row in table.to_pylist():
+            number += 1
+            yield number, row
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what a library says; cells are not in it."""
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

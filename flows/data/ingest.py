@@ -1,0 +1,281 @@
+"""Ingestion: read or generate tables, hold them against their contracts, keep them as snapshots with a report."""
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+import data_contracts
+from data_contracts.records import Kind
+from data_contracts.suites.checks import Population, PopulationViolation, Suites
+from data_contracts.suites.drift import Profile, profile
+from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
+from flows.config.errors import InputError
+from flows.config.ladder import IngestConfig
+from flows.data import buckets as spool
+from flows.data import files as reading
+from flows.data import json_array, quarantine, sources, tables, votes
+from flows.data.audits import labels, prompts
+from flows.data.audits.label_report import odds_figure
+from flows.data.audits.labels import measure_labels
+from flows.data.audits.prompts import measure_prompts
+from flows.data.quarantine import QuarantineExceeded
+from flows.data.report import Examined, keep_data, show, write_page
+from flows.data.sources import file_digests, held_out_prompts, open_sources
+from flows.data.step_timer import Clock
+from flows.data.tables import Table, make_tables
+from flows.registry.context import Place
+from flows.registry.keys import content_key
+from flows.registry.references import DataRefs, DatasetRef
+from flows.storage import snapshots as datasets
+from flows.storage.locks import exclusive
+from flows.storage.snapshots import SnapshotDamaged, verify
+from flows.tasks import BACKOFF, BY_KEY, QUARANTINE_EXCEEDED, RETRIES, retry_infrastructure, tell
+from rlhf_core.config import Frozen
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_quality import LabelWorth
+
+
+class IngestPlan(Frozen):
+    """What ingestion depends on."""
+
+    data: DataConfig
+    contract: ContractConfig
+    shares: Shares
+
+
+def plan_of(config: IngestConfig) -> IngestPlan:
+    """The part of a configuration that decides what comes out of ingestion."""
+    return IngestPlan(data=config.data, contract=config.contract, shares=config.shares)
+
+
+class DataRefused(InputError):
+    """Tables that may not be used; `problems` holds what is wrong with each.
+
+    The message names rows, never their text.
+    """
+
+    def __init__(self, problems: tuple[ValueError, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(["the data are refused and nothing was written", *map(str, self.problems)])
+
+
+class Checked(NamedTuple):
+    """Tables that met their contracts and suites, still under temporary names.
+
+    Attributes:
+        folder: where their files and the Data Docs lie.
+        populations: what the suites saw, by the name of the suite.
+        worth: what the labels of the preferences are worth, None without preferences.
+        estimates: what the prompts are like, none without prompts.
+        clock: time and memory of each step.
+    """
+
+    folder: Path
+    tables: dict[Kind, Table]
+    populations: dict[str, Population]
+    profiles: dict[Kind, Profile]
+    worth: LabelWorth | None
+    estimates: dict[str, Estimate]
+    clock: Clock
+
+
+@flow(name="ingest", flow_run_name="{place.project} ingest")
+def ingest(plan: IngestPlan, place: Place) -> DataRefs:
+    """Make the snapshots of a climb, or reuse them while they are intact; of two at once, one waits for the other.
+
+    Raises:
+        InputError: if a file cannot be read.
+        DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
+    """
+    champion = place.registry().champion_data(place.project)
+    inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
+    key = content_key("ingest", plan, inputs, place.seed)
+    with exclusive(place.storage / "work" / f"{key}.lock"):
+        refs = DataRefs.model_validate(make_snapshots(key, plan, place, champion))
+        if not _intact(refs):
+            refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place, champion))
+    return refs
+
+
+def ingest_alone(config: IngestConfig) -> DataRefs:
+    """Ingest without a climb; what came of it is shown, and kept in a run of its own once all is well."""
+    place = Place(project=config.project, seed=config.seed, storage=config.storage, threads=None, run_id="ingest")
+    refs = ingest(plan_of(config), place)
+    registry = place.registry()
+    run_id = registry.start_run("ingest", tags={"rlhf.stage": "ingest"})
+    keep_data(refs, registry, run_id)
+    registry.end_run(run_id, "FINISHED")
+    show(refs)
+    return refs
+
+
+@task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[str, str]) -> dict[str, Any]:
+    """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=place.storage / "work", prefix="ingest-") as folder:
+        checked = check(plan, place, _profiles(champion, place.storage), Path(folder))
+        publish_findings(checked.populations)
+        return publish(key, checked, place, started).model_dump(mode="json")
+
+
+@task(
+    name="check",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
+def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: Path) -> Checked:
+    """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
+    folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
+    with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
+        reads = open_sources(plan.data, seed=place.seed)
+    if not reads:
+        raise InputError("field 'data': no table has a source; name at least one")
+    apart = held_out_prompts(plan.data)
+    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
+    if problems := [problem for table in made.values() for problem in table.problems()]:
+        for problem in problems:
+            if isinstance(problem, QuarantineExceeded):
+                tell(QUARANTINE_EXCEEDED, place.project, f"rlhf.data.{place.project}", {"reason": str(problem)})
+        raise DataRefused(tuple(problems))
+    with clock.step("suites"):
+        suites = Suites(folder / "docs")
+        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in made.items()}
+        drifts = {
+            f"{kind}-drift": suites.check_drift(kind, made[kind].numbers, known[kind]) for kind in known if kind in made
+        }
+        suites.build_docs()
+    fatal = {**populations, **(drifts if plan.contract.drift == "fatal" else {})}
+    if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
+        raise DataRefused(tuple(broken))
+    profiles = {kind: profile(table.numbers) for kind, table in made.items()}
+    with clock.step("what labels are worth"):
+        worth = measure_labels(made["preferences"]) if "preferences" in made else None
+    with clock.step("what prompts are like"):
+        estimates = measure_prompts(made)
+    return Checked(folder, made, {**populations, **drifts}, profiles, worth, estimates, clock)
+
+
+_READERS = (datasets, json_array, labels, prompts, quarantine, reading, sources, spool, tables, votes)
+
+
+@functools.cache
+def rules_digest() -> str:
+    """SHA-256 over contracts, suites, formats and the code of both passes, so that changed rules are applied again."""
+    contracts = Path(data_contracts.__file__).parent
+    files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
+    files += [Path(inspect.getfile(module)) for module in _READERS]
+    total = hashlib.sha256()
+    for path in sorted(files):
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def publish_findings(populations: Mapping[str, Population]) -> None:
+    """Keep what the suites saw as a Prefect artifact."""
+    rows = [{"suite": name, **item._asdict()} for name, seen in populations.items() for item in seen.findings]
+    create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
+
+
+def publish(key: str, checked: Checked, place: Place, started: float) -> DataRefs:
+    """Give snapshots their names, and put the report of this ingestion in its place."""
+    report, written = checked.folder / "report", place.storage / "ingests" / key
+    made = DataRefs(
+        datasets={kind: publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
+        counts={kind: table.counts for kind, table in checked.tables.items()},
+        labels=checked.worth,
+        estimates=checked.estimates,
+        drift=tuple(
+            f"{name}: {item}"
+            for name, seen in checked.populations.items()
+            if name.endswith("-drift")
+            for item in seen.broken
+        ),
+        report=str(written),
+        ladder_run=place.run_id,
+        seconds=time.monotonic() - started,
+    )
+    if checked.worth:
+        _write_json(report / "preferences" / "labels.json", checked.worth.model_dump(mode="json"))
+        odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
+    examples = {kind: table.quarantine.examples for kind, table in checked.tables.items()}
+    seen = Examined(examples, checked.profiles, checked.populations, checked.clock)
+    write_page(made, seen, place.project, report / "report.html")
+    (checked.folder / "docs").rename(report / "docs")
+    shutil.rmtree(written, ignore_errors=True)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(report, written)
+    return made
+
+
+def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
+    """Give a snapshot its name in the storage folder, and lay out its report in a folder that becomes `written`."""
+    table = checked.tables[kind]
+    snapshot = table.snapshot.publish(kind, storage / "snapshots")
+    _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
+    (report / kind).mkdir(parents=True)
+    for file in (table.quarantine.path, table.ballots.path):
+        if file.exists():
+            file.rename(report / kind / file.name)
+    _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
+    _write_json(report / kind / "suite.json", checked.populations[kind].report)
+    return DatasetRef(
+        name=kind,
+        digest=snapshot.digest,
+        path=str(snapshot.path),
+        rows=snapshot.rows,
+        splits=snapshot.split_rows,
+        sources=tuple(table.counts.sources),
+        report=str(written / kind),
+    )
+
+
+def _sources_of(data: DataConfig) -> dict[str, str]:
+    """Digests of all files that the tables are made from, those that define formats included."""
+    if isinstance(data, EmbeddedData):
+        return {}
+    own = {f"format:{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in data.formats}
+    return {**file_digests(data), **own}
+
+
+def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:
+    """What the tables of the champions looked like, where their profiles still lie in this storage."""
+    found: dict[Kind, Profile] = {}
+    kinds: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
+    for kind in kinds:
+        path = storage / "snapshots" / kind / f"{champion.get(kind)}.profile.json"
+        if path.is_file():
+            found[kind] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _intact(refs: DataRefs) -> bool:
+    try:
+        for table in refs.tables:
+            verify(Path(table.path), table.digest)
+    except (FileNotFoundError, SnapshotDamaged):
+        return False
+    return Path(refs.report).is_dir()

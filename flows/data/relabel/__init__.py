@@ -1,0 +1,1 @@
+"""Fresh answers of the newest policy become labelled pairs."""

@@ -1,0 +1,130 @@
+"""Who labels: simulated annotators, a reward model, people."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from data_contracts.formats.convert import SourceRow, convert_rows
+from flows.config.data import EmbeddedData
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
+from flows.data.files import BATCH_ROWS
+from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
+from flows.data.sources import Read
+from flows.registry.context import Place
+from flows.registry.external_models import files_of, name_of, registered
+from flows.registry.references import ModelRef, Newest
+from rlhf_core.annotation import ask_reward_model
+from rlhf_core.data.records import Votes, decide
+from rlhf_core.embedded_world.annotators import annotate
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """Who labels choices.
+
+    Attributes:
+        name: in words.
+        digest: of what it is made of that no configuration says.
+        version: where it is a registered reward model.
+        label: reads or makes the labels.
+    """
+
+    name: str
+    digest: str
+    version: ModelRef | None
+    label: Callable[[Sequence[Asked]], Iterator[Read]]
+
+
+def relabelling(config: LadderConfig) -> Relabel:
+    """How fresh answers are labelled.
+
+    Raises:
+        InputError: if nobody is configured to do so, or annotators who know only the embedded world.
+    """
+    if config.relabel is None:
+        raise InputError(
+            "field 'relabel' is missing, and another round needs someone to label the answers of the newest policy; "
+            "add relabel: {by: annotators}, {by: judge, model: models:/name/version} or {by: people}"
+        )
+    if isinstance(config.relabel, ByAnnotators) and not isinstance(config.data, EmbeddedData):
+        raise InputError(
+            "field 'relabel.by': annotators know only the embedded world, and data.kind is another; "
+            "use judge or people here, or climb once"
+        )
+    return config.relabel
+
+
+def annotator_of(config: LadderConfig, settings: Relabel, path: Path, newest: Newest, place: Place) -> Annotator | None:
+    """Who labels; None while people have not."""
+    seed = place.seed + SEEDS_APART * newest.round
+    source = newest.policy.label
+    match settings:
+        case ByAnnotators():
+            return _simulated(config, settings, source, seed)
+        case ByJudge():
+            return _judge(config, settings, source, seed, place)
+        case ByPeople():
+            found = labelled_file(path)
+            if found is None:
+                return None
+            return Annotator(f"people, {found.name}", _digest(found), None, lambda asked: read_labels(found, asked))
+
+
+def _simulated(config: LadderConfig, settings: ByAnnotators, source: str, seed: int) -> Annotator:
+    if not isinstance(config.data, EmbeddedData):
+        raise TypeError("simulated annotators know only the embedded world")
+    annotators = config.data.annotators
+    biases = {name: getattr(annotators, name) for name in ("length_bias", "flattery_bias", "careless_share")}
+    said = ", ".join(f"{name} {value:g}" for name, value in biases.items() if value)
+
+    def votes(asked: Sequence[Asked]) -> Iterator[Read]:
+        cast = annotate(annotators, [item.choice for item in asked], votes=settings.votes, seed=seed)
+        return _as_reads(asked, cast, source)
+
+    name = f"{settings.votes} simulated annotators{f' ({said})' if said else ''}"
+    return Annotator(name, "", None, votes)
+
+
+def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, place: Place) -> Annotator:
+    registry = place.registry()
+    version = registered(settings.model, registry)
+
+    def votes(asked: Sequence[Asked]) -> Iterator[Read]:
+        cast = ask_reward_model(
+            files_of(settings.model, registry),
+            [item.choice for item in asked],
+            config.reward_model,
+            votes=settings.votes,
+            drawn=settings.labels == "drawn",
+            seed=seed,
+        )
+        return _as_reads(asked, cast, source)
+
+    name = f"{name_of(settings.model)}, {settings.labels} labels"
+    return Annotator(name, version.digest if version else "", version, votes)
+
+
+def _as_reads(asked: Sequence[Asked], votes: Sequence[Votes], source: str) -> Iterator[Read]:
+    """Labels as batches of records; their source is the policy that gave the answers."""
+    rows = iter(
+        SourceRow(source, number, _record(item, cast))
+        for number, (item, cast) in enumerate(zip(asked, votes, strict=True), start=1)
+    )
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield Read(convert_rows("preferences", lambda record: [record], chunk), is_label=False)
+
+
+def _record(item: Asked, votes: Votes) -> dict[str, Any]:
+    pair = decide(item.choice, votes)
+    texts = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "group": item.group}
+    return {**texts, "votes_chosen": max(votes), "votes_rejected": min(votes)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,191 @@
+"""Fresh answers of a policy side by side, in a file that people can label: tasks of Label Studio."""
+
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows.config.data import Shares, Source
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.config.relabel import ByPeople, RelabelConfig
+from flows.data.files import SUFFIXES, read_file
+from flows.data.sources import Read, convert_file
+from flows.data.splits import split_by_group
+from flows.registry.context import Place
+from flows.registry.keys import content_key, inputs_of
+from flows.registry.references import DatasetRef, Newest
+from flows.storage.snapshots import read_split
+from flows.tasks import BACKOFF, RETRIES, retry_infrastructure
+from rlhf_core.annotation import sample_choices
+from rlhf_core.config import Frozen
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.records import Choice
+
+SEEDS_APART = 100_003
+"""Between the seeds of two rounds."""
+
+LABELLED = ".labelled"
+
+
+class AnswerPlan(Frozen):
+    """What the answers of a policy depend on besides it and the prompts."""
+
+    prompts: int
+    held_out_prompts: int
+    responses_per_prompt: int
+    sampling: SamplingConfig
+    shares: Shares
+
+
+class Asked(Frozen):
+    """A choice that is to be labelled, with the group of its prompt."""
+
+    prompt: str
+    first: str
+    second: str
+    group: str
+
+    @property
+    def choice(self) -> Choice:
+        """What an annotator sees."""
+        return Choice(self.prompt, self.first, self.second)
+
+
+@task(
+    name="draw-answers",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
+def draw_answers(
+    config: LadderConfig, relabel: RelabelConfig, prompts: DatasetRef, newest: Newest, place: Place
+) -> Path:
+    """Have the newest policy answer prompts and write the choices to a file, unless that is done.
+
+    Args:
+        config: how answers are drawn and tables divided.
+        relabel: how many.
+        prompts: the snapshot that they answer.
+        newest: whose answers they are.
+        place: seed and storage.
+
+    Returns:
+        The file: Label Studio's tasks, without annotations. Its name changes with whatever decides what is in it.
+
+    Raises:
+        InputError: if there is nothing to compare.
+    """
+    plan = AnswerPlan(
+        prompts=relabel.prompts,
+        held_out_prompts=relabel.held_out_prompts,
+        responses_per_prompt=relabel.responses_per_prompt,
+        sampling=config.policy.sampling,
+        shares=config.shares,
+    )
+    seed = place.seed + SEEDS_APART * newest.round
+    inputs = inputs_of({"policy": newest.policy.digest}, {"prompts": prompts.digest}, {})
+    folder = relabel.folder if isinstance(relabel, ByPeople) and relabel.folder else place.storage / "relabel"
+    path = folder / f"{place.project}-{content_key('answers', plan, inputs, seed)[-16:]}.json"
+    if path.exists():
+        return path
+    asked = ask(plan, prompts, seed=seed)
+    model = place.registry().folder(newest.policy)
+    each = plan.responses_per_prompt
+    choices = sample_choices(model, list(asked), plan.sampling, responses_per_prompt=each, seed=seed)
+    if not choices:
+        raise InputError(
+            f"{newest.policy.label} gives every prompt one answer, so that there is nothing to compare; raise "
+            "policy.sampling.temperature or policy.entropy_coef, or do not iterate"
+        )
+    write_choices([Asked(**choice._asdict(), group=asked[choice.prompt]) for choice in choices], path)
+    return path
+
+
+def ask(plan: AnswerPlan, prompts: DatasetRef, *, seed: int) -> dict[str, str]:
+    """Prompts that a policy shall answer, with their groups: some to train on, some held out, none of the judge's."""
+    rng = random.Random(seed)
+    chosen: dict[str, str] = {}
+    for split, most in (("train", plan.prompts), ("test", plan.held_out_prompts)):
+        table = read_split(prompts, split)
+        free = table[split_by_group(table["group"].tolist(), plan.shares, judge=True) == split]
+        groups = dict(sorted(zip(free["prompt"].tolist(), free["group"].tolist(), strict=True)))
+        chosen |= {prompt: groups[prompt] for prompt in rng.sample(list(groups), min(most, len(groups)))}
+    return chosen
+
+
+def write_choices(asked: Sequence[Asked], path: Path) -> None:
+    """Write choices as tasks of Label Studio, whole or not at all."""
+    names = {"first": "answer1", "second": "answer2"}
+    tasks = [
+        {
+            "id": number,
+            "data": {names.get(name, name): text for name, text in item.model_dump().items()},
+            "annotations": [],
+        }
+        for number, item in enumerate(asked, start=1)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".tmp")
+    part.write_text(json.dumps(tasks, ensure_ascii=False, indent=1), encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_choices(path: Path) -> list[Asked]:
+    """The choices that `write_choices` wrote."""
+    found = (task["data"] for task in json.loads(path.read_text(encoding="utf-8")))
+    return [
+        Asked(prompt=data["prompt"], first=data["answer1"], second=data["answer2"], group=data["group"])
+        for data in found
+    ]
+
+
+def labelled_file(path: Path) -> Path | None:
+    """The file with people's labels of some choices, beside these; None where there is none yet.
+
+    Raises:
+        InputError: if there are several.
+    """
+    names = [f"{path.stem}{LABELLED}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
+    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    if len(found) > 1:
+        raise InputError(f"{', '.join(map(str, found))}: all hold labels of {path.name}; leave one of them there")
+    return found[0] if found else None
+
+
+def read_labels(path: Path, asked: Sequence[Asked]) -> Iterator[Read]:
+    """What people said of choices, in any format of preferences; each row is a label, and those of a pair are counted.
+
+    Args:
+        path: the labelled file.
+        asked: the choices; they may lack labels, but no other pair may have one.
+
+    Raises:
+        InputError: naming the row, if it compares something else; while reading, if the file is no data.
+    """
+    groups = {_texts(item.prompt, item.first, item.second): item.group for item in asked}
+    for batch in convert_file("preferences", read_file(path, path.name), Source()):
+        yield Read(batch._replace(frame=_grouped(batch.frame, groups)), is_label=True)
+
+
+def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[object, frozenset[object]], str]) -> pd.DataFrame:
+    found = []
+    for source, row, *texts in frame[["source", "row", "prompt", "chosen", "rejected"]].itertuples(index=False):
+        group = groups.get(_texts(*texts))
+        if group is None:
+            raise InputError(
+                f"{source} row {row}: compares other texts than were asked; label the file as it was written"
+            )
+        found.append(group)
+    return frame.assign(group=found)
+
+
+def _texts(prompt: object, one: object, other: object) -> tuple[object, frozenset[object]]:
+    """A prompt with two responses in any order."""
+    return prompt, frozenset((one, other))

@@ -1,0 +1,172 @@
+"""Fresh pairs: answers of the newest policy, labelled, held against the contracts, kept as a snapshot of their own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow, task
+
+from data_contracts.records import Kind
+from data_contracts.suites.checks import PopulationViolation, Suites
+from data_contracts.suites.drift import Profile, profile
+from flows.config.data import ContractConfig, EmbeddedData, Shares
+from flows.config.ladder import LadderConfig
+from flows.config.relabel import Relabel
+from flows.data.ingest import Checked, DataRefused, publish_table, rules_digest
+from flows.data.relabel.annotators import Annotator, _digest, annotator_of, relabelling
+from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
+from flows.data.sources import Read
+from flows.data.step_timer import Clock
+from flows.data.tables import make_tables
+from flows.registry.context import Place
+from flows.registry.keys import content_key
+from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Newest, Round
+from flows.storage.locks import exclusive
+from flows.storage.snapshots import SnapshotDamaged, read_split, verify
+from flows.tasks import BACKOFF, BY_KEY, RETRIES, retry_infrastructure
+from rlhf_core.config import Frozen
+from rlhf_core.embedded_world.annotators import AnnotatorConfig
+
+
+class LabelPlan(Frozen):
+    """What labelled pairs depend on besides the answers and what the annotator is made of."""
+
+    relabel: Relabel
+    annotators: AnnotatorConfig | None
+    contract: ContractConfig
+    shares: Shares
+
+
+class Labelled(Frozen):
+    """A snapshot of fresh pairs, and what became of the labels."""
+
+    dataset: DatasetRef
+    counts: Counts
+
+
+class WaitingForLabels(Exception):
+    """The next round needs labels that people have not given yet; `path` is the file that holds the pairs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"waiting for labels: have the pairs of {path} labelled (Label Studio reads it), put the result beside it "
+            f"as {path.stem}{LABELLED}.json, and run the same again"
+        )
+        self.path = path
+
+
+def add_fresh_pairs(config: LadderConfig, data: DataRefs, last: Round, place: Place) -> DataRefs:
+    """The data of a round: all that the last one learned from, and labelled answers of its policy.
+
+    Raises:
+        WaitingForLabels: if people are to label these and have not done so.
+    """
+    fresh = relabel(config, data, last.newest, place)
+    if isinstance(fresh, Path):
+        raise WaitingForLabels(fresh)
+    return data.model_copy(update={"fresh": (*last.data.fresh, fresh)})
+
+
+@flow(name="relabel", flow_run_name="{place.project} relabel")
+def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) -> FreshPairs | Path:
+    """Have answers of the newest policy compared, or reuse that; of two climbs at once, one waits for the other.
+
+    Returns:
+        The pairs; or the file that people are to label, where they have not done so.
+
+    Raises:
+        InputError: if nobody is configured to label them, or a file of labels cannot be read.
+        DataRefused: naming rows, reasons and mends, if the pairs break contract or suite.
+    """
+    settings = relabelling(config)
+    with exclusive(place.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
+        path = draw_answers(config, settings, data.prompts, newest, place)
+    annotator = annotator_of(config, settings, path, newest, place)
+    if annotator is None:
+        return path
+    annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
+    plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
+    inputs = {"answers": _digest(path), "annotator": annotator.digest, "rules": rules_digest(), "data": data.digest}
+    key = content_key("label", plan, inputs, place.seed)
+    with exclusive(place.storage / "work" / f"{key}.lock"):
+        made = Labelled.model_validate(label(key, annotator, path, data, newest, config, place))
+        if not _intact(made.dataset):
+            fresh_one = label.with_options(refresh_cache=True)
+            made = Labelled.model_validate(fresh_one(key, annotator, path, data, newest, config, place))
+    origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
+    named = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
+    return FreshPairs(dataset=made.dataset.model_copy(update=named), of=newest, counts=made.counts)
+
+
+@task(
+    name="label",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_KEY,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
+def label(
+    key: str, annotator: Annotator, path: Path, data: DataRefs, newest: Newest, config: LadderConfig, place: Place
+) -> dict[str, Any]:
+    """Label choices, take the pairs through rules and suite, and write them; remembered under the content key."""
+    with tempfile.TemporaryDirectory(dir=place.storage / "work", prefix="label-") as work:
+        reads = annotator.label(read_choices(path))
+        checked = check(reads, held_out(data), config, Path(work))
+        report, written = Path(work) / "report", place.storage / "ingests" / key
+        dataset = publish_table("preferences", checked, report, written, place.storage)
+        shutil.rmtree(written, ignore_errors=True)
+        written.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(report, written)
+        return Labelled(dataset=dataset, counts=checked.tables["preferences"].counts).model_dump(mode="json")
+
+
+def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderConfig, folder: Path) -> Checked:
+    """Take fresh pairs through the rules and the suite of preferences.
+
+    Args:
+        reads: the labels.
+        apart: prompts and groups that no row may train on.
+        config: shares of the splits, and what happens to rows that break a rule.
+        folder: where files lie for now.
+
+    Raises:
+        DataRefused: if they break a fatal rule, the suite, or leave a split empty.
+    """
+    clock = Clock()
+    made = make_tables(
+        {"preferences": reads},
+        config.shares,
+        config.contract,
+        folder=folder / "tables",
+        clock=clock,
+        held_out=apart,
+        judge=False,
+    )
+    table = made["preferences"]
+    if problems := table.problems():
+        raise DataRefused(tuple(problems))
+    seen = Suites(folder / "docs").check("preferences", table.numbers)
+    if seen.broken:
+        raise DataRefused((PopulationViolation("preferences", seen),))
+    profiles: dict[Kind, Profile] = {"preferences": profile(table.numbers)}
+    return Checked(folder, made, {"preferences": seen}, profiles, None, {}, clock)
+
+
+def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:
+    """Prompts and groups that the tables of a climb hold out."""
+    for table in data.datasets.values():
+        yield read_split(table, "test")[["prompt", "group"]]
+
+
+def _intact(dataset: DatasetRef) -> bool:
+    try:
+        verify(Path(dataset.path), dataset.digest)
+    except (FileNotFoundError, SnapshotDamaged):
+        return False
+    return Path(dataset.report).is_dir()

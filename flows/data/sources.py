@@ -1,0 +1,151 @@
+"""Where records come from: the embedded world, files, or the hub; in batches, by kind."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from data_contracts.formats.convert import Batch, SourceRow, convert_rows
+from data_contracts.formats.items import Convert
+from data_contracts.formats.registry import FORMATS, recognise
+from data_contracts.records import COLUMNS, Kind
+from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
+from flows.config.data import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.config.errors import InputError
+from flows.data.files import BATCH_ROWS, find_files, read_file, read_hub
+from rlhf_core.embedded_world.data import SOURCE, generate
+
+DATA_FOLDER = "RLHF_DATA"
+
+
+class Read(NamedTuple):
+    """A batch of records, and whether each is one person's label of its pair."""
+
+    batch: Batch
+    is_label: bool
+
+
+def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
+    """The records of every table that has a source, read as they are asked for.
+
+    Args:
+        data: where they come from.
+        seed: seed of the embedded world.
+
+    Raises:
+        InputError: if RLHF_DATA is needed and not set; while reading, if a file is missing or damaged.
+    """
+    if isinstance(data, EmbeddedData):
+        world = generate(data, seed=seed)
+        return {kind: _embedded(kind, getattr(world, kind)) for kind in COLUMNS}
+    tables: dict[Kind, tuple[Source, ...]] = {kind: getattr(data, kind) for kind in COLUMNS}
+    return {kind: _read(kind, sources) for kind, sources in tables.items() if sources}
+
+
+def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
+    """The prompts of the evaluation sets that the data name, read as they are asked for.
+
+    Raises:
+        InputError: naming the row, if one has no prompt that is text; while reading, if a file is missing or damaged.
+    """
+    for batch, _ in () if isinstance(data, EmbeddedData) else _read("prompts", data.held_out):
+        rules = {rule.name: rule for rule in CONTRACTS["prompts"].row_rules if rule.fatal}
+        broken = broken_rules("prompts", batch.frame, tuple(rules.values()))
+        wrong = (item for name, rows in broken.items() for item in describe(rules[name], batch.frame[rows]))
+        for item in chain(batch.misfits, wrong):
+            raise InputError(f"data.held_out: {item.place}: {item.reason}: {item.mend}")
+        yield batch.frame
+
+
+def source_files(source: FileSource) -> dict[str, Path]:
+    """The files of a source by short name, which never holds a folder that only this machine has.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = Path(source.path)
+    if path.is_absolute():
+        return {_below(file, path.parent): file for file in find_files(path)}
+    folder = os.environ.get(DATA_FOLDER)
+    if not folder:
+        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
+    return {_below(file, Path(folder)): file for file in find_files(Path(folder) / path)}
+
+
+def file_digests(data: DataConfig) -> dict[str, str]:
+    """SHA-256 of every file that is read, by use, position and name.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
+    digests = {}
+    for use in (*COLUMNS, "held_out") if isinstance(data, FileData) else ():
+        for place, source in enumerate(getattr(data, use)):
+            for name, path in source_files(source).items():
+                try:
+                    with path.open("rb") as file:
+                        digests[f"{use}:{place}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError as error:
+                    raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
+    return digests
+
+
+def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Iterator[Batch]:
+    """The records of one file or data set, in its own or a recognised format.
+
+    Raises:
+        InputError: if no format is named and none recognised, or it does not give this kind of data.
+    """
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return
+    convert = _converter(kind, source, first)
+    rows = chain([first], rows)
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=source.ties == "keep")
+
+
+def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
+    name = source.format or recognise(first.row)
+    if name is None:
+        fields = ", ".join(map(str, list(first.row)[:10]))
+        raise InputError(
+            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
+            f"{', '.join(FORMATS)} as its `format`, or register your own"
+        )
+    adapters: Mapping[Kind, object] = FORMATS[name]
+    if kind not in adapters:
+        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(adapters)} and no {kind}; move it")
+    return FORMATS[name][kind].convert
+
+
+def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
+    for source in sources:
+        for rows in _opened(source):
+            for batch in convert_file(kind, rows, source):
+                yield Read(batch, source.repeats == "votes")
+
+
+def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:
+    match source:
+        case FileSource():
+            for name, path in source_files(source).items():
+                yield read_file(path, name)
+        case HubSource():
+            rows = read_hub(source.dataset, revision=source.revision, split=source.split, data_dir=source.data_dir)
+            yield islice(rows, source.max_rows)
+
+
+def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
+    rows = (SourceRow(SOURCE, number, record) for number, record in enumerate(records, start=1))
+    while chunk := list(islice(rows, BATCH_ROWS)):
+        yield Read(convert_rows(kind, lambda record: [record], chunk), is_label=False)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

@@ -1,0 +1,47 @@
+"""Where the time of a piece of work goes, step by step, and how much memory it took so far."""
+
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
+
+
+class Clock:
+    """Adds up the seconds of named steps that take turns.
+
+    Attributes:
+        seconds: of each step.
+        peak_mib: the largest resident memory of the process up to the end of each step, in MiB.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.peak_mib: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Count what happens inside towards a step."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - started
+            self.peak_mib[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB
+
+    def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """Count what it takes to get each item towards a step."""
+        rest = iter(items)
+        while True:
+            with self.step(name):
+                try:
+                    item = next(rest)
+                except StopIteration:
+                    return
+            yield item

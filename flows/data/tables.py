@@ -1,0 +1,225 @@
+"""Two passes over a table: rows by themselves into buckets on disk, then rows with the same texts together."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data_contracts.records import COLUMNS, SPLIT, Kind
+from data_contracts.schemas.preferences import aggregate_votes
+from data_contracts.schemas.rules import LEAK
+from data_contracts.schemas.validation import CONTRACTS, broken_rules
+from data_contracts.suites.measures import gather, measure
+from flows.config.data import ContractConfig, Shares
+from flows.data.buckets import KEY, Spool, row_keys, text_hashes
+from flows.data.quarantine import Quarantine
+from flows.data.sources import Read
+from flows.data.splits import check_splits, split_by_group
+from flows.data.step_timer import Clock
+from flows.data.votes import Ballots
+from flows.registry.references import Counts
+from flows.storage.snapshots import SnapshotWriter
+
+HELD_OUT = "test"
+
+
+class Votes(NamedTuple):
+    """Votes for chosen and for rejected of every pair; shape ``[N]`` each."""
+
+    chosen: NDArray[np.int64]
+    rejected: NDArray[np.int64]
+
+
+class Table:
+    """A table on its way from raw rows to a snapshot.
+
+    Attributes:
+        ballots: votes by annotator, of formats that give them.
+        judge: whether the judge must get rows of it.
+    """
+
+    def __init__(
+        self, kind: Kind, folder: Path, shares: Shares, contract: ContractConfig, clock: Clock, *, judge: bool
+    ) -> None:
+        folder.mkdir(parents=True)
+        self.kind = kind
+        self.judge = judge
+        self.contract = CONTRACTS[kind]
+        self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
+        self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
+        self.ballots = Ballots(folder / "votes.csv")
+        self._shares = shares
+        self._clock = clock
+        self._spool = Spool(kind, folder / "spool")
+        self._held_out: list[NDArray[np.uint64]] = []
+        self._numbers: list[pd.DataFrame] = []
+        self._votes: list[pd.DataFrame] = []
+        self._rows = self._records = self._merged = 0
+        self._left_out: Counter[str] = Counter()
+
+    def take(self, reads: Iterable[Read]) -> None:
+        """First pass: judge every row by itself, and deal the sound ones into buckets."""
+        for batch, is_label in self._clock.each("read", reads):
+            self._rows += batch.rows
+            self._records += len(batch.frame) + len(batch.misfits)
+            self._left_out += batch.left_out
+            self.quarantine.add_misfits(batch.misfits)
+            self.ballots.add(batch.ballots)
+            with self._clock.step("row rules"):
+                sound = self.quarantine.sift(batch.frame, broken_rules(self.kind, batch.frame, self.contract.row_rules))
+            if not sound.empty:
+                with self._clock.step("deal into buckets"):
+                    self._deal(sound, is_label)
+
+    def _deal(self, frame: pd.DataFrame, is_label: bool) -> None:
+        prompts = loose_hashes(frame["prompt"])
+        self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
+        self._spool.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
+
+    @property
+    def held_out(self) -> NDArray[np.uint64]:
+        """Hashes of the prompts of the test split, without regard to case and white space."""
+        return np.unique(np.concatenate(self._held_out)) if self._held_out else np.empty(0, dtype=np.uint64)
+
+    def settle(self, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> None:
+        """Second pass: merge votes, judge rows with the same texts together, and write what passes.
+
+        Args:
+            held_out: hashes of the prompts that no row may train on, sorted.
+            groups: the same of groups beside those that the split keeps apart anyway.
+        """
+        for frame in self._clock.each("read buckets", self._spool.read()):
+            with self._clock.step("set rules"):
+                frame = frame.assign(copies=frame.groupby(KEY)[KEY].transform("size") - 1)
+                frame = self._judged(self._with_votes(frame), held_out, groups)
+            if frame.empty:
+                continue
+            with self._clock.step("write"):
+                self.snapshot.add(frame[[*COLUMNS[self.kind], SPLIT]])
+            with self._clock.step("measure"):
+                self._numbers.append(measure(self.kind, frame, frame["copies"].to_numpy()))
+                if self.kind == "preferences":
+                    self._votes.append(frame[["votes_chosen", "votes_rejected"]])
+        self.quarantine.close()
+        self.snapshot.close()
+
+    def _with_votes(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Merge the labels of one pair into votes."""
+        labels = frame["is_label"] & (frame["copies"] > 0)
+        if self.kind != "preferences" or not labels.any():
+            return frame
+        merged = aggregate_votes(frame[labels])
+        self._merged += int(labels.sum()) - len(merged)
+        return pd.concat([frame[~labels], merged], ignore_index=True).sort_values(KEY, ignore_index=True, kind="stable")
+
+    def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> pd.DataFrame:
+        shared = frame[KEY].duplicated(keep=False)
+        if shared.any():
+            columns = list(COLUMNS[self.kind])
+            among = broken_rules(self.kind, frame.loc[shared, columns], self.contract.set_rules)
+            broken = {name: np.zeros(len(frame), dtype=bool) for name in among}
+            for name, rows in among.items():
+                broken[name][shared.to_numpy()] = rows
+            frame = self.quarantine.sift(frame, broken)
+        frame = frame.assign(**{SPLIT: self._splits(frame)})
+        leaks = np.isin(frame["prompt_key"].to_numpy(), held_out)
+        if len(groups):
+            leaks |= np.isin(loose_hashes(frame["group"]), groups)
+        leaks &= (frame[SPLIT] != HELD_OUT).to_numpy()
+        return self.quarantine.sift(frame, {LEAK.name: leaks} if leaks.any() else {})
+
+    def problems(self) -> list[ValueError]:
+        """All reasons to refuse the table's rows."""
+        if refused := self.quarantine.judge(self._records):
+            return [refused]
+        try:
+            check_splits(self.snapshot.split_rows, judge=self.judge)
+        except ValueError as error:
+            return [error]
+        return []
+
+    @property
+    def counts(self) -> Counts:
+        """What became of all rows; nothing is lost.
+
+        Raises:
+            RuntimeError: if a row is missing from the count, which is a mistake of this code.
+        """
+        written = sum(self.snapshot.split_rows.values())
+        if self._records != written + self._merged + self.quarantine.rows:
+            raise RuntimeError(
+                f"{self.kind}: {self._records} records, but {written} written, {self._merged} merged and "
+                f"{self.quarantine.rows} quarantined"
+            )
+        sources: Counter[str] = Counter()
+        for part in self._numbers:
+            sources.update(part["source"].tolist())
+        return Counts(
+            rows=self._rows,
+            records=self._records,
+            written=written,
+            merged=self._merged,
+            quarantined=self.quarantine.rows,
+            by_rule=dict(self.quarantine.by_rule),
+            left_out=dict(self._left_out),
+            sources=dict(sources),
+        )
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """The numbers of the table that its suite is about; a table without rows has none."""
+        return gather(self.kind, self._numbers)
+
+    @property
+    def votes(self) -> Votes:
+        """The votes of every pair in the snapshot."""
+        both = pd.concat(self._votes)
+        return Votes(both["votes_chosen"].to_numpy(), both["votes_rejected"].to_numpy())
+
+    def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
+        return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
+
+
+def loose_hashes(texts: pd.Series) -> NDArray[np.uint64]:
+    """A hash of each text without regard to case and white space, shape ``[N]``."""
+    return text_hashes([" ".join(text.casefold().split()) for text in texts.tolist()])
+
+
+def make_tables(
+    reads: Mapping[Kind, Iterable[Read]],
+    shares: Shares,
+    contract: ContractConfig,
+    *,
+    folder: Path,
+    clock: Clock,
+    held_out: Iterable[pd.DataFrame] = (),
+    judge: bool = True,
+) -> dict[Kind, Table]:
+    """Take all tables through both passes; the second needs to know what any table holds out.
+
+    Args:
+        reads: batches of records by kind.
+        shares: how they are divided.
+        contract: what happens to rows that break a rule.
+        folder: where temporary files lie.
+        clock: adds up the time of each step.
+        held_out: rows of no table, on whose prompts and groups nothing may train either.
+        judge: whether the judge must get preferences.
+    """
+    tables = {
+        kind: Table(kind, folder / kind, shares, contract, clock, judge=judge and kind == "preferences")
+        for kind in reads
+    }
+    for kind, table in tables.items():
+        table.take(reads[kind])
+    with clock.step("read what is held out"):
+        apart = [loose_hashes(frame[name]) for frame in held_out for name in ("prompt", "group")]
+    evaluated = np.unique(np.concatenate(apart)) if apart else np.empty(0, dtype=np.uint64)
+    tested = np.unique(np.concatenate([evaluated, *(table.held_out for table in tables.values())]))
+    for table in tables.values():
+        table.settle(tested, evaluated)
+    return tables

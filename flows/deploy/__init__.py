@@ -1,0 +1,1 @@
+"""Servers, deployments, schedules, automations, alerts."""

@@ -1,0 +1,209 @@
+"""Deployments: what workers may run, when they do so by themselves, and how much of it at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import WorkQueue
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.types.entrypoint import EntrypointType
+from prefect.workers.process import ProcessWorker
+from pydantic import TypeAdapter, ValidationError
+
+from flows.config.data import EmbeddedData
+from flows.config.deploy import Deployable
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig, LadderFile
+from flows.config.relabel import ByPeople
+from flows.deploy.alerts import set_alerts
+from flows.deploy.automations import leave_promotions_alone, start_policy_on_promotion
+from flows.pipeline.evaluate import evaluate
+from flows.pipeline.ladder import ladder
+from flows.pipeline.single_stage import data_alone, policy_alone, reward_model_alone, sft_alone
+
+POOL = "rlhf"
+
+DATA, TRAINING = "data", "training"
+
+FLOWS: dict[Deployable, tuple[Flow[..., Any], str]] = {
+    "ladder": (ladder, TRAINING),
+    "ingest": (data_alone, DATA),
+    "sft": (sft_alone, TRAINING),
+    "reward_model": (reward_model_alone, TRAINING),
+    "policy": (policy_alone, TRAINING),
+    "evaluate": (evaluate, TRAINING),
+}
+"""Every flow that is deployed, and the queue of its runs."""
+
+PASSED_ON = ("MLFLOW_TRACKING_URI", "PREFECT_LOCAL_STORAGE_PATH", "RLHF_DATA")
+"""Variables that runs get as they are here: where models and results lie, and raw data."""
+
+
+class Deployed(NamedTuple):
+    """A deployment as it was registered.
+
+    Attributes:
+        name: `<flow>/<project>`.
+        schedule: as configured, None where only people and promotions start it.
+    """
+
+    name: str
+    queue: str
+    schedule: str | None
+
+
+def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> list[Deployed]:
+    """Register a deployment of every flow with the Prefect server of the environment, or bring those there up to date.
+
+    Args:
+        file: the configuration, with an absolute storage folder.
+        arguments: how it is named on a command line.
+        schedule: replaces that of the ladder.
+
+    Raises:
+        InputError: if there is no server, or a schedule is none.
+    """
+    config, settings = file.climb, file.deploy
+    written = dict(settings.schedules)
+    if schedule is not None:
+        written["ladder"] = schedule
+    schedules = {key: parse_schedule(text, settings.timezone, key) for key, text in written.items()}
+    with _server() as client:
+        _prepare_queues(client, gpus=settings.gpus)
+        for key, (flow, queue) in FLOWS.items():
+            _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
+    set_alerts(config.project, settings.alerts.webhook)
+    (start_policy_on_promotion if settings.on_promotion else leave_promotions_alone)(config.project)
+    return [Deployed(f"{flow.name}/{config.project}", queue, written.get(key)) for key, (flow, queue) in FLOWS.items()]
+
+
+def parse_schedule(text: str, timezone: str, name: str) -> Schedule:
+    """A schedule from cron, an ISO 8601 duration or an RRULE.
+
+    Raises:
+        InputError: naming the schedule and the ways to write one.
+    """
+    try:
+        if "FREQ=" in text:
+            return RRule(text, timezone=timezone)
+        if text.startswith("P"):
+            return Interval(_duration(text), timezone=timezone)
+        return Cron(text, timezone=timezone)
+    except ValueError as error:
+        raise InputError(
+            f"schedule of {name} '{text}': {str(error).splitlines()[0]}; write cron (0 3 * * 1), an interval (PT6H) or "
+            "an RRULE (FREQ=WEEKLY;BYDAY=MO)"
+        ) from None
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        found = TypeAdapter(timedelta).validate_python(text)
+    except ValidationError:
+        raise ValueError("is no ISO 8601 duration") from None
+    if found <= timedelta(0):
+        raise ValueError("is not longer than nothing")
+    return found
+
+
+@contextmanager
+def _server() -> Iterator[SyncPrefectClient]:
+    """A client of the server that the environment names, which answers.
+
+    Raises:
+        InputError: if none is named, or it does not answer.
+    """
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        raise InputError(
+            "PREFECT_API_URL names no Prefect server to deploy to; start one (`prefect server start`) and set it, "
+            "such as http://127.0.0.1:4200/api"
+        )
+    with get_client(sync_client=True) as client:
+        if (error := client.api_healthcheck()) is not None:
+            raise InputError(
+                f"PREFECT_API_URL {address}: no Prefect server answers there ({error}); start it, or mend the address"
+            )
+        yield client
+
+
+def _prepare_queues(client: SyncPrefectClient, *, gpus: int) -> None:
+    """Make pool and queues where they are absent; the queue for training lets one run through for each GPU."""
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+    _queue(client, DATA)
+    client.update_work_queue(_queue(client, TRAINING).id, concurrency_limit=gpus)
+
+
+def _queue(client: SyncPrefectClient, name: str) -> WorkQueue:
+    try:
+        return client.read_work_queue_by_name(name, work_pool_name=POOL)
+    except ObjectNotFound:
+        return client.create_work_queue(name, work_pool_name=POOL)
+
+
+def _register(
+    client: SyncPrefectClient,
+    flow: Flow[..., Any],
+    queue: str,
+    schedule: Schedule | None,
+    config: LadderConfig,
+    arguments: str,
+    iterate: int,
+) -> None:
+    """Register one flow; of its schedules only the given one stays."""
+    parameters = {"config": anywhere(config).model_dump(mode="json"), "arguments": arguments, "iterate": iterate}
+    deployment = RunnerDeployment.from_flow(
+        flow,
+        name=config.project,
+        schedule=schedule,
+        parameters={name: value for name, value in parameters.items() if name in flow.parameters.properties},
+        tags=[config.project],
+        work_pool_name=POOL,
+        work_queue_name=queue,
+        job_variables={"env": {name: os.environ[name] for name in PASSED_ON if name in os.environ}},
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    with suppress(ObjectNotFound):
+        earlier = client.read_deployment_by_name(f"{flow.name}/{config.project}")
+        for known in earlier.schedules:
+            client.delete_deployment_schedule(earlier.id, known.id)
+    form = DeploymentUpdate(parameter_openapi_schema=with_tabs(flow.parameters.model_dump(exclude_unset=True)))
+    made = deployment.apply()
+    assert isinstance(made, UUID)  # a coroutine only where a loop runs
+    client.update_deployment(made, form)
+
+
+def with_tabs(schema: Any) -> Any:
+    """A JSON schema whose unions are plain ones: Prefect's form has a tab for each of their members, and else none."""
+    if isinstance(schema, list):
+        return [with_tabs(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: with_tabs(part) for key, part in schema.items()}
+    if "oneOf" in kept:
+        kept["anyOf"] = kept.pop("oneOf")
+        kept.pop("discriminator", None)
+    return kept
+
+
+def anywhere(config: LadderConfig) -> LadderConfig:
+    """A configuration whose files are found from any working folder."""
+    data = config.data
+    if not isinstance(data, EmbeddedData):
+        data = data.model_copy(update={"formats": tuple(path.absolute() for path in data.formats)})
+    relabel = config.relabel
+    if isinstance(relabel, ByPeople) and relabel.folder:
+        relabel = relabel.model_copy(update={"folder": relabel.folder.absolute()})
+    return config.model_copy(update={"data": data, "relabel": relabel, "storage": config.storage.absolute()})

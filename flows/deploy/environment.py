@@ -1,0 +1,73 @@
+"""Process environment of a climb: where Prefect and MLflow keep their files, and that nobody phones home.
+
+Libraries read their settings when they are imported, so `quiet` comes before all other imports, and `prepare` before
+those of Prefect and MLflow.
+"""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+QUIET = {
+    "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+DEFAULTS = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",  # what cannot be had is said once, by us
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is for the progress bar; the UI has the log
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+OBJECTS_BETWEEN_COLLECTIONS = 20_000
+
+
+def quiet() -> None:
+    """Switch telemetry off, and the chatter of libraries unless the user asked for it."""
+    os.environ.update(QUIET)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+def prepare(storage: Path, *, threads: int | None = None) -> None:
+    """Point Prefect and MLflow at the running stack, else at the storage folder, unless the user chose otherwise.
+
+    The stack's folder is `.stack`, or the one that `STACK` names; it holds a file `env` for as long as the stack is up.
+
+    Args:
+        storage: absolute folder of the climb; made if absent.
+        threads: CPU threads for torch and its libraries; None leaves the choice to them.
+    """
+    load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
+    storage.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
+    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))
+    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Look for garbage less often, as nearly everything that an import makes stays."""
+    usual = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)

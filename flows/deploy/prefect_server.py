@@ -1,0 +1,41 @@
+"""A climb's own Prefect server, where the environment names none: a process beside it, for as long as it lives.
+
+The server starts while the climb still imports: its address is known at once, and requests wait in the socket that it
+inherits until it answers them. Its standard input is a pipe from the climb, which ends with it, even if it is killed.
+"""
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+
+HOST = "127.0.0.1"
+
+GRACE_SECONDS = 10.0
+"""What the server gets to end before it is killed."""
+
+
+def start_server() -> None:
+    """Start a server on `PREFECT_HOME` and name it to Prefect, which must not have been imported yet."""
+    if os.environ.get("PREFECT_API_URL"):
+        return
+    with socket.create_server((HOST, 0)) as listener:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.deploy.prefect_api", str(listener.fileno())],
+            env={"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false", **os.environ},  # no flow of ours has a block
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,  # Ctrl-C comes to the climb, which still has to say how it ended
+        )
+        os.environ["PREFECT_API_URL"] = f"http://{HOST}:{listener.getsockname()[1]}/api"
+    atexit.register(_end, server)  # registered before what Prefect does at exit, so called after it
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    try:
+        server.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()

@@ -1,0 +1,1 @@
+"""Registered models asked: answers, scores, RewardBench."""

@@ -1,0 +1,100 @@
+"""Ask a model of the registry, or one in a folder: answers of a policy, scores of a reward model."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from transformers import AutoConfig
+
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.registry.client import open_registry
+from flows.registry.external_models import NOT_READ
+from rlhf_core.data.records import Demonstration, Response
+from rlhf_core.evaluators.reward_model import score
+from rlhf_core.generation.sampling import generate
+
+HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
+"""A model or a data set of the hub; what ends in a number is a version of the registry."""
+
+
+def answer(
+    config: LadderConfig, model: str, prompts: Sequence[str], *, temperature: float | None, seed: int
+) -> list[Response]:
+    """Sample one response for each prompt.
+
+    Args:
+        config: whose registry is meant, and how the policy samples.
+        model: as of `find_model`.
+        prompts: texts of the users.
+        temperature: replaces the configuration's, unless None.
+        seed: seed of the sampling.
+
+    Returns:
+        Responses in the order of the prompts.
+
+    Raises:
+        InputError: if there is no such model, or it does not generate.
+    """
+    sampling = config.policy.sampling
+    if temperature is not None:
+        if temperature <= 0:
+            raise InputError(f"--temperature {temperature}: must be greater than 0")
+        sampling = sampling.model_copy(update={"temperature": temperature})
+    folder, scores = find_model(config, model)
+    if scores:
+        raise InputError(f"{model} is a reward model, which answers no prompts; `rlhf score` takes it")
+    return generate(folder, prompts, sampling, seed=seed)
+
+
+def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]) -> list[float]:
+    """Score finished responses to one prompt.
+
+    Args:
+        config: whose registry is meant, and lengths.
+        model: as of `find_model`.
+        prompt: what the user wrote.
+        responses: what was answered.
+
+    Returns:
+        Calibrated logits; 0 is the mean of the demonstrations.
+
+    Raises:
+        InputError: if there is no such model, or it does not score.
+    """
+    folder, scores = find_model(config, model)
+    if not scores:
+        raise InputError(f"{model} is no reward model, so it scores no answers; `rlhf generate` takes it")
+    return score(folder, [Demonstration(prompt, response) for response in responses], config.reward_model)
+
+
+def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
+    """Where a model lies on this machine, and whether it has the head of a reward model.
+
+    Args:
+        config: whose registry is meant.
+        model: name/version, name@alias, a folder, or owner/name of the hub, with @revision or without.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
+    try:
+        found = AutoConfig.from_pretrained(folder).architectures or []
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
+        ) from None
+    return folder, any(name.endswith("ForSequenceClassification") for name in found)
+
+
+def _fetched(config: LadderConfig, model: str) -> Path:
+    hub = HUB.fullmatch(model)
+    if hub is None:
+        return open_registry(config.project, config.storage).resolve(model)
+    try:
+        return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
+    except (OSError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{model}: cannot be had from the hub ({said}): check name, revision and network") from None

@@ -1,0 +1,73 @@
+"""A reward model on labelled pairs: as tables, as JSON, and pair by pair."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from flows.inference.reward_bench import Judged, LabelledPair
+from rlhf_core.metrics.estimates import Estimate
+
+_MEANINGS = {
+    "ece": "distance of claimed from observed accuracy",
+    "nll": "nats per pair; 0.693 is a coin's",
+    "temperature": "stored with the model; 1 where none is",
+    "fitted_temperature": "what these pairs want it to be; above the stored one: the model is too sure here",
+}
+
+
+def as_text(judged: Judged) -> str:
+    """Tables for a terminal."""
+    figures = judged.figures
+    width = max(len(name) for name in ("mean of sections", *figures.subsets, *figures.calibration))
+    lines = [f"{'subset':{width}}  pairs  accuracy              nll"]
+    for name, found in figures.subsets.items():
+        lines.append(f"{name:{width}}  {found.n:5}  {_interval(found)}  {figures.subset_nll[name].value:.3f}")
+    lines.append(f"{'all':{width}}  {figures.accuracy.n:5}  {_interval(figures.accuracy)}")
+    if figures.sections:
+        lines += ["", f"{'section':{width}}  pairs  accuracy"]
+        lines += [f"{name:{width}}  {found.n:5}  {_interval(found)}" for name, found in figures.sections.items()]
+    if figures.section_mean:
+        lines.append(f"{'mean of sections':{width}}  {figures.section_mean.n:5}  {_interval(figures.section_mean)}")
+    lines.append("")
+    for name, found in figures.calibration.items():
+        shown = _interval(found) if found.lower < found.upper else f"{found.value:.3f}"
+        lines.append(f"{name:{width}}  {shown:21} {_MEANINGS[name]}")
+    notes = [(figures.ties, "score the same on both sides, which counts as a miss")]
+    notes.append((judged.cut, "are longer than the model can read, and were cut"))
+    lines += [f"{count} of {figures.accuracy.n} pairs {what}" for count, what in notes if count]
+    return "\n".join([*lines, ""])
+
+
+def as_json(judged: Judged) -> str:
+    """Everything as one object; each estimate with value, bounds and n."""
+    figures = judged.figures
+    found = {
+        "accuracy": figures.accuracy._asdict(),
+        "subsets": {
+            name: {"accuracy": found._asdict(), "nll": figures.subset_nll[name]._asdict()}
+            for name, found in figures.subsets.items()
+        },
+        "sections": _each(figures.sections.items()),
+        "section_mean": figures.section_mean and figures.section_mean._asdict(),
+        "calibration": _each(figures.calibration.items()),
+        "ties": figures.ties,
+        "cut": judged.cut,
+    }
+    return json.dumps(found, indent=2) + "\n"
+
+
+def as_lines(pairs: Sequence[LabelledPair], judged: Judged) -> str:
+    """Raw scores of every pair as JSON Lines, under the names that RewardBench gives them."""
+    raw = ((judged.temperature * side).tolist() for side in (judged.chosen, judged.rejected))
+    rows = (
+        {"subset": pair.subset, "scores_chosen": first, "scores_rejected": second, "results": int(first > second)}
+        for pair, first, second in zip(pairs, *raw, strict=True)
+    )
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _each(found: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float]]:
+    return {name: estimate._asdict() for name, estimate in found}
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"

@@ -1,0 +1,218 @@
+"""What the registry and the artifact store remember, read from anywhere that reaches them."""
+
+import contextlib
+import functools
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from pydantic import ValidationError
+
+from flows.config.errors import InputError
+from flows.lineage.graph import Graph, Version
+from flows.lineage.training_record import Training, datasets_of, read_training
+from flows.registry.references import Counts
+from flows.registry.tags import ANNOTATOR_TAG, DIGEST_TAG, ORIGIN_TAG, SNAPSHOT_TAG, SOURCE_TAG, data_experiment
+
+PER_PAGE = 10_000
+
+NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+class Kept(NamedTuple):
+    """The run that keeps a snapshot."""
+
+    experiment_id: str
+    run_id: str
+
+
+class Archive:
+    """A tracking server, read only; a run and an experiment are read once."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client = client
+        self._run = functools.cache(client.get_run)
+        self._experiment = functools.cache(client.get_experiment)
+        self._experiment_of_name = functools.cache(client.get_experiment_by_name)
+
+    # Versions
+
+    def find(self, model: str) -> Version:
+        """The version that a person names as `name/version` or `name@alias`, with or without `models:/`.
+
+        Raises:
+            InputError: if there is none, or no ladder registered it.
+        """
+        named = NAMED.fullmatch(model)
+        if named is None:
+            raise InputError(f"{model} names no version; write name/version or name@alias")
+        name, version, alias = named["name"], named["version"], named["alias"]
+        try:
+            if alias is not None:
+                version = str(self.client.get_model_version_by_alias(name, alias).version)
+            found = version_of(self.client.get_model_version(name, version))
+        except MlflowException:
+            raise InputError(f"{model} is not in the registry at {mlflow.get_tracking_uri()}") from None
+        if found is None:
+            raise InputError(f"{model} has no digest tag: it was not registered by a ladder")
+        return found
+
+    def ancestry(self, versions: list[Version]) -> Graph:
+        """The graph of what went into some versions; only those are read."""
+        found = {version.label: version for version in versions}
+        waiting = [label for version in versions for label in _made_from(version)]
+        asked: set[str] = set(found)
+        while waiting:
+            label = waiting.pop()
+            if label in asked:
+                continue
+            asked.add(label)
+            try:
+                found[label] = self.find(label)
+            except InputError:
+                continue  # the graph calls it missing
+            waiting += _made_from(found[label])
+        return Graph(found.values())
+
+    def aliases(self) -> dict[str, list[str]]:
+        """The aliases of every version that holds one."""
+        held: dict[str, list[str]] = {}
+        for model in _pages(self.client.search_registered_models, 1000):
+            for alias, version in model.aliases.items():
+                held.setdefault(f"{model.name}/{version}", []).append(alias)
+        return held
+
+    def aliased(self) -> list[Version]:
+        """Every version that holds an alias and that a ladder registered."""
+        found = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())
+        return [version for version in found if version is not None]
+
+    def everything(self) -> Graph:
+        """The graph of all versions that ladders registered."""
+        held = self.aliases()
+        listed = _pages(self.client.search_model_versions, PER_PAGE)
+        versions = (version_of(item, held.get(f"{item.name}/{item.version}", [])) for item in listed)
+        return Graph(version for version in versions if version is not None)
+
+    # Runs
+
+    def snapshot(self, project: str, digest: str) -> Kept | None:
+        """The run that keeps a snapshot of a project as `<digest>.parquet`; None if there is none."""
+        experiment = self._experiment_of_name(data_experiment(project))
+        if experiment is None:
+            return None
+        query = f"tags.`{SNAPSHOT_TAG}` = '{digest}' and attributes.status = 'FINISHED'"
+        found = self.client.search_runs([experiment.experiment_id], query, max_results=1)
+        return Kept(found[0].info.experiment_id, found[0].info.run_id) if found else None
+
+    def training(self, run_id: str) -> Training | None:
+        """What a run recorded; None if it is gone."""
+        try:
+            run = self._run(run_id)
+        except MlflowException:
+            return None
+        return read_training(run, self._experiment(run.info.experiment_id).name, self._reports(run))
+
+    def document(self, run_id: str, path: str) -> Any:
+        """A JSON artifact of a run; None if it is not there or no JSON."""
+        with self.file(run_id, path) as found, contextlib.suppress(ValueError):
+            return None if found is None else json.loads(found.read_bytes())
+        return None
+
+    @contextmanager
+    def file(self, run_id: str, path: str) -> Iterator[Path | None]:
+        """A copy of an artifact of a run, while the context lasts; None if it is not there."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield _fetched(lambda: self._run(run_id).info.artifact_uri, path, folder)
+
+    @contextmanager
+    def files(self, version: Version) -> Iterator[Path | None]:
+        """A fresh copy of the files of a version, while the context lasts; None if they cannot be had."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield _fetched(lambda: self.client.get_logged_model(version.model_id).artifact_location, "", folder)
+
+    def _reports(self, run: Run) -> dict[str, Counts]:
+        """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""
+        reports = {}
+        for name in {dataset.name for _, dataset in datasets_of(run)}:
+            with contextlib.suppress(ValidationError):
+                document = self.document(run.info.run_id, f"data/{name}/counts.json")
+                reports[name] = Counts.model_validate(document)
+        return reports
+
+
+def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Version | None:
+    """A version as its tags describe it; None if no ladder registered it.
+
+    Args:
+        found: as the registry gives it.
+        aliases: where the registry does not give them with it.
+    """
+    tags, model_id = found.tags, str(found.source).removeprefix("models:/")
+    if DIGEST_TAG not in tags or not model_id.startswith("m-"):
+        return None
+    parents, parent_digests = _with_digests(tags, "parent.")
+    origins, origin_digests = _with_digests(tags, ORIGIN_TAG)
+    return Version(
+        name=found.name,
+        version=str(found.version),
+        description=found.description or "",
+        digest=tags[DIGEST_TAG],
+        key=tags.get("rlhf.key", ""),
+        code=tags.get("rlhf.code", ""),
+        model_id=model_id,
+        run_id=str(found.run_id),
+        created=found.creation_timestamp / 1000,
+        aliases=tuple(sorted(found.aliases if aliases is None else aliases)),
+        gates=_tagged(tags, "gate."),
+        parents=parents,
+        parent_digests=parent_digests,
+        datasets=_tagged(tags, "dataset."),
+        sources=_tagged(tags, SOURCE_TAG),
+        origins=origins,
+        origin_digests=origin_digests,
+        annotators=_tagged(tags, ANNOTATOR_TAG),
+    )
+
+
+def _made_from(version: Version) -> list[str]:
+    """Versions that went into one, or into the datasets that it was made from."""
+    return [*version.parents.values(), *version.origins.values()]
+
+
+def _with_digests(tags: Mapping[str, str], prefix: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Versions that tags name, and what their digests were, by role."""
+    found = _tagged(tags, prefix)
+    labels = {role: label for role, label in found.items() if not role.endswith(".digest")}
+    return labels, {role: found[f"{role}.digest"] for role in labels if f"{role}.digest" in found}
+
+
+def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
+
+
+def _pages(search: Callable[..., Any], size: int) -> Iterator[Any]:
+    """Everything that a search of the registry finds, page by page."""
+    token = None
+    while token != "":
+        page = search(max_results=size, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _fetched(locate: Callable[[], str], path: str, folder: str) -> Path | None:
+    """Download from the place that `locate` finds; None if there is no such place, or nothing there."""
+    try:
+        return Path(get_artifact_repository(locate()).download_artifacts(path, folder))
+    except (MlflowException, OSError):
+        return None

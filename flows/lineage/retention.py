@@ -1,0 +1,209 @@
+"""Retention: what may go, because it is old and nothing that stays was made from it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.table import Table
+
+from flows.lineage.archive import Archive
+from flows.lineage.graph import DATASET, Graph, Version
+from flows.lineage.story import when
+from flows.lineage.training_record import datasets_of
+from flows.registry.tags import SNAPSHOT_TAG, data_experiment
+from flows.storage.locks import is_held
+
+SUFFIXES = ("base", "sft", "reward-model", "judge", "policy", "value")
+
+DAY = 86_400.0
+
+RUNS = 50_000  # the most that one search gives
+
+
+class Waste(NamedTuple):
+    """Something that may go.
+
+    Attributes:
+        kind: a version with its files, a snapshot in the artifact store, or what lies in the storage folder.
+        name: label of the version, digest of the snapshot, or path.
+        place: where MLflow has it: the logged model, or the run.
+        size: bytes.
+        made: seconds since the epoch.
+    """
+
+    kind: Literal["version", "snapshot", "local snapshot", "local copy", "work"]
+    name: str
+    size: int
+    made: float
+    place: str = ""
+
+
+def superseded(graph: Graph, project: str, *, before: float, reached: Iterable[str] = ()) -> list[Version]:
+    """Versions of a project that may go: old, without an alias, and nothing that stays was made from them.
+
+    Args:
+        graph: all versions of the registry, those of other projects too.
+        project: whose versions may go.
+        before: seconds since the epoch; what was made later stays.
+        reached: versions that a running climb stands on.
+
+    Returns:
+        In an order in which none goes before what was made from it.
+    """
+    names, reached = {f"{project}-{suffix}" for suffix in SUFFIXES}, set(reached)
+    may_go = {
+        label
+        for label, version in graph.versions.items()
+        if version.name in names and not version.aliases and version.created < before and label not in reached
+    }
+    needed = graph.before(label for label in graph.versions if label not in may_go)
+    return [graph.versions[node] for node in reversed(graph.order) if node in may_go - needed]
+
+
+def needed_digests(graph: Graph, gone: Iterable[Version]) -> set[str]:
+    """Digests of the datasets that went into what stays."""
+    left = set(graph.versions) - {version.label for version in gone}
+    return {node.removeprefix(DATASET) for node in graph.before(left) if node.startswith(DATASET)}
+
+
+class Retention:
+    """What there is of a project in registry, artifact store and storage folder."""
+
+    def __init__(self, client: MlflowClient, project: str, storage: Path) -> None:
+        self.client = client
+        self.project = project
+        self.storage = storage
+
+    def find(self, *, keep_days: float) -> list[Waste]:
+        """Everything that may go: versions first, what came out of others before them."""
+        before = time.time() - keep_days * DAY
+        graph = Archive(self.client).everything()
+        reached, read = self._in_use()
+        gone = superseded(graph, self.project, before=before, reached=reached)
+        left = {version.digest for version in graph.versions.values()} - {version.digest for version in gone}
+        needed = needed_digests(graph, gone) | read
+        found = [
+            *(self._version(version) for version in gone),
+            *self._kept_snapshots(needed),
+            *self._stored("local snapshot", "snapshots/*/*.parquet", needed),
+            *self._stored("local copy", "copies/*", left),
+            *self._work(),
+        ]
+        return [waste for waste in found if waste.made < before]
+
+    def remove(self, waste: Waste) -> None:
+        """Remove one thing, unless somebody took it up since it was found."""
+        match waste.kind:
+            case "version":
+                name, version = waste.name.rsplit("/", 1)
+                if not self.client.get_model_version(name, version).aliases:
+                    self.client.delete_model_version(name, version)
+                    self._delete_model(waste.place)
+            case "snapshot":
+                _store(self.client.get_run(waste.place).info.artifact_uri).delete_artifacts()
+                self.client.delete_run(waste.place)
+            case "work":
+                if not self._working():
+                    shutil.rmtree(waste.name, ignore_errors=True)
+            case _:
+                for path in _beside(Path(waste.name)):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _in_use(self) -> tuple[set[str], set[str]]:
+        """Versions that running climbs stand on, and digests of the snapshots that running runs read."""
+        reached, read = set(), set()
+        if experiment := self.client.get_experiment_by_name(self.project):
+            for run in self.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+                made = [value for key, value in run.data.tags.items() if key.startswith("stage.")]
+                reached |= {label for several in made for label in several.split(", ")}
+                read |= {json.loads(str(dataset.profile))["digest"] for _, dataset in datasets_of(run)}
+        return reached, read
+
+    def _version(self, version: Version) -> Waste:
+        location = self._location(version.model_id)
+        size = 0 if location is None else _size(_store(location))
+        return Waste("version", version.label, size, version.created, version.model_id)
+
+    def _location(self, model_id: str) -> str | None:
+        """Where the files of a logged model lie; None if it is gone."""
+        try:
+            return str(self.client.get_logged_model(model_id).artifact_location)
+        except MlflowException:
+            return None
+
+    def _delete_model(self, model_id: str) -> None:
+        location = self._location(model_id)
+        if location is not None:
+            _store(location).delete_artifacts()
+            self.client.delete_logged_model(model_id)
+
+    def _kept_snapshots(self, needed: set[str]) -> Iterator[Waste]:
+        experiment = self.client.get_experiment_by_name(data_experiment(self.project))
+        if experiment is None:
+            return
+        for run in self.client.search_runs([experiment.experiment_id], max_results=RUNS):
+            digest = run.data.tags.get(SNAPSHOT_TAG)
+            if digest and digest not in needed:
+                size = _size(_store(run.info.artifact_uri))
+                yield Waste("snapshot", digest, size, run.info.start_time / 1000, run.info.run_id)
+
+    def _stored(self, kind: Literal["local snapshot", "local copy"], pattern: str, needed: set[str]) -> Iterator[Waste]:
+        """What the storage folder keeps by digest."""
+        for path in sorted(self.storage.glob(pattern)):
+            if path.stem not in needed:
+                yield _waste(kind, path, _beside(path))
+
+    def _work(self) -> Iterator[Waste]:
+        """What interrupted trainings left, unless something runs in this storage."""
+        if not self._working():
+            for path in sorted(self.storage.glob("work/*")):
+                if path.is_dir():
+                    yield _waste("work", path, [path])
+
+    def _working(self) -> bool:
+        return any(is_held(lock) for lock in self.storage.glob("work/*.lock"))
+
+
+def render(found: list[Waste], *, removed: bool) -> Group:
+    """What goes and how much that is."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
+    for column in ("kind", "name", "made", "size"):
+        table.add_column(column, overflow="fold")
+    for waste in found:
+        table.add_row(waste.kind, escape(waste.name), when(waste.made), decimal(waste.size))
+    total = decimal(sum(waste.size for waste in found))
+    if not found:
+        return Group("nothing to remove")
+    said = "removed" if removed else "would go; nothing was removed, --yes removes it"
+    return Group(table, f"\n{len(found)} things, {total}, {said}")
+
+
+def _waste(kind: Literal["local snapshot", "local copy", "work"], path: Path, roots: list[Path]) -> Waste:
+    files = [item for root in roots for item in (root, *root.rglob("*")) if item.is_file()]
+    made = max((item.stat().st_mtime for item in [*files, path]), default=0.0)
+    return Waste(kind, str(path), sum(item.stat().st_size for item in files), made)
+
+
+def _beside(path: Path) -> list[Path]:
+    """A snapshot with its profile, or a folder alone."""
+    return sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix else [path]
+
+
+def _store(uri: str) -> ArtifactRepository:
+    return get_artifact_repository(uri)
+
+
+def _size(store: ArtifactRepository, folder: str | None = None) -> int:
+    items = store.list_artifacts(folder)
+    return sum(_size(store, item.path) if item.is_dir else item.file_size or 0 for item in items)

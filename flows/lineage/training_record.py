@@ -1,0 +1,112 @@
+"""What the run of a training recorded: the way back from its tags, parameters and inputs."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow.entities import Dataset, Run
+
+from flows.registry.references import Counts
+from flows.registry.tags import COMMIT, COST, DIRTY, HARDWARE, PACKAGES, SECONDS
+from rlhf_core.config import Frozen
+
+
+class Use(Frozen):
+    """A snapshot as a training used it.
+
+    Attributes:
+        contract: version of the contract that it met.
+        sources: what its rows were made from.
+        counts: what became of the raw rows; None where no sound report is kept.
+    """
+
+    name: str
+    digest: str
+    contract: str
+    rows: int
+    sources: tuple[str, ...]
+    counts: Counts | None
+
+
+class Training(Frozen):
+    """A run that made versions; what it did not record is None or empty.
+
+    Attributes:
+        project: name of its experiment.
+        ladder_run: run of the climb or flow around it, which keeps the whole configuration.
+        flow_run: Prefect's flow run.
+        started: seconds since the epoch.
+        seconds: wall time of the training.
+        resumed_run: an interrupted run whose state it went on from.
+        settings: parameters of the stage by dotted name.
+        figures: final metrics by name.
+        uses: snapshots by use.
+    """
+
+    run_id: str
+    experiment_id: str
+    project: str
+    status: str
+    ladder_run: str | None
+    flow_run: str | None
+    started: float
+    seconds: float | None
+    cost: float | None
+    resumed_run: str | None
+    commit: str | None
+    dirty: bool
+    packages: dict[str, str]
+    hardware: dict[str, Any]
+    settings: dict[str, str]
+    figures: dict[str, float]
+    uses: dict[str, Use]
+
+
+def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Training:
+    """Read a run.
+
+    Args:
+        run: as MLflow gives it.
+        project: name of its experiment.
+        reports: what became of the raw rows of its tables, by name.
+    """
+    tags, metrics = run.data.tags, run.data.metrics
+    return Training(
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        project=project,
+        status=run.info.status,
+        ladder_run=tags.get("mlflow.parentRunId"),
+        flow_run=tags.get("prefect.flow_run"),
+        started=run.info.start_time / 1000,
+        seconds=float(tags[SECONDS]) if SECONDS in tags else None,
+        cost=float(tags[COST]) if COST in tags else None,
+        resumed_run=tags.get("rlhf.resumed_run"),
+        commit=tags.get(COMMIT),
+        dirty=tags.get(DIRTY) == "true",
+        packages=json.loads(tags.get(PACKAGES, "{}")),
+        hardware=json.loads(tags.get(HARDWARE, "{}")),
+        settings=dict(run.data.params),
+        figures={key.removeprefix("final/"): value for key, value in metrics.items() if key.startswith("final/")},
+        uses={use: _use(dataset, reports.get(dataset.name)) for use, dataset in datasets_of(run)},
+    )
+
+
+def datasets_of(run: Run) -> Iterator[tuple[str, Dataset]]:
+    """The datasets that a run read, by use."""
+    for item in run.inputs.dataset_inputs if run.inputs is not None else ():
+        for tag in item.tags:
+            if tag.key == "mlflow.data.context":
+                yield tag.value, item.dataset
+
+
+def _use(dataset: Dataset, counts: Counts | None) -> Use:
+    profile = json.loads(str(dataset.profile))
+    return Use(
+        name=dataset.name,
+        digest=profile["digest"],
+        contract=profile["contract_version"],
+        rows=profile["num_rows"],
+        sources=tuple(json.loads(dataset.source)["made_from"]),
+        counts=counts,
+    )

@@ -1,0 +1,49 @@
+"""Held-out prompts answered by the base, the SFT model and the policy, with their gold scores."""
+
+from collections.abc import Mapping
+
+from flows.config.data import EmbeddedData
+from flows.config.ladder import LadderConfig
+from flows.pipeline.summary import STAGES, Answer, Comparison
+from flows.registry.context import Place
+from flows.registry.references import DataRefs, StageRecord
+from flows.storage.records import read_prompts
+from rlhf_core.embedded_world.audit import audit
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.generation.sampling import generate
+
+SHOWN = 3
+
+AUDITED_PROMPTS = 400
+
+
+def compare_answers(
+    config: LadderConfig, data: DataRefs, records: Mapping[str, StageRecord], place: Place
+) -> Comparison | None:
+    """Answer held-out prompts with every stage; only the embedded world knows the truth about them.
+
+    Args:
+        config: the climb's configuration.
+        data: its snapshots.
+        records: finished stages by name.
+        place: where the registry is.
+
+    Returns:
+        The comparison, or None for data whose gold reward nobody knows.
+    """
+    if not isinstance(config.data, EmbeddedData):
+        return None
+    prompts = read_prompts(data.prompts, "test")[:AUDITED_PROMPTS]
+    registry = place.registry()
+    answers = {
+        stage: generate(registry.folder(records[stage].model), prompts, config.policy.sampling, seed=place.seed)
+        for stage in STAGES
+    }
+    shown = [
+        (
+            prompt,
+            [Answer(stage, answers[stage][row].text, gold_reward(prompt, *answers[stage][row])) for stage in STAGES],
+        )
+        for row, prompt in enumerate(prompts[:SHOWN])
+    ]
+    return Comparison(shown, audit(prompts, answers))

@@ -1,0 +1,81 @@
+"""How a climb begins and ends: its run in MLflow, and what is said about it however it ends."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.data.relabel.relabel import WaitingForLabels
+from flows.pipeline.gating import StoppedByGate
+from flows.pipeline.orphans import end_orphans, process_tags
+from flows.pipeline.run import Climb
+from flows.registry.client import open_registry
+from flows.registry.context import Place
+from flows.registry.keys import code_version
+from flows.registry.references import Round
+from flows.stages.reward_inputs import resolve_reward
+
+
+@contextmanager
+def climbing(
+    config: LadderConfig,
+    arguments: str,
+    *,
+    what: str = "ladder",
+    verb: str = "trained",
+    before: Sequence[Round] = (),
+    last: bool = True,
+) -> Iterator[Climb]:
+    """Open the climb's run in MLflow; close it with a summary however the climb ends.
+
+    Args:
+        config: what to climb.
+        arguments: how the configuration is named on a command line, for the hints of the summary.
+        what: the ladder, or the stage that is climbed alone.
+        verb: what is done to a stage.
+        before: the rounds that it follows.
+        last: whether no round follows it.
+
+    Yields:
+        The climb.
+
+    Raises:
+        InputError: before any work, if something that the reward names cannot be had.
+    """
+    registry = open_registry(config.project, config.storage)
+    rewards = resolve_reward(config.policy.reward, registry)
+    end_orphans(registry)
+    run_tags = {"rlhf.stage": what, "rlhf.code": code_version(), **process_tags()}
+    run_id = registry.start_run(what, tags=run_tags)
+    registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
+    registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
+    place = Place(
+        project=config.project,
+        seed=config.seed,
+        storage=config.storage,
+        threads=config.threads,
+        run_id=run_id,
+        compute=config.compute,
+    )
+    climb = Climb(config, place, arguments, rewards, what=what, verb=verb, before=before, last=last)
+    try:
+        # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield climb
+    except StoppedByGate as stop:
+        climb.finish("FAILED", str(stop))
+        raise
+    except WaitingForLabels as wait:
+        climb.finish("FINISHED", str(wait))
+        raise
+    except InputError as error:
+        registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})
+        registry.end_run(run_id, "FAILED")
+        raise
+    except BaseException as error:
+        registry.tag_run(run_id, {"rlhf.outcome": f"interrupted by {type(error).__name__}: {error}"[:5000]})
+        registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    climb.finish("FINISHED", climb.outcome())

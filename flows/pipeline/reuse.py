@@ -1,0 +1,157 @@
+"""What the registry remembers: stages of earlier runs, and whether a climb would only repeat one of them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, get_args
+
+import mlflow.artifacts
+from mlflow.entities import Run
+
+from flows.config.compute import Trained
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.registry.client import Registry
+from flows.registry.keys import code_version, content_key, inputs_of
+from flows.registry.references import DATA, DataRefs, ModelRef, Rung, StageRecord
+from flows.registry.runs import PARENT_RUN_TAG
+from rlhf_core.config import Frozen
+from rlhf_core.gates.gate import Verdict
+
+KEY_TAG = "rlhf.climb"
+
+ALIAS_TAG = "rlhf.alias"
+
+STAGE_TAG = "stage."
+
+ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel"}
+"""Sections that change no outcome, or that the digests of the data stand for."""
+
+NEWEST = 5
+"""Runs with the same key that are looked at."""
+
+
+class ClimbPlan(Frozen):
+    """What the outcome of a climb depends on besides data and models."""
+
+    settings: dict[str, Any]
+
+
+class Earlier(NamedTuple):
+    """An earlier climb that still stands.
+
+    Attributes:
+        rungs: its stages.
+        verdicts: on its data and stages.
+        reason: what is the same as then, in words.
+        published: whether its versions have the alias.
+    """
+
+    rungs: dict[str, Rung]
+    verdicts: dict[str, list[Verdict]]
+    reason: str
+    published: bool
+
+
+def climb_key(
+    what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[str, ModelRef], sources: Mapping[str, str]
+) -> str:
+    """Identity of a climb: the same key means the same stages and the same verdicts.
+
+    Args:
+        what: which flow climbs.
+        config: its configuration; where and on what it runs does not count, and data count by their digests.
+        data: the tables.
+        inputs: models that are given to it, by role.
+        sources: digests of what else it is given, by name.
+    """
+    counted = ClimbPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
+    models = {role: ref.digest for role, ref in inputs.items()}
+    datasets = {table.name: table.digest for table in data.tables}
+    return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
+
+
+def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> Earlier | None:
+    """The newest climb with this key whose versions are all intact and have the alias if it gave it to them.
+
+    None as alias asks for none: of a round that others follow, whose alias a later one took.
+    """
+    query = f"attributes.status = 'FINISHED' and tags.`{KEY_TAG}` = '{key}'"
+    newest_first = ["attributes.start_time DESC"]
+    runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)
+    for run in runs:
+        made = _made(run)
+        given = run.data.tags.get(ALIAS_TAG, "").split()
+        if all(
+            _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
+        ):
+            rungs = {stage: _rung(labels, registry) for stage, labels in made.items()}
+            verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
+            return Earlier(rungs, verdicts, _reason(run, data), bool(given))
+    return None
+
+
+def recall(ref: ModelRef, registry: Registry) -> StageRecord:
+    """What is remembered of the stage that made a version."""
+    run = registry.client.get_run(ref.run_id)
+    version = registry.client.get_model_version(ref.name, ref.version)
+    return StageRecord(
+        stage=run.data.tags["rlhf.stage"],
+        key=version.tags["rlhf.key"],
+        ladder_run=run.data.tags[PARENT_RUN_TAG],
+        run_id=ref.run_id,
+        models={ref.name: ref},
+        estimates=registry.estimates(ref.run_id),
+        seconds=(run.info.end_time - run.info.start_time) / 1000,
+    )
+
+
+def champion(name: str, registry: Registry) -> ModelRef | None:
+    """The champion of a registered name, None where there is none."""
+    try:
+        return registry.pin(f"{name}@champion")
+    except InputError:
+        return None
+
+
+def parent(ref: ModelRef, role: str, registry: Registry) -> ModelRef:
+    """The version in a role that another one was made from."""
+    return registry.pin(registry.client.get_model_version(ref.name, ref.version).tags[f"parent.{role}"])
+
+
+def _made(run: Run) -> dict[str, list[str]]:
+    """Labels of the versions that a climb ended with, by stage in the order of the ladder."""
+    tags = {stage: run.data.tags.get(f"{STAGE_TAG}{stage}") for stage in get_args(Trained)}
+    return {stage: labels.split(", ") for stage, labels in tags.items() if labels}
+
+
+def _stands(label: str, registry: Registry, alias: str | None) -> bool:
+    """Whether a version is intact, and has the alias if it shall have one."""
+    try:
+        ref = registry.pin(label)
+    except InputError:
+        return False
+    aliases: dict[str, str] = registry.client.get_registered_model(ref.name).aliases
+    return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)
+
+
+def _rung(labels: Sequence[str], registry: Registry) -> Rung:
+    refs = [registry.pin(label) for label in labels]
+    record = recall(refs[0], registry).model_copy(update={"models": {ref.name: ref for ref in refs}})
+    return Rung(record, reused=True)
+
+
+def _verdicts(judged: str, run: Run, registry: Registry) -> list[Verdict]:
+    path = f"gates/{judged}.json"
+    if path not in (item.path for item in registry.client.list_artifacts(run.info.run_id, "gates")):
+        return []
+    kept = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{path}")
+    return [Verdict.model_validate(verdict) for verdict in kept["verdicts"]]
+
+
+def _reason(run: Run, data: DataRefs) -> str:
+    tables = ", ".join(f"{table.name} {table.digest[:12]}" for table in data.tables)
+    when = datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"data ({tables}), configuration and code ({code_version()}) are those of run {run.info.run_id} of {when}, "
+        "and its versions are intact"
+    )

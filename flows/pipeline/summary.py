@@ -1,0 +1,232 @@
+"""The summary of a climb: versions, figures, verdicts, answers, and what to type next."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from flows.registry.client import Registry
+from flows.registry.model_card import KEY_FIGURES
+from flows.registry.references import DataRefs, Round, Rung, StageRecord
+from flows.report import format_estimate
+from rlhf_core.gates.gate import Verdict
+from rlhf_core.metrics.estimates import Estimate
+
+STAGES = ("base", "sft", "policy")
+
+
+class Answer(NamedTuple):
+    """One answer of one stage, with its gold score."""
+
+    stage: str
+    text: str
+    gold: float
+
+
+class Comparison(NamedTuple):
+    """Answers to a few prompts that no stage has seen, and the gold reward over more of them.
+
+    Attributes:
+        prompts: the prompts with one answer per stage.
+        gold: gold figures over all audited prompts, by name.
+    """
+
+    prompts: list[tuple[str, list[Answer]]]
+    gold: dict[str, Estimate]
+
+
+WIDTH = 120
+
+ROUND_FIGURES = (
+    "agreement_on_policy",
+    "last_agreement_on_policy",
+    "agreement_on_policy_gain",
+    "kl_to_sft_nats",
+    "judge_reward_gain",
+)
+"""Figures of a round: three of its reward model, which the first has not, and two of its policy."""
+
+COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that the summary of a climb tells.
+
+    Attributes:
+        arguments: how the configuration is named on a command line.
+        run_id: the climb's run in MLflow.
+        verdicts: of the gates, by what they judged: the data, or a stage.
+        outcome: one sentence: what was trained, or what stopped the climb.
+        alias: the alias that was set, None if none was.
+        verb: what was done to the stages that are new.
+        rounds: all rounds so far and this one, where the ladder is climbed in rounds.
+    """
+
+    project: str
+    arguments: str
+    run_id: str
+    data: DataRefs | None
+    rungs: Sequence[Rung]
+    verdicts: Mapping[str, Sequence[Verdict]]
+    answers: Comparison | None
+    outcome: str
+    alias: str | None
+    seconds: float
+    verb: str = "trained"
+    rounds: Sequence[Round] = ()
+
+
+def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
+    """Show the summary in the terminal and keep it as text and HTML in the ladder's run."""
+    view = render(summary)
+    record = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    for console in (Console(highlight=False), record):
+        console.print(view)
+        console.print("Next:", *(f"  {escape(line)}" for line in _next(summary)), sep="\n", soft_wrap=True)
+    registry.client.log_text(run_id, record.export_html(clear=False), "summary.html")
+    registry.client.log_text(run_id, record.export_text(), "summary.txt")
+    if summary.answers is not None:
+        registry.log_estimates(run_id, summary.answers.gold, file="gold.json")
+
+
+def render(summary: Summary) -> Group:
+    """Lay the summary out for a terminal."""
+    parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.rungs or summary.data else []
+    if summary.verdicts:
+        parts.append(_verdicts(summary.verdicts))
+    if summary.answers is not None:
+        parts += [_gold(summary.answers), *_answers(summary.answers)]
+    if len(summary.rounds) > 1:
+        parts.append(_rounds(summary.rounds))
+    parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
+    return Group(*parts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=f"\n{title}" if title else None, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _stages(summary: Summary) -> Table:
+    table = _table(f"{summary.project}: {summary.seconds:.0f} s", "stage", "version", "made", "seconds")
+    if summary.data is not None:
+        made = "made" if summary.data.ladder_run == summary.run_id else "reused"
+        rows = [f"{ref.name} {ref.digest[:12]}: {ref.rows} rows, {_splits(ref.splits)}" for ref in summary.data.tables]
+        table.add_row("ingest", "\n".join(rows), made, f"{summary.data.seconds:.1f}")
+    for rung in summary.rungs:
+        versions = "\n".join(ref.label for ref in rung.record.models.values())
+        made = "reused" if rung.reused else summary.verb
+        table.add_row(rung.record.stage, versions, made, f"{rung.record.seconds:.1f}")
+    return table
+
+
+def _splits(splits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in splits.items() if rows)
+
+
+def _figures(summary: Summary) -> Table:
+    table = _table("key figures", "stage", "figure", "value [95 % interval]", "n")
+    all_measured: list[DataRefs | StageRecord] = [rung.record for rung in summary.rungs]
+    if summary.data is not None:
+        all_measured.insert(0, summary.data)
+    for measured in all_measured:
+        estimates = measured.estimates
+        names = [name for name in KEY_FIGURES.get(measured.stage, tuple(estimates)) if name in estimates]
+        for place, name in enumerate(names):
+            stage = "" if place else measured.stage
+            table.add_row(stage, name, format_estimate(estimates[name]), str(estimates[name].n))
+    return table
+
+
+def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
+    table = _table("gates", "stage", "gate", "verdict", "why")
+    for judged, said in verdicts.items():
+        for place, verdict in enumerate(said):
+            colour = COLOURS[verdict.status]
+            status = f"[{colour}]{verdict.status}[/{colour}]"
+            stage = "" if place and verdict.status == "pass" else judged
+            table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
+    return table
+
+
+def _why(verdict: Verdict) -> str:
+    """A passed gate in short; any other as it is explained everywhere."""
+    bound = verdict.lower if verdict.direction == "above" else verdict.upper
+    if verdict.status != "pass" or bound is None:
+        return verdict.explanation
+    if bound <= verdict.threshold if verdict.direction == "above" else bound >= verdict.threshold:
+        return verdict.explanation  # in doubt, which this gate lets pass
+    return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
+
+
+def _rounds(rounds: Sequence[Round]) -> Table:
+    """What each round learned from and came to; agreement is on answers of the policy of the round before."""
+    figures = {"reward-model": ROUND_FIGURES[:3], "policy": ROUND_FIGURES[3:]}
+    table = _table("rounds [95 % interval]", "round", "fresh pairs", "reward model", "policy", *ROUND_FIGURES)
+    for number, data, rungs, _ in rounds:
+        fresh = data.fresh[-1] if data.fresh else None
+        pairs = f"{fresh.dataset.rows} of {fresh.of.policy.label} by {fresh.dataset.annotator}" if fresh else ""
+        made = [rungs[stage].record if stage in rungs else None for stage in figures]
+        found = [
+            record.estimates.get(name) if record else None
+            for record, names in zip(made, figures.values(), strict=True)
+            for name in names
+        ]
+        labels = [record.model.label if record else "" for record in made]
+        table.add_row(str(number), pairs, *labels, *(format_estimate(cell) if cell else "" for cell in found))
+    return table
+
+
+def _gold(answers: Comparison) -> Table:
+    """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
+    table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *STAGES)
+    for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
+        found = (answers.gold.get(f"{stage}_{figure}") for stage in STAGES)
+        cells = ("" if cell is None else _gold_cell(figure, cell) for cell in found)
+        table.add_row(figure.replace("gold_", "  "), *cells)
+    return table
+
+
+def _gold_cell(figure: str, estimate: Estimate) -> str:
+    return f"{estimate.value:.2f}" if figure.startswith("gold_") else format_estimate(estimate, digits=2)
+
+
+def _answers(answers: Comparison) -> list[RenderableType]:
+    """One table for each prompt, with the prompt above it."""
+    tables: list[RenderableType] = []
+    for prompt, replies in answers.prompts:
+        table = _table("", "stage", "gold", "answer")
+        for answer in replies:
+            table.add_row(answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
+        tables += [Text(f"\nheld-out prompt: {prompt}", style="italic"), table]
+    return tables
+
+
+def _alias(summary: Summary) -> str:
+    if summary.alias is None:
+        return "no alias was set"
+    return f"alias '{summary.alias}' set on these versions"
+
+
+def _next(summary: Summary) -> list[str]:
+    refs = {rung.record.stage: rung.record.model for rung in summary.rungs}
+    lines = [f"rlhf ui {summary.arguments}"]
+    speaker = refs.get("policy") or refs.get("sft")
+    if speaker is not None:
+        lines.append(f"rlhf generate {speaker.label} 'your prompt' --config {summary.arguments}")
+    if "reward-model" in refs:
+        label = refs["reward-model"].label
+        lines.append(f"rlhf score {label} --prompt 'a prompt' --response 'an answer' --config {summary.arguments}")
+    return lines

@@ -1,0 +1,1 @@
+"""Who becomes champion, and what a promotion starts."""

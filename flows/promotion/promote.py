@@ -1,0 +1,171 @@
+"""Who becomes champion: proposals, promotion and roll-back."""
+
+from collections.abc import Sequence
+
+from mlflow.exceptions import MlflowException
+
+from flows.config.errors import InputError
+from flows.promotion.history import PROMOTE, ROLLBACK, How, Promotion, history, project_of, record_promotion
+from flows.registry.client import CHAMPION, Registry
+from flows.registry.differences import differences
+from flows.registry.references import ModelRef
+from rlhf_core.config import Frozen
+
+
+class PromotionRefused(Exception):
+    """A version whose gates did not pass; exit code 3."""
+
+
+class Proposal(Frozen):
+    """A version that may become champion.
+
+    Attributes:
+        champion: what it would replace, None where there is none.
+        blocking: gates that did not pass, or what else speaks against the version; empty where all passed.
+        differences: what went into it that did not go into the champion.
+    """
+
+    version: ModelRef
+    champion: ModelRef | None
+    blocking: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def propose(registry: Registry, model: str) -> Proposal:
+    """Look up what a promotion would do.
+
+    Args:
+        registry: where the versions are.
+        model: `name` for its challenger, `name/version` or `name@alias`.
+
+    Raises:
+        InputError: when there is no such version, it belongs to another project, or it is champion already.
+    """
+    version = registry.pin(model if "/" in model or "@" in model else f"{model}@challenger")
+    _check_project(registry, version.name)
+    champion = registry.champion(version.name)
+    if champion == version:
+        raise InputError(f"{version.label} is champion already; `rlhf history {version.name}` says since when")
+    return Proposal(
+        version=version,
+        champion=champion,
+        blocking=_blocking(registry, version),
+        differences=tuple(differences(registry, version, champion)) if champion else (),
+    )
+
+
+def check_gates(proposal: Proposal, *, force: bool, why: str) -> None:
+    """Refuse a version whose gates did not pass.
+
+    Raises:
+        PromotionRefused: naming the gates, unless forced.
+        InputError: when forced without a reason.
+    """
+    if proposal.blocking and not force:
+        raise PromotionRefused(
+            f"{proposal.version.label} is not promoted: {'; '.join(proposal.blocking)}. Promote another version, "
+            'or this one by --force --why "the reason", which is kept'
+        )
+    if proposal.blocking and not why:
+        raise InputError('--force: give the reason, which is kept, as --why "the reason"')
+
+
+def promote(
+    registry: Registry, proposal: Proposal, *, by: str, why: str = "", comparison: Frozen | None = None
+) -> None:
+    """Make a version champion, with a record of who, when, from what and why.
+
+    Raises:
+        InputError: when the champion is another one than was proposed to be replaced.
+    """
+    _move(registry, proposal.version, proposal.champion, by, why, PROMOTE, bool(proposal.blocking), comparison)
+
+
+def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> None:
+    """Make an earlier champion champion again, with a record; its gates are not asked again."""
+    _move(registry, ref, registry.champion(ref.name), by, why, ROLLBACK, False, None)
+
+
+def previous_champion(registry: Registry, name: str) -> ModelRef:
+    """The champion before the present one; after a roll-back, the one before that.
+
+    Raises:
+        InputError: when there was none, or its version is gone.
+    """
+    _check_project(registry, name)
+    champion = registry.champion(name)
+    now = champion.version if champion else None
+    for version in reversed(_champions(history(registry, name), now)):
+        try:
+            return registry.reference(name, version)
+        except InputError:  # that version was deleted
+            continue
+    raise InputError(f"{name} has no earlier champion; `rlhf history {name}` lists those that were")
+
+
+def _move(
+    registry: Registry,
+    version: ModelRef,
+    previous: ModelRef | None,
+    by: str,
+    why: str,
+    how: How,
+    forced: bool,
+    comparison: Frozen | None,
+) -> None:
+    """Record first: what sees the alias move then finds the record of it."""
+    now = registry.champion(version.name)
+    if now != previous:
+        raise InputError(f"{version.name}: {now.label if now else 'nothing'} is champion by now; look again")
+    run_id = record_promotion(
+        registry,
+        model=version.name,
+        version=version.version,
+        previous=previous.version if previous else None,
+        by=by,
+        why=why,
+        how=how,
+        forced=forced,
+        comparison=comparison,
+    )
+    try:
+        registry.set_alias(version, CHAMPION)
+    except MlflowException:
+        registry.end_run(run_id, "FAILED")
+        raise
+
+
+def _champions(moves: Sequence[Promotion], now: str | None) -> list[str]:
+    """Those that can be gone back to, the last one last: what was promoted, less what was rolled back."""
+    stack: list[str] = []
+    for move in reversed(moves):
+        if move.how == ROLLBACK and move.version in stack:
+            while stack[-1] != move.version:
+                stack.pop()
+            continue
+        if move.previous and stack[-1:] != [move.previous]:  # an unrecorded move came between
+            stack.append(move.previous)
+        stack.append(move.version)
+    if now is not None and stack[-1:] != [now]:
+        stack.append(now)
+    return [version for version in stack[: -1 if now else None] if version != now]
+
+
+def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
+    tags = registry.client.get_model_version(ref.name, ref.version).tags
+    status = tags.get("gate.status")
+    if status == "passed":
+        return ()
+    if status is None:
+        return ("no gate has judged it",)
+    verdicts = {key.removeprefix("gate."): tag for key, tag in tags.items() if key.startswith("gate.")}
+    bad = [
+        f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
+    ]
+    return tuple(bad) or ("its gates did not pass",)
+
+
+def _check_project(registry: Registry, name: str) -> None:
+    project = project_of(registry)
+    if not name.startswith(f"{project}-"):
+        raise InputError(f"{name} is no model of project {project}; name its configuration by --config")

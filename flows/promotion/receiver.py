@@ -1,0 +1,167 @@
+"""The receiver of MLflow's webhooks: a delivery makes it look at the registry, and so does the clock.
+
+A delivery is only a reason to look; what happened is read from the registry. So a lost delivery costs up to a minute,
+and a forged one could do no more than have the receiver look.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from mlflow import MlflowClient
+from prefect.settings import get_current_settings
+
+from flows.config.errors import InputError
+from flows.promotion.outbox import Ledger
+from flows.promotion.reconcile import notice, pass_on
+from flows.promotion.webhook import Refused, calls, find_webhook, keep_secret, register_webhook, verify
+from flows.storage.locks import exclusive
+
+PATH = "/mlflow"
+
+LONGEST_BODY = 65_536
+"""Bytes; what MLflow sends of an alias takes some hundred."""
+
+CONFIRM_SECONDS = 10.0
+"""How soon to ask whether Prefect kept an event; it writes events after up to 5 s and knows a repeated one for 300."""
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Watch:
+    """Looks at the registry again and again, in a thread of its own; the only one that handles promotions.
+
+    Attributes:
+        url: where MLflow sends its deliveries.
+        every: seconds between looks that nobody asked for.
+        looked: when the last look ended.
+        problems: what went wrong in it, by step.
+    """
+
+    client: MlflowClient
+    ledger: Ledger
+    url: str
+    secret: str
+    every: float
+    asked: threading.Event = field(default_factory=threading.Event)
+    looked: str | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+    registered: bool = False
+
+    def run(self) -> None:
+        """Look until the process ends, which may be at any moment."""
+        while True:
+            self.asked.clear()
+            self.look()
+            unconfirmed = bool(self.ledger.having("open"))
+            self.asked.wait(min(self.every, CONFIRM_SECONDS) if unconfirmed else self.every)
+
+    def look(self) -> None:
+        """Do each step, whatever becomes of the others: servers that are away come back."""
+        steps: dict[str, Callable[[], None]] = {
+            "webhook": self._register,
+            "registry": lambda: notice(self.client, self.ledger, self.ledger.path.parent),
+            "prefect": lambda: pass_on(self.ledger),
+        }
+        problems: dict[str, str] = {}
+        for name, step in steps.items():
+            try:
+                step()
+            except Exception as error:
+                problems[name] = f"{type(error).__name__}: {error}"
+                if problems[name] != self.problems.get(name):
+                    log.warning("%s: %s", name, problems[name])
+        self.problems = problems
+        self.looked = datetime.now(UTC).isoformat()
+
+    def _register(self) -> None:
+        """Once for this process, as an older webhook may have another secret; and whenever it is gone."""
+        if not self.registered or not calls(find_webhook(self.client), self.url):
+            register_webhook(self.client, self.url, self.secret)
+            self.registered = True
+
+
+def create_app(watch: Watch, *, tolerance: float) -> FastAPI:
+    """The receiver's pages.
+
+    Args:
+        watch: told to look by genuine deliveries.
+        tolerance: seconds that a delivery's time may be away from ours.
+    """
+    app = FastAPI(title="RLHF Ladder: receiver of promotions", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {
+            "status": "degraded" if watch.problems else "ok",
+            "looked": watch.looked,
+            "problems": watch.problems,
+            "open": [promotion.label for promotion in watch.ledger.having("open")],
+            "held": {promotion.label: promotion.reason for promotion in watch.ledger.having("held")},
+        }
+
+    @app.post(PATH, status_code=202)
+    async def receive(request: Request) -> dict[str, bool]:
+        body = await _body(request)
+        now = time.time()
+        try:
+            delivery = verify(watch.secret, request.headers, body, now=now, tolerance=tolerance)
+        except Refused as refusal:
+            log.warning("refused a delivery: %s", refusal)
+            raise HTTPException(401, str(refusal)) from None
+        if not watch.ledger.is_new(delivery.id, now=now, keep_seconds=2 * tolerance):
+            log.warning("refused delivery %s: seen before", delivery.id)
+            raise HTTPException(409, "this delivery was seen before")
+        if delivery.moves_champion:
+            watch.asked.set()
+        return {"looking": delivery.moves_champion}
+
+    return app
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_BODY:
+            raise HTTPException(413, f"more than {LONGEST_BODY} bytes")
+    return body
+
+
+def serve(folder: Path, *, host: str, port: int, address: str, every: float, tolerance: float) -> None:
+    """Receive until told to end; a second receiver on the same folder waits for the first.
+
+    Args:
+        folder: keeps secret and ledger.
+        host: interface to listen on.
+        port: to listen on.
+        address: how MLflow reaches this receiver, without a path.
+        every: seconds between looks at the registry.
+        tolerance: seconds that a delivery's time may be away from ours.
+
+    Raises:
+        InputError: if the environment names no servers.
+    """
+    if not mlflow.get_tracking_uri().startswith("http") or get_current_settings().api.url is None:
+        raise InputError("promotions come from servers: set MLFLOW_TRACKING_URI and PREFECT_API_URL, or `make up`")
+    with exclusive(folder / "receiver.lock"):
+        watch = Watch(
+            client=MlflowClient(),
+            ledger=Ledger(folder / "ledger.db"),
+            url=address.rstrip("/") + PATH,
+            secret=keep_secret(folder / "webhook.secret"),
+            every=every,
+        )
+        log.info("receiving at %s, looking every %g s", watch.url, every)
+        threading.Thread(target=watch.run, name="watch", daemon=True).start()
+        uvicorn.run(create_app(watch, tolerance=tolerance), host=host, port=port, log_level="warning")

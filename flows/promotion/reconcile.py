@@ -1,0 +1,143 @@
+"""From the registry's champions to Prefect's events: each promotion becomes one event, whatever dies in between.
+
+Why nothing is lost and nothing is started twice: docs/decisions/0012-promotions-are-noticed-then-passed-on.md.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.events.schemas.events import Event, Resource
+
+from flows.promotion.history import history, record_promotion
+from flows.promotion.outbox import Ledger, Promotion
+from flows.promotion.webhook import CHAMPION
+from flows.registry.client import open_registry
+
+PROMOTED = "rlhf.model.promoted"
+
+HELD_TAG = "promotion.held"
+
+SUFFIXES = ("-sft", "-reward-model", "-policy", "-value")
+
+MODELS_PER_PAGE = 1000
+
+
+log = logging.getLogger(__name__)
+
+
+def resource_of(model: str) -> str:
+    """Prefect's resource id of a registered model."""
+    return f"rlhf.model.{model}"
+
+
+def notice(client: MlflowClient, ledger: Ledger, storage: Path) -> None:
+    """Compare the registry's champions with the ledger, and remember those that are new.
+
+    The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
+    have not passed is held, and tagged with the reason; it is let go once they have.
+
+    Args:
+        client: of the registry.
+        ledger: what was noticed before.
+        storage: folder of the receiver.
+
+    Raises:
+        MlflowException: if the registry is away.
+    """
+    for model, version in _champions(client):
+        last = ledger.last(model)
+        known = last is not None and last.version == version
+        if last is not None and known and last.status != "held":
+            continue
+        found = client.get_model_version(model, version)
+        reason = _reason_to_hold(found)
+        _tag(client, found, reason)
+        if last is None or not known:
+            _record(model, version, last.version if last else None, storage, forced=bool(reason))
+            last = ledger.add(model, version, held=reason)
+            log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
+        if last.status == "held" and not reason:
+            ledger.mark(last, "open")
+            log.info("%s is no longer held", last.label)
+
+
+def pass_on(ledger: Ledger) -> None:
+    """Send the events of open promotions, the oldest first; those that Prefect has by now are done.
+
+    Raises:
+        httpx.HTTPError: if Prefect is away.
+    """
+    waiting = ledger.having("open")
+    if not waiting:
+        return
+    with get_client(sync_client=True) as prefect:
+        for promotion in waiting:
+            if _has(prefect, promotion):
+                ledger.mark(promotion, "done")
+                log.info("%s: Prefect has its event", promotion.label)
+            else:
+                send(prefect, promotion)
+
+
+def send(prefect: SyncPrefectClient, promotion: Promotion) -> None:
+    """Tell Prefect of a promotion; by the id of its event Prefect knows one that is sent again."""
+    event = Event(
+        id=UUID(promotion.event),
+        event=PROMOTED,
+        occurred=datetime.fromisoformat(promotion.noticed),
+        resource=Resource({"prefect.resource.id": resource_of(promotion.model)}),
+        payload={"name": promotion.model, "version": promotion.version, "alias": CHAMPION},
+    )
+    prefect.request("POST", "/events", json=[event.model_dump(mode="json")])
+
+
+def _champions(client: MlflowClient) -> Iterator[tuple[str, str]]:
+    """Name and version of every champion among the models of ladders."""
+    token: str | None = None
+    while True:
+        page = client.search_registered_models(max_results=MODELS_PER_PAGE, page_token=token)
+        for model in page:
+            if model.name.endswith(SUFFIXES) and CHAMPION in model.aliases:
+                yield model.name, str(model.aliases[CHAMPION])
+        token = page.token
+        if not token:
+            return
+
+
+def _record(model: str, version: str, previous: str | None, storage: Path, *, forced: bool) -> None:
+    """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the ledger lacks."""
+    suffix = next(suffix for suffix in SUFFIXES if model.endswith(suffix))
+    registry = open_registry(model.removesuffix(suffix), storage)
+    moves = history(registry, model)
+    if not moves or moves[0].version != version:
+        record_promotion(
+            registry, model=model, version=version, previous=previous, by="unknown", why="", how="MLflow", forced=forced
+        )
+
+
+def _reason_to_hold(version: ModelVersion) -> str:
+    """Why a version is not passed on; empty if it is. MLflow lets anybody set any alias on any version."""
+    status = version.tags.get("gate.status")
+    if status == "passed":
+        return ""
+    return f"its gate.status is '{status}'" if status else "it has no gate.status: no gate has judged it"
+
+
+def _tag(client: MlflowClient, version: ModelVersion, reason: str) -> None:
+    """Say on the version's page why it is held, or that it no longer is."""
+    if reason and version.tags.get(HELD_TAG) != reason:
+        client.set_model_version_tag(version.name, version.version, HELD_TAG, reason)
+    elif not reason and HELD_TAG in version.tags:
+        client.delete_model_version_tag(version.name, version.version, HELD_TAG)
+
+
+def _has(prefect: SyncPrefectClient, promotion: Promotion) -> bool:
+    page = prefect.read_events(EventFilter(id=EventIDFilter(id=[UUID(promotion.event)])), limit=1)
+    return bool(page.events)

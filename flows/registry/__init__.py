@@ -1,0 +1,1 @@
+"""MLflow: the only place that talks to tracking server and model registry."""

@@ -1,0 +1,244 @@
+"""Every MLflow call about models: versions, files, aliases. Those about runs are in `flows.registry.runs`."""
+
+import contextlib
+import functools
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.db import upgrade
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+from flows.config.errors import InputError
+from flows.registry.keys import files_artifact
+from flows.registry.references import ModelRef
+from flows.registry.runs import Runs
+from flows.registry.tags import DIGEST_TAG
+from flows.storage.digests import file_digests, folder_digest, total_digest
+from flows.storage.locks import exclusive
+
+CHAMPION = "champion"
+
+
+def open_registry(project: str, storage: Path) -> "Registry":
+    """Connect to the tracking server, migrating its local database first where there is one.
+
+    Args:
+        project: name of the experiment and prefix of the registered names.
+        storage: folder for artifacts of a local database, and for copies of remote models.
+    """
+    uri = mlflow.get_tracking_uri()
+    _upgrade(uri)
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(project)
+    if experiment is not None:
+        return Registry(client, experiment.experiment_id, storage)
+    location = (storage / "artifacts").as_uri() if uri.startswith("sqlite:") else None
+    with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
+        client.create_experiment(project, artifact_location=location)
+    created = client.get_experiment_by_name(project)
+    if created is None:
+        raise InputError(f"MLflow at {uri} did not make the experiment '{project}'; check that it accepts writes")
+    return Registry(client, created.experiment_id, storage)
+
+
+@functools.cache
+def _upgrade(uri: str) -> None:
+    """Run `mlflow db upgrade` on a local database: make its tables, or migrate those of an older MLflow.
+
+    Only one process at a time does so, because two that migrate one file break it.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.with_suffix(".lock")):
+        upgrade.main([uri], standalone_mode=False)
+
+
+class Registry(Runs):
+    """One experiment of a tracking server, and the model registry behind it."""
+
+    def register(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        run_id: str,
+        parents: Mapping[str, ModelRef],
+        tags: Mapping[str, str],
+        description: str,
+    ) -> ModelRef:
+        """Store a folder that `from_pretrained` reads as a new version, once per run and content.
+
+        Args:
+            folder: files of the model.
+            name: registered name.
+            run_id: the run that made it; the model becomes its output, the parents its inputs.
+            parents: models that this one was made from, by role.
+            tags: lineage of the version.
+            description: shown beside the version.
+        """
+        files = file_digests(folder)
+        digest = total_digest(files)
+        earlier = self._version_of(name, run_id, digest)
+        if earlier is not None:
+            return earlier
+        tags = {**tags, DIGEST_TAG: digest}
+        self.client.log_dict(run_id, files, files_artifact(name))
+        model = self.client.create_logged_model(
+            self.experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="transformers"
+        )
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        self.client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id) for parent in parents.values()])
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        with contextlib.suppress(MlflowException):  # the name is already registered
+            self.client.create_registered_model(name)
+        version = self.client.create_model_version(
+            name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
+        )
+        made = json.dumps([{"name": name, "version": str(version.version)}])
+        self.client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: made})  # the model's page links to it
+        return ModelRef(
+            name=name,
+            version=str(version.version),
+            model_id=model.model_id,
+            uri=f"models:/{name}/{version.version}",
+            digest=digest,
+            run_id=run_id,
+        )
+
+    def _version_of(self, name: str, run_id: str, digest: str) -> ModelRef | None:
+        """The version that this run already registered, when an upload is tried again."""
+        for version in self.client.search_model_versions(f"name='{name}' and run_id='{run_id}'"):
+            if version.tags.get(DIGEST_TAG) == digest:
+                return self.reference(name, str(version.version))
+        return None
+
+    def reference(self, name: str, version: str) -> ModelRef:
+        """Look a version up.
+
+        Raises:
+            InputError: when it does not exist or was not registered by this project.
+        """
+        try:
+            found = self.client.get_model_version(name, version)
+        except MlflowException:
+            raise InputError(f"{name}/{version} is not in the registry; `rlhf ui` shows what is") from None
+        model_id = str(found.source).removeprefix("models:/")  # MLflow 3.17 leaves `model_id` of a version empty
+        if DIGEST_TAG not in found.tags or not model_id.startswith("m-"):
+            raise InputError(f"{name}/{version} has no digest tag: it was not registered by a ladder")
+        return ModelRef(
+            name=name,
+            version=version,
+            model_id=model_id,
+            uri=f"models:/{name}/{version}",
+            digest=found.tags[DIGEST_TAG],
+            run_id=str(found.run_id),
+        )
+
+    def champion(self, name: str) -> ModelRef | None:
+        """The version of a model that is champion, None where none is."""
+        try:
+            version = self.client.get_model_version_by_alias(name, CHAMPION).version
+        except MlflowException:
+            return None
+        return self.reference(name, str(version))
+
+    def champion_data(self, project: str) -> dict[str, str]:
+        """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
+        found: dict[str, str] = {}
+        for suffix in ("sft", "reward-model", "policy"):
+            with contextlib.suppress(MlflowException):  # no such model, or no champion yet
+                champion = self.client.get_model_version_by_alias(f"{project}-{suffix}", "champion")
+                tables = (tag for key, tag in champion.tags.items() if key.startswith("dataset."))
+                found |= dict(tag.split(":", 1) for tag in tables)
+        return found
+
+    def resolve(self, model: str) -> Path:
+        """Find the files of a model that a person names.
+
+        Args:
+            model: a folder, `name/version` or `name@alias`.
+
+        Raises:
+            InputError: when there is no such folder, version or alias.
+        """
+        return Path(model) if Path(model).is_dir() else self.folder(self.pin(model))
+
+    def pin(self, model: str) -> ModelRef:
+        """Find the version that `name/version` or, at this moment, `name@alias` means.
+
+        Raises:
+            InputError: when there is no such version or alias.
+        """
+        name, at, alias = model.partition("@")
+        if at:
+            try:
+                return self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
+            except MlflowException:
+                raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
+        name, slash, version = model.rpartition("/")
+        if not slash or not version.isdigit():
+            raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
+        return self.reference(name, version)
+
+    def intact(self, ref: ModelRef) -> bool:
+        """Whether the version still exists with the same content, and its files can be had."""
+        try:
+            return self.reference(ref.name, ref.version).digest == ref.digest and self.folder(ref).is_dir()
+        except (InputError, MlflowException, OSError):
+            return False
+
+    def folder(self, ref: ModelRef) -> Path:
+        """The files of a version on this machine, verified against its digest.
+
+        Raises:
+            InputError: when the files changed since they were registered.
+        """
+        kept = self.client.get_logged_model(ref.model_id).artifact_location
+        location = urlparse(kept)
+        folder = Path(unquote(location.path))
+        if location.scheme not in ("", "file"):
+            folder = self.storage / "copies" / ref.digest
+            if not folder.is_dir():
+                self._download(kept, folder)
+        if folder_digest(folder) != ref.digest:
+            raise InputError(f"{ref.label}: files in {folder} do not match the registered digest; register it again")
+        return folder
+
+    def _download(self, location: str, folder: Path) -> None:
+        """Copy files from the artifact store, whole or not at all; by a `models:` address MLflow would add one."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            part = Path(scratch) / folder.name
+            part.mkdir()
+            get_artifact_repository(location).download_artifacts("", str(part))
+            part.rename(folder)
+
+    def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:
+        """Set the same tags on several versions."""
+        for ref in refs:
+            with self.alone(ref.name):
+                for key, value in tags.items():
+                    self.client.set_model_version_tag(ref.name, ref.version, key, value)
+
+    def set_alias(self, ref: ModelRef, alias: str) -> None:
+        """Move an alias to a version."""
+        with self.alone(ref.name):
+            self.client.set_registered_model_alias(ref.name, alias, ref.version)
+
+    def take_alias(self, refs: Iterable[ModelRef], alias: str) -> None:
+        """Take an alias off versions; where another version holds it, that one keeps it."""
+        for ref in refs:
+            with self.alone(ref.name):
+                if str(self.client.get_registered_model(ref.name).aliases.get(alias)) == ref.version:
+                    self.client.delete_registered_model_alias(ref.name, alias)

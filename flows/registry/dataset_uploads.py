@@ -1,0 +1,25 @@
+"""Snapshots in the artifact store, each once and in a run of its own: what was trained on can be read anywhere."""
+
+from collections.abc import Iterable
+
+from flows.registry.client import Registry, open_registry
+from flows.registry.references import DatasetRef
+from flows.registry.tags import ANNOTATOR_TAG, CONTRACT_TAG, NAME_TAG, ORIGIN_TAG, SNAPSHOT_TAG, data_experiment
+
+
+def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
+    """Upload the snapshots that the artifact store does not have yet.
+
+    Of two climbs that do so at the same moment both may; either copy serves.
+    """
+    data = open_registry(data_experiment(project), registry.storage)
+    for ref in {ref.digest: ref for ref in refs}.values():
+        query = f"tags.`{SNAPSHOT_TAG}` = '{ref.digest}' and attributes.status = 'FINISHED'"
+        if data.client.search_runs([data.experiment_id], query, max_results=1):
+            continue
+        tags = {NAME_TAG: ref.name, SNAPSHOT_TAG: ref.digest, CONTRACT_TAG: ref.contract}
+        tags |= {f"{ORIGIN_TAG}{role}": origin.label for role, origin in ref.origins.items()}
+        tags |= {f"{ANNOTATOR_TAG}name": ref.annotator} if ref.annotator else {}
+        run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
+        data.client.log_artifact(run_id, ref.path)
+        data.end_run(run_id, "FINISHED")

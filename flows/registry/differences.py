@@ -1,0 +1,39 @@
+"""What went into one version of a model and not into another."""
+
+import textwrap
+from collections.abc import Mapping
+
+from flows.registry.client import Registry
+from flows.registry.references import ModelRef
+from flows.registry.tags import SOURCE_TAG
+
+LINEAGE = ("rlhf.code", "dataset.", "parent.", SOURCE_TAG)
+
+
+def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:
+    """What went into two versions of a model that is not the same: code, data, parents and configuration, a line each.
+
+    Args:
+        registry: where both are.
+        ref: the version that is described.
+        other: what it is compared with.
+    """
+    versions = [registry.client.get_model_version(found.name, found.version) for found in (ref, other)]
+    tags = [
+        {key: tag for key, tag in version.tags.items() if key.startswith(LINEAGE) and not key.endswith(".digest")}
+        for version in versions
+    ]
+    params = [registry.client.get_run(found.run_id).data.params for found in (ref, other)]
+    return [*_changes(*tags), *_changes(*params)]
+
+
+def _changes(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
+    return [
+        f"{key}: {_short(first.get(key))}, there {_short(second.get(key))}"
+        for key in sorted({*first, *second})
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _short(value: str | None) -> str:
+    return "absent" if value is None else textwrap.shorten(value, 60, placeholder=" ...")

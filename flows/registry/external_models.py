@@ -1,0 +1,54 @@
+"""Reward models that are taken from the registry or the hub instead of being trained."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from flows.config.ladder import LadderConfig
+from flows.config.relabel import ByJudge
+from flows.config.reward_model import SCHEME, HubModel, Source
+from flows.registry.client import Registry, open_registry
+from flows.registry.references import ModelRef
+
+NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
+"""Files of hub models that transformers does not load here."""
+
+
+def pin_models(config: LadderConfig) -> LadderConfig:
+    """The configuration with the versions that the aliases of its registered models mean now.
+
+    Whatever depends on an alias then depends on the version, so that a moved alias makes another climb.
+
+    Raises:
+        InputError: if there is no such version or alias.
+    """
+    taken = {"reward_model": config.reward_model.source, "judge": config.judge.source}
+    if isinstance(config.relabel, ByJudge):
+        taken["relabel"] = config.relabel.model
+    if not any(isinstance(source, str) for source in taken.values()):
+        return config
+    registry = open_registry(config.project, config.storage)
+    pinned = {}
+    for section, source in taken.items():
+        if source is not None and (version := registered(source, registry)) is not None:
+            field = "model" if section == "relabel" else "source"
+            update = {field: f"{SCHEME}{version.label}"}
+            pinned[section] = getattr(config, section).model_copy(update=update)
+    return config.model_copy(update=pinned)
+
+
+def registered(source: Source, registry: Registry) -> ModelRef | None:
+    """The version that is taken, None for a model of the hub."""
+    return registry.pin(source.removeprefix(SCHEME)) if isinstance(source, str) else None
+
+
+def files_of(source: Source, registry: Registry) -> Path:
+    """The files of what is taken, on this machine."""
+    if isinstance(source, HubModel):
+        return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
+    return registry.folder(registry.pin(source.removeprefix(SCHEME)))
+
+
+def name_of(source: Source) -> str:
+    """What is taken, as people write it."""
+    return f"{source.model}@{source.revision[:8]}" if isinstance(source, HubModel) else source.removeprefix(SCHEME)

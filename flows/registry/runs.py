@@ -1,0 +1,143 @@
+"""Every MLflow call about runs: tags, parameters, metrics, figures, datasets."""
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from flows.registry.references import DatasetRef, ModelRef
+from flows.registry.tags import dataset_digest, dataset_entity, flatten
+from flows.storage.locks import exclusive
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.training.stage import Event
+
+PARAMS_PER_CALL = 100  # limits of the tracking API
+
+METRICS_PER_CALL = 1000
+
+PARENT_RUN_TAG = "mlflow.parentRunId"
+
+ESTIMATES = "estimates.json"
+
+
+class Runs:
+    """The runs of one experiment of a tracking server.
+
+    Args:
+        client: of the server.
+        experiment_id: the experiment.
+        storage: folder that all climbs share who use it.
+    """
+
+    def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+        self.storage = storage
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """One climb at a time with something of that name: of two who set the same, MLflow refuses the second."""
+        return exclusive(self.storage / "work" / f"{name}.lock")
+
+    def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        """Start a run, nested below its parent where there is one, and return its id."""
+        nesting = {PARENT_RUN_TAG: parent} if parent else {}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
+        return str(run.info.run_id)
+
+    def end_run(self, run_id: str, status: str) -> None:
+        """End a run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+    def running(self, tag: str) -> list[Run]:
+        """Runs that say they are running and carry a tag."""
+        query = f"attributes.status = 'RUNNING' and tags.`{tag}` != ''"
+        return list(self.client.search_runs([self.experiment_id], query))
+
+    def children(self, run_id: str) -> list[str]:
+        """Ids of the running runs below a run."""
+        query = f"attributes.status = 'RUNNING' and tags.`{PARENT_RUN_TAG}` = '{run_id}'"
+        return [run.info.run_id for run in self.client.search_runs([self.experiment_id], query)]
+
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run, all at once."""
+        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
+        """Log a configuration tree as dotted parameters."""
+        params = [Param(key, str(value)[:6000]) for key, value in flatten(tree)]
+        for start in range(0, len(params), PARAMS_PER_CALL):
+            self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
+
+    def estimates(self, run_id: str) -> dict[str, Estimate]:
+        """The figures that `log_estimates` kept, none where it kept none."""
+        try:
+            kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{ESTIMATES}")
+        except (MlflowException, OSError):
+            return {}
+        return {name: Estimate(**estimate) for name, estimate in kept.items()}
+
+    def log_events(
+        self,
+        run_id: str,
+        events: Iterable[Event],
+        *,
+        model: ModelRef | None = None,
+        dataset: DatasetRef | None = None,
+    ) -> None:
+        """Log metrics by step, many steps in one call; `model` and `dataset` as in `log_estimates`."""
+        now = int(time.time() * 1000)
+        of = {"model_id": model.model_id} if model else {}
+        on = {"dataset_name": dataset.name, "dataset_digest": dataset_digest(dataset)} if dataset else {}
+        metrics = [
+            Metric(key, value, now, event.step, **of, **on) for event in events for key, value in event.metrics.items()
+        ]
+        for start in range(0, len(metrics), METRICS_PER_CALL):
+            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+    def log_estimates(
+        self,
+        run_id: str,
+        estimates: Mapping[str, Estimate],
+        *,
+        model: ModelRef | None = None,
+        dataset: DatasetRef | None = None,
+        file: str = ESTIMATES,
+    ) -> None:
+        """Log figures with their intervals as metrics under `final/`, and as one JSON file.
+
+        Args:
+            run_id: the run that measured them.
+            estimates: figures by name.
+            model: what was measured, on whose page they are shown too.
+            dataset: what it was measured on.
+            file: name of the JSON file.
+        """
+        final = {
+            f"final/{name}{suffix}": number
+            for name, estimate in estimates.items()
+            for suffix, number in (("", estimate.value), ("/lower", estimate.lower), ("/upper", estimate.upper))
+        }
+        self.log_events(run_id, [Event(0, final)], model=model, dataset=dataset)
+        self.client.log_dict(run_id, {name: estimate._asdict() for name, estimate in estimates.items()}, file)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+        """Log figures as PNG files under `figures/`."""
+        for name, figure in figures.items():
+            self.client.log_figure(run_id, figure, f"figures/{name}.png")
+
+    def log_datasets(self, run_id: str, datasets: Mapping[str, DatasetRef]) -> None:
+        """Log dataset inputs by context, such as `training`, with the report on each under `data/`."""
+        inputs = [
+            DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
+        ]
+        with self.alone("datasets"):
+            self.client.log_inputs(run_id, datasets=inputs)
+        for ref in {ref.name: ref for ref in datasets.values()}.values():
+            self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")

@@ -1,0 +1,72 @@
+"""Titled tables of a report, told once for a terminal, a Markdown file and a page."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from rlhf_core.metrics.estimates import Estimate
+
+
+def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
+    """A figure with its 95 % interval; an exact one without."""
+    if estimate.lower == estimate.upper:
+        return f"{estimate.value:.{digits}g}"
+    return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
+
+
+class Sheet(NamedTuple):
+    """A table of words and numbers.
+
+    Attributes:
+        numbers: names of the columns that are aligned to the right.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    numbers: tuple[str, ...] = ()
+
+
+def estimate_sheet(title: str, titles: Mapping[str, str], found: Mapping[str, Estimate], *, counted: str) -> Sheet:
+    """Figures with their intervals.
+
+    Args:
+        title: what they are of.
+        titles: what each of them means, by name, in order.
+        found: those that could be measured; the others are unknown.
+        counted: what they were measured on.
+    """
+    rows = [(what, *_cells(found.get(name))) for name, what in titles.items()]
+    columns = ("figure", "value", "95 % interval", counted)
+    return Sheet(title, columns, rows, columns[1:])
+
+
+def for_terminal(sheet: Sheet) -> Table:
+    """The table as rich prints it."""
+    title = f"\n{escape(sheet.title)}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for column in sheet.columns:
+        table.add_column(column, overflow="fold", justify="right" if column in sheet.numbers else "left")
+    for row in sheet.rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def as_markdown(sheet: Sheet) -> str:
+    """The table without its title."""
+    marks = ["---:" if column in sheet.numbers else "---" for column in sheet.columns]
+    return "\n".join(_line(cells) for cells in (sheet.columns, marks, *sheet.rows))
+
+
+def _cells(estimate: Estimate | None) -> tuple[str, str, str]:
+    if estimate is None:
+        return "unknown", "", ""
+    return f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", f"{estimate.n:,}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row; a name may hold a mark that would end its cell."""
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

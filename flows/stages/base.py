@@ -1,0 +1,84 @@
+"""The rung below the first: a pretrained base model."""
+
+from pathlib import Path
+
+from prefect import flow
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from flows.config.ladder import HubBase
+from flows.registry.context import Place
+from flows.registry.packaging import Use
+from flows.registry.references import DataRefs, DatasetRef, StageRecord
+from flows.stages.plan import Plan
+from flows.stages.runner import run_stage
+from flows.storage.snapshots import read_split
+from rlhf_core.base import embedded as helpdesk
+from rlhf_core.base import from_text as text_base
+from rlhf_core.config.base import PretrainConfig, TextBaseConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.tokenizer import CHAT_TEMPLATE, turns
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage, StageResult
+
+BaseConfig = PretrainConfig | TextBaseConfig | HubBase
+
+
+@flow(name="base", flow_run_name="{place.project} base")
+def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
+    """Pretrain the base on the embedded world or on the training text, or take one from the hub."""
+    reads_data = isinstance(config, TextBaseConfig)
+
+    def start(out: Path, _: Checkpoints) -> Stage:
+        match config:
+            case PretrainConfig():
+                return helpdesk.pretrain(config, out=out, seed=place.seed)
+            case TextBaseConfig():
+                return text_base.pretrain(config, texts=training_text(data), out=out, seed=place.seed)
+            case HubBase():
+                return from_hub(config, out)
+
+    plan = Plan(
+        stage="base",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"base": "Pretrained base model, before any alignment"},
+        uses={"base": Use.within("generate", _limits(config))},
+        datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},
+        key_metrics=("loss_nats", "lr"),
+        alone=True,
+    )
+    return run_stage(plan, place)
+
+
+def training_text(data: DataRefs) -> list[str]:
+    """The text of the training split: what a base may have read without having seen any held-out row."""
+    demonstrations = read_split(data.demonstrations, "train")
+    preferences = read_split(data.preferences, "train")
+    answered = [(str(row.prompt), str(row.response)) for row in demonstrations.itertuples()]
+    for row in preferences.itertuples():
+        answered += [(str(row.prompt), str(row.chosen)), (str(row.prompt), str(row.rejected))]
+    return ["\n".join([*(turn["content"] for turn in turns(prompt)), answer]) for prompt, answer in answered]
+
+
+def from_hub(config: HubBase, out: Path) -> Stage:
+    """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
+    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
+    tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    yield from ()
+    return StageResult(artifacts={"base": out})
+
+
+def _limits(config: BaseConfig) -> SamplingConfig:
+    """Lengths that fit the base, halved between prompt and response."""
+    if isinstance(config, HubBase):
+        return SamplingConfig()
+    half = config.max_positions // 2
+    return SamplingConfig(max_prompt_tokens=half, max_response_tokens=half)
+
+
+def _text_tables(data: DataRefs) -> tuple[DatasetRef, DatasetRef]:
+    return data.demonstrations, data.preferences

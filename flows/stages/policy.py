@@ -1,0 +1,127 @@
+"""The third rung: a policy by PPO against the reward model or by DPO on the preferences, tied to the SFT model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefect import flow
+
+from flows.registry.context import Place
+from flows.registry.packaging import Use
+from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
+from flows.stages.plan import Plan
+from flows.stages.reward_inputs import RewardInputs
+from flows.stages.runner import run_stage
+from flows.storage.records import read_all_pairs, read_demonstrations, read_pairs, read_prompts
+from rlhf_core import dpo
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.ppo import train as ppo
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage
+
+
+@flow(name="policy", flow_run_name="{place.project} policy")
+def train_policy(
+    config: PPOConfig | DPOConfig,
+    data: DataRefs,
+    sft: StageRecord,
+    reward_model: StageRecord,
+    judge: StageRecord,
+    rewards: RewardInputs,
+    place: Place,
+) -> StageRecord:
+    """Train a policy by the configured method; by whichever, it is measured on the same prompts in the same way."""
+    parents = {"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model}
+    match config:
+        case PPOConfig():
+            method = _ppo(config, data)
+        case DPOConfig():
+            method = _dpo(config, data)
+    return run_stage(_plan(method, config, data, parents, rewards, place), place)
+
+
+class _Method(NamedTuple):
+    """What a method has of its own.
+
+    Attributes:
+        train: begins the training; called with the arguments that all methods take.
+        models: as of `Plan`.
+        uses: as of `Plan`.
+        datasets: as of `Plan`.
+        key_metrics: as of `Plan`.
+    """
+
+    train: Callable[..., Stage]
+    models: dict[str, str]
+    uses: dict[str, Use]
+    datasets: dict[str, DatasetRef]
+    key_metrics: tuple[str, ...]
+
+
+def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
+    """Policy and value model, trained on the prompts of the training split, and on demonstrations where asked for."""
+    mixed = {"ptx": data.demonstrations} if config.ptx_coef else {}
+
+    def train(**shared: Any) -> Stage:
+        demonstrations = read_demonstrations(data.demonstrations, "train") if config.ptx_coef else ()
+        prompts = read_prompts(data.prompts, "train")
+        return ppo.train_policy(config, prompts=prompts, demonstrations=demonstrations, **shared)
+
+    return _Method(
+        train=train,
+        models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
+        uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
+        datasets={"training": data.prompts, **mixed},
+        key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
+    )
+
+
+def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
+    """Policy trained on the pairs of the training split, fresh ones too; models and prompts only measure it."""
+
+    def train(**shared: Any) -> Stage:
+        train = read_all_pairs(data.all_pairs.values(), "train")
+        return dpo.train_policy(config, train=train, held_out=read_pairs(data.preferences, "test"), **shared)
+
+    return _Method(
+        train=train,
+        models={"policy": "Policy trained with DPO"},
+        uses={"policy": Use.within("generate", config.sampling)},
+        datasets={**data.all_pairs, "evaluation": data.prompts},
+        key_metrics=("loss_nats", "margin", "agreement", "lr"),
+    )
+
+
+def _plan(
+    method: _Method,
+    config: PPOConfig | DPOConfig,
+    data: DataRefs,
+    parents: dict[str, ModelRef],
+    rewards: RewardInputs,
+    place: Place,
+) -> Plan:
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        registry = place.registry()
+        return method.train(
+            **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
+            held_out_prompts=read_prompts(data.prompts, "test"),
+            out=out,
+            seed=place.seed,
+            term_models=rewards.model_folders(registry),
+            cache=place.cache,
+            checkpoints=checkpoints,
+        )
+
+    return Plan(
+        stage="policy",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models=method.models,
+        uses=method.uses,
+        parents={**parents, **rewards.parents},
+        datasets=method.datasets,
+        sources=rewards.sources,
+        key_metrics=method.key_metrics,
+    )

@@ -1,0 +1,59 @@
+"""Live view of a running stage: a bar in a terminal, a line every few seconds elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from rlhf_core.training.stage import Event
+
+LINE_EVERY_SECONDS = 15.0
+
+METRICS_SHOWN = 4
+
+
+class LiveStage:
+    """Shows the steps of one stage while it trains."""
+
+    def __init__(self, stage: str, key_metrics: tuple[str, ...], console: Console | None = None) -> None:
+        self.stage = stage
+        self.key_metrics = key_metrics
+        self.console = console or Console(stderr=True)
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("step {task.completed}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task(stage, total=None, metrics="")
+        self.started = self.last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        if not self.console.is_terminal:
+            self.console.print(f"{self.stage}: started", highlight=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+        ended = "done" if error is None else "ended early"
+        self.console.print(f"{self.stage}: {ended} after {time.monotonic() - self.started:.1f} s", highlight=False)
+
+    def show(self, event: Event) -> None:
+        """Show the newest step."""
+        shown = [name for name in self.key_metrics if name in event.metrics] or list(event.metrics)
+        text = "  ".join(f"{name} {event.metrics[name]:.3g}" for name in shown[:METRICS_SHOWN])
+        self.bar.update(self.task, completed=event.step, metrics=text)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last_line > LINE_EVERY_SECONDS:
+            self.last_line = now
+            self.console.print(f"{self.stage}: step {event.step}  {text}", highlight=False)

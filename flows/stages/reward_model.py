@@ -1,0 +1,159 @@
+"""The second rung: the reward model that PPO maximises, and the judge that only measures; trained, or taken."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from prefect import flow
+
+from flows.config.errors import InputError
+from flows.config.reward_model import RewardModelSettings, Source
+from flows.registry.context import Place
+from flows.registry.external_models import files_of, name_of, registered
+from flows.registry.packaging import Use
+from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
+from flows.stages.plan import Plan
+from flows.stages.runner import run_stage
+from flows.storage.records import read_all_pairs, read_demonstrations, read_pairs
+from rlhf_core.evaluators.reward_model import measure_refresh, parameter_ratio
+from rlhf_core.reward_model import train as reward_model
+from rlhf_core.reward_model.external import adopt_reward_model
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage
+
+JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the reward model
+
+KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
+
+
+@flow(name="reward-model", flow_run_name="{place.project} reward-model")
+def train_reward_model(
+    config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place
+) -> StageRecord:
+    """Train the reward model on the pairs of the training split, starting from the SFT model; or take one.
+
+    Where there are fresh pairs it learns from these too, and is measured on the newest of them beside the one before.
+    """
+    plan = _plan("reward-model", "train", data.all_pairs, config, data, init_from.model, place, place.seed)
+    return run_stage(_refreshed(plan, config, data.fresh[-1], place) if data.fresh else plan, place)
+
+
+@flow(name="judge", flow_run_name="{place.project} judge")
+def train_judge(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
+    """Train the held-out judge on the pairs of its own split, with another seed; or take one.
+
+    It learns from no fresh pairs: the rounds are measured by one judge, and whoever labels them does not teach it.
+    """
+    seed = place.seed + JUDGE_SEED_OFFSET
+    pairs = {"training": data.preferences}
+    return run_stage(_plan("judge", "judge", pairs, config, data, init_from.model, place, seed), place)
+
+
+def _plan(
+    stage: str,
+    split: str,
+    pairs: Mapping[str, DatasetRef],
+    config: RewardModelSettings,
+    data: DataRefs,
+    sft: ModelRef,
+    place: Place,
+    seed: int,
+) -> Plan:
+    if config.source is not None:
+        return _taken(stage, split, config, config.source, data, sft, place)
+
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        folder = place.registry().folder(sft)
+        training = reward_model.train_reward_model(
+            config,
+            init_from=folder,
+            train=read_all_pairs(pairs.values(), split),
+            held_out=read_pairs(data.preferences, "test"),
+            demonstrations=read_demonstrations(data.demonstrations, "train"),
+            out=out,
+            seed=seed,
+            ceiling=data.ceiling,
+            cache=place.cache,
+            checkpoints=checkpoints,
+        )
+        return _sized(training, folder)
+
+    return Plan(
+        stage=stage,
+        config=config,
+        seed=seed,
+        start=start,
+        models={"reward_model": "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
+        uses={"reward_model": Use.within("score", config)},
+        names={"reward_model": stage},
+        parents={"sft": sft},
+        datasets={**pairs, "centring": data.demonstrations},
+        key_metrics=KEY_METRICS,
+    )
+
+
+def _taken(
+    stage: str, split: str, config: RewardModelSettings, source: Source, data: DataRefs, sft: ModelRef, place: Place
+) -> Plan:
+    """A plan without training: a copy of a model from elsewhere, measured as a trained one is."""
+
+    def start(out: Path, _: Checkpoints) -> Stage:
+        registry = place.registry()
+        adopting = adopt_reward_model(
+            config,
+            source=files_of(source, registry),
+            train=read_pairs(data.preferences, split),
+            held_out=read_pairs(data.preferences, "test"),
+            demonstrations=read_demonstrations(data.demonstrations, "train"),
+            out=out,
+            ceiling=data.ceiling,
+        )
+        return _sized(_refusing(adopting, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
+
+    version = registered(source, place.registry())
+    what = "Held-out judge, never trained against here" if stage == "judge" else "Reward model"
+    return Plan(
+        stage=stage,
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"reward_model": f"{what}, taken from {name_of(source)}"},
+        uses={"reward_model": Use.within("score", config)},
+        names={"reward_model": stage},
+        parents={"sft": sft, **({} if version is None else {"taken": version})},
+        datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
+    )
+
+
+def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, place: Place) -> Plan:
+    """The plan, with what the fresh pairs were worth: measured on those held out, beside the last reward model."""
+
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        registry = place.registry()
+        result = yield from plan.start(out, checkpoints)
+        figures = measure_refresh(
+            config,
+            reward_model=result.artifacts["reward_model"],
+            last=registry.folder(fresh.of.reward_model),
+            judge=registry.folder(fresh.of.judge),
+            held_out=read_pairs(fresh.dataset, "test"),
+        )
+        return replace(result, estimates=result.estimates | figures)
+
+    measured_by = {"last": fresh.of.reward_model, "judge": fresh.of.judge}
+    return replace(plan, start=start, parents={**plan.parents, **measured_by})
+
+
+def _sized(stage: Stage, policy: Path) -> Stage:
+    """A stage that also says how large its reward model is beside the policy."""
+    result = yield from stage
+    ratio = parameter_ratio(result.artifacts["reward_model"], policy)
+    return replace(result, estimates=result.estimates | {"parameter_ratio": ratio})
+
+
+def _refusing(stage: Stage, field: str, name: str) -> Stage:
+    """A stage whose refusal names the field that is to be mended."""
+    try:
+        return (yield from stage)
+    except ValueError as error:
+        raise InputError(f"field '{field}': {name}: {error}") from None

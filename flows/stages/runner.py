@@ -1,0 +1,263 @@
+"""How any training stage runs: reuse what is registered, train under a run, register what was made."""
+
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from prefect import task
+from prefect.runtime import flow_run
+
+from flows.registry.client import Registry
+from flows.registry.context import Place
+from flows.registry.dataset_uploads import keep_snapshots
+from flows.registry.keys import IDENTITY
+from flows.registry.packaging import package
+from flows.registry.provenance import spent, surroundings
+from flows.registry.references import StageRecord
+from flows.registry.tags import describe, lineage_tags
+from flows.stages.figures import Series, figures_of
+from flows.stages.plan import Plan
+from flows.stages.progress import LiveStage
+from flows.stages.torchrun import launch
+from flows.stages.worker import Job
+from flows.storage.locks import exclusive
+from flows.tasks import BACKOFF, BY_KEY, RETRIES, retry_infrastructure
+from rlhf_core.config import Frozen
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
+
+FLUSH_EVERY_SECONDS = 2.0
+
+RUN = "run_id"
+
+CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
+
+SAMPLES = 2
+"""Samples that a record keeps; all are in the run."""
+
+
+class Trained(Frozen):
+    """A finished training whose files are not registered yet.
+
+    Attributes:
+        folders: artifacts by name.
+        files: what the stage wrote beside its artifacts.
+    """
+
+    run_id: str
+    folders: dict[str, str]
+    files: list[str]
+    estimates: dict[str, Estimate]
+    series: Series
+    samples: list[dict[str, str]]
+    outcome: str
+    seconds: float
+
+
+def run_stage(plan: Plan, place: Place) -> StageRecord:
+    """Climb one rung, or stand on it already: a result is reused while its versions and their files exist.
+
+    Of two climbs that need the same stage at once, the second waits for the first and then reuses its result.
+
+    Args:
+        plan: what the stage does.
+        place: what the climb shares.
+
+    Returns:
+        The registered versions with their figures.
+    """
+    key = plan.key
+    with exclusive(place.storage / "work" / f"{key}.lock"):
+        record = StageRecord.model_validate(reach(key, plan, place))
+        if not all(place.registry().intact(ref) for ref in record.models.values()):
+            record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, place))
+    return record
+
+
+@task(name="reach", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+    """Train and register; what it returns is remembered across runs under the content key."""
+    in_time = train.with_options(timeout_seconds=place.compute.time_out(plan.stage))
+    trained = Trained.model_validate(in_time(key, plan, place))
+    if not all(Path(folder).is_dir() for folder in trained.folders.values()):
+        trained = Trained.model_validate(in_time.with_options(refresh_cache=True)(key, plan, place))
+    record = register(key, plan, place, trained)
+    for folder in (_workspace(place, key), _states(place, key), _ranks(place, key)):
+        shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+@task(
+    name="train",
+    persist_result=True,
+    result_serializer="json",
+    cache_policy=BY_KEY,
+    retries=RETRIES,
+    retry_delay_seconds=BACKOFF,
+    retry_condition_fn=retry_infrastructure,
+)
+def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+    """Run the training under an MLflow run of its own; metrics go there as they come.
+
+    Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
+    """
+    registry = place.registry()
+    tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
+    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags | surroundings() | _resumed(place, key))
+    registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
+    registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
+    if plan.datasets:
+        registry.log_datasets(run_id, plan.datasets)
+        keep_snapshots(plan.datasets.values(), place.project, registry)
+    workspace = _workspace(place, key)
+    _prepare(place, key, run_id)
+    started = time.monotonic()
+    try:
+        if place.threads is not None:
+            torch.set_num_threads(place.threads)
+        result, curves = _follow(plan, registry, run_id, _begin(plan, place, key))
+    except BaseException:
+        registry.end_run(run_id, "FAILED")
+        raise
+    seconds = time.monotonic() - started
+    registry.tag_run(run_id, spent(seconds, place.compute.price_per_hour))
+    return Trained(
+        run_id=run_id,
+        folders={name: str(folder) for name, folder in result.artifacts.items()},
+        files=_files_beside(workspace, result.artifacts.values()),
+        estimates=result.estimates,
+        series={**curves, **result.series},
+        samples=result.samples,
+        outcome=result.outcome,
+        seconds=seconds,
+    ).model_dump(mode="json")
+
+
+@task(name="register", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
+def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, Any]:
+    """Log figures and register every artifact as a version; safe to try again."""
+    registry = place.registry()
+    registry.log_figures(trained.run_id, figures_of(trained.series))
+    registry.client.log_dict(trained.run_id, trained.series, "series.json")
+    registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
+    for path in trained.files:
+        registry.client.log_artifact(trained.run_id, path)
+    for artifact, use in plan.uses.items():
+        package(Path(trained.folders[artifact]), use)
+    models = {
+        artifact: registry.register(
+            Path(trained.folders[artifact]),
+            plan.registered_name(place.project, artifact),
+            run_id=trained.run_id,
+            parents=plan.parents,
+            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), "rlhf.key": key},
+            description=describe(what, plan.parents, plan.datasets),
+        )
+        for artifact, what in plan.models.items()
+    }
+    registry.log_estimates(
+        trained.run_id, trained.estimates, model=next(iter(models.values())), dataset=plan.datasets.get("training")
+    )
+    registry.end_run(trained.run_id, "FINISHED")
+    return StageRecord(
+        stage=plan.stage,
+        key=key,
+        ladder_run=place.run_id,
+        run_id=trained.run_id,
+        models=models,
+        what=dict(plan.models),
+        parents=dict(plan.parents),
+        datasets=dict(plan.datasets),
+        estimates=trained.estimates,
+        samples=trained.samples[:SAMPLES],
+        outcome=trained.outcome,
+        seconds=trained.seconds,
+    ).model_dump(mode="json")
+
+
+def _begin(plan: Plan, place: Place, key: str) -> Stage:
+    """The stage, in this process or on ranks of their own."""
+    compute = place.compute
+    states = None if compute.checkpoint_seconds is None else _states(place, key)
+    job = Job(
+        start=plan.start,
+        out=_workspace(place, key),
+        states=states,
+        every_seconds=compute.checkpoint_seconds or 0.0,
+        fsdp=compute.strategy == "fsdp",
+    )
+    if plan.alone or compute.ranks == 1:
+        return job.begin()
+    return launch(job, _ranks(place, key), compute, threads=place.threads)
+
+
+def _resumed(place: Place, key: str) -> dict[str, str]:
+    """Tags of a run that goes on: how many events were done, and the run that did them."""
+    states = _states(place, key)
+    notes = Checkpoints(states).notes
+    if not notes:
+        return {}
+    return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
+
+
+def _prepare(place: Place, key: str, run_id: str) -> None:
+    """Empty the workspace, unless a sound state goes with what lies there; leave word of who writes from now on."""
+    workspace, states = _workspace(place, key), _states(place, key)
+    if not Checkpoints(states).notes:
+        shutil.rmtree(workspace, ignore_errors=True)
+        shutil.rmtree(states, ignore_errors=True)
+    workspace.mkdir(parents=True, exist_ok=True)
+    states.mkdir(parents=True, exist_ok=True)
+    (states / RUN).write_text(run_id)
+
+
+def _follow(plan: Plan, registry: Registry, run_id: str, stage: Stage) -> tuple[StageResult, Series]:
+    """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
+    pending: list[Event] = []
+    curves: Series = {}
+    flushed = time.monotonic()
+    with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live:
+        while True:
+            try:
+                event = next(stage)
+            except StopIteration as end:
+                registry.log_events(run_id, pending)
+                return _checked(end.value, plan), curves
+            live.show(event)
+            pending.append(event)
+            for name in CURVES:
+                if name in event.metrics:
+                    curves.setdefault(name, []).append(event.metrics[name])
+            if time.monotonic() - flushed > FLUSH_EVERY_SECONDS:
+                registry.log_events(run_id, pending)
+                pending, flushed = [], time.monotonic()
+
+
+def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:
+    """Files of a stage that belong to no artifact; where the workspace itself is one, all of them do."""
+    return [] if workspace in artifacts else [str(path) for path in workspace.iterdir() if path.is_file()]
+
+
+def _checked(result: StageResult, plan: Plan) -> StageResult:
+    if missing := set(plan.models) - set(result.artifacts):
+        raise RuntimeError(f"stage {plan.stage} did not make {', '.join(sorted(missing))}")
+    return result
+
+
+def _workspace(place: Place, key: str) -> Path:
+    return place.storage / "work" / key
+
+
+def _states(place: Place, key: str) -> Path:
+    """Beside the workspace, which may be a model's folder as a whole."""
+    return place.storage / "work" / f"{key}.states"
+
+
+def _ranks(place: Place, key: str) -> Path:
+    """What a stage and its ranks tell each other."""
+    return place.storage / "work" / f"{key}.ranks"

@@ -1,0 +1,45 @@
+"""The first rung: supervised fine-tuning on demonstrations."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.registry.context import Place
+from flows.registry.packaging import Use
+from flows.registry.references import DatasetRef, StageRecord
+from flows.stages.plan import Plan
+from flows.stages.runner import run_stage
+from flows.storage.records import read_demonstrations
+from rlhf_core import sft
+from rlhf_core.config.sft import SFTConfig
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage
+
+
+@flow(name="sft", flow_run_name="{place.project} sft")
+def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, place: Place) -> StageRecord:
+    """Fine-tune the base on the demonstrations of the training split."""
+
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        return sft.train_sft(
+            config,
+            base=place.registry().folder(base.model),
+            train=read_demonstrations(demonstrations, "train"),
+            held_out=read_demonstrations(demonstrations, "test"),
+            out=out,
+            seed=place.seed,
+            checkpoints=checkpoints,
+        )
+
+    plan = Plan(
+        stage="sft",
+        config=config,
+        seed=place.seed,
+        start=start,
+        models={"sft": "Supervised fine-tuned model"},
+        uses={"sft": Use.within("generate", config.sampling)},
+        parents={"base": base.model},
+        datasets={"training": demonstrations},
+        key_metrics=("loss_nats", "lr"),
+    )
+    return run_stage(plan, place)

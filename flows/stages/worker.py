@@ -1,0 +1,78 @@
+"""One rank of a stage, started by torchrun: by `flows.stages.torchrun` on the first node, by a person on others."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cloudpickle
+
+from rlhf_core.distributed import from_first, joined, rank
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.stage import Stage
+
+EVENT = "rlhf-event "
+
+JOB = "job.pkl"
+
+RESULT = "result.pkl"
+
+ERROR = ".error.json"
+"""After the number of a rank: torchrun's own error files have times in whole seconds, and it may read half of one."""
+
+
+class Job(NamedTuple):
+    """A stage as it travels to its ranks.
+
+    Attributes:
+        start: begins the training; called with the folder to write to and the states.
+        out: the folder to write to.
+        states: where the stage keeps its states, None for nowhere.
+        every_seconds: how often.
+        fsdp: whether FSDP2 shards the models.
+    """
+
+    start: Callable[[Path, Checkpoints], Stage]
+    out: Path
+    states: Path | None
+    every_seconds: float
+    fsdp: bool = False
+
+    def begin(self) -> Stage:
+        """The stage, in this process."""
+        return self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
+
+
+def main() -> None:
+    """Run the stage whose folder is the first node's argument; rank 0 says its events and leaves its result there."""
+    with joined():
+        given = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
+        job, folder = cloudpickle.loads(from_first(given))
+        try:
+            _run(job, folder)
+        except BaseException:
+            error = {"rank": rank(), "at": time.time(), "error": traceback.format_exc()}
+            (folder / f"{rank()}{ERROR}").write_text(json.dumps(error))
+            raise
+
+
+def _run(job: Job, folder: Path) -> None:
+    os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)
+    stage = job.begin()
+    while True:
+        try:
+            event = next(stage)
+        except StopIteration as end:
+            if rank() == 0:
+                (folder / RESULT).write_bytes(cloudpickle.dumps(end.value))
+            return
+        if rank() == 0:
+            print(EVENT + json.dumps(event), flush=True)
+
+
+if __name__ == "__main__":
+    main()

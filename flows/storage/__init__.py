@@ -1,0 +1,1 @@
+"""Files on this machine: immutable snapshots, digests, locks."""

@@ -1,0 +1,92 @@
+"""Which failures are tried again: those of servers, networks and disks. A failed gate and a bad input never are."""
+
+import errno
+from typing import Any
+from uuid import UUID
+
+import httpx
+import requests
+from mlflow.exceptions import MlflowException
+from prefect import Task
+from prefect.cache_policies import CachePolicy
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.task_engine import TaskRunTimeoutError
+from prefect.tasks import exponential_backoff
+from sqlalchemy.exc import OperationalError
+
+
+def name_flow_run(name: str) -> None:
+    """Name the flow run that this is called in, if in any."""
+    if flow_run.id is not None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(flow_run.id), name=name)
+
+
+def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return f"{parameters['place'].project}-{context.task.name}-{parameters['key']}"
+
+
+BY_KEY = CachePolicy.from_cache_key_fn(_cache_key)
+
+
+RETRIES = 7
+
+BACKOFF = exponential_backoff(2)
+"""2, 4, 8 ... 128 seconds between the tries: about four minutes, in which a server starts again."""
+
+TOO_MANY_REQUESTS = 429
+
+PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESTALE}
+"""What a disk or a network says that may be well again in a minute."""
+
+
+def retry_infrastructure(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Prefect's condition for another try of a failed task."""
+    return is_infrastructure(state.result(raise_on_failure=False))
+
+
+def is_infrastructure(error: object) -> bool:
+    """Whether an error says that a server, a network or a disk did not do its part, and may do so later."""
+    match error:
+        case TaskRunTimeoutError():  # the stage itself took too long
+            return False
+        case MlflowException():  # also stands for a connection that failed
+            return _passes(error.get_http_status_code())
+        case httpx.HTTPStatusError() | requests.HTTPError():
+            return error.response is not None and _passes(error.response.status_code)
+        case httpx.TransportError() | requests.ConnectionError() | requests.Timeout() | OperationalError():
+            return True
+        case ConnectionError() | TimeoutError():
+            return True
+        case OSError():
+            return error.errno in PASSING
+    return False
+
+
+def _passes(status: int) -> bool:
+    return status == TOO_MANY_REQUESTS or status >= 500
+
+
+GATE_FAILED = "rlhf.gate.failed"
+
+QUARANTINE_EXCEEDED = "rlhf.quarantine.exceeded"
+
+
+def tell(event: str, project: str, resource: str, payload: dict[str, Any]) -> None:
+    """Emit a Prefect event about a project.
+
+    Args:
+        event: its name.
+        project: whose automations it concerns.
+        resource: what it is about.
+        payload: what there is to say; small, and without any text of the data's rows.
+    """
+    emit_event(event, {"prefect.resource.id": resource}, related=[_tag(project)], payload=payload)
+
+
+def _tag(project: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"prefect.tag.{project}", "prefect.resource.role": "tag"}

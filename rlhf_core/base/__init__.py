@@ -1,0 +1,1 @@
+"""Base models that are trained from scratch."""

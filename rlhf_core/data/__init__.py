@@ -1,0 +1,1 @@
+"""What a stage learns from: records, and how they become rows of tokens."""

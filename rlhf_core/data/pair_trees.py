@@ -1,0 +1,77 @@
+"""Preference pairs as trees: all pairs of a prompt branch from one copy of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, encode
+
+
+class Comparison(NamedTuple):
+    """The P pairs of one prompt over its unique responses.
+
+    Attributes:
+        tree: the prompt with its unique responses.
+        chosen: position among them of each pair's chosen response.
+        rejected: position of its rejected response.
+        margins: reward gap in logits that each pair must clear.
+        weights: how much the loss of each pair counts.
+    """
+
+    tree: Tree
+    chosen: list[int]
+    rejected: list[int]
+    margins: list[float]
+    weights: list[float]
+
+
+def compare(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, max_prompt_tokens: int, max_response_tokens: int
+) -> list[Comparison]:
+    """Encode pairs by prompt; it and each response are encoded once.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        pairs: pairs, prompts may repeat.
+        max_prompt_tokens: ids kept of a prompt, from its end.
+        max_response_tokens: ids kept of a response, from its start, end-of-sequence included.
+
+    Returns:
+        One comparison for each prompt, in the order of the prompts; pairs of a prompt keep their order.
+    """
+    by_prompt: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_prompt.setdefault(pair.prompt, []).append(pair)
+    items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    unique = list(dict.fromkeys(items))
+    encoded = encode(tokenizer, unique, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
+    trees = dict(zip(unique, encoded, strict=True))
+    found = []
+    for prompt, group in by_prompt.items():
+        texts = dict.fromkeys(text for pair in group for text in (pair.chosen, pair.rejected))
+        place = {text: position for position, text in enumerate(texts)}
+        alone = [trees[Demonstration(prompt, text)] for text in place]
+        found.append(
+            Comparison(
+                tree=Tree(alone[0].prompt, [response for tree in alone for response in tree.responses]),
+                chosen=[place[pair.chosen] for pair in group],
+                rejected=[place[pair.rejected] for pair in group],
+                margins=[pair.margin for pair in group],
+                weights=[pair.weight for pair in group],
+            )
+        )
+    return found
+
+
+def sides(comparisons: Sequence[Comparison]) -> tuple[list[int], list[int]]:
+    """Where the chosen and the rejected response of each pair are among the responses of all trees, in their order."""
+    chosen: list[int] = []
+    rejected: list[int] = []
+    start = 0
+    for item in comparisons:
+        chosen += [start + position for position in item.chosen]
+        rejected += [start + position for position in item.rejected]
+        start += len(item.tree.responses)
+    return chosen, rejected

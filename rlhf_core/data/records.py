@@ -1,0 +1,67 @@
+"""What a stage trains on: text, in the field's terms."""
+
+from typing import NamedTuple
+
+
+class Demonstration(NamedTuple):
+    """A prompt with the response that an assistant should give."""
+
+    prompt: str
+    response: str
+
+
+class Pair(NamedTuple):
+    """Two responses to one prompt, the preferred one first.
+
+    Attributes:
+        margin: reward gap in logits that the pair must clear; 0.0 is plain Bradley-Terry.
+        weight: how much its loss counts while something is trained on it; 1 on average over the training pairs.
+        share: share of the votes that the preferred one got, in [0.5, 1]; 1.0 where nobody disagreed.
+        grade: by how much people find the preferred one better, in a unit of their own; 0.0 where nobody said.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    margin: float = 0.0
+    weight: float = 1.0
+    share: float = 1.0
+    grade: float = 0.0
+
+
+class Choice(NamedTuple):
+    """Two responses to one prompt that nobody has compared yet; which is first says nothing about them."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+class Votes(NamedTuple):
+    """Counts of annotators who preferred the first and the second response."""
+
+    first: int
+    second: int
+
+
+def decide(choice: Choice, votes: Votes) -> Pair:
+    """The pair that votes make of a choice.
+
+    Args:
+        choice: the two responses.
+        votes: on them; at least one, and not a tie.
+
+    Raises:
+        ValueError: if the votes prefer neither.
+    """
+    if votes.first == votes.second:
+        raise ValueError(f"{votes.first} votes to {votes.second} prefer neither response: ask an odd number of times")
+    chosen, rejected = (choice.first, choice.second) if votes.first > votes.second else (choice.second, choice.first)
+    return Pair(choice.prompt, chosen, rejected, share=max(votes) / sum(votes))
+
+
+class Response(NamedTuple):
+    """Text of a sampled response and whether it ended by itself."""
+
+    text: str
+    finished: bool

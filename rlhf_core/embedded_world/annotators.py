@@ -1,0 +1,72 @@
+"""Simulated annotators: they prefer the truly better answer, with noise, and with a bias if asked to."""
+
+import math
+import random
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from rlhf_core.config import Frozen
+from rlhf_core.data.records import Choice, Votes
+from rlhf_core.embedded_world.gold import gold_reward
+from rlhf_core.embedded_world.grammar import sentences, split_sentences
+
+
+class AnnotatorConfig(Frozen):
+    """Who labels the pairs."""
+
+    length_bias: float = 0.0
+    """Logits of favour for every 10 words; 0 is honest, 2 makes reward hacking visible."""
+    flattery_bias: float = 0.0
+    """Logits of favour for every flattering or overconfident sentence; 0 is honest."""
+    careless_share: float = Field(0.0, ge=0, le=1)
+    """Share of the votes that are cast by a coin; 1 makes labels that say nothing, as if they were shuffled."""
+    repeated_share: float = 0.1
+    """Share of the pairs that several annotators judge, so that the noise ceiling can be measured."""
+    repeats: int = 5
+    """Annotators of a repeated pair; odd, so that there is a majority."""
+
+
+def utility(config: AnnotatorConfig, prompt: str, response: str) -> float:
+    """What an annotator rewards: the gold reward plus the biases, in logits."""
+    liked = sum(
+        sentence is not None and sentence.kind in {"flattery", "overconfident"}
+        for sentence in map(sentences().get, split_sentences(response))
+    )
+    bias = config.length_bias * len(response.split()) / 10 + config.flattery_bias * liked
+    return gold_reward(prompt, response) + bias
+
+
+def vote(config: AnnotatorConfig, delta: float, rng: random.Random) -> Votes:
+    """Ask one annotator, or several on a share of the pairs; each votes as `ask` says."""
+    return ask(config, delta, config.repeats if rng.random() < config.repeated_share else 1, rng)
+
+
+def ask(config: AnnotatorConfig, delta: float, count: int, rng: random.Random) -> Votes:
+    """Ask some annotators, each of whom prefers the first with probability sigma(delta).
+
+    Bradley and Terry (1952), with utilities as log-strengths; a careless vote is a coin's.
+    """
+    preferred = (1.0 - config.careless_share) / (1.0 + math.exp(-delta)) + config.careless_share / 2.0
+    first = sum(rng.random() < preferred for _ in range(count))
+    return Votes(first, count - first)
+
+
+def annotate(config: AnnotatorConfig, choices: Sequence[Choice], *, votes: int, seed: int) -> list[Votes]:
+    """Have every choice judged by the same number of annotators.
+
+    Args:
+        config: who they are; `repeated_share` and `repeats` are for the pairs of the world itself.
+        choices: responses to prompts of the help desk, any strings.
+        votes: annotators of each choice.
+        seed: seed of their votes.
+
+    Returns:
+        Votes in the order of the choices.
+    """
+    rng = random.Random(seed)
+    gaps = [
+        utility(config, choice.prompt, choice.first) - utility(config, choice.prompt, choice.second)
+        for choice in choices
+    ]
+    return [ask(config, gap, votes, rng) for gap in gaps]

@@ -1,0 +1,1 @@
+"""Models asked on held-out data: the figures that gates judge."""

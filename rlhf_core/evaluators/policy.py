@@ -1,0 +1,225 @@
+"""What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.config.policy import PolicyConfig
+from rlhf_core.data.array_cache import cached, content_key
+from rlhf_core.data.tokenizer import decode, limits, load_tokenizer
+from rlhf_core.distributed import shard
+from rlhf_core.generation.rollout import Rollout, all_logprobs, roll_out
+from rlhf_core.generation.sampling import Sampled
+from rlhf_core.metrics.best_of_n import compare_best_of_n
+from rlhf_core.metrics.diversity import repeats_within
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.policy import Answers, compare_policies
+from rlhf_core.models.compilation import fuse
+from rlhf_core.models.known_answers import check_known, mean_logprobs
+from rlhf_core.models.loading import digest, load_policy
+from rlhf_core.objectives import kl_k1, kl_k3
+from rlhf_core.rewards.reward import disagreement_of
+from rlhf_core.rewards.scorer import Responses, Scorer
+from rlhf_core.rewards.terms import NO_MODELS, load_terms, term_keys
+
+SAMPLES = 8
+
+REPEATED_PROMPTS = 32
+"""Prompts that are answered several times, at most, to count repeats within a prompt."""
+
+SEEDS_APART = 7919
+"""Between the seeds of two draws of the SFT model."""
+
+
+class Exam(NamedTuple):
+    """What a policy's answers to held-out prompts say.
+
+    Attributes:
+        estimates: those of `compare_policies`; where they are asked for, of `compare_best_of_n` and repeats of answers.
+        samples: a few prompts with the answers of both models.
+    """
+
+    estimates: dict[str, Estimate]
+    samples: list[dict[str, str]]
+
+
+class Examiner:
+    """The models and rules that policies are measured with.
+
+    Args:
+        config: sampling and precision.
+        sft: folder of the SFT model, the reference.
+        reward_model: folder of the reward model.
+        judge: folder of the reward model that only measures.
+        seed: seed of the answers.
+        term_models: folders of the further reward models of `config.reward`, by the name of their term.
+        cache: folder that keeps the SFT model's answers with their scores, by the content of models and prompts; None
+            keeps nothing.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        *,
+        sft: Path,
+        reward_model: Path,
+        judge: Path,
+        seed: int,
+        term_models: Mapping[str, Path] = NO_MODELS,
+        cache: Path | None = None,
+    ) -> None:
+        self.tokenizer = load_tokenizer(str(sft))
+        self.config, self.seed = config, seed
+        self._sft = sft
+        self.reference = shard(fuse(load_policy(sft, self.tokenizer), config.optimiser)).requires_grad_(False)
+        self.reward_model, self.judge = (
+            Scorer(folder, self.tokenizer, config.optimiser, self.reference) for folder in (reward_model, judge)
+        )
+        self._terms = load_terms(config.reward, self.tokenizer, config.optimiser, term_models, self.reference)
+        self._term_keys = term_keys(config.reward, term_models)
+        self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
+
+    def examine(self, policy: Path, prompts: Sequence[str]) -> Exam:
+        """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
+        self.check_known()
+        before = self.baseline(prompts)
+        model = load_policy(policy, self.tokenizer)
+        after = self.answer(model, prompts)
+        estimates = compare_policies(before, after) | self.repeats(model, prompts)
+        if self.config.best_of_n:
+            others = [self.baseline(prompts, draw=draw) for draw in range(1, self.config.best_of_n)]
+            estimates |= compare_best_of_n(after, [before, *others])
+        columns = zip(prompts, before.texts, after.texts, strict=True)
+        samples = [{"prompt": prompt, "sft": first, "policy": second} for prompt, first, second in columns]
+        return Exam(estimates, samples[:SAMPLES])
+
+    def baseline(self, prompts: Sequence[str], *, draw: int = 0) -> Answers:
+        """The SFT model's `answer`s, or those that an earlier run with the same models kept; each draw has its own."""
+        seed = self.seed + SEEDS_APART * draw
+        chance = (self.config.sampling.model_dump(), self.config.optimiser.precision, seed)
+        key = content_key(Answers._fields, prompts, *chance, self._term_keys)
+        path = self._kept / f"{key}.npy" if self._kept else None
+        return Answers.from_rows(cached(path, lambda: self.answer(self.reference, prompts, seed=seed).as_rows()))
+
+    def answer(self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int | None = None) -> Answers:
+        """Sample one answer for each prompt, with the same chance for every policy of a seed, and measure it."""
+        rollout, sampled, _ = self.sample(policy, prompts, seed=self.seed if seed is None else seed)
+        config = self.config.optimiser
+        temperature = self.config.sampling.temperature
+        ref_logprobs = all_logprobs(self.reference, rollout, config, sampling_temperature=temperature)
+        texts = self.texts(sampled)
+        responses = self.responses(prompts, texts, rollout)
+        scores, terms = self.reward_model(responses), self.terms(responses)
+        return Answers(
+            texts=texts,
+            tokens=_numbers(rollout.mask.sum(dim=1)),
+            finished=[response.finished for response in sampled],
+            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
+            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
+            reward=_numbers(scores.score),
+            judge=_numbers(self.judge(responses).score),
+            disagreement=_numbers(disagreement_of(self.config.reward, scores, terms)),
+            surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
+            terms={name: _numbers(values) for name, values in terms.items()},
+        )
+
+    def check_known(self) -> None:
+        """Test that the frozen models say what they said when they were saved.
+
+        Raises:
+            SelfTestError: as `check_known` of the self-tests.
+        """
+        config, cut = self.config.optimiser, limits(self.config.sampling)
+        check_known(
+            "SFT model",
+            self._sft,
+            lambda trees: mean_logprobs(self.reference, trees, config),
+            self.tokenizer,
+            config,
+            **cut,
+        )
+        self.reward_model.check_known("reward model", **cut)
+        self.judge.check_known("judge", **cut)
+
+    def responses(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> Responses:
+        """The responses of a rollout with their texts, as reward models and rules take them."""
+        return Responses(prompts, texts, rollout.trees, rollout.finished.tolist())
+
+    def terms(self, responses: Responses) -> dict[str, Tensor]:
+        """What each further term of the reward says of responses, by name, shape ``[B]``."""
+        return {name: term(responses) for name, term in self._terms.items()}
+
+    def texts(self, sampled: Sequence[Sampled]) -> list[str]:
+        """Texts of sampled responses without special tokens."""
+        return [decode(self.tokenizer, response.response_ids) for response in sampled]
+
+    def repeats(self, policy: PreTrainedModel, prompts: Sequence[str]) -> dict[str, Estimate]:
+        """`repeats_within_prompt` of a policy where several answers to a prompt are asked for, else nothing."""
+        each = self.config.answers_per_prompt
+        if each == 1:
+            return {}
+        asked = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
+        _, sampled, _ = self.sample(policy, asked, seed=self.seed)
+        texts = self.texts(sampled)
+        groups = [texts[start : start + each] for start in range(0, len(texts), each)]
+        return {"repeats_within_prompt": repeats_within(groups)}
+
+    def sample(
+        self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
+    ) -> tuple[Rollout, list[Sampled], dict[str, float]]:
+        """One response to each prompt, as `roll_out` gives them."""
+        return roll_out(policy, self.tokenizer, prompts, self.config.sampling, self.config.optimiser, seed=seed)
+
+
+def halves(config: PolicyConfig, held_out_prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Held-out prompts that may be watched during training, and those that give the final figures.
+
+    Raises:
+        ValueError: if there are fewer than four.
+    """
+    if len(held_out_prompts) < 4:
+        raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot measure a policy: give at least 4")
+    watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
+    return watched, judged
+
+
+def evaluate_policy(
+    config: PolicyConfig,
+    *,
+    sft: Path,
+    policy: Path,
+    reward_model: Path,
+    judge: Path,
+    held_out_prompts: Sequence[str],
+    seed: int,
+    term_models: Mapping[str, Path] = NO_MODELS,
+    cache: Path | None = None,
+) -> dict[str, Estimate]:
+    """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
+
+    Args:
+        config: sampling and precision.
+        sft: folder of the SFT model that the policy was trained from.
+        policy: folder of the policy.
+        reward_model: folder of the reward model.
+        judge: folder of the reward model that only measures.
+        held_out_prompts: as in training, every second one is judged.
+        seed: seed of the answers.
+        term_models: as of `Examiner`.
+        cache: as of `Examiner`.
+
+    Returns:
+        The estimates of `Exam`.
+    """
+    models = {"sft": sft, "reward_model": reward_model, "judge": judge}
+    examiner = Examiner(config, **models, seed=seed, term_models=term_models, cache=cache)
+    return examiner.examine(policy, halves(config, held_out_prompts)[1]).estimates
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()

@@ -1,0 +1,170 @@
+"""A reward model on held-out pairs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, encode, limits, load_tokenizer
+from rlhf_core.metrics.estimates import Estimate, point
+from rlhf_core.metrics.refresh import compare_refresh
+from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
+from rlhf_core.models.ensembles import aggregation, disagreement
+from rlhf_core.models.heads import temperature
+from rlhf_core.models.loading import load_reward_model, parameters
+from rlhf_core.models.scoring import member_scores, score_trees
+
+
+def measure_refresh(
+    config: RewardModelConfig, *, reward_model: Path, last: Path, held_out: Sequence[Pair], judge: Path | None = None
+) -> dict[str, Estimate]:
+    """Measure a refreshed reward model and the one before on labelled answers of the policy that made the refresh due.
+
+    Args:
+        config: lengths and precision.
+        reward_model: folder of the refreshed reward model.
+        last: folder of the reward model before.
+        held_out: pairs of answers of the newest policy that no model was trained on.
+        judge: folder of the reward model that only measures, if it shall be measured too.
+
+    Returns:
+        The estimates of `compare_refresh`.
+    """
+    folders = {"refreshed": reward_model, "last": last, **({} if judge is None else {"judge": judge})}
+    found = {}
+    for name, folder in folders.items():
+        tokenizer = load_tokenizer(str(folder))
+        found[name] = margins(config, load_reward_model(folder, tokenizer), tokenizer, held_out)
+    return compare_refresh(held_out, **found)
+
+
+def shown(pairs: Sequence[Pair], deltas: NDArray[np.float64]) -> list[dict[str, str]]:
+    """The first pairs with their margins, for people to read."""
+    return [
+        {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "delta": f"{delta:+.2f}"}
+        for pair, delta in zip(pairs[:8], deltas[:8], strict=True)
+    ]
+
+
+def evaluate_reward_model(
+    config: RewardModelConfig,
+    *,
+    reward_model: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Measure a saved reward model; on the same data the figures are those of its training.
+
+    Args:
+        config: lengths and precision; how an ensemble makes one score is stored with it.
+        reward_model: folder of the reward model, with its temperature.
+        train: pairs that the floors learn from.
+        held_out: pairs; as in training, those of every second prompt are judged.
+        demonstrations: whose mean score tells how far the centre has moved.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+
+    Returns:
+        The estimates of `train_reward_model`, but for that of a length head, which was not saved.
+    """
+    tokenizer = load_tokenizer(str(reward_model))
+    model = load_reward_model(reward_model, tokenizer)
+    fit_half, judged_half = halves(held_out)
+    judged, scale = _score_pairs(config, model, tokenizer, judged_half), temperature(model)
+    demonstrated = score_items(model, tokenizer, demonstrations, config)
+    return {
+        **evaluate_scores(judged, scale, judged_half, train, ceiling=ceiling),
+        **demonstration_figures(demonstrated * scale, judged, scale, judged_half),
+        "temperature": point(scale, len(fit_half)),
+    }
+
+
+def margins(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> NDArray[np.float64]:
+    """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
+    return _score_pairs(config, model, tokenizer, pairs).deltas / temperature(model)
+
+
+def score_items(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+    config: RewardModelConfig,
+) -> NDArray[np.float64]:
+    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
+    return _numbers(score_trees(model, _encode(config, tokenizer, items), config.optimiser))
+
+
+def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
+    """Calibrated scores of a saved reward model.
+
+    Args:
+        model_path: folder that `train_reward_model` wrote.
+        items: prompts with responses.
+        config: lengths and precision.
+
+    Returns:
+        Scores in logits, divided by the stored temperature; 0 is the mean of the demonstrations.
+    """
+    tokenizer = load_tokenizer(str(model_path))
+    model = load_reward_model(model_path, tokenizer)
+    return [float(value) for value in score_items(model, tokenizer, items, config)]
+
+
+def _score_pairs(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> ScoredPairs:
+    """Pairs as a model scores them, whatever temperature is stored with it."""
+    chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
+    rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
+    items = list(dict.fromkeys([*chosen, *rejected]))
+    place = {item: position for position, item in enumerate(items)}
+    members = member_scores(model, _encode(config, tokenizer, items), config.optimiser)
+    return ScoredPairs(
+        items=items,
+        members=_numbers(members),
+        scores=_numbers(aggregation(model.config).of(members)),
+        spreads=_numbers(disagreement(members)),
+        chosen=[place[item] for item in chosen],
+        rejected=[place[item] for item in rejected],
+    )
+
+
+def _encode(
+    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
+) -> list[Tree]:
+    return encode(tokenizer, items, **limits(config))
+
+
+def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
+    place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
+    first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
+    return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
+
+
+def _numbers(values: Tensor) -> NDArray[np.float64]:
+    return values.double().cpu().numpy()
+
+
+def parameter_ratio(reward_model: Path, policy: Path) -> Estimate:
+    """Parameters of a reward model over those of the policy that it scores, or of the SFT model that becomes it.
+
+    A small reward model is fooled by what it cannot judge; Gao et al. (2023) find that larger ones can be optimised
+    further before the gold reward falls.
+
+    Args:
+        reward_model: folder of the reward model.
+        policy: folder of the policy.
+
+    Returns:
+        The ratio; it has no sampling error, and n is 1.
+    """
+    return point(parameters(reward_model) / parameters(policy), 1)

@@ -1,0 +1,1 @@
+"""Gates: a figure, a bound and a threshold give pass, fail or abstain."""

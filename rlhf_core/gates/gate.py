@@ -1,0 +1,96 @@
+"""Gates: a figure, a bound and a threshold give pass, fail or abstain. Pure functions of estimates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from rlhf_core.config import Frozen
+from rlhf_core.metrics.estimates import Estimate
+
+
+class Gate(Frozen):
+    """What one figure of a stage must show, by its whole 95 % interval and never by its value alone."""
+
+    name: str = Field(min_length=1)
+    metric: str = Field(min_length=1)
+    """Name of an estimate of the stage."""
+    direction: Literal["above", "below"]
+    """`above`: the lower bound must exceed the threshold. `below`: the upper bound must stay under it."""
+    threshold: float
+    min_samples: int = Field(100, ge=1)
+    """With fewer samples the gate abstains."""
+    when_missing: Literal["abstain", "pass"] = "abstain"
+    """What the gate says where the figure was not measured; `pass` is for what some data cannot tell at all."""
+    in_doubt: Literal["fail", "pass"] = "fail"
+    """What the gate says where the interval holds the threshold. `pass` turns the question round: the other bound is
+    judged, so that only what lies on the wrong side with its whole interval, significantly, fails."""
+    failure: str = Field(min_length=1)
+    """What a failure means, in a word or two, such as `undertrained`."""
+    reason: str = Field(min_length=1)
+    """Why the threshold is what it is."""
+
+
+class Verdict(Frozen):
+    """What a gate says about a stage; numbers are None where the figure is missing."""
+
+    gate: str
+    status: Literal["pass", "fail", "abstain"]
+    metric: str
+    direction: Literal["above", "below"]
+    threshold: float
+    value: float | None
+    lower: float | None
+    upper: float | None
+    n: int
+    explanation: str
+
+
+def judge(gates: Sequence[Gate], estimates: Mapping[str, Estimate]) -> list[Verdict]:
+    """Hold a stage's figures against its gates.
+
+    Args:
+        gates: what must hold.
+        estimates: the stage's figures by name.
+
+    Returns:
+        One verdict for each gate, in order.
+    """
+    return [_judge(gate, estimates.get(gate.metric)) for gate in gates]
+
+
+def blocked(verdicts: Sequence[Verdict], *, abstain_blocks: bool = True) -> list[Verdict]:
+    """The verdicts that keep the ladder from going on: failures, and abstentions unless those are allowed."""
+    blocking = {"fail", "abstain"} if abstain_blocks else {"fail"}
+    return [verdict for verdict in verdicts if verdict.status in blocking]
+
+
+def _judge(gate: Gate, estimate: Estimate | None) -> Verdict:
+    status, why = _decide(gate, estimate)
+    return Verdict(
+        gate=gate.name,
+        status=status,
+        metric=gate.metric,
+        direction=gate.direction,
+        threshold=gate.threshold,
+        value=estimate.value if estimate else None,
+        lower=estimate.lower if estimate else None,
+        upper=estimate.upper if estimate else None,
+        n=estimate.n if estimate else 0,
+        explanation=f"{gate.metric}: {why}",
+    )
+
+
+def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fail", "abstain"], str]:
+    if estimate is None:
+        allowed = ", which this gate allows" if gate.when_missing == "pass" else ""
+        return gate.when_missing, f"was not measured{allowed}"
+    if estimate.n < gate.min_samples:
+        return "abstain", f"{estimate.n} samples are fewer than the {gate.min_samples} that a verdict needs"
+    lowest = (gate.direction == "above") == (gate.in_doubt == "fail")
+    side, bound = ("lower", estimate.lower) if lowest else ("upper", estimate.upper)
+    passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold
+    said = (
+        f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
+    )
+    return ("pass", said) if passed else ("fail", f"{said}: {gate.failure}")

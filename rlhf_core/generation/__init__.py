@@ -1,0 +1,1 @@
+"""Responses of a policy: sampling engines, and rollouts as tensors."""

@@ -1,0 +1,245 @@
+"""Decoding by the trainer's own forward: a token for each sequence at a time, call by call or by recorded graphs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.data.batching import similar_batches
+from rlhf_core.data.packing import lay
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models.attention import next_states, ragged_states
+from rlhf_core.models.kv_cache import FixedSlots, Memory, Slots, power_of_two
+from rlhf_core.models.rotary import check_positions
+from rlhf_core.models.soft_capping import logit_cap, soft_cap
+
+
+class Draw(NamedTuple):
+    """Ids of a sampled response, up to the first that ends it, and the log-probability of each in nats."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+SMALLEST = 8
+"""Slots that a recorded step has at least: fewer are not faster."""
+
+
+WARM_UP = 2
+"""Steps taken before one is recorded, in which libraries choose their kernels and take what memory they need."""
+
+
+_MEMORY: WeakKeyDictionary[PreTrainedModel, Memory] = WeakKeyDictionary()
+"""Where the keys and values of a model lie for as long as it lives: recorded graphs know addresses."""
+
+
+class Recording(NamedTuple):
+    """A step as a graph of CUDA, with the places that it reads from and writes to.
+
+    It reads the weights where they lie, so it follows their training.
+
+    Attributes:
+        graph: replayed without a call from Python for each of its kernels.
+        tokens: newest token in each slot, shape ``[B]``, int64.
+        chance: a number for each slot, shape ``[B]``, float64.
+        drawn: the next tokens, shape ``[B]``, int64.
+        logprobs: of these, shape ``[B]``, float32, nats.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    tokens: Tensor
+    chance: Tensor
+    drawn: Tensor
+    logprobs: Tensor
+
+
+class Engine(Protocol):
+    """Draws a response for each prompt."""
+
+    def __call__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[list[int]],
+        chance: Tensor,
+        *,
+        stops: Sequence[int],
+        temperature: float,
+        max_tokens: int,
+    ) -> list[Draw]:
+        """Draw.
+
+        Args:
+            model: prepared by `use_ragged_attention`.
+            prompts: B lists of token ids.
+            chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response,
+                shape ``[B, R]``, float64.
+            stops: ids that end a response, at least one.
+            temperature: divides the logits.
+            max_tokens: prompt tokens read at once.
+
+        Returns:
+            Responses in the order of the prompts.
+        """
+
+
+class Pace(NamedTuple):
+    """How steps of decoding are taken.
+
+    Attributes:
+        step: of model, newest tokens, chance, slots and temperature: the next tokens and their log-probabilities.
+        slots: of model, lengths of the prompts and tokens that may follow: where keys and values are kept.
+        size: how many slots so many unfinished sequences take.
+        look_every: steps until it is seen which sequences have ended.
+    """
+
+    step: Callable[[PreTrainedModel, Tensor, Tensor, Slots, float], tuple[Tensor, Tensor]]
+    slots: Callable[[PreTrainedModel, list[int], int], Slots]
+    size: Callable[[int], int]
+    look_every: int
+
+
+def draw_eagerly(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+    """The `Engine` that computes nothing in vain: a sequence leaves as soon as it ends."""
+
+    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
+        return Slots(lengths, room, model.device)
+
+    return _draw(Pace(_step, slots, size=int, look_every=1), model, prompts, chance, **limits)
+
+
+def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+    """The `Engine` whose step is recorded as a graph of CUDA and replayed; elsewhere steps are taken as they are.
+
+    It draws what `draw_eagerly` draws. All sizes are powers of two, so that few graphs are recorded: one for each
+    number and size of slots. Sequences that have ended stay until half of the slots are free, which is looked up every
+    16 steps, because looking waits for the device.
+    """
+    memory = _MEMORY.setdefault(model, Memory())
+    memory.read(model.parameters())
+
+    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
+        return FixedSlots(lengths, room, model.device, memory)
+
+    def size(count: int) -> int:
+        return max(power_of_two(count), SMALLEST)
+
+    return _draw(Pace(_step_of(model.device.type), slots, size, look_every=16), model, prompts, chance, **limits)
+
+
+def _draw(
+    pace: Pace,
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    chance: Tensor,
+    *,
+    stops: Sequence[int],
+    temperature: float,
+    max_tokens: int,
+) -> list[Draw]:
+    """Prompts of similar length are drawn from together."""
+    drawn: dict[int, Draw] = {}
+    for rows in similar_batches([len(prompt) for prompt in prompts], max_tokens):
+        found = _draw_batch(pace, model, [prompts[row] for row in rows], chance[rows], stops, temperature)
+        drawn |= zip(rows, found, strict=True)
+    return [drawn[row] for row in range(len(prompts))]
+
+
+def _draw_batch(
+    pace: Pace,
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    chance: Tensor,
+    stops: Sequence[int],
+    temperature: float,
+) -> list[Draw]:
+    """The first of the slots hold the sequences of `rows`; those after them repeat some, and what they draw is lost."""
+    limit = chance.shape[1]
+    check_positions(model.config, max(map(len, prompts)) + limit)
+    chance = chance.T.contiguous().to(model.device)
+    slots = pace.slots(model, [len(prompt) for prompt in prompts], limit)
+    row = lay([Tree(prompt, []) for prompt in prompts], model.device)
+    states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
+    tokens, logprobs = _next(model, states, chance[0], temperature)
+    ends = tokens.new_tensor(stops)
+    ids = tokens.new_full((len(prompts), limit), stops[0])
+    taken = logprobs.new_zeros((len(prompts), limit))
+    rows = torch.arange(len(prompts), device=model.device)
+    for number in range(limit):
+        ids[rows, number], taken[rows, number] = tokens[: len(rows)], logprobs[: len(rows)]
+        if number + 1 == limit:
+            break
+        if number % pace.look_every == 0:
+            going = torch.isin(ids[rows, : number + 1], ends, invert=True).all(dim=1).nonzero().squeeze(-1)
+            if len(going) == 0:
+                break
+            size = pace.size(len(going))
+            if size != len(tokens):
+                kept = going[torch.arange(size, device=going.device) % len(going)]
+                slots.keep(kept)
+                rows, tokens, chance = rows[going], tokens[kept], chance[:, kept]
+        tokens, logprobs = pace.step(model, tokens, chance[number + 1], slots, temperature)
+    lengths = (torch.isin(ids, ends, invert=True).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
+    return [
+        Draw(drawn[:length], nats[:length])
+        for drawn, nats, length in zip(ids.tolist(), taken.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def _step(
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+) -> tuple[Tensor, Tensor]:
+    return _next(model, next_states(model, tokens, slots), chance, temperature)
+
+
+def _step_of(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    return _replayed if kind == "cuda" else _step
+
+
+def _replayed(
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`_step` by its graph, which is recorded when slots of such a shape come for the first time."""
+    recorded = _MEMORY[model].recorded
+    key = (slots.shapes, temperature, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+    if key not in recorded:
+        recorded[key] = _record(model, tokens, chance, slots, temperature)
+    step: Recording = recorded[key]
+    step.tokens.copy_(tokens)
+    step.chance.copy_(chance)
+    step.graph.replay()
+    return step.drawn.clone(), step.logprobs.clone()  # the next replay writes over them
+
+
+def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float) -> Recording:
+    """Record a step; what its warm-up writes to the slots is what the first replay will write there.
+
+    Weights that autocast has cast outside would be gone when the graph is replayed, so it casts them itself.
+    """
+    tokens, chance, lengths = tokens.clone(), chance.clone(), slots.lengths.clone()
+    aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                _step(model, tokens, chance, slots, temperature)
+                slots.lengths.copy_(lengths)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.cuda.graph(graph):
+            drawn, logprobs = _step(model, tokens, chance, slots, temperature)
+    return Recording(graph, tokens, chance, drawn, logprobs)
+
+
+def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw a token after each of B final states, shape ``[B, D]``; with its log-probability, float32."""
+    logits = soft_cap(model.get_output_embeddings()(states).float(), logit_cap(model.config))
+    return invert(torch.log_softmax(logits / temperature, dim=-1), chance)
+
+
+def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
+    cumulative = distribution.exp().cumsum(dim=-1, dtype=torch.float64)
+    tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
+    return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

@@ -1,0 +1,47 @@
+"""Whether a reward model still knows what the newest policy says, before and after it learned from it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf_core.data.records import Pair
+from rlhf_core.metrics.calibration import hits
+from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+
+
+def compare_refresh(
+    pairs: Sequence[Pair],
+    *,
+    refreshed: NDArray[np.float64],
+    last: NDArray[np.float64],
+    judge: NDArray[np.float64] | None = None,
+) -> dict[str, Estimate]:
+    """Agreement of two reward models on the same labelled answers of one policy, and how much the second is better.
+
+    Args:
+        pairs: N pairs of answers of the policy, of which none was trained on; those of one prompt are resampled
+            together in every interval.
+        refreshed: margins chosen - rejected by the reward model that learned from other answers of the policy, shape
+            ``[N]``, logits.
+        last: by the reward model before, that of the policy itself, shape ``[N]``.
+        judge: by the held-out judge, shape ``[N]``; None where there is none.
+
+    Returns:
+        `agreement_on_policy` of the refreshed model, `last_agreement_on_policy` of the one before, both ties half, and
+        `agreement_on_policy_gain`, their paired difference; with a judge `judge_agreement_on_policy`. n counts pairs.
+
+    Raises:
+        ValueError: if there is no pair.
+    """
+    prompts = [pair.prompt for pair in pairs]
+
+    def average(values: NDArray[np.float64]) -> Estimate:
+        return clustered(weighted_mean, prompts, values)
+
+    return {
+        "agreement_on_policy": average(hits(refreshed)),
+        "last_agreement_on_policy": average(hits(last)),
+        "agreement_on_policy_gain": average(hits(refreshed) - hits(last)),
+        **({} if judge is None else {"judge_agreement_on_policy": average(hits(judge))}),
+    }

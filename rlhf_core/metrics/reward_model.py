@@ -1,0 +1,169 @@
+"""Every figure that the reward-model gates judge, from the scores and margins of held-out pairs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.metrics.agreement import floor_hits
+from rlhf_core.metrics.calibration import (
+    abs_delta_median,
+    abs_delta_ratio,
+    expected_calibration_error,
+    hits,
+    losses,
+    overconfidence_gap,
+    share_in_band,
+)
+from rlhf_core.metrics.ensemble import mean_disagreement, member_correlation
+from rlhf_core.metrics.estimates import Estimate, clustered, difference, mean, weighted_mean
+from rlhf_core.metrics.length_bias import agreement_by_slice, length_correlation
+
+
+class ScoredPairs(NamedTuple):
+    """Pairs as a reward model of K members scores them, before its temperature: logits as trained.
+
+    Attributes:
+        items: the R unique responses with their prompts.
+        members: score of each of them by each member, shape ``[R, K]``.
+        scores: what the members make together, shape ``[R]``.
+        spreads: standard deviation over the members, shape ``[R]``.
+        chosen: place in `items` of the chosen response of each of N pairs.
+        rejected: place of its rejected response.
+    """
+
+    items: list[Demonstration]
+    members: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    spreads: NDArray[np.float64]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def deltas(self) -> NDArray[np.float64]:
+        """Margins chosen - rejected, shape ``[N]``."""
+        return self.scores[self.chosen] - self.scores[self.rejected]
+
+
+def evaluate_scores(
+    found: ScoredPairs,
+    temperature: float,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+    *,
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Judge a reward model by its scores of held-out pairs; arguments as in `evaluate_margins`.
+
+    Args:
+        found: the held-out pairs with their scores.
+        temperature: fitted on other pairs.
+        held_out: the N pairs.
+        train: pairs that the floors learn from.
+        ceiling: agreement that a perfect judge would reach, where repeated votes tell.
+
+    Returns:
+        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores, n counts
+        responses; of an ensemble `disagreement`, mean over responses, in calibrated logits, and `member_correlation`.
+    """
+    prompts = [pair.prompt for pair in held_out]
+    figures = {
+        **evaluate_margins(found.deltas, temperature, held_out, train, ceiling=ceiling),
+        **agreement_by_slice(found.deltas, held_out),
+        "length_correlation": correlation_with_length(found.items, found.scores),
+    }
+    if found.members.shape[1] > 1:
+        by_member = found.members[found.chosen] - found.members[found.rejected]
+        figures["disagreement"] = mean_disagreement(found.spreads / temperature, [item.prompt for item in found.items])
+        figures["member_correlation"] = member_correlation(by_member, prompts)
+    return figures
+
+
+def demonstration_figures(
+    scores: NDArray[np.float64], found: ScoredPairs, temperature: float, held_out: Sequence[Pair]
+) -> dict[str, Estimate]:
+    """What a reward model says of the answers that people wrote, beside those that people rejected.
+
+    Args:
+        scores: of the demonstrations, shape ``[D]``, logits as trained.
+        found: the held-out pairs with their scores.
+        temperature: fitted on other pairs.
+        held_out: the N pairs; those of one prompt are resampled together.
+
+    Returns:
+        `demonstration_score`, the mean over demonstrations, and `demonstrations_above_rejected`, that less the mean
+        over the rejected responses, both in calibrated logits.
+    """
+    prompts = [pair.prompt for pair in held_out]
+    demonstrated = mean(scores / temperature)
+    rejected = clustered(weighted_mean, prompts, found.scores[found.rejected] / temperature)
+    return {
+        "demonstration_score": demonstrated,
+        "demonstrations_above_rejected": difference(demonstrated, rejected),
+    }
+
+
+def correlation_with_length(items: Sequence[Demonstration], scores: NDArray[np.float64]) -> Estimate:
+    """`length_correlation` of some scores of prompts with responses, shape ``[R]``."""
+    return length_correlation(scores, [item.response for item in items], [item.prompt for item in items])
+
+
+def evaluate_margins(
+    deltas: ArrayLike,
+    temperature: float,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+    *,
+    ceiling: Estimate | None = None,
+) -> dict[str, Estimate]:
+    """Judge a reward model by its margins on held-out pairs.
+
+    Agreement does not depend on the temperature. The size of |delta| and the overconfidence are those of the model as
+    trained; calibration error and likelihood are also given after the temperature, which other pairs fitted.
+
+    Args:
+        deltas: margins chosen - rejected as trained, shape ``[N]``, logits.
+        temperature: fitted on other pairs.
+        held_out: the N pairs; those of one prompt are resampled together in every interval.
+        train: pairs that the reward model learned from, for the bag-of-words floor, which learns from all but a fold of
+            the held-out pairs too.
+        ceiling: agreement that a perfect judge would reach, where repeated votes tell.
+
+    Returns:
+        Estimates by name, n counts pairs. Floors are `floor_<rule>`; `agreement_above_floor` is paired, against the
+        best of them; `share_of_ceiling` only with a ceiling; likelihoods are in nats per pair.
+    """
+    margins = np.asarray(deltas, dtype=np.float64)
+    clusters = [pair.prompt for pair in held_out]
+    calibrated = margins / temperature
+    floors = floor_hits(train, held_out, clusters)
+    best = max(floors.values(), key=lambda found: float(found.mean()))
+
+    def average(values: NDArray[np.float64]) -> Estimate:
+        return clustered(weighted_mean, clusters, values)
+
+    agreement = average(hits(margins))
+    return {
+        "agreement": agreement,
+        **({"share_of_ceiling": _share(agreement, ceiling)} if ceiling else {}),
+        **{f"floor_{name}": average(found) for name, found in floors.items()},
+        "agreement_above_floor": average(hits(margins) - best),
+        "share_in_band": share_in_band(margins, clusters),
+        "abs_delta_median": abs_delta_median(margins, clusters),
+        "abs_delta_ratio": abs_delta_ratio(margins, clusters),
+        "overconfidence_gap": overconfidence_gap(margins, clusters),
+        "ece": expected_calibration_error(calibrated, clusters),
+        "ece_uncalibrated": expected_calibration_error(margins, clusters),
+        "nll": average(losses(calibrated)),
+        "nll_above_chance": average(losses(margins) - np.log(2.0)),
+        "nll_above_calibrated": average(losses(margins) - losses(calibrated)),
+    }
+
+
+def _share(agreement: Estimate, ceiling: Estimate) -> Estimate:
+    """Agreement over the ceiling; the interval takes the worse end of both."""
+    return Estimate(
+        agreement.value / ceiling.value, agreement.lower / ceiling.upper, agreement.upper / ceiling.lower, agreement.n
+    )

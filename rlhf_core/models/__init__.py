@@ -1,0 +1,1 @@
+"""Stock transformers models: loaded, read without padding, scored, adapted, saved."""

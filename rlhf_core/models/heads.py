@@ -1,0 +1,59 @@
+"""Score heads and value heads on a trunk."""
+
+import copy
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from rlhf_core.models.lora import HEAD, on_trunk
+
+TEMPERATURE = "reward_temperature"
+"""Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
+
+
+def score_head(model: PreTrainedModel) -> nn.Linear:
+    """The head that makes a scalar of a hidden state, or one for each member of an ensemble.
+
+    Raises:
+        ValueError: if the architecture has no linear one named `score`.
+    """
+    head = getattr(model, HEAD, None)
+    if not isinstance(head, nn.Linear):
+        name = type(model).__name__
+        raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
+    return head
+
+
+def temperature(model: PreTrainedModel) -> float:
+    """The temperature stored with a reward model, 1.0 where none is."""
+    return float(getattr(model.config, TEMPERATURE, 1.0))
+
+
+def add_value_head(policy: PreTrainedModel) -> None:
+    """Give a policy the `score` head of a value model, on its own trunk; `save` leaves it out.
+
+    The head starts at 0, as in Ziegler et al. (2019): without data no prompt is better than another.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier with a linear `score` head.
+    """
+    head = score_head(as_classifier(policy)).to_empty(device=policy.device)
+    for weight in head.parameters():
+        nn.init.zeros_(weight)
+    policy.score = head
+    policy._keys_to_ignore_on_save = {f"score.{name}" for name in head.state_dict()}
+
+
+def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
+    """The stock classifier with one label that has the trunk of a policy, and its value head if there is one.
+
+    Weights are shared; a head of its own has none.
+
+    Raises:
+        ValueError: if the architecture has no stock classifier.
+    """
+    config = copy.deepcopy(policy.config)
+    config.num_labels = 1
+    classifier = on_trunk(config, policy)
+    classifier.score = getattr(policy, HEAD, classifier.score)
+    return classifier

@@ -1,0 +1,129 @@
+"""What a saved model says of 16 texts, to be checked wherever it is loaded."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.data.packing import Row
+from rlhf_core.data.records import Demonstration
+from rlhf_core.data.tokenizer import Tree, encode
+from rlhf_core.distributed import rank, wait
+from rlhf_core.models.forward import response_logprobs
+from rlhf_core.models.scoring import read_responses
+
+KNOWN = "known_answers.json"
+"""The file beside a saved model with what it says of a few texts."""
+
+KNOWN_COUNT = 16
+
+KNOWN_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+"""How far that may be off on average, in nats per token or logits, by the coarser precision of then and now."""
+
+
+class SelfTestError(RuntimeError):
+    """A known quantity has another value: training, or what is measured of it, would be wrong."""
+
+
+def remember(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+    values: NDArray[np.float64],
+    config: OptimiserConfig,
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+) -> None:
+    """Keep what a model says of a few texts beside it, for `check_known` of whoever reads it later.
+
+    Args:
+        folder: of the saved model.
+        tokenizer: with which it read the texts.
+        items: N texts, of which the first that were not cut are kept.
+        values: what it says of each, shape ``[N]``: an SFT model by `mean_logprobs`, a reward model its score.
+        config: precision in which it said so.
+        max_prompt_tokens: the length at which prompts were cut.
+        max_response_tokens: the length at which responses were cut.
+    """
+    looked_at = items[: 4 * KNOWN_COUNT]
+    trees = encode(tokenizer, looked_at, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
+    kept = _whole(trees, tokenizer, max_prompt_tokens)[:KNOWN_COUNT]
+    rows = [{**looked_at[place]._asdict(), "value": round(float(values[place]), 6)} for place in kept]
+    if rank() == 0:
+        text = json.dumps({"precision": config.precision, "answers": rows}, ensure_ascii=False, indent=1)
+        (folder / KNOWN).write_text(text + "\n", encoding="utf-8")
+    wait()
+
+
+def check_known(
+    name: str,
+    folder: Path,
+    say: Callable[[list[Tree]], Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    config: OptimiserConfig,
+    *,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+) -> None:
+    """Test that a frozen model still says of known texts what it said when it was saved.
+
+    It does not where texts reach it by another chat template or without their end, where weights were lost in loading
+    or have moved since, or where it is another model.
+
+    Args:
+        name: of the model, for people.
+        folder: it was loaded from; without known answers, as of a model that was made elsewhere, nothing is tested.
+        say: what it says of B trees of one response, shape ``[B]``.
+        tokenizer: with which texts are written for it here.
+        config: precision here.
+        max_prompt_tokens: the length at which prompts are cut here; what would be cut is not asked.
+        max_response_tokens: the length at which responses are cut here.
+
+    Raises:
+        SelfTestError: if what it says is further off on average than precision explains.
+    """
+    path = folder / KNOWN
+    if not path.exists():
+        return
+    known = json.loads(path.read_text(encoding="utf-8"))
+    items = [Demonstration(row["prompt"], row["response"]) for row in known["answers"]]
+    trees = encode(tokenizer, items, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
+    asked = _whole(trees, tokenizer, max_prompt_tokens)
+    if not asked:
+        return
+    expected = torch.tensor([known["answers"][place]["value"] for place in asked], dtype=torch.float64)
+    off = float((say([trees[place] for place in asked]).double().cpu() - expected).abs().mean())
+    tolerance = max(KNOWN_TOLERANCE[precision] for precision in (known["precision"], config.precision))
+    if not off <= tolerance:
+        raise SelfTestError(
+            f"self-test 'the {name} says what it said when it was saved' failed: of {len(asked)} known answers "
+            f"({KNOWN}) it is off by {off:.4g} on average (limit {tolerance}); texts reach it by another chat template "
+            "or without their end, weights were lost in loading or have moved since, or it is another model"
+        )
+
+
+def mean_logprobs(model: PreTrainedModel, trees: Sequence[Tree], config: OptimiserConfig) -> Tensor:
+    """Log-probability of each of B responses, a mean over its tokens, shape ``[B]``, nats."""
+    return read_responses(model, trees, config, _mean_logprobs).squeeze(1)
+
+
+def _mean_logprobs(model: PreTrainedModel, row: Row) -> Tensor:
+    logprobs, _ = response_logprobs(model, row)
+    tokens = [count for responses in row.responses for count in responses]
+    return torch.stack([part.mean() for part in logprobs.split(tokens)])[:, None]
+
+
+def _whole(trees: Sequence[Tree], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[int]:
+    """Places of the trees of one response of which nothing was cut."""
+    return [
+        place
+        for place, tree in enumerate(trees)
+        if tree.responses[0][-1] == tokenizer.eos_token_id and len(tree.prompt) < max_prompt_tokens
+    ]

@@ -1,0 +1,182 @@
+"""Policy, reward model and value model: plain `transformers` models, how they score tokens, how they are kept."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from rlhf_core.data.stop_tokens import settle_stops
+from rlhf_core.distributed import rank, wait, whole
+from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.heads import score_head
+from rlhf_core.models.lora import is_on, load_beside, merged, save_adapter, state_digest
+from rlhf_core.models.precision import to_device
+from rlhf_core.models.soft_capping import logit_cap, soft_cap
+
+
+def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Load a causal language model in float32 with dropout off and an embedding for every token.
+
+    Args:
+        path: folder of a causal language model.
+        tokenizer: the tokenizer that goes with it.
+
+    Returns:
+        The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
+
+    Raises:
+        ValueError: if its logits are not a linear head on its final hidden states, capped or not, or it reads more than
+            text.
+    """
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    _ready(model, tokenizer)
+    settle_stops(model, tokenizer)
+    _check_head(model)
+    return model
+
+
+def load_reward_model(
+    path: Path, tokenizer: PreTrainedTokenizerBase, *, heads: int = 1, beside: PreTrainedModel | None = None
+) -> PreTrainedModel:
+    """Load scalar heads on a trunk; from a causal language model they are new, each N(0, 1/sqrt(d + 1)).
+
+    Args:
+        path: folder of a causal language model, or of a sequence classifier with one label or those of an ensemble.
+        tokenizer: the tokenizer that goes with it.
+        heads: how many new heads a causal language model gets; a classifier keeps its own.
+        beside: a loaded model; a reward model that was trained as an adapter on its trunk shares the weights of this.
+
+    Returns:
+        The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
+
+    Raises:
+        ValueError: if the architecture has no linear `score` head on its final hidden states, or there are several
+            labels and nothing says how they make one score.
+    """
+    config = AutoConfig.from_pretrained(path)
+    if beside is not None and is_on(path, beside):
+        return load_beside(path, config, beside)
+    trained = _is_classifier(path)
+    labels = config.num_labels if trained else heads
+    if trained and labels > 1 and not hasattr(config, AGGREGATE):
+        raise ValueError(
+            f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
+            f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
+        )
+    model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
+    head = score_head(model)
+    if not trained:
+        nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
+    return _ready(model, tokenizer)
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    out: Path,
+    *,
+    form: Callable[[PreTrainedModel], PreTrainedModel] = lambda model: model,
+) -> Path:
+    """Write a model with its tokenizer as a folder that `from_pretrained` reads; rank 0 does, the others wait.
+
+    An adapter is merged into what is written, and lies beside it in the folder `adapter`.
+
+    Args:
+        model: trained, frozen or sharded.
+        tokenizer: the tokenizer that goes with it.
+        out: the folder.
+        form: makes what is written of the whole model.
+
+    Returns:
+        The folder.
+    """
+    with whole(model) as reader:
+        if rank() == 0:
+            formed = form(reader)
+            merged(formed).save_pretrained(out)
+            tokenizer.save_pretrained(out)
+            save_adapter(formed, out)
+    wait()
+    return out
+
+
+def parameters(path: Path) -> int:
+    """Weights of a saved language model or classifier, tied ones counted once; none of them is loaded."""
+    config = AutoConfig.from_pretrained(path)
+    with torch.device("meta"):
+        model: PreTrainedModel = (
+            AutoModelForSequenceClassification.from_config(config)
+            if _is_classifier(path)
+            else AutoModelForCausalLM.from_config(config)
+        )
+    return int(model.num_parameters())
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names and contents of a folder's files: the identity of a saved model."""
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file()):
+        total.update(file.relative_to(path).as_posix().encode())
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
+    with whole(model) as reader:
+        return state_digest(reader.state_dict())
+
+
+def _is_classifier(path: Path) -> bool:
+    architectures = AutoConfig.from_pretrained(path).architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+@torch.inference_mode()
+def _check_head(model: PreTrainedModel) -> None:
+    ids = torch.tensor([[0, 1]], device=model.device)
+    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    expected = soft_cap(model.get_output_embeddings()(states), logit_cap(model.config))
+    if not torch.allclose(model(input_ids=ids).logits, expected, rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits in a way that is not supported"
+        )
+
+
+def _drop_nothing(module: nn.Module) -> None:
+    """Turn dropout off, in training too; architectures keep it as a module or as a plain number."""
+    if isinstance(module, nn.Dropout):
+        module.p = 0.0
+    for name in ("dropout", "attention_dropout", "layerdrop"):
+        if isinstance(getattr(module, name, None), float):
+            setattr(module, name, 0.0)
+
+
+def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    if model.config.get_text_config() is not model.config:
+        raise ValueError(
+            f"{model.name_or_path}: {type(model).__name__} reads more than text; name a model of text only"
+        )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
+        model.resize_token_embeddings(len(tokenizer))
+    for module in model.modules():
+        _drop_nothing(module)
+    if isinstance(embeddings := model.get_input_embeddings(), nn.Embedding):
+        embeddings.padding_idx = None  # the base may pad with its end, whose row must learn
+    model.eval()
+    to_device(model)
+    use_ragged_attention(model)
+    return model

@@ -1,0 +1,27 @@
+"""Device and number format."""
+
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from rlhf_core.config.optimiser import OptimiserConfig
+
+
+def precision(config: OptimiserConfig) -> AbstractContextManager[object]:
+    """Context in which matrix products run in the configured precision."""
+    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=config.precision == "bfloat16")
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def device() -> torch.device:
+    """The accelerator where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_device(model: Model) -> Model:
+    """The model itself, moved to `device()`; a plain module here, as `transformers` hides the types of its own `to`."""
+    return model.to(device())

@@ -1,0 +1,71 @@
+"""Evaluated states of a policy and its values on disk, one of which becomes the result."""
+
+import shutil
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+from transformers import PreTrainedTokenizerBase
+
+from rlhf_core.distributed import from_first, rank, wait
+from rlhf_core.ppo.actor_critic import Learner
+
+STATES = "states"
+
+SETTLED = "settled"
+"""What the states are called once the result is written: a stage that is cut off then has no states to read again."""
+
+ARTIFACTS = ("policy", "value")
+
+
+class KeptStates:
+    """States by the update after which they were measured: what is trained, be it all weights or adapters and heads.
+
+    All ranks call its methods together.
+
+    Args:
+        out: folder of the stage.
+        learner: whose states they are.
+    """
+
+    def __init__(self, out: Path, learner: Learner) -> None:
+        self._out = out
+        self._learner = learner
+
+    def keep(self, step: int) -> None:
+        """Write the state after an update."""
+        with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
+            save(self._weights(), checkpoint_id=self._folder(step))
+
+    def drop_others(self, steps: Collection[int]) -> None:
+        """Remove all states but those of some updates."""
+        if rank() == 0:
+            for folder in (self._out / STATES).iterdir():
+                if int(folder.name) not in steps:
+                    shutil.rmtree(folder)
+        wait()
+
+    def settle(self, step: int, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Bring the learner back to the state after an update and write its models; done twice, it is done once."""
+        if not from_first(self._folder(step).exists()):
+            return
+        weights = self._weights()
+        with warnings.catch_warnings(action="ignore"):
+            load(weights, checkpoint_id=self._folder(step))
+        for name, optimiser in self._learner.parts.items():
+            optimiser.load_weights(weights[name])
+        self._learner.save(tokenizer, self._out)
+        if rank() == 0:
+            settled = self._out / SETTLED
+            shutil.rmtree(settled, ignore_errors=True)
+            (self._out / STATES).rename(settled)
+            shutil.rmtree(settled)
+        wait()
+
+    def _weights(self) -> dict[str, dict[str, object]]:
+        return {name: optimiser.weights() for name, optimiser in self._learner.parts.items()}
+
+    def _folder(self, step: int) -> Path:
+        return self._out / STATES / str(step)

@@ -1,0 +1,71 @@
+"""What is known before and while a policy trains: a quantity with another value means that training would be wrong."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.config.ppo import UpdateConfig
+from rlhf_core.generation.rollout import Rollout, all_logprobs
+from rlhf_core.models.known_answers import SelfTestError
+from rlhf_core.objectives import kl_k3
+
+TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
+"""How far the log-probability of a token may differ between two ways of computing it, by precision."""
+
+
+def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rollout, ref_logprobs: Tensor) -> None:
+    """Test, before the first update, what must hold whatever the data.
+
+    Args:
+        config: precision and temperature.
+        policy: still equal to the SFT model.
+        rollout: its responses.
+        ref_logprobs: log-probabilities of their tokens under the reference, shape ``[B, T]``, nats.
+
+    Raises:
+        SelfTestError: naming the test that failed, the figure and the likely cause.
+    """
+    tolerance = TOLERANCE_NATS[config.optimiser.precision]
+    first, second = (
+        all_logprobs(policy, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
+        for _ in range(2)
+    )
+    moved = float((torch.exp(second - first) - 1.0).abs().max())
+    if not moved <= tolerance:
+        raise SelfTestError(
+            f"self-test 'ratio is 1 on the first pass' failed: it is off by {moved:.4g} (limit {tolerance}); "
+            "dropout or another source of chance is active in the policy"
+        )
+    off = float((first - rollout.logprobs).abs().max())
+    if not off <= tolerance:
+        raise SelfTestError(
+            f"self-test 'sampling log-probabilities equal teacher-forced ones' failed: they differ by up to {off:.4g} "
+            f"nats per token (limit {tolerance}); sampling and scoring disagree on padding, positions or temperature"
+        )
+    drift = float(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask).mean())
+    if not drift <= tolerance:
+        raise SelfTestError(
+            f"self-test 'KL to the reference is 0 before the first update' failed: it is {drift:.4g} nats per response "
+            f"(limit {tolerance}); policy and reference are not the same SFT model"
+        )
+
+
+def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
+    """Test that an engine with a forward of its own samples from the policy.
+
+    Args:
+        config: precision.
+        gap: what `roll_out` found; empty for an engine that has the trainer's forward.
+
+    Raises:
+        SelfTestError: if its log-probabilities are further off on average than precision explains.
+    """
+    tolerance = TOLERANCE_NATS[config.optimiser.precision]
+    off = gap.get("rollout_logprob_gap_nats", 0.0)
+    if not off <= tolerance:
+        raise SelfTestError(
+            f"self-test 'the engine samples from the policy' failed: its log-probabilities are off by {off:.4g} nats "
+            f"per token (limit {tolerance}); set sampling.engine to eager, whose forward is the trainer's"
+        )

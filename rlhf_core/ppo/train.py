@@ -1,0 +1,272 @@
+"""Proximal policy optimisation against a frozen reward model, anchored to the SFT model by KL."""
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.data.batching import shuffled_batches
+from rlhf_core.data.records import Demonstration
+from rlhf_core.data.tokenizer import encode, limits
+from rlhf_core.distributed import rank
+from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.metrics.drift import distinct_n, duplicate_share
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.ppo.actor_critic import Learner, adapted_learner, load_learner
+from rlhf_core.ppo.candidate_states import ARTIFACTS, KeptStates
+from rlhf_core.ppo.early_stopping import CURVES, Watch, chart
+from rlhf_core.ppo.kl_controller import next_beta
+from rlhf_core.ppo.self_tests import check_engine, check_first_pass
+from rlhf_core.ppo.update import gather, rollout_metrics, update, warm_up
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.rewards.terms import NO_MODELS
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.stage import Event, Stage, StageResult
+
+ANSWERS = "answers.jsonl"
+"""The file with the answers of every evaluation on watched prompts."""
+
+
+def train_policy(
+    config: PPOConfig,
+    *,
+    sft: Path,
+    reward_model: Path,
+    judge: Path,
+    prompts: Sequence[str],
+    held_out_prompts: Sequence[str],
+    out: Path,
+    seed: int,
+    term_models: Mapping[str, Path] = NO_MODELS,
+    demonstrations: Sequence[Demonstration] = (),
+    cache: Path | None = None,
+    checkpoints: Checkpoints = NEVER,
+) -> Stage:
+    """Train a policy from an SFT model against a reward model.
+
+    Args:
+        config: hyper-parameters and limits.
+        sft: folder of the SFT model: the policy's start and the reference.
+        reward_model: folder of the reward model, which also initialises a value model of its own if it reads the
+            policy's tokens; else that starts as the SFT model with a head of zeros.
+        judge: folder of a reward model trained on other pairs; it only evaluates.
+        prompts: prompts to train on.
+        held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
+        out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
+        seed: seed of prompts, sampling and minibatches.
+        term_models: folders of the further reward models of `config.reward`, by the name of their term.
+        demonstrations: what `ptx_coef` mixes in; not read where it is 0.
+        cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
+            and prompts; None keeps nothing.
+        checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
+
+    Yields:
+        Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
+        step 0 before any update. Of `STOPS` that is 1 which ends training. Of an ensemble
+        `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
+        Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
+        `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
+        `rollout_logprob_gap_nats` and `rollout_logprob_gap_nats_max`, see `roll_out`. Each further term of the reward
+        is `reward_<name>`, as it is before it is normalised and weighed, and the sum `reward_total`.
+
+    Returns:
+        Artifacts `policy` and `value`: the last state, or the one that `Watch` takes where it ended training; the
+        estimates of `Examiner.examine` and of `Watch`; what metrics were at each evaluation and update, as series, and
+        `judge_curve`, alpha and beta of the fit.
+
+    Raises:
+        ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
+        SelfTestError: if a self-test of the first update fails, or a frozen model no longer says what it said.
+    """
+    if config.ptx_coef and not demonstrations:
+        raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
+    watched, judged = halves(config, held_out_prompts)
+    run = _Climb(
+        config,
+        sft=sft,
+        reward_model=reward_model,
+        judge=judge,
+        out=out,
+        seed=seed,
+        term_models=term_models,
+        demonstrations=demonstrations if config.ptx_coef else (),
+        per_update=config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size),
+        cache=cache,
+    )
+    parts = run.learner.parts
+    notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *CURVES)}, "answers_bytes": 0}
+    notes |= checkpoints.restore(parts)
+    run.go_on(notes)
+    for event in run.climb(prompts, watched, done=notes["step"]):
+        chart(notes["series"], event)
+        yield event
+        if not run.watch.stopped:
+            notes |= {"step": event.step + 1, **run.notes()}
+            checkpoints.keep(parts, notes)
+    run.states.settle(run.watch.result, run.tokenizer)
+    exam, fitted = run.examine(out / "policy", judged), run.watch.fit
+    return StageResult(
+        artifacts={name: out / name for name in ARTIFACTS},
+        estimates=exam.estimates | run.watch.estimates,
+        series=notes["series"] | ({"judge_curve": [fitted.alpha.value, fitted.beta.value]} if fitted else {}),
+        samples=exam.samples,
+        outcome=run.watch.outcome,
+    )
+
+
+class _Climb(Examiner):
+    """The models of PPO and where their results go."""
+
+    config: PPOConfig
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        *,
+        sft: Path,
+        reward_model: Path,
+        judge: Path,
+        out: Path,
+        seed: int,
+        term_models: Mapping[str, Path],
+        demonstrations: Sequence[Demonstration],
+        per_update: int,
+        cache: Path | None,
+    ) -> None:
+        models = {"sft": sft, "reward_model": reward_model, "judge": judge}
+        super().__init__(config, **models, seed=seed, term_models=term_models, cache=cache)
+        self.reward = Reward(config.reward)
+        self.learner = self._learner(sft, reward_model, per_update)
+        self.watch, self.states, self._beta = Watch(config), KeptStates(out, self.learner), config.beta
+        self._demonstrations = encode(self.tokenizer, demonstrations, **limits(config.sampling))
+        self._out = out
+        out.mkdir(parents=True, exist_ok=True)
+
+    def _learner(self, sft: Path, reward_model: Path, per_update: int) -> Learner:
+        config, alike = self.config, not self.reward_model.reads_text
+        steps = {"steps": config.updates * per_update, "warmup_steps": config.warmup_updates * per_update}
+        if config.adapter is None:
+            return load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model if alike else None, **steps)
+        return adapted_learner(
+            config,
+            config.adapter,
+            reference=self.reference,
+            reward_model=self.reward_model.model if alike else None,
+            seed=self.seed,
+            **steps,
+        )
+
+    def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
+        """Update until the updates run out or the watch stops.
+
+        Of the events, the first of which is step 0, so many are done already.
+        """
+        sft = self.baseline(watched)
+        if done == 0:
+            yield Event(0, self._evaluate(0, watched, sft, sft))
+        batches = enumerate(_prompt_batches(self.config, len(prompts), seed=self.seed), start=1)
+        for step, rows in itertools.islice(batches, max(done - 1, 0), None):
+            metrics = self._advance([prompts[row] for row in rows], step)
+            if step % self.config.evaluate_every == 0 or step == self.config.updates:
+                metrics |= self._evaluate(step, watched, sft, self.answer(self.learner.policy, watched))
+            yield Event(step, metrics)
+            if self.watch.stopped:
+                return
+
+    def notes(self) -> dict[str, Any]:
+        """What a state of training holds besides weights."""
+        size = (self._out / ANSWERS).stat().st_size
+        return {"beta": self._beta, "watch": self.watch.state, "reward": self.reward.state, "answers_bytes": size}
+
+    def go_on(self, notes: Mapping[str, Any]) -> None:
+        """Go back to what `notes` said, and take from the file of answers, made if absent, what came later."""
+        if "watch" in notes:
+            self._beta, self.watch = notes["beta"], Watch(self.config, notes["watch"])
+            self.reward.restore(notes["reward"])
+        if rank() == 0:
+            with (self._out / ANSWERS).open("ab") as stream:
+                stream.truncate(notes["answers_bytes"])
+
+    def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
+        """Roll out, score, update once."""
+        seed = self.seed * 1_000_003 + step
+        seconds: dict[str, float] = {}
+        with _timed("rollout", seconds):
+            rollout, sampled, gap = self.sample(self.learner.policy, prompts, seed=seed)
+        config = self.config.model_copy(update={"beta": self._beta})
+        with _timed("scoring", seconds):
+            texts = self.texts(sampled)
+            responses = self.responses(prompts, texts, rollout)
+            experience = gather(
+                config,
+                rollout,
+                reference=self.reference,
+                scored=self.reward_model(responses),
+                values=self.learner.values(rollout),
+                reward=self.reward,
+                terms=self.terms(responses),
+            )
+        if step == 1:
+            check_first_pass(config, self.learner.policy, rollout, experience.ref_logprobs)
+            check_engine(config, gap)
+        if step == 1 or step % config.evaluate_every == 0:
+            self.check_known()
+        lr = self.learner.policy_optimiser.lr
+        figures = rollout_metrics(experience)
+        with _timed("update", seconds):
+            if step <= config.warmup_updates:
+                learned = warm_up(config, self.learner, experience, seed=seed)
+            else:
+                learned = update(config, self.learner, experience, seed=seed, demonstrations=self._demonstrations)
+                self._beta = next_beta(
+                    config.kl_control, config.beta, kl_nats=figures["kl_to_sft_nats"], responses=len(prompts)
+                )
+        diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
+        return {**figures, **gap, **diversity, "beta": config.beta, "lr": lr, **learned, **seconds}
+
+    def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
+        """Have the watch look at the policy by its answers; keep it unless that stops training."""
+        self._record(step, prompts, answers)
+        more = self.repeats(self.learner.policy, prompts)
+        metrics = self.watch.look(step, sft, answers, more)
+        if not self.watch.stopped:
+            self.states.keep(step)
+            self.states.drop_others(self.watch.candidates)
+        return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.watch.stops}
+
+    def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
+        columns: dict[str, Sequence[Any] | NDArray[np.float64]] = {
+            "prompt": prompts,
+            "response": answers.texts,
+            "finished": answers.finished,
+            "kl_to_sft_nats": answers.kl,
+            "reward_score": answers.reward,
+            "judge_score": answers.judge,
+            **{f"reward_{name}": values for name, values in answers.terms.items()},
+        }
+        if rank() == 0:
+            with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
+                for row in zip(*columns.values(), strict=True):
+                    stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
+
+
+def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:
+    """Prompts of each update: as many passes over all prompts as the updates need."""
+    passes = (shuffled_batches(count, config.rollout_size, epoch=epoch, seed=seed) for epoch in itertools.count())
+    yield from itertools.islice(itertools.chain.from_iterable(passes), config.updates)
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Note the wall time that a part takes as `<part>_seconds`."""
+    started = time.perf_counter()
+    yield
+    seconds[f"{part}_seconds"] = time.perf_counter() - started

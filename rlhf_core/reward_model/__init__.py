@@ -1,0 +1,1 @@
+"""Stage 2: the Bradley-Terry reward model. Start in `train`."""

@@ -1,0 +1,128 @@
+"""Reward models from elsewhere: taken as they are, calibrated if they are not, and measured like trained ones."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.distributed import rank, wait
+from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
+from rlhf_core.metrics.calibration import fit_temperature
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.known_answers import KNOWN, check_known, remember
+from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.models.scoring import score_trees
+from rlhf_core.training.stage import Stage, StageResult
+
+OFFERED = 64
+"""Demonstrations from which known answers are taken where a model brings none."""
+
+
+def adopt_reward_model(
+    config: RewardModelConfig,
+    *,
+    source: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    out: Path,
+    ceiling: Estimate | None = None,
+) -> Stage:
+    """Take a reward model with its weights; one without a temperature gets that of the held-out pairs.
+
+    Only differences of its scores count, so it is not centred: the mean score of the demonstrations stays what it is.
+
+    Args:
+        config: lengths and precision.
+        source: folder of a sequence classifier with one label, or of an ensemble.
+        train: pairs that the floors learn from.
+        held_out: pairs; a missing temperature is fitted on every second prompt, and the others are judged.
+        demonstrations: whose mean score is told.
+        out: folder that receives the model.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+
+    Yields:
+        Nothing: no step is taken.
+
+    Returns:
+        As `train_reward_model`.
+
+    Raises:
+        ValueError: if it is no reward model, or has fewer positions than the lengths need.
+        SelfTestError: if it brings known answers and does not give them.
+    """
+    yield from ()
+    _check_scores(source)
+    _check_lengths(config, source)
+    tokenizer = load_tokenizer(str(source))
+    model = load_reward_model(source, tokenizer)
+    fit_half, judged_half = halves(held_out)
+    if getattr(model.config, TEMPERATURE, None) is None:
+        setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
+    save(model, tokenizer, out)
+    _pass_on_known(config, model, tokenizer, demonstrations[:OFFERED], source, out)
+    deltas = margins(config, model, tokenizer, judged_half)
+    return StageResult(
+        artifacts={"reward_model": out},
+        estimates=evaluate_reward_model(
+            config,
+            reward_model=out,
+            train=train,
+            held_out=held_out,
+            demonstrations=demonstrations,
+            ceiling=ceiling,
+        ),
+        series={"delta": deltas.tolist()},
+        samples=shown(judged_half, deltas),
+    )
+
+
+def _pass_on_known(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Demonstration],
+    source: Path,
+    out: Path,
+) -> None:
+    """Hand a model's known answers on, if it still gives them; one without any, or newly calibrated, gets its own."""
+    if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
+        values = score_items(model, tokenizer, items, config)
+        remember(out, tokenizer, items, values, config.optimiser, **limits(config))
+        return
+
+    def say(trees: list[Tree]) -> Tensor:
+        return score_trees(model, trees, config.optimiser)
+
+    check_known("reward model", source, say, tokenizer, config.optimiser, **limits(config))
+    if rank() == 0:
+        shutil.copyfile(source / KNOWN, out / KNOWN)
+    wait()
+
+
+def _check_scores(source: Path) -> None:
+    found = AutoConfig.from_pretrained(source)
+    architectures = found.architectures or []
+    scores = found.num_labels == 1 or hasattr(found, AGGREGATE)
+    if not any(name.endswith("ForSequenceClassification") for name in architectures) or not scores:
+        raise ValueError(
+            f"{', '.join(architectures) or 'an unnamed architecture'} with {found.num_labels} labels is no reward "
+            f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
+        )
+
+
+def _check_lengths(config: RewardModelConfig, source: Path) -> None:
+    positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
+    needed = config.max_prompt_tokens + config.max_response_tokens
+    if positions is not None and needed > positions:
+        raise ValueError(
+            f"it has {positions} positions, and max_prompt_tokens {config.max_prompt_tokens} and max_response_tokens "
+            f"{config.max_response_tokens} need {needed}; lower these"
+        )

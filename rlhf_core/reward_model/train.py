@@ -1,0 +1,176 @@
+"""Bradley-Terry reward model: the SFT trunk with scalar heads on the last token, trained on preference pairs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.array_cache import cached, content_key
+from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.distributed import Loss
+from rlhf_core.evaluators.reward_model import _encode, _numbers, _score_pairs, halves, margins, shown
+from rlhf_core.metrics.calibration import fit_temperature
+from rlhf_core.metrics.estimates import Estimate, point
+from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length, demonstration_figures, evaluate_scores
+from rlhf_core.models.ensembles import Aggregation, aggregation, store_aggregation
+from rlhf_core.models.heads import TEMPERATURE
+from rlhf_core.models.known_answers import remember
+from rlhf_core.models.loading import load_reward_model, save, weights_digest
+from rlhf_core.models.lora import add_adapter
+from rlhf_core.models.scoring import score_trees
+from rlhf_core.reward_model.centring import centre
+from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss, length_scores
+from rlhf_core.reward_model.losses import Lesson, as_learned, lessons, reward_loss
+from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.loop import fit
+from rlhf_core.training.stage import Event, Stage, StageResult
+
+
+def train_reward_model(
+    config: RewardModelConfig,
+    *,
+    init_from: Path,
+    train: Sequence[Pair],
+    held_out: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    out: Path,
+    seed: int,
+    ceiling: Estimate | None = None,
+    cache: Path | None = None,
+    checkpoints: Checkpoints = NEVER,
+) -> Stage:
+    """Train a reward model, centre it on demonstrations and fit its temperature.
+
+    Args:
+        config: hyper-parameters.
+        init_from: folder of the SFT model.
+        train: pairs to learn from.
+        held_out: pairs to measure on; the temperature is fitted on every second prompt and judged on the others.
+        demonstrations: whose mean score becomes 0.
+        out: folder that receives the model.
+        seed: seed of heads, order and bootstraps.
+        ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+        cache: folder that keeps what the trained model says of the demonstrations, by the content of both; None keeps
+            nothing.
+        checkpoints: where the stage keeps its state and goes on from.
+
+    Yields:
+        `loss_nats` per pair and `lr`; with debias `length` the figures of `debiased_loss` too.
+
+    Returns:
+        Artifact `reward_model`; agreement, floors, slices, correlation with length and calibration on the judged half,
+        of an ensemble `disagreement` and `member_correlation` too; with debias `length` also
+        `length_correlation_with_length_head`, of what the preferences were learned by; series `delta` (margins in
+        logits, divided by the temperature) and `delta_uncalibrated`; samples are judged pairs with their margins.
+
+    Raises:
+        CannotBalance: if the pairs shall be balanced and cannot be.
+        RuntimeError: if the saved model, loaded again, gives other scores.
+        ValueError: if an adapter shall be on layers that the SFT model has not.
+    """
+    torch.manual_seed(seed)
+    tokenizer = load_tokenizer(str(init_from))
+    model = load_reward_model(init_from, tokenizer, heads=config.heads)
+    if config.adapter is not None:
+        add_adapter(model, config.adapter, seed=seed)
+    yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
+    demonstrated_scores = _settle(config, model, _encode(config, tokenizer, demonstrations), cache)
+    fit_half, judged_half = halves(held_out)
+    fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
+    judged = _score_pairs(config, model, tokenizer, judged_half)
+    setattr(model.config, TEMPERATURE, fitted)
+    save(model, tokenizer, out)
+    _check_reload(config, out, judged_half, judged.deltas / fitted)
+    remember(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, **limits(config))
+    return StageResult(
+        artifacts={"reward_model": out},
+        estimates={
+            **evaluate_scores(judged, fitted, judged_half, train, ceiling=ceiling),
+            **_before_debiasing(config, model, tokenizer, judged),
+            **demonstration_figures(demonstrated_scores, judged, fitted, judged_half),
+            "temperature": point(fitted, len(fit_half)),
+        },
+        series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
+        samples=shown(judged_half, judged.deltas / fitted),
+    )
+
+
+def _learn(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Pair],
+    checkpoints: Checkpoints,
+    *,
+    seed: int,
+) -> Iterator[Event]:
+    """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
+    comparisons = compare(tokenizer, as_learned(config, train), **limits(config))
+    loss: Callable[[list[Lesson]], Loss] = partial(reward_loss, config)
+    if config.debias == "length":
+        add_length_head(model)
+        loss = partial(debiased_loss, config, model)
+    yield from fit(
+        model,
+        lessons(comparisons, config.heads, seed=seed),
+        config.optimiser,
+        checkpoints,
+        size=lambda item: item.size,
+        loss=loss,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+
+
+def _settle(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], cache: Path | None
+) -> NDArray[np.float64]:
+    """Centre a trained model and note how its members make one score; the scores of the demonstrations, in logits."""
+    kept = cache / weights_digest(model) if cache else None
+    centre(config, model, demonstrated, kept)
+    if config.heads == 1:
+        return _kept_scores(config, model, demonstrated, kept)
+    found = Aggregation(config.aggregate, config.uncertainty_lambda)
+    store_aggregation(model.config, found)
+    scores = _kept_scores(config, model, demonstrated, kept)
+    middle = float(scores.mean())
+    store_aggregation(model.config, found._replace(centre=middle))
+    centred: NDArray[np.float64] = scores - middle
+    return centred
+
+
+def _kept_scores(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None
+) -> NDArray[np.float64]:
+    """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
+    key = content_key("centred scores", demonstrated, config.optimiser.precision, aggregation(model.config))
+    path = kept / f"{key}.npy" if kept else None
+    return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
+
+
+def _before_debiasing(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, judged: ScoredPairs
+) -> dict[str, Estimate]:
+    """How far the sum of both heads goes by length, which learned the preferences; nothing without a length head."""
+    if config.debias == "none":
+        return {}
+    by_length = _numbers(length_scores(model, _encode(config, tokenizer, judged.items), config.optimiser))
+    return {"length_correlation_with_length_head": correlation_with_length(judged.items, judged.scores + by_length)}
+
+
+def _check_reload(config: RewardModelConfig, out: Path, pairs: Sequence[Pair], expected: NDArray[np.float64]) -> None:
+    tokenizer = load_tokenizer(str(out))
+    again = margins(config, load_reward_model(out, tokenizer), tokenizer, pairs[:64])
+    if not np.allclose(again, expected[:64], atol=1e-4):
+        raise RuntimeError(
+            f"{out}: the saved reward model gives other scores than the trained one "
+            f"(largest difference of a margin {np.abs(again - expected[:64]).max():.4g})"
+        )

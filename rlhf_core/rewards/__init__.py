@@ -1,0 +1,1 @@
+"""What PPO maximises: the reward model, further terms, and their weighted sum."""

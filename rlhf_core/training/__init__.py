@@ -1,0 +1,1 @@
+"""What every training stage shares: optimiser, loop, checkpoints, and what a stage returns."""

@@ -1,0 +1,58 @@
+"""Passes over a fixed set of items, batch by batch, that go on from where they were cut off."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TypeVar
+
+from transformers import PreTrainedModel
+
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.data.batching import shuffled_batches
+from rlhf_core.distributed import Loss
+from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.optimiser import Optimiser
+from rlhf_core.training.stage import Event
+
+Item = TypeVar("Item")
+
+
+def fit(
+    model: PreTrainedModel,
+    items: Sequence[Item],
+    config: OptimiserConfig,
+    checkpoints: Checkpoints,
+    *,
+    size: Callable[[Item], int],
+    loss: Callable[[list[Item]], Loss],
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> Iterator[Event]:
+    """Train a model, one optimiser step for each batch of items.
+
+    Args:
+        model: trained in place.
+        items: what is learned from.
+        config: of the optimiser.
+        checkpoints: where the state is kept, and read from at the start.
+        size: tokens of an item.
+        loss: of the items of an optimiser batch.
+        epochs: passes over the items.
+        batch_size: items in an optimiser step.
+        seed: seed of the order.
+
+    Yields:
+        The figures of the loss over the optimiser batch, and `lr`.
+    """
+    optimiser = Optimiser(model, config, epochs * math.ceil(len(items) / batch_size))
+    parts = {"model": optimiser}
+    done = checkpoints.restore(parts).get("step", 0)
+    passes = (shuffled_batches(len(items), batch_size, epoch=epoch, seed=seed) for epoch in range(epochs))
+    for step, places in islice(enumerate(chain.from_iterable(passes)), done, None):
+        batch = [items[place] for place in places]
+        lr = optimiser.lr
+        figures = optimiser.accumulate(list(map(size, batch)), loss(batch))
+        optimiser.step()
+        yield Event(step, {**figures, "lr": lr})
+        checkpoints.keep(parts, {"step": step + 1})

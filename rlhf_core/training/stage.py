@@ -1,0 +1,37 @@
+"""What a training stage yields while it runs and returns when it ends."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from rlhf_core.metrics.estimates import Estimate
+
+
+class Event(NamedTuple):
+    """Metrics of one optimiser step or update; the caller decides where they are logged."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The outcome of a stage.
+
+    Attributes:
+        artifacts: what was made, by name, each a directory that `from_pretrained` reads.
+        estimates: figures with intervals, which gates judge.
+        series: numbers behind figures, by name.
+        samples: a few prompts with responses, for people to read.
+        outcome: what ended training before its time and which state is the result, empty where nothing did.
+    """
+
+    artifacts: dict[str, Path]
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    series: dict[str, list[float]] = field(default_factory=dict)
+    samples: list[dict[str, str]] = field(default_factory=list)
+    outcome: str = ""
+
+
+Stage = Generator[Event, None, StageResult]
