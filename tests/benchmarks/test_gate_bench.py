@@ -20,6 +20,7 @@ from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
 from rlhf_core.gates.gate import Gate
 from rlhf_core.metrics.estimates import Estimate
+from tests.conftest import ROOT
 
 GATE = Gate(name="high", metric="a", direction="above", threshold=0.5, min_samples=10, failure="low", reason="Why not.")
 LOW = GATE.model_copy(update={"name": "low", "metric": "b", "direction": "below"})
@@ -131,7 +132,7 @@ def test_a_stricter_threshold_never_stops_fewer_and_all_and_none_are_among_them(
 
 
 def test_the_page_lists_the_gates_of_the_ladder() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
     assert "\n".join(gate_table()) in page, "run `python -m benchmarks.gate_bench fill`"
 
 
