@@ -97,10 +97,10 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/over_optimisa
     ):
         curves = [climb["curve"] for climb in climbs if climb["scenario"] == scenario]
         for name, colour in (("reward", "#4477aa"), ("judge", "#ccbb44"), ("gold", "#ee6677")):
-            for place, path in enumerate(curves):
+            for index, path in enumerate(curves):
                 distance = np.sqrt(np.maximum([point["kl"] for point in path], 0.0))
                 gains = [point[name] - path[0][name] for point in path]
-                panel.plot(distance, gains, color=colour, alpha=0.8, label=name if place == 0 else None)
+                panel.plot(distance, gains, color=colour, alpha=0.8, label=name if index == 0 else None)
         panel.axhline(0.0, color="grey", linewidth=0.8)
         panel.set(title=f"{title}, beta 0, no limits", xlabel="sqrt(KL to SFT), KL in nats per response")
     panels[0].set_ylabel("gain over SFT on held-out prompts, logits")

@@ -115,7 +115,7 @@ def figure(results: Path = RESULTS, out: Path = Path("docs/figures/growth.png"))
 
 def _draw(panel: Any, places: list[float], values: list[float]) -> None:
     panel.loglog(places, values, marker="o")
-    panel.loglog(places, [values[-1] * place / places[-1] for place in places], color="grey", linestyle=":")
+    panel.loglog(places, [values[-1] * index / places[-1] for index in places], color="grey", linestyle=":")
     panel.set_xticks(places)
     panel.xaxis.set_major_formatter(EngFormatter(places=0, sep=""))
     panel.xaxis.set_minor_locator(NullLocator())

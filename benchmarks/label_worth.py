@@ -14,7 +14,7 @@ from data_contracts.formats.convert import convert_rows
 from data_contracts.formats.registry import FORMATS
 from flows.data.audits.label_report import page
 from flows.data.files import read_file
-from flows.data.votes import Ballots
+from flows.data.votes import Votes
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import after_balance, counted_agreement, label_worth
@@ -47,7 +47,7 @@ def read_labels(path: Path, name: str) -> Known:
         if chosen and rejected
     ]
     with TemporaryDirectory() as folder:
-        ballots = Ballots(Path(folder) / "votes.csv")
+        ballots = Votes(Path(folder) / "votes.csv")
         ballots.add(batch.ballots)
         return Known(pairs, ballots.noise())
 

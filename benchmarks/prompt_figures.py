@@ -98,7 +98,7 @@ def read_prompts(path: Path, name: str) -> tuple[list[str], list[str]]:
     frame = convert_rows("prompts", FORMATS[name]["prompts"].convert, read_file(path, path.name)).frame
     rows = frame.drop_duplicates("prompt").sample(frac=1, random_state=0)
     texts = ["\n".join(turn["content"] for turn in read_conversation(prompt)) for prompt in rows["prompt"]]
-    groups = {group: place % 2 for place, group in enumerate(dict.fromkeys(rows["group"]))}
+    groups = {group: index % 2 for index, group in enumerate(dict.fromkeys(rows["group"]))}
     halves = [groups[group] for group in rows["group"]]
     first, second = ([text for text, half in zip(texts, halves, strict=True) if half == side] for side in (0, 1))
     return first, second

@@ -41,4 +41,4 @@ def roles_alternate(prompt: str) -> bool:
     """Whether user and assistant take turns, the user first and last, after at most one system message."""
     roles = [turn["role"] for turn in read_conversation(prompt)]
     turns = roles[1:] if roles[:1] == ["system"] else roles
-    return len(turns) % 2 == 1 and turns == [("user", "assistant")[place % 2] for place in range(len(turns))]
+    return len(turns) % 2 == 1 and turns == [("user", "assistant")[index % 2] for index in range(len(turns))]

@@ -13,7 +13,7 @@ PROVENANCE = ("source", "row")
 """Columns that say where a row comes from; no part of a digest."""
 
 
-class Demonstration(TypedDict):
+class DemonstrationRow(TypedDict):
     """A prompt with a response that an assistant should give.
 
     Attributes:
@@ -50,7 +50,7 @@ class PreferencePair(TypedDict):
     row: int
 
 
-class Prompt(TypedDict):
+class PromptRow(TypedDict):
     """A prompt that the policy answers while it is trained or evaluated."""
 
     prompt: str
@@ -60,9 +60,9 @@ class Prompt(TypedDict):
 
 
 COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "demonstrations": tuple(Demonstration.__annotations__),
+    "demonstrations": tuple(DemonstrationRow.__annotations__),
     "preferences": tuple(PreferencePair.__annotations__),
-    "prompts": tuple(Prompt.__annotations__),
+    "prompts": tuple(PromptRow.__annotations__),
 }
 TEXTS: dict[Kind, tuple[str, ...]] = {
     "demonstrations": ("prompt", "response"),

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
-from rlhf_core.data.records import Choice, Demonstration, Votes
+from rlhf_core.data.records import Choice, Demonstration, VoteCounts
 from rlhf_core.data.tokenizer import halves_of_positions, load_tokenizer
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import sample_responses
@@ -57,7 +57,7 @@ def sample_choices(
 
 def ask_reward_model(
     reward_model: Path, choices: Sequence[Choice], config: RewardModelConfig, *, votes: int, drawn: bool, seed: int
-) -> list[Votes]:
+) -> list[VoteCounts]:
     """Have a reward model label choices: it prefers the first with probability sigma(difference of its scores).
 
     Args:
@@ -79,7 +79,7 @@ def ask_reward_model(
     return cast(scores[:, 0] - scores[:, 1], votes=votes, drawn=drawn, seed=seed)
 
 
-def cast(gaps: ArrayLike, *, votes: int, drawn: bool, seed: int) -> list[Votes]:
+def cast(gaps: ArrayLike, *, votes: int, drawn: bool, seed: int) -> list[VoteCounts]:
     """Votes of a judge that prefers the first with probability sigma(gap), by Bradley and Terry (1952).
 
     Args:
@@ -93,4 +93,4 @@ def cast(gaps: ArrayLike, *, votes: int, drawn: bool, seed: int) -> list[Votes]:
     """
     preferred = expit(np.asarray(gaps, dtype=np.float64))
     firsts = np.random.default_rng(seed).binomial(votes, preferred) if drawn else np.rint(votes * preferred)
-    return [Votes(int(first), votes - int(first)) for first in firsts]
+    return [VoteCounts(int(first), votes - int(first)) for first in firsts]

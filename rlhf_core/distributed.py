@@ -45,9 +45,9 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 Found = TypeVar("Found")
 
-Figures = Mapping[str, Tensor]
+LossFigures = Mapping[str, Tensor]
 
-Loss = Callable[[Any, list[int]], tuple[Tensor, Figures]]
+Loss = Callable[[Any, list[int]], tuple[Tensor, LossFigures]]
 """Of a model and positions of items: what is minimised and what is reported, both parts of sums over the batch."""
 
 

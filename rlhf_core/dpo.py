@@ -15,11 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.data.array_cache import cached, content_key
 from rlhf_core.data.packing import lay
-from rlhf_core.data.pair_trees import Comparison, compare, sides
+from rlhf_core.data.pair_trees import PairTree, compare, sides
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
-from rlhf_core.distributed import Figures, Loss, together
-from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.distributed import Loss, LossFigures, together
+from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.calibration import hits
 from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
 from rlhf_core.models.forward import response_logprobs
@@ -41,7 +41,7 @@ class Anchored(NamedTuple):
         ref_logprobs: log-probability of each response of its tree under the SFT model, shape ``[B]``, nats.
     """
 
-    comparison: Comparison
+    comparison: PairTree
     ref_logprobs: Tensor
 
 
@@ -81,7 +81,7 @@ def train_policy(
         The metrics of `train_dpo`.
 
     Returns:
-        Artifact `policy`; the estimates of `train_dpo` and of `Examiner.examine`; series `margin`.
+        Artifact `policy`; the estimates of `train_dpo` and of `PolicyEvaluator.examine`; series `margin`.
 
     Raises:
         ValueError: as `train_dpo`, or if there are fewer than four held-out prompts.
@@ -98,8 +98,8 @@ def train_policy(
         checkpoints=checkpoints,
     )
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
-    examiner = Examiner(config, **models, seed=seed, term_models=term_models, cache=cache)
-    exam = examiner.examine(out / "policy", judged)
+    examiner = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
+    exam = examiner.evaluate(out / "policy", judged)
     return replace(learned, estimates=learned.estimates | exam.estimates, samples=exam.samples)
 
 
@@ -163,7 +163,7 @@ def train_dpo(
 
 
 def anchor(
-    config: DPOConfig, reference: PreTrainedModel, comparisons: Sequence[Comparison], kept: Path | None
+    config: DPOConfig, reference: PreTrainedModel, comparisons: Sequence[PairTree], kept: Path | None
 ) -> list[Anchored]:
     """Score every response once by the reference, or read what an earlier run kept.
 
@@ -180,7 +180,7 @@ def anchor(
 
     @torch.inference_mode()
     def read(reader: PreTrainedModel, group: list[int]) -> list[Tensor]:
-        chosen = [trees[place] for place in group]
+        chosen = [trees[index] for index in group]
         logprobs = _sequence_logprobs(config, reader, chosen).cpu()
         return list(logprobs.split([len(tree.responses) for tree in chosen]))
 
@@ -217,7 +217,7 @@ def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pa
         raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
 
 
-def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[Comparison]:
+def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[PairTree]:
     return compare(tokenizer, pairs, **limits(config.sampling))
 
 
@@ -238,8 +238,8 @@ def _loss(config: DPOConfig, batch: list[Anchored]) -> Loss:
     """Loss of some prompts over the count of pairs of all, weighted as the reward model weighs it."""
     pairs = sum(len(item.comparison.chosen) for item in batch)
 
-    def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        items = [batch[place] for place in group]
+    def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+        items = [batch[index] for index in group]
         losses, gaps = pair_losses(config, policy, items)
         weight = losses.new_tensor([value for item in items for value in item.comparison.weights])
         part, gaps = (losses * weight).sum() / pairs, gaps.detach()
@@ -257,8 +257,8 @@ def _judge(
     counts = [len(item.comparison.chosen) for item in items]
 
     def read(reader: PreTrainedModel, group: list[int]) -> list[tuple[Tensor, ...]]:
-        found = pair_losses(config, reader, [items[place] for place in group])
-        pieces = (values.cpu().split([counts[place] for place in group]) for values in found)
+        found = pair_losses(config, reader, [items[index] for index in group])
+        pieces = (values.cpu().split([counts[index] for index in group]) for values in found)
         return list(zip(*pieces, strict=True))
 
     found = together(policy, _sizes(items), config.optimiser.max_tokens, read)

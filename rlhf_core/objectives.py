@@ -165,11 +165,11 @@ def estimate_advantages(
     advantages = torch.zeros_like(values)
     carried = torch.zeros_like(values[:, 0])
     following = torch.zeros_like(values[:, 0])
-    for place in reversed(range(values.shape[1])):
-        delta = rewards[:, place] + gamma * following - values[:, place]
-        carried = torch.where(mask[:, place], delta + gamma * lam * carried, 0.0)
-        advantages[:, place] = carried
-        following = values[:, place]
+    for index in reversed(range(values.shape[1])):
+        delta = rewards[:, index] + gamma * following - values[:, index]
+        carried = torch.where(mask[:, index], delta + gamma * lam * carried, 0.0)
+        advantages[:, index] = carried
+        following = values[:, index]
     return advantages, advantages + values
 
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
-from rlhf_core.distributed import Figures, Loss
+from rlhf_core.distributed import Loss, LossFigures
 from rlhf_core.evaluators.sft import _compare, _encode, _measure, _response_losses, _response_tokens
-from rlhf_core.models.known_answers import remember
+from rlhf_core.models.known_answers import save_known_answers
 from rlhf_core.models.loading import load_policy, save
 from rlhf_core.models.lora import add_adapter
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
@@ -69,7 +69,7 @@ def train_sft(
     )
     after = _measure(config, model, tokenizer, held_out, seed=seed)
     save(model, tokenizer, out)
-    remember(out, tokenizer, held_out, -after.losses, config.optimiser, **limits(config.sampling))
+    save_known_answers(out, tokenizer, held_out, -after.losses, config.optimiser, **limits(config.sampling))
     return StageResult(
         artifacts={"sft": out},
         estimates=_compare(before, after),
@@ -84,8 +84,8 @@ def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:
     """Cross-entropy of some demonstrations over the count of response tokens of all."""
     tokens = sum(map(_response_tokens, trees))
 
-    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        part = _response_losses(config, model, [trees[place] for place in group]).sum() / tokens
+    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+        part = _response_losses(config, model, [trees[index] for index in group]).sum() / tokens
         return part, {"loss_nats": part.detach()}
 
     return loss

@@ -97,8 +97,8 @@ def climb_all(climbs: Sequence[Climb], folder: Path, *, workers: int = 1) -> Ite
     """
     if workers == 1:
         alone_on_a_core()
-        for place, climb in enumerate(climbs):
-            yield place, _climb(climb, folder)
+        for index, climb in enumerate(climbs):
+            yield index, _climb(climb, folder)
         return
     os.environ |= ALONE  # read by what the workers import
     context = multiprocessing.get_context("spawn")
@@ -117,7 +117,7 @@ def _in_turn(
         for climb, mine in reversed(list(zip(climbs, keys, strict=True)))
         for stage in STAGES
     }
-    order = {key: place for place, key in enumerate(dict.fromkeys(mine[stage] for mine in keys for stage in STAGES))}
+    order = {key: index for index, key in enumerate(dict.fromkeys(mine[stage] for mine in keys for stage in STAGES))}
     done: dict[str, Kept] = {}
     running: dict[Future[Kept], str] = {}
     waiting = set(range(len(climbs)))
@@ -131,10 +131,10 @@ def _in_turn(
             elif len(running) < workers and all(parent in done for parent in parents):
                 running[pool.submit(_reach, work, folder)] = key
                 del open_work[key]
-        for place in sorted(waiting):
-            if all(key in done for key in keys[place].values()):
-                waiting.discard(place)
-                yield place, _ended(climbs[place], {stage: done[keys[place][stage]] for stage in STAGES}, folder)
+        for index in sorted(waiting):
+            if all(key in done for key in keys[index].values()):
+                waiting.discard(index)
+                yield index, _ended(climbs[index], {stage: done[keys[index][stage]] for stage in STAGES}, folder)
         if running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
@@ -142,8 +142,8 @@ def _in_turn(
                     done[key] = future.result()
                 except Exception:  # a mistake of the bench: other climbs go on, and these are not told of
                     logging.exception("%s went wrong", key)
-                    waiting -= {place for place in waiting if key in keys[place].values()}
-                    needed = {key for place in waiting for key in keys[place].values()}
+                    waiting -= {index for index in waiting if key in keys[index].values()}
+                    needed = {key for index in waiting for key in keys[index].values()}
                     open_work = {key: work for key, work in open_work.items() if key in needed}
 
 

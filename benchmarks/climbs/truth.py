@@ -11,7 +11,7 @@ from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.data.records import Response
 from rlhf_core.embedded_world.audit import audit
 from rlhf_core.embedded_world.gold import gold_components, gold_reward
-from rlhf_core.evaluators.policy import Examiner
+from rlhf_core.evaluators.policy import PolicyEvaluator
 from rlhf_core.metrics.estimates import Estimate, mean
 from rlhf_core.metrics.policy import Answers
 from rlhf_core.metrics.win_rate import paired_gain
@@ -48,7 +48,7 @@ def tell_truth(
         prompt.
     """
     yield from ()
-    examiner = Examiner(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, cache=cache)
+    examiner = PolicyEvaluator(config, sft=sft, reward_model=reward_model, judge=judge, seed=seed, cache=cache)
     before = examiner.baseline(prompts)
     after = examiner.answer(load_policy(policy, examiner.tokenizer), prompts)
     said = {"sft": _responses(before), "policy": _responses(after)}

@@ -59,20 +59,20 @@ def bench(cases: Sequence[Case], small: Recipe, storage: Path, *, workers: int) 
     """
     climbs: list[Climb] = []
     owner: list[int] = []
-    for place, case in enumerate(cases):
+    for index, case in enumerate(cases):
         found = case.climbs(small)
         climbs += found
-        owner += [place] * len(found)
+        owner += [index] * len(found)
     ended: dict[int, dict[int, Climbed]] = defaultdict(dict)
     paid: set[str] = set()
     for number, climbed in climb_all(climbs, storage, workers=workers):
-        place = owner[number]
-        ended[place][number] = climbed
-        if len(ended[place]) == owner.count(place):
-            mine = [ended[place][number] for number in sorted(ended[place])]
+        index = owner[number]
+        ended[index][number] = climbed
+        if len(ended[index]) == owner.count(index):
+            mine = [ended[index][number] for number in sorted(ended[index])]
             new = {kept.key: kept.seconds for one in mine for kept in one.stages.values() if kept.key not in paid}
             paid |= new.keys()
-            yield outcome_of(cases[place], mine, sum(new.values()))
+            yield outcome_of(cases[index], mine, sum(new.values()))
 
 
 @app.command()

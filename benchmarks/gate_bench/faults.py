@@ -18,15 +18,15 @@ from rlhf_core import sft
 from rlhf_core.base.embedded import pretrain
 from rlhf_core.config.base import PretrainConfig
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
-from rlhf_core.evaluators import policy as examiner
+from rlhf_core.evaluators import policy as policy_evaluator
 from rlhf_core.models import scoring
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.loading import load_policy, load_reward_model
-from rlhf_core.ppo import actor_critic as learner
+from rlhf_core.ppo import actor_critic
 from rlhf_core.ppo import train as ppo
 from rlhf_core.reward_model import train as reward_model
 from rlhf_core.rewards import scorer
-from rlhf_core.training import loop as epochs
+from rlhf_core.training import loop
 
 Parents = Mapping[StageName, Path]
 SMALL = PretrainConfig(width=16, layers=1, heads=2)
@@ -40,7 +40,7 @@ def _sft_learns(change: Callable[[Tree], Tree]) -> Iterator[None]:
     """SFT on other tokens than those that it measures."""
 
     def fit(model: PreTrainedModel, items: Sequence[Tree], *rest: Any, **named: Any) -> Iterator[Any]:
-        return epochs.fit(model, list(map(change, items)), *rest, **named)
+        return loop.fit(model, list(map(change, items)), *rest, **named)
 
     with patch.object(sft, "fit", fit):
         yield
@@ -143,7 +143,7 @@ def _scored_without_end(_: Parents) -> Iterator[None]:
 
 @contextmanager
 def _value_of_noise(_: Parents) -> Iterator[None]:
-    as_value_model = learner.as_value_model
+    as_value_model = actor_critic.as_value_model
 
     def noisy(model: PreTrainedModel) -> PreTrainedModel:
         model = as_value_model(model)
@@ -153,7 +153,7 @@ def _value_of_noise(_: Parents) -> Iterator[None]:
                 nn.init.normal_(weight, std=NOISE)
         return model
 
-    with patch.object(learner, "as_value_model", noisy):
+    with patch.object(actor_critic, "as_value_model", noisy):
         yield
 
 
@@ -167,11 +167,11 @@ def _without_marker(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBa
 
 
 @contextmanager
-def _in_updates(name: str, other: Callable[[ppo._Climb], Any]) -> Iterator[None]:
+def _in_updates(name: str, other: Callable[[ppo.PPORun], Any]) -> Iterator[None]:
     """PPO has something else in the place of an attribute while it updates, and the right one while it measures."""
-    original = ppo._Climb._advance
+    original = ppo.PPORun._advance
 
-    def advance(self: ppo._Climb, prompts: Sequence[str], step: int) -> dict[str, float]:
+    def advance(self: ppo.PPORun, prompts: Sequence[str], step: int) -> dict[str, float]:
         right = getattr(self, name)
         setattr(self, name, other(self))
         try:
@@ -179,14 +179,14 @@ def _in_updates(name: str, other: Callable[[ppo._Climb], Any]) -> Iterator[None]
         finally:
             setattr(self, name, right)
 
-    with patch.object(ppo._Climb, "_advance", advance):
+    with patch.object(ppo.PPORun, "_advance", advance):
         yield
 
 
 @contextmanager
 def _other_template(_: Parents) -> Iterator[None]:
     """The whole stage writes prompts in another way than SFT and reward model learned them."""
-    with patch.object(examiner, "load_tokenizer", lambda path: _without_marker(load_tokenizer(path))):
+    with patch.object(policy_evaluator, "load_tokenizer", lambda path: _without_marker(load_tokenizer(path))):
         yield
 
 
@@ -204,14 +204,14 @@ def _stale_reference(parents: Parents) -> Iterator[None]:
     def load(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
         return load_policy(parents["base"] if path == parents["sft"] else path, tokenizer)
 
-    with patch.object(examiner, "load_policy", load):
+    with patch.object(policy_evaluator, "load_policy", load):
         yield
 
 
 @contextmanager
 def _reference_moves(_: Parents) -> Iterator[None]:
     """The reference shares the policy's weights, so that no drift is ever paid for."""
-    with _in_updates("reference", lambda run: run.learner.policy):
+    with _in_updates("reference", lambda run: run.actor_critic.policy):
         yield
 
 
@@ -229,7 +229,7 @@ def _advantages_of_wrong_sign(_: Parents) -> Iterator[None]:
 
 @contextmanager
 def _no_self_test(_: Parents) -> Iterator[None]:
-    first, known = patch.object(ppo, "check_first_pass"), patch.object(examiner.Examiner, "check_known")
+    first, known = patch.object(ppo, "check_first_pass"), patch.object(policy_evaluator.PolicyEvaluator, "check_known")
     with first, known:
         yield
 

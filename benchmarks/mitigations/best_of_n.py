@@ -12,7 +12,7 @@ from benchmarks.climbs.recipe import Climb
 from benchmarks.climbs.stages import Storage, keys_of
 from benchmarks.mitigations.record import Record, bounds, rounded
 from rlhf_core.embedded_world.gold import gold_reward
-from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.best_of_n import best_of, best_of_n_kl
 from rlhf_core.metrics.policy import Answers
 from rlhf_core.metrics.win_rate import paired_gain
@@ -43,7 +43,7 @@ def measure_best_of_n(climb: Climb, folder: Path, *, most: int = MOST) -> Record
         storage.reach(stage, climb, keys)
     models = {name: storage.model(name, keys[name]) for name in ("sft", "reward_model", "judge")}
     prompts = halves(climb.recipe.policy, data.prompts["test"])[1]
-    examiner = Examiner(climb.recipe.policy, **models, seed=climb.recipe.seed)
+    examiner = PolicyEvaluator(climb.recipe.policy, **models, seed=climb.recipe.seed)
     started = time.process_time()
     draws = [examiner.baseline(prompts, draw=draw) for draw in range(most)]
     spent = time.process_time() - started

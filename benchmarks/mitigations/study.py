@@ -72,8 +72,8 @@ def measure(wanted: Sequence[Piece], storage: Path, *, workers: int) -> Iterator
     aside = min(max(workers // 3, 1), len(chained)) if climbed else min(workers, len(chained))
     with ProcessPoolExecutor(max(aside, 1), get_context("spawn"), initializer=alone_on_a_core) as pool:
         waiting = {pool.submit(piece.chain, piece.climb, storage): piece for piece in chained if piece.chain}
-        for place, ended in climb_all([piece.climb for piece in climbed], storage, workers=max(workers - aside, 1)):
-            piece = climbed[place]
+        for index, ended in climb_all([piece.climb for piece in climbed], storage, workers=max(workers - aside, 1)):
+            piece = climbed[index]
             yield record(piece.arm, piece.seed, ended) | {"key": piece.key}
             yield from _taken(waiting, [future for future in waiting if future.done()])
         yield from _taken(waiting, as_completed(list(waiting)))

@@ -25,7 +25,7 @@ from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateC
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.pair_trees import PairTree
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.dpo import anchor, train_dpo
@@ -35,8 +35,8 @@ from rlhf_core.models.compilation import fuse
 from rlhf_core.models.loading import load_policy, load_reward_model
 from rlhf_core.models.precision import precision
 from rlhf_core.models.scoring import score_ensemble
-from rlhf_core.ppo.actor_critic import load_learner
-from rlhf_core.ppo.update import gather, update
+from rlhf_core.ppo.actor_critic import load_actor_critic
+from rlhf_core.ppo.update import compute_advantages, update
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.sft import train_sft
@@ -128,7 +128,7 @@ def reference_seconds(work: Workload, config: DPOConfig) -> Iterator[float]:
     """Time the reference's pass over the pairs of each optimiser step, by the function that the stage calls."""
     model = load_policy(work.policy, load_tokenizer(str(work.policy)))
     items = [
-        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0]) for row in work.ids
+        PairTree(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [0.0], [1.0]) for row in work.ids
     ]
     for start in range(0, len(items), work.batches.size):
         started = now()
@@ -179,20 +179,20 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
     )
     reference = fuse(load_policy(work.policy, tokenizer), config.optimiser).requires_grad_(False)
     frozen = fuse(load_reward_model(work.reward_model, tokenizer), config.optimiser).requires_grad_(False)
-    learner = load_learner(config, tokenizer, sft=work.policy, reward_model=work.reward_model, steps=1000)
-    for place in count():
-        rollout = carried(json.loads((work.folder / f"rollout_{place}.json").read_text()), learner.policy, config)
+    actor_critic = load_actor_critic(config, tokenizer, sft=work.policy, reward_model=work.reward_model, steps=1000)
+    for index in count():
+        rollout = carried(json.loads((work.folder / f"rollout_{index}.json").read_text()), actor_critic.policy, config)
         started = now()
-        experience = gather(
+        experience = compute_advantages(
             config,
             rollout,
             reference=reference,
             scored=score_ensemble(frozen, rollout.trees, config.optimiser),
-            values=learner.values(rollout),
+            values=actor_critic.values(rollout),
             reward=Reward(config.reward),
             terms={},
         )
-        metrics = update(config, learner, experience, seed=place)
+        metrics = update(config, actor_critic, experience, seed=index)
         seconds = now() - started
         yield {"seconds": seconds, "tokens": int(rollout.mask.sum()), "loss": metrics["value_loss"]}
 

@@ -160,8 +160,8 @@ def prepare(folder: Path, model: str, *, batches: Batches, data: Path | None) ->
     workload = Workload(folder)
     (folder / "batches.json").write_text(json.dumps(batches._asdict()))
     _write(folder / "texts.jsonl", texts)
-    order = [place for batch in shuffled_batches(count, batches.size, epoch=0, seed=SEED) for place in batch]
-    _write(folder / "ids.jsonl", [_ids(tokenizer, texts[place]) for place in order])
+    order = [index for batch in shuffled_batches(count, batches.size, epoch=0, seed=SEED) for index in batch]
+    _write(folder / "ids.jsonl", [_ids(tokenizer, texts[index]) for index in order])
     ids = encode_prompts(tokenizer, [row["prompt"] for row in texts], max_prompt_tokens=MAX_PROMPT_TOKENS)
     prompts = [{"text": row["prompt"], "ids": found} for row, found in zip(texts, ids, strict=True)]
     short = [row for row in prompts if len(row["ids"]) <= ROLLOUT_PROMPT_TOKENS]

@@ -40,14 +40,14 @@ class Batch(NamedTuple):
         frame: the records, in the columns of their kind; cells may still be anything.
         left_out: what the format itself does not count as a record, by reason.
         misfits: rows that are not what their format says.
-        ballots: what several people said of the rows, whatever became of these.
+        votes: what several people said of the rows, whatever became of these.
         rows: count of raw rows.
     """
 
     frame: pd.DataFrame
     left_out: Counter[str]
     misfits: list[Violation]
-    ballots: list[Cast]
+    votes: list[Cast]
     rows: int
 
 
@@ -66,7 +66,7 @@ def convert_rows(
     records: list[Record] = []
     left_out: Counter[str] = Counter()
     misfits: list[Violation] = []
-    ballots: list[Cast] = []
+    votes: list[Cast] = []
     count = 0
     for source, number, row in rows:
         count += 1
@@ -80,7 +80,7 @@ def convert_rows(
         if not ties:
             made = [LeftOut("a tie of the votes") if isinstance(item, Tie) else item for item in made]
         left_out.update(item.reason for item in made if isinstance(item, LeftOut))
-        ballots += [
+        votes += [
             Cast(source, number, str(_group(item.prompt)), item.votes) for item in made if isinstance(item, Ballot)
         ]
         tied = [_in_any_order(item.record) if isinstance(item, Tie) else item for item in made]
@@ -89,7 +89,7 @@ def convert_rows(
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)
-    return Batch(frame, left_out, misfits, ballots, count)
+    return Batch(frame, left_out, misfits, votes, count)
 
 
 def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:

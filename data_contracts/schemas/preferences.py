@@ -10,7 +10,7 @@ import pandas as pd
 
 from data_contracts.schemas.rules import Rule, not_repeated, prompt_rules, text_rules
 
-Row = dict[Hashable, Any]
+RowFields = dict[Hashable, Any]
 
 
 TRIPLE = ("prompt", "chosen", "rejected")
@@ -33,13 +33,13 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per prompt and unordered pair; group, source and row are the smallest of the merged rows.
     """
-    pairs: dict[Hashable, list[Row]] = defaultdict(list)
+    pairs: dict[Hashable, list[RowFields]] = defaultdict(list)
     for row in frame.to_dict("records"):
         pairs[row["prompt"], *sorted((row["chosen"], row["rejected"]))].append(row)
     return pd.DataFrame(list(map(_merge, pairs.values())), columns=frame.columns).astype(frame.dtypes)
 
 
-def _merge(rows: list[Row]) -> Row:
+def _merge(rows: list[RowFields]) -> RowFields:
     prompt, first, second = str(rows[0]["prompt"]), *sorted((rows[0]["chosen"], rows[0]["rejected"]))
     for_first = sum(row["votes_chosen"] if row["chosen"] == first else row["votes_rejected"] for row in rows)
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first

@@ -11,7 +11,7 @@ from data_contracts.records import Kind
 from data_contracts.suites.drift import Profile, drift_expectations, source_flags
 
 
-class Finding(NamedTuple):
+class SuiteFinding(NamedTuple):
     """One expectation of a suite and what the table shows; no row is ever part of it."""
 
     expectation: str
@@ -34,11 +34,11 @@ class Population(NamedTuple):
         report: the result of Great Expectations as JSON holds it; aggregates only, no rows.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[SuiteFinding, ...]
     report: dict[str, Any]
 
     @property
-    def broken(self) -> tuple[Finding, ...]:
+    def broken(self) -> tuple[SuiteFinding, ...]:
         """The expectations that do not hold."""
         return tuple(item for item in self.findings if not item.holds)
 
@@ -131,9 +131,9 @@ def load_suite(kind: Kind) -> dict[str, Any]:
     return suite
 
 
-def _finding(item: Any) -> Finding:
+def _finding(item: Any) -> SuiteFinding:
     config = item.expectation_config
-    return Finding(
+    return SuiteFinding(
         expectation=config.type,
         column=str(config.kwargs.get("column", "")),
         holds=bool(item.success),

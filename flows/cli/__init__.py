@@ -4,8 +4,7 @@ import gc
 
 import typer
 
-from flows.cli import deploy, lineage, models, promotion, receive
-from flows.cli import run as climb
+from flows.cli import deploy, lineage, models, promotion, receive, run
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -17,15 +16,15 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(climb.run, climb.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.evaluate),
+    *(run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.evaluate),
     models.ui,
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
 )
 for command in COMMANDS:
     app.command()(command)
-config_app.command()(climb.check)
-data_app.command()(climb.inspect)
+config_app.command()(run.check)
+data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 
-Trained = Literal["base", "sft", "reward-model", "judge", "policy"]
+TrainedStage = Literal["base", "sft", "reward-model", "judge", "policy"]
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -26,7 +26,7 @@ class ComputeConfig(Frozen):
     """What an hour of all machines together costs, in any currency; None leaves the cost of a stage unknown."""
     checkpoint_seconds: float | None = Field(300.0, ge=0)
     """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
-    time_outs: dict[Trained, Seconds] = Field(default_factory=dict)
+    time_outs: dict[TrainedStage, Seconds] = Field(default_factory=dict)
     """Time after which a stage is stopped and its run fails, by stage; the next run goes on from its last state."""
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from flows.config.data import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
 from flows.config.relabel import ByJudge, Relabel
-from flows.config.reward_model import SCHEME, RewardModelSettings, Source
+from flows.config.reward_model import SCHEME, ModelSource, RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -157,6 +157,6 @@ class LadderFile(LadderConfig):
         return LadderConfig.model_validate({name: getattr(self, name) for name in LadderConfig.model_fields})
 
 
-def _is_named(model: Source, name: str) -> bool:
+def _is_named(model: ModelSource, name: str) -> bool:
     """Whether a model is a version of a registered name."""
     return isinstance(model, str) and re.split("[/@]", model.removeprefix(SCHEME))[0] == name

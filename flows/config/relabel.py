@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from flows.config.reward_model import Source
+from flows.config.reward_model import ModelSource
 from rlhf_core.config import Frozen
 
 
@@ -15,7 +15,7 @@ def _odd(votes: int) -> int:
     return votes
 
 
-Votes = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+OddVotes = Annotated[int, Field(ge=1), AfterValidator(_odd)]
 
 
 class RelabelConfig(Frozen):
@@ -33,7 +33,7 @@ class ByAnnotators(RelabelConfig):
     """The embedded world's simulated annotators, with the biases of `data.annotators`."""
 
     by: Literal["annotators"] = "annotators"
-    votes: Votes = 3
+    votes: OddVotes = 3
     """Annotators of each pair; odd, so that there is a majority."""
 
 
@@ -41,13 +41,13 @@ class ByJudge(RelabelConfig):
     """A reward model from elsewhere, which prefers the first with probability sigma(difference of its scores)."""
 
     by: Literal["judge"] = "judge"
-    model: Source
+    model: ModelSource
     """`models:/name/version`, `models:/name@alias`, or `model` and `revision` on the hub. Not the judge that measures:
     it would find right what it taught."""
     labels: Literal["drawn", "soft"] = "drawn"
     """`drawn`: each vote is drawn from that probability. `soft`: the votes are shared out by it, and many votes are a
     soft label; needs `reward_model.labels: votes`."""
-    votes: Votes = 1
+    votes: OddVotes = 1
     """Votes on each pair; of soft labels, the steps between 0 and 1."""
 
 

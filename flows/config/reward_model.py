@@ -32,7 +32,7 @@ def _place(given: Any) -> str:
     return "registry" if isinstance(given, str) else "hub"
 
 
-Source = Annotated[
+ModelSource = Annotated[
     Annotated[str, AfterValidator(_check_address), Tag("registry")] | Annotated[HubModel, Tag("hub")],
     Discriminator(_place),
 ]
@@ -43,7 +43,7 @@ class RewardModelSettings(RewardModelConfig):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    source: Source | None = Field(None, alias="from")
+    source: ModelSource | None = Field(None, alias="from")
     """`from`: where it is taken from instead of being trained: `models:/name/version`, `models:/name@alias`, or `model`
     and `revision` on the hub. It is measured and judged like a trained one."""
 

@@ -38,7 +38,7 @@ def text_hashes(texts: list[str]) -> NDArray[np.uint64]:
     return hashes
 
 
-class Spool:
+class Buckets:
     """Rows of one kind that met the row rules, on their way from the first pass to the second."""
 
     def __init__(self, kind: Kind, folder: Path) -> None:

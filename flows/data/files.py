@@ -12,6 +12,7 @@ import fsspec
 import pyarrow as pa
 
 from data_contracts.formats.convert import SourceRow
+from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
 from flows.data.json_array import read_array
 
@@ -25,9 +26,6 @@ LONGEST_LINE = 10_000_000
 _BYTES = "latin-1"  # every byte is a character, so that a line which is not UTF-8 can be named
 
 _BOM = b"\xef\xbb\xbf"
-
-
-RawRow = dict[str, Any]
 
 
 def find_files(path: Path) -> list[Path]:
@@ -113,7 +111,7 @@ def _walk(folder: Path) -> list[Path]:
 
 def _glob(pattern: Path) -> Iterator[Path]:
     parts = pattern.parts
-    magic = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    magic = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
     if magic is not None:
         yield from Path(*parts[:magic]).glob(str(Path(*parts[magic:])))
 
@@ -134,12 +132,12 @@ def _json_lines(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
                 yield number, _object(line.encode(_BYTES), f"{name} row {number}")
 
 
-def _object(line: bytes, place: str) -> RawRow:
-    row = _parse(line, place)
+def _object(line: bytes, where: str) -> RawRow:
+    row = _parse(line, where)
     if isinstance(row, list):
-        raise InputError(f"{place}: is a JSON array: write one object per line, or call the file .json")
+        raise InputError(f"{where}: is a JSON array: write one object per line, or call the file .json")
     if not isinstance(row, dict):
-        raise InputError(f"{place}: is not a JSON object: write one object per line")
+        raise InputError(f"{where}: is not a JSON object: write one object per line")
     return row
 
 
@@ -148,22 +146,22 @@ def _array_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
         yield from read_array(file, name, longest=LONGEST_LINE)
 
 
-def _parse(text: bytes, place: str) -> Any:
+def _parse(text: bytes, where: str) -> Any:
     if len(text) > LONGEST_LINE:
         raise InputError(
-            f"{place}: has {len(text) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
+            f"{where}: has {len(text) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
             "look for a lost line break, or shorten it"
         )
     if text.startswith(_BOM):
-        raise InputError(f"{place}: starts with a byte order mark: save the file as UTF-8 without one")
+        raise InputError(f"{where}: starts with a byte order mark: save the file as UTF-8 without one")
     try:
         return json.loads(text.decode())
     except UnicodeDecodeError as error:
-        raise InputError(f"{place}: is not UTF-8 at byte {error.start + 1}: convert the file") from None
+        raise InputError(f"{where}: is not UTF-8 at byte {error.start + 1}: convert the file") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{place}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row") from None
+        raise InputError(f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row") from None
     except RecursionError:
-        raise InputError(f"{place}: is nested too deeply: mend the row") from None
+        raise InputError(f"{where}: is nested too deeply: mend the row") from None
 
 
 def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:

@@ -23,9 +23,7 @@ from data_contracts.suites.drift import Profile, profile
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig
-from flows.data import buckets as spool
-from flows.data import files as reading
-from flows.data import json_array, quarantine, sources, tables, votes
+from flows.data import buckets, files, json_array, quarantine, sources, tables, votes
 from flows.data.audits import labels, prompts
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
@@ -35,10 +33,10 @@ from flows.data.report import Examined, keep_data, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.keys import content_key
 from flows.registry.references import DataRefs, DatasetRef
-from flows.storage import snapshots as datasets
+from flows.storage import snapshots
 from flows.storage.locks import exclusive
 from flows.storage.snapshots import SnapshotDamaged, verify
 from flows.tasks import BACKOFF, BY_KEY, QUARANTINE_EXCEEDED, RETRIES, retry_infrastructure, tell
@@ -94,29 +92,33 @@ class Checked(NamedTuple):
     clock: Clock
 
 
-@flow(name="ingest", flow_run_name="{place.project} ingest")
-def ingest(plan: IngestPlan, place: Place) -> DataRefs:
+@flow(name="ingest", flow_run_name="{context.project} ingest")
+def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
     """Make the snapshots of a climb, or reuse them while they are intact; of two at once, one waits for the other.
 
     Raises:
         InputError: if a file cannot be read.
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
-    champion = place.registry().champion_data(place.project)
+    champion = context.registry().champion_data(context.project)
     inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
-    key = content_key("ingest", plan, inputs, place.seed)
-    with exclusive(place.storage / "work" / f"{key}.lock"):
-        refs = DataRefs.model_validate(make_snapshots(key, plan, place, champion))
+    key = content_key("ingest", plan, inputs, context.seed)
+    with exclusive(context.storage / "work" / f"{key}.lock"):
+        refs = DataRefs.model_validate(make_snapshots(key, plan, context, champion))
         if not _intact(refs):
-            refs = DataRefs.model_validate(make_snapshots.with_options(refresh_cache=True)(key, plan, place, champion))
+            refs = DataRefs.model_validate(
+                make_snapshots.with_options(refresh_cache=True)(key, plan, context, champion)
+            )
     return refs
 
 
 def ingest_alone(config: IngestConfig) -> DataRefs:
     """Ingest without a climb; what came of it is shown, and kept in a run of its own once all is well."""
-    place = Place(project=config.project, seed=config.seed, storage=config.storage, threads=None, run_id="ingest")
-    refs = ingest(plan_of(config), place)
-    registry = place.registry()
+    context = RunContext(
+        project=config.project, seed=config.seed, storage=config.storage, threads=None, run_id="ingest"
+    )
+    refs = ingest(plan_of(config), context)
+    registry = context.registry()
     run_id = registry.start_run("ingest", tags={"rlhf.stage": "ingest"})
     keep_data(refs, registry, run_id)
     registry.end_run(run_id, "FINISHED")
@@ -125,13 +127,13 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
 
 
 @task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
-def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[str, str]) -> dict[str, Any]:
+def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str]) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=place.storage / "work", prefix="ingest-") as folder:
-        checked = check(plan, place, _profiles(champion, place.storage), Path(folder))
+    with tempfile.TemporaryDirectory(dir=context.storage / "work", prefix="ingest-") as folder:
+        checked = check(plan, context, _profiles(champion, context.storage), Path(folder))
         publish_findings(checked.populations)
-        return publish(key, checked, place, started).model_dump(mode="json")
+        return publish(key, checked, context, started).model_dump(mode="json")
 
 
 @task(
@@ -141,11 +143,11 @@ def make_snapshots(key: str, plan: IngestPlan, place: Place, champion: Mapping[s
     retry_delay_seconds=BACKOFF,
     retry_condition_fn=retry_infrastructure,
 )
-def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: Path) -> Checked:
+def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
-        reads = open_sources(plan.data, seed=place.seed)
+        reads = open_sources(plan.data, seed=context.seed)
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
     apart = held_out_prompts(plan.data)
@@ -153,7 +155,7 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
     if problems := [problem for table in made.values() for problem in table.problems()]:
         for problem in problems:
             if isinstance(problem, QuarantineExceeded):
-                tell(QUARANTINE_EXCEEDED, place.project, f"rlhf.data.{place.project}", {"reason": str(problem)})
+                tell(QUARANTINE_EXCEEDED, context.project, f"rlhf.data.{context.project}", {"reason": str(problem)})
         raise DataRefused(tuple(problems))
     with clock.step("suites"):
         suites = Suites(folder / "docs")
@@ -173,7 +175,7 @@ def check(plan: IngestPlan, place: Place, known: Mapping[Kind, Profile], work: P
     return Checked(folder, made, {**populations, **drifts}, profiles, worth, estimates, clock)
 
 
-_READERS = (datasets, json_array, labels, prompts, quarantine, reading, sources, spool, tables, votes)
+_READERS = (snapshots, json_array, labels, prompts, quarantine, files, sources, buckets, tables, votes)
 
 
 @functools.cache
@@ -194,11 +196,11 @@ def publish_findings(populations: Mapping[str, Population]) -> None:
     create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
 
 
-def publish(key: str, checked: Checked, place: Place, started: float) -> DataRefs:
+def publish(key: str, checked: Checked, context: RunContext, started: float) -> DataRefs:
     """Give snapshots their names, and put the report of this ingestion in its place."""
-    report, written = checked.folder / "report", place.storage / "ingests" / key
+    report, written = checked.folder / "report", context.storage / "ingests" / key
     made = DataRefs(
-        datasets={kind: publish_table(kind, checked, report, written, place.storage) for kind in checked.tables},
+        datasets={kind: publish_table(kind, checked, report, written, context.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
         estimates=checked.estimates,
@@ -209,7 +211,7 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
             for item in seen.broken
         ),
         report=str(written),
-        ladder_run=place.run_id,
+        ladder_run=context.run_id,
         seconds=time.monotonic() - started,
     )
     if checked.worth:
@@ -217,7 +219,7 @@ def publish(key: str, checked: Checked, place: Place, started: float) -> DataRef
         odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
     examples = {kind: table.quarantine.examples for kind, table in checked.tables.items()}
     seen = Examined(examples, checked.profiles, checked.populations, checked.clock)
-    write_page(made, seen, place.project, report / "report.html")
+    write_page(made, seen, context.project, report / "report.html")
     (checked.folder / "docs").rename(report / "docs")
     shutil.rmtree(written, ignore_errors=True)
     written.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +233,7 @@ def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, sto
     snapshot = table.snapshot.publish(kind, storage / "snapshots")
     _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
     (report / kind).mkdir(parents=True)
-    for file in (table.quarantine.path, table.ballots.path):
+    for file in (table.quarantine.path, table.raw_votes.path):
         if file.exists():
             file.rename(report / kind / file.name)
     _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))

@@ -53,22 +53,22 @@ class _Window:
         self._name = name
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._bytes = 0
-        self._text, self._place = "", 0
+        self._text, self._offset = "", 0
 
     def is_at_end(self) -> bool:
         """Skip white space, and say whether the file ends there."""
         while True:
-            space = _SPACE.match(self._text, self._place)
-            self._place = space.end() if space else self._place
-            if self._place < len(self._text):
+            space = _SPACE.match(self._text, self._offset)
+            self._offset = space.end() if space else self._offset
+            if self._offset < len(self._text):
                 return False
             if not self._grows():
                 return True
 
     def passes(self, sign: str) -> bool:
         """Whether a sign comes next, which is then passed."""
-        found = not self.is_at_end() and self._text[self._place] == sign
-        self._place += found
+        found = not self.is_at_end() and self._text[self._offset] == sign
+        self._offset += found
         return found
 
     def parsed(self, place: str, longest: int) -> Any:
@@ -76,11 +76,11 @@ class _Window:
         self.is_at_end()
         while True:
             try:
-                value, self._place = _DECODER.raw_decode(self._text, self._place)
+                value, self._offset = _DECODER.raw_decode(self._text, self._offset)
             except RecursionError:
                 raise InputError(f"{place}: is nested too deeply: mend the row") from None
             except json.JSONDecodeError as error:
-                if len(self._text) - self._place > longest:
+                if len(self._text) - self._offset > longest:
                     raise InputError(
                         f"{place}: is not JSON ({error.msg}), or has more than {longest / 1e6:.0f} MB: mend the row"
                     ) from None
@@ -100,5 +100,5 @@ class _Window:
             at = self._bytes + error.start + 1
             raise InputError(f"{self._name}: is not UTF-8 near byte {at}: convert the file") from None
         self._bytes += len(chunk)
-        self._text, self._place = self._text[self._place :] + text, 0
+        self._text, self._offset = self._text[self._offset :] + text, 0
         return bool(chunk)

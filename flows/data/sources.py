@@ -84,11 +84,11 @@ def file_digests(data: DataConfig) -> dict[str, str]:
     """
     digests = {}
     for use in (*COLUMNS, "held_out") if isinstance(data, FileData) else ():
-        for place, source in enumerate(getattr(data, use)):
+        for index, source in enumerate(getattr(data, use)):
             for name, path in source_files(source).items():
                 try:
                     with path.open("rb") as file:
-                        digests[f"{use}:{place}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
+                        digests[f"{use}:{index}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
                 except OSError as error:
                     raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
     return digests

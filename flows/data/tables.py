@@ -15,19 +15,19 @@ from data_contracts.schemas.rules import LEAK
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
-from flows.data.buckets import KEY, Spool, row_keys, text_hashes
+from flows.data.buckets import KEY, Buckets, row_keys, text_hashes
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.splits import check_splits, split_by_group
 from flows.data.step_timer import Clock
-from flows.data.votes import Ballots
+from flows.data.votes import Votes
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
 
 HELD_OUT = "test"
 
 
-class Votes(NamedTuple):
+class PairVotes(NamedTuple):
     """Votes for chosen and for rejected of every pair; shape ``[N]`` each."""
 
     chosen: NDArray[np.int64]
@@ -38,7 +38,7 @@ class Table:
     """A table on its way from raw rows to a snapshot.
 
     Attributes:
-        ballots: votes by annotator, of formats that give them.
+        raw_votes: votes by annotator, of formats that give them.
         judge: whether the judge must get rows of it.
     """
 
@@ -51,10 +51,10 @@ class Table:
         self.contract = CONTRACTS[kind]
         self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
-        self.ballots = Ballots(folder / "votes.csv")
+        self.raw_votes = Votes(folder / "votes.csv")
         self._shares = shares
         self._clock = clock
-        self._spool = Spool(kind, folder / "spool")
+        self._spool = Buckets(kind, folder / "spool")
         self._held_out: list[NDArray[np.uint64]] = []
         self._numbers: list[pd.DataFrame] = []
         self._votes: list[pd.DataFrame] = []
@@ -68,7 +68,7 @@ class Table:
             self._records += len(batch.frame) + len(batch.misfits)
             self._left_out += batch.left_out
             self.quarantine.add_misfits(batch.misfits)
-            self.ballots.add(batch.ballots)
+            self.raw_votes.add(batch.votes)
             with self._clock.step("row rules"):
                 sound = self.quarantine.sift(batch.frame, broken_rules(self.kind, batch.frame, self.contract.row_rules))
             if not sound.empty:
@@ -175,10 +175,10 @@ class Table:
         return gather(self.kind, self._numbers)
 
     @property
-    def votes(self) -> Votes:
+    def votes(self) -> PairVotes:
         """The votes of every pair in the snapshot."""
         both = pd.concat(self._votes)
-        return Votes(both["votes_chosen"].to_numpy(), both["votes_rejected"].to_numpy())
+        return PairVotes(both["votes_chosen"].to_numpy(), both["votes_rejected"].to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")

@@ -21,7 +21,7 @@ HEADER = ("source", "row", "annotator", "verdict")
 _VERDICT_OF = {1: VERDICTS[0], 2: VERDICTS[1], 0: VERDICTS[2]}
 
 
-class Ballots:
+class Votes:
     """What several people said of the same rows, tied and quarantined ones too: agreement is of all that was asked.
 
     Attributes:

@@ -46,7 +46,7 @@ class LabelledPair(NamedTuple):
     rejected: str
 
 
-class Judged(NamedTuple):
+class BenchResult(NamedTuple):
     """A reward model on some pairs.
 
     Attributes:
@@ -87,7 +87,7 @@ def read_pair_set(source: str, *, split: str, subsets: Sequence[str]) -> list[La
     return [pair for pair in pairs if not subsets or pair.subset in subsets]
 
 
-def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPair]) -> Judged:
+def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPair]) -> BenchResult:
     """Score both responses of every pair by a reward model, and judge it.
 
     Args:
@@ -122,7 +122,7 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     )
     long = _longer(tokenizer, items, limits)
     cut = sum(first in long or second in long for first, second in zip(*sides, strict=True))
-    return Judged(figures, chosen, rejected, stored, cut)
+    return BenchResult(figures, chosen, rejected, stored, cut)
 
 
 def _longer(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from flows.inference.reward_bench import Judged, LabelledPair
+from flows.inference.reward_bench import BenchResult, LabelledPair
 from rlhf_core.metrics.estimates import Estimate
 
 _MEANINGS = {
@@ -14,7 +14,7 @@ _MEANINGS = {
 }
 
 
-def as_text(judged: Judged) -> str:
+def as_text(judged: BenchResult) -> str:
     """Tables for a terminal."""
     figures = judged.figures
     width = max(len(name) for name in ("mean of sections", *figures.subsets, *figures.calibration))
@@ -37,7 +37,7 @@ def as_text(judged: Judged) -> str:
     return "\n".join([*lines, ""])
 
 
-def as_json(judged: Judged) -> str:
+def as_json(judged: BenchResult) -> str:
     """Everything as one object; each estimate with value, bounds and n."""
     figures = judged.figures
     found = {
@@ -55,7 +55,7 @@ def as_json(judged: Judged) -> str:
     return json.dumps(found, indent=2) + "\n"
 
 
-def as_lines(pairs: Sequence[LabelledPair], judged: Judged) -> str:
+def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:
     """Raw scores of every pair as JSON Lines, under the names that RewardBench gives them."""
     raw = ((judged.temperature * side).tolist() for side in (judged.chosen, judged.rejected))
     rows = (

@@ -16,21 +16,21 @@ from flows.registry.keys import IDENTITY, Identity, files_artifact, inputs_of
 from flows.storage.digests import file_digests, total_digest
 from flows.storage.snapshots import SnapshotDamaged, verify
 
-Status = Literal["holds", "missing", "altered"]
+AuditStatus = Literal["holds", "missing", "altered"]
 
-STYLES: dict[Status, str] = {"holds": "green", "missing": "red", "altered": "red"}
+STYLES: dict[AuditStatus, str] = {"holds": "green", "missing": "red", "altered": "red"}
 
 
-class Finding(NamedTuple):
+class AuditFinding(NamedTuple):
     """What became of one thing that the lineage of a version rests on."""
 
     of: str
     what: str
-    status: Status
+    status: AuditStatus
     detail: str = ""
 
 
-def audit(archive: Archive, versions: Iterable[Version]) -> list[Finding]:
+def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
     """Recompute all digests behind some versions.
 
     Args:
@@ -41,7 +41,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[Finding]:
         A finding for each thing that was looked at, what went in before what came out.
     """
     graph = archive.ancestry(list(versions))
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     seen: set[str] = set()
     for node in graph.order:
         version = graph.versions.get(node)
@@ -51,14 +51,14 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[Finding]:
         findings.append(_files(archive, version))
         findings += _parents(graph, version)
         if training is None:
-            findings.append(Finding(version.label, "run", "missing", f"{version.run_id} is gone"))
+            findings.append(AuditFinding(version.label, "run", "missing", f"{version.run_id} is gone"))
             continue
         findings.append(_identity(archive, version))
         findings += _data(archive, version, training, seen)
     return findings
 
 
-def render(findings: list[Finding]) -> Group:
+def render(findings: list[AuditFinding]) -> Group:
     """What was looked at and what came of it, with a sum at the end."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("of", "what", "finding", "detail"):
@@ -70,94 +70,100 @@ def render(findings: list[Finding]) -> Group:
     return Group(table, "\n" + ", ".join(f"{count} {status}" for status, count in counts.items()))
 
 
-def _files(archive: Archive, version: Version) -> Finding:
+def _files(archive: Archive, version: Version) -> AuditFinding:
     """The files of a version against its digest; if that differs, against the digests of each file."""
     with archive.files(version) as folder:
         found = {} if folder is None else file_digests(folder)
     if not found:
-        return Finding(version.label, "files", "missing", "none in the artifact store")
+        return AuditFinding(version.label, "files", "missing", "none in the artifact store")
     if total_digest(found) == version.digest:
-        return Finding(version.label, "files", "holds", f"{len(found)} files, {version.digest[:12]}")
+        return AuditFinding(version.label, "files", "holds", f"{len(found)} files, {version.digest[:12]}")
     known = archive.document(version.run_id, files_artifact(version.name))
     if known is None or total_digest(known) != version.digest:
-        return Finding(version.label, "files", "altered", "which of them cannot be told: their list is gone or altered")
+        return AuditFinding(
+            version.label, "files", "altered", "which of them cannot be told: their list is gone or altered"
+        )
     return _differing(version.label, known, found)
 
 
-def _differing(label: str, known: Mapping[str, str], found: Mapping[str, str]) -> Finding:
+def _differing(label: str, known: Mapping[str, str], found: Mapping[str, str]) -> AuditFinding:
     gone = [name for name in known if name not in found]
     changed = [name for name in known if name in found and found[name] != known[name]]
     added = [name for name in found if name not in known]
     said = {"missing": gone, "altered": changed, "added": added}
     detail = "; ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)
-    return Finding(label, "files", "missing" if gone and not changed else "altered", detail)
+    return AuditFinding(label, "files", "missing" if gone and not changed else "altered", detail)
 
 
-def _parents(graph: Graph, version: Version) -> Iterator[Finding]:
+def _parents(graph: Graph, version: Version) -> Iterator[AuditFinding]:
     """Whether what went in, or made its data, is still there, with the files that it had then."""
     named = [(f"parent {role}", label, version.parent_digests.get(role)) for role, label in version.parents.items()]
     named += [(f"data {name}", label, version.origin_digests.get(name)) for name, label in version.origins.items()]
     for what, label, then in named:
         parent = graph.versions.get(label)
         if parent is None:
-            yield Finding(version.label, what, "missing", f"{label} is not in the registry")
+            yield AuditFinding(version.label, what, "missing", f"{label} is not in the registry")
         elif parent.digest != then:
             detail = f"{label} has the digest {parent.digest[:12]}, and had {str(then)[:12]}"
-            yield Finding(version.label, what, "altered", detail)
+            yield AuditFinding(version.label, what, "altered", detail)
         else:
-            yield Finding(version.label, what, "holds", f"{label}, {parent.digest[:12]}")
+            yield AuditFinding(version.label, what, "holds", f"{label}, {parent.digest[:12]}")
 
 
-def _identity(archive: Archive, version: Version) -> Finding:
+def _identity(archive: Archive, version: Version) -> AuditFinding:
     """The key of the stage, from its configuration, code and seed and the digests that the version names."""
     document = archive.document(version.run_id, IDENTITY)
     if document is None:
-        return Finding(version.label, "key", "missing", f"{IDENTITY} of run {version.run_id} is gone or unreadable")
+        return AuditFinding(
+            version.label, "key", "missing", f"{IDENTITY} of run {version.run_id} is gone or unreadable"
+        )
     try:
         identity = Identity.model_validate(document)
     except ValidationError:
-        return Finding(version.label, "key", "altered", f"{IDENTITY} of run {version.run_id} is no identity")
+        return AuditFinding(version.label, "key", "altered", f"{IDENTITY} of run {version.run_id} is no identity")
     if identity.key != version.key:
         detail = f"configuration, seed, code and inputs give {identity.key[-40:][:12]}, not {version.key[-40:][:12]}"
-        return Finding(version.label, "key", "altered", detail)
+        return AuditFinding(version.label, "key", "altered", detail)
     named = inputs_of(version.parent_digests, version.dataset_digests, version.sources)
     if identity.code != version.code or identity.inputs != named:
-        return Finding(version.label, "key", "altered", "the version's tags name other code or inputs than its key")
-    return Finding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
+        return AuditFinding(
+            version.label, "key", "altered", "the version's tags name other code or inputs than its key"
+        )
+    return AuditFinding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
 
 
-def _data(archive: Archive, version: Version, training: Training, seen: set[str]) -> Iterator[Finding]:
+def _data(archive: Archive, version: Version, training: Training, seen: set[str]) -> Iterator[AuditFinding]:
     """Whether the run names the data that the version names, and their snapshots and reports are there."""
     for use, dataset in version.datasets.items():
         name, _, digest = dataset.partition(":")
         used = training.uses.get(use)
         if used is None or used.digest != digest:
-            yield Finding(version.label, f"data {use}", "altered", f"its run does not name {name} {digest[:12]}")
+            yield AuditFinding(version.label, f"data {use}", "altered", f"its run does not name {name} {digest[:12]}")
             continue
         if used.counts is None:
-            yield Finding(
+            yield AuditFinding(
                 version.label, f"data {use}", "missing", f"report on {name}: counts.json is gone or unreadable"
             )
         elif used.counts.written != used.rows:
             detail = f"report on {name} counts {used.counts.written} rows, not {used.rows}"
-            yield Finding(version.label, f"data {use}", "altered", detail)
+            yield AuditFinding(version.label, f"data {use}", "altered", detail)
         else:
-            yield Finding(version.label, f"data {use}", "holds", f"{name}, {used.rows} rows")
+            yield AuditFinding(version.label, f"data {use}", "holds", f"{name}, {used.rows} rows")
         if digest not in seen:
             seen.add(digest)
             yield _snapshot(archive, training.project, name, digest, used.contract)
 
 
-def _snapshot(archive: Archive, project: str, name: str, digest: str, contract: str) -> Finding:
+def _snapshot(archive: Archive, project: str, name: str, digest: str, contract: str) -> AuditFinding:
     of, what = f"{name} {digest[:12]}", "snapshot"
     kept = archive.snapshot(project, digest)
     if kept is None:
-        return Finding(of, what, "missing", "no run keeps it")
+        return AuditFinding(of, what, "missing", "no run keeps it")
     with archive.file(kept.run_id, f"{digest}.parquet") as path:
         if path is None:
-            return Finding(of, what, "missing", f"{digest}.parquet is not with run {kept.run_id}")
+            return AuditFinding(of, what, "missing", f"{digest}.parquet is not with run {kept.run_id}")
         try:
             verify(path, digest, contract)
         except SnapshotDamaged:
-            return Finding(of, what, "altered", f"{digest}.parquet of run {kept.run_id} has other content")
-    return Finding(of, what, "holds", f"contract {contract}")
+            return AuditFinding(of, what, "altered", f"{digest}.parquet of run {kept.run_id} has other content")
+    return AuditFinding(of, what, "holds", f"contract {contract}")

@@ -10,7 +10,7 @@ SWEEPS = 4
 Waypoint = tuple[str, str, int]
 """Where an edge, from and to a node, passes a layer that it only crosses."""
 
-Item = str | Waypoint
+LaneItem = str | Waypoint
 
 
 class Layout(NamedTuple):
@@ -37,19 +37,19 @@ def lay_out(order: Sequence[str], edges: Iterable[tuple[str, str]]) -> Layout:
     """
     edges = sorted(edges)
     layer = _layers(order, edges)
-    layers: list[list[Item]] = [[] for _ in range(max(layer.values()) + 1)]
+    layers: list[list[LaneItem]] = [[] for _ in range(max(layer.values()) + 1)]
     for node in order:
         layers[layer[node]].append(node)
-    ways: dict[tuple[str, str], list[tuple[int, Item]]] = {}
+    ways: dict[tuple[str, str], list[tuple[int, LaneItem]]] = {}
     for start, end in edges:
         between = range(layer[start] + 1, layer[end])
-        crossed: list[tuple[int, Item]] = [(step, (start, end, step)) for step in between]
+        crossed: list[tuple[int, LaneItem]] = [(step, (start, end, step)) for step in between]
         for step, waypoint in crossed:
             layers[step].append(waypoint)
         ways[start, end] = [(layer[start], start), *crossed, (layer[end], end)]
     _uncross(layers, [[item for _, item in way] for way in ways.values()])
     rows = max(map(len, layers))
-    row = {item: place + (rows - len(items)) / 2 for items in layers for place, item in enumerate(items)}
+    row = {item: index + (rows - len(items)) / 2 for items in layers for index, item in enumerate(items)}
     return Layout(
         places={node: (layer[node], row[node]) for node in order},
         ways={edge: [(step, row[item]) for step, item in way] for edge, way in ways.items()},
@@ -70,10 +70,10 @@ def _layers(order: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
     return layer
 
 
-def _uncross(layers: list[list[Item]], ways: Sequence[Sequence[Item]]) -> None:
+def _uncross(layers: list[list[LaneItem]], ways: Sequence[Sequence[LaneItem]]) -> None:
     """Sort each layer by the mean place of its neighbours in the one before, then in the one after, a few times."""
-    before: dict[Item, list[Item]] = {}
-    after: dict[Item, list[Item]] = {}
+    before: dict[LaneItem, list[LaneItem]] = {}
+    after: dict[LaneItem, list[LaneItem]] = {}
     for way in ways:
         for start, end in pairwise(way):
             before.setdefault(end, []).append(start)
@@ -82,8 +82,8 @@ def _uncross(layers: list[list[Item]], ways: Sequence[Sequence[Item]]) -> None:
         forward = sweep % 2 == 0
         neighbours = before if forward else after
         for items in layers if forward else reversed(layers):
-            place = {item: (row + 0.5) / len(layer) for layer in layers for row, item in enumerate(layer)}
-            means = {item: _mean([place[near] for near in neighbours.get(item, [item])]) for item in items}
+            index = {item: (row + 0.5) / len(layer) for layer in layers for row, item in enumerate(layer)}
+            means = {item: _mean([index[near] for near in neighbours.get(item, [item])]) for item in items}
             items.sort(key=means.__getitem__)
 
 

@@ -12,7 +12,7 @@ import mlflow
 from flows.lineage.graph import DATASET, Version
 from flows.lineage.layout import Layout, lay_out
 from flows.lineage.story import SHORT, Story, facts, gates_by_status
-from flows.lineage.training_record import Use
+from flows.lineage.training_record import DatasetUse
 
 CARD_WIDTH, CARD_HEIGHT = 264, 132
 
@@ -89,7 +89,7 @@ class Edge(NamedTuple):
 def as_html(story: Story, servers: Servers) -> str:
     """The page: self-contained, without scripts, readable without a network."""
     layout = lay_out(story.graph.order, story.graph.edges)
-    corners = {node: _corner(*place) for node, place in layout.places.items()}
+    corners = {node: _corner(*corner) for node, corner in layout.places.items()}
     cards = [_card(node, story, servers, corners[node]) for node in story.graph.order]
     edges = _edges(story, layout)
     right, bottom = _corner(layout.layers - 1, layout.rows - 1)
@@ -113,7 +113,7 @@ def _corner(layer: int, row: float) -> tuple[float, float]:
 def _edges(story: Story, layout: Layout) -> list[Edge]:
     """One curve for each role, with places of their own along the sides of the cards, so that none hides another."""
     roles = story.graph.roles
-    ways = {item: [_corner(*place) for place in layout.ways[item[:2]]] for item in roles}
+    ways = {item: [_corner(*index) for index in layout.ways[item[:2]]] for item in roles}
     leaving, arriving = ({item: way[step][1] for item, way in ways.items()} for step in (1, -2))
     starts = _spread(roles, lambda item: item[0], leaving)
     ends = _spread(roles, lambda item: item[1], arriving)
@@ -125,7 +125,7 @@ def _spread(roles: list[Role], card: Callable[[Role], str], towards: Mapping[Rol
     found: dict[Role, float] = {}
     for name in {card(item) for item in roles}:
         together = sorted((item for item in roles if card(item) == name), key=lambda item: towards[item])
-        found |= {item: CARD_HEIGHT * (place + 1) / (len(together) + 1) for place, item in enumerate(together)}
+        found |= {item: CARD_HEIGHT * (index + 1) / (len(together) + 1) for index, item in enumerate(together)}
     return found
 
 
@@ -203,5 +203,5 @@ def _dataset_card(node: str, anchor: str, story: Story, servers: Servers, corner
     return Card("dataset", anchor, name, badges, lines, links, [fact for fact in told if fact[1]], {}, *corner)
 
 
-def _uses(story: Story, digest: str) -> list[Use]:
+def _uses(story: Story, digest: str) -> list[DatasetUse]:
     return [use for training in story.trainings.values() for use in training.uses.values() if use.digest == digest]

@@ -9,7 +9,7 @@ from rich.tree import Tree
 
 from flows.lineage.archive import Archive, Kept
 from flows.lineage.graph import Graph, Version
-from flows.lineage.training_record import Training, Use
+from flows.lineage.training_record import DatasetUse, Training
 
 SHORT = 12
 
@@ -132,7 +132,7 @@ def setting(version: Version, training: Training) -> list[tuple[str, str]]:
     ]
 
 
-def describe_use(use: Use) -> str:
+def describe_use(use: DatasetUse) -> str:
     """Digest, contract and counts of a snapshot, in one line."""
     counts = use.counts
     aside = "quarantine unknown" if counts is None else f"{counts.quarantined} of {counts.records} records quarantined"

@@ -11,7 +11,7 @@ from flows.registry.tags import COMMIT, COST, DIRTY, HARDWARE, PACKAGES, SECONDS
 from rlhf_core.config import Frozen
 
 
-class Use(Frozen):
+class DatasetUse(Frozen):
     """A snapshot as a training used it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Training(Frozen):
     hardware: dict[str, Any]
     settings: dict[str, str]
     figures: dict[str, float]
-    uses: dict[str, Use]
+    uses: dict[str, DatasetUse]
 
 
 def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Training:
@@ -100,9 +100,9 @@ def datasets_of(run: Run) -> Iterator[tuple[str, Dataset]]:
                 yield tag.value, item.dataset
 
 
-def _use(dataset: Dataset, counts: Counts | None) -> Use:
+def _use(dataset: Dataset, counts: Counts | None) -> DatasetUse:
     profile = json.loads(str(dataset.profile))
-    return Use(
+    return DatasetUse(
         name=dataset.name,
         digest=profile["digest"],
         contract=profile["contract_version"],

@@ -11,10 +11,10 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.ingest import ingest, plan_of
 from flows.pipeline.gating import enforce
-from flows.pipeline.lifecycle import climbing
+from flows.pipeline.lifecycle import open_run
 from flows.pipeline.reuse import champion, parent, recall
-from flows.pipeline.run import Climb
-from flows.registry.context import Place
+from flows.pipeline.run import LadderRun
+from flows.registry.context import RunContext
 from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
 from flows.stages.reward_inputs import resolve_reward
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
@@ -24,7 +24,7 @@ from rlhf_core.evaluators.reward_model import evaluate_reward_model, parameter_r
 from rlhf_core.evaluators.sft import evaluate_sft
 from rlhf_core.metrics.estimates import Estimate
 
-Figures = dict[str, Estimate]
+Estimates = dict[str, Estimate]
 
 
 @flow(name="rlhf-evaluate", flow_run_name="{config.project} evaluate")
@@ -48,21 +48,21 @@ def evaluate(
         InputError: if there is nothing to measure.
         StoppedByGate: naming every gate of every model that blocks.
     """
-    with climbing(config, arguments, what="evaluate", verb="measured") as climb:
+    with open_run(config, arguments, what="evaluate", verb="measured") as climb:
         models = _models(climb, {"sft": sft, "reward-model": reward_model, "policy": policy})
-        data = climb.begin(ingest(plan_of(config), climb.place))
+        data = climb.begin(ingest(plan_of(config), climb.context))
         for stage, ref in models.items():
-            climb.reached(StageRecord.model_validate(measure(stage, ref, config, data, climb.place)))
+            climb.reached(StageRecord.model_validate(measure(stage, ref, config, data, climb.context)))
         gates = {"sft": config.gates.sft, "reward-model": config.gates.reward_model, "policy": config.gates.policy}
         verdicts = [climb.judge(rung.record, gates[stage]) for stage, rung in climb.rungs.items()]
         enforce("evaluate", [verdict for judged in verdicts for verdict in judged], config.gates)
         versions = {ref.name: ref for ref in models.values()}
-        return LadderResult(run_id=climb.place.run_id, versions=versions, retrained=[], published=False)
+        return LadderResult(run_id=climb.context.run_id, versions=versions, retrained=[], published=False)
 
 
-def _models(climb: Climb, named: dict[str, str | None]) -> dict[str, ModelRef]:
+def _models(climb: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]:
     """The versions that are meant, by stage."""
-    registry = climb.place.registry()
+    registry = climb.context.registry()
     found = {stage: registry.pin(model) for stage, model in named.items() if model}
     for stage in named.keys() - found.keys():
         if ref := champion(f"{climb.config.project}-{stage}", registry):
@@ -79,20 +79,20 @@ def _models(climb: Climb, named: dict[str, str | None]) -> dict[str, ModelRef]:
     retry_delay_seconds=BACKOFF,
     retry_condition_fn=retry_infrastructure,
 )
-def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> dict[str, Any]:
+def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> dict[str, Any]:
     """Measure a version under a run of its own, as its stage did when it was trained."""
-    registry = place.registry()
-    run_id = registry.start_run(f"evaluate-{stage}", parent=place.run_id, tags={"rlhf.stage": f"evaluate-{stage}"})
+    registry = context.registry()
+    run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={"rlhf.stage": f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
-    figures = MEASURES[stage](ref, config, data, place)
+    figures = MEASURES[stage](ref, config, data, context)
     registry.log_estimates(run_id, figures)
     registry.end_run(run_id, "FINISHED")
-    now = {"estimates": figures, "run_id": run_id, "ladder_run": place.run_id}
+    now = {"estimates": figures, "run_id": run_id, "ladder_run": context.run_id}
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")
 
 
-def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
-    registry = place.registry()
+def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+    registry = context.registry()
     return evaluate_sft(
         config.sft,
         base=registry.folder(parent(ref, "base", registry)),
@@ -102,8 +102,8 @@ def _sft(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> F
     )
 
 
-def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
-    registry = place.registry()
+def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+    registry = context.registry()
     folder = registry.folder(ref)
     figures = evaluate_reward_model(
         config.reward_model,
@@ -117,8 +117,8 @@ def _reward_model(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Pl
     return figures | {"parameter_ratio": ratio}
 
 
-def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -> Figures:
-    registry = place.registry()
+def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+    registry = context.registry()
     return evaluate_policy(
         config.policy,
         sft=registry.folder(parent(ref, "sft", registry)),
@@ -128,11 +128,11 @@ def _policy(ref: ModelRef, config: LadderConfig, data: DataRefs, place: Place) -
         held_out_prompts=read_prompts(data.prompts, "test"),
         seed=config.seed,
         term_models=resolve_reward(config.policy.reward, registry).model_folders(registry),
-        cache=place.cache,
+        cache=context.cache,
     )
 
 
-MEASURES: dict[str, Callable[[ModelRef, LadderConfig, DataRefs, Place], Figures]] = {
+MEASURES: dict[str, Callable[[ModelRef, LadderConfig, DataRefs, RunContext], Estimates]] = {
     "sft": _sft,
     "reward-model": _reward_model,
     "policy": _policy,

@@ -7,7 +7,7 @@ from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from flows.config.gates import GatesConfig
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
 from flows.registry.references import StageRecord
 from flows.tasks import BACKOFF, GATE_FAILED, RETRIES, retry_infrastructure, tell
@@ -30,7 +30,7 @@ class StoppedByGate(Exception):
         super().__init__(f"stopped by gate {names} because {reasons}")
 
 
-class Judged(Protocol):
+class Judgeable(Protocol):
     """What gates judge: the versions of a stage, or the data of a climb."""
 
     @property
@@ -50,32 +50,32 @@ class Judged(Protocol):
         """The figures."""
 
 
-def judge_stage(record: StageRecord, gates: Sequence[Gate], config: GatesConfig, place: Place) -> list[Verdict]:
+def judge_stage(record: StageRecord, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> list[Verdict]:
     """As `judge_figures` for a finished stage, whose versions get the verdicts as tags and in their descriptions."""
-    verdicts = judge_figures(record, gates, config, place)
+    verdicts = judge_figures(record, gates, config, context)
     failed = bool(blocked(verdicts, abstain_blocks=config.abstain_blocks))
-    mark_versions(record, [verdict.model_dump(mode="json") for verdict in verdicts], failed, place)
+    mark_versions(record, [verdict.model_dump(mode="json") for verdict in verdicts], failed, context)
     return verdicts
 
 
-def judge_figures(judged: Judged, gates: Sequence[Gate], config: GatesConfig, place: Place) -> list[Verdict]:
+def judge_figures(judged: Judgeable, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> list[Verdict]:
     """Judge figures, publish the verdicts to Prefect and MLflow, and tell of what blocks.
 
     Args:
         judged: what has the figures.
         gates: what it must show.
         config: what counts as blocked.
-        place: where the climb's run and registry are.
+        context: where the climb's run and registry are.
 
     Returns:
         One verdict per gate.
     """
     verdicts = judge(gates, judged.estimates)
     rows = [verdict.model_dump(mode="json") for verdict in verdicts]
-    publish_verdicts(judged.stage, judged.label, rows, place)
+    publish_verdicts(judged.stage, judged.label, rows, context)
     if stopping := blocked(verdicts, abstain_blocks=config.abstain_blocks):
         reasons = {verdict.gate: verdict.explanation for verdict in stopping}
-        tell(GATE_FAILED, place.project, f"rlhf.{judged.subject}", {"version": judged.label, **reasons})
+        tell(GATE_FAILED, context.project, f"rlhf.{judged.subject}", {"version": judged.label, **reasons})
     return verdicts
 
 
@@ -91,20 +91,20 @@ def enforce(stage: str, verdicts: Sequence[Verdict], config: GatesConfig) -> Non
 
 
 @task(name="publish-verdicts", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
-def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], place: Place) -> None:
+def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], context: RunContext) -> None:
     """A table in Prefect, JSON in the ladder's run; safe to try again."""
     create_table_artifact(
         key=f"gates-{stage}",
         table=[{name: verdict[name] for name in ("gate", "status", "explanation")} for verdict in verdicts],
         description=f"Gate verdicts on {label}",
     )
-    place.registry().client.log_dict(place.run_id, {"verdicts": verdicts}, f"gates/{stage}.json")
+    context.registry().client.log_dict(context.run_id, {"verdicts": verdicts}, f"gates/{stage}.json")
 
 
 @task(name="mark-versions", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
-def mark_versions(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, place: Place) -> None:
+def mark_versions(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, context: RunContext) -> None:
     """Tags and descriptions of the versions; safe to try again."""
-    registry = place.registry()
+    registry = context.registry()
     tags = {f"gate.{verdict['gate']}": verdict["status"] for verdict in verdicts}
     registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: "failed" if failed else PASSED})
     describe_versions(record, [Verdict.model_validate(verdict) for verdict in verdicts], registry)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
-from flows.pipeline.summary import STAGES, Answer, Comparison
-from flows.registry.context import Place
+from flows.pipeline.summary import STAGES, Answer, GoldAudit
+from flows.registry.context import RunContext
 from flows.registry.references import DataRefs, StageRecord
 from flows.storage.records import read_prompts
 from rlhf_core.embedded_world.audit import audit
@@ -18,15 +18,15 @@ AUDITED_PROMPTS = 400
 
 
 def compare_answers(
-    config: LadderConfig, data: DataRefs, records: Mapping[str, StageRecord], place: Place
-) -> Comparison | None:
+    config: LadderConfig, data: DataRefs, records: Mapping[str, StageRecord], context: RunContext
+) -> GoldAudit | None:
     """Answer held-out prompts with every stage; only the embedded world knows the truth about them.
 
     Args:
         config: the climb's configuration.
         data: its snapshots.
         records: finished stages by name.
-        place: where the registry is.
+        context: where the registry is.
 
     Returns:
         The comparison, or None for data whose gold reward nobody knows.
@@ -34,9 +34,9 @@ def compare_answers(
     if not isinstance(config.data, EmbeddedData):
         return None
     prompts = read_prompts(data.prompts, "test")[:AUDITED_PROMPTS]
-    registry = place.registry()
+    registry = context.registry()
     answers = {
-        stage: generate(registry.folder(records[stage].model), prompts, config.policy.sampling, seed=place.seed)
+        stage: generate(registry.folder(records[stage].model), prompts, config.policy.sampling, seed=context.seed)
         for stage in STAGES
     }
     shown = [
@@ -46,4 +46,4 @@ def compare_answers(
         )
         for row, prompt in enumerate(prompts[:SHOWN])
     ]
-    return Comparison(shown, audit(prompts, answers))
+    return GoldAudit(shown, audit(prompts, answers))

@@ -10,16 +10,16 @@ from flows.config.ladder import LadderConfig
 from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, process_tags
-from flows.pipeline.run import Climb
+from flows.pipeline.run import LadderRun
 from flows.registry.client import open_registry
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.keys import code_version
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 
 
 @contextmanager
-def climbing(
+def open_run(
     config: LadderConfig,
     arguments: str,
     *,
@@ -27,7 +27,7 @@ def climbing(
     verb: str = "trained",
     before: Sequence[Round] = (),
     last: bool = True,
-) -> Iterator[Climb]:
+) -> Iterator[LadderRun]:
     """Open the climb's run in MLflow; close it with a summary however the climb ends.
 
     Args:
@@ -51,7 +51,7 @@ def climbing(
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
-    place = Place(
+    context = RunContext(
         project=config.project,
         seed=config.seed,
         storage=config.storage,
@@ -59,7 +59,7 @@ def climbing(
         run_id=run_id,
         compute=config.compute,
     )
-    climb = Climb(config, place, arguments, rewards, what=what, verb=verb, before=before, last=last)
+    climb = LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, get_args
 import mlflow.artifacts
 from mlflow.entities import Run
 
-from flows.config.compute import Trained
+from flows.config.compute import TrainedStage
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
 from flows.registry.keys import code_version, content_key, inputs_of
-from flows.registry.references import DATA, DataRefs, ModelRef, Rung, StageRecord
+from flows.registry.references import DATA, DataRefs, ModelRef, StageOutcome, StageRecord
 from flows.registry.runs import PARENT_RUN_TAG
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
@@ -46,7 +46,7 @@ class Earlier(NamedTuple):
         published: whether its versions have the alias.
     """
 
-    rungs: dict[str, Rung]
+    rungs: dict[str, StageOutcome]
     verdicts: dict[str, list[Verdict]]
     reason: str
     published: bool
@@ -120,7 +120,7 @@ def parent(ref: ModelRef, role: str, registry: Registry) -> ModelRef:
 
 def _made(run: Run) -> dict[str, list[str]]:
     """Labels of the versions that a climb ended with, by stage in the order of the ladder."""
-    tags = {stage: run.data.tags.get(f"{STAGE_TAG}{stage}") for stage in get_args(Trained)}
+    tags = {stage: run.data.tags.get(f"{STAGE_TAG}{stage}") for stage in get_args(TrainedStage)}
     return {stage: labels.split(", ") for stage, labels in tags.items() if labels}
 
 
@@ -134,10 +134,10 @@ def _stands(label: str, registry: Registry, alias: str | None) -> bool:
     return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)
 
 
-def _rung(labels: Sequence[str], registry: Registry) -> Rung:
+def _rung(labels: Sequence[str], registry: Registry) -> StageOutcome:
     refs = [registry.pin(label) for label in labels]
     record = recall(refs[0], registry).model_copy(update={"models": {ref.name: ref for ref in refs}})
-    return Rung(record, reused=True)
+    return StageOutcome(record, reused=True)
 
 
 def _verdicts(judged: str, run: Run, registry: Registry) -> list[Verdict]:

@@ -11,8 +11,8 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.relabel.annotators import relabelling
 from flows.data.relabel.relabel import WaitingForLabels
-from flows.pipeline.lifecycle import climbing
-from flows.pipeline.run import NOTHING, Climb
+from flows.pipeline.lifecycle import open_run
+from flows.pipeline.run import NOTHING, LadderRun
 from flows.registry.references import LadderResult, Round
 
 WAITING = "WaitingForLabels"
@@ -21,7 +21,7 @@ Times = Annotated[int, Field(ge=1, description="Rounds; each after the first ret
 
 
 def climb_in_rounds(
-    climb_rungs: Callable[[Climb], object], config: LadderConfig, arguments: str, times: int
+    climb_rungs: Callable[[LadderRun], object], config: LadderConfig, arguments: str, times: int
 ) -> LadderResult | State[LadderResult]:
     """Climb as often as asked for, each round with a run and a summary of its own.
 
@@ -49,7 +49,7 @@ def climb_in_rounds(
     for number in range(1, times + 1):
         what = "ladder" if number == 1 else f"ladder round {number}"
         try:
-            with climbing(config, arguments, what=what, before=rounds, last=number == times) as climb:
+            with open_run(config, arguments, what=what, before=rounds, last=number == times) as climb:
                 climb_rungs(climb)
         except WaitingForLabels as wait:
             waiting = reached and reached.model_copy(update={"waits_for": str(wait.path)})

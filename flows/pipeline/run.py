@@ -16,10 +16,10 @@ from flows.data.report import keep_data
 from flows.pipeline.gating import PASSED, STATUS_TAG, enforce, judge_figures, judge_stage
 from flows.pipeline.gold_audit import compare_answers
 from flows.pipeline.reuse import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
-from flows.pipeline.summary import STAGES, Comparison, Summary, publish_summary
-from flows.registry.context import Place
+from flows.pipeline.summary import STAGES, GoldAudit, Summary, publish_summary
+from flows.registry.context import RunContext
 from flows.registry.model_card import describe_unjudged
-from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, Rung, StageRecord
+from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
 from rlhf_core.gates.gate import Gate, Verdict, blocked
@@ -32,13 +32,13 @@ ALIASED = ("sft", "reward-model", "policy")
 NOTHING = "NothingToRetrain"
 
 
-class Climb:
+class LadderRun:
     """Keeps what a climb has reached; where it is a round of several, after which ones, and whether it is the last."""
 
     def __init__(
         self,
         config: LadderConfig,
-        place: Place,
+        context: RunContext,
         arguments: str,
         rewards: RewardInputs,
         *,
@@ -52,13 +52,13 @@ class Climb:
         self.what = what
         self.verb = verb
         self.config = config
-        self.place = place
+        self.context = context
         self.arguments = arguments
         self.rewards = rewards
         self.started = time.monotonic()
         self.data: DataRefs | None = None
         self.inputs: dict[str, ModelRef] = {}
-        self.rungs: dict[str, Rung] = {}
+        self.rungs: dict[str, StageOutcome] = {}
         self.verdicts: dict[str, list[Verdict]] = {}
         self.earlier: Earlier | None = None
         self.published = False
@@ -69,7 +69,7 @@ class Climb:
         Raises:
             InputError: if there is none, or it did not pass its gates and these are enforced.
         """
-        registry = self.place.registry()
+        registry = self.context.registry()
         ref = registry.pin(model or f"{self.config.project}-{role}@champion")
         status = registry.client.get_model_version(ref.name, ref.version).tags.get(STATUS_TAG)
         if status != PASSED and self.config.gates.mode == "enforce":
@@ -78,7 +78,7 @@ class Climb:
                 "gates, or set gates.mode to advisory"
             )
         self.inputs[role] = ref
-        registry.tag_run(self.place.run_id, {f"input.{role}": ref.label})
+        registry.tag_run(self.context.run_id, {f"input.{role}": ref.label})
         return recall(ref, registry)
 
     def refresh(self, data: DataRefs) -> DataRefs:
@@ -87,27 +87,27 @@ class Climb:
         Raises:
             WaitingForLabels: if people are to label those of the last one and have not done so.
         """
-        return add_fresh_pairs(self.config, data, self.before[-1], self.place) if self.before else data
+        return add_fresh_pairs(self.config, data, self.before[-1], self.context) if self.before else data
 
     def repeats(self, data: DataRefs) -> bool:
         """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
         self.data = data
         self._name_flow_run()
-        self.earlier = find_same(self._key(data), data, self.place.registry(), ALIAS if self.last else None)
+        self.earlier = find_same(self._key(data), data, self.context.registry(), ALIAS if self.last else None)
         return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
         """Record the data of the climb as inputs of its run, with what their labels are worth and prompts are like."""
         self.data = data
         self._name_flow_run()
-        keep_data(data, self.place.registry(), self.place.run_id)
-        audit_labels(data, self.config.reward_model.balance, self.place)
+        keep_data(data, self.context.registry(), self.context.run_id)
+        audit_labels(data, self.config.reward_model.balance, self.context)
         audit_prompts(data)
         return data
 
     def enforce_data(self, data: DataRefs, gates: Sequence[Gate]) -> None:
         """Judge the data and stop here, before anything is trained on them, if they block; raises as `enforce`."""
-        self.verdicts[data.stage] = judge_figures(data, gates, self.config.gates, self.place)
+        self.verdicts[data.stage] = judge_figures(data, gates, self.config.gates, self.context)
         enforce(data.stage, self.verdicts[data.stage], self.config.gates)
 
     def measure_lengths(self, base: StageRecord) -> StageRecord:
@@ -116,17 +116,17 @@ class Climb:
         Raises:
             InputError: if no response could end with this tokenizer.
         """
-        registry = self.place.registry()
+        registry = self.context.registry()
         if self.data is not None:
             shares = truncated_shares(self.config, self.data, registry.folder(base.model))
-            registry.log_events(self.place.run_id, [Event(0, shares)])
+            registry.log_events(self.context.run_id, [Event(0, shares)])
         return base
 
     def reached(self, record: StageRecord) -> StageRecord:
         """Record a finished stage."""
-        self.rungs[record.stage] = Rung(record=record, reused=record.ladder_run != self.place.run_id)
+        self.rungs[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
         made = ", ".join(ref.label for ref in record.models.values())
-        self.place.registry().tag_run(self.place.run_id, {f"{STAGE_TAG}{record.stage}": made})
+        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_TAG}{record.stage}": made})
         return record
 
     def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
@@ -139,10 +139,10 @@ class Climb:
 
     def judge(self, record: StageRecord, gates: Sequence[Gate]) -> list[Verdict]:
         """Judge a stage; if it blocks, versions that an earlier climb gave the alias lose it."""
-        verdicts = judge_stage(record, gates, self.config.gates, self.place)
+        verdicts = judge_stage(record, gates, self.config.gates, self.context)
         self.verdicts[record.stage] = verdicts
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
-            self.place.registry().take_alias(record.models.values(), ALIAS)
+            self.context.registry().take_alias(record.models.values(), ALIAS)
         return verdicts
 
     def publish(self) -> LadderResult | State[LadderResult]:
@@ -164,7 +164,7 @@ class Climb:
         """What the climb came to."""
         versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
         return LadderResult(
-            run_id=self.place.run_id,
+            run_id=self.context.run_id,
             versions={ref.name: ref for ref in versions},
             retrained=self._new(),
             published=self.published,
@@ -179,7 +179,7 @@ class Climb:
 
     def _set_alias(self) -> None:
         """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
-        registry = self.place.registry()
+        registry = self.context.registry()
         verdicts = [verdict for judged in self.verdicts.values() for verdict in judged]
         blocking = blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks)
         self.published = self.config.gates.mode == "enforce" and not blocking
@@ -189,7 +189,7 @@ class Climb:
             registry.set_alias(ref, ALIAS)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
-            registry.tag_run(self.place.run_id, {KEY_TAG: self._key(self.data), ALIAS_TAG: labels})
+            registry.tag_run(self.context.run_id, {KEY_TAG: self._key(self.data), ALIAS_TAG: labels})
 
     def outcome(self) -> str:
         """In a sentence what came of the climb, which no gate stopped."""
@@ -200,14 +200,14 @@ class Climb:
 
     def finish(self, status: str, outcome: str) -> None:
         """End the climb's run, publish its summary and name its flow run by what came out."""
-        registry = self.place.registry()
+        registry = self.context.registry()
         describe_unjudged(self.rungs, self.verdicts, registry)
         ended = {stage: rung.record.outcome for stage, rung in self.rungs.items()}
         outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,
-            run_id=self.place.run_id,
+            run_id=self.context.run_id,
             data=self.data,
             rungs=list(self.rungs.values()),
             verdicts=self.verdicts,
@@ -218,9 +218,9 @@ class Climb:
             verb=self.verb,
             rounds=self.rounds,
         )
-        publish_summary(summary, registry, self.place.run_id)
-        registry.tag_run(self.place.run_id, {"rlhf.outcome": outcome[:5000]})
-        registry.end_run(self.place.run_id, status)
+        publish_summary(summary, registry, self.context.run_id)
+        registry.tag_run(self.context.run_id, {"rlhf.outcome": outcome[:5000]})
+        registry.end_run(self.context.run_id, status)
         reached = [rung.record.model.label for rung in self.rungs.values()]
         self._name_flow_run(*reached[-1:], *(() if self._new() else ("nothing new",)))
 
@@ -237,8 +237,8 @@ class Climb:
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
         name_flow_run(", ".join([about, *on, *came_to]))
 
-    def _answers(self) -> Comparison | None:
+    def _answers(self) -> GoldAudit | None:
         if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):
             return None
         records = {stage: rung.record for stage, rung in self.rungs.items()}
-        return compare_answers(self.config, self.data, records, self.place)
+        return compare_answers(self.config, self.data, records, self.context)

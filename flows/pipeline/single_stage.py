@@ -4,7 +4,7 @@ from prefect import State, flow
 
 from flows.config.ladder import LadderConfig
 from flows.data.ingest import ingest, ingest_alone, plan_of
-from flows.pipeline.lifecycle import climbing
+from flows.pipeline.lifecycle import open_run
 from flows.pipeline.reuse import champion, parent
 from flows.registry.client import Registry
 from flows.registry.external_models import pin_models
@@ -26,13 +26,13 @@ def data_alone(config: LadderConfig) -> DataRefs:
 @flow(name="rlhf-sft", flow_run_name="{config.project} sft alone")
 def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
     """Fine-tune the base, which is made if there is none like it yet."""
-    with climbing(config, arguments, what="sft alone") as climb:
-        data = ingest(plan_of(config), climb.place)
+    with open_run(config, arguments, what="sft alone") as climb:
+        data = ingest(plan_of(config), climb.context)
         if climb.repeats(data):
             return climb.publish()
         climb.begin(data)
-        base = climb.measure_lengths(climb.reached(make_base(config.base, data, climb.place)))
-        sft = climb.reached(train_sft(config.sft, data.demonstrations, base, climb.place))
+        base = climb.measure_lengths(climb.reached(make_base(config.base, data, climb.context)))
+        sft = climb.reached(train_sft(config.sft, data.demonstrations, base, climb.context))
         climb.enforce(sft, config.gates.sft)
         return climb.publish()
 
@@ -47,13 +47,13 @@ def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: 
         arguments: how the configuration is named on a command line.
     """
     config = pin_models(config)
-    with climbing(config, arguments, what="reward model alone") as climb:
+    with open_run(config, arguments, what="reward model alone") as climb:
         start = climb.given("sft", sft)
-        data = ingest(plan_of(config), climb.place)
+        data = ingest(plan_of(config), climb.context)
         if climb.repeats(data):
             return climb.publish()
         climb.begin(data)
-        reward_model = climb.reached(train_reward_model(config.reward_model, data, start, climb.place))
+        reward_model = climb.reached(train_reward_model(config.reward_model, data, start, climb.context))
         climb.enforce(reward_model, config.gates.reward_model)
         return climb.publish()
 
@@ -71,16 +71,16 @@ def policy_alone(
         arguments: how the configuration is named on a command line.
     """
     config = pin_models(config)
-    with climbing(config, arguments, what="policy alone") as climb:
+    with open_run(config, arguments, what="policy alone") as climb:
         rewards = climb.given("reward-model", reward_model)
-        start = climb.given("sft", sft or _start(config, rewards, climb.place.registry()))
-        data = ingest(plan_of(config), climb.place)
+        start = climb.given("sft", sft or _start(config, rewards, climb.context.registry()))
+        data = ingest(plan_of(config), climb.context)
         if climb.repeats(data):
             return climb.publish()
         climb.enforce_data(climb.begin(data), config.gates.data)
-        judge = climb.reached(train_judge(config.judge, data, start, climb.place))
+        judge = climb.reached(train_judge(config.judge, data, start, climb.context))
         models = (start, rewards, judge)
-        policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, climb.place))
+        policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, climb.context))
         climb.enforce(policy, config.gates.policy)
         return climb.publish()
 

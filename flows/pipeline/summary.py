@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
-from flows.registry.references import DataRefs, Round, Rung, StageRecord
+from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     gold: float
 
 
-class Comparison(NamedTuple):
+class GoldAudit(NamedTuple):
     """Answers to a few prompts that no stage has seen, and the gold reward over more of them.
 
     Attributes:
@@ -74,9 +74,9 @@ class Summary:
     arguments: str
     run_id: str
     data: DataRefs | None
-    rungs: Sequence[Rung]
+    rungs: Sequence[StageOutcome]
     verdicts: Mapping[str, Sequence[Verdict]]
-    answers: Comparison | None
+    answers: GoldAudit | None
     outcome: str
     alias: str | None
     seconds: float
@@ -144,8 +144,8 @@ def _figures(summary: Summary) -> Table:
     for measured in all_measured:
         estimates = measured.estimates
         names = [name for name in KEY_FIGURES.get(measured.stage, tuple(estimates)) if name in estimates]
-        for place, name in enumerate(names):
-            stage = "" if place else measured.stage
+        for index, name in enumerate(names):
+            stage = "" if index else measured.stage
             table.add_row(stage, name, format_estimate(estimates[name]), str(estimates[name].n))
     return table
 
@@ -153,10 +153,10 @@ def _figures(summary: Summary) -> Table:
 def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
     table = _table("gates", "stage", "gate", "verdict", "why")
     for judged, said in verdicts.items():
-        for place, verdict in enumerate(said):
+        for index, verdict in enumerate(said):
             colour = COLOURS[verdict.status]
             status = f"[{colour}]{verdict.status}[/{colour}]"
-            stage = "" if place and verdict.status == "pass" else judged
+            stage = "" if index and verdict.status == "pass" else judged
             table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
     return table
 
@@ -189,7 +189,7 @@ def _rounds(rounds: Sequence[Round]) -> Table:
     return table
 
 
-def _gold(answers: Comparison) -> Table:
+def _gold(answers: GoldAudit) -> Table:
     """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
     table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *STAGES)
     for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
@@ -203,7 +203,7 @@ def _gold_cell(figure: str, estimate: Estimate) -> str:
     return f"{estimate.value:.2f}" if figure.startswith("gold_") else format_estimate(estimate, digits=2)
 
 
-def _answers(answers: Comparison) -> list[RenderableType]:
+def _answers(answers: GoldAudit) -> list[RenderableType]:
     """One table for each prompt, with the prompt above it."""
     tables: list[RenderableType] = []
     for prompt, replies in answers.prompts:

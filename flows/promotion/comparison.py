@@ -60,7 +60,7 @@ class Comparison(Frozen):
     notes: tuple[str, ...] = ()
 
 
-class Snapshot(NamedTuple):
+class EvaluationTable(NamedTuple):
     """Where a table lies that a version was trained on, and its digest."""
 
     name: str
@@ -107,7 +107,7 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
         return Comparison(on="nothing", notes=(f"not compared: {error}",))
 
 
-def _reward_models(sides: Sides, data: Snapshot) -> Comparison:
+def _reward_models(sides: Sides, data: EvaluationTable) -> Comparison:
     known, note = _known(sides, data)
     pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt not in known], ROWS)
     prompts = [pair.prompt for pair in pairs]
@@ -122,7 +122,7 @@ def _reward_models(sides: Sides, data: Snapshot) -> Comparison:
     return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=note)
 
 
-def _policies(sides: Sides, data: Snapshot) -> Comparison:
+def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
     known, note = _known(sides, data)
     prompts = _some([prompt for prompt in read_prompts(data, "test")[1::2] if prompt not in known], PROMPTS)
     sampling, seed = sides.config.policy.sampling, sides.config.seed
@@ -150,7 +150,7 @@ def _policies(sides: Sides, data: Snapshot) -> Comparison:
     return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=note)
 
 
-def _sft_models(sides: Sides, data: Snapshot) -> Comparison:
+def _sft_models(sides: Sides, data: EvaluationTable) -> Comparison:
     known, note = _known(sides, data)
     rows = _some([row for row in read_demonstrations(data, "test") if row.prompt not in known], ROWS)
     prompts = list(dict.fromkeys(row.prompt for row in rows))[:PROMPTS]
@@ -164,7 +164,7 @@ def _sft_models(sides: Sides, data: Snapshot) -> Comparison:
     return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=note)
 
 
-MEASURES: Mapping[str, tuple[str, Callable[[Sides, Snapshot], Comparison]]] = {
+MEASURES: Mapping[str, tuple[str, Callable[[Sides, EvaluationTable], Comparison]]] = {
     "reward-model": ("preferences", _reward_models),
     "judge": ("preferences", _reward_models),
     "policy": ("prompts", _policies),
@@ -192,7 +192,7 @@ def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> N
     return deltas
 
 
-def _known(sides: Sides, data: Snapshot) -> tuple[set[str], tuple[str, ...]]:
+def _known(sides: Sides, data: EvaluationTable) -> tuple[set[str], tuple[str, ...]]:
     """Prompts of the champion's own data that are held out of none of its training, and a note if there are others."""
     theirs = _snapshots(sides.registry, sides.champion).get("training")
     if theirs is None:
@@ -206,7 +206,7 @@ def _known(sides: Sides, data: Snapshot) -> tuple[set[str], tuple[str, ...]]:
     return known, (f"the champion learned from {_name(theirs)}; prompts that it has seen are left out",)
 
 
-def _snapshot(registry: Registry, ref: ModelRef, table: str) -> Snapshot:
+def _snapshot(registry: Registry, ref: ModelRef, table: str) -> EvaluationTable:
     """A table that a version was made or measured with."""
     for found in _snapshots(registry, ref).values():
         if found.name == table:
@@ -214,16 +214,16 @@ def _snapshot(registry: Registry, ref: ModelRef, table: str) -> Snapshot:
     raise FileNotFoundError(f"the run of {ref.label} names no {table}")
 
 
-def _snapshots(registry: Registry, ref: ModelRef) -> dict[str, Snapshot]:
+def _snapshots(registry: Registry, ref: ModelRef) -> dict[str, EvaluationTable]:
     """The tables of a version by what it used them for, as its run names them."""
     inputs = registry.client.get_run(ref.run_id).inputs
     named = {}
     for found in inputs.dataset_inputs if inputs else []:
         profile, source = json.loads(found.dataset.profile or "{}"), json.loads(found.dataset.source)
         for tag in found.tags:
-            named[tag.value] = Snapshot(found.dataset.name, Path(source["uri"]), str(profile["digest"]))
+            named[tag.value] = EvaluationTable(found.dataset.name, Path(source["uri"]), str(profile["digest"]))
     return named
 
 
-def _name(data: Snapshot) -> str:
+def _name(data: EvaluationTable) -> str:
     return f"{data.name} {data.digest[:12]}"

@@ -22,7 +22,7 @@ LEDGER = "promotions"
 RUNS_PER_PAGE = 1000
 
 
-class Promotion(Frozen):
+class PromotionRecord(Frozen):
     """A move of the alias `champion`.
 
     Attributes:
@@ -80,10 +80,10 @@ def record_promotion(
     return run_id
 
 
-def history(registry: Registry, model: str | None = None) -> list[Promotion]:
+def history(registry: Registry, model: str | None = None) -> list[PromotionRecord]:
     """All moves of the alias `champion` that are known, the newest first; of one model, or of all of the project."""
     ledger = _ledger(registry)
-    found: list[Promotion] = []
+    found: list[PromotionRecord] = []
     token = None
     while True:
         page = ledger.client.search_runs(
@@ -108,9 +108,9 @@ def _ledger(registry: Registry) -> Registry:
     return open_registry(f"{project_of(registry)}-{LEDGER}", registry.storage)
 
 
-def _promotion(run: Run) -> Promotion:
+def _promotion(run: Run) -> PromotionRecord:
     tags = run.data.tags
-    return Promotion.model_validate(
+    return PromotionRecord.model_validate(
         {
             "model": tags["model"],
             "version": tags["version"],

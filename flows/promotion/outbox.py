@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-Status = Literal["open", "done", "held", "overtaken"]
+PromotionStatus = Literal["open", "done", "held", "overtaken"]
 
 
 TABLES = f"""
@@ -22,14 +22,14 @@ CREATE TABLE IF NOT EXISTS promotions (
     version TEXT NOT NULL,
     event TEXT NOT NULL UNIQUE,
     noticed TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN {get_args(Status)}),
+    status TEXT NOT NULL CHECK (status IN {get_args(PromotionStatus)}),
     reason TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_model ON promotions (model, number);
 """
 
 
-class Promotion(NamedTuple):
+class PendingPromotion(NamedTuple):
     """A version that became champion.
 
     Attributes:
@@ -46,7 +46,7 @@ class Promotion(NamedTuple):
     version: str
     event: str
     noticed: str
-    status: Status
+    status: PromotionStatus
     reason: str
 
     @property
@@ -55,7 +55,7 @@ class Promotion(NamedTuple):
         return f"{self.model}/{self.version}"
 
 
-class Ledger:
+class Outbox:
     """The file, shared by the threads of one receiver."""
 
     def __init__(self, path: Path) -> None:
@@ -78,16 +78,16 @@ class Ledger:
             added = connection.execute("INSERT OR IGNORE INTO deliveries VALUES (?, ?)", (delivery, now))
             return added.rowcount == 1
 
-    def last(self, model: str) -> Promotion | None:
+    def last(self, model: str) -> PendingPromotion | None:
         """The newest promotion of a model, None where it never had one."""
         found = self._select("model = ? ORDER BY number DESC LIMIT 1", model)
         return found[0] if found else None
 
-    def having(self, status: Status) -> list[Promotion]:
+    def having(self, status: PromotionStatus) -> list[PendingPromotion]:
         """Promotions of a status, the oldest first."""
         return self._select("status = ? ORDER BY number", status)
 
-    def add(self, model: str, version: str, *, held: str = "") -> Promotion:
+    def add(self, model: str, version: str, *, held: str = "") -> PendingPromotion:
         """Remember a promotion, `open` unless a reason holds it back."""
         drawn, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
         with self._connection() as connection:
@@ -102,18 +102,18 @@ class Ledger:
         assert added is not None
         return added
 
-    def mark(self, promotion: Promotion, status: Status) -> None:
+    def mark(self, promotion: PendingPromotion, status: PromotionStatus) -> None:
         """Change a promotion's status to one that needs no reason."""
         with self._connection() as connection:
             connection.execute(
                 "UPDATE promotions SET status = ?, reason = '' WHERE number = ?", (status, promotion.number)
             )
 
-    def _select(self, condition: str, value: str) -> list[Promotion]:
-        columns = ", ".join(Promotion._fields)
+    def _select(self, condition: str, value: str) -> list[PendingPromotion]:
+        columns = ", ".join(PendingPromotion._fields)
         with self._connection() as connection:
             rows = connection.execute(f"SELECT {columns} FROM promotions WHERE {condition}", (value,))
-            return [Promotion(*row) for row in rows]
+            return [PendingPromotion(*row) for row in rows]
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlflow.exceptions import MlflowException
 
 from flows.config.errors import InputError
-from flows.promotion.history import PROMOTE, ROLLBACK, How, Promotion, history, project_of, record_promotion
+from flows.promotion.history import PROMOTE, ROLLBACK, How, PromotionRecord, history, project_of, record_promotion
 from flows.registry.client import CHAMPION, Registry
 from flows.registry.differences import differences
 from flows.registry.references import ModelRef
@@ -135,7 +135,7 @@ def _move(
         raise
 
 
-def _champions(moves: Sequence[Promotion], now: str | None) -> list[str]:
+def _champions(moves: Sequence[PromotionRecord], now: str | None) -> list[str]:
     """Those that can be gone back to, the last one last: what was promoted, less what was rolled back."""
     stack: list[str] = []
     for move in reversed(moves):

@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from prefect.settings import get_current_settings
 
 from flows.config.errors import InputError
-from flows.promotion.outbox import Ledger
-from flows.promotion.reconcile import notice, pass_on
+from flows.promotion.outbox import Outbox
+from flows.promotion.reconcile import detect, publish
 from flows.promotion.webhook import Refused, calls, find_webhook, keep_secret, register_webhook, verify
 from flows.storage.locks import exclusive
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Watch:
+class RegistryWatcher:
     """Looks at the registry again and again, in a thread of its own; the only one that handles promotions.
 
     Attributes:
@@ -49,7 +49,7 @@ class Watch:
     """
 
     client: MlflowClient
-    ledger: Ledger
+    outbox: Outbox
     url: str
     secret: str
     every: float
@@ -63,15 +63,15 @@ class Watch:
         while True:
             self.asked.clear()
             self.look()
-            unconfirmed = bool(self.ledger.having("open"))
+            unconfirmed = bool(self.outbox.having("open"))
             self.asked.wait(min(self.every, CONFIRM_SECONDS) if unconfirmed else self.every)
 
     def look(self) -> None:
         """Do each step, whatever becomes of the others: servers that are away come back."""
         steps: dict[str, Callable[[], None]] = {
             "webhook": self._register,
-            "registry": lambda: notice(self.client, self.ledger, self.ledger.path.parent),
-            "prefect": lambda: pass_on(self.ledger),
+            "registry": lambda: detect(self.client, self.outbox, self.outbox.path.parent),
+            "prefect": lambda: publish(self.outbox),
         }
         problems: dict[str, str] = {}
         for name, step in steps.items():
@@ -91,11 +91,11 @@ class Watch:
             self.registered = True
 
 
-def create_app(watch: Watch, *, tolerance: float) -> FastAPI:
+def create_app(watcher: RegistryWatcher, *, tolerance: float) -> FastAPI:
     """The receiver's pages.
 
     Args:
-        watch: told to look by genuine deliveries.
+        watcher: told to look by genuine deliveries.
         tolerance: seconds that a delivery's time may be away from ours.
     """
     app = FastAPI(title="RLHF Ladder: receiver of promotions", docs_url=None, redoc_url=None, openapi_url=None)
@@ -103,11 +103,11 @@ def create_app(watch: Watch, *, tolerance: float) -> FastAPI:
     @app.get("/health")
     def health() -> dict[str, Any]:
         return {
-            "status": "degraded" if watch.problems else "ok",
-            "looked": watch.looked,
-            "problems": watch.problems,
-            "open": [promotion.label for promotion in watch.ledger.having("open")],
-            "held": {promotion.label: promotion.reason for promotion in watch.ledger.having("held")},
+            "status": "degraded" if watcher.problems else "ok",
+            "looked": watcher.looked,
+            "problems": watcher.problems,
+            "open": [promotion.label for promotion in watcher.outbox.having("open")],
+            "held": {promotion.label: promotion.reason for promotion in watcher.outbox.having("held")},
         }
 
     @app.post(PATH, status_code=202)
@@ -115,15 +115,15 @@ def create_app(watch: Watch, *, tolerance: float) -> FastAPI:
         body = await _body(request)
         now = time.time()
         try:
-            delivery = verify(watch.secret, request.headers, body, now=now, tolerance=tolerance)
+            delivery = verify(watcher.secret, request.headers, body, now=now, tolerance=tolerance)
         except Refused as refusal:
             log.warning("refused a delivery: %s", refusal)
             raise HTTPException(401, str(refusal)) from None
-        if not watch.ledger.is_new(delivery.id, now=now, keep_seconds=2 * tolerance):
+        if not watcher.outbox.is_new(delivery.id, now=now, keep_seconds=2 * tolerance):
             log.warning("refused delivery %s: seen before", delivery.id)
             raise HTTPException(409, "this delivery was seen before")
         if delivery.moves_champion:
-            watch.asked.set()
+            watcher.asked.set()
         return {"looking": delivery.moves_champion}
 
     return app
@@ -142,7 +142,7 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
     """Receive until told to end; a second receiver on the same folder waits for the first.
 
     Args:
-        folder: keeps secret and ledger.
+        folder: keeps secret and outbox.
         host: interface to listen on.
         port: to listen on.
         address: how MLflow reaches this receiver, without a path.
@@ -155,13 +155,13 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
     if not mlflow.get_tracking_uri().startswith("http") or get_current_settings().api.url is None:
         raise InputError("promotions come from servers: set MLFLOW_TRACKING_URI and PREFECT_API_URL, or `make up`")
     with exclusive(folder / "receiver.lock"):
-        watch = Watch(
+        watcher = RegistryWatcher(
             client=MlflowClient(),
-            ledger=Ledger(folder / "ledger.db"),
+            outbox=Outbox(folder / "ledger.db"),
             url=address.rstrip("/") + PATH,
             secret=keep_secret(folder / "webhook.secret"),
             every=every,
         )
-        log.info("receiving at %s, looking every %g s", watch.url, every)
-        threading.Thread(target=watch.run, name="watch", daemon=True).start()
-        uvicorn.run(create_app(watch, tolerance=tolerance), host=host, port=port, log_level="warning")
+        log.info("receiving at %s, looking every %g s", watcher.url, every)
+        threading.Thread(target=watcher.run, name="watch", daemon=True).start()
+        uvicorn.run(create_app(watcher, tolerance=tolerance), host=host, port=port, log_level="warning")

@@ -16,7 +16,7 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
 from flows.promotion.history import history, record_promotion
-from flows.promotion.outbox import Ledger, Promotion
+from flows.promotion.outbox import Outbox, PendingPromotion
 from flows.promotion.webhook import CHAMPION
 from flows.registry.client import open_registry
 
@@ -37,22 +37,22 @@ def resource_of(model: str) -> str:
     return f"rlhf.model.{model}"
 
 
-def notice(client: MlflowClient, ledger: Ledger, storage: Path) -> None:
-    """Compare the registry's champions with the ledger, and remember those that are new.
+def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
+    """Compare the registry's champions with the outbox, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
     have not passed is held, and tagged with the reason; it is let go once they have.
 
     Args:
         client: of the registry.
-        ledger: what was noticed before.
+        outbox: what was noticed before.
         storage: folder of the receiver.
 
     Raises:
         MlflowException: if the registry is away.
     """
     for model, version in _champions(client):
-        last = ledger.last(model)
+        last = outbox.last(model)
         known = last is not None and last.version == version
         if last is not None and known and last.status != "held":
             continue
@@ -61,32 +61,32 @@ def notice(client: MlflowClient, ledger: Ledger, storage: Path) -> None:
         _tag(client, found, reason)
         if last is None or not known:
             _record(model, version, last.version if last else None, storage, forced=bool(reason))
-            last = ledger.add(model, version, held=reason)
+            last = outbox.add(model, version, held=reason)
             log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
         if last.status == "held" and not reason:
-            ledger.mark(last, "open")
+            outbox.mark(last, "open")
             log.info("%s is no longer held", last.label)
 
 
-def pass_on(ledger: Ledger) -> None:
+def publish(outbox: Outbox) -> None:
     """Send the events of open promotions, the oldest first; those that Prefect has by now are done.
 
     Raises:
         httpx.HTTPError: if Prefect is away.
     """
-    waiting = ledger.having("open")
+    waiting = outbox.having("open")
     if not waiting:
         return
     with get_client(sync_client=True) as prefect:
         for promotion in waiting:
             if _has(prefect, promotion):
-                ledger.mark(promotion, "done")
+                outbox.mark(promotion, "done")
                 log.info("%s: Prefect has its event", promotion.label)
             else:
                 send(prefect, promotion)
 
 
-def send(prefect: SyncPrefectClient, promotion: Promotion) -> None:
+def send(prefect: SyncPrefectClient, promotion: PendingPromotion) -> None:
     """Tell Prefect of a promotion; by the id of its event Prefect knows one that is sent again."""
     event = Event(
         id=UUID(promotion.event),
@@ -112,7 +112,7 @@ def _champions(client: MlflowClient) -> Iterator[tuple[str, str]]:
 
 
 def _record(model: str, version: str, previous: str | None, storage: Path, *, forced: bool) -> None:
-    """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the ledger lacks."""
+    """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the outbox lacks."""
     suffix = next(suffix for suffix in SUFFIXES if model.endswith(suffix))
     registry = open_registry(model.removesuffix(suffix), storage)
     moves = history(registry, model)
@@ -138,6 +138,6 @@ def _tag(client: MlflowClient, version: ModelVersion, reason: str) -> None:
         client.delete_model_version_tag(version.name, version.version, HELD_TAG)
 
 
-def _has(prefect: SyncPrefectClient, promotion: Promotion) -> bool:
+def _has(prefect: SyncPrefectClient, promotion: PendingPromotion) -> bool:
     page = prefect.read_events(EventFilter(id=EventIDFilter(id=[UUID(promotion.event)])), limit=1)
     return bool(page.events)

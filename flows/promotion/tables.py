@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from flows.promotion.history import Promotion
+from flows.promotion.history import PromotionRecord
 from flows.promotion.promote import Proposal
 from flows.report import format_estimate
 from rlhf_core.metrics.estimates import Estimate
@@ -54,7 +54,7 @@ def _cell(estimate: Estimate | None) -> str:
     return "" if estimate is None else escape(format_estimate(estimate))
 
 
-def show_history(promotions: Sequence[Promotion], console: Console) -> None:
+def show_history(promotions: Sequence[PromotionRecord], console: Console) -> None:
     """List moves of the alias, the newest first."""
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for column in ("when, UTC", "model", "from", "to", "how", "by", "why"):

@@ -7,7 +7,7 @@ from flows.registry.client import Registry, open_registry
 from rlhf_core.config import Frozen
 
 
-class Place(Frozen):
+class RunContext(Frozen):
     """Where a climb happens: what every stage of it shares.
 
     Attributes:

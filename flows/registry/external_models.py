@@ -6,7 +6,7 @@ from huggingface_hub import snapshot_download
 
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByJudge
-from flows.config.reward_model import SCHEME, HubModel, Source
+from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
 from flows.registry.references import ModelRef
 
@@ -37,18 +37,18 @@ def pin_models(config: LadderConfig) -> LadderConfig:
     return config.model_copy(update=pinned)
 
 
-def registered(source: Source, registry: Registry) -> ModelRef | None:
+def registered(source: ModelSource, registry: Registry) -> ModelRef | None:
     """The version that is taken, None for a model of the hub."""
     return registry.pin(source.removeprefix(SCHEME)) if isinstance(source, str) else None
 
 
-def files_of(source: Source, registry: Registry) -> Path:
+def files_of(source: ModelSource, registry: Registry) -> Path:
     """The files of what is taken, on this machine."""
     if isinstance(source, HubModel):
         return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
     return registry.folder(registry.pin(source.removeprefix(SCHEME)))
 
 
-def name_of(source: Source) -> str:
+def name_of(source: ModelSource) -> str:
     """What is taken, as people write it."""
     return f"{source.model}@{source.revision[:8]}" if isinstance(source, HubModel) else source.removeprefix(SCHEME)

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from flows.registry.client import Registry
 from flows.registry.differences import differences
-from flows.registry.references import DatasetRef, ModelRef, Rung, StageRecord
+from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.registry.tags import describe
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
@@ -42,7 +42,9 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
         registry.client.update_model_version(ref.name, ref.version, f"{text}\n\n{END}\n{notes}")
 
 
-def describe_unjudged(rungs: Mapping[str, Rung], verdicts: Mapping[str, Sequence[Verdict]], registry: Registry) -> None:
+def describe_unjudged(
+    rungs: Mapping[str, StageOutcome], verdicts: Mapping[str, Sequence[Verdict]], registry: Registry
+) -> None:
     """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
     for stage, rung in rungs.items():
         if verdicts.get(stage):

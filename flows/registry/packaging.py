@@ -30,7 +30,7 @@ OF_ONE_WRITING = ("utc_time_created", "model_uuid", "model_id")
 Task = Literal["generate", "score", "value"]
 
 
-class Use(Frozen):
+class Serving(Frozen):
     """What a model does for who asks it, and the tokens that it keeps of what it is asked."""
 
     task: Task
@@ -38,7 +38,7 @@ class Use(Frozen):
     max_response_tokens: int
 
     @classmethod
-    def within(cls, task: Task, lengths: SamplingConfig | RewardModelConfig) -> "Use":
+    def within(cls, task: Task, lengths: SamplingConfig | RewardModelConfig) -> "Serving":
         """A task within the lengths that the model was trained with."""
         return cls(
             task=task,
@@ -76,7 +76,7 @@ FORMS = {
 }
 
 
-def package(folder: Path, use: Use) -> None:
+def package(folder: Path, use: Serving) -> None:
     """Put MLflow's files beside those of `transformers`; the same model gets the same files each time.
 
     Args:
@@ -95,7 +95,7 @@ def package(folder: Path, use: Use) -> None:
     (folder / MANIFEST).write_text(yaml.safe_dump(_manifest(use, form)))
 
 
-def _manifest(use: Use, form: Form) -> dict[str, Any]:
+def _manifest(use: Serving, form: Form) -> dict[str, Any]:
     """What MLflow reads first, without what would differ between two writings of the same model."""
     model = Model(
         signature=form.signature,

@@ -54,7 +54,7 @@ def commit_tags(file: Path) -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory in GiB and accelerators of this machine."""
-    gpus = Counter(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
+    gpus = Counter(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),

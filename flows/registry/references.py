@@ -86,7 +86,7 @@ class Counts(Frozen):
     sources: dict[str, int]
 
 
-class Newest(Frozen):
+class RoundModels(Frozen):
     """What a round came to: the policy whose answers the next one compares, and what it was trained and measured by."""
 
     round: int
@@ -105,7 +105,7 @@ class FreshPairs(Frozen):
     """
 
     dataset: DatasetRef
-    of: Newest
+    of: RoundModels
     counts: Counts
 
 
@@ -247,7 +247,7 @@ class LadderResult(Frozen):
     waits_for: str | None = None
 
 
-class Rung(NamedTuple):
+class StageOutcome(NamedTuple):
     """A stage as the summary shows it."""
 
     record: StageRecord
@@ -265,11 +265,11 @@ class Round(NamedTuple):
 
     number: int
     data: DataRefs
-    rungs: Mapping[str, Rung]
+    rungs: Mapping[str, StageOutcome]
     retrained: Sequence[str]
 
     @property
-    def newest(self) -> Newest:
+    def newest(self) -> RoundModels:
         """Its policy, and what that was trained and measured by."""
         policy, reward_model, judge = (self.rungs[stage].record.model for stage in ("policy", "reward-model", "judge"))
-        return Newest(round=self.number, policy=policy, reward_model=reward_model, judge=judge)
+        return RoundModels(round=self.number, policy=policy, reward_model=reward_model, judge=judge)

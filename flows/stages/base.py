@@ -6,14 +6,13 @@ from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config.ladder import HubBase
-from flows.registry.context import Place
-from flows.registry.packaging import Use
+from flows.registry.context import RunContext
+from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, StageRecord
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
 from flows.storage.snapshots import read_split
-from rlhf_core.base import embedded as helpdesk
-from rlhf_core.base import from_text as text_base
+from rlhf_core.base import embedded, from_text
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.tokenizer import CHAT_TEMPLATE, turns
@@ -23,32 +22,32 @@ from rlhf_core.training.stage import Stage, StageResult
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase
 
 
-@flow(name="base", flow_run_name="{place.project} base")
-def make_base(config: BaseConfig, data: DataRefs, place: Place) -> StageRecord:
+@flow(name="base", flow_run_name="{context.project} base")
+def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageRecord:
     """Pretrain the base on the embedded world or on the training text, or take one from the hub."""
     reads_data = isinstance(config, TextBaseConfig)
 
     def start(out: Path, _: Checkpoints) -> Stage:
         match config:
             case PretrainConfig():
-                return helpdesk.pretrain(config, out=out, seed=place.seed)
+                return embedded.pretrain(config, out=out, seed=context.seed)
             case TextBaseConfig():
-                return text_base.pretrain(config, texts=training_text(data), out=out, seed=place.seed)
+                return from_text.pretrain(config, texts=training_text(data), out=out, seed=context.seed)
             case HubBase():
                 return from_hub(config, out)
 
     plan = Plan(
         stage="base",
         config=config,
-        seed=place.seed,
+        seed=context.seed,
         start=start,
         models={"base": "Pretrained base model, before any alignment"},
-        uses={"base": Use.within("generate", _limits(config))},
+        uses={"base": Serving.within("generate", _limits(config))},
         datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},
         key_metrics=("loss_nats", "lr"),
         alone=True,
     )
-    return run_stage(plan, place)
+    return run_stage(plan, context)
 
 
 def training_text(data: DataRefs) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.registry.keys import Identity, identify, inputs_of
-from flows.registry.packaging import Use
+from flows.registry.packaging import Serving
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.config import Frozen
 from rlhf_core.training.checkpoint import Checkpoints
@@ -34,7 +34,7 @@ class Plan:
     seed: int
     start: Callable[[Path, Checkpoints], Stage]
     models: Mapping[str, str]
-    uses: Mapping[str, Use]
+    uses: Mapping[str, Serving]
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from prefect import flow
 
-from flows.registry.context import Place
-from flows.registry.packaging import Use
+from flows.registry.context import RunContext
+from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
 from flows.stages.plan import Plan
 from flows.stages.reward_inputs import RewardInputs
@@ -21,7 +21,7 @@ from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
 
 
-@flow(name="policy", flow_run_name="{place.project} policy")
+@flow(name="policy", flow_run_name="{context.project} policy")
 def train_policy(
     config: PPOConfig | DPOConfig,
     data: DataRefs,
@@ -29,7 +29,7 @@ def train_policy(
     reward_model: StageRecord,
     judge: StageRecord,
     rewards: RewardInputs,
-    place: Place,
+    context: RunContext,
 ) -> StageRecord:
     """Train a policy by the configured method; by whichever, it is measured on the same prompts in the same way."""
     parents = {"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model}
@@ -38,7 +38,7 @@ def train_policy(
             method = _ppo(config, data)
         case DPOConfig():
             method = _dpo(config, data)
-    return run_stage(_plan(method, config, data, parents, rewards, place), place)
+    return run_stage(_plan(method, config, data, parents, rewards, context), context)
 
 
 class _Method(NamedTuple):
@@ -54,7 +54,7 @@ class _Method(NamedTuple):
 
     train: Callable[..., Stage]
     models: dict[str, str]
-    uses: dict[str, Use]
+    uses: dict[str, Serving]
     datasets: dict[str, DatasetRef]
     key_metrics: tuple[str, ...]
 
@@ -71,7 +71,7 @@ def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
     return _Method(
         train=train,
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
-        uses={"policy": Use.within("generate", config.sampling), "value": Use.within("value", config.sampling)},
+        uses={"policy": Serving.within("generate", config.sampling), "value": Serving.within("value", config.sampling)},
         datasets={"training": data.prompts, **mixed},
         key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
     )
@@ -87,7 +87,7 @@ def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
     return _Method(
         train=train,
         models={"policy": "Policy trained with DPO"},
-        uses={"policy": Use.within("generate", config.sampling)},
+        uses={"policy": Serving.within("generate", config.sampling)},
         datasets={**data.all_pairs, "evaluation": data.prompts},
         key_metrics=("loss_nats", "margin", "agreement", "lr"),
     )
@@ -99,24 +99,24 @@ def _plan(
     data: DataRefs,
     parents: dict[str, ModelRef],
     rewards: RewardInputs,
-    place: Place,
+    context: RunContext,
 ) -> Plan:
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        registry = place.registry()
+        registry = context.registry()
         return method.train(
             **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
             held_out_prompts=read_prompts(data.prompts, "test"),
             out=out,
-            seed=place.seed,
+            seed=context.seed,
             term_models=rewards.model_folders(registry),
-            cache=place.cache,
+            cache=context.cache,
             checkpoints=checkpoints,
         )
 
     return Plan(
         stage="policy",
         config=config,
-        seed=place.seed,
+        seed=context.seed,
         start=start,
         models=method.models,
         uses=method.uses,

@@ -70,13 +70,13 @@ def check_reward(config: RewardConfig) -> None:
     Raises:
         InputError: naming the field and the mend.
     """
-    for place, term in enumerate(config.terms):
+    for index, term in enumerate(config.terms):
         if isinstance(term, PythonConfig):
             try:
                 try_out(term.function)
                 source_digest(term.function)
             except FunctionError as error:
-                raise InputError(f"field '{FIELD}.{place}.function': {error}") from None
+                raise InputError(f"field '{FIELD}.{index}.function': {error}") from None
     for field, term in _model_terms(config):
         if term.registered is None and not (Path(term.reward_model) / "config.json").is_file():
             raise InputError(
@@ -91,9 +91,9 @@ def registered_models(config: RewardConfig) -> list[tuple[str, str]]:
 
 
 def _model_terms(config: RewardConfig) -> Iterator[tuple[str, ModelConfig]]:
-    for place, term in enumerate(config.terms):
+    for index, term in enumerate(config.terms):
         if isinstance(term, ModelConfig):
-            yield f"{FIELD}.{place}.reward_model", term
+            yield f"{FIELD}.{index}.reward_model", term
 
 
 def _pin(field: str, model: str, registry: "Registry") -> ModelRef:

@@ -7,10 +7,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config.errors import InputError
-from flows.config.reward_model import RewardModelSettings, Source
-from flows.registry.context import Place
+from flows.config.reward_model import ModelSource, RewardModelSettings
+from flows.registry.context import RunContext
 from flows.registry.external_models import files_of, name_of, registered
-from flows.registry.packaging import Use
+from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
@@ -26,27 +26,29 @@ JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the rew
 KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
 
 
-@flow(name="reward-model", flow_run_name="{place.project} reward-model")
+@flow(name="reward-model", flow_run_name="{context.project} reward-model")
 def train_reward_model(
-    config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place
+    config: RewardModelSettings, data: DataRefs, init_from: StageRecord, context: RunContext
 ) -> StageRecord:
     """Train the reward model on the pairs of the training split, starting from the SFT model; or take one.
 
     Where there are fresh pairs it learns from these too, and is measured on the newest of them beside the one before.
     """
-    plan = _plan("reward-model", "train", data.all_pairs, config, data, init_from.model, place, place.seed)
-    return run_stage(_refreshed(plan, config, data.fresh[-1], place) if data.fresh else plan, place)
+    plan = _plan("reward-model", "train", data.all_pairs, config, data, init_from.model, context, context.seed)
+    return run_stage(_refreshed(plan, config, data.fresh[-1], context) if data.fresh else plan, context)
 
 
-@flow(name="judge", flow_run_name="{place.project} judge")
-def train_judge(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, place: Place) -> StageRecord:
+@flow(name="judge", flow_run_name="{context.project} judge")
+def train_judge(
+    config: RewardModelSettings, data: DataRefs, init_from: StageRecord, context: RunContext
+) -> StageRecord:
     """Train the held-out judge on the pairs of its own split, with another seed; or take one.
 
     It learns from no fresh pairs: the rounds are measured by one judge, and whoever labels them does not teach it.
     """
-    seed = place.seed + JUDGE_SEED_OFFSET
+    seed = context.seed + JUDGE_SEED_OFFSET
     pairs = {"training": data.preferences}
-    return run_stage(_plan("judge", "judge", pairs, config, data, init_from.model, place, seed), place)
+    return run_stage(_plan("judge", "judge", pairs, config, data, init_from.model, context, seed), context)
 
 
 def _plan(
@@ -56,14 +58,14 @@ def _plan(
     config: RewardModelSettings,
     data: DataRefs,
     sft: ModelRef,
-    place: Place,
+    context: RunContext,
     seed: int,
 ) -> Plan:
     if config.source is not None:
-        return _taken(stage, split, config, config.source, data, sft, place)
+        return _taken(stage, split, config, config.source, data, sft, context)
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        folder = place.registry().folder(sft)
+        folder = context.registry().folder(sft)
         training = reward_model.train_reward_model(
             config,
             init_from=folder,
@@ -73,7 +75,7 @@ def _plan(
             out=out,
             seed=seed,
             ceiling=data.ceiling,
-            cache=place.cache,
+            cache=context.cache,
             checkpoints=checkpoints,
         )
         return _sized(training, folder)
@@ -84,7 +86,7 @@ def _plan(
         seed=seed,
         start=start,
         models={"reward_model": "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
-        uses={"reward_model": Use.within("score", config)},
+        uses={"reward_model": Serving.within("score", config)},
         names={"reward_model": stage},
         parents={"sft": sft},
         datasets={**pairs, "centring": data.demonstrations},
@@ -93,12 +95,18 @@ def _plan(
 
 
 def _taken(
-    stage: str, split: str, config: RewardModelSettings, source: Source, data: DataRefs, sft: ModelRef, place: Place
+    stage: str,
+    split: str,
+    config: RewardModelSettings,
+    source: ModelSource,
+    data: DataRefs,
+    sft: ModelRef,
+    context: RunContext,
 ) -> Plan:
     """A plan without training: a copy of a model from elsewhere, measured as a trained one is."""
 
     def start(out: Path, _: Checkpoints) -> Stage:
-        registry = place.registry()
+        registry = context.registry()
         adopting = adopt_reward_model(
             config,
             source=files_of(source, registry),
@@ -110,26 +118,26 @@ def _taken(
         )
         return _sized(_refusing(adopting, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
 
-    version = registered(source, place.registry())
+    version = registered(source, context.registry())
     what = "Held-out judge, never trained against here" if stage == "judge" else "Reward model"
     return Plan(
         stage=stage,
         config=config,
-        seed=place.seed,
+        seed=context.seed,
         start=start,
         models={"reward_model": f"{what}, taken from {name_of(source)}"},
-        uses={"reward_model": Use.within("score", config)},
+        uses={"reward_model": Serving.within("score", config)},
         names={"reward_model": stage},
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
     )
 
 
-def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, place: Place) -> Plan:
+def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, context: RunContext) -> Plan:
     """The plan, with what the fresh pairs were worth: measured on those held out, beside the last reward model."""
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        registry = place.registry()
+        registry = context.registry()
         result = yield from plan.start(out, checkpoints)
         figures = measure_refresh(
             config,

@@ -12,7 +12,7 @@ from prefect import task
 from prefect.runtime import flow_run
 
 from flows.registry.client import Registry
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
 from flows.registry.packaging import package
@@ -41,7 +41,7 @@ SAMPLES = 2
 """Samples that a record keeps; all are in the run."""
 
 
-class Trained(Frozen):
+class FinishedTraining(Frozen):
     """A finished training whose files are not registered yet.
 
     Attributes:
@@ -59,35 +59,35 @@ class Trained(Frozen):
     seconds: float
 
 
-def run_stage(plan: Plan, place: Place) -> StageRecord:
+def run_stage(plan: Plan, context: RunContext) -> StageRecord:
     """Climb one rung, or stand on it already: a result is reused while its versions and their files exist.
 
     Of two climbs that need the same stage at once, the second waits for the first and then reuses its result.
 
     Args:
         plan: what the stage does.
-        place: what the climb shares.
+        context: what the climb shares.
 
     Returns:
         The registered versions with their figures.
     """
     key = plan.key
-    with exclusive(place.storage / "work" / f"{key}.lock"):
-        record = StageRecord.model_validate(reach(key, plan, place))
-        if not all(place.registry().intact(ref) for ref in record.models.values()):
-            record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, place))
+    with exclusive(context.storage / "work" / f"{key}.lock"):
+        record = StageRecord.model_validate(reach(key, plan, context))
+        if not all(context.registry().intact(ref) for ref in record.models.values()):
+            record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, context))
     return record
 
 
 @task(name="reach", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
-def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
-    in_time = train.with_options(timeout_seconds=place.compute.time_out(plan.stage))
-    trained = Trained.model_validate(in_time(key, plan, place))
+    in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
+    trained = FinishedTraining.model_validate(in_time(key, plan, context))
     if not all(Path(folder).is_dir() for folder in trained.folders.values()):
-        trained = Trained.model_validate(in_time.with_options(refresh_cache=True)(key, plan, place))
-    record = register(key, plan, place, trained)
-    for folder in (_workspace(place, key), _states(place, key), _ranks(place, key)):
+        trained = FinishedTraining.model_validate(in_time.with_options(refresh_cache=True)(key, plan, context))
+    record = register(key, plan, context, trained)
+    for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
     return record
 
@@ -101,32 +101,32 @@ def reach(key: str, plan: Plan, place: Place) -> dict[str, Any]:
     retry_delay_seconds=BACKOFF,
     retry_condition_fn=retry_infrastructure,
 )
-def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
+def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Run the training under an MLflow run of its own; metrics go there as they come.
 
     Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
     """
-    registry = place.registry()
+    registry = context.registry()
     tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
-    run_id = registry.start_run(plan.stage, parent=place.run_id, tags=tags | surroundings() | _resumed(place, key))
+    run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags | surroundings() | _resumed(context, key))
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
         registry.log_datasets(run_id, plan.datasets)
-        keep_snapshots(plan.datasets.values(), place.project, registry)
-    workspace = _workspace(place, key)
-    _prepare(place, key, run_id)
+        keep_snapshots(plan.datasets.values(), context.project, registry)
+    workspace = _workspace(context, key)
+    _prepare(context, key, run_id)
     started = time.monotonic()
     try:
-        if place.threads is not None:
-            torch.set_num_threads(place.threads)
-        result, curves = _follow(plan, registry, run_id, _begin(plan, place, key))
+        if context.threads is not None:
+            torch.set_num_threads(context.threads)
+        result, curves = _follow(plan, registry, run_id, _begin(plan, context, key))
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
     seconds = time.monotonic() - started
-    registry.tag_run(run_id, spent(seconds, place.compute.price_per_hour))
-    return Trained(
+    registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
+    return FinishedTraining(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
         files=_files_beside(workspace, result.artifacts.values()),
@@ -139,9 +139,9 @@ def train(key: str, plan: Plan, place: Place) -> dict[str, Any]:
 
 
 @task(name="register", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
-def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, Any]:
+def register(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, Any]:
     """Log figures and register every artifact as a version; safe to try again."""
-    registry = place.registry()
+    registry = context.registry()
     registry.log_figures(trained.run_id, figures_of(trained.series))
     registry.client.log_dict(trained.run_id, trained.series, "series.json")
     registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
@@ -152,7 +152,7 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
-            plan.registered_name(place.project, artifact),
+            plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
             tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), "rlhf.key": key},
@@ -167,7 +167,7 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
     return StageRecord(
         stage=plan.stage,
         key=key,
-        ladder_run=place.run_id,
+        ladder_run=context.run_id,
         run_id=trained.run_id,
         models=models,
         what=dict(plan.models),
@@ -180,34 +180,34 @@ def register(key: str, plan: Plan, place: Place, trained: Trained) -> dict[str, 
     ).model_dump(mode="json")
 
 
-def _begin(plan: Plan, place: Place, key: str) -> Stage:
+def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
     """The stage, in this process or on ranks of their own."""
-    compute = place.compute
-    states = None if compute.checkpoint_seconds is None else _states(place, key)
+    compute = context.compute
+    states = None if compute.checkpoint_seconds is None else _states(context, key)
     job = Job(
         start=plan.start,
-        out=_workspace(place, key),
+        out=_workspace(context, key),
         states=states,
         every_seconds=compute.checkpoint_seconds or 0.0,
         fsdp=compute.strategy == "fsdp",
     )
     if plan.alone or compute.ranks == 1:
         return job.begin()
-    return launch(job, _ranks(place, key), compute, threads=place.threads)
+    return launch(job, _ranks(context, key), compute, threads=context.threads)
 
 
-def _resumed(place: Place, key: str) -> dict[str, str]:
+def _resumed(context: RunContext, key: str) -> dict[str, str]:
     """Tags of a run that goes on: how many events were done, and the run that did them."""
-    states = _states(place, key)
+    states = _states(context, key)
     notes = Checkpoints(states).notes
     if not notes:
         return {}
     return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
 
 
-def _prepare(place: Place, key: str, run_id: str) -> None:
+def _prepare(context: RunContext, key: str, run_id: str) -> None:
     """Empty the workspace, unless a sound state goes with what lies there; leave word of who writes from now on."""
-    workspace, states = _workspace(place, key), _states(place, key)
+    workspace, states = _workspace(context, key), _states(context, key)
     if not Checkpoints(states).notes:
         shutil.rmtree(workspace, ignore_errors=True)
         shutil.rmtree(states, ignore_errors=True)
@@ -249,15 +249,15 @@ def _checked(result: StageResult, plan: Plan) -> StageResult:
     return result
 
 
-def _workspace(place: Place, key: str) -> Path:
-    return place.storage / "work" / key
+def _workspace(context: RunContext, key: str) -> Path:
+    return context.storage / "work" / key
 
 
-def _states(place: Place, key: str) -> Path:
+def _states(context: RunContext, key: str) -> Path:
     """Beside the workspace, which may be a model's folder as a whole."""
-    return place.storage / "work" / f"{key}.states"
+    return context.storage / "work" / f"{key}.states"
 
 
-def _ranks(place: Place, key: str) -> Path:
+def _ranks(context: RunContext, key: str) -> Path:
     """What a stage and its ranks tell each other."""
-    return place.storage / "work" / f"{key}.ranks"
+    return context.storage / "work" / f"{key}.ranks"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.registry.context import Place
-from flows.registry.packaging import Use
+from flows.registry.context import RunContext
+from flows.registry.packaging import Serving
 from flows.registry.references import DatasetRef, StageRecord
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
@@ -16,30 +16,30 @@ from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
 
 
-@flow(name="sft", flow_run_name="{place.project} sft")
-def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, place: Place) -> StageRecord:
+@flow(name="sft", flow_run_name="{context.project} sft")
+def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, context: RunContext) -> StageRecord:
     """Fine-tune the base on the demonstrations of the training split."""
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         return sft.train_sft(
             config,
-            base=place.registry().folder(base.model),
+            base=context.registry().folder(base.model),
             train=read_demonstrations(demonstrations, "train"),
             held_out=read_demonstrations(demonstrations, "test"),
             out=out,
-            seed=place.seed,
+            seed=context.seed,
             checkpoints=checkpoints,
         )
 
     plan = Plan(
         stage="sft",
         config=config,
-        seed=place.seed,
+        seed=context.seed,
         start=start,
         models={"sft": "Supervised fine-tuned model"},
-        uses={"sft": Use.within("generate", config.sampling)},
+        uses={"sft": Serving.within("generate", config.sampling)},
         parents={"base": base.model},
         datasets={"training": demonstrations},
         key_metrics=("loss_nats", "lr"),
     )
-    return run_stage(plan, place)
+    return run_stage(plan, context)

@@ -49,7 +49,7 @@ def pretrain(config: PretrainConfig, *, out: Path, seed: int) -> Stage:
 def build_tokenizer() -> PreTrainedTokenizerBase:
     """One token for each word of the grammar, with padding apart from end-of-sequence."""
     words = (PAD_TOKEN, UNKNOWN_TOKEN, EOS_TOKEN, *ROLE_TOKENS, *grammar.vocabulary())
-    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token=UNKNOWN_TOKEN))
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN_TOKEN))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.base import LanguageModelConfig
-from rlhf_core.distributed import Figures, Loss
+from rlhf_core.distributed import Loss, LossFigures
 from rlhf_core.models.precision import device, precision, to_device
 from rlhf_core.training.optimiser import Optimiser
 from rlhf_core.training.stage import Event
@@ -68,7 +68,7 @@ def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[in
 def _loss(config: LanguageModelConfig, windows: Tensor) -> Loss:
     """All windows of a batch are one item: they go through the model at once."""
 
-    def loss(model: GPT2LMHeadModel, _: list[int]) -> tuple[Tensor, Figures]:
+    def loss(model: GPT2LMHeadModel, _: list[int]) -> tuple[Tensor, LossFigures]:
         ids = windows.to(device())
         with precision(config.optimiser):
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()

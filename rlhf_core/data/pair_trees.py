@@ -9,7 +9,7 @@ from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode
 
 
-class Comparison(NamedTuple):
+class PairTree(NamedTuple):
     """The P pairs of one prompt over its unique responses.
 
     Attributes:
@@ -29,7 +29,7 @@ class Comparison(NamedTuple):
 
 def compare(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, max_prompt_tokens: int, max_response_tokens: int
-) -> list[Comparison]:
+) -> list[PairTree]:
     """Encode pairs by prompt; it and each response are encoded once.
 
     Args:
@@ -51,13 +51,13 @@ def compare(
     found = []
     for prompt, group in by_prompt.items():
         texts = dict.fromkeys(text for pair in group for text in (pair.chosen, pair.rejected))
-        place = {text: position for position, text in enumerate(texts)}
-        alone = [trees[Demonstration(prompt, text)] for text in place]
+        index = {text: position for position, text in enumerate(texts)}
+        alone = [trees[Demonstration(prompt, text)] for text in index]
         found.append(
-            Comparison(
+            PairTree(
                 tree=Tree(alone[0].prompt, [response for tree in alone for response in tree.responses]),
-                chosen=[place[pair.chosen] for pair in group],
-                rejected=[place[pair.rejected] for pair in group],
+                chosen=[index[pair.chosen] for pair in group],
+                rejected=[index[pair.rejected] for pair in group],
                 margins=[pair.margin for pair in group],
                 weights=[pair.weight for pair in group],
             )
@@ -65,7 +65,7 @@ def compare(
     return found
 
 
-def sides(comparisons: Sequence[Comparison]) -> tuple[list[int], list[int]]:
+def sides(comparisons: Sequence[PairTree]) -> tuple[list[int], list[int]]:
     """Where the chosen and the rejected response of each pair are among the responses of all trees, in their order."""
     chosen: list[int] = []
     rejected: list[int] = []

@@ -112,7 +112,7 @@ def _strata(longer: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     for count in range(STRATA, 0, -1):
         edges = np.quantile(sizes, np.linspace(0.0, 1.0, count + 1)[1:-1])
         places = np.searchsorted(edges, sizes, side="right")
-        strata = [unequal[places == place] for place in np.unique(places)]
+        strata = [unequal[places == index] for index in np.unique(places)]
         shares = [float((longer[stratum] > 0).mean()) for stratum in strata]
         rarest = min(min(share, 1.0 - share) for share in shares)
         if rarest >= 0.5 / LARGEST_WEIGHT or (count == 1 and rarest > 0.0):

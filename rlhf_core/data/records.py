@@ -37,14 +37,14 @@ class Choice(NamedTuple):
     second: str
 
 
-class Votes(NamedTuple):
+class VoteCounts(NamedTuple):
     """Counts of annotators who preferred the first and the second response."""
 
     first: int
     second: int
 
 
-def decide(choice: Choice, votes: Votes) -> Pair:
+def decide(choice: Choice, votes: VoteCounts) -> Pair:
     """The pair that votes make of a choice.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from rlhf_core.config import Frozen
-from rlhf_core.data.records import Choice, Votes
+from rlhf_core.data.records import Choice, VoteCounts
 from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.embedded_world.grammar import sentences, split_sentences
 
@@ -37,22 +37,22 @@ def utility(config: AnnotatorConfig, prompt: str, response: str) -> float:
     return gold_reward(prompt, response) + bias
 
 
-def vote(config: AnnotatorConfig, delta: float, rng: random.Random) -> Votes:
+def vote(config: AnnotatorConfig, delta: float, rng: random.Random) -> VoteCounts:
     """Ask one annotator, or several on a share of the pairs; each votes as `ask` says."""
     return ask(config, delta, config.repeats if rng.random() < config.repeated_share else 1, rng)
 
 
-def ask(config: AnnotatorConfig, delta: float, count: int, rng: random.Random) -> Votes:
+def ask(config: AnnotatorConfig, delta: float, count: int, rng: random.Random) -> VoteCounts:
     """Ask some annotators, each of whom prefers the first with probability sigma(delta).
 
     Bradley and Terry (1952), with utilities as log-strengths; a careless vote is a coin's.
     """
     preferred = (1.0 - config.careless_share) / (1.0 + math.exp(-delta)) + config.careless_share / 2.0
     first = sum(rng.random() < preferred for _ in range(count))
-    return Votes(first, count - first)
+    return VoteCounts(first, count - first)
 
 
-def annotate(config: AnnotatorConfig, choices: Sequence[Choice], *, votes: int, seed: int) -> list[Votes]:
+def annotate(config: AnnotatorConfig, choices: Sequence[Choice], *, votes: int, seed: int) -> list[VoteCounts]:
     """Have every choice judged by the same number of annotators.
 
     Args:

@@ -135,9 +135,9 @@ def _out_of_place(said: list[Sentence | None], request: Request | None) -> int:
     return sum(
         sentence is not None
         and (
-            (sentence.kind == "polite" and place > 0)
-            or (sentence.kind == "closing" and place < len(said) - 1)
+            (sentence.kind == "polite" and index > 0)
+            or (sentence.kind == "closing" and index < len(said) - 1)
             or (sentence.kind in {"agree", "correct"} and sentence.about != premise)
         )
-        for place, sentence in enumerate(said)
+        for index, sentence in enumerate(said)
     )

@@ -11,7 +11,7 @@ Ask = Literal["fix", "clean", "often"]
 
 Style = Literal["brief", "plain", "why"]
 
-Kind = Literal[
+SentenceKind = Literal[
     "polite", "flattery", "agree", "correct", "filler", "answer", "overconfident", "hedge", "reason", "closing"
 ]
 
@@ -41,7 +41,7 @@ class Sentence(NamedTuple):
         about: name of the thing whose fact or reason is stated, or the premise that is echoed or corrected.
     """
 
-    kind: Kind
+    kind: SentenceKind
     ask: Ask | None = None
     thing: str | None = None
     about: str | None = None
@@ -174,7 +174,7 @@ def prompts() -> dict[str, Request]:
 def sentences() -> dict[str, Sentence]:
     """Every sentence of the grammar with what it says."""
     found: dict[str, Sentence] = {}
-    plain: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    plain: tuple[tuple[SentenceKind, tuple[str, ...]], ...] = (
         ("polite", POLITE),
         ("flattery", FLATTERY),
         ("filler", FILLER),

@@ -20,7 +20,7 @@ from rlhf_core.metrics.diversity import repeats_within
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.policy import Answers, compare_policies
 from rlhf_core.models.compilation import fuse
-from rlhf_core.models.known_answers import check_known, mean_logprobs
+from rlhf_core.models.known_answers import check_known_answers, mean_logprobs
 from rlhf_core.models.loading import digest, load_policy
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.rewards.reward import disagreement_of
@@ -48,7 +48,7 @@ class Exam(NamedTuple):
     samples: list[dict[str, str]]
 
 
-class Examiner:
+class PolicyEvaluator:
     """The models and rules that policies are measured with.
 
     Args:
@@ -84,9 +84,9 @@ class Examiner:
         self._term_keys = term_keys(config.reward, term_models)
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
 
-    def examine(self, policy: Path, prompts: Sequence[str]) -> Exam:
+    def evaluate(self, policy: Path, prompts: Sequence[str]) -> Exam:
         """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
-        self.check_known()
+        self.check_known_answers()
         before = self.baseline(prompts)
         model = load_policy(policy, self.tokenizer)
         after = self.answer(model, prompts)
@@ -128,14 +128,14 @@ class Examiner:
             terms={name: _numbers(values) for name, values in terms.items()},
         )
 
-    def check_known(self) -> None:
+    def check_known_answers(self) -> None:
         """Test that the frozen models say what they said when they were saved.
 
         Raises:
-            SelfTestError: as `check_known` of the self-tests.
+            SelfTestError: as `check_known_answers` of the self-tests.
         """
         config, cut = self.config.optimiser, limits(self.config.sampling)
-        check_known(
+        check_known_answers(
             "SFT model",
             self._sft,
             lambda trees: mean_logprobs(self.reference, trees, config),
@@ -143,8 +143,8 @@ class Examiner:
             config,
             **cut,
         )
-        self.reward_model.check_known("reward model", **cut)
-        self.judge.check_known("judge", **cut)
+        self.reward_model.check_known_answers("reward model", **cut)
+        self.judge.check_known_answers("judge", **cut)
 
     def responses(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> Responses:
         """The responses of a rollout with their texts, as reward models and rules take them."""
@@ -210,15 +210,15 @@ def evaluate_policy(
         judge: folder of the reward model that only measures.
         held_out_prompts: as in training, every second one is judged.
         seed: seed of the answers.
-        term_models: as of `Examiner`.
-        cache: as of `Examiner`.
+        term_models: as of `PolicyEvaluator`.
+        cache: as of `PolicyEvaluator`.
 
     Returns:
         The estimates of `Exam`.
     """
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
-    examiner = Examiner(config, **models, seed=seed, term_models=term_models, cache=cache)
-    return examiner.examine(policy, halves(config, held_out_prompts)[1]).estimates
+    examiner = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
+    return examiner.evaluate(policy, halves(config, held_out_prompts)[1]).estimates
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:

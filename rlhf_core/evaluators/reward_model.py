@@ -125,15 +125,15 @@ def _score_pairs(
     chosen = [Demonstration(pair.prompt, pair.chosen) for pair in pairs]
     rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
     items = list(dict.fromkeys([*chosen, *rejected]))
-    place = {item: position for position, item in enumerate(items)}
+    index = {item: position for position, item in enumerate(items)}
     members = member_scores(model, _encode(config, tokenizer, items), config.optimiser)
     return ScoredPairs(
         items=items,
         members=_numbers(members),
         scores=_numbers(aggregation(model.config).of(members)),
         spreads=_numbers(disagreement(members)),
-        chosen=[place[item] for item in chosen],
-        rejected=[place[item] for item in rejected],
+        chosen=[index[item] for item in chosen],
+        rejected=[index[item] for item in rejected],
     )
 
 
@@ -145,9 +145,9 @@ def _encode(
 
 def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
-    place = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
-    first = [pair for pair in pairs if place[pair.prompt] % 2 == 0]
-    return first, [pair for pair in pairs if place[pair.prompt] % 2 == 1]
+    index = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
+    first = [pair for pair in pairs if index[pair.prompt] % 2 == 0]
+    return first, [pair for pair in pairs if index[pair.prompt] % 2 == 1]
 
 
 def _numbers(values: Tensor) -> NDArray[np.float64]:

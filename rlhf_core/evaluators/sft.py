@@ -102,7 +102,7 @@ def _held_out_losses(
     encoded = _encode(config, tokenizer, held_out)
 
     def read(reader: PreTrainedModel, group: list[int]) -> list[float]:
-        trees = [encoded[place] for place in group]
+        trees = [encoded[index] for index in group]
         tokens = _response_losses(config, reader, trees)
         return [float(response.mean()) for response in tokens.split([_response_tokens(tree) for tree in trees])]
 

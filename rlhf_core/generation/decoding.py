@@ -12,7 +12,7 @@ from rlhf_core.data.batching import similar_batches
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.models.attention import next_states, ragged_states
-from rlhf_core.models.kv_cache import FixedSlots, Memory, Slots, power_of_two
+from rlhf_core.models.kv_cache import FixedKVCache, KVCache, Memory, power_of_two
 from rlhf_core.models.rotary import check_positions
 from rlhf_core.models.soft_capping import logit_cap, soft_cap
 
@@ -85,7 +85,7 @@ class Engine(Protocol):
         """
 
 
-class Pace(NamedTuple):
+class DecodingLoop(NamedTuple):
     """How steps of decoding are taken.
 
     Attributes:
@@ -95,8 +95,8 @@ class Pace(NamedTuple):
         look_every: steps until it is seen which sequences have ended.
     """
 
-    step: Callable[[PreTrainedModel, Tensor, Tensor, Slots, float], tuple[Tensor, Tensor]]
-    slots: Callable[[PreTrainedModel, list[int], int], Slots]
+    step: Callable[[PreTrainedModel, Tensor, Tensor, KVCache, float], tuple[Tensor, Tensor]]
+    cache: Callable[[PreTrainedModel, list[int], int], KVCache]
     size: Callable[[int], int]
     look_every: int
 
@@ -104,10 +104,10 @@ class Pace(NamedTuple):
 def draw_eagerly(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
     """The `Engine` that computes nothing in vain: a sequence leaves as soon as it ends."""
 
-    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
-        return Slots(lengths, room, model.device)
+    def cache(model: PreTrainedModel, lengths: list[int], room: int) -> KVCache:
+        return KVCache(lengths, room, model.device)
 
-    return _draw(Pace(_step, slots, size=int, look_every=1), model, prompts, chance, **limits)
+    return _draw(DecodingLoop(_step, cache, size=int, look_every=1), model, prompts, chance, **limits)
 
 
 def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
@@ -120,17 +120,19 @@ def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance:
     memory = _MEMORY.setdefault(model, Memory())
     memory.read(model.parameters())
 
-    def slots(model: PreTrainedModel, lengths: list[int], room: int) -> Slots:
-        return FixedSlots(lengths, room, model.device, memory)
+    def cache(model: PreTrainedModel, lengths: list[int], room: int) -> KVCache:
+        return FixedKVCache(lengths, room, model.device, memory)
 
     def size(count: int) -> int:
         return max(power_of_two(count), SMALLEST)
 
-    return _draw(Pace(_step_of(model.device.type), slots, size, look_every=16), model, prompts, chance, **limits)
+    return _draw(
+        DecodingLoop(_step_of(model.device.type), cache, size, look_every=16), model, prompts, chance, **limits
+    )
 
 
 def _draw(
-    pace: Pace,
+    loop: DecodingLoop,
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     chance: Tensor,
@@ -142,13 +144,13 @@ def _draw(
     """Prompts of similar length are drawn from together."""
     drawn: dict[int, Draw] = {}
     for rows in similar_batches([len(prompt) for prompt in prompts], max_tokens):
-        found = _draw_batch(pace, model, [prompts[row] for row in rows], chance[rows], stops, temperature)
+        found = _draw_batch(loop, model, [prompts[row] for row in rows], chance[rows], stops, temperature)
         drawn |= zip(rows, found, strict=True)
     return [drawn[row] for row in range(len(prompts))]
 
 
 def _draw_batch(
-    pace: Pace,
+    loop: DecodingLoop,
     model: PreTrainedModel,
     prompts: list[list[int]],
     chance: Tensor,
@@ -159,9 +161,9 @@ def _draw_batch(
     limit = chance.shape[1]
     check_positions(model.config, max(map(len, prompts)) + limit)
     chance = chance.T.contiguous().to(model.device)
-    slots = pace.slots(model, [len(prompt) for prompt in prompts], limit)
+    cache = loop.cache(model, [len(prompt) for prompt in prompts], limit)
     row = lay([Tree(prompt, []) for prompt in prompts], model.device)
-    states = ragged_states(model, row, slots)[slots.lengths.cumsum(0) - 1]
+    states = ragged_states(model, row, cache)[cache.lengths.cumsum(0) - 1]
     tokens, logprobs = _next(model, states, chance[0], temperature)
     ends = tokens.new_tensor(stops)
     ids = tokens.new_full((len(prompts), limit), stops[0])
@@ -171,16 +173,16 @@ def _draw_batch(
         ids[rows, number], taken[rows, number] = tokens[: len(rows)], logprobs[: len(rows)]
         if number + 1 == limit:
             break
-        if number % pace.look_every == 0:
+        if number % loop.look_every == 0:
             going = torch.isin(ids[rows, : number + 1], ends, invert=True).all(dim=1).nonzero().squeeze(-1)
             if len(going) == 0:
                 break
-            size = pace.size(len(going))
+            size = loop.size(len(going))
             if size != len(tokens):
                 kept = going[torch.arange(size, device=going.device) % len(going)]
-                slots.keep(kept)
+                cache.keep(kept)
                 rows, tokens, chance = rows[going], tokens[kept], chance[:, kept]
-        tokens, logprobs = pace.step(model, tokens, chance[number + 1], slots, temperature)
+        tokens, logprobs = loop.step(model, tokens, chance[number + 1], cache, temperature)
     lengths = (torch.isin(ids, ends, invert=True).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
     return [
         Draw(drawn[:length], nats[:length])
@@ -189,9 +191,9 @@ def _draw_batch(
 
 
 def _step(
-    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    return _next(model, next_states(model, tokens, slots), chance, temperature)
+    return _next(model, next_states(model, tokens, cache), chance, temperature)
 
 
 def _step_of(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -199,13 +201,13 @@ def _step_of(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _replayed(
-    model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float
+    model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """`_step` by its graph, which is recorded when slots of such a shape come for the first time."""
     recorded = _MEMORY[model].recorded
-    key = (slots.shapes, temperature, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
+    key = (cache.shapes, temperature, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
     if key not in recorded:
-        recorded[key] = _record(model, tokens, chance, slots, temperature)
+        recorded[key] = _record(model, tokens, chance, cache, temperature)
     step: Recording = recorded[key]
     step.tokens.copy_(tokens)
     step.chance.copy_(chance)
@@ -213,22 +215,22 @@ def _replayed(
     return step.drawn.clone(), step.logprobs.clone()  # the next replay writes over them
 
 
-def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: Slots, temperature: float) -> Recording:
+def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float) -> Recording:
     """Record a step; what its warm-up writes to the slots is what the first replay will write there.
 
     Weights that autocast has cast outside would be gone when the graph is replayed, so it casts them itself.
     """
-    tokens, chance, lengths = tokens.clone(), chance.clone(), slots.lengths.clone()
+    tokens, chance, lengths = tokens.clone(), chance.clone(), cache.lengths.clone()
     aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     with torch.autocast("cuda", enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
-                _step(model, tokens, chance, slots, temperature)
-                slots.lengths.copy_(lengths)
+                _step(model, tokens, chance, cache, temperature)
+                cache.lengths.copy_(lengths)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.cuda.graph(graph):
-            drawn, logprobs = _step(model, tokens, chance, slots, temperature)
+            drawn, logprobs = _step(model, tokens, chance, cache, temperature)
     return Recording(graph, tokens, chance, drawn, logprobs)
 
 

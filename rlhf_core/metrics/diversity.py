@@ -64,7 +64,7 @@ def self_bleu(texts: Sequence[str]) -> Estimate:
     taken = taken if len(taken) > 1 else list(texts[:2])
     bleu = BLEU(effective_order=True)  # as sacrebleu asks for single sentences
     scores = [
-        bleu.sentence_score(text, taken[:place] + taken[place + 1 :]).score / 100 for place, text in enumerate(taken)
+        bleu.sentence_score(text, taken[:index] + taken[index + 1 :]).score / 100 for index, text in enumerate(taken)
     ]
     return mean(scores)._replace(n=len(texts))
 

@@ -141,4 +141,4 @@ def _out_of_fold_margins(
 def _drawn(texts: Sequence[str], size: int) -> list[str]:
     """As many of the texts as wanted, or all, in an order drawn at random; the same ones each time."""
     order = np.random.default_rng(0).permutation(len(texts))[:size]
-    return [texts[place] for place in order]
+    return [texts[index] for index in order]

@@ -82,14 +82,14 @@ def surface_effects(pairs: Sequence[Pair], groups: ArrayLike) -> dict[str, Effec
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
     signs = np.sign(_measured([pair.chosen for pair in pairs]) - _measured([pair.rejected for pair in pairs]))
-    kept = [place for place in range(len(FEATURES)) if np.count_nonzero(signs[:, place]) >= LEAST_PAIRS]
+    kept = [index for index in range(len(FEATURES)) if np.count_nonzero(signs[:, index]) >= LEAST_PAIRS]
     if not kept:
         return {}
     together = _odds_ratios(signs[:, kept], weights, labels)
     names = list(FEATURES)
     return {
-        names[place]: _effect(signs[:, place], weights, labels, ratio)
-        for place, ratio in zip(kept, together, strict=True)
+        names[index]: _effect(signs[:, index], weights, labels, ratio)
+        for index, ratio in zip(kept, together, strict=True)
     }
 
 

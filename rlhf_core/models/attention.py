@@ -18,7 +18,7 @@ from transformers.masking_utils import sdpa_mask
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.models.flash_attention import fits, row_attention
-from rlhf_core.models.kv_cache import Slots
+from rlhf_core.models.kv_cache import KVCache
 from rlhf_core.models.rotary import check_positions, steady_positions
 from rlhf_core.models.soft_capping import capped_attention
 
@@ -38,7 +38,7 @@ def ragged_attention(
     attention_mask: Tensor | None,
     *,
     row: Row | None = None,
-    slots: Slots | None = None,
+    slots: KVCache | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **options: Any,
@@ -81,7 +81,7 @@ def ragged_attention(
     return torch.cat(outputs, dim=1), None
 
 
-def ragged_states(model: PreTrainedModel, row: Row, slots: Slots | None = None) -> Tensor:
+def ragged_states(model: PreTrainedModel, row: Row, slots: KVCache | None = None) -> Tensor:
     """Final hidden states of a row, shape ``[N, D]``.
 
     Args:
@@ -110,7 +110,7 @@ def ragged_states(model: PreTrainedModel, row: Row, slots: Slots | None = None) 
     return states
 
 
-def next_states(model: PreTrainedModel, ids: Tensor, slots: Slots) -> Tensor:
+def next_states(model: PreTrainedModel, ids: Tensor, slots: KVCache) -> Tensor:
     """Final hidden states of one more token in each of B slots, shape ``[B, D]``.
 
     Args:

@@ -31,7 +31,7 @@ class SelfTestError(RuntimeError):
     """A known quantity has another value: training, or what is measured of it, would be wrong."""
 
 
-def remember(
+def save_known_answers(
     folder: Path,
     tokenizer: PreTrainedTokenizerBase,
     items: Sequence[Demonstration],
@@ -41,7 +41,7 @@ def remember(
     max_prompt_tokens: int,
     max_response_tokens: int,
 ) -> None:
-    """Keep what a model says of a few texts beside it, for `check_known` of whoever reads it later.
+    """Keep what a model says of a few texts beside it, for `check_known_answers` of whoever reads it later.
 
     Args:
         folder: of the saved model.
@@ -55,14 +55,14 @@ def remember(
     looked_at = items[: 4 * KNOWN_COUNT]
     trees = encode(tokenizer, looked_at, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
     kept = _whole(trees, tokenizer, max_prompt_tokens)[:KNOWN_COUNT]
-    rows = [{**looked_at[place]._asdict(), "value": round(float(values[place]), 6)} for place in kept]
+    rows = [{**looked_at[index]._asdict(), "value": round(float(values[index]), 6)} for index in kept]
     if rank() == 0:
         text = json.dumps({"precision": config.precision, "answers": rows}, ensure_ascii=False, indent=1)
         (folder / KNOWN).write_text(text + "\n", encoding="utf-8")
     wait()
 
 
-def check_known(
+def check_known_answers(
     name: str,
     folder: Path,
     say: Callable[[list[Tree]], Tensor],
@@ -98,8 +98,8 @@ def check_known(
     asked = _whole(trees, tokenizer, max_prompt_tokens)
     if not asked:
         return
-    expected = torch.tensor([known["answers"][place]["value"] for place in asked], dtype=torch.float64)
-    off = float((say([trees[place] for place in asked]).double().cpu() - expected).abs().mean())
+    expected = torch.tensor([known["answers"][index]["value"] for index in asked], dtype=torch.float64)
+    off = float((say([trees[index] for index in asked]).double().cpu() - expected).abs().mean())
     tolerance = max(KNOWN_TOLERANCE[precision] for precision in (known["precision"], config.precision))
     if not off <= tolerance:
         raise SelfTestError(
@@ -123,7 +123,7 @@ def _mean_logprobs(model: PreTrainedModel, row: Row) -> Tensor:
 def _whole(trees: Sequence[Tree], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[int]:
     """Places of the trees of one response of which nothing was cut."""
     return [
-        place
-        for place, tree in enumerate(trees)
+        index
+        for index, tree in enumerate(trees)
         if tree.responses[0][-1] == tokenizer.eos_token_id and len(tree.prompt) < max_prompt_tokens
     ]

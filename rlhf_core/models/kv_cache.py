@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Cache
 
 
-class Slots(Cache):
+class KVCache(Cache):
     """Keys and values of B sequences, each in a slot that fills from its left end; room is taken once.
 
     The first forward pass brings the prompts, laid end to end; every later one brings a token for each sequence.
@@ -69,11 +69,11 @@ class Slots(Cache):
         self._longest += 1
         self._masks.clear()
 
-    def keep(self, slots: Tensor) -> None:
+    def keep(self, cache: Tensor) -> None:
         """Have these slots, shape ``[b]``, and no others; one may come twice."""
-        self.lengths = self._hold("lengths", self.lengths[slots])
+        self.lengths = self._hold("lengths", self.lengths[cache])
         self._kept = [
-            (self._hold(f"keys {layer}", keys[slots]), self._hold(f"values {layer}", values[slots]))
+            (self._hold(f"keys {layer}", keys[cache]), self._hold(f"values {layer}", values[cache]))
             for layer, (keys, values) in enumerate(self._kept)
         ]
         self._masks.clear()
@@ -97,13 +97,13 @@ class Slots(Cache):
         """Move the row of prompts into slots, shape ``[B, K, L, D]``."""
         lengths = self.lengths
         slot = torch.repeat_interleave(lengths)
-        place = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
+        index = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
         opened = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
-        opened[slot, :, place] = states[0].transpose(0, 1)
+        opened[slot, :, index] = states[0].transpose(0, 1)
         return self._hold(name, opened)
 
 
-class FixedSlots(Slots):
+class FixedKVCache(KVCache):
     """Slots whose number, size and address stay the same from one `keep` to the next, for a step that is recorded.
 
     All of a slot is read in every step; its size is a power of two.

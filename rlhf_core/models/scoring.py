@@ -79,7 +79,7 @@ def read_responses(
     joined, places = share_prompts(trees, config.max_tokens)
 
     def group_of(reader: PreTrainedModel, group: list[int]) -> Sequence[Tensor]:
-        part = [joined[place] for place in group]
+        part = [joined[index] for index in group]
         with precision(config):
             found = read(reader, lay(part, device()))
         split: Sequence[Tensor] = found.cpu().split([len(tree.responses) for tree in part])

@@ -12,7 +12,7 @@ from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.ppo import SharedTrunkConfig, UpdateConfig
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.distributed import Figures
+from rlhf_core.distributed import LossFigures
 from rlhf_core.generation.rollout import Rollout, policy_view
 from rlhf_core.models.ensembles import forget_aggregation
 from rlhf_core.models.forward import response_logprobs, response_logprobs_and_values
@@ -26,7 +26,7 @@ from rlhf_core.training.optimiser import Optimiser
 
 
 @dataclass(frozen=True)
-class Learner(ABC):
+class ActorCritic(ABC):
     """A policy with its optimiser, and values.
 
     Attributes:
@@ -72,9 +72,9 @@ class Learner(ABC):
         """
         config, tokens = self.policy_optimiser.config, sum(len(ids) for tree in trees for ids in tree.responses)
 
-        def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
+        def loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
             with precision(config):
-                logprobs = self.read(policy, lay([trees[place] for place in group], device()))
+                logprobs = self.read(policy, lay([trees[index] for index in group], device()))
             part = -logprobs.sum() / tokens
             return coef * part, {"ptx_loss_nats": part.detach()}
 
@@ -87,7 +87,7 @@ class Learner(ABC):
 
 
 @dataclass(frozen=True)
-class SeparateValue(Learner):
+class SeparateValue(ActorCritic):
     """A value model beside the policy, which share nothing.
 
     Attributes:
@@ -111,8 +111,8 @@ class SeparateValue(Learner):
         """Go through policy and value model, each by its loss."""
         rollout, temperature = minibatch.experience.rollout, minibatch.config.sampling.temperature
 
-        def policy_loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-            rows = [minibatch.rows[place] for place in group]
+        def policy_loss(policy: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+            rows = [minibatch.rows[index] for index in group]
             with precision(self.policy_optimiser.config):
                 logprobs, entropies = policy_view(policy, rollout, rows, sampling_temperature=temperature)
             return minibatch.policy_loss(rows, logprobs, entropies)
@@ -124,8 +124,8 @@ class SeparateValue(Learner):
         """Go through the value model alone."""
         rollout = minibatch.experience.rollout
 
-        def value_loss(value: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-            rows = [minibatch.rows[place] for place in group]
+        def value_loss(value: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+            rows = [minibatch.rows[index] for index in group]
             with precision(self.value_optimiser.config):
                 values = value_view(value, rollout, rows)
             return minibatch.value_loss(rows, values)
@@ -139,7 +139,7 @@ class SeparateValue(Learner):
 
 
 @dataclass(frozen=True)
-class SharedTrunk(Learner):
+class SharedTrunk(ActorCritic):
     """One model with two heads: the policy has a value head, and one forward pass gives both.
 
     Attributes:
@@ -154,7 +154,7 @@ class SharedTrunk(Learner):
         return {"policy": self.policy_optimiser}
 
     def read(self, policy: PreTrainedModel, row: Row) -> Tensor:
-        """As `Learner.read`; the value head takes part at weight 0, as DDP waits for the gradients of all weights."""
+        """As `ActorCritic.read`; the value head takes part at weight 0, as DDP waits for all gradients."""
         logprobs, _, values = response_logprobs_and_values(policy, row)
         return logprobs + 0.0 * values
 
@@ -166,8 +166,8 @@ class SharedTrunk(Learner):
         """Go through the model once, by the sum of both losses."""
         rollout, temperature = minibatch.experience.rollout, minibatch.config.sampling.temperature
 
-        def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-            rows = [minibatch.rows[place] for place in group]
+        def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+            rows = [minibatch.rows[index] for index in group]
             with precision(self.policy_optimiser.config):
                 logprobs, entropies, values = joint_view(model, rollout, rows, sampling_temperature=temperature)
             policy_loss, of_policy = minibatch.policy_loss(rows, logprobs, entropies)
@@ -182,7 +182,7 @@ class SharedTrunk(Learner):
         save(self.policy, tokenizer, out / "value", form=as_classifier)
 
 
-def load_learner(
+def load_actor_critic(
     config: UpdateConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
@@ -190,7 +190,7 @@ def load_learner(
     reward_model: Path | None,
     steps: int,
     warmup_steps: int = 0,
-) -> Learner:
+) -> ActorCritic:
     """Load what learns with all its weights, ready to be stepped on.
 
     Args:
@@ -211,10 +211,10 @@ def load_learner(
             return _new_value_model(load_policy(sft, tokenizer))
         return as_value_model(load_reward_model(reward_model, tokenizer))
 
-    return _learner(config, load_policy(sft, tokenizer), value, steps, warmup_steps)
+    return _actor_critic(config, load_policy(sft, tokenizer), value, steps, warmup_steps)
 
 
-def adapted_learner(
+def adapted_actor_critic(
     config: UpdateConfig,
     adapter: AdapterConfig,
     *,
@@ -223,7 +223,7 @@ def adapted_learner(
     seed: int,
     steps: int,
     warmup_steps: int = 0,
-) -> Learner:
+) -> ActorCritic:
     """What learns as adapters and heads on the weights of frozen models, ready to be stepped on.
 
     A separate value model starts as the reward model: with a copy of its adapter where it is one, else with a new one.
@@ -232,10 +232,10 @@ def adapted_learner(
         config: says where values come from.
         adapter: of the policy, and of a value model that needs a new one.
         reference: the SFT model.
-        reward_model: the reward model, or None as in `load_learner`.
+        reward_model: the reward model, or None as in `load_actor_critic`.
         seed: of new adapters.
-        steps: as in `load_learner`.
-        warmup_steps: as in `load_learner`.
+        steps: as in `load_actor_critic`.
+        warmup_steps: as in `load_actor_critic`.
 
     Raises:
         ValueError: as `add_adapter` and `twin`, or if the architecture has no stock classifier with a linear `score`
@@ -250,7 +250,7 @@ def adapted_learner(
             add_adapter(model, adapter, seed=seed)
         return model
 
-    return _learner(config, policy, value, steps, warmup_steps)
+    return _actor_critic(config, policy, value, steps, warmup_steps)
 
 
 def as_value_model(model: PreTrainedModel) -> PreTrainedModel:
@@ -272,9 +272,9 @@ def _new_value_model(model: PreTrainedModel) -> PreTrainedModel:
     return value
 
 
-def _learner(
+def _actor_critic(
     config: UpdateConfig, policy: PreTrainedModel, value: Callable[[], PreTrainedModel], steps: int, warmup_steps: int
-) -> Learner:
+) -> ActorCritic:
     if isinstance(config.value, SharedTrunkConfig):
         add_value_head(policy)
         return SharedTrunk(policy, Optimiser(policy, config.optimiser, steps), config.value.coef)

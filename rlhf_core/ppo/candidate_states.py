@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.distributed import from_first, rank, wait
-from rlhf_core.ppo.actor_critic import Learner
+from rlhf_core.ppo.actor_critic import ActorCritic
 
 STATES = "states"
 
@@ -20,19 +20,19 @@ SETTLED = "settled"
 ARTIFACTS = ("policy", "value")
 
 
-class KeptStates:
+class CandidateStates:
     """States by the update after which they were measured: what is trained, be it all weights or adapters and heads.
 
     All ranks call its methods together.
 
     Args:
         out: folder of the stage.
-        learner: whose states they are.
+        actor_critic: whose states they are.
     """
 
-    def __init__(self, out: Path, learner: Learner) -> None:
+    def __init__(self, out: Path, actor_critic: ActorCritic) -> None:
         self._out = out
-        self._learner = learner
+        self._actor_critic = actor_critic
 
     def keep(self, step: int) -> None:
         """Write the state after an update."""
@@ -48,15 +48,15 @@ class KeptStates:
         wait()
 
     def settle(self, step: int, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Bring the learner back to the state after an update and write its models; done twice, it is done once."""
+        """Bring policy and value back to the state after an update and write its models; twice is once."""
         if not from_first(self._folder(step).exists()):
             return
         weights = self._weights()
         with warnings.catch_warnings(action="ignore"):
             load(weights, checkpoint_id=self._folder(step))
-        for name, optimiser in self._learner.parts.items():
+        for name, optimiser in self._actor_critic.parts.items():
             optimiser.load_weights(weights[name])
-        self._learner.save(tokenizer, self._out)
+        self._actor_critic.save(tokenizer, self._out)
         if rank() == 0:
             settled = self._out / SETTLED
             shutil.rmtree(settled, ignore_errors=True)
@@ -65,7 +65,7 @@ class KeptStates:
         wait()
 
     def _weights(self) -> dict[str, dict[str, object]]:
-        return {name: optimiser.weights() for name, optimiser in self._learner.parts.items()}
+        return {name: optimiser.weights() for name, optimiser in self._actor_critic.parts.items()}
 
     def _folder(self, step: int) -> Path:
         return self._out / STATES / str(step)

@@ -66,7 +66,7 @@ class History:
     why: str = ""
 
 
-class Watch:
+class EarlyStopping:
     """Takes the evaluations of one run as they come.
 
     Args:

@@ -7,7 +7,7 @@ from functools import cached_property
 from torch import Tensor
 
 from rlhf_core.config.ppo import UpdateConfig
-from rlhf_core.distributed import Figures
+from rlhf_core.distributed import LossFigures
 from rlhf_core.objectives import kl_k3, kl_per_token, masked_mean, ppo_policy_loss, ppo_value_loss
 from rlhf_core.ppo.experience import Experience
 
@@ -38,7 +38,7 @@ class Minibatch:
     def _tokens(self) -> Tensor:
         return self.experience.rollout.mask[list(self.rows)].sum()
 
-    def policy_loss(self, rows: list[int], logprobs: Tensor, entropies: Tensor) -> tuple[Tensor, Figures]:
+    def policy_loss(self, rows: list[int], logprobs: Tensor, entropies: Tensor) -> tuple[Tensor, LossFigures]:
         """Clipped surrogate loss of some rows, less the worth of their entropy, plus KL where it is paid for here.
 
         Args:
@@ -68,7 +68,7 @@ class Minibatch:
             loss = loss + self.config.beta * drift
         return loss * share, figures
 
-    def value_loss(self, rows: list[int], values: Tensor) -> tuple[Tensor, Figures]:
+    def value_loss(self, rows: list[int], values: Tensor) -> tuple[Tensor, LossFigures]:
         """Clipped squared error of some rows.
 
         Args:

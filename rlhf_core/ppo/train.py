@@ -17,15 +17,15 @@ from rlhf_core.data.batching import shuffled_batches
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import encode, limits
 from rlhf_core.distributed import rank
-from rlhf_core.evaluators.policy import Examiner, halves
+from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.drift import distinct_n, duplicate_share
 from rlhf_core.metrics.policy import Answers
-from rlhf_core.ppo.actor_critic import Learner, adapted_learner, load_learner
-from rlhf_core.ppo.candidate_states import ARTIFACTS, KeptStates
-from rlhf_core.ppo.early_stopping import CURVES, Watch, chart
+from rlhf_core.ppo.actor_critic import ActorCritic, adapted_actor_critic, load_actor_critic
+from rlhf_core.ppo.candidate_states import ARTIFACTS, CandidateStates
+from rlhf_core.ppo.early_stopping import CURVES, EarlyStopping, chart
 from rlhf_core.ppo.kl_controller import next_beta
 from rlhf_core.ppo.self_tests import check_engine, check_first_pass
-from rlhf_core.ppo.update import gather, rollout_metrics, update, warm_up
+from rlhf_core.ppo.update import compute_advantages, rollout_metrics, update, warm_up
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.rewards.terms import NO_MODELS
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
@@ -78,9 +78,9 @@ def train_policy(
         is `reward_<name>`, as it is before it is normalised and weighed, and the sum `reward_total`.
 
     Returns:
-        Artifacts `policy` and `value`: the last state, or the one that `Watch` takes where it ended training; the
-        estimates of `Examiner.examine` and of `Watch`; what metrics were at each evaluation and update, as series, and
-        `judge_curve`, alpha and beta of the fit.
+        Artifacts `policy` and `value`: the last state, or the one that `EarlyStopping` takes where it ended training;
+        the estimates of `PolicyEvaluator.evaluate` and of `EarlyStopping`; what metrics were at each evaluation and
+        update, as series, and `judge_curve`, alpha and beta of the fit.
 
     Raises:
         ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
@@ -89,7 +89,7 @@ def train_policy(
     if config.ptx_coef and not demonstrations:
         raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
     watched, judged = halves(config, held_out_prompts)
-    run = _Climb(
+    run = PPORun(
         config,
         sft=sft,
         reward_model=reward_model,
@@ -101,28 +101,28 @@ def train_policy(
         per_update=config.epochs * math.ceil(min(len(prompts), config.rollout_size) / config.minibatch_size),
         cache=cache,
     )
-    parts = run.learner.parts
+    parts = run.actor_critic.parts
     notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *CURVES)}, "answers_bytes": 0}
     notes |= checkpoints.restore(parts)
     run.go_on(notes)
-    for event in run.climb(prompts, watched, done=notes["step"]):
+    for event in run.train(prompts, watched, done=notes["step"]):
         chart(notes["series"], event)
         yield event
-        if not run.watch.stopped:
+        if not run.early_stopping.stopped:
             notes |= {"step": event.step + 1, **run.notes()}
             checkpoints.keep(parts, notes)
-    run.states.settle(run.watch.result, run.tokenizer)
-    exam, fitted = run.examine(out / "policy", judged), run.watch.fit
+    run.states.settle(run.early_stopping.result, run.tokenizer)
+    exam, fitted = run.evaluate(out / "policy", judged), run.early_stopping.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
-        estimates=exam.estimates | run.watch.estimates,
+        estimates=exam.estimates | run.early_stopping.estimates,
         series=notes["series"] | ({"judge_curve": [fitted.alpha.value, fitted.beta.value]} if fitted else {}),
         samples=exam.samples,
-        outcome=run.watch.outcome,
+        outcome=run.early_stopping.outcome,
     )
 
 
-class _Climb(Examiner):
+class PPORun(PolicyEvaluator):
     """The models of PPO and where their results go."""
 
     config: PPOConfig
@@ -144,18 +144,24 @@ class _Climb(Examiner):
         models = {"sft": sft, "reward_model": reward_model, "judge": judge}
         super().__init__(config, **models, seed=seed, term_models=term_models, cache=cache)
         self.reward = Reward(config.reward)
-        self.learner = self._learner(sft, reward_model, per_update)
-        self.watch, self.states, self._beta = Watch(config), KeptStates(out, self.learner), config.beta
+        self.actor_critic = self._actor_critic(sft, reward_model, per_update)
+        self.early_stopping, self.states, self._beta = (
+            EarlyStopping(config),
+            CandidateStates(out, self.actor_critic),
+            config.beta,
+        )
         self._demonstrations = encode(self.tokenizer, demonstrations, **limits(config.sampling))
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
 
-    def _learner(self, sft: Path, reward_model: Path, per_update: int) -> Learner:
+    def _actor_critic(self, sft: Path, reward_model: Path, per_update: int) -> ActorCritic:
         config, alike = self.config, not self.reward_model.reads_text
         steps = {"steps": config.updates * per_update, "warmup_steps": config.warmup_updates * per_update}
         if config.adapter is None:
-            return load_learner(config, self.tokenizer, sft=sft, reward_model=reward_model if alike else None, **steps)
-        return adapted_learner(
+            return load_actor_critic(
+                config, self.tokenizer, sft=sft, reward_model=reward_model if alike else None, **steps
+            )
+        return adapted_actor_critic(
             config,
             config.adapter,
             reference=self.reference,
@@ -164,7 +170,7 @@ class _Climb(Examiner):
             **steps,
         )
 
-    def climb(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
+    def train(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
         """Update until the updates run out or the watch stops.
 
         Of the events, the first of which is step 0, so many are done already.
@@ -174,58 +180,63 @@ class _Climb(Examiner):
             yield Event(0, self._evaluate(0, watched, sft, sft))
         batches = enumerate(_prompt_batches(self.config, len(prompts), seed=self.seed), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
-            metrics = self._advance([prompts[row] for row in rows], step)
+            metrics = self._ppo_step([prompts[row] for row in rows], step)
             if step % self.config.evaluate_every == 0 or step == self.config.updates:
-                metrics |= self._evaluate(step, watched, sft, self.answer(self.learner.policy, watched))
+                metrics |= self._evaluate(step, watched, sft, self.answer(self.actor_critic.policy, watched))
             yield Event(step, metrics)
-            if self.watch.stopped:
+            if self.early_stopping.stopped:
                 return
 
     def notes(self) -> dict[str, Any]:
         """What a state of training holds besides weights."""
         size = (self._out / ANSWERS).stat().st_size
-        return {"beta": self._beta, "watch": self.watch.state, "reward": self.reward.state, "answers_bytes": size}
+        return {
+            "beta": self._beta,
+            "watch": self.early_stopping.state,
+            "reward": self.reward.state,
+            "answers_bytes": size,
+        }
 
     def go_on(self, notes: Mapping[str, Any]) -> None:
         """Go back to what `notes` said, and take from the file of answers, made if absent, what came later."""
         if "watch" in notes:
-            self._beta, self.watch = notes["beta"], Watch(self.config, notes["watch"])
+            self._beta, self.early_stopping = notes["beta"], EarlyStopping(self.config, notes["watch"])
             self.reward.restore(notes["reward"])
         if rank() == 0:
             with (self._out / ANSWERS).open("ab") as stream:
                 stream.truncate(notes["answers_bytes"])
 
-    def _advance(self, prompts: Sequence[str], step: int) -> dict[str, float]:
+    def _ppo_step(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """Roll out, score, update once."""
         seed = self.seed * 1_000_003 + step
         seconds: dict[str, float] = {}
         with _timed("rollout", seconds):
-            rollout, sampled, gap = self.sample(self.learner.policy, prompts, seed=seed)
+            rollout, sampled, gap = self.sample(self.actor_critic.policy, prompts, seed=seed)
         config = self.config.model_copy(update={"beta": self._beta})
         with _timed("scoring", seconds):
             texts = self.texts(sampled)
             responses = self.responses(prompts, texts, rollout)
-            experience = gather(
+            experience = compute_advantages(
                 config,
                 rollout,
                 reference=self.reference,
                 scored=self.reward_model(responses),
-                values=self.learner.values(rollout),
+                values=self.actor_critic.values(rollout),
                 reward=self.reward,
                 terms=self.terms(responses),
             )
         if step == 1:
-            check_first_pass(config, self.learner.policy, rollout, experience.ref_logprobs)
+            check_first_pass(config, self.actor_critic.policy, rollout, experience.ref_logprobs)
             check_engine(config, gap)
         if step == 1 or step % config.evaluate_every == 0:
-            self.check_known()
-        lr = self.learner.policy_optimiser.lr
+            self.check_known_answers()
+        lr = self.actor_critic.policy_optimiser.lr
         figures = rollout_metrics(experience)
         with _timed("update", seconds):
             if step <= config.warmup_updates:
-                learned = warm_up(config, self.learner, experience, seed=seed)
+                learned = warm_up(config, self.actor_critic, experience, seed=seed)
             else:
-                learned = update(config, self.learner, experience, seed=seed, demonstrations=self._demonstrations)
+                learned = update(config, self.actor_critic, experience, seed=seed, demonstrations=self._demonstrations)
                 self._beta = next_beta(
                     config.kl_control, config.beta, kl_nats=figures["kl_to_sft_nats"], responses=len(prompts)
                 )
@@ -235,12 +246,12 @@ class _Climb(Examiner):
     def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
         """Have the watch look at the policy by its answers; keep it unless that stops training."""
         self._record(step, prompts, answers)
-        more = self.repeats(self.learner.policy, prompts)
-        metrics = self.watch.look(step, sft, answers, more)
-        if not self.watch.stopped:
+        more = self.repeats(self.actor_critic.policy, prompts)
+        metrics = self.early_stopping.look(step, sft, answers, more)
+        if not self.early_stopping.stopped:
             self.states.keep(step)
-            self.states.drop_others(self.watch.candidates)
-        return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.watch.stops}
+            self.states.drop_others(self.early_stopping.candidates)
+        return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.early_stopping.stops}
 
     def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
         columns: dict[str, Sequence[Any] | NDArray[np.float64]] = {

@@ -13,13 +13,13 @@ from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation.rollout import Rollout, all_logprobs
 from rlhf_core.models.scoring import Scores
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
-from rlhf_core.ppo.actor_critic import Learner, SeparateValue
+from rlhf_core.ppo.actor_critic import ActorCritic, SeparateValue
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.losses import Minibatch
 from rlhf_core.rewards.reward import SCORE, Reward, disagreement_of, penalise_unfinished
 
 
-def gather(
+def compute_advantages(
     config: UpdateConfig,
     rollout: Rollout,
     *,
@@ -58,7 +58,7 @@ def gather(
 
 def update(
     config: UpdateConfig,
-    learner: Learner,
+    actor_critic: ActorCritic,
     experience: Experience,
     *,
     seed: int,
@@ -68,7 +68,7 @@ def update(
 
     Args:
         config: epochs, clipping and limit.
-        learner: policy and values, changed in place.
+        actor_critic: policy and values, changed in place.
         experience: what to learn from.
         seed: seed of the minibatches of this update.
         demonstrations: of which a minibatch goes with each step, by weight `ptx_coef`; none to leave them out.
@@ -83,13 +83,13 @@ def update(
     taken, reached = 0, 0.0
     limit = config.kl_to_rollout_limit_nats
     for rows in _minibatches(config, len(experience.scores), seed=seed):
-        metrics = learner.accumulate(Minibatch(config, experience, rows))
+        metrics = actor_critic.accumulate(Minibatch(config, experience, rows))
         reached = max(metrics["kl_to_rollout_nats"], reached)  # in this order a NaN stays visible
         if limit is not None and not metrics["kl_to_rollout_nats"] <= limit:
             break
         if demonstrations:
-            metrics |= learner.add_demonstrations(next(mixed), coef=config.ptx_coef)
-        learner.step()
+            metrics |= actor_critic.add_demonstrations(next(mixed), coef=config.ptx_coef)
+        actor_critic.step()
         taken += 1
         for name, value in metrics.items():
             totals[name] = totals.get(name, 0.0) + value
@@ -98,7 +98,7 @@ def update(
     return {**means, "kl_to_rollout_nats_max": reached, "epochs_done": taken / per_epoch}
 
 
-def warm_up(config: UpdateConfig, learner: Learner, experience: Experience, *, seed: int) -> dict[str, float]:
+def warm_up(config: UpdateConfig, actor_critic: ActorCritic, experience: Experience, *, seed: int) -> dict[str, float]:
     """Take the steps of an update on the values only, which need a model of their own for that.
 
     Args as in `update`.
@@ -109,12 +109,12 @@ def warm_up(config: UpdateConfig, learner: Learner, experience: Experience, *, s
     Raises:
         TypeError: if the values share the policy's trunk, which could not stay where it is.
     """
-    if not isinstance(learner, SeparateValue):
+    if not isinstance(actor_critic, SeparateValue):
         raise TypeError("values on the policy's trunk cannot learn alone: set value.kind to separate")
     losses = []
     for rows in _minibatches(config, len(experience.scores), seed=seed):
-        losses.append(learner.accumulate_values(Minibatch(config, experience, rows))["value_loss"])
-        learner.value_optimiser.step()
+        losses.append(actor_critic.accumulate_values(Minibatch(config, experience, rows))["value_loss"])
+        actor_critic.value_optimiser.step()
     return {"value_loss": sum(losses) / len(losses), "epochs_done": float(config.epochs)}
 
 

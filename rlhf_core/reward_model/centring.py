@@ -43,9 +43,9 @@ def _mean_state(config: RewardModelConfig, model: PreTrainedModel, trees: Sequen
     """Mean final hidden state at the last tokens of all responses, shape ``[D]``."""
     total = torch.zeros(score_head(model).in_features, dtype=torch.float64)
     with whole(model) as reader:
-        mine = [trees[place] for place in shares([tree.size for tree in trees], ranks())[rank()]]
+        mine = [trees[index] for index in shares([tree.size for tree in trees], ranks())[rank()]]
         for group in token_batches([tree.size for tree in mine], config.optimiser.max_tokens):
-            states = last_states(reader, lay([mine[place] for place in group], device()))
+            states = last_states(reader, lay([mine[index] for index in group], device()))
             total += states.double().sum(dim=0).cpu()
     found: NDArray[np.float64] = (torch.stack(gathered(total)).sum(dim=0) / len(trees)).numpy()
     return found

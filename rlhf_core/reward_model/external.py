@@ -16,7 +16,7 @@ from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import TEMPERATURE
-from rlhf_core.models.known_answers import KNOWN, check_known, remember
+from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
 from rlhf_core.models.scoring import score_trees
 from rlhf_core.training.stage import Stage, StageResult
@@ -95,13 +95,13 @@ def _pass_on_known(
     """Hand a model's known answers on, if it still gives them; one without any, or newly calibrated, gets its own."""
     if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
         values = score_items(model, tokenizer, items, config)
-        remember(out, tokenizer, items, values, config.optimiser, **limits(config))
+        save_known_answers(out, tokenizer, items, values, config.optimiser, **limits(config))
         return
 
     def say(trees: list[Tree]) -> Tensor:
         return score_trees(model, trees, config.optimiser)
 
-    check_known("reward model", source, say, tokenizer, config.optimiser, **limits(config))
+    check_known_answers("reward model", source, say, tokenizer, config.optimiser, **limits(config))
     if rank() == 0:
         shutil.copyfile(source / KNOWN, out / KNOWN)
     wait()

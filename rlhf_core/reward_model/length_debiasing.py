@@ -16,7 +16,7 @@ from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.distributed import Figures, Loss
+from rlhf_core.distributed import Loss, LossFigures
 from rlhf_core.models.forward import last_states
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.precision import device, precision
@@ -59,14 +59,14 @@ def debiased_loss(config: RewardModelConfig, model: PreTrainedModel, batch: list
     pairs = pair_count(batch)
     slopes, correlations = _length_slopes(config, model, [item.comparison.tree for item in batch])
 
-    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        part = [batch[place] for place in group]
+    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+        part = [batch[index] for index in group]
         with precision(config.optimiser):
             quality, length = _both_heads(model, lay([item.comparison.tree for item in part], device()))
         nll = preference_nll(config, quality + length, part) / pairs
         share = pair_count(part) / pairs
         cosine = heads_cosine(score_head(model).weight, _length_head(model).weight)
-        pulled = (torch.cat([quality, length], dim=1) * torch.cat([slopes[place] for place in group])).sum()
+        pulled = (torch.cat([quality, length], dim=1) * torch.cat([slopes[index] for index in group])).sum()
         total = nll + centring_penalty(config, quality, part) / pairs + config.length_coef * pulled
         figures = {name: share * value for name, value in {**correlations, "heads_cosine": cosine.detach()}.items()}
         return total + config.orthogonality_coef * share * cosine, {"loss_nats": nll.detach(), **figures}

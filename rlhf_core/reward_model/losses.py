@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.packing import lay
-from rlhf_core.data.pair_trees import Comparison, sides
+from rlhf_core.data.pair_trees import PairTree, sides
 from rlhf_core.data.pair_weights import balance, both_ways, weigh_by_prompt
 from rlhf_core.data.records import Pair
-from rlhf_core.distributed import Figures, Loss
+from rlhf_core.distributed import Loss, LossFigures
 from rlhf_core.models.forward import response_scores
 from rlhf_core.models.precision import device, precision
 from rlhf_core.objectives import bradley_terry_loss
@@ -30,7 +30,7 @@ class Lesson(NamedTuple):
         weights: weight of each of the P pairs for each of the K members.
     """
 
-    comparison: Comparison
+    comparison: PairTree
     weights: list[list[float]]
 
     @property
@@ -55,7 +55,7 @@ def as_learned(config: RewardModelConfig, train: Sequence[Pair]) -> list[Pair]:
     return both_ways(pairs) if config.labels == "votes" else balance(pairs, config.balance)
 
 
-def lessons(comparisons: Sequence[Comparison], heads: int, *, seed: int) -> list[Lesson]:
+def lessons(comparisons: Sequence[PairTree], heads: int, *, seed: int) -> list[Lesson]:
     """Give every member of an ensemble a bootstrap of its own over the pairs; a single head sees all as they are.
 
     How often a member sees a pair is Poisson(1), the limit of drawing with replacement for many pairs (Oza and Russell,
@@ -87,8 +87,8 @@ def reward_loss(config: RewardModelConfig, batch: list[Lesson]) -> Loss:
     """
     pairs = pair_count(batch)
 
-    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, Figures]:
-        part = [batch[place] for place in group]
+    def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
+        part = [batch[index] for index in group]
         with precision(config.optimiser):
             scores = response_scores(model, lay([item.comparison.tree for item in part], device()))
         nll = preference_nll(config, scores, part) / pairs
@@ -133,7 +133,7 @@ def pair_count(batch: Sequence[Lesson]) -> int:
     return sum(len(item.comparison.chosen) for item in batch)
 
 
-def _weights(item: Comparison, heads: int, seed: int) -> list[list[float]]:
+def _weights(item: PairTree, heads: int, seed: int) -> list[list[float]]:
     if heads == 1:
         return [[weight] for weight in item.weights]
     responses = item.tree.responses

@@ -21,7 +21,7 @@ from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length, demonstration_figures, evaluate_scores
 from rlhf_core.models.ensembles import Aggregation, aggregation, store_aggregation
 from rlhf_core.models.heads import TEMPERATURE
-from rlhf_core.models.known_answers import remember
+from rlhf_core.models.known_answers import save_known_answers
 from rlhf_core.models.loading import load_reward_model, save, weights_digest
 from rlhf_core.models.lora import add_adapter
 from rlhf_core.models.scoring import score_trees
@@ -88,7 +88,7 @@ def train_reward_model(
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
     _check_reload(config, out, judged_half, judged.deltas / fitted)
-    remember(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, **limits(config))
+    save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, **limits(config))
     return StageResult(
         artifacts={"reward_model": out},
         estimates={

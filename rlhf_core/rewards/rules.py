@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from rlhf_core.config.reward import ContainsConfig, FormatConfig, LengthConfig, RegexConfig, RuleConfig
 
-Rule = Callable[[str, int], float]
+RewardRule = Callable[[str, int], float]
 """Of the text of a response, without special tokens, and its tokens, the end-of-sequence token included."""
 
 SENTENCE_END = re.compile(r"""[.!?\u2026\u3002\uff01\uff1f]["'\u201d\u2019\u00bb)\]]*\s*\Z""")
 """Marks that end a sentence, in Latin and Chinese script, then closing quotes and brackets."""
 
 
-def rule_of(config: RuleConfig) -> Rule:
+def rule_of(config: RuleConfig) -> RewardRule:
     """The rule that a term describes."""
     match config:
         case ContainsConfig():
@@ -26,14 +26,14 @@ def rule_of(config: RuleConfig) -> Rule:
             return lambda text, _: float(_has_form(text, config))
 
 
-def _contains(config: ContainsConfig) -> Rule:
+def _contains(config: ContainsConfig) -> RewardRule:
     if config.case_sensitive:
         return lambda text, _: float(any(string in text for string in config.strings))
     folded = [string.casefold() for string in config.strings]
     return lambda text, _: float(any(string in text.casefold() for string in folded))
 
 
-def _regex(config: RegexConfig) -> Rule:
+def _regex(config: RegexConfig) -> RewardRule:
     pattern = re.compile(config.pattern)
     if config.measure == "count":
         return lambda text, _: float(sum(1 for _ in pattern.finditer(text)))

@@ -13,7 +13,7 @@ from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.tokenizer import Tree, encode, halves_of_positions, load_tokenizer
 from rlhf_core.distributed import shard
 from rlhf_core.models.compilation import fuse
-from rlhf_core.models.known_answers import check_known
+from rlhf_core.models.known_answers import check_known_answers
 from rlhf_core.models.loading import load_reward_model
 from rlhf_core.models.scoring import Scores, score_ensemble
 
@@ -69,7 +69,7 @@ class Scorer:
         """What it says of each response."""
         return self._score(self._read_again(responses) if self.reads_text else responses.trees)
 
-    def check_known(self, name: str, *, max_prompt_tokens: int, max_response_tokens: int) -> None:
+    def check_known_answers(self, name: str, *, max_prompt_tokens: int, max_response_tokens: int) -> None:
         """Test that it says of known texts what it said when it was saved.
 
         Args:
@@ -82,7 +82,7 @@ class Scorer:
         """
         given = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
         cut = halves_of_positions(self.model.config) if self.reads_text else given
-        check_known(
+        check_known_answers(
             name,
             self._folder,
             lambda trees: self._score(trees).score,

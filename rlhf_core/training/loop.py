@@ -50,7 +50,7 @@ def fit(
     done = checkpoints.restore(parts).get("step", 0)
     passes = (shuffled_batches(len(items), batch_size, epoch=epoch, seed=seed) for epoch in range(epochs))
     for step, places in islice(enumerate(chain.from_iterable(passes)), done, None):
-        batch = [items[place] for place in places]
+        batch = [items[index] for index in places]
         lr = optimiser.lr
         figures = optimiser.accumulate(list(map(size, batch)), loss(batch))
         optimiser.step()

@@ -122,7 +122,7 @@ def test_a_stricter_threshold_never_stops_fewer_and_all_and_none_are_among_them(
     values: list[float], direction: str, in_doubt: str
 ) -> None:
     gate = Gate.model_validate(GATE.model_dump() | {"direction": direction, "in_doubt": in_doubt})
-    cast = [outcome(str(place), a=value) for place, value in enumerate(values)]
+    cast = [outcome(str(index), a=value) for index, value in enumerate(values)]
     stops = [moved(cast, "sft", gate, at, {"sft": (gate,)}).broken for at in thresholds(cast, "sft", gate)]
     assert stops == sorted(stops)
     assert (stops[0], stops[-1]) == (0, len(cast))
@@ -171,7 +171,7 @@ PROMPTS = [f"how do i fix my {thing} ?" for thing in ("kettle", "phone")]
 DATA = Data(
     demonstrations={split: [Demonstration(PROMPTS[0], "a b c d e f g h i j .")] for split in ("train", "test")},
     pairs={
-        split: [Pair(f"{split} {place}", "good", "bad") for place in range(300)] for split in ("train", "judge", "test")
+        split: [Pair(f"{split} {index}", "good", "bad") for index in range(300)] for split in ("train", "judge", "test")
     },
     prompts={"train": PROMPTS, "test": PROMPTS},
     ceiling=None,

@@ -385,7 +385,7 @@ BALLOTS: list[tuple[str, dict[str, Any], tuple[tuple[str | None, int], ...]]] = 
 def test_votes_are_kept_by_annotator_whatever_the_pair_is_good_for(
     name: str, row: dict[str, Any], votes: tuple[tuple[str | None, int], ...]
 ) -> None:
-    assert convert(name, "preferences", row).ballots == [Cast("raw.jsonl", 1, "How?", votes)]
+    assert convert(name, "preferences", row).votes == [Cast("raw.jsonl", 1, "How?", votes)]
 
 
 def test_one_vote_is_no_ballot() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flows.registry.client import Registry, open_registry
-from flows.registry.packaging import Use, package
+from flows.registry.packaging import Serving, package
 from flows.registry.references import ModelRef
 from rlhf_core.base.embedded import build_tokenizer
 from rlhf_core.base.language_model import build
@@ -84,10 +84,10 @@ def scorer(speaker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def packaged(tmp_path: Path) -> Callable[[Path, Use], Path]:
+def packaged(tmp_path: Path) -> Callable[[Path, Serving], Path]:
     """A copy of a model's folder that MLflow serves too."""
 
-    def make(folder: Path, use: Use) -> Path:
+    def make(folder: Path, use: Serving) -> Path:
         copied = Path(shutil.copytree(folder, tmp_path / f"{use.task}-{folder.parent.name}"))
         package(copied, use)
         return copied

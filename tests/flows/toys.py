@@ -11,10 +11,10 @@ import pandas as pd
 from data_contracts.records import Kind
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
 from flows.stages.plan import Plan
-from flows.stages.runner import Trained, register, train
+from flows.stages.runner import FinishedTraining, register, train
 from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import point
@@ -49,7 +49,7 @@ class Toys:
     def __init__(self, project: str, storage: Path, price: float | None = None) -> None:
         self.storage = storage
         self.registry: Registry = open_registry(project, storage)
-        self.place = Place(
+        self.context = RunContext(
             project=project,
             seed=1,
             storage=storage,
@@ -114,8 +114,8 @@ class Toys:
             sources=sources or {},
             alone=True,
         )
-        trained = Trained.model_validate(train.fn(plan.key, plan, self.place))
-        record = StageRecord.model_validate(register.fn(plan.key, plan, self.place, trained))
+        trained = FinishedTraining.model_validate(train.fn(plan.key, plan, self.context))
+        record = StageRecord.model_validate(register.fn(plan.key, plan, self.context, trained))
         shutil.rmtree(self.storage / "work")  # as a stage does that came to its end
         return record.model
 

@@ -16,7 +16,7 @@ from rlhf_core.models.attention import use_ragged_attention
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.ppo.actor_critic import SeparateValue
 from rlhf_core.ppo.experience import Experience, all_values
-from rlhf_core.ppo.update import gather, rollout_metrics, update
+from rlhf_core.ppo.update import compute_advantages, rollout_metrics, update
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.training.optimiser import Optimiser
 
@@ -122,14 +122,14 @@ def models() -> dict[str, PreTrainedModel]:
 @pytest.fixture
 def experience(models: dict[str, PreTrainedModel]) -> Experience:
     with torch.no_grad():  # the policy has moved a little since it sampled
-        for place, parameter in enumerate(models["policy"].parameters()):
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(place)))
+        for index, parameter in enumerate(models["policy"].parameters()):
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index)))
     sampled = [
         Sampled(prompt, response, logprobs(models["sampler"], prompt, response).tolist(), response[-1] == END)
         for prompt, response in zip(PROMPTS, RESPONSES, strict=True)
     ]
     rollout = as_rollout(sampled)
-    return gather(
+    return compute_advantages(
         CONFIG,
         rollout,
         reference=models["reference"],
@@ -205,13 +205,13 @@ def test_losses_and_metrics_of_the_update(
     config = CONFIG.model_copy(
         update={"optimiser": CONFIG.optimiser.model_copy(update={"max_tokens": max_tokens, "lr": 1e-9})}
     )
-    learner = SeparateValue(
+    actor_critic = SeparateValue(
         models["policy"],
         Optimiser(models["policy"], config.optimiser, 1),
         models["value"],
         Optimiser(models["value"], config.value.optimiser, 1),
     )
-    found = update(config, learner, experience, seed=0)
+    found = update(config, actor_critic, experience, seed=0)
     old, new, advantages = (np.concatenate(part) for part in (by_hand.old, by_hand.new, by_hand.advantages))
     plain = -advantages * np.exp(new - old)
     clipped = -advantages * np.clip(np.exp(new - old), 0.9, 1.1)

@@ -26,7 +26,7 @@ from transformers import (
 HERE = Path(__file__).parent
 TOLERANCE = 1e-5
 CURRENT, LAST_WITH_PPO = "1.16.0", "1.12.0"
-WORDS = ["<|pad|>", "<|unk|>", "<|end|>", "<|user|>", "<|assistant|>", *(f"w{place}" for place in range(27))]
+WORDS = ["<|pad|>", "<|unk|>", "<|end|>", "<|user|>", "<|assistant|>", *(f"w{index}" for index in range(27))]
 PAD, END, FIRST_WORD = 0, 2, 5
 PAIRS = 8
 RESPONSE_TOKENS = 6
@@ -138,7 +138,7 @@ def work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
     """One token for each word."""
-    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<|unk|>"))
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<|unk|>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

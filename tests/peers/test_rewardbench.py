@@ -29,8 +29,8 @@ def pairs() -> list[dict[str, Any]]:
         return " ".join(f"w{rng.randrange(27)}" for _ in range(rng.randint(least, most)))
 
     rows = []
-    for place, subset in enumerate(name for subsets in SECTIONS.values() for name in subsets):
-        turns = [("user", say(1, 5)), ("assistant", say(1, 4)), ("user", say(1, 5))][0 if place % 3 == 0 else 2 :]
+    for index, subset in enumerate(name for subsets in SECTIONS.values() for name in subsets):
+        turns = [("user", say(1, 5)), ("assistant", say(1, 4)), ("user", say(1, 5))][0 if index % 3 == 0 else 2 :]
         before = [{"role": role, "content": content} for role, content in turns]
         for _ in range(2):
             chosen, rejected = ([*before, {"role": "assistant", "content": say(1, 8)}] for _ in range(2))

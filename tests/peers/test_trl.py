@@ -20,7 +20,7 @@ from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.pair_trees import PairTree
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.dpo import anchor, pair_losses
@@ -39,7 +39,7 @@ from rlhf_core.objectives import (
 )
 from rlhf_core.ppo.experience import Experience, all_values, value_view
 from rlhf_core.ppo.losses import Minibatch
-from rlhf_core.ppo.update import gather
+from rlhf_core.ppo.update import compute_advantages
 from rlhf_core.reward_model.losses import Lesson, reward_loss
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.sft import train_sft
@@ -74,9 +74,9 @@ def scorer(peer: Any, name: str = "reward_model") -> PreTrainedModel:
     return load_reward_model(peer.folder / name, load_tokenizer(str(peer.folder / name)))
 
 
-def comparisons(peer: Any, margins: list[float] | None = None) -> list[Comparison]:
+def comparisons(peer: Any, margins: list[float] | None = None) -> list[PairTree]:
     return [
-        Comparison(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [margin], [1.0])
+        PairTree(Tree(row["prompt"], [row["chosen"], row["rejected"]]), [0], [1], [margin], [1.0])
         for row, margin in zip(peer.ids, margins or [0.0] * len(peer.ids), strict=True)
     ]
 
@@ -168,7 +168,7 @@ class Sides:
         plain = as_rollout(sampled)
         logprobs = all_logprobs(policy(peer), plain, config.optimiser, sampling_temperature=1.0)
         self.rollout: Rollout = plain._replace(logprobs=logprobs)
-        self.experience: Experience = gather(
+        self.experience: Experience = compute_advantages(
             config,
             self.rollout,
             reference=policy(peer, "reference"),

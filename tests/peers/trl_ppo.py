@@ -56,7 +56,7 @@ def update(folder: Path, ids: list[dict[str, list[int]]], responses: list[list[i
         prompts = [row["prompt"] for row in ids]
         kept = [[token for token in row if token != tokenizer.pad_token_id] for row in queries.tolist()]
         order[:] = [prompts.index(prompt) for prompt in kept]
-        whole = torch.cat((queries, torch.tensor([responses[place] for place in order])), dim=1)
+        whole = torch.cat((queries, torch.tensor([responses[index] for index in order])), dim=1)
         output = ppo_trainer.forward(model, whole, tokenizer.pad_token_id)
         return whole, output.logits[:, queries.shape[1] - 1 : -1]
 
@@ -109,7 +109,7 @@ def update(folder: Path, ids: list[dict[str, list[int]]], responses: list[list[i
     whitened = torch.zeros_like(held["advantages"])
     for step in steps:
         whitened[step["micro_batch_inds"]] = step["mb_advantage"]
-        step["rows"] = [order[place] for place in step.pop("micro_batch_inds").tolist()]
+        step["rows"] = [order[index] for index in step.pop("micro_batch_inds").tolist()]
     rollout = {name: values[places] for name, values in {**held, "whitened": whitened}.items()}
     metrics = {name: value for name, value in trainer.state.log_history[-1].items() if isinstance(value, float)}
     return {"rollout": rollout, "steps": steps, "metrics": metrics}

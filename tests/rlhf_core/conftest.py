@@ -56,7 +56,7 @@ def make_tokenizer() -> Callable[..., PreTrainedTokenizerBase]:
 
 def build_tokenizer(known: Sequence[str] = WORDS) -> PreTrainedTokenizerBase:
     """One token for each word, padding apart from end-of-sequence."""
-    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(known)}, unk_token="<|unk|>"))
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(known)}, unk_token="<|unk|>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

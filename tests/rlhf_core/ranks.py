@@ -1,4 +1,4 @@
-"""Stages on as many ranks as torchrun started, one after another. Run by `test_distributed`, with the jobs as argument."""
+"""Stages on as many ranks as torchrun started, one after another. `test_distributed` runs it, jobs as argument."""
 
 import json
 import os

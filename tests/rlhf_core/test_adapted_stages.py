@@ -24,7 +24,7 @@ from rlhf_core.models.loading import load_reward_model, save
 from rlhf_core.models.lora import ADAPTER, add_adapter, is_adapted
 from rlhf_core.ppo.actor_critic import SeparateValue
 from rlhf_core.ppo.experience import all_values
-from rlhf_core.ppo.train import _Climb, train_policy
+from rlhf_core.ppo.train import PPORun, train_policy
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
@@ -103,8 +103,8 @@ def models(base: Path, tmp_path: Path) -> Models:
     return Models(base, scorer(base, tmp_path / "reward", 1), scorer(base, tmp_path / "judge", 2))
 
 
-def climb(models: Models, config: PPOConfig, out: Path) -> _Climb:
-    return _Climb(
+def climb(models: Models, config: PPOConfig, out: Path) -> PPORun:
+    return PPORun(
         config, **models._asdict(), out=out, seed=1, term_models={}, demonstrations=(), per_update=4, cache=None
     )
 
@@ -118,9 +118,10 @@ def weights_of(folder: Path, kind: Any = AutoModelForCausalLM) -> dict[str, Tens
 
 def test_a_policy_starts_as_its_reference_exactly(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
     run = climb(models, PPO, models.judge.with_name("run"))
-    rollout, *_ = run.sample(run.learner.policy, PROMPTS, seed=3)
+    rollout, *_ = run.sample(run.actor_critic.policy, PROMPTS, seed=3)
     views = (
-        all_logprobs(model, rollout, ADAM, sampling_temperature=1.0) for model in (run.learner.policy, run.reference)
+        all_logprobs(model, rollout, ADAM, sampling_temperature=1.0)
+        for model in (run.actor_critic.policy, run.reference)
     )
     first, second = views
     assert torch.equal(first, second)
@@ -133,25 +134,25 @@ def test_a_value_model_starts_as_the_reward_model(
 ) -> None:
     models = Models(base, *(scorer(base, tmp_path / name, 1, labelled) for name in ("reward", "judge")))
     run = climb(models, PPO, tmp_path / "run")
-    learner = run.learner
-    assert isinstance(learner, SeparateValue)
-    assert is_adapted(learner.value) and is_adapted(run.reward_model.model) == (labelled is not None)
+    actor_critic = run.actor_critic
+    assert isinstance(actor_critic, SeparateValue)
+    assert is_adapted(actor_critic.value) and is_adapted(run.reward_model.model) == (labelled is not None)
     rollout, *_ = run.sample(run.reference, PROMPTS, seed=3)
-    values = [all_values(model, rollout, ADAM) for model in (learner.value, run.reward_model.model)]
+    values = [all_values(model, rollout, ADAM) for model in (actor_critic.value, run.reward_model.model)]
     torch.testing.assert_close(*values, rtol=1e-5, atol=1e-5)  # the copied head may lie where products round otherwise
     assert values[0].std() > 0.1
-    own = {name for name, weight in learner.value.named_parameters() if weight.requires_grad}
-    assert own == {name for name in learner.value.state_dict() if "lora_" in name or name == "score.weight"}
+    own = {name for name, weight in actor_critic.value.named_parameters() if weight.requires_grad}
+    assert own == {name for name in actor_critic.value.state_dict() if "lora_" in name or name == "score.weight"}
     theirs = {weight.data_ptr() for weight in run.reward_model.model.parameters()}
-    assert not theirs & {learner.value.get_parameter(name).data_ptr() for name in own}
+    assert not theirs & {actor_critic.value.get_parameter(name).data_ptr() for name in own}
 
 
 # Memory
 
 
-def held(run: _Climb) -> tuple[int, int]:
+def held(run: PPORun) -> tuple[int, int]:
     """Numbers in the weights of all models: each once however many share it, and added up model by model."""
-    optimisers = run.learner.parts.values()
+    optimisers = run.actor_critic.parts.values()
     found = [run.reference, run.reward_model.model, run.judge.model, *(optimiser._model for optimiser in optimisers)]
     weights = chain.from_iterable(model.parameters() for model in found)
     once = {weight.data_ptr(): weight.numel() for weight in weights}
@@ -161,7 +162,7 @@ def held(run: _Climb) -> tuple[int, int]:
 @pytest.mark.parametrize("config", [PPO, SHARED], ids=["separate", "shared"])
 def test_all_models_of_ppo_hold_one_trunk(models: Models, tmp_path: Path, config: PPOConfig) -> None:
     run = climb(models, config, tmp_path / "adapters")
-    learned = [weight for part in run.learner.parts.values() for weight in part.weights().values()]
+    learned = [weight for part in run.actor_critic.parts.values() for weight in part.weights().values()]
     frozen = [
         weight
         for model in (run.reward_model.model, run.judge.model)
@@ -170,7 +171,7 @@ def test_all_models_of_ppo_hold_one_trunk(models: Models, tmp_path: Path, config
     ]
     own = sum(weight.numel() for weight in (*learned, *frozen))
     assert held(run)[0] == run.reference.num_parameters() + own
-    assert held(run)[1] > (2 + len(run.learner.parts)) * held(run)[0] / 3  # what each would hold by itself
+    assert held(run)[1] > (2 + len(run.actor_critic.parts)) * held(run)[0] / 3  # what each would hold by itself
 
 
 def test_in_full_training_every_model_holds_its_own(models: Models, tmp_path: Path) -> None:

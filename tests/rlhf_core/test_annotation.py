@@ -16,7 +16,7 @@ from rlhf_core.annotation import ask_reward_model, cast, sample_choices
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.pair_weights import both_ways
-from rlhf_core.data.records import Choice, Demonstration, Pair, Votes, decide
+from rlhf_core.data.records import Choice, Demonstration, Pair, VoteCounts, decide
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.embedded_world.annotators import AnnotatorConfig, annotate, utility
 from rlhf_core.evaluators.reward_model import margins, measure_refresh, score
@@ -66,10 +66,10 @@ def test_a_policy_that_says_one_thing_leaves_nothing_to_compare(base: Path) -> N
 
 def test_the_winner_of_the_votes_is_chosen_with_its_share() -> None:
     choice = Choice("p", "a", "b")
-    assert decide(choice, Votes(2, 1)) == Pair("p", "a", "b", share=2 / 3)
-    assert decide(choice, Votes(0, 3)) == Pair("p", "b", "a")
+    assert decide(choice, VoteCounts(2, 1)) == Pair("p", "a", "b", share=2 / 3)
+    assert decide(choice, VoteCounts(0, 3)) == Pair("p", "b", "a")
     with pytest.raises(ValueError, match="prefer neither"):
-        decide(choice, Votes(2, 2))
+        decide(choice, VoteCounts(2, 2))
 
 
 def test_a_judge_shares_its_votes_out_by_the_sigmoid_of_the_gap() -> None:

@@ -18,9 +18,9 @@ from rlhf_core.generation.rollout import as_rollout
 from rlhf_core.generation.sampling import sample
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble, score_trees
-from rlhf_core.ppo.actor_critic import load_learner
-from rlhf_core.ppo.update import gather
-from rlhf_core.reward_model import train as stage
+from rlhf_core.ppo.actor_critic import load_actor_critic
+from rlhf_core.ppo.update import compute_advantages
+from rlhf_core.reward_model import train as reward_model_stage
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.rewards.reward import Reward
 
@@ -37,7 +37,7 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
     assert {one.finished for one in drawn} == {True, False}
     rollout = as_rollout(drawn)
     torch.manual_seed(1)
-    experience = gather(
+    experience = compute_advantages(
         config,
         rollout,
         reference=policy,
@@ -74,7 +74,7 @@ def test_a_reward_model_that_scores_otherwise_once_it_is_saved_ends_the_stage(
         save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
         return out
 
-    monkeypatch.setattr(stage, "save", losing_the_head)
+    monkeypatch.setattr(reward_model_stage, "save", losing_the_head)
     pairs = [Pair(prompt, "fine thanks", "how you") for prompt in ("how", "are", "you", "how are")]
     training = train_reward_model(
         RewardModelConfig(optimiser=OptimiserConfig(lr=1e-2)),
@@ -94,16 +94,16 @@ def test_values_start_as_the_reward_model(base: Path, tokenizer: PreTrainedToken
     torch.manual_seed(1)
     folder = save(load_reward_model(base, tokenizer), tokenizer, tmp_path / "reward")
     config = UpdateConfig(sampling=SAMPLING)
-    learner = load_learner(config, tokenizer, sft=base, reward_model=folder, steps=1)
+    actor_critic = load_actor_critic(config, tokenizer, sft=base, reward_model=folder, steps=1)
     trees = [Tree([3, 5, 4], [[6, 7, 2]]), Tree([3, 6, 4], [[8, 9, 5, 2]])]
     scores = score_trees(load_reward_model(folder, tokenizer), trees, config.optimiser)
     # The value before a token is the head after the one before it, so one more token shows that after the last.
-    drawn = sample(learner.policy, tokenizer, ["how"] * 2, SAMPLING, generator=torch.Generator().manual_seed(1))
+    drawn = sample(actor_critic.policy, tokenizer, ["how"] * 2, SAMPLING, generator=torch.Generator().manual_seed(1))
     longer = [
         one._replace(prompt_ids=tree.prompt, response_ids=[*tree.responses[0], 5], logprobs=[0.0] * 5)
         for one, tree in zip(drawn, trees, strict=True)
     ]
     longer = [one._replace(logprobs=[0.0] * len(one.response_ids)) for one in longer]
-    values = learner.values(as_rollout(longer))
+    values = actor_critic.values(as_rollout(longer))
     last = [len(one.response_ids) - 1 for one in longer]
     torch.testing.assert_close(values[[0, 1], last], scores, rtol=0, atol=1e-4)

@@ -19,11 +19,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.sampling import SamplingConfig
-from rlhf_core.data.pair_trees import Comparison
+from rlhf_core.data.pair_trees import PairTree
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.dpo import Anchored, anchor, pair_losses, train_dpo, train_policy
-from rlhf_core.evaluators.policy import Examiner, evaluate_policy
+from rlhf_core.evaluators.policy import PolicyEvaluator, evaluate_policy
 from rlhf_core.models.attention import use_ragged_attention
 from rlhf_core.models.loading import digest, load_policy, load_reward_model, save
 from rlhf_core.training.stage import Event, Stage, StageResult
@@ -86,9 +86,9 @@ def max_tokens(count: int) -> OptimiserConfig:
 # Losses of shared prompts
 
 ITEMS = [
-    Comparison(Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]), [0, 2], [1, 1], [0.0, 0.3], [1.0, 1.0]),
-    Comparison(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0], [1.0]),
-    Comparison(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0], [1.0]),
+    PairTree(Tree([3, 5, 6, 7], [[4, 8, 9, 2, 10, 11], [4, 2], [9, 9, 7]]), [0, 2], [1, 1], [0.0, 0.3], [1.0, 1.0]),
+    PairTree(Tree([7], [[3], [6, 5, 2, 2]]), [1], [0], [0.0], [1.0]),
+    PairTree(Tree([3, 7, 4, 6, 8], [[6, 5], [2, 2, 2]]), [0], [1], [0.0], [1.0]),
 ]
 SMALL = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = SMALL | {"intermediate_size": 24, "num_key_value_heads": 2, "initializer_range": 0.4}
@@ -119,7 +119,7 @@ def padded_logprobs(model: torch.nn.Module, sequences: list[tuple[list[int], lis
     return torch.stack(found)
 
 
-def both_sides(item: Comparison) -> Iterator[tuple[tuple[list[int], list[int]], tuple[list[int], list[int]]]]:
+def both_sides(item: PairTree) -> Iterator[tuple[tuple[list[int], list[int]], tuple[list[int], list[int]]]]:
     for chosen, rejected in zip(item.chosen, item.rejected, strict=True):
         yield (item.tree.prompt, item.tree.responses[chosen]), (item.tree.prompt, item.tree.responses[rejected])
 
@@ -136,7 +136,7 @@ def plain_losses(config: DPOConfig, logprobs: list[Tensor], margins: Tensor, tok
     )
 
 
-def reference_of(items: list[Comparison]) -> list[Anchored]:
+def reference_of(items: list[PairTree]) -> list[Anchored]:
     generator = torch.Generator().manual_seed(3)
     return [
         Anchored(item, -5.0 + torch.randn(len(item.tree.responses), generator=generator, dtype=torch.float32))
@@ -345,7 +345,7 @@ def test_a_saved_policy_is_measured_again_the_same_and_the_sft_model_is_asked_on
 
 
 def test_draws_of_the_sft_model_differ(models: dict[str, Path]) -> None:
-    examiner = Examiner(DPO, **models, seed=1)
+    examiner = PolicyEvaluator(DPO, **models, seed=1)
     texts = [examiner.baseline(HELD_OUT, draw=draw).texts for draw in (0, 1, 2, 1)]
     assert texts[1] == texts[3]
     assert len({tuple(found) for found in texts}) == 3
@@ -414,7 +414,7 @@ def test_a_second_training_takes_no_pass_of_the_reference(
     assert passes_before_training(base, cache, tokenizer, sampling=cooler) == 2
 
 
-def kept_after_two(first: DPOConfig, second: DPOConfig, comparisons: list[Comparison]) -> list[list[float]]:
+def kept_after_two(first: DPOConfig, second: DPOConfig, comparisons: list[PairTree]) -> list[list[float]]:
     """Log-probabilities of ITEMS under one configuration, then of other comparisons under another, in one folder."""
     model = build("llama")
     use_ragged_attention(model)

@@ -117,7 +117,7 @@ class Family(NamedTuple):
 
 def chat_tokenizer() -> PreTrainedTokenizerBase:
     """One token for each word, two ends, no padding."""
-    words = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="<|unk|>"))
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<|unk|>"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=words,

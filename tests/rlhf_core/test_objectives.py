@@ -149,7 +149,7 @@ def test_huge_differences_stay_finite(dtype: torch.dtype, difference: float, los
 
 def four(seed: int) -> list[Tensor]:
     """Log-probabilities of 6 chosen and rejected responses under policy and reference."""
-    return [drawn(seed + place, 6) * 3.0 - 20.0 for place in range(4)]
+    return [drawn(seed + index, 6) * 3.0 - 20.0 for index in range(4)]
 
 
 def test_a_policy_that_equals_its_reference_costs_ln_2() -> None:

@@ -29,7 +29,7 @@ from rlhf_core.generation.rollout import as_rollout
 from rlhf_core.generation.sampling import Sampled, sample
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.lora import add_adapter
-from rlhf_core.ppo.actor_critic import load_learner
+from rlhf_core.ppo.actor_critic import load_actor_critic
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.losses import Minibatch
 from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss
@@ -126,14 +126,14 @@ def by_ppo(
     config = UpdateConfig(optimiser=optimiser, value=value, entropy_coef=0.1)
     torch.manual_seed(1)
     reward_model = save(load_reward_model(base, tokenizer), tokenizer, base.with_name("reward"))
-    learner = load_learner(config, tokenizer, sft=base, reward_model=reward_model, steps=1)
+    actor_critic = load_actor_critic(config, tokenizer, sft=base, reward_model=reward_model, steps=1)
     rollout = as_rollout(SAMPLED)
     advantages = torch.randn(rollout.mask.shape) * rollout.mask
-    values, zeros = learner.values(rollout), torch.zeros(2)
+    values, zeros = actor_critic.values(rollout), torch.zeros(2)
     known = Experience(rollout, zeros, zeros, rollout.logprobs, values, advantages, values + 0.4, zeros, {})
-    learner.accumulate(Minibatch(config, known, [0, 1]))
-    learner.add_demonstrations(TREES, coef=0.5)
-    models = {name: part._model for name, part in learner.parts.items()}
+    actor_critic.accumulate(Minibatch(config, known, [0, 1]))
+    actor_critic.add_demonstrations(TREES, coef=0.5)
+    models = {name: part._model for name, part in actor_critic.parts.items()}
     return {f"{part}.{name}": found for part in models for name, found in gradients(models[part]).items()}
 
 

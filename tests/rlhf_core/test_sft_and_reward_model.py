@@ -208,8 +208,8 @@ def test_balanced_pairs_are_what_is_learned_from_and_nothing_else(base: Path, tm
     """Long answers are chosen but for every third prompt; what is held out and the floors stay as they are."""
     long = [Pair(prompt, "fine thanks fine you", "fine how") for prompt in PROMPTS]
     pairs = [
-        pair._replace(chosen=pair.rejected, rejected=pair.chosen) if place % 3 == 0 else pair
-        for place, pair in enumerate(long)
+        pair._replace(chosen=pair.rejected, rejected=pair.chosen) if index % 3 == 0 else pair
+        for index, pair in enumerate(long)
     ]
     whole = REWARD_MODEL.model_copy(update={"epochs": 1, "batch_size": 100})
     balanced = whole.model_copy(update={"balance": how})

@@ -67,10 +67,10 @@ def odds_figure(worth: LabelWorth) -> Figure:
     if worth.balanced:
         series.append((f"after balance {worth.balanced.how}", worth.balanced.effects, "#ee6677", -0.12))
     for label, effects, colour, shift in series:
-        places = [place for place, name in enumerate(names) if name in effects]
-        ratios = [effects[names[place]].others_equal for place in places]
+        places = [index for index, name in enumerate(names) if name in effects]
+        ratios = [effects[names[index]].others_equal for index in places]
         errors = [[item.value - item.lower for item in ratios], [item.upper - item.value for item in ratios]]
-        heights = [place + shift for place in places]
+        heights = [index + shift for index in places]
         axes.errorbar(
             [item.value for item in ratios], heights, xerr=errors, fmt="o", color=colour, capsize=3, label=label
         )

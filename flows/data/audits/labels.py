@@ -14,7 +14,7 @@ from flows.config.errors import InputError
 from flows.data.audits.label_report import in_short, odds_figure, page
 from flows.data.buckets import row_keys
 from flows.data.tables import Table
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.keys import content_key
 from flows.registry.references import DataRefs
 from flows.storage.snapshots import read_parts
@@ -77,7 +77,7 @@ def measure_labels(preferences: Table, *, size: int = SAMPLE) -> LabelWorth:
     return worth
 
 
-def audit_labels(data: DataRefs, balance: Balance, place: Place) -> None:
+def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     """Keep what the labels are worth in the run of a climb, with what its balancing does, and print it in short.
 
     Raises:
@@ -89,17 +89,17 @@ def audit_labels(data: DataRefs, balance: Balance, place: Place) -> None:
     if balance != "none":
         plan = BalancePlan(balance=balance)
         key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, seed=0)
-        balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), place))
+        balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), context))
     worth = data.labels.model_copy(update={"balanced": balanced})
-    registry = place.registry()
-    registry.client.log_text(place.run_id, page(worth), "labels/report.md")
-    registry.client.log_dict(place.run_id, worth.model_dump(mode="json"), "labels/figures.json")
-    registry.client.log_figure(place.run_id, odds_figure(worth), "labels/odds.png")
+    registry = context.registry()
+    registry.client.log_text(context.run_id, page(worth), "labels/report.md")
+    registry.client.log_dict(context.run_id, worth.model_dump(mode="json"), "labels/figures.json")
+    registry.client.log_figure(context.run_id, odds_figure(worth), "labels/odds.png")
     Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")
 
 
 @task(name="balance-labels", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
-def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, place: Place) -> dict[str, Any]:
+def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, context: RunContext) -> dict[str, Any]:
     """Measure the sample after balancing; what it returns is remembered across runs under the content key."""
     sample = read_sample(snapshot, plan.sample)
     try:
@@ -132,8 +132,8 @@ def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
 
 def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
     """What the votes of rows say where formats give them; else what the counts of the snapshot say."""
-    if preferences.ballots.rows:
-        return preferences.ballots.noise()
+    if preferences.raw_votes.rows:
+        return preferences.raw_votes.noise()
     counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
     votes = preferences.votes
     ceiling = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())

@@ -15,11 +15,11 @@ from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
 from flows.data.files import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.external_models import files_of, name_of, registered
-from flows.registry.references import ModelRef, Newest
+from flows.registry.references import ModelRef, RoundModels
 from rlhf_core.annotation import ask_reward_model
-from rlhf_core.data.records import Votes, decide
+from rlhf_core.data.records import VoteCounts, decide
 from rlhf_core.embedded_world.annotators import annotate
 
 
@@ -59,15 +59,17 @@ def relabelling(config: LadderConfig) -> Relabel:
     return config.relabel
 
 
-def annotator_of(config: LadderConfig, settings: Relabel, path: Path, newest: Newest, place: Place) -> Annotator | None:
+def annotator_of(
+    config: LadderConfig, settings: Relabel, path: Path, newest: RoundModels, context: RunContext
+) -> Annotator | None:
     """Who labels; None while people have not."""
-    seed = place.seed + SEEDS_APART * newest.round
+    seed = context.seed + SEEDS_APART * newest.round
     source = newest.policy.label
     match settings:
         case ByAnnotators():
             return _simulated(config, settings, source, seed)
         case ByJudge():
-            return _judge(config, settings, source, seed, place)
+            return _judge(config, settings, source, seed, context)
         case ByPeople():
             found = labelled_file(path)
             if found is None:
@@ -90,8 +92,8 @@ def _simulated(config: LadderConfig, settings: ByAnnotators, source: str, seed: 
     return Annotator(name, "", None, votes)
 
 
-def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, place: Place) -> Annotator:
-    registry = place.registry()
+def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, context: RunContext) -> Annotator:
+    registry = context.registry()
     version = registered(settings.model, registry)
 
     def votes(asked: Sequence[Asked]) -> Iterator[Read]:
@@ -109,7 +111,7 @@ def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, plac
     return Annotator(name, version.digest if version else "", version, votes)
 
 
-def _as_reads(asked: Sequence[Asked], votes: Sequence[Votes], source: str) -> Iterator[Read]:
+def _as_reads(asked: Sequence[Asked], votes: Sequence[VoteCounts], source: str) -> Iterator[Read]:
     """Labels as batches of records; their source is the policy that gave the answers."""
     rows = iter(
         SourceRow(source, number, _record(item, cast))
@@ -119,7 +121,7 @@ def _as_reads(asked: Sequence[Asked], votes: Sequence[Votes], source: str) -> It
         yield Read(convert_rows("preferences", lambda record: [record], chunk), is_label=False)
 
 
-def _record(item: Asked, votes: Votes) -> dict[str, Any]:
+def _record(item: Asked, votes: VoteCounts) -> dict[str, Any]:
     pair = decide(item.choice, votes)
     texts = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "group": item.group}
     return {**texts, "votes_chosen": max(votes), "votes_rejected": min(votes)}

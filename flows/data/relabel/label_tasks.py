@@ -17,9 +17,9 @@ from flows.config.relabel import ByPeople, RelabelConfig
 from flows.data.files import SUFFIXES, read_file
 from flows.data.sources import Read, convert_file
 from flows.data.splits import split_by_group
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.keys import content_key, inputs_of
-from flows.registry.references import DatasetRef, Newest
+from flows.registry.references import DatasetRef, RoundModels
 from flows.storage.snapshots import read_split
 from flows.tasks import BACKOFF, RETRIES, retry_infrastructure
 from rlhf_core.annotation import sample_choices
@@ -65,7 +65,7 @@ class Asked(Frozen):
     retry_condition_fn=retry_infrastructure,
 )
 def draw_answers(
-    config: LadderConfig, relabel: RelabelConfig, prompts: DatasetRef, newest: Newest, place: Place
+    config: LadderConfig, relabel: RelabelConfig, prompts: DatasetRef, newest: RoundModels, context: RunContext
 ) -> Path:
     """Have the newest policy answer prompts and write the choices to a file, unless that is done.
 
@@ -74,7 +74,7 @@ def draw_answers(
         relabel: how many.
         prompts: the snapshot that they answer.
         newest: whose answers they are.
-        place: seed and storage.
+        context: seed and storage.
 
     Returns:
         The file: Label Studio's tasks, without annotations. Its name changes with whatever decides what is in it.
@@ -89,14 +89,14 @@ def draw_answers(
         sampling=config.policy.sampling,
         shares=config.shares,
     )
-    seed = place.seed + SEEDS_APART * newest.round
+    seed = context.seed + SEEDS_APART * newest.round
     inputs = inputs_of({"policy": newest.policy.digest}, {"prompts": prompts.digest}, {})
-    folder = relabel.folder if isinstance(relabel, ByPeople) and relabel.folder else place.storage / "relabel"
-    path = folder / f"{place.project}-{content_key('answers', plan, inputs, seed)[-16:]}.json"
+    folder = relabel.folder if isinstance(relabel, ByPeople) and relabel.folder else context.storage / "relabel"
+    path = folder / f"{context.project}-{content_key('answers', plan, inputs, seed)[-16:]}.json"
     if path.exists():
         return path
     asked = ask(plan, prompts, seed=seed)
-    model = place.registry().folder(newest.policy)
+    model = context.registry().folder(newest.policy)
     each = plan.responses_per_prompt
     choices = sample_choices(model, list(asked), plan.sampling, responses_per_prompt=each, seed=seed)
     if not choices:

@@ -22,9 +22,9 @@ from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
 from flows.data.sources import Read
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.keys import content_key
-from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Newest, Round
+from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
 from flows.storage.locks import exclusive
 from flows.storage.snapshots import SnapshotDamaged, read_split, verify
 from flows.tasks import BACKOFF, BY_KEY, RETRIES, retry_infrastructure
@@ -59,20 +59,20 @@ class WaitingForLabels(Exception):
         self.path = path
 
 
-def add_fresh_pairs(config: LadderConfig, data: DataRefs, last: Round, place: Place) -> DataRefs:
+def add_fresh_pairs(config: LadderConfig, data: DataRefs, last: Round, context: RunContext) -> DataRefs:
     """The data of a round: all that the last one learned from, and labelled answers of its policy.
 
     Raises:
         WaitingForLabels: if people are to label these and have not done so.
     """
-    fresh = relabel(config, data, last.newest, place)
+    fresh = relabel(config, data, last.newest, context)
     if isinstance(fresh, Path):
         raise WaitingForLabels(fresh)
     return data.model_copy(update={"fresh": (*last.data.fresh, fresh)})
 
 
-@flow(name="relabel", flow_run_name="{place.project} relabel")
-def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) -> FreshPairs | Path:
+@flow(name="relabel", flow_run_name="{context.project} relabel")
+def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: RunContext) -> FreshPairs | Path:
     """Have answers of the newest policy compared, or reuse that; of two climbs at once, one waits for the other.
 
     Returns:
@@ -83,20 +83,20 @@ def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) 
         DataRefused: naming rows, reasons and mends, if the pairs break contract or suite.
     """
     settings = relabelling(config)
-    with exclusive(place.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
-        path = draw_answers(config, settings, data.prompts, newest, place)
-    annotator = annotator_of(config, settings, path, newest, place)
+    with exclusive(context.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
+        path = draw_answers(config, settings, data.prompts, newest, context)
+    annotator = annotator_of(config, settings, path, newest, context)
     if annotator is None:
         return path
     annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
     plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
     inputs = {"answers": _digest(path), "annotator": annotator.digest, "rules": rules_digest(), "data": data.digest}
-    key = content_key("label", plan, inputs, place.seed)
-    with exclusive(place.storage / "work" / f"{key}.lock"):
-        made = Labelled.model_validate(label(key, annotator, path, data, newest, config, place))
+    key = content_key("label", plan, inputs, context.seed)
+    with exclusive(context.storage / "work" / f"{key}.lock"):
+        made = Labelled.model_validate(label(key, annotator, path, data, newest, config, context))
         if not _intact(made.dataset):
             fresh_one = label.with_options(refresh_cache=True)
-            made = Labelled.model_validate(fresh_one(key, annotator, path, data, newest, config, place))
+            made = Labelled.model_validate(fresh_one(key, annotator, path, data, newest, config, context))
     origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
     named = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
     return FreshPairs(dataset=made.dataset.model_copy(update=named), of=newest, counts=made.counts)
@@ -112,14 +112,20 @@ def relabel(config: LadderConfig, data: DataRefs, newest: Newest, place: Place) 
     retry_condition_fn=retry_infrastructure,
 )
 def label(
-    key: str, annotator: Annotator, path: Path, data: DataRefs, newest: Newest, config: LadderConfig, place: Place
+    key: str,
+    annotator: Annotator,
+    path: Path,
+    data: DataRefs,
+    newest: RoundModels,
+    config: LadderConfig,
+    context: RunContext,
 ) -> dict[str, Any]:
     """Label choices, take the pairs through rules and suite, and write them; remembered under the content key."""
-    with tempfile.TemporaryDirectory(dir=place.storage / "work", prefix="label-") as work:
+    with tempfile.TemporaryDirectory(dir=context.storage / "work", prefix="label-") as work:
         reads = annotator.label(read_choices(path))
         checked = check(reads, held_out(data), config, Path(work))
-        report, written = Path(work) / "report", place.storage / "ingests" / key
-        dataset = publish_table("preferences", checked, report, written, place.storage)
+        report, written = Path(work) / "report", context.storage / "ingests" / key
+        dataset = publish_table("preferences", checked, report, written, context.storage)
         shutil.rmtree(written, ignore_errors=True)
         written.parent.mkdir(parents=True, exist_ok=True)
         os.replace(report, written)

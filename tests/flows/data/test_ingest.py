@@ -14,7 +14,7 @@ from data_contracts.records import COLUMNS
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.ingest import DataRefused, IngestPlan, ingest
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.storage.snapshots import read_split
 from rlhf_core.embedded_world.data import WorldConfig
 
@@ -30,8 +30,8 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def place(storage: Path, run_id: str = "first") -> Place:
-    return Place(project="test", seed=1, storage=storage, threads=1, run_id=run_id)
+def context(storage: Path, run_id: str = "first") -> RunContext:
+    return RunContext(project="test", seed=1, storage=storage, threads=1, run_id=run_id)
 
 
 def files(folder: Path) -> list[str]:
@@ -41,7 +41,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> None:
-    refs = ingest(PLAN, place(storage))
+    refs = ingest(PLAN, context(storage))
     assert refs.ladder_run == "first"
     assert refs.ceiling is not None and 0.6 < refs.ceiling.lower < refs.ceiling.value < refs.ceiling.upper < 1.0
     for table in refs.tables:
@@ -59,17 +59,17 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> N
     assert (Path(refs.preferences.report) / "odds.png").read_bytes().startswith(b"\x89PNG")
     assert (Path(refs.report) / "docs" / "index.html").is_file()
     assert [path.suffix for path in (storage / "work").iterdir()] == [".lock"]
-    again = ingest(PLAN, place(storage, "second"))
+    again = ingest(PLAN, context(storage, "second"))
     assert again == refs
     Path(refs.prompts.path).unlink()
-    mended = ingest(PLAN, place(storage, "third"))
+    mended = ingest(PLAN, context(storage, "third"))
     assert mended.ladder_run == "third" and mended.tables == refs.tables
 
 
 def test_changed_rules_are_applied_to_known_data(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ingest(PLAN, place(storage))
+    ingest(PLAN, context(storage))
     monkeypatch.setattr("flows.data.ingest.rules_digest", lambda: "other rules")
-    assert ingest(PLAN, place(storage, "second")).ladder_run == "second"
+    assert ingest(PLAN, context(storage, "second")).ladder_run == "second"
 
 
 def questions(path: Path, **spoilt: str) -> FileData:
@@ -87,17 +87,17 @@ def test_refused_data_leave_nothing_behind(storage: Path, tmp_path: Path) -> Non
     path = tmp_path / "pairs.jsonl.gz"
     plan = PLAN.model_copy(update={"data": questions(path, rejected="\ud800")})
     with pytest.raises(DataRefused, match=r"pairs\.jsonl\.gz row 8, field rejected"):
-        ingest(plan, place(storage))
+        ingest(plan, context(storage))
     assert files(storage) == []
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged after row"):
-        ingest(plan, place(storage))
+        ingest(plan, context(storage))
     assert files(storage) == []
 
 
 def test_quarantined_rows_lie_in_a_file_beside_the_snapshots(storage: Path, tmp_path: Path) -> None:
     data = questions(tmp_path / "pairs.jsonl.gz", rejected=" ")
-    refs = ingest(PLAN.model_copy(update={"data": data}), place(storage))
+    refs = ingest(PLAN.model_copy(update={"data": data}), context(storage))
     with (Path(refs.preferences.report) / "quarantine.csv").open(encoding="utf-8") as file:
         (line,) = csv.DictReader(file)
     assert (line["source"], line["row"], line["rule"]) == ("pairs.jsonl.gz", "8", "rejected_not_empty")
@@ -117,7 +117,7 @@ def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Pat
     rows = [{"prompt": f"Mend {i}?", "response_a": a, "response_b": b} for i, (a, b) in enumerate(answers)]
     path.write_text("\n".join(json.dumps(row | {"votes": votes}) for row, votes in zip(rows, said, strict=True)))
     data = FileData.model_validate({"preferences": [{"path": str(path)}]})
-    refs = ingest(PLAN.model_copy(update={"data": data}), place(storage))
+    refs = ingest(PLAN.model_copy(update={"data": data}), context(storage))
     with (Path(refs.preferences.report) / "votes.csv").open(encoding="utf-8") as file:
         votes = list(csv.DictReader(file))
     assert len(votes) == 180
@@ -128,7 +128,7 @@ def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Pat
 
 
 def test_data_are_held_against_what_the_champion_was_trained_on(storage: Path, tmp_path: Path) -> None:
-    here = place(storage).model_copy(update={"seed": 7})  # so that no other test's snapshots are reused
+    here = context(storage).model_copy(update={"seed": 7})  # so that no other test's snapshots are reused
     refs = ingest(PLAN, here)
     registry = here.registry()
     (tmp_path / "model").mkdir()

@@ -20,8 +20,8 @@ from flows.data.audits.labels import BalancePlan, draw_sample, measure_balanced,
 from flows.data.sources import Read, open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.data.votes import Ballots
-from flows.registry.context import Place
+from flows.data.votes import Votes
+from flows.registry.context import RunContext
 from rlhf_core.config.reward_model import Balance
 from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas, count_votes
 from rlhf_core.metrics.estimates import Estimate
@@ -34,18 +34,18 @@ def table(rows: int, *, longer: float = 0.8, votes: tuple[int, int] = (1, 0)) ->
     """A preference snapshot in which longer responses are preferred so often; every fourth row is held out."""
     rng = np.random.default_rng(0)
     records = []
-    for place in range(rows):
-        texts = [f"{SECRET} tap {place} off please", f"{SECRET} {place}"][:: 1 if rng.random() < longer else -1]
+    for index in range(rows):
+        texts = [f"{SECRET} tap {index} off please", f"{SECRET} {index}"][:: 1 if rng.random() < longer else -1]
         records.append(
             {
-                "prompt": f"ask {place}",
+                "prompt": f"ask {index}",
                 "chosen": texts[0],
                 "rejected": texts[1],
-                "group": f"ask {place // 2}",
+                "group": f"ask {index // 2}",
                 "source": "made",
                 "votes_chosen": votes[0],
                 "votes_rejected": votes[1],
-                "split": "test" if place % 4 == 0 else "train",
+                "split": "test" if index % 4 == 0 else "train",
             }
         )
     return pd.DataFrame(records)
@@ -124,9 +124,9 @@ def test_balancing_is_shown_before_and_after(how: Balance) -> None:
 def test_pairs_that_cannot_be_balanced_are_bad_input_that_names_the_field(tmp_path: Path) -> None:
     path = tmp_path / "pairs.parquet"
     table(100, longer=1.0).to_parquet(path, index=False)
-    place = Place(project="test", seed=0, storage=tmp_path, threads=1, run_id="r")
+    context = RunContext(project="test", seed=0, storage=tmp_path, threads=1, run_id="r")
     with pytest.raises(InputError, match=r"reward_model\.balance length: of the .* set balance to none"):
-        measure_balanced.fn("key", BalancePlan(balance="length"), path, place)
+        measure_balanced.fn("key", BalancePlan(balance="length"), path, context)
 
 
 def test_pairs_in_which_nothing_differs_still_make_a_page() -> None:
@@ -145,25 +145,25 @@ def ingested(rows: list[dict[str, Any]], folder: Path) -> Table:
     return made["preferences"]
 
 
-def asked(place: int, votes: Any, answer: str = "turn it off") -> dict[str, Any]:
+def asked(index: int, votes: Any, answer: str = "turn it off") -> dict[str, Any]:
     return {
-        "prompt": f"{SECRET} {place}",
-        "response_a": f"{answer} {place}" * bool(answer),
+        "prompt": f"{SECRET} {index}",
+        "response_a": f"{answer} {index}" * bool(answer),
         "response_b": "wait",
         "votes": votes,
     }
 
 
 def test_all_votes_are_kept_and_measured_those_of_ties_and_of_quarantined_rows_too(tmp_path: Path) -> None:
-    rows = [asked(place, {"ann": "a", "bo": "a", "cy": None}) for place in range(60)]
-    rows += [asked(place, {"ann": "a", "bo": "b"}) for place in range(60, 80)]
-    rows += [asked(place, {"ann": "b", "bo": "b"}, answer="") for place in range(80, 100)]
+    rows = [asked(index, {"ann": "a", "bo": "a", "cy": None}) for index in range(60)]
+    rows += [asked(index, {"ann": "a", "bo": "b"}) for index in range(60, 80)]
+    rows += [asked(index, {"ann": "b", "bo": "b"}, answer="") for index in range(80, 100)]
     preferences = ingested(rows, tmp_path)
     assert preferences.counts.left_out == {"a tie of the votes": 20} and preferences.counts.quarantined == 20
-    kept = pd.read_csv(preferences.ballots.path)
+    kept = pd.read_csv(preferences.raw_votes.path)
     assert len(kept) == 200 and set(kept["annotator"]) == {"ann", "bo"}
     assert kept.query("row == 61")["verdict"].tolist() == ["first", "second"]
-    assert SECRET not in preferences.ballots.path.read_text()
+    assert SECRET not in preferences.raw_votes.path.read_text()
     noise = measure_labels(preferences).noise
     assert noise["raw_agreement"][::3] == (pytest.approx(0.8), 100)
     # agreement .8, by chance .8 * .6 + .2 * .4 = .56
@@ -172,34 +172,34 @@ def test_all_votes_are_kept_and_measured_those_of_ties_and_of_quarantined_rows_t
 
 
 def test_the_ceiling_knows_of_pairs_that_a_tie_leaves_out(tmp_path: Path) -> None:
-    decided = [asked(place, ["a"] * 4) for place in range(50)]
-    split = [asked(place, ["a", "a", "b", "b"]) for place in range(50, 100)]
+    decided = [asked(index, ["a"] * 4) for index in range(50)]
+    split = [asked(index, ["a", "a", "b", "b"]) for index in range(50, 100)]
     rosy, honest = (measure_labels(ingested(rows, tmp_path / str(len(rows)))) for rows in (decided, decided + split))
     assert rosy.noise["ceiling"].value > 0.99 and honest.noise["ceiling"].value < 0.85
     assert honest.noise["ceiling"].n == 100
 
 
 def test_votes_without_names_have_no_kappa_and_counted_votes_no_file(tmp_path: Path) -> None:
-    unnamed = ingested([asked(place, ["a", "a", "b"]) for place in range(60)], tmp_path / "unnamed")
-    assert set(pd.read_csv(unnamed.ballots.path)["annotator"].isna()) == {True}
+    unnamed = ingested([asked(index, ["a", "a", "b"]) for index in range(60)], tmp_path / "unnamed")
+    assert set(pd.read_csv(unnamed.raw_votes.path)["annotator"].isna()) == {True}
     noise = measure_labels(unnamed).noise
     assert noise["raw_agreement"].value == pytest.approx(1 / 3)
     assert not [name for name in noise if name.startswith("kappa")]
-    single = ingested([asked(place, ["a"]) for place in range(60)], tmp_path / "single")
-    assert not single.ballots.path.exists() and measure_labels(single).noise == {}
+    single = ingested([asked(index, ["a"]) for index in range(60)], tmp_path / "single")
+    assert not single.raw_votes.path.exists() and measure_labels(single).noise == {}
 
 
 def test_the_figures_are_of_a_sample_that_the_order_of_rows_does_not_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.data.votes.SAMPLE", 50)
-    casts = [Cast("a.jsonl", place, f"p{place}", (("ann", 1), ("bo", 1 + place % 2))) for place in range(200)]
+    casts = [Cast("a.jsonl", index, f"p{index}", (("ann", 1), ("bo", 1 + index % 2))) for index in range(200)]
     figures = []
     for name, order in (("one", casts), ("other", casts[::-1])):
-        ballots = Ballots(tmp_path / name)
-        ballots.add(order[:70])
-        ballots.add(order[70:])
-        figures.append(ballots.noise())
+        raw_votes = Votes(tmp_path / name)
+        raw_votes.add(order[:70])
+        raw_votes.add(order[70:])
+        figures.append(raw_votes.noise())
     assert figures[0] == figures[1] and figures[0]["raw_agreement"].n == 50
 
 

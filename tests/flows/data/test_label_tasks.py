@@ -29,8 +29,8 @@ from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.pipeline.rounds import climb_in_rounds
 from flows.registry.client import Registry
-from flows.registry.context import Place
-from flows.registry.references import DatasetRef, ModelRef, Newest
+from flows.registry.context import RunContext
+from flows.registry.references import DatasetRef, ModelRef, RoundModels
 from flows.storage.snapshots import Snapshot, SnapshotWriter
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
@@ -174,9 +174,9 @@ def test_a_registered_judge_labels_by_its_scores_and_is_named_with_its_version(
     judge, policy = register(name, scorer), register(f"{name}-policy")
     soft = f"relabel={{by: judge, model: models:/{judge.label}, labels: soft, votes: 1001}}"
     config = load_config(TINY, overrides=[soft, "reward_model.labels=votes"])
-    place = Place(project="desk", seed=1, storage=desk.storage, threads=None, run_id="")
-    newest = Newest(round=1, policy=policy, reward_model=policy, judge=policy)
-    found = annotator_of(config, relabelling(config), tmp_path / "choices.json", newest, place)
+    context = RunContext(project="desk", seed=1, storage=desk.storage, threads=None, run_id="")
+    newest = RoundModels(round=1, policy=policy, reward_model=policy, judge=policy)
+    found = annotator_of(config, relabelling(config), tmp_path / "choices.json", newest, context)
     assert found is not None and (found.version, found.digest) == (judge, judge.digest)
     assert found.name == f"{judge.label}, soft labels"
     prompt = "how do i clean my kettle ?"

@@ -29,8 +29,8 @@ FOUND = {"prompt_shift_auc": Estimate(0.52, 0.48, 0.56, 130)}
 
 def table(rows: int) -> pd.DataFrame:
     """A snapshot in which every prompt stands twice; every fourth prompt is held out."""
-    prompts = [f"ask {place // 2}" for place in range(rows)]
-    splits = ["test" if place // 2 % 4 == 0 else "train" for place in range(rows)]
+    prompts = [f"ask {index // 2}" for index in range(rows)]
+    splits = ["test" if index // 2 % 4 == 0 else "train" for index in range(rows)]
     return pd.DataFrame({"prompt": prompts, "split": splits})
 
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.summary import STAGES, WIDTH, Answer, Comparison, Summary, publish_summary, render
+from flows.pipeline.summary import STAGES, WIDTH, Answer, GoldAudit, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
-from flows.registry.references import DataRefs, DatasetRef, ModelRef, Rung, StageRecord
+from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.report import format_estimate
 from flows.stages.figures import figures_of
 from rlhf_core.gates.gate import Gate, judge
@@ -83,8 +83,8 @@ def summary(**changes: object) -> Summary:
         "run_id": "this",
         "data": DATA,
         "rungs": [
-            Rung(record("sft"), reused=True),
-            Rung(record("reward-model"), reused=False),
+            StageOutcome(record("sft"), reused=True),
+            StageOutcome(record("reward-model"), reused=False),
         ],
         "verdicts": {
             "data": judge([KNOWN], DATA.estimates),
@@ -194,9 +194,7 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
 
 
 def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
-    answers = Comparison(
-        [], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in STAGES for name in NAMES}
-    )
+    answers = GoldAudit([], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in STAGES for name in NAMES})
     console = Console(file=io.StringIO(), width=80)
     console.print(render(summary(answers=answers)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -218,7 +216,7 @@ def test_a_climb_that_its_data_stopped_shows_their_figures_and_verdicts() -> Non
 
 
 def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:
-    answers = Comparison(
+    answers = GoldAudit(
         [("why [bold]so?", [Answer("base", "no [/red] idea", -1.5), Answer("policy", "because", 2.0)])],
         {"base_gold": Estimate(-5.25, -6.0, -4.5, 20), "policy_gold": Estimate(0.5, 0.4, 0.6, 20)},
     )
@@ -239,7 +237,7 @@ def test_the_summary_is_kept_as_text_and_html_and_ends_with_what_to_type(
     registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = registry.start_run("ladder")
-    answers = Comparison([], {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)})
+    answers = GoldAudit([], {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)})
     publish_summary(summary(answers=answers), registry, run_id)
     kept = {name: registry.client.download_artifacts(run_id, name) for name in ("summary.txt", "summary.html")}
     text = Path(kept["summary.txt"]).read_text()

@@ -33,9 +33,9 @@ def version(
         created=created,
         aliases=aliases,
         gates={},
-        parents={f"role{place}": parent for place, parent in enumerate(parents)},
+        parents={f"role{index}": parent for index, parent in enumerate(parents)},
         parent_digests={},
-        datasets={f"use{place}": f"table:{digest}" for place, digest in enumerate(datasets)},
+        datasets={f"use{index}": f"table:{digest}" for index, digest in enumerate(datasets)},
     )
 
 
@@ -94,8 +94,8 @@ def test_nothing_goes_that_something_that_stays_was_made_from(made: list[Version
     assert not needed & set(labels)
     assert not {node.removeprefix(DATASET) for node in needed} - needed_digests(graph, gone) - set(graph.versions)
     assert {item.name for item in gone} <= {"toy-base", "toy-sft", "toy-policy"}
-    for place, item in enumerate(gone):  # whatever interrupts the removal, no version loses a parent before itself
-        assert not set(item.parents.values()) & set(labels[:place])
+    for index, item in enumerate(gone):  # whatever interrupts the removal, no version loses a parent before itself
+        assert not set(item.parents.values()) & set(labels[:index])
     for item in made:  # and all that may go does
         wanted = item.name.startswith("toy-") and not item.name.startswith("toy-shop")
         others = {node for other in made if other.label not in labels for node in ancestors(made, other.label)}
@@ -109,7 +109,7 @@ def test_every_edge_is_drawn_from_left_to_right_and_nothing_on_top_of_another(ma
         return
     layout = lay_out(graph.order, graph.edges)
     assert set(layout.places) == set(graph.nodes) and set(layout.ways) == set(graph.edges)
-    waypoints = [place for way in layout.ways.values() for place in way[1:-1]]
+    waypoints = [index for way in layout.ways.values() for index in way[1:-1]]
     taken = [*layout.places.values(), *waypoints]
     assert len(set(taken)) == len(taken)
     assert all(0 <= layer < layout.layers and 0 <= row <= layout.rows - 1 for layer, row in taken)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from data_contracts.records import CONTRACT_VERSION
 from flows.cli import app
 from flows.lineage.archive import Archive
-from flows.lineage.audit import Finding, audit
+from flows.lineage.audit import AuditFinding, audit
 from flows.lineage.page import Servers, as_html
 from flows.lineage.retention import Retention, Waste
 from flows.lineage.story import Story, as_json, tell
@@ -191,7 +191,7 @@ def test_impact_of_a_version_says_by_way_of_what(first: Ladder) -> None:
 # Whether it holds
 
 
-def failing(archive: Archive) -> list[Finding]:
+def failing(archive: Archive) -> list[AuditFinding]:
     return [finding for finding in audit(archive, [archive.find("toy-policy@champion")]) if finding.status != "holds"]
 
 
@@ -248,8 +248,8 @@ def test_damage_is_named(
         path.unlink()
     else:
         altered = b'"written": 2' if target == "report" else b"first"
-        place = content.index(altered) + len(altered) - 1
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        offset = content.index(altered) + len(altered) - 1
+        path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
     (found,) = failing(archive)
     status = "missing" if damage == "deleted" else "altered"
     digest = first.preferences.digest
@@ -288,7 +288,7 @@ def test_a_deleted_parent_is_missing(shelf: Path, archive: Archive) -> None:
     sft = toys.stage("sft", "a", {"base": base})
     toys.registry.client.delete_model_version(base.name, base.version)
     missing = [finding for finding in audit(archive, [archive.find(sft.label)]) if finding.status != "holds"]
-    assert missing == [Finding("orphans-sft/1", "parent base", "missing", "orphans-base/1 is not in the registry")]
+    assert missing == [AuditFinding("orphans-sft/1", "parent base", "missing", "orphans-base/1 is not in the registry")]
     assert "base: orphans-base/1 is not in the registry" in typed("lineage", sft.label)
 
 
@@ -303,7 +303,7 @@ class Shop:
         toys = Toys("shop", storage)
         self.old, self.live = toys.ladder("old"), toys.ladder("live")
         toys.registry.set_alias(self.live.policy, "champion")
-        toys.registry.end_run(toys.place.run_id, "FINISHED")
+        toys.registry.end_run(toys.context.run_id, "FINISHED")
         self.toys, self.storage = toys, storage
         self.retention = Retention(toys.registry.client, "shop", storage)
 

@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             toys = Toys("toy", folder / "storage")
             old, live = toys.ladder("old"), toys.ladder("live")
             toys.registry.set_alias(live.policy, "champion")
-            toys.registry.end_run(toys.place.run_id, "FINISHED")
+            toys.registry.end_run(toys.context.run_id, "FINISHED")
             shutil.rmtree(folder / "storage")
             yield Served(address, folder / "kept", old, live)
         finally:
@@ -106,11 +106,11 @@ def test_damage_in_the_artifact_store_is_named(served: Served, name: str, damage
     wanted = f"{served.live.prompts.digest}.parquet" if name == "snapshot" else name
     (path,) = (path for path in served.artifacts.rglob(wanted) if name == "snapshot" or belongs(path, served.live))
     content = path.read_bytes()
-    place = content.index(b"live")
+    offset = content.index(b"live")
     try:
         path.unlink()
         if damage == "altered":
-            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
         done = typed("audit", "toy-policy@champion")
     finally:
         path.write_bytes(content)

@@ -32,7 +32,7 @@ from flows.config.errors import InputError
 from flows.config.gates import GatesConfig
 from flows.pipeline.gating import StoppedByGate, enforce, judge_stage
 from flows.registry.client import open_registry
-from flows.registry.context import Place
+from flows.registry.context import RunContext
 from flows.registry.references import StageRecord
 from flows.tasks import is_infrastructure
 from rlhf_core.gates.gate import Gate, judge
@@ -137,7 +137,7 @@ def test_verdicts_reach_a_server_that_was_away_and_a_failed_gate_is_judged_once(
     ref = registry.register(tmp_path / "model", "toy-sft", run_id=run_id, parents={}, tags={}, description="A toy.")
     small = {"size": Estimate(0.5, 0.4, 0.6, 100)}
     record = StageRecord(stage="sft", key="k", ladder_run=run_id, run_id=run_id, models={"sft": ref}, estimates=small)
-    place = Place(project="toy", seed=0, storage=tmp_path, threads=None, run_id=run_id)
+    context = RunContext(project="toy", seed=0, storage=tmp_path, threads=None, run_id=run_id)
 
     back = threading.Timer(3.0, mlflow)
 
@@ -145,7 +145,7 @@ def test_verdicts_reach_a_server_that_was_away_and_a_failed_gate_is_judged_once(
     def judged() -> None:
         stop(server)
         back.start()
-        enforce("sft", judge_stage(record, [GATE], GatesConfig(), place), GatesConfig())
+        enforce("sft", judge_stage(record, [GATE], GatesConfig(), context), GatesConfig())
 
     state = judged(return_state=True)
     back.join()

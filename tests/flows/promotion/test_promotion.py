@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.config.errors import InputError
-from flows.promotion.history import Promotion, history, record_promotion
+from flows.promotion.history import PromotionRecord, history, record_promotion
 from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
 from flows.registry.client import CHAMPION, Registry
 from flows.registry.references import ModelRef
@@ -43,7 +43,7 @@ def test_the_first_champion_replaces_nobody_and_is_recorded(desk: Registry, thre
     assert champion(desk, name) == "1"
     (move,) = history(desk, name)
     assert timedelta(0) <= datetime.now(UTC) - move.when < timedelta(minutes=5)
-    assert move == Promotion(
+    assert move == PromotionRecord(
         model=name, version="1", previous=None, by="ann@desk", why="the first", how="rlhf promote", forced=False,
         when=move.when,
     )  # fmt: skip

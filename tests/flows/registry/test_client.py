@@ -172,14 +172,14 @@ def test_an_unknown_alias_is_named(registry: Registry, files: Path, name: str, r
 
 
 def test_params_are_dotted_and_may_be_many_and_long(registry: Registry, run_id: str) -> None:
-    many = {f"p{place}": place for place in range(250)}
+    many = {f"p{index}": index for index in range(250)}
     registry.log_params(run_id, {"stage": {"lr": 0.1, "deep": {"betas": (0.9, 0.95)}, "none": None}, "many": many})
     registry.log_params(run_id, {"long": "x" * 7000})
     params = registry.client.get_run(run_id).data.params
     assert (
         params["stage.lr"] == "0.1" and params["stage.deep.betas"] == "(0.9, 0.95)" and params["stage.none"] == "None"
     )
-    assert {params[f"many.p{place}"] for place in range(250)} == {str(place) for place in range(250)}
+    assert {params[f"many.p{index}"] for index in range(250)} == {str(index) for index in range(250)}
     assert params["long"] == "x" * 6000
 
 

@@ -113,8 +113,8 @@ def test_texts_of_models_and_people_are_never_read_as_markdown(desk: Registry, r
 def test_however_much_there_is_to_say_it_fits_the_database(
     desk: Registry, register: Register, name: str, tmp_path: Path
 ) -> None:
-    many = [gate.model_copy(update={"name": f"gate-{place}"}) for place in range(30) for gate in GATES[:1]]
-    sample = {f"answer {place}": "word " * 500 for place in range(20)}
+    many = [gate.model_copy(update={"name": f"gate-{index}"}) for index in range(30) for gate in GATES[:1]]
+    sample = {f"answer {index}": "word " * 500 for index in range(20)}
     record = record_of(register(name), samples=[sample, sample])
     text = described(desk, record, judge(many, FIGURES))
     assert 2000 < len(text) <= LIMIT and "gate-29" in text and "answer" not in text and text.rstrip().endswith(END)

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from flows.registry.client import Registry
-from flows.registry.packaging import CODE, Use, package
+from flows.registry.packaging import CODE, Serving, package
 from flows.registry.references import ModelRef
 from flows.storage.digests import folder_digest
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
@@ -27,7 +27,7 @@ from rlhf_core.models.ensembles import Aggregation, store_aggregation
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.loading import load_reward_model, save
 
-Packaged = Callable[[Path, Use], Path]
+Packaged = Callable[[Path, Serving], Path]
 Register = Callable[..., ModelRef]
 
 LENGTHS = {"max_prompt_tokens": 12, "max_response_tokens": 9}
@@ -80,7 +80,7 @@ def alone(uri: str, rows: dict[str, list[str]], folder: Path, **params: float) -
 def test_scores_by_alias_without_the_project_are_those_of_rlhf_score(
     desk: Registry, register: Register, scorer: Path, packaged: Packaged, name: str, tmp_path: Path
 ) -> None:
-    ref = register(name, packaged(scorer, Use(task="score", **LENGTHS)))
+    ref = register(name, packaged(scorer, Serving(task="score", **LENGTHS)))
     desk.set_alias(ref, "champion")
     made, kind = alone(f"models:/{name}@champion", {"prompt": PROMPTS, "response": RESPONSES}, tmp_path)
     items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
@@ -101,7 +101,7 @@ def test_an_ensemble_is_served_with_the_score_that_its_members_make_together(
     store_aggregation(model.config, Aggregation(how, uncertainty_lambda=0.6, centre=0.4))
     folder = save(model, tokenizer, tmp_path / how / "model")
     asked = pd.DataFrame({"prompt": PROMPTS, "response": RESPONSES})
-    made = mlflow.pyfunc.load_model(str(packaged(folder, Use(task="score", **LENGTHS)))).predict(asked)
+    made = mlflow.pyfunc.load_model(str(packaged(folder, Serving(task="score", **LENGTHS)))).predict(asked)
     items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
     assert made["score"].tolist() == pytest.approx(score(folder, items, RewardModelConfig(**LENGTHS)), abs=1e-4)
     assert list(made.columns) == ["score"]
@@ -110,7 +110,7 @@ def test_an_ensemble_is_served_with_the_score_that_its_members_make_together(
 def test_answers_by_version_without_the_project_take_the_likeliest_token(
     register: Register, speaker: Path, packaged: Packaged, name: str, tmp_path: Path
 ) -> None:
-    register(name, packaged(speaker, Use(task="generate", **LENGTHS)))
+    register(name, packaged(speaker, Serving(task="generate", **LENGTHS)))
     made, kind = alone(f"models:/{name}/1", {"prompt": PROMPTS}, tmp_path)
     expected = generate(speaker, PROMPTS, SamplingConfig(temperature=1e-4, **LENGTHS), seed=0)
     assert list(zip(made["response"], made["finished"], strict=True)) == expected
@@ -136,7 +136,7 @@ def by_transformers(folder: Path, prompt: str) -> str:
 
 
 def test_sampling_follows_its_seed(speaker: Path, packaged: Packaged) -> None:
-    model = mlflow.pyfunc.load_model(str(packaged(speaker, Use(task="generate", **LENGTHS))))
+    model = mlflow.pyfunc.load_model(str(packaged(speaker, Serving(task="generate", **LENGTHS))))
     asked = pd.DataFrame({"prompt": PROMPTS})
     first, again, other = (model.predict(asked, params={"temperature": 1.0, "seed": seed}) for seed in (3, 3, 4))
     assert first.equals(again) and not first.equals(other)
@@ -145,7 +145,7 @@ def test_sampling_follows_its_seed(speaker: Path, packaged: Packaged) -> None:
 
 @torch.inference_mode()
 def test_values_are_the_head_after_what_is_written_so_far(scorer: Path, packaged: Packaged) -> None:
-    model = mlflow.pyfunc.load_model(str(packaged(scorer, Use(task="value", **LENGTHS))))
+    model = mlflow.pyfunc.load_model(str(packaged(scorer, Serving(task="value", **LENGTHS))))
     made = model.predict(pd.DataFrame({"prompt": ["why ?", "why ?"], "response": ["", "check the"]}))
     tokenizer = AutoTokenizer.from_pretrained(scorer)
     stock = AutoModelForSequenceClassification.from_pretrained(scorer)
@@ -164,7 +164,7 @@ def test_values_are_the_head_after_what_is_written_so_far(scorer: Path, packaged
 def test_the_page_of_a_version_finds_signature_and_an_example_that_works(
     register: Register, scorer: Path, speaker: Path, packaged: Packaged, name: str, task: str
 ) -> None:
-    use = Use.model_validate({"task": task, **LENGTHS})
+    use = Serving.model_validate({"task": task, **LENGTHS})
     register(name, packaged(scorer if task == "score" else speaker, use))
     model = mlflow.pyfunc.load_model(f"models:/{name}/1")
     signature = mlflow.models.get_model_info(f"models:/{name}/1").signature
@@ -177,7 +177,7 @@ def test_the_page_of_a_version_finds_signature_and_an_example_that_works(
 
 
 def test_the_same_model_is_packaged_the_same_and_its_code_is_under_the_digest(scorer: Path, packaged: Packaged) -> None:
-    use = Use(task="score", **LENGTHS)
+    use = Serving(task="score", **LENGTHS)
     folder = packaged(scorer, use)
     digest = folder_digest(folder)
     package(folder, use)

@@ -16,7 +16,7 @@ from flows.cli import app
 from flows.config.errors import InputError
 from flows.config.loading import load_config
 from flows.lineage.archive import Archive
-from flows.lineage.audit import Finding, audit
+from flows.lineage.audit import AuditFinding, audit
 from flows.lineage.story import tell
 from flows.pipeline.reuse import climb_key
 from flows.registry.client import open_registry
@@ -184,7 +184,7 @@ def test_sources_are_in_the_lineage_and_audited(own: Path, toys: Toys) -> None:
     MlflowClient().set_model_version_tag(first.name, first.version, "source.own", digests[1])
     altered = [finding for finding in audit(archive, [archive.find(first.label)]) if finding.status != "holds"]
     why = "the version's tags name other code or inputs than its key"
-    assert altered == [Finding(first.label, "key", "altered", why)]
+    assert altered == [AuditFinding(first.label, "key", "altered", why)]
 
 
 # A whole climb

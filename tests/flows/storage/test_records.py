@@ -21,7 +21,7 @@ COUNT = 30
 def snapshot(folder: Path, make: Any, **source: Any) -> Snapshot:
     """A table of rows with prompts of their own, ingested from a file."""
     path = folder / "pairs.jsonl"
-    path.write_text("".join(json.dumps(make(place)) + "\n" for place in range(COUNT)))
+    path.write_text("".join(json.dumps(make(index)) + "\n" for index in range(COUNT)))
     data = FileData(preferences=(FileSource(path=str(path), **source),))
     table = make_tables(
         open_sources(data, seed=1), Shares(test=0.2, judge=0.2), ContractConfig(), folder=folder / "work", clock=Clock()
@@ -40,9 +40,9 @@ def place_of(pair: Pair) -> int:
 
 
 def test_votes_become_shares_and_ties_halves(tmp_path: Path) -> None:
-    def row(place: int) -> dict[str, Any]:
-        votes = (["a", "a", "b"], ["a", "tie"], ["tie"])[place % 3]
-        return {"prompt": f"How {place}?", "response_a": f"So {place}.", "response_b": f"No {place}.", "votes": votes}
+    def row(index: int) -> dict[str, Any]:
+        votes = (["a", "a", "b"], ["a", "tie"], ["tie"])[index % 3]
+        return {"prompt": f"How {index}?", "response_a": f"So {index}.", "response_b": f"No {index}.", "votes": votes}
 
     found = read(snapshot(tmp_path, row, ties="keep"))
     assert len(found) > 10
@@ -51,8 +51,8 @@ def test_votes_become_shares_and_ties_halves(tmp_path: Path) -> None:
 
 
 def test_ties_are_left_out_unless_they_are_kept(tmp_path: Path) -> None:
-    def row(place: int) -> dict[str, Any]:
-        return {"prompt": f"How {place}?", "responses": [f"a {place}", f"b {place}", f"c {place}"], "ranks": [1, 1, 2]}
+    def row(index: int) -> dict[str, Any]:
+        return {"prompt": f"How {index}?", "responses": [f"a {index}", f"b {index}", f"c {index}"], "ranks": [1, 1, 2]}
 
     found = snapshot(tmp_path, row)
     assert found.rows == 2 * COUNT and {pair.share for pair in read(found)} == {1.0}
@@ -60,16 +60,16 @@ def test_ties_are_left_out_unless_they_are_kept(tmp_path: Path) -> None:
 
 
 def test_grades_come_in_the_unit_of_the_data(tmp_path: Path) -> None:
-    def row(place: int) -> dict[str, Any]:
-        return {"prompt": f"How {place}?", "chosen": f"So {place}.", "rejected": f"No {place}.", "margin": place % 4}
+    def row(index: int) -> dict[str, Any]:
+        return {"prompt": f"How {index}?", "chosen": f"So {index}.", "rejected": f"No {index}.", "margin": index % 4}
 
     for pair in read(snapshot(tmp_path, row)):
         assert (pair.grade, pair.margin) == (place_of(pair) % 4, 0.0)
 
 
 def test_a_snapshot_of_the_contract_before_has_no_ties_and_no_grades(tmp_path: Path) -> None:
-    def row(place: int) -> dict[str, Any]:
-        return {"prompt": f"How {place}?", "chosen": f"So {place}.", "rejected": f"No {place}.", "margin": 1}
+    def row(index: int) -> dict[str, Any]:
+        return {"prompt": f"How {index}?", "chosen": f"So {index}.", "rejected": f"No {index}.", "margin": 1}
 
     path = Path(snapshot(tmp_path, row).path)
     frame = pd.read_parquet(path).drop(columns=["votes_tied", "grade"])

@@ -48,7 +48,7 @@ def test_shared_prompts_keep_every_response_and_their_order(trees: list[Tree], m
     joined, places = share_prompts(trees, max_tokens)
     laid = [(tree.prompt, response) for tree in joined for response in tree.responses]
     asked = [(tree.prompt, response) for tree in trees for response in tree.responses]
-    assert [laid[place] for place in places] == asked
+    assert [laid[index] for index in places] == asked
     assert sorted(places) == list(range(len(asked)))
     assert all(tree.size <= max_tokens or len(tree.responses) == 1 for tree in joined)
 

@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from rlhf_core.data.pair_trees import Comparison, compare, sides
+from rlhf_core.data.pair_trees import PairTree, compare, sides
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import Tree
 
@@ -27,8 +27,8 @@ def test_pairs_of_a_prompt_share_it_and_their_responses(tokenizer: PreTrainedTok
 
 def test_sides_are_counted_over_the_responses_of_all_trees() -> None:
     items = [
-        Comparison(Tree([1], [[2], [3], [4]]), [0, 2], [1, 0], [0.0, 0.0], [1.0, 1.0]),
-        Comparison(Tree([5], [[6], [7]]), [1], [0], [0.0], [1.0]),
-        Comparison(Tree([8], [[9], [9, 9]]), [0], [1], [0.0], [1.0]),
+        PairTree(Tree([1], [[2], [3], [4]]), [0, 2], [1, 0], [0.0, 0.0], [1.0, 1.0]),
+        PairTree(Tree([5], [[6], [7]]), [1], [0], [0.0], [1.0]),
+        PairTree(Tree([8], [[9], [9, 9]]), [0], [1], [0.0], [1.0]),
     ]
     assert sides(items) == ([0, 2, 4, 5], [1, 0, 3, 6])

@@ -11,9 +11,9 @@ from rlhf_core.data.pair_weights import CannotBalance, balance
 from rlhf_core.data.records import Pair
 
 
-def pair(place: int, chosen: int, rejected: int) -> Pair:
+def pair(index: int, chosen: int, rejected: int) -> Pair:
     """A pair with so many words on each side."""
-    return Pair(f"prompt {place}", " ".join(["a"] * chosen), " ".join(["b"] * rejected))
+    return Pair(f"prompt {index}", " ".join(["a"] * chosen), " ".join(["b"] * rejected))
 
 
 def longer(pair: Pair) -> int:
@@ -27,7 +27,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=2
 
 @given(LENGTHS)
 def test_weights_balance_who_is_longer_and_average_1(sizes: list[tuple[int, int]]) -> None:
-    pairs = [pair(place, *both) for place, both in enumerate(sizes)]
+    pairs = [pair(index, *both) for index, both in enumerate(sizes)]
     found = balance(pairs, "length")
     assert [item._replace(weight=1.0) for item in found] == pairs
     assert sum(item.weight for item in found) == pytest.approx(len(pairs))
@@ -39,7 +39,7 @@ def test_weights_balance_who_is_longer_and_average_1(sizes: list[tuple[int, int]
 def test_dropping_leaves_as_many_longer_as_shorter_whatever_the_order(
     sizes: list[tuple[int, int]], rng: random.Random
 ) -> None:
-    pairs = [pair(place, *both) for place, both in enumerate(sizes)]
+    pairs = [pair(index, *both) for index, both in enumerate(sizes)]
     found = balance(pairs, "length-drop")
     assert sum(np.sign(longer(item)) for item in found) == 0
     assert [item for item in pairs if item in found] == found
@@ -65,7 +65,7 @@ def test_the_size_of_the_difference_tells_nothing_either() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 60, 4000)
     wins = rng.random(4000) < 0.3 + 0.6 * sizes / 60
-    pairs = [pair(place, 61 if won else 61 - size, 61 - size if won else 61) for place, (size, won) in
+    pairs = [pair(index, 61 if won else 61 - size, 61 - size if won else 61) for index, (size, won) in
              enumerate(zip(sizes, wins, strict=True))]  # fmt: skip
     plain = np.mean([longer(item) for item in pairs])
     weighted = np.mean([item.weight * longer(item) for item in balance(pairs, "length")])
@@ -74,8 +74,8 @@ def test_the_size_of_the_difference_tells_nothing_either() -> None:
 
 
 def test_a_stratum_with_few_of_a_kind_is_joined_to_others() -> None:
-    rare = [pair(place, 20 + place % 30, 1 if place else 60) for place in range(100)]  # one shorter among much longer
-    even = [pair(place, 5, 4) if place % 2 else pair(place, 4, 5) for place in range(100)]
+    rare = [pair(index, 20 + index % 30, 1 if index else 60) for index in range(100)]  # one shorter among much longer
+    even = [pair(index, 5, 4) if index % 2 else pair(index, 4, 5) for index in range(100)]
     assert max(item.weight for item in balance(rare + even, "length")) < 3.0
     assert max(item.weight for item in balance(rare, "length")) == 50.0
 

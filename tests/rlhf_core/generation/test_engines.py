@@ -18,7 +18,7 @@ from rlhf_core.generation.continuous_batching import draw_continuously
 from rlhf_core.generation.decoding import Draw, Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.models.attention import RAGGED, use_ragged_attention
 from rlhf_core.models.forward import response_logprobs
-from rlhf_core.models.kv_cache import FixedSlots, Memory, power_of_two
+from rlhf_core.models.kv_cache import FixedKVCache, Memory, power_of_two
 from rlhf_core.models.precision import to_device
 
 STOPS, TEMPERATURE, LIMIT = (2, 7), 0.8, 24
@@ -54,14 +54,14 @@ def build(name: str) -> PreTrainedModel:
 def drawn(engine: Engine, model: PreTrainedModel, *, seed: int = 3) -> list[Draw]:
     """Of 30 prompts of 1 to 15 tokens, in groups that need slots of 32 and of 64 tokens, one of 16 slots at once."""
     generator = torch.Generator().manual_seed(seed)
-    prompts = [[3 + (place + token) % 9 for token in range(1 + place % 15)] for place in range(30)]
+    prompts = [[3 + (index + token) % 9 for token in range(1 + index % 15)] for index in range(30)]
     chance = torch.rand((30, LIMIT), dtype=torch.double, generator=generator)
     return engine(model, prompts, chance, stops=STOPS, temperature=TEMPERATURE, max_tokens=150)
 
 
 def forced(model: PreTrainedModel, responses: list[Draw]) -> Tensor:
     """Log-probabilities of the responses of `drawn` by the trainer's forward over whole rows."""
-    prompts = [[3 + (place + token) % 9 for token in range(1 + place % 15)] for place in range(30)]
+    prompts = [[3 + (index + token) % 9 for token in range(1 + index % 15)] for index in range(30)]
     row = lay([Tree(prompt, [one.ids]) for prompt, one in zip(prompts, responses, strict=True)], model.device)
     return response_logprobs(model, row, sampling_temperature=TEMPERATURE)[0].detach().cpu()
 
@@ -101,21 +101,21 @@ class Replay:
         self.take, self.drawn, self.logprobs = take, drawn, logprobs
 
     def replay(self) -> None:
-        for place, value in zip((self.drawn, self.logprobs), self.take(), strict=True):
-            place.copy_(value)
+        for index, value in zip((self.drawn, self.logprobs), self.take(), strict=True):
+            index.copy_(value)
 
 
 def test_steps_are_recorded_once_and_replayed_where_they_were_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     records = []
 
     def record(
-        model: PreTrainedModel, tokens: Tensor, chance: Tensor, slots: FixedSlots, temperature: float
+        model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: FixedKVCache, temperature: float
     ) -> decoding.Recording:
-        held = copy.copy(slots)  # the tensors of the moment, which are all that a graph knows
+        held = copy.copy(cache)  # the tensors of the moment, which are all that a graph knows
         inputs = tokens.clone(), chance.clone()
         outputs = torch.empty_like(tokens), torch.empty(len(tokens))
         replay = Replay(lambda: decoding._step(model, *inputs, held, temperature), *outputs)
-        records.append(slots.shapes)
+        records.append(cache.shapes)
         return decoding.Recording(replay, *inputs, *outputs)
 
     monkeypatch.setattr(decoding, "_record", record)

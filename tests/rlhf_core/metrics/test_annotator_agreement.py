@@ -24,7 +24,7 @@ KRIPPENDORFF_2011 = (  # four observers, twelve units; the example in section C 
 
 def columns(lines: tuple[str, ...]) -> dict[str, list[str | None]]:
     verdicts = {"1": "first", "2": "second", "3": "tie", ".": None}
-    return {f"observer {place}": [verdicts[cell] for cell in line.split()] for place, line in enumerate(lines)}
+    return {f"observer {index}": [verdicts[cell] for cell in line.split()] for index, line in enumerate(lines)}
 
 
 def drawn(flip_rate: float, pairs: int, annotators: int, seed: int) -> NDArray[np.int64]:
@@ -157,10 +157,10 @@ def test_annotators_who_always_say_the_same_have_no_kappa() -> None:
 
 @pytest.mark.slow
 def test_the_couples_who_share_most_are_shown() -> None:
-    votes = {f"{place:02}": ["first", "second"] * 15 + [None] * place + ["tie"] * (10 - place) for place in range(6)}
+    votes = {f"{index:02}": ["first", "second"] * 15 + [None] * index + ["tie"] * (10 - index) for index in range(6)}
     found = cohen_kappas(votes, np.arange(40))
     assert len(found) == 10
-    assert {figure.n for figure in found.values()} == {40 - place for place in range(1, 5)}
+    assert {figure.n for figure in found.values()} == {40 - index for index in range(1, 5)}
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ from rlhf_core.metrics.estimates import jackknife
 TEXTS = st.lists(st.text("ab ", min_size=1, max_size=12), min_size=2, max_size=8)
 
 
-def without(texts: list[str], place: int) -> list[str]:
-    return texts[:place] + texts[place + 1 :]
+def without(texts: list[str], index: int) -> list[str]:
+    return texts[:index] + texts[index + 1 :]
 
 
 def half_width(left_out: list[float]) -> float:
@@ -35,14 +35,14 @@ def half_width(left_out: list[float]) -> float:
 @given(TEXTS, st.integers(1, 3))
 def test_distinct_is_left_out_text_by_text(texts: list[str], n: int) -> None:
     found = distinct(texts, n)
-    spread = half_width([distinct_n(without(texts, place), n) for place in range(len(texts))])
+    spread = half_width([distinct_n(without(texts, index), n) for index in range(len(texts))])
     assert found == pytest.approx((distinct_n(texts, n), found.value - spread, found.value + spread, len(texts)))
 
 
 @given(TEXTS)
 def test_duplicates_are_left_out_text_by_text(texts: list[str]) -> None:
     found = duplicates(texts)
-    spread = half_width([duplicate_share(without(texts, place)) for place in range(len(texts))])
+    spread = half_width([duplicate_share(without(texts, index)) for index in range(len(texts))])
     assert found == pytest.approx((duplicate_share(texts), found.value - spread, found.value + spread, len(texts)))
 
 
@@ -50,25 +50,25 @@ def test_beside_a_reference_the_same_texts_are_left_out() -> None:
     texts, reference = ["a b", "a b c", "b c", "a b"], ["a b", "c d e", "f g", "h i"]
     places = range(len(texts))
     ratio = distinct_ratio(texts, reference, 2)
-    ratios = [distinct_n(without(texts, place), 2) / distinct_n(without(reference, place), 2) for place in places]
+    ratios = [distinct_n(without(texts, index), 2) / distinct_n(without(reference, index), 2) for index in places]
     assert ratio.value == pytest.approx((2 / 5) / 1.0)
     assert ratio.upper - ratio.value == pytest.approx(half_width(ratios))
     gain = duplicates_gain(texts, reference)
-    gains = [duplicate_share(without(texts, place)) for place in places]
+    gains = [duplicate_share(without(texts, index)) for index in places]
     assert gain.value == pytest.approx(1 / 4)
     assert gain.upper - gain.value == pytest.approx(half_width(gains))
 
 
 def test_the_jackknife_of_a_mean_is_its_normal_interval() -> None:
     values = np.random.default_rng(0).normal(3.0, 2.0, 50)
-    found = jackknife(float(values.mean()), [np.delete(values, place).mean() for place in range(50)])
+    found = jackknife(float(values.mean()), [np.delete(values, index).mean() for index in range(50)])
     spread = 1.959964 * values.std(ddof=1) / np.sqrt(50)
     assert found == pytest.approx((values.mean(), values.mean() - spread, values.mean() + spread, 50))
 
 
 def test_self_bleu_is_the_mean_of_sacrebleu_against_the_others() -> None:
     texts = ["the cat sat on the mat today", "the cat sat on a mat", "a dog ran over the road", "the cat sat on it"]
-    expected = [sentence_bleu(text, without(texts, place)).score / 100 for place, text in enumerate(texts)]
+    expected = [sentence_bleu(text, without(texts, index)).score / 100 for index, text in enumerate(texts)]
     found = self_bleu(texts)
     assert found.value == pytest.approx(np.mean(expected))
     assert 0.05 < found.lower < found.value < found.upper < 1.0 and found.n == 4

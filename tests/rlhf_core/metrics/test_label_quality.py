@@ -13,10 +13,10 @@ def pairs(count: int, longer: float) -> list[Pair]:
     """Two pairs a prompt, of which so many have the longer response chosen."""
     rng = np.random.default_rng(0)
     found = []
-    for place in range(count):
-        long, short = f"take tap {place} out", f"tap {place}"
+    for index in range(count):
+        long, short = f"take tap {index} out", f"tap {index}"
         texts = (long, short) if rng.random() < longer else (short, long)
-        found.append(Pair(f"prompt {place // 2}", *texts))
+        found.append(Pair(f"prompt {index // 2}", *texts))
     return found
 
 

@@ -58,7 +58,7 @@ def test_a_weight_of_2_counts_an_observation_twice() -> None:
 
 def test_slices_by_hand() -> None:
     lengths = [(10, 8), (8, 10), (10, 7), (7, 10), (20, 1), (5, 5)]  # 0.8 is like, 0.7 is not
-    pairs = [Pair(f"p{place}", of_words(one), of_words(other)) for place, (one, other) in enumerate(lengths)]
+    pairs = [Pair(f"p{index}", of_words(one), of_words(other)) for index, (one, other) in enumerate(lengths)]
     deltas = np.array([0.1, -0.2, 3.0, -4.0, 0.0, 5.0])
     found = agreement_by_slice(deltas, pairs)
     assert {name: (figure.value, figure.n) for name, figure in found.items()} == {
@@ -81,10 +81,10 @@ def test_a_model_that_goes_by_length_is_a_coin_where_people_did_not() -> None:
     """Of clearly unequal answers the longer one is chosen, of the others either."""
     rng = np.random.default_rng(1)
     pairs, words = [], []
-    for place, (one, other) in enumerate(rng.integers(10, 40, (2000, 2))):
+    for index, (one, other) in enumerate(rng.integers(10, 40, (2000, 2))):
         like = min(one, other) >= 0.8 * max(one, other)
         chosen, rejected = (one, other) if like else (max(one, other), min(one, other))
-        pairs.append(Pair(f"p{place}", of_words(chosen), of_words(rejected)))
+        pairs.append(Pair(f"p{index}", of_words(chosen), of_words(rejected)))
         words.append(float(chosen - rejected))
     found = agreement_by_slice(np.array(words), pairs)
     matched = found["length_matched_agreement"]
@@ -123,10 +123,10 @@ def test_mean_disagreement_is_the_mean() -> None:
 def scored(members: np.ndarray) -> tuple[ScoredPairs, list[Pair]]:
     """N / 2 pairs of the texts, as scored by members, whose mean is the score."""
     items = [Demonstration(f"p{prompt}", text) for prompt, text in zip(PROMPTS, TEXTS, strict=True)]
-    pairs = [Pair(items[place].prompt, TEXTS[place], TEXTS[place + 1]) for place in range(0, N, 2)]
+    pairs = [Pair(items[index].prompt, TEXTS[index], TEXTS[index + 1]) for index in range(0, N, 2)]
     places = list(range(0, N, 2))
     spreads = members.std(axis=1)
-    return ScoredPairs(items, members, members.mean(axis=1), spreads, places, [place + 1 for place in places]), pairs
+    return ScoredPairs(items, members, members.mean(axis=1), spreads, places, [index + 1 for index in places]), pairs
 
 
 def test_figures_of_scores_are_those_of_their_parts() -> None:

@@ -10,7 +10,7 @@ from rlhf_core.metrics.reward_bench import SECTIONS, accuracy, judge_pairs, sect
 
 
 def names(count: int) -> np.ndarray:
-    return np.array([f"prompt {place}" for place in range(count)])
+    return np.array([f"prompt {index}" for index in range(count)])
 
 
 def test_a_tie_is_a_miss_and_single_prompts_have_the_interval_of_wilson() -> None:

@@ -61,8 +61,8 @@ def test_the_peak_is_where_the_curve_is_highest(alpha: float, beta: float) -> No
 
 def test_the_share_lost_is_that_of_the_best_gain_on_the_way() -> None:
     kl, gains = planted(1.0, 1.0, 1e-3)  # peak at d = 1 with a gain of 1
-    for place, distance in enumerate(DISTANCES):
-        found = fit(kl, gains, result=place)
+    for index, distance in enumerate(DISTANCES):
+        found = fit(kl, gains, result=index)
         assert found is not None
         left = distance * (1 - math.log(distance)) if distance else 0.0
         expected = 0.0 if distance <= 1 else 1 - max(left, 0.0)

@@ -115,7 +115,7 @@ def answers(
     quality = np.random.default_rng(1000 + seed).normal(0.0, 1.0, 200)  # of these answers, which both models see
     drawn = [" ".join(f"w{word}" for word in rng.integers(0, words, length)) for _ in range(min(texts, 200))]
     return Answers(
-        texts=[drawn[place % len(drawn)] for place in range(200)],
+        texts=[drawn[index % len(drawn)] for index in range(200)],
         tokens=rng.integers(length - 5, length + 6, 200).astype(np.float64),
         finished=(rng.random(200) < finished).tolist(),
         kl=rng.normal(kl, 1.0, 200),

@@ -16,7 +16,7 @@ def asked(seed: int, count: int, topics: tuple[str, ...] = TOPICS) -> list[str]:
     rng = np.random.default_rng(seed)
     words = rng.integers(0, 300, (count, 4))
     return [
-        f"{topics[topic]} " + " ".join(f"word{place:03d}" for place in row)
+        f"{topics[topic]} " + " ".join(f"word{index:03d}" for index in row)
         for topic, row in zip(rng.integers(0, len(topics), count), words, strict=True)
     ]
 

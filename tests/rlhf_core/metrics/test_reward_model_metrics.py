@@ -54,7 +54,7 @@ def pairs(seed: int, n: int = N) -> list[Pair]:
     rng = np.random.default_rng(seed)
     words = np.array(["check", "clean", "the", "drain", "tap", "door"])
     texts = [" ".join(rng.choice(words, rng.integers(3, 9))) for _ in range(2 * n)]
-    return [Pair(f"prompt {place // 2}", texts[2 * place], texts[2 * place + 1]) for place in range(n)]
+    return [Pair(f"prompt {index // 2}", texts[2 * index], texts[2 * index + 1]) for index in range(n)]
 
 
 HELD_OUT = pairs(0)
@@ -202,7 +202,7 @@ def test_floors_of_length_by_hand() -> None:
 
 
 def test_a_bag_of_words_learns_a_telling_word() -> None:
-    train = [Pair(f"p{place}", "sure , check the tap", "check the tap , boss") for place in range(50)]
+    train = [Pair(f"p{index}", "sure , check the tap", "check the tap , boss") for index in range(50)]
     held_out = [Pair("q", "sure , clean it", "clean it , boss"), Pair("q", "clean it , boss", "sure , clean it")]
     assert floor_hits(train, held_out, ["q", "q"])["bag_of_words"].tolist() == [1.0, 0.0]
 
@@ -213,9 +213,9 @@ def test_a_bag_of_words_judges_no_group_that_it_has_learned_from() -> None:
     held_out, groups = [], []
     for group in range(300):
         telling, plain = (f"telling{group} the tap", f"plain{group} the tap")[:: rng.choice([-1, 1])]
-        held_out += [Pair(f"q{group}{place}", f"{telling} {place}", f"{plain} {place}") for place in range(4)]
+        held_out += [Pair(f"q{group}{index}", f"{telling} {index}", f"{plain} {index}") for index in range(4)]
         groups += [f"group {group}"] * 4
-    alone = [str(place) for place in range(len(groups))]
+    alone = [str(index) for index in range(len(groups))]
     assert floor_hits([], held_out, groups)["bag_of_words"].mean() == 0.5
     assert floor_hits([], held_out, alone)["bag_of_words"].mean() == 1.0
 
@@ -355,7 +355,7 @@ def scored_pairs(margins: NDArray[np.float64]) -> ScoredPairs:
     texts = [text for pair in held_out for text in (pair.chosen, pair.rejected)]
     members = np.stack([margins, np.zeros_like(margins)], axis=1).reshape(-1, margins.shape[1])
     return ScoredPairs(
-        items=[Demonstration(held_out[place // 2].prompt, text) for place, text in enumerate(texts)],
+        items=[Demonstration(held_out[index // 2].prompt, text) for index, text in enumerate(texts)],
         members=members,
         scores=members.mean(axis=1),
         spreads=members.std(axis=1),

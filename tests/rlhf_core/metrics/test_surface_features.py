@@ -97,7 +97,7 @@ def test_naming_the_responses_the_other_way_round_inverts_the_ratios() -> None:
 
 def test_a_weight_counts_like_copies() -> None:
     pairs = pairs_of({"exclamations": np.repeat([1, -1], [200, 100])})
-    weighted = [pair._replace(weight=2.0 if place >= 200 else 1.0) for place, pair in enumerate(pairs)]
+    weighted = [pair._replace(weight=2.0 if index >= 200 else 1.0) for index, pair in enumerate(pairs)]
     effect = surface_effects(weighted, np.arange(300))["exclamations"]
     assert (effect.more, effect.fewer) == (200.0, 200.0)
     assert effect.others_equal.value == pytest.approx(1.0, abs=1e-6)

@@ -10,10 +10,10 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, P
 
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.models import flash_attention as varlen
+from rlhf_core.models import flash_attention
 from rlhf_core.models.attention import RAGGED, next_states, ragged_attention, ragged_states, use_ragged_attention
 from rlhf_core.models.flash_attention import row_attention
-from rlhf_core.models.kv_cache import Slots
+from rlhf_core.models.kv_cache import KVCache
 
 CPU = torch.device("cpu")
 TREES = [
@@ -94,7 +94,7 @@ def test_one_call_for_the_whole_row_gives_the_same_states(
         return row_attention(*states[:3], row, **options), None
 
     monkeypatch.setitem(AttentionInterface._global_mapping, RAGGED, at_once)
-    monkeypatch.setattr(varlen, "varlen_attn", flash_by_the_book)
+    monkeypatch.setattr(flash_attention, "varlen_attn", flash_by_the_book)
     torch.testing.assert_close(ragged(model), expected, rtol=1e-5, atol=1e-5)
     assert len(layers) == 2
 
@@ -106,19 +106,19 @@ def test_token_by_token_gives_the_states_of_the_whole(name: str) -> None:
     whole = [tree.prompt + tree.responses[0] for tree in TREES]
     starts = [3, 1, 1, 5]
     expected = ragged_states(model, lay([Tree(ids, []) for ids in whole], CPU)).split([len(ids) for ids in whole])
-    slots = Slots(starts, room=9, device=CPU)
+    slots = KVCache(starts, room=9, device=CPU)
     prompts = [Tree(ids[:start], []) for ids, start in zip(whole, starts, strict=True)]
     states = ragged_states(model, lay(prompts, CPU), slots)[slots.lengths.cumsum(0) - 1]
     going = list(range(len(whole)))
     for _ in range(10):
-        for state, place, held in zip(states, going, slots.lengths.tolist(), strict=True):
-            torch.testing.assert_close(state, expected[place][held - 1], rtol=1e-5, atol=1e-5)
-        left = [slot for slot, place in enumerate(going) if int(slots.lengths[slot]) < len(whole[place])]
+        for state, index, held in zip(states, going, slots.lengths.tolist(), strict=True):
+            torch.testing.assert_close(state, expected[index][held - 1], rtol=1e-5, atol=1e-5)
+        left = [slot for slot, index in enumerate(going) if int(slots.lengths[slot]) < len(whole[index])]
         if not left:
             break
         slots.keep(torch.tensor(left))
         going = [going[slot] for slot in left]
-        tokens = [whole[place][held] for place, held in zip(going, slots.lengths.tolist(), strict=True)]
+        tokens = [whole[index][held] for index, held in zip(going, slots.lengths.tolist(), strict=True)]
         states = next_states(model, torch.tensor(tokens), slots)
     assert going == [0]  # the longest was the last to end
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.models import flash_attention as varlen
+from rlhf_core.models import flash_attention
 from rlhf_core.models.attention import ragged_attention
 from rlhf_core.models.flash_attention import fits, row_attention
 
@@ -50,7 +50,7 @@ def test_outputs_and_gradients_equal_those_tree_by_tree(
     options = {"row": row, "sliding_window": window, "scaling": 0.7}
     expected = ragged_attention(Layer(*heads), *inputs, None, **options)[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(varlen, "varlen_attn", flash_by_the_book)
+        patch.setattr(flash_attention, "varlen_attn", flash_by_the_book)
         found = row_attention(*inputs, **options)
     for mine, other in zip(outputs_and_gradients(found, inputs), outputs_and_gradients(expected, inputs), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)

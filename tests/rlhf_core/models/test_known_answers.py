@@ -19,9 +19,9 @@ from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
-from rlhf_core.evaluators import policy as examiner
+from rlhf_core.evaluators import policy as policy_evaluator
 from rlhf_core.evaluators.reward_model import score
-from rlhf_core.models.known_answers import KNOWN, KNOWN_COUNT, SelfTestError, check_known, mean_logprobs
+from rlhf_core.models.known_answers import KNOWN, KNOWN_COUNT, SelfTestError, check_known_answers, mean_logprobs
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import Scores, score_ensemble
 from rlhf_core.ppo import train as ppo
@@ -147,7 +147,7 @@ def test_another_chat_template_is_noticed(models: Models, tmp_path: Path) -> Non
         return tokenizer
 
     with (
-        patch.object(examiner, "load_tokenizer", without_marker),
+        patch.object(policy_evaluator, "load_tokenizer", without_marker),
         pytest.raises(SelfTestError, match="'the SFT model says what it said"),
     ):
         climb(models, tmp_path / "out")
@@ -165,16 +165,16 @@ def test_a_reward_model_that_does_not_see_the_end_of_responses_is_noticed(models
 
 
 def test_a_reference_that_follows_the_policy_is_noticed_once_it_has_moved(models: Models, tmp_path: Path) -> None:
-    advance = ppo._Climb._advance
+    advance = ppo.PPORun._advance
 
-    def with_shared_weights(run: ppo._Climb, prompts: list[str], step: int) -> dict[str, float]:
-        run.reference = run.learner.policy
+    def with_shared_weights(run: ppo.PPORun, prompts: list[str], step: int) -> dict[str, float]:
+        run.reference = run.actor_critic.policy
         return advance(run, prompts, step)
 
     stage = train_policy(
         PPO, **models._asdict(), prompts=PROMPTS, held_out_prompts=PROMPTS * 4, out=tmp_path / "out", seed=1
     )
-    with patch.object(ppo._Climb, "_advance", with_shared_weights):
+    with patch.object(ppo.PPORun, "_advance", with_shared_weights):
         assert [next(stage).step, next(stage).step] == [0, 1]
         with pytest.raises(SelfTestError, match="'the SFT model says what it said"):
             next(stage)
@@ -184,9 +184,9 @@ def test_a_reference_that_follows_the_policy_is_noticed_once_it_has_moved(models
 def test_a_policy_is_not_measured_by_another_reward_model_either(models: Models) -> None:
     shutil.copytree(models.sft, models.sft.with_name("policy"))
     tamper(models.reward_model)
-    exam = examiner.Examiner(PPO, **models._asdict(), seed=1)
+    exam = policy_evaluator.PolicyEvaluator(PPO, **models._asdict(), seed=1)
     with pytest.raises(SelfTestError, match="'the reward model says"):
-        exam.examine(models.sft.with_name("policy"), PROMPTS)
+        exam.evaluate(models.sft.with_name("policy"), PROMPTS)
 
 
 def test_bfloat16_is_given_its_rounding_and_no_more(models: Models) -> None:
@@ -198,8 +198,8 @@ def test_bfloat16_is_given_its_rounding_and_no_more(models: Models) -> None:
     def say(trees: list[Tree], *, off: float = 0.0) -> torch.Tensor:
         return mean_logprobs(model, trees, config) + off
 
-    check_known("SFT model", models.sft, say, tokenizer, config, **limits)
+    check_known_answers("SFT model", models.sft, say, tokenizer, config, **limits)
     with pytest.raises(SelfTestError, match=r"limit 0\.1"):
-        check_known("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, config, **limits)
+        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, config, **limits)
     with pytest.raises(SelfTestError, match=r"limit 0\.001"):
-        check_known("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, ADAM, **limits)
+        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, ADAM, **limits)

@@ -330,7 +330,7 @@ def test_a_saved_reward_model_scores_alike_merged_by_peft_and_beside_its_trunk(
         assert (found.config.num_labels, getattr(found.config, TEMPERATURE)) == (2, 1.7)
         assert found.config.reward_centre == 0.25
     assert not set(addresses(alone)) & set(addresses(reference))
-    own = {place: size for place, size in addresses(beside).items() if place not in addresses(reference)}
+    own = {index: size for index, size in addresses(beside).items() if index not in addresses(reference)}
     assert sum(own.values()) == sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
     whole = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
     peft = PeftModel.from_pretrained(whole, tmp_path / "reward" / ADAPTER).eval()
@@ -341,12 +341,12 @@ def test_a_saved_reward_model_scores_alike_merged_by_peft_and_beside_its_trunk(
 
 @pytest.mark.parametrize("place", ["first", "last"])
 def test_beside_another_trunk_a_reward_model_has_its_own(
-    base: Path, adapted: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, place: str
+    base: Path, adapted: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, index: str
 ) -> None:
     other = load_policy(base, tokenizer)
     weights = list(other.base_model.parameters())
     with torch.no_grad():
-        weights[0 if place == "first" else -1].view(-1)[0] += 1e-6
+        weights[0 if index == "first" else -1].view(-1)[0] += 1e-6
     found = load_reward_model(tmp_path / "reward", tokenizer, beside=other)
     assert not layers(found)
     torch.testing.assert_close(response_scores(found, ROW), response_scores(adapted, ROW), rtol=0, atol=1e-5)

@@ -16,7 +16,7 @@ from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation.rollout import as_rollout
 from rlhf_core.generation.sampling import Sampled
 from rlhf_core.objectives import masked_mean, ppo_policy_loss, ppo_value_loss
-from rlhf_core.ppo.actor_critic import SharedTrunk, load_learner
+from rlhf_core.ppo.actor_critic import SharedTrunk, load_actor_critic
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.losses import Minibatch
 
@@ -39,30 +39,30 @@ def configured(max_tokens: int) -> UpdateConfig:
 
 
 def made(base: Path, tokenizer: PreTrainedTokenizerBase, config: UpdateConfig) -> SharedTrunk:
-    learner = load_learner(config, tokenizer, sft=base, reward_model=Path("is not read"), steps=9)
-    assert isinstance(learner, SharedTrunk)
-    return learner
+    actor_critic = load_actor_critic(config, tokenizer, sft=base, reward_model=Path("is not read"), steps=9)
+    assert isinstance(actor_critic, SharedTrunk)
+    return actor_critic
 
 
-def experience(learner: SharedTrunk) -> Experience:
+def experience(actor_critic: SharedTrunk) -> Experience:
     rollout = as_rollout(SAMPLED)
     generator = torch.Generator().manual_seed(0)
     advantages, returns = (torch.randn(rollout.mask.shape, generator=generator) * rollout.mask for _ in range(2))
-    values = learner.values(rollout)
+    values = actor_critic.values(rollout)
     zeros = torch.zeros(3)
     return Experience(rollout, zeros, zeros, rollout.logprobs, values + 0.1, advantages, returns, zeros, {})
 
 
-def plain_loss(learner: SharedTrunk, known: Experience) -> Tensor:
+def plain_loss(actor_critic: SharedTrunk, known: Experience) -> Tensor:
     """The loss of the minibatch by plain forwards of single sequences."""
 
     def passes() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for row in ROWS:
             prompt, response = SAMPLED[row].prompt_ids, SAMPLED[row].response_ids
-            output = learner.policy(input_ids=torch.tensor([prompt + response]), output_hidden_states=True)
+            output = actor_critic.policy(input_ids=torch.tensor([prompt + response]), output_hidden_states=True)
             before = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
             logs = (output.logits[0, before] / TEMPERATURE).log_softmax(dim=-1)
-            values = output.hidden_states[-1][0, before] @ learner.policy.score.weight[0]
+            values = output.hidden_states[-1][0, before] @ actor_critic.policy.score.weight[0]
             yield logs.gather(1, torch.tensor(response)[:, None])[:, 0], -(logs.exp() * logs).sum(dim=-1), values
 
     logprobs, entropies, values = (pad_sequence(list(parts), batch_first=True) for parts in zip(*passes(), strict=True))
@@ -77,58 +77,58 @@ def plain_loss(learner: SharedTrunk, known: Experience) -> Tensor:
 @pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
 def test_the_gradient_is_that_of_both_losses(base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
     config = configured(max_tokens)
-    learner = made(base, tokenizer, config)
-    torch.nn.init.normal_(learner.policy.score.weight)
-    known = experience(learner)
-    learner.accumulate(Minibatch(config, known, ROWS))
-    found = {name: weight.grad.clone() for name, weight in learner.policy.named_parameters()}
-    learner.policy.zero_grad()
-    plain_loss(learner, known).backward()
-    expected = {name: weight.grad for name, weight in learner.policy.named_parameters()}
+    actor_critic = made(base, tokenizer, config)
+    torch.nn.init.normal_(actor_critic.policy.score.weight)
+    known = experience(actor_critic)
+    actor_critic.accumulate(Minibatch(config, known, ROWS))
+    found = {name: weight.grad.clone() for name, weight in actor_critic.policy.named_parameters()}
+    actor_critic.policy.zero_grad()
+    plain_loss(actor_critic, known).backward()
+    expected = {name: weight.grad for name, weight in actor_critic.policy.named_parameters()}
     assert float(expected["score.weight"].norm()) > 0.01
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_minibatch_goes_through_the_trunk_once(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     config = configured(4096)
-    learner = made(base, tokenizer, config)
-    known, passes = experience(learner), []
-    learner.policy.base_model.register_forward_hook(lambda *_: passes.append(1))
-    figures = learner.accumulate(Minibatch(config, known, ROWS))
+    actor_critic = made(base, tokenizer, config)
+    known, passes = experience(actor_critic), []
+    actor_critic.policy.base_model.register_forward_hook(lambda *_: passes.append(1))
+    figures = actor_critic.accumulate(Minibatch(config, known, ROWS))
     assert len(passes) == 1
     assert set(figures) == {"policy_loss", "clipfrac", "entropy_nats", "kl_to_rollout_nats", "value_loss"}
 
 
 def test_values_start_at_0_and_learn(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     config = configured(4096)
-    learner = made(base, tokenizer, config)
-    known = experience(learner)
-    assert not learner.values(known.rollout).any()
+    actor_critic = made(base, tokenizer, config)
+    known = experience(actor_critic)
+    assert not actor_critic.values(known.rollout).any()
     errors = []
     for _ in range(9):
-        errors.append(learner.accumulate(Minibatch(config, known, [0, 1, 2]))["value_loss"])
-        learner.step()
+        errors.append(actor_critic.accumulate(Minibatch(config, known, [0, 1, 2]))["value_loss"])
+        actor_critic.step()
     assert errors[-1] < errors[0]
 
 
 def test_both_models_are_stock_on_disk(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    learner = made(base, tokenizer, configured(4096))
-    torch.nn.init.normal_(learner.policy.score.weight)
-    learner.save(tokenizer, tmp_path)
+    actor_critic = made(base, tokenizer, configured(4096))
+    torch.nn.init.normal_(actor_critic.policy.score.weight)
+    actor_critic.save(tokenizer, tmp_path)
     policy, policy_info = AutoModelForCausalLM.from_pretrained(tmp_path / "policy", output_loading_info=True)
     value, value_info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "value", output_loading_info=True)
     assert not any([*policy_info.values(), *value_info.values()])  # no key is missing and none is left over
     ids = torch.tensor([[3, 5, 4, 7, 8]])
     with torch.no_grad():
-        output = learner.policy(input_ids=ids, output_hidden_states=True)
+        output = actor_critic.policy(input_ids=ids, output_hidden_states=True)
         torch.testing.assert_close(policy(input_ids=ids).logits, output.logits)
-        scores = output.hidden_states[-1][0, -1] @ learner.policy.score.weight.T
+        scores = output.hidden_states[-1][0, -1] @ actor_critic.policy.score.weight.T
         torch.testing.assert_close(value(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0], scores)
     assert value.config.num_labels == 1
 
 
-def gradients(learner: SharedTrunk) -> dict[str, Tensor]:
-    return {name: weight.grad.clone() for name, weight in learner.policy.named_parameters()}
+def gradients(actor_critic: SharedTrunk) -> dict[str, Tensor]:
+    return {name: weight.grad.clone() for name, weight in actor_critic.policy.named_parameters()}
 
 
 @pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
@@ -136,25 +136,25 @@ def test_kl_in_the_loss_adds_beta_times_its_mean_over_tokens(
     base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> None:
     config = configured(max_tokens).model_copy(update={"kl_in": "loss", "kl_estimator": "k3", "beta": 0.4})
-    learner = made(base, tokenizer, config)
-    known = experience(learner)
+    actor_critic = made(base, tokenizer, config)
+    known = experience(actor_critic)
     known = known._replace(ref_logprobs=known.ref_logprobs - 0.3 * known.rollout.mask)
-    figures = learner.accumulate(Minibatch(config, known, ROWS))
-    found = gradients(learner)
-    learner.policy.zero_grad()
-    ratios = [reference - logprobs for logprobs, reference in zip(*both(learner, known), strict=True)]
+    figures = actor_critic.accumulate(Minibatch(config, known, ROWS))
+    found = gradients(actor_critic)
+    actor_critic.policy.zero_grad()
+    ratios = [reference - logprobs for logprobs, reference in zip(*both(actor_critic, known), strict=True)]
     drift = torch.cat([ratio.exp() - 1 - ratio for ratio in ratios]).mean()
-    (plain_loss(learner, known) + 0.4 * drift).backward()
-    torch.testing.assert_close(found, gradients(learner), rtol=1e-3, atol=1e-4)
+    (plain_loss(actor_critic, known) + 0.4 * drift).backward()
+    torch.testing.assert_close(found, gradients(actor_critic), rtol=1e-3, atol=1e-4)
     assert figures["kl_in_loss_nats"] == pytest.approx(float(drift.detach()), rel=1e-4)
 
 
-def both(learner: SharedTrunk, known: Experience) -> tuple[list[Tensor], list[Tensor]]:
+def both(actor_critic: SharedTrunk, known: Experience) -> tuple[list[Tensor], list[Tensor]]:
     """Log-probabilities of the rows under the policy, with gradient, and under the reference."""
     mine, theirs = [], []
     for row in ROWS:
         prompt, response = SAMPLED[row].prompt_ids, SAMPLED[row].response_ids
-        logits = learner.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        logits = actor_critic.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
         logs = (logits / TEMPERATURE).log_softmax(dim=-1)
         mine.append(logs.gather(1, torch.tensor(response)[:, None])[:, 0])
         theirs.append(known.ref_logprobs[row, : len(response)])
@@ -166,21 +166,21 @@ def test_demonstrations_add_the_gradient_of_their_cross_entropy(
     base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> None:
     config = configured(max_tokens)
-    learner = made(base, tokenizer, config)
-    known = experience(learner)
+    actor_critic = made(base, tokenizer, config)
+    known = experience(actor_critic)
     trees = [Tree([3, 5, 4], [[7, 8, 9, 2]]), Tree([3, 6, 4], [[5, 2]])]
-    learner.accumulate(Minibatch(config, known, ROWS))
-    before = gradients(learner)
-    figures = learner.add_demonstrations(trees, coef=0.3)
-    found = gradients(learner)
-    learner.policy.zero_grad()
+    actor_critic.accumulate(Minibatch(config, known, ROWS))
+    before = gradients(actor_critic)
+    figures = actor_critic.add_demonstrations(trees, coef=0.3)
+    found = gradients(actor_critic)
+    actor_critic.policy.zero_grad()
     losses = []
     for prompt, (response,) in trees:
-        logits = learner.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        logits = actor_critic.policy(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
         losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(response), reduction="none"))
     cross_entropy = torch.cat(losses).mean()
     (0.3 * cross_entropy).backward()
-    for name, weight in learner.policy.named_parameters():
+    for name, weight in actor_critic.policy.named_parameters():
         expected = before[name] + (0.0 if weight.grad is None else weight.grad)
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5)
     assert figures == {"ptx_loss_nats": pytest.approx(float(cross_entropy.detach()), rel=1e-4)}

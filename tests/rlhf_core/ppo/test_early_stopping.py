@@ -8,7 +8,7 @@ import pytest
 from rlhf_core.config.control import CollapseConfig, MonitorConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.metrics.policy import Answers
-from rlhf_core.ppo.early_stopping import STOPS, Watch
+from rlhf_core.ppo.early_stopping import STOPS, EarlyStopping
 
 N = 60
 CONFIG = PPOConfig(updates=20, evaluate_every=4, kl_budget_nats=5.0)
@@ -19,7 +19,7 @@ def answers(seed: int, *, kl: float = 0.0, reward: float = 0.0, judge: float = 0
     rng = np.random.default_rng(seed)
     drawn = [" ".join(f"w{word}" for word in rng.integers(0, 200, 12)) for _ in range(texts)]
     return Answers(
-        texts=[drawn[place % texts] for place in range(N)],
+        texts=[drawn[index % texts] for index in range(N)],
         tokens=np.full(N, 12.0),
         finished=[True] * N,
         kl=rng.normal(kl, 0.5, N),
@@ -34,19 +34,19 @@ def answers(seed: int, *, kl: float = 0.0, reward: float = 0.0, judge: float = 0
 SFT = answers(1)
 
 
-def watched(config: PPOConfig, *evaluations: Answers) -> Watch:
+def watched(config: PPOConfig, *evaluations: Answers) -> EarlyStopping:
     """A watch that saw these, the SFT model first; none but the last may stop it."""
-    watch = Watch(config)
-    watch.look(0, SFT, SFT)
+    early_stopping = EarlyStopping(config)
+    early_stopping.look(0, SFT, SFT)
     for number, one in enumerate(evaluations, start=1):
-        assert not watch.stopped
-        watch.look(4 * number, SFT, one)
-    return watch
+        assert not early_stopping.stopped
+        early_stopping.look(4 * number, SFT, one)
+    return early_stopping
 
 
-def stops(watch: Watch) -> set[str]:
+def stops(early_stopping: EarlyStopping) -> set[str]:
     """What ended training, by the metrics."""
-    return {name for name, value in watch.stops.items() if value}
+    return {name for name, value in early_stopping.stops.items() if value}
 
 
 RISING = (answers(2, kl=0.5, reward=0.5, judge=0.4), answers(3, kl=1.0, reward=1.0, judge=0.8))
@@ -54,28 +54,30 @@ TURNED = answers(4, kl=2.0, reward=1.6, judge=0.2)
 
 
 def test_a_run_that_gains_goes_on_and_its_last_state_is_the_result() -> None:
-    watch = watched(CONFIG, *RISING)
-    assert (watch.stopped, watch.result, watch.outcome) == (False, 8, "")
-    assert watch.candidates == {8}
-    assert set(watch.stops.values()) == {0.0}
+    early_stopping = watched(CONFIG, *RISING)
+    assert (early_stopping.stopped, early_stopping.result, early_stopping.outcome) == (False, 8, "")
+    assert early_stopping.candidates == {8}
+    assert set(early_stopping.stops.values()) == {0.0}
 
 
 def test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best() -> None:
-    watch = watched(CONFIG, *RISING, TURNED)
-    assert stops(watch) == {"over_optimised"}
-    assert watch.result == 8
-    assert watch.outcome.startswith("stopped after update 12 of 20: over-optimised, the judge's mean fell by 0.")
-    assert watch.outcome.endswith(
+    early_stopping = watched(CONFIG, *RISING, TURNED)
+    assert stops(early_stopping) == {"over_optimised"}
+    assert early_stopping.result == 8
+    assert early_stopping.outcome.startswith(
+        "stopped after update 12 of 20: over-optimised, the judge's mean fell by 0."
+    )
+    assert early_stopping.outcome.endswith(
         "since update 8 while the reward model's rose by "
         f"{(TURNED.reward - RISING[1].reward).mean():.3g}; the result is the state after update 8"
     )
-    assert watch.estimates["over_optimised"].value == 1.0
+    assert early_stopping.estimates["over_optimised"].value == 1.0
 
 
 def test_the_best_state_is_kept_beside_the_last_one_while_the_fall_is_not_yet_significant() -> None:
-    watch = watched(CONFIG, *RISING, answers(5, kl=1.5, reward=1.2, judge=0.75))
-    assert not watch.stopped
-    assert watch.candidates == {8, 12} and watch.result == 12
+    early_stopping = watched(CONFIG, *RISING, answers(5, kl=1.5, reward=1.2, judge=0.75))
+    assert not early_stopping.stopped
+    assert early_stopping.candidates == {8, 12} and early_stopping.result == 12
 
 
 @pytest.mark.parametrize(
@@ -102,9 +104,9 @@ def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
             for name in ("kl", "reward", "judge"):
                 flat[name].append((HARDNESS + rng.normal(0.0, 0.3, N)).tolist())
             flat["entropy"].append(1.0)
-        watch = Watch(config, flat)
-        watch.look(16, SFT, answers(500 + seed, kl=0.5, reward=1.0))
-        stopped += watch.stopped
+        early_stopping = EarlyStopping(config, flat)
+        early_stopping.look(16, SFT, answers(500 + seed, kl=0.5, reward=1.0))
+        stopped += early_stopping.stopped
     assert stopped <= 4  # a fifth of the runs at most over all looks, and this is one of 5
 
 
@@ -125,18 +127,18 @@ def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
     ],
 )
 def test_a_collapse_ends_training_at_the_state_before_it(config: PPOConfig, last: Answers, why: str) -> None:
-    watch = watched(config, *RISING, last)
-    assert stops(watch) == {"collapsed"} == {name for name in STOPS if watch.estimates[name].value}
-    assert watch.result == 8 and why in watch.outcome
-    assert watch.estimates["collapsed"].value == 1.0
+    early_stopping = watched(config, *RISING, last)
+    assert stops(early_stopping) == {"collapsed"} == {name for name in STOPS if early_stopping.estimates[name].value}
+    assert early_stopping.result == 8 and why in early_stopping.outcome
+    assert early_stopping.estimates["collapsed"].value == 1.0
 
 
 def test_an_sft_model_that_repeats_itself_is_no_collapse() -> None:
     dull = answers(9, texts=4)
-    watch = Watch(CONFIG)
-    watch.look(0, dull, dull)
-    watch.look(4, dull, answers(10, kl=0.2, texts=4))
-    assert not watch.stopped
+    early_stopping = EarlyStopping(CONFIG)
+    early_stopping.look(0, dull, dull)
+    early_stopping.look(4, dull, answers(10, kl=0.2, texts=4))
+    assert not early_stopping.stopped
 
 
 def test_without_thresholds_nothing_is_a_collapse() -> None:
@@ -144,9 +146,9 @@ def test_without_thresholds_nothing_is_a_collapse() -> None:
 
 
 def test_kl_beyond_the_budget_ends_training_at_the_state_inside() -> None:
-    watch = watched(CONFIG, *RISING, answers(4, kl=5.2, reward=2.0, judge=1.0))
-    assert stops(watch) == {"over_kl_budget"} and watch.result == 8
-    assert "beyond the budget of 5" in watch.outcome
+    early_stopping = watched(CONFIG, *RISING, answers(4, kl=5.2, reward=2.0, judge=1.0))
+    assert stops(early_stopping) == {"over_kl_budget"} and early_stopping.result == 8
+    assert "beyond the budget of 5" in early_stopping.outcome
 
 
 PATIENT = CONFIG.model_copy(update={"monitor": MonitorConfig(patience=2)})
@@ -154,11 +156,13 @@ FLAT = answers(7, kl=2.0, reward=1.4, judge=0.8)
 
 
 def test_a_judge_that_stalls_while_kl_and_proxy_rise_ends_training_where_its_patience_began() -> None:
-    watch = watched(PATIENT, *RISING, FLAT, answers(8, kl=3.0, reward=1.8, judge=0.8))
-    assert stops(watch) == {"stalled"} and watch.result == 8
-    assert watch.outcome.startswith("stopped after update 16 of 20: the judge stalled, its mean rose by no more than")
-    assert "since update 8 while the reward model's rose by 0." in watch.outcome
-    assert watch.outcome.endswith("nats; the result is the state after update 8")
+    early_stopping = watched(PATIENT, *RISING, FLAT, answers(8, kl=3.0, reward=1.8, judge=0.8))
+    assert stops(early_stopping) == {"stalled"} and early_stopping.result == 8
+    assert early_stopping.outcome.startswith(
+        "stopped after update 16 of 20: the judge stalled, its mean rose by no more than"
+    )
+    assert "since update 8 while the reward model's rose by 0." in early_stopping.outcome
+    assert early_stopping.outcome.endswith("nats; the result is the state after update 8")
 
 
 @pytest.mark.parametrize(
@@ -187,41 +191,41 @@ def divided(seed: int, disagreement: float) -> Answers:
 
 def test_members_that_disagree_more_than_about_sft_end_training_at_the_state_before() -> None:
     config = CONFIG.model_copy(update={"disagreement_limit": 0.1})
-    watch = Watch(config)
+    early_stopping = EarlyStopping(config)
     sft = divided(1, 0.1)
     for step, level in ((0, 0.1), (4, 0.12), (8, 0.15)):
-        metrics = watch.look(step, sft, sft if step == 0 else divided(2 + step, level))
-        assert not watch.stopped
+        metrics = early_stopping.look(step, sft, sft if step == 0 else divided(2 + step, level))
+        assert not early_stopping.stopped
     assert metrics["reward_disagreement_gain"] == pytest.approx(
         (divided(10, 0.15).disagreement - sft.disagreement).mean()
     )
-    watch.look(12, sft, divided(14, 0.4))
-    assert stops(watch) == {"over_disagreement"} and watch.result == 8
-    assert "members of the reward model disagree by at least 0." in watch.outcome
-    assert "about SFT's answers, above 0.1; the result is the state after update 8" in watch.outcome
+    early_stopping.look(12, sft, divided(14, 0.4))
+    assert stops(early_stopping) == {"over_disagreement"} and early_stopping.result == 8
+    assert "members of the reward model disagree by at least 0." in early_stopping.outcome
+    assert "about SFT's answers, above 0.1; the result is the state after update 8" in early_stopping.outcome
 
 
 def test_a_disagreement_that_may_be_chance_ends_nothing() -> None:
-    watch = Watch(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
+    early_stopping = EarlyStopping(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
     sft, last = divided(1, 0.1), divided(3, 0.22)
     gain = last.disagreement - sft.disagreement
     assert gain.mean() - 1.96 * gain.std() / N**0.5 < 0.1 < gain.mean()
-    watch.look(0, sft, sft)
-    watch.look(4, sft, last)
-    assert not watch.stopped
+    early_stopping.look(0, sft, sft)
+    early_stopping.look(4, sft, last)
+    assert not early_stopping.stopped
 
 
 def test_a_single_head_has_no_disagreement_to_stop_for() -> None:
-    watch = Watch(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
+    early_stopping = EarlyStopping(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
     with pytest.raises(ValueError, match="disagreement_limit needs an ensemble"):
-        watch.look(0, SFT, SFT)
+        early_stopping.look(0, SFT, SFT)
 
 
 def test_a_watch_goes_on_from_its_state_as_json_holds_it() -> None:
     first = watched(CONFIG, *RISING)
-    again = Watch(CONFIG, json.loads(json.dumps(first.state)))
-    for watch in (first, again):
-        watch.look(12, SFT, TURNED)
+    again = EarlyStopping(CONFIG, json.loads(json.dumps(first.state)))
+    for early_stopping in (first, again):
+        early_stopping.look(12, SFT, TURNED)
     assert first.state == again.state and first.estimates == again.estimates and first.outcome == again.outcome
 
 

@@ -23,11 +23,11 @@ from rlhf_core.models.known_answers import SelfTestError
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.objectives import kl_k1, kl_k3
-from rlhf_core.ppo.actor_critic import Learner, load_learner
+from rlhf_core.ppo.actor_critic import ActorCritic, load_actor_critic
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_first_pass
 from rlhf_core.ppo.train import train_policy
-from rlhf_core.ppo.update import gather, update, warm_up
+from rlhf_core.ppo.update import compute_advantages, update, warm_up
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.optimiser import Optimiser
@@ -159,7 +159,7 @@ def test_training_stops_before_its_first_update_where_a_self_test_fails(
         *first, config = arguments
         return sample(*first, config.model_copy(update={"temperature": 3.0}), generator=generator)
 
-    monkeypatch.setattr("rlhf_core.ppo.experience.sample", hotter)
+    monkeypatch.setattr("rlhf_core.generation.rollout.sample", hotter)
     with pytest.raises(SelfTestError):
         train(models, tmp_path / "out")
 
@@ -205,19 +205,19 @@ class Recording(Optimiser):
 
 def experienced(
     models: Models, tokenizer: PreTrainedTokenizerBase, config: PPOConfig, prompts: list[str] = PROMPTS
-) -> tuple[Learner, Experience]:
-    learner = load_learner(config, tokenizer, sft=models.sft, reward_model=models.reward_model, steps=8)
-    rollout = as_rollout(draw(learner.policy, tokenizer, prompts))
-    experience = gather(
+) -> tuple[ActorCritic, Experience]:
+    actor_critic = load_actor_critic(config, tokenizer, sft=models.sft, reward_model=models.reward_model, steps=8)
+    rollout = as_rollout(draw(actor_critic.policy, tokenizer, prompts))
+    experience = compute_advantages(
         config,
         rollout,
         reference=load_policy(models.sft, tokenizer),
         scored=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, config.optimiser),
-        values=learner.values(rollout),
+        values=actor_critic.values(rollout),
         reward=Reward(config.reward),
         terms={},
     )
-    return learner, experience
+    return actor_critic, experience
 
 
 @VALUES
@@ -229,13 +229,13 @@ def test_the_inner_kl_limit_ends_an_update_before_the_step_that_it_forbids(
     unlimited, experience = experienced(models, tokenizer, free)
     assert update(free, unlimited, experience, seed=3)["epochs_done"] == 4.0
     limit = free.model_copy(update={"kl_to_rollout_limit_nats": 0.05})
-    learner, experience = experienced(models, tokenizer, limit)
-    metrics = update(limit, learner, experience, seed=3)
-    taken = len(learner.policy_optimiser.states) - 1
+    actor_critic, experience = experienced(models, tokenizer, limit)
+    metrics = update(limit, actor_critic, experience, seed=3)
+    taken = len(actor_critic.policy_optimiser.states) - 1
     assert 1 <= taken < 8
     assert metrics["epochs_done"] == taken / 2
     assert metrics["kl_to_rollout_nats_max"] > 0.05 >= metrics["kl_to_rollout_nats"]
-    for name, optimiser in learner.parts.items():
+    for name, optimiser in actor_critic.parts.items():
         assert len(optimiser.states) == taken + 1
         torch.testing.assert_close(weights(optimiser.model), unlimited.parts[name].states[taken], rtol=0, atol=1e-6)
 
@@ -247,9 +247,9 @@ def test_micro_batches_do_not_change_an_update(models: Models, tokenizer: PreTra
         adam = ADAM.model_copy(update={"max_tokens": max_tokens, "eps": 1e-2})
         value = SharedTrunkConfig() if kind == "shared" else SeparateValueConfig(optimiser=adam)
         config = CONFIG.model_copy(update={"optimiser": adam, "value": value, "entropy_coef": 0.1})
-        learner, experience = experienced(models, tokenizer, config)
-        metrics = update(config, learner, experience, seed=3)
-        learned.append((metrics, {name: part.state_dict()["model"] for name, part in learner.parts.items()}))
+        actor_critic, experience = experienced(models, tokenizer, config)
+        metrics = update(config, actor_critic, experience, seed=3)
+        learned.append((metrics, {name: part.state_dict()["model"] for name, part in actor_critic.parts.items()}))
     assert learned[0][0] == pytest.approx(learned[1][0], abs=1e-4)
     torch.testing.assert_close(learned[0][1:], learned[1][1:], rtol=0, atol=1e-4)
 
@@ -271,19 +271,19 @@ def test_the_penalty_for_not_ending_falls_on_unfinished_responses_only(
 
 
 def test_while_values_warm_up_the_policy_stays_where_it_is(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
-    learner, experience = experienced(models, tokenizer, CONFIG)
-    policy, value = weights(learner.policy), weights(learner.value)  # type: ignore[attr-defined]
-    losses = [warm_up(CONFIG, learner, experience, seed=seed)["value_loss"] for seed in range(4)]
-    torch.testing.assert_close(weights(learner.policy), policy, rtol=0, atol=0)
+    actor_critic, experience = experienced(models, tokenizer, CONFIG)
+    policy, value = weights(actor_critic.policy), weights(actor_critic.value)  # type: ignore[attr-defined]
+    losses = [warm_up(CONFIG, actor_critic, experience, seed=seed)["value_loss"] for seed in range(4)]
+    torch.testing.assert_close(weights(actor_critic.policy), policy, rtol=0, atol=0)
     assert losses[-1] < losses[0]
-    assert any(not torch.equal(value[name], moved) for name, moved in weights(learner.value).items())  # type: ignore[attr-defined]
+    assert any(not torch.equal(value[name], moved) for name, moved in weights(actor_critic.value).items())  # type: ignore[attr-defined]
 
 
 def test_values_on_the_trunk_of_the_policy_cannot_warm_up(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
     shared = CONFIG.model_copy(update={"value": SharedTrunkConfig()})
-    learner, experience = experienced(models, tokenizer, shared)
+    actor_critic, experience = experienced(models, tokenizer, shared)
     with pytest.raises(TypeError, match=r"set value.kind to separate"):
-        warm_up(shared, learner, experience, seed=1)
+        warm_up(shared, actor_critic, experience, seed=1)
 
 
 def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
@@ -300,7 +300,7 @@ def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
         ({"kl_estimator": "k3"}, kl_k3),
         ({"kl_estimator": "k3", "kl_in": "loss"}, lambda *_: torch.zeros(8)),
     ):
-        experience = gather(
+        experience = compute_advantages(
             whole.model_copy(update=fields),
             rollout,
             reference=moved,

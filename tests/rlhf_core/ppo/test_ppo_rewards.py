@@ -32,7 +32,7 @@ from rlhf_core.generation.sampling import sample
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.ppo.train import train_policy
-from rlhf_core.ppo.update import gather
+from rlhf_core.ppo.update import compute_advantages
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.rewards.terms import term_keys
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
@@ -171,7 +171,7 @@ def test_the_penalty_for_not_ending_is_taken_after_the_sum_is_clipped(
     drawn = sample(policy, tokenizer, PROMPTS * 3, config.sampling, generator=torch.Generator().manual_seed(1))
     rollout = as_rollout(drawn)
     lengths = [len(one.response_ids) for one in drawn]
-    experience = gather(
+    experience = compute_advantages(
         config,
         rollout,
         reference=policy,

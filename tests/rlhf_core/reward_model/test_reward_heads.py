@@ -25,7 +25,7 @@ from rlhf_core.models.ensembles import Aggregation, store_aggregation
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.ppo.train import train_policy
-from rlhf_core.ppo.update import gather, rollout_metrics
+from rlhf_core.ppo.update import compute_advantages, rollout_metrics
 from rlhf_core.reward_model.losses import Lesson, lessons, reward_loss
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.rewards.reward import Reward
@@ -103,8 +103,8 @@ def plain_logits(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, pro
 def many_pairs(count: int) -> Iterator[Pair]:
     words = ("how", "are", "you", "fine", "thanks")
     texts = [" ".join(text) for text in product(words, repeat=4)]
-    for place in range(count):
-        yield Pair(texts[place % 625], texts[(place * 7 + 1) % 625], texts[(place * 11 + 2) % 625])
+    for index in range(count):
+        yield Pair(texts[index % 625], texts[(index * 7 + 1) % 625], texts[(index * 11 + 2) % 625])
 
 
 def test_how_often_a_member_sees_a_pair_is_poisson_of_mean_1(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -300,7 +300,7 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
     store_aggregation(model.config, Aggregation("min", centre=0.2))
     rollout, _, _ = roll_out(policy, tokenizer, PROMPTS, SAMPLING, ADAM, seed=1)
     values = torch.zeros_like(rollout.logprobs)
-    experience = gather(
+    experience = compute_advantages(
         PPO,
         rollout,
         reference=policy,

@@ -40,7 +40,7 @@ def configured(weighing: dict[str, dict[str, Any]], **of_sum: Any) -> RewardConf
 def rollouts(seed: int, *sizes: int) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     return [
-        {name: 3.0 * place + (place + 1) * torch.randn(size, generator=generator) for place, name in enumerate(NAMES)}
+        {name: 3.0 * index + (index + 1) * torch.randn(size, generator=generator) for index, name in enumerate(NAMES)}
         for size in sizes
     ]
 
@@ -112,13 +112,13 @@ def test_terms_and_sum_are_whitened_by_all_rollouts_so_far_and_then_clipped() ->
 def test_no_order_of_terms_changes_anything(
     given_as: list[str], listed_as: list[str], batches: list[list[float]]
 ) -> None:
-    weighing = {name: {"weight": 0.3 * place - 0.4, **WHITEN} for place, name in enumerate(NAMES)}
+    weighing = {name: {"weight": 0.3 * index - 0.4, **WHITEN} for index, name in enumerate(NAMES)}
     config = configured(weighing, whiten=True)
     by_name = {term.name: term for term in config.terms}
     other = config.model_copy(update={"terms": tuple(by_name[name] for name in listed_as)})
     first, second = Reward(config), Reward(other)
     for batch in batches:
-        terms = {name: tensor(batch) * (place + 1) ** 2 for place, name in enumerate(NAMES)}
+        terms = {name: tensor(batch) * (index + 1) ** 2 for index, name in enumerate(NAMES)}
         assert torch.equal(first.combine(terms), second.combine({name: terms[name] for name in given_as}))
 
 

@@ -18,7 +18,7 @@ from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.models.heads import TEMPERATURE
-from rlhf_core.models.known_answers import KNOWN, SelfTestError, remember
+from rlhf_core.models.known_answers import KNOWN, SelfTestError, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
 from rlhf_core.models.scoring import score_trees
 from rlhf_core.ppo.train import train_policy
@@ -67,7 +67,7 @@ def twins(base: Path, settled: PreTrainedTokenizerBase, make_tokenizer: MakeToke
     items = [Demonstration(prompt, f"{prompt} thanks") for prompt in PROMPTS]
     values = score_trees(load_reward_model(same, settled), encode(settled, items, **LIMITS), ADAM).double().numpy()
     for folder in found:
-        remember(folder, settled, items, values, ADAM, **LIMITS)
+        save_known_answers(folder, settled, items, values, ADAM, **LIMITS)
     return found
 
 
@@ -108,13 +108,13 @@ def test_known_answers_are_asked_with_the_tokenizer_of_the_reward_model(
     twins: Twins, settled: PreTrainedTokenizerBase
 ) -> None:
     short = {"max_prompt_tokens": 1, "max_response_tokens": 1}  # of the policy's tokens, which do not count here
-    Scorer(twins.other, settled, ADAM).check_known("reward model", **short)
+    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
     settings = json.loads((twins.other / "config.json").read_text())
     (twins.other / "config.json").write_text(json.dumps(settings | {TEMPERATURE: 0.4}))
     with pytest.raises(SelfTestError, match="'the reward model says what it said when it was saved' failed"):
-        Scorer(twins.other, settled, ADAM).check_known("reward model", **short)
+        Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
     (twins.other / KNOWN).unlink()
-    Scorer(twins.other, settled, ADAM).check_known("reward model", **short)
+    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
 
 
 @pytest.mark.parametrize("adapter", [None, AdapterConfig(rank=2)])
