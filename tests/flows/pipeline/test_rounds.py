@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from rich.console import Console, RenderableType
 
 from data_contracts.records import CONTRACT_VERSION
-from flows.lineage import impact, story
+from flows.lineage import impact
 from flows.lineage.archive import Archive
 from flows.lineage.audit import audit
 from flows.lineage.page import Servers, as_html
@@ -130,10 +130,10 @@ def test_lineage_goes_through_the_fresh_pairs_to_the_policy_before_and_all_of_it
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{iterated / 'mlflow.db'}")
     archive = Archive(MlflowClient())
-    story = story.tell(archive, "tiny-policy@challenger")
+    story = tell(archive, "tiny-policy@challenger")
     (use,) = [use for use in story.graph.versions["tiny-reward-model/2"].datasets if use == "training-2"]
     node = story.graph.versions["tiny-reward-model/2"].inputs[use]
-    told = shown(story.render(story))
+    told = shown(render(story))
     digest = node.removeprefix("dataset:")
     assert f"training-2: preferences-2 {digest[:12]}, contract {CONTRACT_VERSION}, " in told
     assert "labelled by 3 simulated annotators" in told and "sampled-from: tiny-policy/1" in told

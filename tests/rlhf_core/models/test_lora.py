@@ -339,7 +339,7 @@ def test_a_saved_reward_model_scores_alike_merged_by_peft_and_beside_its_trunk(
     torch.testing.assert_close(told, adapted(input_ids=IDS[:, :7]).logits, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("index", ["first", "last"])
 def test_beside_another_trunk_a_reward_model_has_its_own(
     base: Path, adapted: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, index: str
 ) -> None:
