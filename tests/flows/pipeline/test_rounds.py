@@ -137,7 +137,7 @@ def test_lineage_goes_through_the_fresh_pairs_to_the_policy_before_and_all_of_it
     digest = node.removeprefix("dataset:")
     assert f"training-2: preferences-2 {digest[:12]}, contract {CONTRACT_VERSION}, " in told
     assert "labelled by 3 simulated annotators" in told and "sampled-from: tiny-policy/1" in told
-    edges = {(edge["from"], edge["to"], edge["role"]) for edge in json.loads(story.as_json(story))["edges"]}
+    edges = {(edge["from"], edge["to"], edge["role"]) for edge in json.loads(as_json(story))["edges"]}
     assert {("tiny-policy/1", node, "sampled-from"), (node, "tiny-reward-model/2", "training-2")} <= edges
     page = as_html(story, Servers("http://mlflow", "http://prefect"))
     assert page.count("sampled-from") == 1 and "preferences-2" in page
