@@ -18,6 +18,7 @@ from flows.lineage import impact
 from flows.lineage.archive import Archive
 from flows.lineage.audit import audit
 from flows.lineage.page import Servers, as_html
+from flows.lineage.story import as_json, render, tell
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
