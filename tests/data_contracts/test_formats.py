@@ -391,7 +391,7 @@ def test_votes_are_kept_by_annotator_whatever_the_pair_is_good_for(
 def test_one_vote_is_no_ballot() -> None:
     row = {"prompt": "How?", "response_a": "No.", "response_b": "So.", "votes": {"ann": "a", "bo": None}}
     batch = convert("votes", "preferences", row)
-    assert batch.ballots == [] and len(batch.frame) == 1
+    assert batch.votes == [] and len(batch.frame) == 1
 
 
 def test_rows_marked_synthetic_are_used_only_where_allowed() -> None:

@@ -165,7 +165,7 @@ def test_a_reward_model_that_does_not_see_the_end_of_responses_is_noticed(models
 
 
 def test_a_reference_that_follows_the_policy_is_noticed_once_it_has_moved(models: Models, tmp_path: Path) -> None:
-    advance = ppo.PPORun._advance
+    advance = ppo.PPORun._ppo_step
 
     def with_shared_weights(run: ppo.PPORun, prompts: list[str], step: int) -> dict[str, float]:
         run.reference = run.actor_critic.policy
@@ -174,7 +174,7 @@ def test_a_reference_that_follows_the_policy_is_noticed_once_it_has_moved(models
     stage = train_policy(
         PPO, **models._asdict(), prompts=PROMPTS, held_out_prompts=PROMPTS * 4, out=tmp_path / "out", seed=1
     )
-    with patch.object(ppo.PPORun, "_advance", with_shared_weights):
+    with patch.object(ppo.PPORun, "_ppo_step", with_shared_weights):
         assert [next(stage).step, next(stage).step] == [0, 1]
         with pytest.raises(SelfTestError, match="'the SFT model says what it said"):
             next(stage)
