@@ -27,7 +27,7 @@ def name_flow_run(name: str) -> None:
 
 
 def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    return f"{parameters['place'].project}-{context.task.name}-{parameters['key']}"
+    return f"{parameters['context'].project}-{context.task.name}-{parameters['key']}"
 
 
 BY_KEY = CachePolicy.from_cache_key_fn(_cache_key)

@@ -169,7 +169,7 @@ def _without_marker(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBa
 @contextmanager
 def _in_updates(name: str, other: Callable[[ppo.PPORun], Any]) -> Iterator[None]:
     """PPO has something else in the place of an attribute while it updates, and the right one while it measures."""
-    original = ppo.PPORun._advance
+    original = ppo.PPORun._ppo_step
 
     def advance(self: ppo.PPORun, prompts: Sequence[str], step: int) -> dict[str, float]:
         right = getattr(self, name)
@@ -179,7 +179,7 @@ def _in_updates(name: str, other: Callable[[ppo.PPORun], Any]) -> Iterator[None]
         finally:
             setattr(self, name, right)
 
-    with patch.object(ppo.PPORun, "_advance", advance):
+    with patch.object(ppo.PPORun, "_ppo_step", advance):
         yield
 
 
