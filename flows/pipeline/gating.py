@@ -9,14 +9,11 @@ from prefect.artifacts import create_table_artifact
 from flows.config.gates import GatesConfig
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
+from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import StageRecord
 from flows.tasks import BACKOFF, GATE_FAILED, RETRIES, retry_infrastructure, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
 from rlhf_core.metrics.estimates import Estimate
-
-STATUS_TAG = "gate.status"
-
-PASSED = "passed"
 
 
 class StoppedByGate(Exception):
@@ -105,6 +102,6 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
 def mark_versions(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, context: RunContext) -> None:
     """Tags and descriptions of the versions; safe to try again."""
     registry = context.registry()
-    tags = {f"gate.{verdict['gate']}": verdict["status"] for verdict in verdicts}
-    registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: "failed" if failed else PASSED})
+    tags = {f"{GATE_PREFIX}{verdict['gate']}": verdict["status"] for verdict in verdicts}
+    registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: FAILED if failed else PASSED})
     describe_versions(record, [Verdict.model_validate(verdict) for verdict in verdicts], registry)

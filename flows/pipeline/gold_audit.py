@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
-from flows.pipeline.summary import STAGES, Answer, GoldAudit
+from flows.pipeline.summary import Answer, GoldAudit
 from flows.registry.context import RunContext
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, StageRecord
 from flows.storage.records import read_prompts
 from rlhf_core.embedded_world.audit import audit
@@ -37,12 +38,12 @@ def compare_answers(
     registry = context.registry()
     answers = {
         stage: generate(registry.folder(records[stage].model), prompts, config.policy.sampling, seed=context.seed)
-        for stage in STAGES
+        for stage in ANSWERING
     }
     shown = [
         (
             prompt,
-            [Answer(stage, answers[stage][row].text, gold_reward(prompt, *answers[stage][row])) for stage in STAGES],
+            [Answer(stage, answers[stage][row].text, gold_reward(prompt, *answers[stage][row])) for stage in ANSWERING],
         )
         for row, prompt in enumerate(prompts[:SHOWN])
     ]

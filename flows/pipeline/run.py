@@ -13,21 +13,31 @@ from flows.data.audits.lengths import truncated_shares
 from flows.data.audits.prompts import audit_prompts
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.data.report import keep_data
-from flows.pipeline.gating import PASSED, STATUS_TAG, enforce, judge_figures, judge_stage
+from flows.pipeline.gating import enforce, judge_figures, judge_stage
 from flows.pipeline.gold_audit import compare_answers
-from flows.pipeline.reuse import ALIAS_TAG, KEY_TAG, STAGE_TAG, Earlier, climb_key, find_same, recall
-from flows.pipeline.summary import STAGES, GoldAudit, Summary, publish_summary
+from flows.pipeline.reuse import Earlier, climb_key, find_same, recall
+from flows.pipeline.summary import GoldAudit, Summary, publish_summary
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_unjudged
+from flows.registry.names import (
+    ALIASED_TAG,
+    ANSWERING,
+    CHALLENGER,
+    CHAMPION,
+    GATED,
+    INPUT_PREFIX,
+    LADDER_KEY_TAG,
+    OUTCOME_TAG,
+    PASSED,
+    STAGE_PREFIX,
+    STATUS_TAG,
+    registered_name,
+)
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
 from rlhf_core.gates.gate import Gate, Verdict, blocked
 from rlhf_core.training.stage import Event
-
-ALIAS = "challenger"
-
-ALIASED = ("sft", "reward-model", "policy")
 
 NOTHING = "NothingToRetrain"
 
@@ -70,7 +80,7 @@ class LadderRun:
             InputError: if there is none, or it did not pass its gates and these are enforced.
         """
         registry = self.context.registry()
-        ref = registry.pin(model or f"{self.config.project}-{role}@champion")
+        ref = registry.pin(model or f"{registered_name(self.config.project, role)}@{CHAMPION}")
         status = registry.client.get_model_version(ref.name, ref.version).tags.get(STATUS_TAG)
         if status != PASSED and self.config.gates.mode == "enforce":
             raise InputError(
@@ -78,7 +88,7 @@ class LadderRun:
                 "gates, or set gates.mode to advisory"
             )
         self.inputs[role] = ref
-        registry.tag_run(self.context.run_id, {f"input.{role}": ref.label})
+        registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})
         return recall(ref, registry)
 
     def refresh(self, data: DataRefs) -> DataRefs:
@@ -93,7 +103,7 @@ class LadderRun:
         """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
         self.data = data
         self._name_flow_run()
-        self.earlier = find_same(self._key(data), data, self.context.registry(), ALIAS if self.last else None)
+        self.earlier = find_same(self._key(data), data, self.context.registry(), CHALLENGER if self.last else None)
         return self.earlier is not None
 
     def begin(self, data: DataRefs) -> DataRefs:
@@ -126,7 +136,7 @@ class LadderRun:
         """Record a finished stage."""
         self.rungs[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
         made = ", ".join(ref.label for ref in record.models.values())
-        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_TAG}{record.stage}": made})
+        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": made})
         return record
 
     def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
@@ -142,7 +152,7 @@ class LadderRun:
         verdicts = judge_stage(record, gates, self.config.gates, self.context)
         self.verdicts[record.stage] = verdicts
         if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
-            self.context.registry().take_alias(record.models.values(), ALIAS)
+            self.context.registry().take_alias(record.models.values(), CHALLENGER)
         return verdicts
 
     def publish(self) -> LadderResult | State[LadderResult]:
@@ -183,13 +193,13 @@ class LadderRun:
         verdicts = [verdict for judged in self.verdicts.values() for verdict in judged]
         blocking = blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks)
         self.published = self.config.gates.mode == "enforce" and not blocking
-        stages = [stage for stage in ALIASED if stage in self.rungs and self.published]
+        stages = [stage for stage in GATED if stage in self.rungs and self.published]
         aliased = [ref for stage in stages for ref in self.rungs[stage].record.models.values()]
         for ref in aliased:
-            registry.set_alias(ref, ALIAS)
+            registry.set_alias(ref, CHALLENGER)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
-            registry.tag_run(self.context.run_id, {KEY_TAG: self._key(self.data), ALIAS_TAG: labels})
+            registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
 
     def outcome(self) -> str:
         """In a sentence what came of the climb, which no gate stopped."""
@@ -213,13 +223,13 @@ class LadderRun:
             verdicts=self.verdicts,
             answers=self._answers(),
             outcome=outcome,
-            alias=ALIAS if self.published else None,
+            alias=CHALLENGER if self.published else None,
             seconds=time.monotonic() - self.started,
             verb=self.verb,
             rounds=self.rounds,
         )
         publish_summary(summary, registry, self.context.run_id)
-        registry.tag_run(self.context.run_id, {"rlhf.outcome": outcome[:5000]})
+        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
         registry.end_run(self.context.run_id, status)
         reached = [rung.record.model.label for rung in self.rungs.values()]
         self._name_flow_run(*reached[-1:], *(() if self._new() else ("nothing new",)))
@@ -238,7 +248,7 @@ class LadderRun:
         name_flow_run(", ".join([about, *on, *came_to]))
 
     def _answers(self) -> GoldAudit | None:
-        if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(STAGES):
+        if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(ANSWERING):
             return None
         records = {stage: rung.record for stage, rung in self.rungs.items()}
         return compare_answers(self.config, self.data, records, self.context)

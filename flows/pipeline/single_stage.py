@@ -8,6 +8,7 @@ from flows.pipeline.lifecycle import open_run
 from flows.pipeline.reuse import champion, parent
 from flows.registry.client import Registry
 from flows.registry.external_models import pin_models
+from flows.registry.names import registered_name
 from flows.registry.references import DataRefs, LadderResult, StageRecord
 from flows.stages.base import make_base
 from flows.stages.policy import train_policy
@@ -87,5 +88,5 @@ def policy_alone(
 
 def _start(config: LadderConfig, reward_model: StageRecord, registry: Registry) -> str:
     """The SFT model that a policy starts from where none is named."""
-    found = champion(f"{config.project}-sft", registry) or parent(reward_model.model, "sft", registry)
+    found = champion(registered_name(config.project, "sft"), registry) or parent(reward_model.model, "sft", registry)
     return found.label

@@ -14,12 +14,11 @@ from rich.text import Text
 
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
-
-STAGES = ("base", "sft", "policy")
 
 
 class Answer(NamedTuple):
@@ -191,9 +190,9 @@ def _rounds(rounds: Sequence[Round]) -> Table:
 
 def _gold(answers: GoldAudit) -> Table:
     """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
-    table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *STAGES)
+    table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *ANSWERING)
     for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
-        found = (answers.gold.get(f"{stage}_{figure}") for stage in STAGES)
+        found = (answers.gold.get(f"{stage}_{figure}") for stage in ANSWERING)
         cells = ("" if cell is None else _gold_cell(figure, cell) for cell in found)
         table.add_row(figure.replace("gold_", "  "), *cells)
     return table

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.summary import STAGES, WIDTH, Answer, GoldAudit, Summary, publish_summary, render
+from flows.pipeline.summary import WIDTH, Answer, GoldAudit, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.report import format_estimate
 from flows.stages.figures import figures_of
@@ -194,12 +195,14 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
 
 
 def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
-    answers = GoldAudit([], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in STAGES for name in NAMES})
+    answers = GoldAudit(
+        [], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in ANSWERING for name in NAMES}
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(render(summary(answers=answers)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert line_with(text, "gold ", "-5.25").count("-5.25 [-6.00, -4.50]") == len(STAGES)
-    assert line_with(text, "  overconfident").count("-5.25") == len(STAGES)
+    assert line_with(text, "gold ", "-5.25").count("-5.25 [-6.00, -4.50]") == len(ANSWERING)
+    assert line_with(text, "  overconfident").count("-5.25") == len(ANSWERING)
     line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
 
 
