@@ -36,6 +36,7 @@ from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import content_key
+from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
 from flows.storage import snapshots
 from flows.storage.locks import exclusive
@@ -120,7 +121,7 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
     )
     refs = ingest(plan_of(config), context)
     registry = context.registry()
-    run_id = registry.start_run("ingest", tags={"rlhf.stage": "ingest"})
+    run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
     log_data(refs, registry, run_id)
     registry.end_run(run_id, "FINISHED")
     show(refs)

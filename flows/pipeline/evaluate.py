@@ -14,6 +14,7 @@ from flows.pipeline.lifecycle import open_evaluation
 from flows.pipeline.reuse import champion, parent, recall
 from flows.pipeline.run import LadderRun
 from flows.registry.context import RunContext
+from flows.registry.names import STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
 from flows.stages.reward_inputs import resolve_reward
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
@@ -64,7 +65,7 @@ def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]
     registry = run.context.registry()
     versions = {stage: registry.pin(model) for stage, model in named.items() if model}
     for stage in named.keys() - versions.keys():
-        if ref := champion(f"{run.config.project}-{stage}", registry):
+        if ref := champion(registered_name(run.config.project, stage), registry):
             versions[stage] = ref
     if not versions:
         raise InputError(f"{run.config.project} has no champion to measure; set one, or name a version")
@@ -81,7 +82,7 @@ def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]
 def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> dict[str, Any]:
     """Measure a version under a run of its own, as its stage did when it was trained."""
     registry = context.registry()
-    run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={"rlhf.stage": f"evaluate-{stage}"})
+    run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
     figures = MEASURES[stage](ref, config, data, context)
     registry.log_estimates(run_id, figures)

@@ -9,13 +9,11 @@ from prefect.artifacts import create_table_artifact
 from flows.config.gates import GatesConfig
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
+from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import StageRecord
 from flows.tasks import BACKOFF, GATE_FAILED, RETRIES, retry_infrastructure, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
 from rlhf_core.metrics.estimates import Estimate
-
-STATUS_TAG = "gate.status"
-PASSED = "passed"
 
 
 class StoppedByGate(Exception):
@@ -104,7 +102,7 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
 def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext) -> None:
     """Verdicts as tags and in the descriptions of a stage's versions; safe to try again."""
     registry = context.registry()
-    tags = {f"gate.{verdict.gate}": verdict.status for verdict in judgement.verdicts}
-    status = "failed" if judgement.blocking else PASSED
+    tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in judgement.verdicts}
+    status = FAILED if judgement.blocking else PASSED
     registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: status})
     describe_versions(record, judgement.verdicts, registry)

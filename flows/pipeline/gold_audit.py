@@ -6,15 +6,13 @@ from typing import NamedTuple
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
 from flows.registry.context import RunContext
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, StageRecord
 from flows.storage.records import read_prompts
 from rlhf_core.embedded_world.audit import audit
 from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.generation.sampling import generate
 from rlhf_core.metrics.estimates import Estimate
-
-ANSWERING = ("base", "sft", "policy")
-"""Stages whose answers are compared."""
 
 SHOWN = 3
 

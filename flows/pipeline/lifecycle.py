@@ -14,6 +14,7 @@ from flows.pipeline.run import LadderRun
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.keys import code_version
+from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 
@@ -58,7 +59,7 @@ def _started(
     registry = open_registry(config.project, config.storage)
     rewards = resolve_reward(config.policy.reward, registry)
     end_orphans(registry)
-    run_tags = {"rlhf.stage": what, "rlhf.code": code_version(), **process_tags()}
+    run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **process_tags()}
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
@@ -88,11 +89,11 @@ def _ended(run: LadderRun) -> Iterator[None]:
         run.finish("FINISHED", str(wait))
         raise
     except InputError as error:
-        registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})
+        registry.tag_run(run_id, {OUTCOME_TAG: str(error)[:5000]})
         registry.end_run(run_id, "FAILED")
         raise
     except BaseException as error:
-        registry.tag_run(run_id, {"rlhf.outcome": f"interrupted by {type(error).__name__}: {error}"[:5000]})
+        registry.tag_run(run_id, {OUTCOME_TAG: f"interrupted by {type(error).__name__}: {error}"[:5000]})
         registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     run.finish("FINISHED", run.outcome())

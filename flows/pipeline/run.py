@@ -14,22 +14,32 @@ from flows.data.audits.lengths import truncated_shares
 from flows.data.audits.prompts import audit_prompts
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
-from flows.pipeline.gating import PASSED, STATUS_TAG, enforce, judge_figures, mark_versions
-from flows.pipeline.gold_audit import ANSWERING, GoldAudit, compare_answers
-from flows.pipeline.reuse import ALIAS_TAG, KEY_TAG, STAGE_TAG, EarlierRun, find_same, recall, run_key
+from flows.pipeline.gating import enforce, judge_figures, mark_versions
+from flows.pipeline.gold_audit import GoldAudit, compare_answers
+from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
 from flows.pipeline.summary import Summary, publish_summary
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
 from flows.registry.model_card import describe_unjudged
+from flows.registry.names import (
+    ALIASED_TAG,
+    ANSWERING,
+    CHALLENGER,
+    CHAMPION,
+    GATED,
+    INPUT_PREFIX,
+    LADDER_KEY_TAG,
+    OUTCOME_TAG,
+    PASSED,
+    STAGE_PREFIX,
+    STATUS_TAG,
+    registered_name,
+)
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
 from rlhf_core.gates.gate import Gate, Verdict
 from rlhf_core.training.stage import Event
-
-ALIAS = "challenger"
-
-ALIASED = ("sft", "reward-model", "policy")
 
 NOTHING = "NothingToRetrain"
 
@@ -85,7 +95,7 @@ class LadderRun:
             InputError: if there is none, or it did not pass its gates and these are enforced.
         """
         registry = self.context.registry()
-        ref = registry.pin(model or f"{self.config.project}-{role}@champion")
+        ref = registry.pin(model or f"{registered_name(self.config.project, role)}@{CHAMPION}")
         status = registry.client.get_model_version(ref.name, ref.version).tags.get(STATUS_TAG)
         if status != PASSED and self.config.gates.mode == "enforce":
             raise InputError(
@@ -93,7 +103,7 @@ class LadderRun:
                 "gates, or set gates.mode to advisory"
             )
         self.inputs[role] = ref
-        registry.tag_run(self.context.run_id, {f"input.{role}": ref.label})
+        registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})
         return recall(ref, registry)
 
     def ingest(self) -> DataRefs:
@@ -111,7 +121,7 @@ class LadderRun:
 
     def is_repeat(self, data: DataRefs) -> bool:
         """Whether a finished run had the same data, inputs, configuration and code, and its versions still stand."""
-        self.earlier = find_same(self._key(data), data, self.context.registry(), ALIAS if self.last else None)
+        self.earlier = find_same(self._key(data), data, self.context.registry(), CHALLENGER if self.last else None)
         if self.earlier is None:
             return False
         self.stages, self.verdicts = self.earlier.stages, self.earlier.verdicts
@@ -149,7 +159,7 @@ class LadderRun:
         if isinstance(made, StageRecord):
             mark_versions(made, judgement, self.context)
             if judgement.blocking:
-                self.context.registry().take_alias(made.models.values(), ALIAS)
+                self.context.registry().take_alias(made.models.values(), CHALLENGER)
         return judgement.blocking
 
     def measure_lengths(self, data: DataRefs, base: StageRecord) -> None:
@@ -168,13 +178,13 @@ class LadderRun:
             return
         registry = self.context.registry()
         self.published = self.config.gates.mode == "enforce" and not self.blocking
-        stages = [stage for stage in ALIASED if stage in self.stages and self.published]
+        stages = [stage for stage in GATED if stage in self.stages and self.published]
         aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
         for ref in aliased:
-            registry.set_alias(ref, ALIAS)
+            registry.set_alias(ref, CHALLENGER)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
-            registry.tag_run(self.context.run_id, {KEY_TAG: self._key(self.data), ALIAS_TAG: labels})
+            registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
 
     @property
     def result(self) -> LadderResult:
@@ -221,13 +231,13 @@ class LadderRun:
             verdicts=self.verdicts,
             answers=self._gold_audit(),
             outcome=outcome,
-            alias=ALIAS if self.published else None,
+            alias=CHALLENGER if self.published else None,
             seconds=time.monotonic() - self.started,
             verb=self.verb,
             rounds=self.rounds,
         )
         publish_summary(summary, registry, self.context.run_id)
-        registry.tag_run(self.context.run_id, {"rlhf.outcome": outcome[:5000]})
+        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
         registry.end_run(self.context.run_id, status)
         labels = [done.record.model.label for done in self.stages.values()]
         self._name_flow_run(*labels[-1:], *(() if self._retrained() else ("nothing new",)))
@@ -241,7 +251,7 @@ class LadderRun:
     def _keep_stage(self, record: StageRecord) -> None:
         self.stages[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
         labels = ", ".join(ref.label for ref in record.models.values())
-        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_TAG}{record.stage}": labels})
+        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": labels})
 
     def _retrained(self) -> list[str]:
         return [stage for stage, outcome in self.stages.items() if not outcome.reused]

@@ -11,9 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from flows.pipeline.gold_audit import ANSWERING, GoldAudit
+from flows.pipeline.gold_audit import GoldAudit
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict

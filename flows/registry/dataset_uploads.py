@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.registry.client import Registry, open_registry
 from flows.registry.references import DataRefs, DatasetRef
-from flows.registry.tags import ANNOTATOR_TAG, CONTRACT_TAG, NAME_TAG, ORIGIN_TAG, SNAPSHOT_TAG, data_experiment
+from flows.registry.tags import CONTRACT_TAG, NAME_TAG, SNAPSHOT_TAG, data_experiment
 
 
 def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
@@ -19,8 +19,8 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         if data.client.search_runs([data.experiment_id], query, max_results=1):
             continue
         tags = {NAME_TAG: ref.name, SNAPSHOT_TAG: ref.digest, CONTRACT_TAG: ref.contract}
-        tags |= {f"{ORIGIN_TAG}{role}": origin.label for role, origin in ref.origins.items()}
-        tags |= {f"{ANNOTATOR_TAG}name": ref.annotator} if ref.annotator else {}
+        tags |= {f"{ORIGIN_PREFIX}{role}": origin.label for role, origin in ref.origins.items()}
+        tags |= {f"{ANNOTATOR_PREFIX}name": ref.annotator} if ref.annotator else {}
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         data.end_run(run_id, "FINISHED")

@@ -143,7 +143,8 @@ def _fitting(sections: Sequence[str], limit: int) -> str:
     return "\n\n".join(section for section, end in zip(sections, lengths, strict=True) if end <= limit)
 
 
-KEY_FIGURES = {
+KEY_FIGURES: dict[str, tuple[str, ...]] = {
+    "base": (),
     "sft": ("held_out_loss", "base_held_out_loss", "eos_rate", "base_eos_rate", "regurgitation_rate"),
     "reward-model": (
         "agreement",

@@ -15,6 +15,7 @@ from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
+from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED_STEP_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
@@ -107,7 +108,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
     """
     registry = context.registry()
-    tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
+    tags = {STAGE_TAG: plan.stage, KEY_TAG: key, FLOW_RUN_TAG: str(flow_run.id)}
     run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags | surroundings() | _resumed(context, key))
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
@@ -155,7 +156,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), "rlhf.key": key},
+            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key},
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()
@@ -202,7 +203,7 @@ def _resumed(context: RunContext, key: str) -> dict[str, str]:
     notes = Checkpoints(states).notes
     if not notes:
         return {}
-    return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
+    return {RESUMED_STEP_TAG: str(notes["step"]), RESUMED_RUN_TAG: (states / RUN).read_text()}
 
 
 def _prepare(context: RunContext, key: str, run_id: str) -> None:

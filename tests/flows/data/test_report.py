@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.gold_audit import ANSWERING, Answer, GoldAudit
+from flows.pipeline.gold_audit import Answer, GoldAudit
 from flows.pipeline.summary import WIDTH, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.report import format_estimate
 from flows.stages.figures import figures_of

@@ -1,4 +1,4 @@
-"""`rlhf reward-bench`, and `rlhf evaluate`, its name until now: any reward model on labelled pairs in RewardBench's format."""
+"""`rlhf reward-bench`, once `rlhf evaluate`: any reward model on labelled pairs in RewardBench's format."""
 
 import json
 from pathlib import Path
