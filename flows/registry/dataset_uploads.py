@@ -4,8 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import (
+    ANNOTATOR_PREFIX,
+    CONTRACT_TAG,
+    NAME_TAG,
+    ORIGIN_PREFIX,
+    SNAPSHOT_TAG,
+    data_experiment,
+)
 from flows.registry.references import DataRefs, DatasetRef
-from flows.registry.tags import CONTRACT_TAG, NAME_TAG, SNAPSHOT_TAG, data_experiment
 
 
 def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
