@@ -39,9 +39,9 @@ from flows.registry.keys import content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
 from flows.storage import snapshots
-from flows.storage.locks import exclusive
-from flows.storage.snapshots import SnapshotDamaged, verify
-from flows.tasks import BACKOFF, BY_KEY, QUARANTINE_EXCEEDED, RETRIES, retry_infrastructure, tell
+from flows.storage.cached_results import reuse_or_remake
+from flows.storage.snapshots import is_intact
+from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
@@ -105,13 +105,7 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
     champion = context.registry().champion_data(context.project)
     inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
     key = content_key("ingest", plan, inputs, context.seed)
-    with exclusive(context.storage / "work" / f"{key}.lock"):
-        refs = DataRefs.model_validate(make_snapshots(key, plan, context, champion))
-        if not _intact(refs):
-            refs = DataRefs.model_validate(
-                make_snapshots.with_options(refresh_cache=True)(key, plan, context, champion)
-            )
-    return refs
+    return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion)
 
 
 def ingest_alone(config: IngestConfig) -> DataRefs:
@@ -128,7 +122,7 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
     return refs
 
 
-@task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+@task(name="make-snapshots", **CACHED)
 def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str]) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
@@ -138,13 +132,7 @@ def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Ma
         return publish(key, checked, context, started).model_dump(mode="json")
 
 
-@task(
-    name="check",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("check", cache_policy=NO_CACHE)
 def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
@@ -277,9 +265,4 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _intact(refs: DataRefs) -> bool:
-    try:
-        for table in refs.tables:
-            verify(Path(table.path), table.digest)
-    except (FileNotFoundError, SnapshotDamaged):
-        return False
-    return Path(refs.report).is_dir()
+    return all(map(is_intact, refs.tables)) and Path(refs.report).is_dir()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow.entities import LoggedModelInput
-from prefect import flow, task
+from prefect import flow
 from prefect.cache_policies import NO_CACHE
 
 from flows.config.errors import InputError
@@ -18,7 +18,7 @@ from flows.registry.names import STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
 from flows.stages.reward_inputs import resolve_reward
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
-from flows.tasks import BACKOFF, RETRIES, retry_infrastructure
+from flows.tasks import retried_task
 from rlhf_core.evaluators.policy import evaluate_policy
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, parameter_ratio
 from rlhf_core.evaluators.sft import evaluate_sft
@@ -72,13 +72,7 @@ def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]
     return {stage: versions[stage] for stage in named if stage in versions}
 
 
-@task(
-    name="measure",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("measure", cache_policy=NO_CACHE)
 def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> dict[str, Any]:
     """Measure a version under a run of its own, as its stage did when it was trained."""
     registry = context.registry()

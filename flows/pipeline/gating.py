@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
 
 from flows.config.gates import GatesConfig
@@ -11,7 +10,7 @@ from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
 from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import StageRecord
-from flows.tasks import BACKOFF, GATE_FAILED, RETRIES, retry_infrastructure, tell
+from flows.tasks import GATE_FAILED, retried_task, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
 from rlhf_core.metrics.estimates import Estimate
 
@@ -87,7 +86,7 @@ def enforce(stage: str, blocking: Sequence[Verdict], config: GatesConfig) -> Non
         raise StoppedByGate(stage, blocking)
 
 
-@task(name="publish-verdicts", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
+@retried_task("publish-verdicts")
 def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], context: RunContext) -> None:
     """A table in Prefect, JSON in the ladder's run; safe to try again."""
     create_table_artifact(
@@ -98,7 +97,7 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
     context.registry().client.log_dict(context.run_id, {"verdicts": verdicts}, f"gates/{stage}.json")
 
 
-@task(name="mark-versions", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
+@retried_task("mark-versions")
 def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext) -> None:
     """Verdicts as tags and in the descriptions of a stage's versions; safe to try again."""
     registry = context.registry()

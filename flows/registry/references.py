@@ -216,8 +216,8 @@ class StageRecord(Frozen):
 
     @property
     def model(self) -> ModelRef:
-        """The first model of the stage; most stages make one."""
-        return next(iter(self.models.values()))
+        """The main model of the stage, which is registered by the stage's name; most stages make one."""
+        return max(self.models.values(), key=lambda ref: ref.name.endswith(f"-{self.stage}"))
 
     @property
     def label(self) -> str:
