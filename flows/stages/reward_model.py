@@ -90,6 +90,7 @@ def _plan(
         names={"reward_model": stage},
         parents={"sft": sft},
         datasets={**pairs, "centring": data.demonstrations},
+        sources=data.measured,
         key_metrics=KEY_METRICS,
     )
 
@@ -130,6 +131,7 @@ def _taken(
         names={"reward_model": stage},
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
+        sources=data.measured,
     )
 
 
