@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.auto import tokenization_auto
 
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -355,7 +356,7 @@ def climb_reward_model(family: Family, sft: Path, folder: Path) -> Path:
     assert events[-1].metrics["loss_nats"] < events[0].metrics["loss_nats"]
     path = result.artifacts["reward_model"]
     stock = stock_reward_model(path)
-    trees = encode(family.tokenizer, DEMONSTRATIONS, max_prompt_tokens=8, max_response_tokens=6)
+    trees = encode(family.tokenizer, DEMONSTRATIONS, Lengths(8, 6))
     assert all(tree.responses[0][-1] == TURN for tree in trees)
     with torch.no_grad():
         logits = stock(**padded([tree.prompt + tree.responses[0] for tree in trees], "right")).logits[:, 0]

@@ -74,7 +74,7 @@ def annotator_of(
             found = labelled_file(path)
             if found is None:
                 return None
-            return Annotator(f"people, {found.name}", _digest(found), None, lambda asked: read_labels(found, asked))
+            return Annotator(f"people, {found.name}", file_digest(found), None, lambda asked: read_labels(found, asked))
 
 
 def _simulated(config: LadderConfig, settings: ByAnnotators, source: str, seed: int) -> Annotator:
@@ -127,6 +127,7 @@ def _record(item: Asked, votes: VoteCounts) -> dict[str, Any]:
     return {**texts, "votes_chosen": max(votes), "votes_rejected": min(votes)}
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
