@@ -36,6 +36,7 @@ from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.dpo import train_dpo
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.continuous_batching import draw_continuously
+from rlhf_core.generation.decoding import DrawRequest
 from rlhf_core.generation.sampling import sample
 from rlhf_core.models import attention
 from rlhf_core.models.attention import ragged_states
@@ -422,11 +423,11 @@ def test_capped_scores_never_go_to_the_kernel_that_has_no_cap(gemma: Family, mon
 
 
 def test_continuous_batching_refuses_capped_scores(gemma: Family) -> None:
-    limits = {"stops": [END], "temperature": 1.0, "max_tokens": 64}
+    request = DrawRequest([[3]], torch.zeros((1, 2)), stops=[END], temperature=1.0, max_tokens=64)
     with pytest.raises(
         ValueError, match=r"no capped attention scores, which Gemma2ForCausalLM asks for: set it to eager"
     ):
-        draw_continuously(gemma.policy, [[3]], torch.zeros((1, 2)), **limits)
+        draw_continuously(gemma.policy, request)
 
 
 def test_attention_sinks_are_refused(tmp_path: Path) -> None:
