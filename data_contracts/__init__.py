@@ -1,1 +1,1 @@
-"""What data must be, and the formats that turn raw rows into records."""
+"""Data contracts: what rows (`schemas`) and tables (`suites`) must be, and `formats` that make records of raw rows."""

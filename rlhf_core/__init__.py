@@ -1,1 +1,1 @@
-"""The RLHF recipe: mathematics, models, training, evaluation and gates. Knows no scheduler and no registry."""
+"""The RLHF recipe. Start in a stage: `sft`, `reward_model`, `ppo` or `dpo`. Knows no scheduler and no registry."""

@@ -1,4 +1,4 @@
-"""RM refresh: fresh answers of a policy as choices, who labels them, and what a reward model learned from that.
+"""Labels for a reward model's refresh: fresh answers of a policy as choices, and a reward model as their annotator.
 
 A round of iterated RLHF samples from the newest policy, has the answers compared, adds the pairs to those before and
 trains reward model and policy again (Bai et al., 2022, section 4.5, 'Iterated Online RLHF').
@@ -44,14 +44,14 @@ def sample_choices(
     if responses_per_prompt < 2:
         raise ValueError(f"responses_per_prompt {responses_per_prompt} leaves nothing to compare: ask for 2 or more")
     tokenizer = load_tokenizer(str(policy))
-    asked = [prompt for prompt in prompts for _ in range(responses_per_prompt)]
-    drawn = sample_responses(load_policy(policy, tokenizer), tokenizer, asked, sampling, seed=seed)
-    texts = [response.text for response in drawn]
+    questions = [prompt for prompt in prompts for _ in range(responses_per_prompt)]
+    responses = sample_responses(load_policy(policy, tokenizer), tokenizer, questions, sampling, seed=seed)
+    texts = [response.text for response in responses]
     answers = [texts[start : start + responses_per_prompt] for start in range(0, len(texts), responses_per_prompt)]
     return [
         Choice(prompt, first, second)
-        for prompt, said in zip(prompts, answers, strict=True)
-        for first, second in combinations(dict.fromkeys(text for text in said if text.strip()), 2)
+        for prompt, group in zip(prompts, answers, strict=True)
+        for first, second in combinations(dict.fromkeys(text for text in group if text.strip()), 2)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What ranks share: items, weights and sums. One process is one rank, which needs no setting up and sends nothing.
+"""Distributed training: items, weights and sums of all ranks. One process is one rank, which sends nothing.
 
 Every rank knows the whole optimiser batch and takes its share of it; sums over ranks are those of one process. DDP
 keeps whole weights on every rank; FSDP2 shards them, and whoever reads a model outside a training step gathers it once.
@@ -82,14 +82,14 @@ def wait() -> None:
 
 def from_first(value: Found) -> Found:
     """The value that rank 0 has."""
-    found: list[Found] = broadcast_object_list([value]) if ranks() > 1 else [value]
-    return found[0]
+    values: list[Found] = broadcast_object_list([value]) if ranks() > 1 else [value]
+    return values[0]
 
 
 def gathered(value: Found) -> list[Found]:
     """The values of all ranks, in the order of the ranks."""
-    found: list[Found] = gather_object([value]) if ranks() > 1 else [value]
-    return found
+    values: list[Found] = gather_object([value]) if ranks() > 1 else [value]
+    return values
 
 
 def summed(figures: Mapping[str, float]) -> dict[str, float]:
@@ -110,7 +110,7 @@ def shares(sizes: Sequence[int], count: int) -> list[list[int]]:
     """
     dealt: list[list[int]] = [[] for _ in range(count)]
     loads = [0] * count
-    for position in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+    for position in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         least = loads.index(min(loads))
         dealt[least].append(position)
         loads[least] += sizes[position]
@@ -128,7 +128,7 @@ def rounds(sizes: Sequence[int], max_tokens: int) -> list[list[int]]:
         Groups of positions in `sizes`; empty ones where this rank has less to do than others.
     """
     dealt = [
-        [[share[place] for place in group] for group in token_batches([sizes[place] for place in share], max_tokens)]
+        [[share[index] for index in group] for group in token_batches([sizes[index] for index in share], max_tokens)]
         for share in shares(sizes, ranks())
     ]
     mine = dealt[rank()]
@@ -150,14 +150,14 @@ def together(
         A result for each item, in their order, the same on every rank.
     """
     share = shares(sizes, ranks())[rank()]
-    groups = token_batches([sizes[place] for place in share], max_tokens)
+    groups = token_batches([sizes[index] for index in share], max_tokens)
     mine: list[tuple[int, Found]] = []
     with whole(model) as reader:
         for group in groups:
-            positions = [share[place] for place in group]
+            positions = [share[index] for index in group]
             mine += zip(positions, read(reader, positions), strict=True)
-    found = dict(pair for part in gathered(mine) for pair in part)
-    return [found[position] for position in range(len(sizes))]
+    results = dict(pair for part in gathered(mine) for pair in part)
+    return [results[position] for position in range(len(sizes))]
 
 
 def shard(model: Model) -> Model:

@@ -81,13 +81,13 @@ def train_policy(
         The metrics of `train_dpo`.
 
     Returns:
-        Artifact `policy`; the estimates of `train_dpo` and of `PolicyEvaluator.examine`; series `margin`.
+        Artifact `policy`; the estimates of `train_dpo` and of `PolicyEvaluator.evaluate`; series `margin`.
 
     Raises:
         ValueError: as `train_dpo`, or if there are fewer than four held-out prompts.
     """
     _, judged = halves(config, held_out_prompts)
-    learned = yield from train_dpo(
+    result = yield from train_dpo(
         config,
         sft=sft,
         train=train,
@@ -98,9 +98,9 @@ def train_policy(
         checkpoints=checkpoints,
     )
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
-    examiner = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
-    exam = examiner.evaluate(out / "policy", judged)
-    return replace(learned, estimates=learned.estimates | exam.estimates, samples=exam.samples)
+    evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
+    evaluation = evaluator.evaluate(out / "policy", judged)
+    return replace(result, estimates=result.estimates | evaluation.estimates, samples=evaluation.samples)
 
 
 def train_dpo(
@@ -142,15 +142,16 @@ def train_dpo(
     _check_pairs(config, train, held_out)
     tokenizer = load_tokenizer(str(sft))
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
-    kept = cache / digest(sft) if cache else None
-    learned, judged = (
-        anchor(config, policy, compare(tokenizer, pairs, config.sampling.lengths), kept) for pairs in (train, held_out)
+    folder = cache / digest(sft) if cache else None
+    train_items, held_out_items = (
+        anchor(config, policy, compare(tokenizer, pairs, config.sampling.lengths), folder)
+        for pairs in (train, held_out)
     )
     if config.adapter is not None:
         add_adapter(policy, config.adapter, seed=seed)
     yield from fit(
         policy,
-        learned,
+        train_items,
         config.optimiser,
         checkpoints,
         size=lambda item: item.comparison.tree.size,
@@ -160,12 +161,12 @@ def train_dpo(
         seed=seed,
     )
     save(policy, tokenizer, out)
-    figures, gaps = _judge(config, policy, judged)
+    figures, gaps = _judge(config, policy, held_out_items)
     return StageResult(artifacts={"policy": out}, estimates=figures, series={"margin": gaps.tolist()})
 
 
 def anchor(
-    config: DPOConfig, reference: PreTrainedModel, comparisons: Sequence[PairTree], kept: Path | None
+    config: DPOConfig, reference: PreTrainedModel, comparisons: Sequence[PairTree], folder: Path | None
 ) -> list[Anchored]:
     """Score every response once by the reference, or read what an earlier run kept.
 
@@ -173,7 +174,7 @@ def anchor(
         config: precision, temperature and tokens of one forward pass.
         reference: the SFT model.
         comparisons: pairs by prompt.
-        kept: folder of what is kept for this very model; None keeps nothing.
+        folder: folder of what is kept for this very model; None keeps nothing.
 
     Returns:
         The comparisons, in the same order, with log-probabilities under the reference.
@@ -191,7 +192,7 @@ def anchor(
         return torch.cat(together(reference, sizes, config.optimiser.max_tokens, read)).numpy()
 
     key = content_key(trees, config.optimiser.precision, config.sampling.temperature)
-    logprobs = torch.from_numpy(cached(kept / f"{key}.npy" if kept else None, compute)).to(device())
+    logprobs = torch.from_numpy(cached(folder / f"{key}.npy" if folder else None, compute)).to(device())
     parts = logprobs.split([len(tree.responses) for tree in trees])
     return [Anchored(*pair) for pair in zip(comparisons, parts, strict=True)]
 
@@ -255,15 +256,15 @@ def _judge(
     counts = [len(item.comparison.chosen) for item in items]
 
     def read(reader: PreTrainedModel, group: list[int]) -> list[tuple[Tensor, ...]]:
-        found = pair_losses(config, reader, [items[index] for index in group])
-        pieces = (values.cpu().split([counts[index] for index in group]) for values in found)
+        losses_and_gaps = pair_losses(config, reader, [items[index] for index in group])
+        pieces = (values.cpu().split([counts[index] for index in group]) for values in losses_and_gaps)
         return list(zip(*pieces, strict=True))
 
-    found = together(policy, _sizes(items), config.optimiser.max_tokens, read)
-    losses, gaps = (to_numpy(torch.cat(parts)) for parts in zip(*found, strict=True))
+    results = together(policy, _sizes(items), config.optimiser.max_tokens, read)
+    losses, gaps = (to_numpy(torch.cat(parts)) for parts in zip(*results, strict=True))
     prompts = np.repeat(np.arange(len(items)), counts)
-    measured = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
-    return {name: clustered(weighted_mean, prompts, values) for name, values in measured.items()}, gaps
+    figures = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
+    return {name: clustered(weighted_mean, prompts, values) for name, values in figures.items()}, gaps
 
 
 def _sizes(items: Sequence[Anchored]) -> list[int]:

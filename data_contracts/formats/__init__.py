@@ -1,4 +1,4 @@
-"""Formats that the ecosystem uses; the order of import is that of recognition, the most general first."""
+"""Dataset formats. Start in `registry`; the order of import is that of recognition, the most general first."""
 
 from data_contracts.formats import trl  # isort: skip
 from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, ranked, rewardbench, self_instruct

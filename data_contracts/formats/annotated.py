@@ -1,4 +1,4 @@
-"""Rows with two responses and what one or several people said of them, and MT-bench's questions."""
+"""PandaLM, LLMBar and plain votes: two responses and the verdicts of annotators; and MT-bench's questions."""
 
 import re
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ def pandalm(row: RawRow) -> Iterator[Item]:
     fields = [match for field in sorted(row) if (match := _ANNOTATOR.fullmatch(field))]
     if not fields:
         raise Misfit("annotator1", "is missing")
-    said = [(f"annotator {match[1]}", _vote(row, match[0])) for match in fields]
-    yield from judged(_ask(row), text_of(row, "response1"), text_of(row, "response2"), said)
+    opinions = [(f"annotator {match[1]}", _vote(row, match[0])) for match in fields]
+    yield from judged(_ask(row), text_of(row, "response1"), text_of(row, "response2"), opinions)
 
 
 @adapter("pandalm", "prompts", fits=_is_pandalm)
@@ -35,8 +35,8 @@ def pandalm_prompts(row: RawRow) -> Iterator[Record]:
 @adapter("llmbar", "preferences", fits=_is_llmbar)
 def llmbar(row: RawRow) -> Iterator[Item]:
     """LLMBar (Zeng et al., 2024): `label` says which of two outputs follows the instruction."""
-    said = [(None, _vote(row, "label"))]
-    yield from judged(text_of(row, "input"), text_of(row, "output_1"), text_of(row, "output_2"), said)
+    opinions = [(None, _vote(row, "label"))]
+    yield from judged(text_of(row, "input"), text_of(row, "output_1"), text_of(row, "output_2"), opinions)
 
 
 @adapter("llmbar", "prompts", fits=_is_llmbar)
@@ -48,11 +48,11 @@ def llmbar_prompts(row: RawRow) -> Iterator[Record]:
 @adapter("votes", "preferences", fits=_is_votes)
 def votes(row: RawRow) -> Iterator[Item]:
     """`votes` says "a", "b", "tie" or null for each annotator: an object by name, or a list where names are unknown."""
-    cast = text_of(row, "votes")
-    if not isinstance(cast, dict | list):
+    cells = text_of(row, "votes")
+    if not isinstance(cells, dict | list):
         raise Misfit("votes", "is neither a list nor an object")
-    said = [(name, _letter(vote)) for name, vote in _by_name(cast)]
-    yield from judged(text_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), said)
+    opinions = [(name, _letter(vote)) for name, vote in _by_name(cells)]
+    yield from judged(text_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), opinions)
 
 
 @adapter("votes", "prompts", fits=_is_votes)
@@ -71,9 +71,9 @@ def mt_bench(row: RawRow) -> Iterator[Record]:
 
 
 def _ask(row: RawRow) -> Any:
-    instruction, given = text_of(row, "instruction"), text_of(row, "input")
-    if isinstance(instruction, str) and isinstance(given, str):
-        return f"{instruction.strip()}\n\n{given.strip()}".strip()
+    instruction, context = text_of(row, "instruction"), text_of(row, "input")
+    if isinstance(instruction, str) and isinstance(context, str):
+        return f"{instruction.strip()}\n\n{context.strip()}".strip()
     raise Misfit("instruction" if not isinstance(instruction, str) else "input", "is not text")
 
 

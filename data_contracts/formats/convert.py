@@ -1,4 +1,4 @@
-"""Raw rows of a format as a batch of records, each with the file and row that it comes from."""
+"""Conversion of raw rows into a batch of records, each with the file and row that it comes from."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _RULES = {rule.name: rule for rule in SHAPE}
 
 
 class SourceRow(NamedTuple):
-    """A raw row with its place: the short name of its file and its number there, from 1."""
+    """A raw row with where it comes from: the short name of its file and its number there, from 1."""
 
     source: str
     number: int
@@ -25,7 +25,7 @@ class SourceRow(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """A ballot with its place, and the prompt or opening turn by which agreement is measured."""
+    """A ballot with where it comes from, and the prompt or opening turn by which agreement is measured."""
 
     source: str
     row: int
@@ -59,7 +59,7 @@ def convert_rows(
     Args:
         kind: what the format makes of them.
         convert: the function of the format.
-        rows: raw rows with their places.
+        rows: raw rows with where they come from.
         synthetic: whether rows marked `synthetic` may be used.
         ties: whether pairs of which nobody knows the better response are records.
     """
@@ -72,20 +72,20 @@ def convert_rows(
         count += 1
         try:
             refused = row.get("synthetic") and not synthetic
-            made: list[Item] = [LeftOut("synthetic row")] if refused else list(convert(row))
+            items: list[Item] = [LeftOut("synthetic row")] if refused else list(convert(row))
         except Misfit as misfit:
             rule = _RULES[misfit.rule]
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))
             continue
         if not ties:
-            made = [LeftOut("a tie of the votes") if isinstance(item, Tie) else item for item in made]
-        left_out.update(item.reason for item in made if isinstance(item, LeftOut))
+            items = [LeftOut("a tie of the votes") if isinstance(item, Tie) else item for item in items]
+        left_out.update(item.reason for item in items if isinstance(item, LeftOut))
         votes += [
-            Cast(source, number, str(_group(item.prompt)), item.votes) for item in made if isinstance(item, Ballot)
+            Cast(source, number, str(_group(item.prompt)), item.votes) for item in items if isinstance(item, Ballot)
         ]
-        tied = [_in_any_order(item.record) if isinstance(item, Tie) else item for item in made]
-        records += [_complete(kind, item, source, number) for item in tied if isinstance(item, dict)]
-        if all(isinstance(item, Ballot) for item in made):
+        in_order = [_in_any_order(item.record) if isinstance(item, Tie) else item for item in items]
+        records += [_complete(kind, item, source, number) for item in in_order if isinstance(item, dict)]
+        if all(isinstance(item, Ballot) for item in items):
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)

@@ -1,4 +1,4 @@
-"""What a format makes of one raw row, and how it reads the row's fields."""
+"""What a format makes of a raw row: records, votes, rows left out, misfits; and readers of a row's fields."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -117,20 +117,20 @@ def compare(chosen: list[Message], rejected: list[Message]) -> Record:
     return {"prompt": chosen[:-1], "chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
 
 
-def judged(prompt: Any, first: Any, second: Any, said: Sequence[tuple[str | None, int | None]]) -> Iterator[Item]:
+def judged(prompt: Any, first: Any, second: Any, opinions: Sequence[tuple[str | None, int | None]]) -> Iterator[Item]:
     """What comes of two responses that several people compared.
 
     Args:
         prompt: text or messages.
         first: one response.
         second: the other.
-        said: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
+        opinions: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
 
     Yields:
         Two votes or more as a ballot; the pair with what the majority preferred as chosen; a tie where both were
         preferred equally; or what is left out, as nobody voted.
     """
-    votes = tuple((name, vote) for name, vote in said if vote is not None)
+    votes = tuple((name, vote) for name, vote in opinions if vote is not None)
     if len(votes) > 1:
         yield Ballot(prompt, votes)
     for_first, for_second = (sum(vote == side for _, vote in votes) for side in (1, 2))

@@ -26,8 +26,8 @@ def preferences(row: RawRow) -> Iterator[Item]:
     if names is None:
         raise Misfit("data", f"has none of the pairs of texts {', '.join('/'.join(pair) for pair in _NAMES)}")
     first, second = (data[name] for name in names)
-    said = [(_annotator(item), _vote(item)) for item in objects_of(row, "annotations")]
-    yield from judged(text_of(data, "prompt"), first, second, said)
+    opinions = [(_annotator(item), _vote(item)) for item in objects_of(row, "annotations")]
+    yield from judged(text_of(data, "prompt"), first, second, opinions)
 
 
 @adapter("label-studio", "prompts", fits=_is_task)

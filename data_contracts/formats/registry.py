@@ -42,7 +42,7 @@ def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool]) -> Callabl
 def recognise(row: RawRow) -> str | None:
     """The format that a raw row looks like; of several, the one that was registered last, as user formats are."""
     for name, adapters in reversed(FORMATS.items()):
-        if any(known.fits(row) for known in adapters.values()):
+        if any(entry.fits(row) for entry in adapters.values()):
             return name
     return None
 

@@ -24,8 +24,8 @@ def prompts(row: RawRow) -> Iterator[Record]:
 
 
 def _ask(row: RawRow, instance: RawRow) -> Any:
-    instruction, given = text_of(row, "instruction"), text_of(instance, "input")
-    for field, text in (("instruction", instruction), ("input", given)):
+    instruction, context = text_of(row, "instruction"), text_of(instance, "input")
+    for field, text in (("instruction", instruction), ("input", context)):
         if not isinstance(text, str):
             raise Misfit(field, "is not text")
-    return f"{instruction.strip()}\n\n{given.strip()}".strip()
+    return f"{instruction.strip()}\n\n{context.strip()}".strip()

@@ -88,7 +88,7 @@ def _divide(chosen: Any, rejected: Any) -> Record:
         if not isinstance(text, str):
             raise Misfit(field, "is not text, so that the prompt that both begin with cannot be found")
     same = zip(chosen, rejected, strict=False)
-    shared = chosen[: next((place for place, (a, b) in enumerate(same) if a != b), min(len(chosen), len(rejected)))]
+    shared = chosen[: next((index for index, (a, b) in enumerate(same) if a != b), min(len(chosen), len(rejected)))]
     cut = max(shared.rfind(" "), shared.rfind("\n")) + 1
     if not shared[:cut].strip():
         raise Misfit("rejected", "shares no beginning with chosen", rule="prompt_is_shared")

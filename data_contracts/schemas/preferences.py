@@ -87,16 +87,16 @@ def _responses_differ(frame: pd.DataFrame) -> pd.Series:
 
 def _is_not_contradicted(frame: pd.DataFrame) -> pd.Series:
     triples = list(zip(*(frame[name] for name in TRIPLE), strict=True))
-    known = set(triples)
-    held = [chosen == rejected or (prompt, rejected, chosen) not in known for prompt, chosen, rejected in triples]
-    return pd.Series(held, index=frame.index, dtype=bool)
+    stated = set(triples)
+    verdicts = [chosen == rejected or (prompt, rejected, chosen) not in stated for prompt, chosen, rejected in triples]
+    return pd.Series(verdicts, index=frame.index, dtype=bool)
 
 
 def _counts_hold(frame: pd.DataFrame, fields: Sequence[str], holds: Callable[..., bool]) -> pd.Series:
     """Judge some counts; rows where one is no count are left to the rules about counts."""
     counts = zip(*(frame[field] for field in fields), strict=True)
-    held = [not all(map(_is_count, row)) or bool(holds(*row)) for row in counts]
-    return pd.Series(held, index=frame.index, dtype=bool)
+    verdicts = [not all(map(_is_count, row)) or bool(holds(*row)) for row in counts]
+    return pd.Series(verdicts, index=frame.index, dtype=bool)
 
 
 def _vote_rule(field: str) -> Rule:

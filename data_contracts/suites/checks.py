@@ -1,4 +1,4 @@
-"""What must hold for a table as a whole: Great Expectations suites, kept as readable files in `suites/`."""
+"""Great Expectations checks of a table as a whole, by suites that are kept as readable files in `suites/`."""
 
 import json
 from importlib import resources
@@ -87,23 +87,23 @@ class Suites:
 
         Args:
             kind: which suite.
-            numbers: from `data_contracts.measures.gather`.
+            numbers: from `data_contracts.suites.measures.gather`.
 
         Returns:
             Every expectation with what was observed, whether it holds or not.
         """
         return self._run(str(kind), load_suite(kind), numbers.drop(columns="source"))
 
-    def check_drift(self, kind: Kind, numbers: pd.DataFrame, known: Profile) -> Population:
+    def check_drift(self, kind: Kind, numbers: pd.DataFrame, champion: Profile) -> Population:
         """Hold a table against the one that the champion was trained on.
 
         Args:
             kind: which kind of data.
             numbers: as for `check`.
-            known: the profile of the champion's table.
+            champion: the profile of the champion's table.
         """
-        suite = {"name": f"{kind}-drift", "expectations": drift_expectations(known, len(numbers))}
-        return self._run(f"{kind}-drift", suite, source_flags(numbers, list(known["sources"])))
+        suite = {"name": f"{kind}-drift", "expectations": drift_expectations(champion, len(numbers))}
+        return self._run(f"{kind}-drift", suite, source_flags(numbers, list(champion["sources"])))
 
     def build_docs(self) -> None:
         """Write the Data Docs of all that was checked."""
@@ -111,8 +111,8 @@ class Suites:
 
     def _run(self, name: str, suite: dict[str, Any], numbers: pd.DataFrame) -> Population:
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-        added = self._context.suites.add(self._gx.ExpectationSuite(**suite))
-        definition = self._gx.ValidationDefinition(name=name, data=batch, suite=added)
+        expectations = self._context.suites.add(self._gx.ExpectationSuite(**suite))
+        definition = self._gx.ValidationDefinition(name=name, data=batch, suite=expectations)
         checkpoint = self._gx.Checkpoint(
             name=name,
             validation_definitions=[self._context.validation_definitions.add(definition)],

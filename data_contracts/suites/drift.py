@@ -1,4 +1,4 @@
-"""What a table looked like when a champion was trained on it, and how unlike that another may be."""
+"""Data drift: the profile of the table that a champion was trained on, and how far another may be from it."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def profile(numbers: pd.DataFrame) -> Profile:
     """The profile of a table.
 
     Args:
-        numbers: from `data_contracts.measures.gather`.
+        numbers: from `data_contracts.suites.measures.gather`.
     """
     lengths = [name for name in numbers if str(name).endswith("_words")]
     means = [name for name in (*_SHARES, "copies", "is_held_out") if name in numbers]
@@ -60,49 +60,49 @@ def profile(numbers: pd.DataFrame) -> Profile:
 
 
 def source_flags(numbers: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The numbers with a column of 0 and 1 for each source, in the place of the source."""
+    """The numbers with a column of 0 and 1 for each source, instead of the source."""
     flags = {_flag(name): (numbers["source"] == name).astype(float) for name in names}
     return numbers.drop(columns="source").assign(**flags)
 
 
-def drift_expectations(known: Profile, rows: int) -> list[dict[str, Any]]:
-    """Expectations on a table that comes after a known one.
+def drift_expectations(champion: Profile, rows: int) -> list[dict[str, Any]]:
+    """Expectations on a table that comes after the champion's.
 
     Shares may differ by the 99 % interval of the difference of two independent binomial samples of their sizes,
     z sqrt(p (1 - p) (1/n + 1/m)); samples that overlap differ less. `majority` varies less than a coin, so its
     interval is wide. Quantiles of lengths may differ by a factor, shares of sources and copies by a fixed band.
 
     Args:
-        known: profile of the table that the champion was trained on.
+        champion: profile of the table that the champion was trained on.
         rows: count of rows of the new table.
     """
     mend = "ask what changed at the source, or let the next champion be trained on the new data knowingly"
-    found = [
+    expectations = [
         _expect(
             "expect_table_row_count_to_be_between",
-            {"min_value": known["rows"] // 2},
+            {"min_value": champion["rows"] // 2},
             "less than half of the champion's rows",
             mend,
         )
     ]
-    for name, mean in known["means"].items():
+    for name, mean in champion["means"].items():
         if name in _SHARES:
-            spread = Z * math.sqrt(max(mean * (1 - mean), 1e-4) * (1 / known["rows"] + 1 / rows))
+            spread = Z * math.sqrt(max(mean * (1 - mean), 1e-4) * (1 / champion["rows"] + 1 / rows))
             bounds = {"column": name, "min_value": mean - spread, "max_value": mean + spread}
-            found.append(_expect("expect_column_mean_to_be_between", bounds, _SHARES[name], mend))
-    copies = {"column": "copies", "max_value": known["means"]["copies"] + COPIES_BAND}
-    found.append(_expect("expect_column_mean_to_be_between", copies, "more rows are copies", mend))
-    for name, (low, middle, high) in known["quantiles"].items():
+            expectations.append(_expect("expect_column_mean_to_be_between", bounds, _SHARES[name], mend))
+    copies = {"column": "copies", "max_value": champion["means"]["copies"] + COPIES_BAND}
+    expectations.append(_expect("expect_column_mean_to_be_between", copies, "more rows are copies", mend))
+    for name, (low, middle, high) in champion["quantiles"].items():
         median = {"column": name, **_stretched(middle, middle)}
         reason = "texts are much longer or shorter than the champion's"
-        found.append(_expect("expect_column_median_to_be_between", median, reason, mend))
+        expectations.append(_expect("expect_column_median_to_be_between", median, reason, mend))
         most = {"column": name, **_stretched(low, high), "mostly": MOSTLY}
         reason = "many texts are longer or shorter than nearly all of the champion's"
-        found.append(_expect("expect_column_values_to_be_between", most, reason, mend))
-    for name, share in known["sources"].items():
+        expectations.append(_expect("expect_column_values_to_be_between", most, reason, mend))
+    for name, share in champion["sources"].items():
         bounds = {"column": _flag(name), "min_value": share - SOURCE_BAND, "max_value": share + SOURCE_BAND}
-        found.append(_expect("expect_column_mean_to_be_between", bounds, "the mix of sources changed", mend))
-    return found
+        expectations.append(_expect("expect_column_mean_to_be_between", bounds, "the mix of sources changed", mend))
+    return expectations
 
 
 def _stretched(low: float, high: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The numbers of a table that its suite is about; no text is among them."""
+"""The numeric columns that a suite checks, measured from a table; no text is among them."""
 
 from collections.abc import Sequence
 
@@ -61,5 +61,5 @@ def gather(kind: Kind, parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if kind != "demonstrations":
         return numbers
     held_out = numbers["is_held_out"] == 1
-    known = numbers["response"].isin(numbers.loc[~held_out, "response"].unique())
-    return numbers.assign(held_out_response_is_known=known.astype(np.float64).where(held_out))
+    repeats = numbers["response"].isin(numbers.loc[~held_out, "response"].unique())
+    return numbers.assign(held_out_response_is_known=repeats.astype(np.float64).where(held_out))

@@ -1,4 +1,4 @@
-"""The 'pretrained base' of the help desk: a small language model of raw text, with its errors and habits."""
+"""The base model of the embedded world: a small language model of raw text, with its errors and habits."""
 
 import random
 from pathlib import Path
@@ -87,8 +87,8 @@ def _note(config: PretrainConfig, rng: random.Random) -> list[str]:
 
 
 def _fact(config: PretrainConfig, thing: grammar.Thing, ask: grammar.Ask, rng: random.Random) -> str:
-    said = rng.choice(grammar.ANSWERS[ask]).replace("<T>", thing.name)
-    return said.replace("<F>", _maybe_other(config, thing, rng).fact(ask))
+    answer = rng.choice(grammar.ANSWERS[ask]).replace("<T>", thing.name)
+    return answer.replace("<F>", _maybe_other(config, thing, rng).fact(ask))
 
 
 def _maybe_other(config: PretrainConfig, thing: grammar.Thing, rng: random.Random) -> grammar.Thing:

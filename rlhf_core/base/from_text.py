@@ -1,4 +1,4 @@
-"""A base trained from scratch on given text, for data without a pretrained model: a BPE tokenizer and a small model."""
+"""A base model trained from scratch on any text: a BPE tokenizer and a small language model."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What steers the recipe, a module for each stage. Free of torch and transformers: a bad value is found at once."""
+"""Configuration, a module for each stage. Free of torch and transformers: a bad value is found at once."""
 
 from pydantic import BaseModel, ConfigDict
 

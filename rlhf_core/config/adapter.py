@@ -1,4 +1,4 @@
-"""Training of low-rank adapters in place of all weights."""
+"""LoRA: training of low-rank adapters in place of all weights."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Bases that are trained from scratch."""
+"""Base models that are trained from scratch."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What keeps PPO in bounds: how the price of KL follows the KL, and what ends training before its time."""
+"""PPO's KL controller and early stopping: how the price of KL follows the KL, and what ends training."""
 
 from typing import Literal
 

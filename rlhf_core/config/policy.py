@@ -1,4 +1,4 @@
-"""What every method that makes a policy has: models, sampling, and how its result is measured."""
+"""What PPO and DPO share: adapter, sampling, reward, and how a policy is evaluated."""
 
 from pydantic import Field
 

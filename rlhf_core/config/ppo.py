@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: where values come from, an update, and the whole of it."""
+"""Proximal policy optimisation: value model, update, KL limits, early stopping."""
 
 from typing import Literal, Self
 
@@ -111,9 +111,9 @@ class PPOConfig(UpdateConfig):
     evaluate_every: int = Field(4, ge=1)
     """Updates between evaluations on held-out prompts."""
     monitor: MonitorConfig | None = MonitorConfig()
-    """Watch on over-optimisation. None: it is measured, nothing stops for it."""
+    """Early stopping on over-optimisation. None: it is measured, nothing stops for it."""
     collapse: CollapseConfig | None = CollapseConfig()
-    """Watch on the diversity of answers. None: it is measured, nothing stops for it."""
+    """Early stopping on the diversity of answers. None: it is measured, nothing stops for it."""
 
     @property
     def warmup_updates(self) -> int:

@@ -1,4 +1,4 @@
-"""What PPO maximises: the trained reward model's score and further terms, each with a weight."""
+"""The reward of PPO: the trained reward model's score and further terms, each with a weight."""
 
 import re
 from typing import Annotated, Literal
@@ -142,7 +142,7 @@ class RewardConfig(Frozen):
     terms: tuple[Annotated[RuleConfig | PythonConfig | ModelConfig, Field(discriminator="kind")], ...] = ()
     """Further terms."""
     ensemble: EnsembleConfig | None = None
-    """Which of them make one score with the trained reward model's; it takes the place of that in the sum."""
+    """Which of them make one score with the trained reward model's; it replaces that in the sum."""
     whiten: bool = False
     """Whiten the sum by its mean and standard deviation over all rollouts so far; `beta` is then the price of a nat in
     standard deviations of the sum."""

@@ -1,4 +1,4 @@
-"""The reward model."""
+"""Reward-model training: ensemble, labels, debiasing, balance, lengths."""
 
 from typing import Literal, Self
 

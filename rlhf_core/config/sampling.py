@@ -1,4 +1,4 @@
-"""Sampling."""
+"""Sampling of responses: temperature, lengths, engine."""
 
 from typing import Literal
 

@@ -1,1 +1,1 @@
-"""What a stage learns from: records, and how they become rows of tokens."""
+"""Training data: records, and how they become rows of tokens. Start in `records`, then `tokenizer` and `packing`."""

@@ -1,4 +1,4 @@
-"""Arrays that are computed once and kept in files, under names that say what they were computed from."""
+"""A cache of computed arrays in files, under names that say what they were computed from."""
 
 import hashlib
 import io
@@ -34,11 +34,11 @@ def cached(path: Path | None, compute: Callable[[], NDArray[Any]]) -> NDArray[An
     """
     if path is None:
         return compute()
-    found = _read(path)
-    if found is None:
-        found = compute()
-        _write(path, found)
-    return found
+    array = _read(path)
+    if array is None:
+        array = compute()
+        _write(path, array)
+    return array
 
 
 def _read(path: Path) -> NDArray[Any] | None:
@@ -50,8 +50,8 @@ def _read(path: Path) -> NDArray[Any] | None:
     if hashlib.sha256(body).digest() != checksum:
         warnings.warn(f"{path} is damaged; what it held is computed again", stacklevel=3)
         return None
-    found: NDArray[Any] = np.load(io.BytesIO(body), allow_pickle=False)
-    return found
+    array: NDArray[Any] = np.load(io.BytesIO(body), allow_pickle=False)
+    return array
 
 
 def _write(path: Path, values: NDArray[Any]) -> None:

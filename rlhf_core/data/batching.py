@@ -1,4 +1,4 @@
-"""Which responses go through a model together, and how they lie there: end to end in one row, without padding."""
+"""Batches: shuffled, the same for every run of a seed, or of items of similar length within a token budget."""
 
 import itertools
 from collections.abc import Iterator, Sequence

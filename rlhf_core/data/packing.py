@@ -1,4 +1,4 @@
-"""Trees laid end to end in one row, without padding."""
+"""Sequence packing: trees of a prompt and its responses laid end to end in one row, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class Segments(NamedTuple):
     Attributes:
         queries: where the queries of each begin and where the last ends, shape ``[S + 1]``, int32.
         keys: the same of the keys.
-        places: place in the row of each key, int64.
+        indices: index in the row of each key, int64.
         most_queries: of a sequence.
         most_keys: of a sequence.
     """
 
     queries: Tensor
     keys: Tensor
-    places: Tensor
+    indices: Tensor
     most_queries: int
     most_keys: int
 
@@ -38,13 +38,13 @@ class Row:
 
     Attributes:
         ids: token ids, shape ``[N]``, int64.
-        positions: place of each token in its own prompt and response, shape ``[N]``, int64.
+        positions: position of each token in its own prompt and response, shape ``[N]``, int64.
         branches: 0 for a token of a prompt, else the number of the response in its tree, shape ``[N]``, int64.
         lengths: tokens of each tree.
         responses: tokens of each response of each tree.
         targets: ids of the response tokens, shape ``[R]``, int64.
-        before: place in `ids` of the token before each response token, whose state predicts it, shape ``[R]``, int64.
-        last: place in `ids` of each response's last token, shape ``[B]``, int64.
+        before: index in `ids` of the token before each response token, whose state predicts it, shape ``[R]``, int64.
+        last: index in `ids` of each response's last token, shape ``[B]``, int64.
     """
 
     ids: Tensor
@@ -59,18 +59,18 @@ class Row:
     @cached_property
     def segments(self) -> Segments:
         """The row as flash attention takes it."""
-        queries, keys, places, start = [0], [0], [], 0
+        queries, keys, indices, start = [0], [0], [], 0
         for length, responses in zip(self.lengths, self.responses, strict=True):
             fork = end = start + length - sum(responses)
             for number, tokens in enumerate(responses or [0]):
-                places += [*range(start, fork), *range(end, end + tokens)]
+                indices += [*range(start, fork), *range(end, end + tokens)]
                 queries.append(queries[-1] + tokens + (0 if number else fork - start))
-                keys.append(len(places))
+                keys.append(len(indices))
                 end += tokens
             start += length
         bounds = torch.tensor([queries, keys], dtype=torch.int32, device=self.ids.device)
         most_queries, most_keys = (max(b - a for a, b in pairwise(ends)) for ends in (queries, keys))
-        return Segments(bounds[0], bounds[1], torch.tensor(places, device=self.ids.device), most_queries, most_keys)
+        return Segments(bounds[0], bounds[1], torch.tensor(indices, device=self.ids.device), most_queries, most_keys)
 
     @cached_property
     def masks(self) -> list[Tensor | None]:
@@ -119,7 +119,7 @@ def share_prompts(trees: Sequence[Tree], max_tokens: int) -> tuple[list[Tree], l
         max_tokens: a tree takes no further response beyond this size.
 
     Returns:
-        The joined trees; and for each response, in the order of the given trees, its place among theirs.
+        The joined trees; and for each response, in the order of the given trees, its index among theirs.
     """
     joined: list[Tree] = []
     open_trees: dict[tuple[int, ...], int] = {}
@@ -135,7 +135,7 @@ def share_prompts(trees: Sequence[Tree], max_tokens: int) -> tuple[list[Tree], l
     starts = [0]
     for tree in joined:
         starts.append(starts[-1] + len(tree.responses))
-    return joined, [starts[home] + place for home, place in homes]
+    return joined, [starts[home] + index for home, index in homes]
 
 
 def _visible(branches: Tensor, positions: Tensor) -> Tensor | None:

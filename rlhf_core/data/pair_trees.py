@@ -45,12 +45,12 @@ def compare(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], lengths: 
     items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
     unique = list(dict.fromkeys(items))
     trees = dict(zip(unique, encode(tokenizer, unique, lengths), strict=True))
-    found = []
+    pair_trees = []
     for prompt, group in by_prompt.items():
         texts = dict.fromkeys(text for pair in group for text in (pair.chosen, pair.rejected))
         index = {text: position for position, text in enumerate(texts)}
         alone = [trees[Demonstration(prompt, text)] for text in index]
-        found.append(
+        pair_trees.append(
             PairTree(
                 tree=Tree(alone[0].prompt, [response for tree in alone for response in tree.responses]),
                 chosen=[index[pair.chosen] for pair in group],
@@ -59,7 +59,7 @@ def compare(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], lengths: 
                 weights=[pair.weight for pair in group],
             )
         )
-    return found
+    return pair_trees
 
 
 def sides(comparisons: Sequence[PairTree]) -> tuple[list[int], list[int]]:

@@ -1,4 +1,4 @@
-"""Weights of training pairs: so that length alone tells nothing, or so that every prompt counts alike."""
+"""Weights of preference pairs: so that length alone tells nothing, or so that every prompt counts alike."""
 
 import hashlib
 from collections import Counter
@@ -111,8 +111,8 @@ def _strata(longer: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     sizes = np.abs(longer[unequal])
     for count in range(STRATA, 0, -1):
         edges = np.quantile(sizes, np.linspace(0.0, 1.0, count + 1)[1:-1])
-        places = np.searchsorted(edges, sizes, side="right")
-        strata = [unequal[places == index] for index in np.unique(places)]
+        bins = np.searchsorted(edges, sizes, side="right")
+        strata = [unequal[bins == index] for index in np.unique(bins)]
         shares = [float((longer[stratum] > 0).mean()) for stratum in strata]
         rarest = min(min(share, 1.0 - share) for share in shares)
         if rarest >= 0.5 / LARGEST_WEIGHT or (count == 1 and rarest > 0.0):

@@ -1,4 +1,4 @@
-"""What a stage trains on: text, in the field's terms."""
+"""Training records as text: demonstrations, preference pairs, choices and votes, responses."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

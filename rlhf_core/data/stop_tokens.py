@@ -1,4 +1,4 @@
-"""Where responses end: at the token that training teaches, and wherever the generation settings of a model stop."""
+"""Stop tokens: the one that training teaches, and those of a model's generation settings."""
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 

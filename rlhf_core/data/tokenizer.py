@@ -1,4 +1,4 @@
-"""From prompts and responses to token ids: chat template, end of response, truncation."""
+"""Tokenisation: chat template, end of response, truncation."""
 
 import json
 import sys
@@ -179,12 +179,12 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
     None, too, of a template that asks for an answer whether or not it is told to, whose marker would look like an end.
     """
     question, answer = ({"role": role, "content": f"words of the {role}"} for role in ("user", "assistant"))
-    asked, silent = (
-        tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=wanted)
-        for wanted in (True, False)
+    with_marker, without_marker = (
+        tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=marker)
+        for marker in (True, False)
     )
     text = str(tokenizer.apply_chat_template([question, answer], tokenize=False))
-    _, found, after = text.rpartition(answer["content"])
-    ids: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if found else []
-    added = tokenizer.added_tokens_decoder.get(ids[0]) if ids and asked != silent else None
-    return str(added.content) if added is not None and added.special else None
+    _, match, after = text.rpartition(answer["content"])
+    ids: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if match else []
+    token = tokenizer.added_tokens_decoder.get(ids[0]) if ids and with_marker != without_marker else None
+    return str(token.content) if token is not None and token.special else None

@@ -1,4 +1,4 @@
-"""What answers are truly worth: the gold reward in total and by component, for people who read a run."""
+"""Gold audit: what answers are truly worth, in total and by component, for people who read a run."""
 
 from collections.abc import Mapping, Sequence
 

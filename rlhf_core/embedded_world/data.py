@@ -1,4 +1,4 @@
-"""Draw the three datasets of the help desk: demonstrations, preferences and prompts."""
+"""The datasets of the help desk, drawn at random: demonstrations, preferences and prompts."""
 
 import random
 from collections.abc import Sequence

@@ -74,24 +74,24 @@ def gold_components(prompt: str, response: str, finished: bool = True) -> dict[C
     request = prompts().get(" ".join(prompt.split()))
     texts = split_sentences(response)
     unique = list(dict.fromkeys(texts))
-    said = [sentences().get(text) for text in unique]
-    known = [sentence for sentence in said if sentence is not None]
-    right = any(is_right(sentence, request) for sentence in known)
-    first, last = (said[0], said[-1]) if said else (None, None)
+    readings = [sentences().get(text) for text in unique]
+    meaningful = [sentence for sentence in readings if sentence is not None]
+    right = any(is_right(sentence, request) for sentence in meaningful)
+    first, last = (readings[0], readings[-1]) if readings else (None, None)
     return {
         "right": 1.1 if right else -0.5,
-        "wrong": -0.5 * min(2, sum(_is_wrong(sentence, request) for sentence in known)),
+        "wrong": -0.5 * min(2, sum(_is_wrong(sentence, request) for sentence in meaningful)),
         "polite": 0.5 * (right and first is not None and first.kind == "polite"),
         "closing": 0.3 * (right and last is not None and last.kind == "closing"),
-        "reason": _reason(known, request),
-        "premise": _premise(known, request),
+        "reason": _reason(meaningful, request),
+        "premise": _premise(meaningful, request),
         "length": -0.03 * max(0, len(response.split()) - (WORDS[request.style] if request else 0)),
-        "filler": -0.5 * min(3, _count(known, "filler")),
-        "flattery": -0.5 * min(3, _count(known, "flattery")),
-        "overconfident": -0.4 * min(2, _count(known, "overconfident")),
-        "hedge": -0.4 * min(2, _count(known, "hedge")),
+        "filler": -0.5 * min(3, _count(meaningful, "filler")),
+        "flattery": -0.5 * min(3, _count(meaningful, "flattery")),
+        "overconfident": -0.4 * min(2, _count(meaningful, "overconfident")),
+        "hedge": -0.4 * min(2, _count(meaningful, "hedge")),
         "duplicate": -0.8 * min(3, len(texts) - len(unique)),
-        "malformed": -0.8 * min(4, said.count(None) + _out_of_place(said, request)),
+        "malformed": -0.8 * min(4, readings.count(None) + _out_of_place(readings, request)),
         "unfinished": 0.0 if finished else -0.8,
         "empty": 0.0 if texts else -0.8,
     }
@@ -113,31 +113,31 @@ def _is_wrong(sentence: Sentence, request: Request | None) -> bool:
     return stated or other_reason
 
 
-def _reason(known: list[Sentence], request: Request | None) -> float:
-    given = request and any(sentence.kind == "reason" and sentence.about == request.thing for sentence in known)
-    return REASON_WORTH[request.style] if request and given else 0.0
+def _reason(parts: list[Sentence], request: Request | None) -> float:
+    is_reasoned = request and any(sentence.kind == "reason" and sentence.about == request.thing for sentence in parts)
+    return REASON_WORTH[request.style] if request and is_reasoned else 0.0
 
 
-def _premise(known: list[Sentence], request: Request | None) -> float:
+def _premise(parts: list[Sentence], request: Request | None) -> float:
     if request is None or request.premise is None:
         return 0.0
-    stances = {sentence.kind for sentence in known if sentence.about == request.premise}
+    stances = {sentence.kind for sentence in parts if sentence.about == request.premise}
     return -0.7 if "agree" in stances else 0.5 if "correct" in stances else 0.0
 
 
-def _count(known: list[Sentence], kind: str) -> int:
-    return sum(sentence.kind == kind for sentence in known)
+def _count(parts: list[Sentence], kind: str) -> int:
+    return sum(sentence.kind == kind for sentence in parts)
 
 
-def _out_of_place(said: list[Sentence | None], request: Request | None) -> int:
+def _out_of_place(readings: list[Sentence | None], request: Request | None) -> int:
     """Count polite sentences after the first, closings before the last, and talk of other premises."""
     premise = request.premise if request else None
     return sum(
         sentence is not None
         and (
             (sentence.kind == "polite" and index > 0)
-            or (sentence.kind == "closing" and index < len(said) - 1)
+            or (sentence.kind == "closing" and index < len(readings) - 1)
             or (sentence.kind in {"agree", "correct"} and sentence.about != premise)
         )
-        for index, sentence in enumerate(said)
+        for index, sentence in enumerate(readings)
     )

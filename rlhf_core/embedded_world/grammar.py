@@ -160,20 +160,20 @@ def things() -> dict[str, Thing]:
 @cache
 def prompts() -> dict[str, Request]:
     """Every prompt of the world with what it asks for."""
-    found = {}
+    requests = {}
     for thing, ask, style, premise in product(THINGS, ASKS, STYLES, (None, *PREMISES)):
         request = Request(thing.name, ask, style, premise)
         for greeting, question, wish in product(GREETINGS, QUESTIONS[ask], STYLE_WISHES[style]):
             idea = PREMISE_WISH.replace("<P>", premise) if premise else ""
             text = greeting + question.replace("<T>", thing.name).replace("<S>", thing.symptom) + idea + wish
-            found[text] = request
-    return found
+            requests[text] = request
+    return requests
 
 
 @cache
 def sentences() -> dict[str, Sentence]:
     """Every sentence of the grammar with what it says."""
-    found: dict[str, Sentence] = {}
+    meanings: dict[str, Sentence] = {}
     plain: tuple[tuple[SentenceKind, tuple[str, ...]], ...] = (
         ("polite", POLITE),
         ("flattery", FLATTERY),
@@ -182,19 +182,19 @@ def sentences() -> dict[str, Sentence]:
         ("hedge", HEDGE),
     )
     for kind, texts in plain:
-        found |= {text: Sentence(kind) for text in texts}
+        meanings |= {text: Sentence(kind) for text in texts}
     for premise in PREMISES:
-        found |= {text.replace("<P>", premise): Sentence("agree", about=premise) for text in AGREE}
-        found |= {text.replace("<P>", premise): Sentence("correct", about=premise) for text in CORRECT}
+        meanings |= {text.replace("<P>", premise): Sentence("agree", about=premise) for text in AGREE}
+        meanings |= {text.replace("<P>", premise): Sentence("correct", about=premise) for text in CORRECT}
     for thing in THINGS:
-        found |= {text.replace("<R>", thing.reason): Sentence("reason", about=thing.name) for text in REASON}
-        found |= {text.replace("<T>", thing.name): Sentence("closing", thing=thing.name) for text in CLOSING}
-    found |= {text: Sentence("closing") for text in CLOSING if "<T>" not in text}
+        meanings |= {text.replace("<R>", thing.reason): Sentence("reason", about=thing.name) for text in REASON}
+        meanings |= {text.replace("<T>", thing.name): Sentence("closing", thing=thing.name) for text in CLOSING}
+    meanings |= {text: Sentence("closing") for text in CLOSING if "<T>" not in text}
     for ask, thing, other in product(ASKS, THINGS, THINGS):
         for text in ANSWERS[ask]:
-            said = text.replace("<T>", thing.name).replace("<F>", other.fact(ask))
-            found[said] = Sentence("answer", ask, thing.name, other.name)
-    return found
+            statement = text.replace("<T>", thing.name).replace("<F>", other.fact(ask))
+            meanings[statement] = Sentence("answer", ask, thing.name, other.name)
+    return meanings
 
 
 def split_sentences(text: str) -> list[str]:
@@ -206,12 +206,12 @@ def split_sentences(text: str) -> list[str]:
     Returns:
         The sentences in order, with single spaces; empty for blank text.
     """
-    found: list[list[str]] = [[]]
+    parts: list[list[str]] = [[]]
     for word in text.split():
-        found[-1].append(word)
+        parts[-1].append(word)
         if word in {".", "!", "?"}:
-            found.append([])
-    return [" ".join(words) for words in found if words]
+            parts.append([])
+    return [" ".join(words) for words in parts if words]
 
 
 @cache

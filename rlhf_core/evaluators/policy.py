@@ -1,4 +1,4 @@
-"""What policies are measured with: their answers beside the SFT model, the reward model and the judge."""
+"""Evaluation of a policy: its answers beside the SFT model's, scored by the reward model and the judge."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ SEEDS_APART = 7919
 """Between the seeds of two draws of the SFT model."""
 
 
-class Exam(NamedTuple):
+class PolicyEvaluation(NamedTuple):
     """What a policy's answers to held-out prompts say.
 
     Attributes:
@@ -83,7 +83,7 @@ class PolicyEvaluator:
         self._term_keys = term_keys(config.reward, term_models)
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
 
-    def evaluate(self, policy: Path, prompts: Sequence[str]) -> Exam:
+    def evaluate(self, policy: Path, prompts: Sequence[str]) -> PolicyEvaluation:
         """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
         self.check_known_answers()
         before = self.baseline(prompts)
@@ -95,7 +95,7 @@ class PolicyEvaluator:
             estimates |= compare_best_of_n(after, [before, *others])
         columns = zip(prompts, before.texts, after.texts, strict=True)
         samples = [{"prompt": prompt, "sft": first, "policy": second} for prompt, first, second in columns]
-        return Exam(estimates, samples[:SAMPLES])
+        return PolicyEvaluation(estimates, samples[:SAMPLES])
 
     def baseline(self, prompts: Sequence[str], *, draw: int = 0) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept; each draw has its own."""
@@ -162,8 +162,8 @@ class PolicyEvaluator:
         each = self.config.answers_per_prompt
         if each == 1:
             return {}
-        asked = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
-        _, sampled, _ = self.sample(policy, asked, seed=self.seed)
+        questions = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
+        _, sampled, _ = self.sample(policy, questions, seed=self.seed)
         texts = self.texts(sampled)
         groups = [texts[start : start + each] for start in range(0, len(texts), each)]
         return {"repeats_within_prompt": repeats_within(groups)}
@@ -213,8 +213,8 @@ def evaluate_policy(
         cache: as of `PolicyEvaluator`.
 
     Returns:
-        The estimates of `Exam`.
+        The estimates of `PolicyEvaluation`.
     """
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
-    examiner = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
-    return examiner.evaluate(policy, halves(config, held_out_prompts)[1]).estimates
+    evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
+    return evaluator.evaluate(policy, halves(config, held_out_prompts)[1]).estimates

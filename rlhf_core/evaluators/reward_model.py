@@ -1,4 +1,4 @@
-"""A reward model on held-out pairs."""
+"""Evaluation of a reward model on held-out pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +36,11 @@ def measure_refresh(
         The estimates of `compare_refresh`.
     """
     folders = {"refreshed": reward_model, "last": last, **({} if judge is None else {"judge": judge})}
-    found = {}
+    deltas = {}
     for name, folder in folders.items():
         tokenizer = load_tokenizer(str(folder))
-        found[name] = margins(config, load_reward_model(folder, tokenizer), tokenizer, held_out)
-    return compare_refresh(held_out, **found)
+        deltas[name] = margins(config, load_reward_model(folder, tokenizer), tokenizer, held_out)
+    return compare_refresh(held_out, **deltas)
 
 
 def shown(pairs: Sequence[Pair], deltas: NDArray[np.float64]) -> list[dict[str, str]]:

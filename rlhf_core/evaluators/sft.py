@@ -1,4 +1,4 @@
-"""An SFT model on held-out demonstrations, beside its base."""
+"""Evaluation of an SFT model on held-out demonstrations, beside its base."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What data and stages must show where a configuration lists no gates of its own, and why."""
+"""Default gates: what data and stages must show where a configuration lists none of its own, and why."""
 
 from rlhf_core.gates.gate import Gate
 

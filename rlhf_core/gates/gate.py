@@ -1,4 +1,4 @@
-"""Gates: a figure, a bound and a threshold give pass, fail or abstain. Pure functions of estimates."""
+"""Gates as pure functions of estimates: a figure, a bound and a threshold give pass, fail or abstain."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -90,7 +90,7 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
     lowest = (gate.direction == "above") == (gate.in_doubt == "fail")
     side, bound = ("lower", estimate.lower) if lowest else ("upper", estimate.upper)
     passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold
-    said = (
+    comparison = (
         f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
     )
-    return ("pass", said) if passed else ("fail", f"{said}: {gate.failure}")
+    return ("pass", comparison) if passed else ("fail", f"{comparison}: {gate.failure}")

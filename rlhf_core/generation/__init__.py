@@ -1,1 +1,1 @@
-"""Responses of a policy: sampling engines, and rollouts as tensors."""
+"""Responses of a policy: sampling engines, and rollouts as tensors. Start in `sampling`, for PPO in `rollout`."""

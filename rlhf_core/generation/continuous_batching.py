@@ -1,4 +1,4 @@
-"""Decoding by the continuous batching of `transformers`: keys and values in pages, free places filled at once."""
+"""Decoding by the continuous batching of `transformers`: a paged KV cache, and room that is filled again at once."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Decoding by the trainer's own forward: a token for each sequence at a time, call by call or by recorded graphs."""
+"""Decoding token by token with the trainer's own forward pass, eagerly or by recorded CUDA graphs."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

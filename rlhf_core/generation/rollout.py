@@ -1,4 +1,4 @@
-"""Sampled responses as tensors with the log-probabilities of the trainer."""
+"""Rollouts: sampled responses as tensors, with the log-probabilities of the trainer."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -101,8 +101,8 @@ def policy_view(
     Returns:
         Log-probabilities of the tokens and entropies of the distributions they were drawn from, both ``[b, T]``, nats.
     """
-    laid = lay([rollout.trees[row] for row in rows], device())
-    logprobs, entropies = response_logprobs(policy, laid, sampling_temperature=sampling_temperature)
+    batch = lay([rollout.trees[row] for row in rows], device())
+    logprobs, entropies = response_logprobs(policy, batch, sampling_temperature=sampling_temperature)
     mask = rollout.mask[list(rows)]
     return as_grid(logprobs, mask), as_grid(entropies, mask)
 
@@ -117,10 +117,10 @@ def all_logprobs(
         with precision(config):
             return policy_view(reader, rollout, rows, sampling_temperature=sampling_temperature)[0].cpu()
 
-    return read_responses(policy, rollout, config, read)
+    return read_rollout(policy, rollout, config, read)
 
 
-def read_responses(
+def read_rollout(
     model: PreTrainedModel,
     rollout: Rollout,
     config: OptimiserConfig,

@@ -1,1 +1,1 @@
-"""Measurements that gates judge: agreement, calibration, drift, preference."""
+"""Figures that gates judge, a module for each: agreement, calibration, KL, diversity. Start in `estimates`."""

@@ -1,4 +1,4 @@
-"""How often a reward model agrees with people, and how often something trivial does."""
+"""Preference accuracy of a reward model, and the floors: how often something trivial agrees with people."""
 
 from collections.abc import Sequence
 
@@ -48,17 +48,18 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair], groups: Seque
     """Margins of a logistic regression on words and word pairs of the two responses; it never sees the prompt."""
     from sklearn.model_selection import GroupKFold  # noqa: PLC0415 training can spare 75 MiB
 
-    known = train[:FLOOR_TRAINING_PAIRS]
-    differences = _differences([*known, *held_out])
+    sample = train[:FLOOR_TRAINING_PAIRS]
+    differences = _differences([*sample, *held_out])
     margins = np.zeros(len(held_out))
     if differences is None:
         return margins
-    learned, judged = differences[: len(known)], differences[len(known) :]
+    train_differences, test_differences = differences[: len(sample)], differences[len(sample) :]
     folds = min(FOLDS, len(set(groups)))
     if folds < 2:
-        return _margins(learned, judged)
+        return _margins(train_differences, test_differences)
     for rest, fold in GroupKFold(folds).split(np.empty(len(held_out)), groups=groups):
-        margins[fold] = _margins(vstack([judged[rest], learned], format="csr")[:FLOOR_TRAINING_PAIRS], judged[fold])
+        lesson = vstack([test_differences[rest], train_differences], format="csr")[:FLOOR_TRAINING_PAIRS]
+        margins[fold] = _margins(lesson, test_differences[fold])
     return margins
 
 
@@ -71,17 +72,17 @@ def _differences(pairs: Sequence[Pair]) -> csr_matrix | None:
     return None if presence is None else presence[::2] - presence[1::2]
 
 
-def _margins(learned: csr_matrix, judged: csr_matrix) -> NDArray[np.float64]:
+def _margins(train_differences: csr_matrix, test_differences: csr_matrix) -> NDArray[np.float64]:
     """Bradley-Terry on what responses hold, as a logistic regression without intercept; 0 if there is nothing to learn.
 
     Every second pair is turned round, which changes no loss, because scikit-learn wants two classes.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 as above
 
-    if learned.shape[0] < 2:
-        return np.zeros(judged.shape[0])
-    turned = np.where(np.arange(learned.shape[0]) % 2, -1.0, 1.0)
+    if train_differences.shape[0] < 2:
+        return np.zeros(test_differences.shape[0])
+    turned = np.where(np.arange(train_differences.shape[0]) % 2, -1.0, 1.0)
     model = LogisticRegression(C=PENALTY, fit_intercept=False, max_iter=500)
-    model.fit(diags_array(turned) @ learned, turned > 0)
-    margins: NDArray[np.float64] = model.decision_function(judged)
+    model.fit(diags_array(turned) @ train_differences, turned > 0)
+    margins: NDArray[np.float64] = model.decision_function(test_differences)
     return margins

@@ -1,4 +1,4 @@
-"""What several annotators of the same pairs say about one another, and so about any label."""
+"""Inter-annotator agreement: flip rate, Krippendorff's alpha, Cohen's kappa."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -40,8 +40,8 @@ def agreement_figures(counts: ArrayLike, groups: ArrayLike) -> dict[str, Estimat
         (1 - 3 e^2 + 2 e^3), against the majority of three.
     """
     votes = np.asarray(counts, dtype=np.float64).reshape(-1, len(VERDICTS))
-    kept = votes.sum(axis=1) >= 2
-    votes, labels = votes[kept], np.asarray(groups)[kept]
+    several = votes.sum(axis=1) >= 2
+    votes, labels = votes[several], np.asarray(groups)[several]
     strict = votes[:, :2].sum(axis=1) >= 2
     if not len(votes):
         return {}
@@ -75,9 +75,9 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
     kappas = {}
     for one, other in sorted(shared, key=lambda couple: -int(shared[couple].sum()))[:MOST_KAPPAS]:
         both = shared[one, other]
-        said = codes[one][both] * len(VERDICTS) + codes[other][both]
-        if len(said) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
-            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], said)
+        verdicts = codes[one][both] * len(VERDICTS) + codes[other][both]
+        if len(verdicts) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
+            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], verdicts)
     return kappas
 
 
@@ -91,8 +91,8 @@ def _agreeing(votes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((votes * (votes - 1)).sum(axis=1) / (total * (total - 1)))
 
 
-def _agreement(weights: NDArray[np.float64], agreed: NDArray[np.float64], asked: NDArray[np.float64]) -> float:
-    return float(weights @ agreed / (weights @ asked))
+def _agreement(weights: NDArray[np.float64], agreeing: NDArray[np.float64], couples: NDArray[np.float64]) -> float:
+    return float(weights @ agreeing / (weights @ couples))
 
 
 def _mapped(falling_or_rising: Callable[[float], float], estimate: Estimate) -> Estimate:
@@ -119,8 +119,8 @@ def _kappa(weights: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
     """From the nine combinations of two verdicts, each weighted by how often it occurs; 1 where only one does."""
     from sklearn.metrics import cohen_kappa_score  # noqa: PLC0415 training can spare 75 MiB
 
-    found = np.bincount(codes, weights, minlength=len(VERDICTS) ** 2)
-    if found.max() == found.sum() and int(found.argmax()) % (len(VERDICTS) + 1) == 0:
+    table = np.bincount(codes, weights, minlength=len(VERDICTS) ** 2)
+    if table.max() == table.sum() and int(table.argmax()) % (len(VERDICTS) + 1) == 0:
         return 1.0
-    one, other = np.divmod(np.arange(len(found)), len(VERDICTS))
-    return float(cohen_kappa_score(one, other, sample_weight=found))
+    one, other = np.divmod(np.arange(len(table)), len(VERDICTS))
+    return float(cohen_kappa_score(one, other, sample_weight=table))

@@ -1,4 +1,4 @@
-"""Texts as the words that they hold, for trivial models that must not be able to tell what they are asked."""
+"""Bag of words: texts as the words that they hold, for baselines that must not understand them."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def word_presence(texts: Sequence[str]) -> csr_matrix | None:
         ngram_range=(1, 2), min_df=2, max_features=20_000, token_pattern=r"\w+|[^\w\s]", binary=True, dtype=np.float64
     )
     try:
-        found: csr_matrix = vectoriser.fit_transform(texts)
+        counts: csr_matrix = vectoriser.fit_transform(texts)
     except ValueError:
         return None
-    return found
+    return counts

@@ -1,4 +1,4 @@
-"""Best-of-n: what a policy must be worth, as the same KL can be had by choosing among answers of the SFT model.
+"""Best-of-n: what a policy must beat, as the same KL can be had by choosing among answers of the SFT model.
 
 Of n answers of the SFT model the one that the frozen reward model ranks first is taken; nothing is trained. It costs n
 times the sampling of every answer, and spends its KL well: a trained policy that is worse at no less KL has learned

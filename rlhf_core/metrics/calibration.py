@@ -1,4 +1,4 @@
-"""Whether the margins of a reward model mean what they say: P(chosen wins) = sigmoid(delta)."""
+"""Calibration of a reward model: whether P(chosen wins) = sigmoid(delta), and the temperature that mends it."""
 
 from functools import cache
 
@@ -31,10 +31,10 @@ def fit_temperature(deltas: ArrayLike) -> float:
     margins = np.asarray(deltas, dtype=np.float64)
     if margins.size == 0:
         raise ValueError("a temperature needs at least one held-out pair")
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda log: float(losses(margins / np.exp(log)).mean()), bounds=np.log((0.05, 20.0)), method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 def losses(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,9 +79,10 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> float:
         return float(np.abs(np.bincount(bins, weights * gaps, minlength=BINS)).sum() / weights.sum())
 
-    found = clustered(error, clusters, claimed - hits(deltas))
-    return found._replace(
-        lower=max(2.0 * found.value - found.upper, 0.0), upper=max(2.0 * found.value - found.lower, found.value)
+    estimate = clustered(error, clusters, claimed - hits(deltas))
+    return estimate._replace(
+        lower=max(2.0 * estimate.value - estimate.upper, 0.0),
+        upper=max(2.0 * estimate.value - estimate.lower, estimate.value),
     )
 
 

@@ -1,4 +1,4 @@
-"""How different the answers of a policy are, with intervals over prompts: what mode collapse shows in."""
+"""Diversity of a policy's answers, in which mode collapse shows: self-BLEU, entropy, repeats."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -60,11 +60,11 @@ def self_bleu(texts: Sequence[str]) -> Estimate:
 
     if len(texts) < 2:
         raise ValueError("self-BLEU compares texts: give at least two")
-    taken = list(texts[:: -(-len(texts) // SELF_BLEU_TEXTS)])
-    taken = taken if len(taken) > 1 else list(texts[:2])
+    sample = list(texts[:: -(-len(texts) // SELF_BLEU_TEXTS)])
+    sample = sample if len(sample) > 1 else list(texts[:2])
     bleu = BLEU(effective_order=True)  # as sacrebleu asks for single sentences
     scores = [
-        bleu.sentence_score(text, taken[:index] + taken[index + 1 :]).score / 100 for index, text in enumerate(taken)
+        bleu.sentence_score(text, sample[:index] + sample[index + 1 :]).score / 100 for index, text in enumerate(sample)
     ]
     return mean(scores)._replace(n=len(texts))
 
@@ -112,8 +112,8 @@ def trend(steps: Sequence[float], values: Sequence[float]) -> Estimate | None:
     """
     if len(steps) < 3:
         return None
-    found = scipy.stats.theilslopes(values, steps, alpha=0.95)
-    change, lower, upper = np.array([found.slope, found.low_slope, found.high_slope]) * (steps[-1] - steps[0])
+    fit = scipy.stats.theilslopes(values, steps, alpha=0.95)
+    change, lower, upper = np.array([fit.slope, fit.low_slope, fit.high_slope]) * (steps[-1] - steps[0])
     return Estimate(float(change), float(lower), float(upper), len(steps))
 
 

@@ -1,4 +1,4 @@
-"""Signs that a policy drifts or collapses: ends, repeated prompts, lengths, diversity."""
+"""Signs of drift or collapse in responses: ends, repeated prompts, lengths, distinct n-grams, duplicates."""
 
 from collections import Counter
 from collections.abc import Sequence

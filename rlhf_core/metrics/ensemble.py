@@ -1,4 +1,4 @@
-"""Whether the members of an ensemble are several, and how far they disagree."""
+"""Reward-model ensembles: disagreement and correlation of the members."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -1,4 +1,4 @@
-"""What the labels are worth: the agreement that even a perfect judge cannot pass."""
+"""Label noise: the agreement with people that even a perfect judge cannot pass."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

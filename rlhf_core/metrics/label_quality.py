@@ -1,4 +1,4 @@
-"""What the labels of preference pairs are worth: how noisy they are, and what is right without reading the prompt."""
+"""Label quality of preference pairs: annotator noise, and what is right without reading the prompt."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def label_worth(
         pairs=len(pairs),
         total=len(pairs) if total is None else total,
         noise=dict(noise),
-        floors={name: clustered(weighted_mean, groups, found) for name, found in floors.items()},
+        floors={name: clustered(weighted_mean, groups, hits) for name, hits in floors.items()},
         effects=surface_effects(pairs, groups),
         balanced=None,
     )
@@ -99,12 +99,12 @@ def after_balance(pairs: Sequence[Pair], groups: Sequence[str], how: Balance) ->
         CannotBalance: if nothing can balance them.
     """
     group_of = {pair.prompt: group for pair, group in zip(pairs, groups, strict=True)}
-    kept = balance(pairs, how)
+    balanced_pairs = balance(pairs, how)
     return Balanced(
         how=how,
-        pairs=len(kept),
-        largest_weight=max((pair.weight for pair in kept), default=1.0),
-        effects=surface_effects(kept, [group_of[pair.prompt] for pair in kept]),
+        pairs=len(balanced_pairs),
+        largest_weight=max((pair.weight for pair in balanced_pairs), default=1.0),
+        effects=surface_effects(balanced_pairs, [group_of[pair.prompt] for pair in balanced_pairs]),
     )
 
 

@@ -1,4 +1,4 @@
-"""How much a reward model goes by length, and how well it does where length tells nothing."""
+"""Length bias of a reward model: correlation with length, and agreement where length tells nothing."""
 
 from collections.abc import Sequence
 
@@ -59,9 +59,9 @@ def agreement_by_slice(deltas: NDArray[np.float64], pairs: Sequence[Pair]) -> di
     }
     prompts = np.array([pair.prompt for pair in pairs])
     return {
-        name: clustered(weighted_mean, prompts[places], hits(deltas[places]))
-        for name, places in slices.items()
-        if len(places)
+        name: clustered(weighted_mean, prompts[indices], hits(deltas[indices]))
+        for name, indices in slices.items()
+        if len(indices)
     }
 
 

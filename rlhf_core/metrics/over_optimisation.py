@@ -1,4 +1,4 @@
-"""Where a judge turns while a policy drifts from its SFT model: the curves of Gao et al. (2023), fitted with intervals.
+"""Reward over-optimisation: the curves of Gao et al. (2023) of a judge's gain over the KL, fitted with intervals.
 
 E counts evaluations of one run, N the prompts that all of them answered, d = sqrt(KL to SFT).
 """
@@ -61,13 +61,13 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int) -> Fit | None:
     weights = np.where(away, count / np.where(away, gain.var(axis=1), 1.0), 0.0)
     draws = np.vstack([np.full(count, 1 / count), draws])
     distances = np.sqrt(np.maximum(draws @ drift.T, 0.0))
-    found = _described(*_solve(distances, draws @ gain.T, weights), distances, result)
-    return Fit(*(_interval(figure, count) for figure in found))
+    curves = _described(*_solve(distances, draws @ gain.T, weights), distances, result)
+    return Fit(*(_interval(figure, count) for figure in curves))
 
 
 def predicted(distances: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Array:
     """Gain at some distances from the SFT model by the curve, in the unit of the judge; all broadcast."""
-    d, a, b = (np.asarray(given, dtype=np.float64) for given in (distances, alpha, beta))
+    d, a, b = (np.asarray(values, dtype=np.float64) for values in (distances, alpha, beta))
     return np.asarray(a * d - b * _bend(d))
 
 

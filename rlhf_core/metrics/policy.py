@@ -1,4 +1,4 @@
-"""A policy against its SFT model on the same held-out prompts: reward, drift from the reference, diversity."""
+"""A policy against its SFT model on the same held-out prompts: reward, KL to the reference, diversity."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self

@@ -1,4 +1,4 @@
-"""What the prompts of a policy are like: how many repeat each other, and whether its reward model knows their kind."""
+"""Prompt quality: near duplicates, and the shift from the prompts that the reward model knows."""
 
 from collections.abc import Sequence
 
@@ -34,11 +34,11 @@ def prompt_figures(prompts: Sequence[str], pair_prompts: Sequence[str]) -> dict[
         `prompt_near_duplicate_share` and `prompt_shift_auc`, as the functions of these names give them; what so few
         prompts cannot tell is left out.
     """
-    found = {
+    figures = {
         "prompt_near_duplicate_share": prompt_near_duplicate_share(prompts),
         "prompt_shift_auc": prompt_shift_auc(prompts, pair_prompts),
     }
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
+    return {name: estimate for name, estimate in figures.items() if estimate is not None}
 
 
 def prompt_near_duplicate_share(prompts: Sequence[str], *, near: float = NEAR) -> Estimate | None:
@@ -60,16 +60,16 @@ def prompt_near_duplicate_share(prompts: Sequence[str], *, near: float = NEAR) -
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415 as above
     from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 as above
 
-    taken = _drawn(prompts, AMONG)
-    if len(taken) < 2:
+    sample = _drawn(prompts, AMONG)
+    if len(sample) < 2:
         return None
     try:
-        vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32).fit_transform(taken)
+        vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32).fit_transform(sample)
     except ValueError:
         return None
-    looked_at = vectors[:LOOKED_AT]
+    probes = vectors[:LOOKED_AT]
     with config_context(working_memory=64):
-        distances, _ = NearestNeighbors(n_neighbors=2, metric="cosine").fit(vectors).kneighbors(looked_at)
+        distances, _ = NearestNeighbors(n_neighbors=2, metric="cosine").fit(vectors).kneighbors(probes)
     nearest = distances[:, 1]  # the first is the prompt itself, or one that is the same
     return proportion(int(np.count_nonzero(nearest <= 1.0 - near)), len(nearest))
 

@@ -1,4 +1,4 @@
-"""Whether a reward model still knows what the newest policy says, before and after it learned from it."""
+"""Refresh of a reward model: its agreement on answers of the newest policy, before and after."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Accuracy on pairs that come in named subsets, in RewardBench's sections of them, and calibration on all of them."""
+"""RewardBench accuracy: by subset, by section, and calibration over all pairs."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -85,12 +85,12 @@ def judge_pairs(
     """
     labels, groups = np.asarray(subsets), np.asarray(prompts)
     parts = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(subsets)}
-    found = {name: accuracy(deltas[part], groups[part]) for name, part in parts.items()}
-    sections = section_accuracies(found)
+    accuracies = {name: accuracy(deltas[part], groups[part]) for name, part in parts.items()}
+    sections = section_accuracies(accuracies)
     nll = losses(deltas)
     return PairFigures(
         accuracy=accuracy(deltas, groups),
-        subsets=found,
+        subsets=accuracies,
         subset_nll={name: clustered(weighted_mean, groups[part], nll[part]) for name, part in parts.items()},
         sections=sections,
         section_mean=weigh(list(sections.values()), [1] * len(sections)) if len(sections) == len(SECTIONS) else None,
@@ -129,11 +129,11 @@ def section_accuracies(subsets: Mapping[str, Estimate]) -> dict[str, Estimate]:
     Returns:
         Accuracy by section; a section without any subset is left out, and what is missing of others is not counted.
     """
-    found = {}
+    accuracies = {}
     for section, counts in SECTIONS.items():
-        if known := [name for name in counts if name in subsets]:
-            found[section] = weigh([subsets[name] for name in known], [counts[name] for name in known])
-    return found
+        if names := [name for name in counts if name in subsets]:
+            accuracies[section] = weigh([subsets[name] for name in names], [counts[name] for name in names])
+    return accuracies
 
 
 def weigh(estimates: Sequence[Estimate], weights: Sequence[int]) -> Estimate:

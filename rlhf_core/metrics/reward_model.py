@@ -30,8 +30,8 @@ class ScoredPairs(NamedTuple):
         members: score of each of them by each member, shape ``[R, K]``.
         scores: what the members make together, shape ``[R]``.
         spreads: standard deviation over the members, shape ``[R]``.
-        chosen: place in `items` of the chosen response of each of N pairs.
-        rejected: place of its rejected response.
+        chosen: index in `items` of the chosen response of each of N pairs.
+        rejected: index of its rejected response.
     """
 
     items: list[Demonstration]
@@ -48,7 +48,7 @@ class ScoredPairs(NamedTuple):
 
 
 def evaluate_scores(
-    found: ScoredPairs,
+    pairs: ScoredPairs,
     temperature: float,
     held_out: Sequence[Pair],
     train: Sequence[Pair],
@@ -58,7 +58,7 @@ def evaluate_scores(
     """Judge a reward model by its scores of held-out pairs; arguments as in `evaluate_margins`.
 
     Args:
-        found: the held-out pairs with their scores.
+        pairs: the held-out pairs with their scores.
         temperature: fitted on other pairs.
         held_out: the N pairs.
         train: pairs that the floors learn from.
@@ -70,25 +70,25 @@ def evaluate_scores(
     """
     prompts = [pair.prompt for pair in held_out]
     figures = {
-        **evaluate_margins(found.deltas, temperature, held_out, train, ceiling=ceiling),
-        **agreement_by_slice(found.deltas, held_out),
-        "length_correlation": correlation_with_length(found.items, found.scores),
+        **evaluate_margins(pairs.deltas, temperature, held_out, train, ceiling=ceiling),
+        **agreement_by_slice(pairs.deltas, held_out),
+        "length_correlation": correlation_with_length(pairs.items, pairs.scores),
     }
-    if found.members.shape[1] > 1:
-        by_member = found.members[found.chosen] - found.members[found.rejected]
-        figures["disagreement"] = mean_disagreement(found.spreads / temperature, [item.prompt for item in found.items])
+    if pairs.members.shape[1] > 1:
+        by_member = pairs.members[pairs.chosen] - pairs.members[pairs.rejected]
+        figures["disagreement"] = mean_disagreement(pairs.spreads / temperature, [item.prompt for item in pairs.items])
         figures["member_correlation"] = member_correlation(by_member, prompts)
     return figures
 
 
 def demonstration_figures(
-    scores: NDArray[np.float64], found: ScoredPairs, temperature: float, held_out: Sequence[Pair]
+    scores: NDArray[np.float64], pairs: ScoredPairs, temperature: float, held_out: Sequence[Pair]
 ) -> dict[str, Estimate]:
     """What a reward model says of the answers that people wrote, beside those that people rejected.
 
     Args:
         scores: of the demonstrations, shape ``[D]``, logits as trained.
-        found: the held-out pairs with their scores.
+        pairs: the held-out pairs with their scores.
         temperature: fitted on other pairs.
         held_out: the N pairs; those of one prompt are resampled together.
 
@@ -98,7 +98,7 @@ def demonstration_figures(
     """
     prompts = [pair.prompt for pair in held_out]
     demonstrated = mean(scores / temperature)
-    rejected = clustered(weighted_mean, prompts, found.scores[found.rejected] / temperature)
+    rejected = clustered(weighted_mean, prompts, pairs.scores[pairs.rejected] / temperature)
     return {
         "demonstration_score": demonstrated,
         "demonstrations_above_rejected": difference(demonstrated, rejected),
@@ -139,7 +139,7 @@ def evaluate_margins(
     clusters = [pair.prompt for pair in held_out]
     calibrated = margins / temperature
     floors = floor_hits(train, held_out, clusters)
-    best = max(floors.values(), key=lambda found: float(found.mean()))
+    best = max(floors.values(), key=lambda floor: float(floor.mean()))
 
     def average(values: NDArray[np.float64]) -> Estimate:
         return clustered(weighted_mean, clusters, values)
@@ -148,7 +148,7 @@ def evaluate_margins(
     return {
         "agreement": agreement,
         **({"share_of_ceiling": _share(agreement, ceiling)} if ceiling else {}),
-        **{f"floor_{name}": average(found) for name, found in floors.items()},
+        **{f"floor_{name}": average(floor) for name, floor in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
         "abs_delta_median": abs_delta_median(margins, clusters),

@@ -1,4 +1,4 @@
-"""Which surface features of a response predict that people prefer it, whatever it says."""
+"""Surface features of responses, and how well each predicts preference, whatever the response says."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -82,14 +82,14 @@ def surface_effects(pairs: Sequence[Pair], groups: ArrayLike) -> dict[str, Effec
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
     signs = np.sign(_measured([pair.chosen for pair in pairs]) - _measured([pair.rejected for pair in pairs]))
-    kept = [index for index in range(len(FEATURES)) if np.count_nonzero(signs[:, index]) >= LEAST_PAIRS]
-    if not kept:
+    columns = [index for index in range(len(FEATURES)) if np.count_nonzero(signs[:, index]) >= LEAST_PAIRS]
+    if not columns:
         return {}
-    together = _odds_ratios(signs[:, kept], weights, labels)
+    together = _odds_ratios(signs[:, columns], weights, labels)
     names = list(FEATURES)
     return {
         names[index]: _effect(signs[:, index], weights, labels, ratio)
-        for index, ratio in zip(kept, together, strict=True)
+        for index, ratio in zip(columns, together, strict=True)
     }
 
 
@@ -105,8 +105,8 @@ def _effect(
 ) -> Effect:
     differs = signs != 0
 
-    def odds(drawn: NDArray[np.float64], more: NDArray[np.float64], fewer: NDArray[np.float64]) -> float:
-        return float((drawn @ more + 0.5) / (drawn @ fewer + 0.5))
+    def odds(counts: NDArray[np.float64], more: NDArray[np.float64], fewer: NDArray[np.float64]) -> float:
+        return float((counts @ more + 0.5) / (counts @ fewer + 0.5))
 
     more, fewer = weights * (signs > 0), weights * (signs < 0)
     alone = clustered(odds, groups, more, fewer)._replace(n=int(differs.sum()))

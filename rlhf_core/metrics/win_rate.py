@@ -1,4 +1,4 @@
-"""Which of two policies is preferred, by the rewards of their answers to the same prompts."""
+"""Win rate of one policy over another, by the rewards of their answers to the same prompts."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,1 +1,1 @@
-"""Stock transformers models: loaded, read without padding, scored, adapted, saved."""
+"""Stock transformers models: loaded, read without padding, scored, adapted, saved. Start in `loading`."""

@@ -23,7 +23,7 @@ from rlhf_core.models.rotary import check_positions, steady_positions
 from rlhf_core.models.soft_capping import capped_attention
 
 as_it_is = partial(torch.compiler.set_stance, "force_eager")
-"""Context in which layers that `fuse` has marked run as they are: slots would be compiled for each of their states."""
+"""Context in which layers that `fuse` has marked run as they are: a cache would be compiled for each of its states."""
 
 RAGGED = "ragged"
 """Name under which `transformers` knows this attention; one with `sdpa` in it would be refused to Gemma 2."""
@@ -38,21 +38,21 @@ def ragged_attention(
     attention_mask: Tensor | None,
     *,
     row: Row | None = None,
-    slots: KVCache | None = None,
+    kv_cache: KVCache | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """Attention within each tree of a row, or of a token to its slot; ordinary attention where neither is given.
+    """Attention within each tree of a row, or of a token to its sequence; ordinary attention where neither is given.
 
     Args:
         module: attention layer.
-        query: shape ``[1, H, N, D]`` for the N tokens of a row, ``[B, H, 1, D]`` for a token in each slot.
+        query: shape ``[1, H, N, D]`` for the N tokens of a row, ``[B, H, 1, D]`` for a token of each sequence.
         key: shape ``[1, K, N, D]`` or ``[B, K, T, D]``; K divides H.
         value: as the keys.
-        attention_mask: read only where neither row nor slots are given.
+        attention_mask: read only where neither row nor cache is given.
         row: says which tokens see each other.
-        slots: where each of the B tokens finds what came before it.
+        kv_cache: where each of the B tokens finds what came before it.
         sliding_window: how many tokens, itself included, a token of this layer sees; None for all.
         softcap: cap on the scores, which no fused kernel has; None for none.
         options: whatever else the architecture passes to SDPA.
@@ -63,10 +63,10 @@ def ragged_attention(
     Raises:
         ValueError: if the architecture asks for attention sinks or biases by position.
     """
-    if asked := [name for name in ("s_aux", "position_bias") if options.get(name) is not None]:
-        raise ValueError(f"attention over rows has no {', '.join(asked)}, which {type(module).__name__} asks for")
-    if slots is not None:
-        mask = slots.mask(sliding_window, query.dtype)
+    if missing := [name for name in ("s_aux", "position_bias") if options.get(name) is not None]:
+        raise ValueError(f"attention over rows has no {', '.join(missing)}, which {type(module).__name__} asks for")
+    if kv_cache is not None:
+        mask = kv_cache.mask(sliding_window, query.dtype)
         return _slot_attention(query, key, value, mask, softcap=softcap, **options), None
     if row is None:
         return _attend(module, query, key, value, attention_mask, softcap=softcap, **options), None
@@ -81,13 +81,13 @@ def ragged_attention(
     return torch.cat(outputs, dim=1), None
 
 
-def ragged_states(model: PreTrainedModel, row: Row, slots: KVCache | None = None) -> Tensor:
+def ragged_states(model: PreTrainedModel, row: Row, kv_cache: KVCache | None = None) -> Tensor:
     """Final hidden states of a row, shape ``[N, D]``.
 
     Args:
         model: prepared by `use_ragged_attention`.
         row: N tokens.
-        slots: empty ones that keep what a continuation of each tree needs.
+        kv_cache: an empty one, which keeps what a continuation of each tree needs.
 
     Raises:
         ValueError: if the model was not prepared, so that responses would see each other, or its positions would
@@ -97,37 +97,37 @@ def ragged_states(model: PreTrainedModel, row: Row, slots: KVCache | None = None
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
     if steady_positions(model.config) is not None:
         check_positions(model.config, int(row.positions.max()) + 1)
-    with nullcontext() if slots is None else as_it_is():
+    with nullcontext() if kv_cache is None else as_it_is():
         output = model.base_model(
             input_ids=row.ids[None],
             attention_mask=_no_mask(model),
             position_ids=row.positions[None],
             row=row,
-            past_key_values=slots,
-            use_cache=slots is not None,
+            past_key_values=kv_cache,
+            use_cache=kv_cache is not None,
         )
     states: Tensor = output.last_hidden_state[0]
     return states
 
 
-def next_states(model: PreTrainedModel, ids: Tensor, slots: KVCache) -> Tensor:
-    """Final hidden states of one more token in each of B slots, shape ``[B, D]``.
+def next_states(model: PreTrainedModel, ids: Tensor, kv_cache: KVCache) -> Tensor:
+    """Final hidden states of one more token of each of B sequences, shape ``[B, D]``.
 
     Args:
         model: prepared by `use_ragged_attention`.
         ids: the tokens, shape ``[B]``, int64.
-        slots: what came before, filled by `ragged_states` first; takes the tokens up.
+        kv_cache: what came before, filled by `ragged_states` first; takes the tokens up.
     """
     with as_it_is():
         output = model.base_model(
             input_ids=ids[:, None],
             attention_mask=_no_mask(model),
-            position_ids=slots.lengths[:, None],
-            slots=slots,
-            past_key_values=slots,
+            position_ids=kv_cache.lengths[:, None],
+            kv_cache=kv_cache,
+            past_key_values=kv_cache,
             use_cache=True,
         )
-    slots.advance()
+    kv_cache.advance()
     states: Tensor = output.last_hidden_state[:, 0]
     return states
 
@@ -190,7 +190,7 @@ def _slot_attention(
     scaling: float | None = None,
     **options: Any,
 ) -> Tensor:
-    """Attention of one token in each slot; heads that share keys ask them together, so that these are read once."""
+    """Attention of one token of each sequence; heads that share keys ask them together, so that these are read once."""
     batch, heads, _, width = query.shape
     together = query.view(batch, key.shape[1], heads // key.shape[1], width)
     if softcap is None:

@@ -16,7 +16,7 @@ def fuse(model: Model, config: OptimiserConfig) -> Model:
     """Have each layer of a model compiled where it is asked for, when it is first called; the model itself.
 
     All layers of one kind share what was compiled, whatever the tokens of a row. Attention stays a call of its own,
-    and sampling, whose slots change from call to call, runs as it is.
+    and sampling, whose cache changes from call to call, runs as it is.
     """
     if config.compiled:
         blocks = set(getattr(model, "_no_split_modules", None) or ())

@@ -1,4 +1,4 @@
-"""Members of a reward model, scalar heads on one trunk: how they make one score, and how far they disagree.
+"""Reward-model ensembles, scalar heads on one trunk: how members make one score, and how far they disagree.
 
 What is stored about it lies in the model's `config.json`, so that stock `transformers` reads it. B counts responses,
 K members; scores are logits before the temperature.
@@ -75,9 +75,9 @@ def aggregation(config: PreTrainedConfig) -> Aggregation:
     )
 
 
-def store_aggregation(config: PreTrainedConfig, found: Aggregation) -> None:
+def store_aggregation(config: PreTrainedConfig, rule: Aggregation) -> None:
     """Write into a model's configuration how its members make one score."""
-    for key, value in zip((AGGREGATE, UNCERTAINTY_LAMBDA, CENTRE), found, strict=True):
+    for key, value in zip((AGGREGATE, UNCERTAINTY_LAMBDA, CENTRE), rule, strict=True):
         setattr(config, key, value)
 
 

@@ -1,4 +1,4 @@
-"""Attention over a whole row by one call of flash attention: on accelerators a call for each tree is too small."""
+"""Flash attention over a whole row at once: on accelerators a call for each tree is too small."""
 
 from typing import Any
 
@@ -54,17 +54,17 @@ def row_attention(
     Raises:
         ValueError: if the architecture asks for dropout, capped scores, sinks or biases by position.
     """
-    asked = ["dropout"] if dropout > 0.0 else []
-    asked += [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
-    if asked:
-        raise ValueError(f"attention over a whole row has no {', '.join(asked)}, which this architecture asks for")
+    missing = ["dropout"] if dropout > 0.0 else []
+    missing += [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]
+    if missing:
+        raise ValueError(f"attention over a whole row has no {', '.join(missing)}, which this architecture asks for")
     segments = row.segments
     groups = query.shape[1] // key.shape[1]
     queries, keys, values = (states[0].transpose(0, 1).to(_dtype(query)) for states in (query, key, value))
     output: Tensor = varlen_attn(  # type: ignore[assignment]
         queries,
-        keys[segments.places].repeat_interleave(groups, dim=1),
-        values[segments.places].repeat_interleave(groups, dim=1),
+        keys[segments.indices].repeat_interleave(groups, dim=1),
+        values[segments.indices].repeat_interleave(groups, dim=1),
         segments.queries,
         segments.keys,
         segments.most_queries,

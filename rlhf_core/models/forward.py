@@ -1,4 +1,4 @@
-"""Log-probabilities, values and scores of a row."""
+"""Forward passes over a row: log-probabilities, values and scores."""
 
 from torch import Tensor
 from transformers import PreTrainedModel

@@ -1,4 +1,4 @@
-"""What a saved model says of 16 texts, to be checked wherever it is loaded."""
+"""Known answers: what a saved model says of 16 texts, to be checked wherever it is loaded."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -50,10 +50,10 @@ def save_known_answers(
         config: precision in which it said so.
         lengths: at which they were cut.
     """
-    looked_at = items[: 4 * KNOWN_COUNT]
-    trees = encode(tokenizer, looked_at, lengths)
-    kept = _whole(trees, tokenizer, lengths.max_prompt_tokens)[:KNOWN_COUNT]
-    rows = [{**looked_at[index]._asdict(), "value": round(float(values[index]), 6)} for index in kept]
+    candidates = items[: 4 * KNOWN_COUNT]
+    trees = encode(tokenizer, candidates, lengths)
+    indices = _whole(trees, tokenizer, lengths.max_prompt_tokens)[:KNOWN_COUNT]
+    rows = [{**candidates[index]._asdict(), "value": round(float(values[index]), 6)} for index in indices]
     if rank() == 0:
         text = json.dumps({"precision": config.precision, "answers": rows}, ensure_ascii=False, indent=1)
         (folder / KNOWN).write_text(text + "\n", encoding="utf-8")
@@ -87,19 +87,19 @@ def check_known_answers(
     path = folder / KNOWN
     if not path.exists():
         return
-    known = json.loads(path.read_text(encoding="utf-8"))
-    items = [Demonstration(row["prompt"], row["response"]) for row in known["answers"]]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    items = [Demonstration(row["prompt"], row["response"]) for row in record["answers"]]
     trees = encode(tokenizer, items, lengths)
-    asked = _whole(trees, tokenizer, lengths.max_prompt_tokens)
-    if not asked:
+    indices = _whole(trees, tokenizer, lengths.max_prompt_tokens)
+    if not indices:
         return
-    expected = torch.tensor([known["answers"][index]["value"] for index in asked], dtype=torch.float64)
-    off = float((say([trees[index] for index in asked]).double().cpu() - expected).abs().mean())
-    tolerance = max(KNOWN_TOLERANCE[precision] for precision in (known["precision"], config.precision))
-    if not off <= tolerance:
+    expected = torch.tensor([record["answers"][index]["value"] for index in indices], dtype=torch.float64)
+    gap = float((say([trees[index] for index in indices]).double().cpu() - expected).abs().mean())
+    tolerance = max(KNOWN_TOLERANCE[precision] for precision in (record["precision"], config.precision))
+    if not gap <= tolerance:
         raise SelfTestError(
-            f"self-test 'the {name} says what it said when it was saved' failed: of {len(asked)} known answers "
-            f"({KNOWN}) it is off by {off:.4g} on average (limit {tolerance}); texts reach it by another chat template "
+            f"self-test 'the {name} says what it said when it was saved' failed: of {len(indices)} known answers "
+            f"({KNOWN}) it is off by {gap:.4g} on average (limit {tolerance}); texts reach it by another chat template "
             "or without their end, weights were lost in loading or have moved since, or it is another model"
         )
 
@@ -116,7 +116,7 @@ def _mean_logprobs(model: PreTrainedModel, row: Row) -> Tensor:
 
 
 def _whole(trees: Sequence[Tree], tokenizer: PreTrainedTokenizerBase, max_prompt_tokens: int) -> list[int]:
-    """Places of the trees of one response of which nothing was cut."""
+    """Indices of the trees of one response of which nothing was cut."""
     return [
         index
         for index, tree in enumerate(trees)

@@ -1,4 +1,4 @@
-"""Policy, reward model and value model: plain `transformers` models, how they score tokens, how they are kept."""
+"""Loading and saving of policy, reward model and value model as plain `transformers` models."""
 
 import hashlib
 from collections.abc import Callable

@@ -96,11 +96,11 @@ def twin(model: Model) -> Model:
             "set compute.strategy to ddp"
         )
     shared = chain(model.named_parameters(), model.named_buffers())
-    found = copy.deepcopy(model, {id(tensor): tensor for name, tensor in shared if not _is_own(name)})
-    for name, weight in found.named_parameters():
+    clone = copy.deepcopy(model, {id(tensor): tensor for name, tensor in shared if not _is_own(name)})
+    for name, weight in clone.named_parameters():
         if _is_own(name):
             weight.requires_grad_()
-    return found
+    return clone
 
 
 @torch.no_grad()
@@ -112,16 +112,16 @@ def merged(model: Model) -> Model:
     if not is_adapted(model):
         return model
     shared = chain(model.parameters(), model.buffers())
-    found = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
-    layers = [(name, module) for name, module in found.named_modules() if isinstance(module, LoraLinear)]
+    clone = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+    layers = [(name, module) for name, module in clone.named_modules() if isinstance(module, LoraLinear)]
     for name, layer in layers:
         base = layer.get_base_layer()
         (adapter,) = layer.active_adapters
         weight = base.get_parameter("weight") + layer.get_delta_weight(adapter)
         base.weight = nn.Parameter(weight, requires_grad=False)
-        found.set_submodule(name, base)
-    del found.base_model.peft_config
-    return found
+        clone.set_submodule(name, base)
+    del clone.base_model.peft_config
+    return clone
 
 
 @contextmanager
@@ -153,8 +153,8 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     if not is_adapted(model):
         return
     trunk, folder = model.base_model, folder / ADAPTER
-    found = get_peft_model_state_dict(trunk, save_embedding_layers=False)
-    tensors = {f"{_prefix(model)}{name}": weight for name, weight in found.items()}
+    state = get_peft_model_state_dict(trunk, save_embedding_layers=False)
+    tensors = {f"{_prefix(model)}{name}": weight for name, weight in state.items()}
     left_out = f"{HEAD}.weight" in (model._keys_to_ignore_on_save or ())
     head = None if left_out else getattr(model, HEAD, None)
     if head is not None:
@@ -193,8 +193,8 @@ def load_beside(folder: Path, config: PreTrainedConfig, beside: PreTrainedModel)
     with safe_open(folder / WEIGHTS, framework="pt", device=str(model.device)) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     prefix = _prefix(model)
-    found = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-    set_peft_model_state_dict(trunk, found)
+    own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
+    set_peft_model_state_dict(trunk, own)
     getattr(model, HEAD).weight = nn.Parameter(tensors[f"base_model.model.{HEAD}.weight"])
     model.requires_grad_(False).eval()
     return model

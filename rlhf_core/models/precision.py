@@ -1,4 +1,4 @@
-"""Device and number format."""
+"""Device, mixed precision and number formats."""
 
 from contextlib import AbstractContextManager
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Rotary positions that depend on what else is read: how far a model with such positions can be used."""
+"""Rotary positions that depend on the length of what is read: how far a model with such positions can be used."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a reward model says of responses: the calibrated score of each, and how far its members disagree about it.
+"""Scores of a reward model: calibrated, for each response, and how far its members disagree about it.
 
 B counts responses, K members.
 """
@@ -76,14 +76,14 @@ def read_responses(
     Returns:
         Shape ``[B, K]`` in the order of the responses, on `device()`.
     """
-    joined, places = share_prompts(trees, config.max_tokens)
+    joined, indices = share_prompts(trees, config.max_tokens)
 
     def group_of(reader: PreTrainedModel, group: list[int]) -> Sequence[Tensor]:
         part = [joined[index] for index in group]
         with precision(config):
-            found = read(reader, lay(part, device()))
-        split: Sequence[Tensor] = found.cpu().split([len(tree.responses) for tree in part])
+            scores = read(reader, lay(part, device()))
+        split: Sequence[Tensor] = scores.cpu().split([len(tree.responses) for tree in part])
         return split
 
-    found = together(model, [tree.size for tree in joined], config.max_tokens, group_of)
-    return torch.cat(found)[places].to(device())
+    parts = together(model, [tree.size for tree in joined], config.max_tokens, group_of)
+    return torch.cat(parts)[indices].to(device())

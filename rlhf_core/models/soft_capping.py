@@ -50,7 +50,7 @@ def capped_attention(
     products = products.to(torch.promote_types(products.dtype, torch.float32))
     scores = soft_cap(products * (query.shape[-1] ** -0.5 if scale is None else scale), cap)
     if mask is None:
-        asked, known = scores.shape[-2:]
-        mask = torch.ones((asked, known), dtype=torch.bool, device=scores.device).tril(known - asked)
+        n_queries, n_keys = scores.shape[-2:]
+        mask = torch.ones((n_queries, n_keys), dtype=torch.bool, device=scores.device).tril(n_keys - n_queries)
     scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(dim=-1).to(values.dtype) @ values

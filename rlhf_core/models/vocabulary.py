@@ -1,4 +1,4 @@
-"""Log-probabilities and entropies over a vocabulary of any size, without ever holding all logits."""
+"""Log-probabilities and entropies over a large vocabulary, without ever holding all logits."""
 
 from typing import Any
 

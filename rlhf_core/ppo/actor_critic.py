@@ -1,4 +1,4 @@
-"""What learns in PPO: a policy beside a value model of its own, or one model with both heads on one trunk."""
+"""Actor and critic of PPO: a policy beside a value model of its own, or both heads on one trunk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Evaluated states of a policy and its values on disk, one of which becomes the result."""
+"""Candidate checkpoints of a PPO run, written at evaluations; one of them becomes the result."""
 
 import shutil
 import warnings

@@ -1,4 +1,4 @@
-"""The watch on a policy while PPO trains it: what its evaluations say, when to stop, and which state is the result.
+"""Early stopping and selection of the final PPO checkpoint: KL budget, disagreement, collapse, over-optimisation.
 
 E counts evaluations, the first of which is the SFT model itself; N the watched prompts, the same in all of them.
 """
@@ -67,7 +67,7 @@ class History:
 
 
 class EarlyStopping:
-    """Takes the evaluations of one run as they come.
+    """Decides from the evaluations of a run, as they come, when it ends and which state is its result.
 
     Args:
         config: of the run.
@@ -76,32 +76,32 @@ class EarlyStopping:
 
     def __init__(self, config: PPOConfig, state: dict[str, Any] | None = None) -> None:
         self._config = config
-        self._seen = History(**(state or {}))
+        self._history = History(**(state or {}))
 
     @property
     def state(self) -> dict[str, Any]:
         """All that is remembered, as JSON holds it."""
-        return asdict(self._seen)
+        return asdict(self._history)
 
     @property
     def stopped(self) -> bool:
         """Whether training is to end here."""
-        return bool(self._seen.stop)
+        return bool(self._history.stop)
 
     @property
     def result(self) -> int:
         """The update whose state is the result, if the run ends now."""
-        seen = self._seen
-        if seen.stop == "over_optimised":
-            return seen.steps[self._best()]
-        if seen.stop == "stalled":
-            return seen.steps[self._before_patience()]
-        return seen.steps[-2] if seen.stop else seen.steps[-1]
+        history = self._history
+        if history.stop == "over_optimised":
+            return history.steps[self._best()]
+        if history.stop == "stalled":
+            return history.steps[self._before_patience()]
+        return history.steps[-2] if history.stop else history.steps[-1]
 
     @property
     def candidates(self) -> set[int]:
         """Updates whose states may become the result: the last one, the judge's best, and those of its patience."""
-        return {self.result, self._seen.steps[self._best()], *self._seen.steps[self._before_patience() :]}
+        return {self.result, self._history.steps[self._best()], *self._history.steps[self._before_patience() :]}
 
     @property
     def outcome(self) -> str:
@@ -109,11 +109,11 @@ class EarlyStopping:
         if not self.stopped:
             return ""
         return (
-            f"stopped after update {self._seen.steps[-1]} of {self._config.updates}: {self._seen.why}; "
+            f"stopped after update {self._history.steps[-1]} of {self._config.updates}: {self._history.why}; "
             f"the result is the state after update {self.result}"
         )
 
-    def look(
+    def add(
         self, step: int, sft: Answers, answers: Answers, more: Mapping[str, Estimate] | None = None
     ) -> dict[str, float]:
         """Take an evaluation and decide whether training goes on.
@@ -137,11 +137,11 @@ class EarlyStopping:
                 "disagreement_limit needs an ensemble, and the reward model has one head and no peers: set it to null"
             )
         signs = diversity(sft, answers) | dict(more or {})
-        seen = self._seen
-        seen.steps.append(step)
+        history = self._history
+        history.steps.append(step)
         for name in ("kl", "reward", "judge"):
-            getattr(seen, name).append(getattr(answers, name).tolist())
-        seen.entropy.append(signs["entropy_nats"].value)
+            getattr(history, name).append(getattr(answers, name).tolist())
+        history.entropy.append(signs["entropy_nats"].value)
         if step > 0:
             self._decide(kl, disagreement, signs)
         return {
@@ -162,13 +162,13 @@ class EarlyStopping:
     @property
     def stops(self) -> dict[str, float]:
         """Each of `STOPS`: 1 for what ended training, else 0."""
-        return {name: float(self._seen.stop == name) for name in STOPS}
+        return {name: float(self._history.stop == name) for name in STOPS}
 
     @property
     def fit(self) -> Fit | None:
         """The judge's gain over the distance from the SFT model; None while there are too few evaluations."""
-        judge = np.asarray(self._seen.judge)
-        return fit(self._seen.kl, judge - judge[0], result=self._seen.steps.index(self.result))
+        judge = np.asarray(self._history.judge)
+        return fit(self._history.kl, judge - judge[0], result=self._history.steps.index(self.result))
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -179,9 +179,9 @@ class EarlyStopping:
             run; of `fit`, `overoptimisation` (the share lost), `judge_peak_kl_nats`, `judge_curve_alpha` and
             `judge_curve_beta`. All but the first only with three evaluations at least.
         """
-        prompts, fitted = len(self._seen.judge[0]), self.fit
+        prompts, fitted = len(self._history.judge[0]), self.fit
         figures = {name: point(ended, prompts) for name, ended in self.stops.items()}
-        slope = trend(self._seen.steps, self._seen.entropy)
+        slope = trend(self._history.steps, self._history.entropy)
         if slope is not None:
             figures["entropy_trend_nats"] = slope
         if fitted is not None:
@@ -195,57 +195,59 @@ class EarlyStopping:
 
     def _best(self) -> int:
         """The evaluation whose answers the judge likes best, of those that were not beyond a limit."""
-        judge = np.mean(self._seen.judge, axis=1)
-        within = judge[:-1] if self._seen.stop not in ("", "over_optimised", "stalled") else judge
+        judge = np.mean(self._history.judge, axis=1)
+        within = judge[:-1] if self._history.stop not in ("", "over_optimised", "stalled") else judge
         return int(np.argmax(within))
 
     def _decide(self, kl: Estimate, disagreement: Mapping[str, Estimate], signs: dict[str, Estimate]) -> None:
-        seen, budget, limit = self._seen, self._config.kl_budget_nats, self._config.disagreement_limit
+        history, budget, limit = self._history, self._config.kl_budget_nats, self._config.disagreement_limit
         if budget is not None and not kl.upper <= budget:
-            seen.stop = "over_kl_budget"
-            seen.why = f"the KL to the SFT model, at most {kl.upper:.3g} nats, may be beyond the budget of {budget:g}"
+            history.stop = "over_kl_budget"
+            history.why = (
+                f"the KL to the SFT model, at most {kl.upper:.3g} nats, may be beyond the budget of {budget:g}"
+            )
         elif limit is not None and disagreement["reward_disagreement_gain"].lower > limit:
-            seen.stop = "over_disagreement"
-            seen.why = (
+            history.stop = "over_disagreement"
+            history.why = (
                 "the members of the reward model disagree by at least "
                 f"{disagreement['reward_disagreement_gain'].lower:.3g} more than about SFT's answers, above {limit:g}"
             )
         elif broken := _collapsed(self._config.collapse, signs):
-            seen.stop, seen.why = "collapsed", f"its answers collapsed: {broken}"
+            history.stop, history.why = "collapsed", f"its answers collapsed: {broken}"
         elif turned := self._turned():
-            seen.stop, seen.why = "over_optimised", turned
+            history.stop, history.why = "over_optimised", turned
         elif stalled := self._stalled():
-            seen.stop, seen.why = "stalled", stalled
+            history.stop, history.why = "stalled", stalled
 
     def _turned(self) -> str:
         """How the judge has turned while the reward model rose; empty where it has not."""
         best = self._best()
-        if self._config.monitor is None or best == len(self._seen.steps) - 1:
+        if self._config.monitor is None or best == len(self._history.steps) - 1:
             return ""
-        reward, judge = (np.asarray(scores)[[best, -1]] for scores in (self._seen.reward, self._seen.judge))
+        reward, judge = (np.asarray(scores)[[best, -1]] for scores in (self._history.reward, self._history.judge))
         rise, fall = float((reward[1] - reward[0]).mean()), float((judge[0] - judge[1]).mean())
-        looks = 1 + math.ceil(self._config.updates / self._config.evaluate_every)
-        level = (1.0 - self._config.monitor.confidence) / math.comb(looks, 2)
+        evaluations = 1 + math.ceil(self._config.updates / self._config.evaluate_every)
+        level = (1.0 - self._config.monitor.confidence) / math.comb(evaluations, 2)
         if not (rise > 0.0 and _chance_of_fall(judge[0], judge[1]) < level):
             return ""
         return (
-            f"over-optimised, the judge's mean fell by {fall:.3g} since update {self._seen.steps[best]} while the "
+            f"over-optimised, the judge's mean fell by {fall:.3g} since update {self._history.steps[best]} while the "
             f"reward model's rose by {rise:.3g}"
         )
 
     def _before_patience(self) -> int:
         """The evaluation that the judge's patience counts from; the last one where there is no such patience."""
         patience = self._config.monitor.patience if self._config.monitor else None
-        return max(len(self._seen.steps) - 1 - (patience or 0), 0)
+        return max(len(self._history.steps) - 1 - (patience or 0), 0)
 
     def _stalled(self) -> str:
         """How the judge has stalled while policy and reward model went on; empty where it has not."""
-        monitor, last = self._config.monitor, len(self._seen.steps) - 1
+        monitor, last = self._config.monitor, len(self._history.steps) - 1
         if monitor is None or monitor.patience is None or last < monitor.patience:
             return ""
-        places = [last - monitor.patience, last]
+        window = [last - monitor.patience, last]
         reward, judge, kl = (
-            np.asarray(values)[places] for values in (self._seen.reward, self._seen.judge, self._seen.kl)
+            np.asarray(values)[window] for values in (self._history.reward, self._history.judge, self._history.kl)
         )
         rise, level = float((reward[1] - reward[0]).mean()), 1.0 - monitor.confidence
         drifted = _chance_of_fall(kl[1], kl[0]) < level
@@ -253,7 +255,7 @@ class EarlyStopping:
             return ""
         return (
             f"the judge stalled, its mean rose by no more than chance, {float((judge[1] - judge[0]).mean()):.3g}, "
-            f"since update {self._seen.steps[places[0]]} while the reward model's rose by {rise:.3g} and the KL by "
+            f"since update {self._history.steps[window[0]]} while the reward model's rose by {rise:.3g} and the KL by "
             f"{float((kl[1] - kl[0]).mean()):.3g} nats"
         )
 

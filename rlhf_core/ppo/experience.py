@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.packing import lay
-from rlhf_core.generation.rollout import Rollout, as_grid, read_responses
+from rlhf_core.generation.rollout import Rollout, as_grid, read_rollout
 from rlhf_core.models.forward import response_logprobs_and_values, response_values
 from rlhf_core.models.heads import temperature
 from rlhf_core.models.precision import device, precision
@@ -54,8 +54,8 @@ def joint_view(
     model: PreTrainedModel, rollout: Rollout, rows: Sequence[int], *, sampling_temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`policy_view` and `value_view` of a policy with a value head, by one forward pass, each ``[b, T]``."""
-    laid = lay([rollout.trees[row] for row in rows], device())
-    logprobs, entropies, values = response_logprobs_and_values(model, laid, sampling_temperature=sampling_temperature)
+    batch = lay([rollout.trees[row] for row in rows], device())
+    logprobs, entropies, values = response_logprobs_and_values(model, batch, sampling_temperature=sampling_temperature)
     mask = rollout.mask[list(rows)]
     return as_grid(logprobs, mask), as_grid(entropies, mask), as_grid(values, mask) / temperature(model)
 
@@ -68,4 +68,4 @@ def all_values(value: PreTrainedModel, rollout: Rollout, config: OptimiserConfig
         with precision(config):
             return value_view(reader, rollout, rows).cpu()
 
-    return read_responses(value, rollout, config, read)
+    return read_rollout(value, rollout, config, read)

@@ -1,4 +1,4 @@
-"""The price of KL as a run goes on."""
+"""The KL controller: beta, the price of KL, from update to update."""
 
 from rlhf_core.config.control import AdaptiveKLConfig, FixedKLConfig
 

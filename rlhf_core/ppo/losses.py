@@ -1,4 +1,4 @@
-"""What a PPO update minimises: its settings, and the losses of a minibatch."""
+"""Losses of a PPO minibatch: clipped surrogate, entropy, KL and values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is known before and while a policy trains: a quantity with another value means that training would be wrong."""
+"""Self-tests of PPO: ratio 1 and KL 0 before the first update, and sampling that agrees with the trainer."""
 
 from collections.abc import Mapping
 
@@ -32,16 +32,16 @@ def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rol
         all_logprobs(policy, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
         for _ in range(2)
     )
-    moved = float((torch.exp(second - first) - 1.0).abs().max())
-    if not moved <= tolerance:
+    change = float((torch.exp(second - first) - 1.0).abs().max())
+    if not change <= tolerance:
         raise SelfTestError(
-            f"self-test 'ratio is 1 on the first pass' failed: it is off by {moved:.4g} (limit {tolerance}); "
+            f"self-test 'ratio is 1 on the first pass' failed: it is off by {change:.4g} (limit {tolerance}); "
             "dropout or another source of chance is active in the policy"
         )
-    off = float((first - rollout.logprobs).abs().max())
-    if not off <= tolerance:
+    gap = float((first - rollout.logprobs).abs().max())
+    if not gap <= tolerance:
         raise SelfTestError(
-            f"self-test 'sampling log-probabilities equal teacher-forced ones' failed: they differ by up to {off:.4g} "
+            f"self-test 'sampling log-probabilities equal teacher-forced ones' failed: they differ by up to {gap:.4g} "
             f"nats per token (limit {tolerance}); sampling and scoring disagree on padding, positions or temperature"
         )
     drift = float(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask).mean())

@@ -114,18 +114,18 @@ def train_policy(
             notes |= {"step": event.step + 1, **run.notes()}
             checkpoints.keep(parts, notes)
     run.states.settle(run.early_stopping.result, run.tokenizer)
-    exam, fitted = run.evaluate(out / "policy", judged), run.early_stopping.fit
+    evaluation, fit = run.evaluate(out / "policy", judged), run.early_stopping.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
-        estimates=exam.estimates | run.early_stopping.estimates,
-        series=notes["series"] | ({"judge_curve": [fitted.alpha.value, fitted.beta.value]} if fitted else {}),
-        samples=exam.samples,
+        estimates=evaluation.estimates | run.early_stopping.estimates,
+        series=notes["series"] | ({"judge_curve": [fit.alpha.value, fit.beta.value]} if fit else {}),
+        samples=evaluation.samples,
         outcome=run.early_stopping.outcome,
     )
 
 
 class PPORun(PolicyEvaluator):
-    """The models of PPO and where their results go."""
+    """The models of a PPO run, its steps and where their results go."""
 
     config: PPOConfig
 
@@ -147,11 +147,9 @@ class PPORun(PolicyEvaluator):
         super().__init__(config, **models, seed=seed, term_models=term_models, cache=cache)
         self.reward = Reward(config.reward)
         self.actor_critic = self._actor_critic(sft, reward_model, per_update)
-        self.early_stopping, self.states, self._beta = (
-            EarlyStopping(config),
-            CandidateStates(out, self.actor_critic),
-            config.beta,
-        )
+        self.early_stopping = EarlyStopping(config)
+        self.states = CandidateStates(out, self.actor_critic)
+        self._beta = config.beta
         self._demonstrations = encode(self.tokenizer, demonstrations, config.sampling.lengths)
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
@@ -190,25 +188,6 @@ class PPORun(PolicyEvaluator):
             if self.early_stopping.stopped:
                 return
 
-    def notes(self) -> dict[str, Any]:
-        """What a state of training holds besides weights."""
-        size = (self._out / ANSWERS).stat().st_size
-        return {
-            "beta": self._beta,
-            "watch": self.early_stopping.state,
-            "reward": self.reward.state,
-            "answers_bytes": size,
-        }
-
-    def go_on(self, notes: Mapping[str, Any]) -> None:
-        """Go back to what `notes` said, and take from the file of answers, made if absent, what came later."""
-        if "watch" in notes:
-            self._beta, self.early_stopping = notes["beta"], EarlyStopping(self.config, notes["watch"])
-            self.reward.restore(notes["reward"])
-        if rank() == 0:
-            with (self._out / ANSWERS).open("ab") as stream:
-                stream.truncate(notes["answers_bytes"])
-
     def _ppo_step(self, prompts: Sequence[str], step: int) -> dict[str, float]:
         """One update of policy and value model on fresh responses to some prompts."""
         config = self.config.model_copy(update={"beta": self._beta})
@@ -227,7 +206,7 @@ class PPORun(PolicyEvaluator):
                 config,
                 rollout,
                 reference=self.reference,
-                scored=scores,
+                scores=scores,
                 values=self.actor_critic.values(rollout),
                 reward=self.reward,
                 terms=terms,
@@ -269,7 +248,7 @@ class PPORun(PolicyEvaluator):
         """Judge the policy by its answers to watched prompts; keep it as a candidate unless that ends training."""
         self._record(step, prompts, answers)
         more = self.repeats(self.actor_critic.policy, prompts)
-        metrics = self.early_stopping.look(step, sft, answers, more)
+        metrics = self.early_stopping.add(step, sft, answers, more)
         if not self.early_stopping.stopped:
             self.states.keep(step)
             self.states.drop_others(self.early_stopping.candidates)
@@ -289,6 +268,25 @@ class PPORun(PolicyEvaluator):
             with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
                 for row in zip(*columns.values(), strict=True):
                     stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
+
+    def notes(self) -> dict[str, Any]:
+        """What a state of training holds besides weights."""
+        size = (self._out / ANSWERS).stat().st_size
+        return {
+            "beta": self._beta,
+            "early_stopping": self.early_stopping.state,
+            "reward": self.reward.state,
+            "answers_bytes": size,
+        }
+
+    def go_on(self, notes: Mapping[str, Any]) -> None:
+        """Go back to what `notes` said, and take from the file of answers, made if absent, what came later."""
+        if "early_stopping" in notes:
+            self._beta, self.early_stopping = notes["beta"], EarlyStopping(self.config, notes["early_stopping"])
+            self.reward.restore(notes["reward"])
+        if rank() == 0:
+            with (self._out / ANSWERS).open("ab") as stream:
+                stream.truncate(notes["answers_bytes"])
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def compute_advantages(
     rollout: Rollout,
     *,
     reference: PreTrainedModel,
-    scored: Scores,
+    scores: Scores,
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
@@ -35,7 +35,7 @@ def compute_advantages(
         config: beta, discounts and penalty.
         rollout: sampled responses.
         reference: the frozen SFT model.
-        scored: what the frozen reward model says of the responses.
+        scores: what the frozen reward model says of the responses.
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
@@ -43,9 +43,9 @@ def compute_advantages(
     Returns:
         Everything that the update learns from.
     """
-    scores, disagreement = scored.score, disagreement_of(config.reward, scored, terms)
+    score, disagreement = scores.score, disagreement_of(config.reward, scores, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
-    total = reward.combine({SCORE: scores, **terms})
+    total = reward.combine({SCORE: score, **terms})
     penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
     beta = config.beta if config.kl_in == "reward" else 0.0
     rewards = shaped_rewards(
@@ -53,7 +53,7 @@ def compute_advantages(
     )
     advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
     whitened = whiten(advantages, rollout.mask)
-    return Experience(rollout, scores, disagreement, ref_logprobs, values, whitened, returns, total, terms)
+    return Experience(rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms)
 
 
 def update(
@@ -80,22 +80,22 @@ def update(
     """
     mixed = _mixed(config, demonstrations, seed=seed)
     totals: dict[str, float] = {}
-    taken, reached = 0, 0.0
+    steps, kl_max = 0, 0.0
     limit = config.kl_to_rollout_limit_nats
     for rows in _minibatches(config, len(experience.scores), seed=seed):
         metrics = actor_critic.accumulate(Minibatch(config, experience, rows))
-        reached = max(metrics["kl_to_rollout_nats"], reached)  # in this order a NaN stays visible
+        kl_max = max(metrics["kl_to_rollout_nats"], kl_max)  # in this order a NaN stays visible
         if limit is not None and not metrics["kl_to_rollout_nats"] <= limit:
             break
         if demonstrations:
             metrics |= actor_critic.add_demonstrations(next(mixed), coef=config.ptx_coef)
         actor_critic.step()
-        taken += 1
+        steps += 1
         for name, value in metrics.items():
             totals[name] = totals.get(name, 0.0) + value
     per_epoch = -(-len(experience.scores) // config.minibatch_size)
-    means = {name: value / max(taken, 1) for name, value in totals.items()}
-    return {**means, "kl_to_rollout_nats_max": reached, "epochs_done": taken / per_epoch}
+    means = {name: value / max(steps, 1) for name, value in totals.items()}
+    return {**means, "kl_to_rollout_nats_max": kl_max, "epochs_done": steps / per_epoch}
 
 
 def warm_up(config: UpdateConfig, actor_critic: ActorCritic, experience: Experience, *, seed: int) -> dict[str, float]:

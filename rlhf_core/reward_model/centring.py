@@ -1,4 +1,4 @@
-"""Demonstrations score 0 on average, in weights that stock `transformers` loads (docs/decisions/0003)."""
+"""Centring of a reward model: demonstrations score 0 on average, by its weights alone (docs/decisions/0003)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,9 @@ from rlhf_core.models.precision import device
 
 
 @torch.inference_mode()
-def centre(config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None) -> None:
+def centre(
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], folder: Path | None
+) -> None:
     """Make the mean score of the demonstrations 0 for every member, in place.
 
     The heads have no bias there, so the component of each along the mean final hidden state m is removed:
@@ -29,9 +31,9 @@ def centre(config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequ
         config: precision and tokens of one forward pass.
         model: reward model.
         demonstrated: the demonstrations.
-        kept: folder of what is kept for this very model; None keeps nothing.
+        folder: folder of what is kept for this very model; None keeps nothing.
     """
-    path = kept / f"{content_key('mean state', demonstrated)}.npy" if kept else None
+    path = folder / f"{content_key('mean state', demonstrated)}.npy" if folder else None
     mean = torch.from_numpy(cached(path, lambda: _mean_state(config, model, demonstrated))).to(device())
     with whole(model) as reader:
         weight = score_head(reader).weight.clone()
@@ -47,5 +49,5 @@ def _mean_state(config: RewardModelConfig, model: PreTrainedModel, trees: Sequen
         for group in token_batches([tree.size for tree in mine], config.optimiser.max_tokens):
             states = last_states(reader, lay([mine[index] for index in group], device()))
             total += states.double().sum(dim=0).cpu()
-    found: NDArray[np.float64] = (torch.stack(gathered(total)).sum(dim=0) / len(trees)).numpy()
-    return found
+    means: NDArray[np.float64] = (torch.stack(gathered(total)).sum(dim=0) / len(trees)).numpy()
+    return means

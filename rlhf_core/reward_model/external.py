@@ -1,4 +1,4 @@
-"""Reward models from elsewhere: taken as they are, calibrated if they are not, and measured like trained ones."""
+"""External reward models: taken as they are, calibrated if they are not, and measured like trained ones."""
 
 import shutil
 from collections.abc import Sequence
@@ -108,12 +108,12 @@ def _pass_on_known(
 
 
 def _check_scores(source: Path) -> None:
-    found = AutoConfig.from_pretrained(source)
-    architectures = found.architectures or []
-    scores = found.num_labels == 1 or hasattr(found, AGGREGATE)
+    config = AutoConfig.from_pretrained(source)
+    architectures = config.architectures or []
+    scores = config.num_labels == 1 or hasattr(config, AGGREGATE)
     if not any(name.endswith("ForSequenceClassification") for name in architectures) or not scores:
         raise ValueError(
-            f"{', '.join(architectures) or 'an unnamed architecture'} with {found.num_labels} labels is no reward "
+            f"{', '.join(architectures) or 'an unnamed architecture'} with {config.num_labels} labels is no reward "
             f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
         )
 

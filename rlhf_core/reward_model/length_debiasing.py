@@ -1,4 +1,4 @@
-"""A reward model whose score does not tell length: a second head takes what length explains, and is left out.
+"""Length debiasing of a reward model: a second head takes what length explains, and is left out.
 
 ODIN (Chen et al., 2024, "ODIN: Disentangled Reward Mitigates Hacking in RLHF", section 4). The preferences are learned
 by the sum of a quality head and a length head on one trunk, its loss L^R; L^L pulls the length head's correlation with
@@ -118,9 +118,9 @@ def _length_slopes(
     leaves = scores.clone().requires_grad_()
     length_loss(leaves[:, :-1], leaves[:, -1:], lengths).backward()
     assert leaves.grad is not None
-    found = pearson(scores, lengths)
-    told = {"quality_length_correlation": found[:-1].abs().mean(), "length_head_correlation": found[-1]}
-    return list(leaves.grad.split(counts)), told
+    by_head = pearson(scores, lengths)
+    figures = {"quality_length_correlation": by_head[:-1].abs().mean(), "length_head_correlation": by_head[-1]}
+    return list(leaves.grad.split(counts)), figures
 
 
 def _both_heads(model: PreTrainedModel, row: Row) -> tuple[Tensor, Tensor]:

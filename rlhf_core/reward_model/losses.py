@@ -1,4 +1,4 @@
-"""What a reward model learns from, and its loss: Bradley-Terry for every member, each on a bootstrap of the pairs.
+"""The loss of a reward model: Bradley-Terry for every member, each on a bootstrap of the pairs.
 
 P counts pairs, B responses, K members.
 """
@@ -141,7 +141,7 @@ def _weights(item: PairTree, heads: int, seed: int) -> list[list[float]]:
         _seen(f"{seed} {item.tree.prompt} {responses[chosen]} {responses[rejected]}", heads)
         for chosen, rejected in zip(item.chosen, item.rejected, strict=True)
     ]
-    return [[weight * times for times in drawn] for weight, drawn in zip(item.weights, draws, strict=True)]
+    return [[weight * times for times in counts] for weight, counts in zip(item.weights, draws, strict=True)]
 
 
 def _seen(pair: str, heads: int) -> list[int]:

@@ -135,25 +135,25 @@ def _settle(
     config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], cache: Path | None
 ) -> NDArray[np.float64]:
     """Centre a trained model and note how its members make one score; the scores of the demonstrations, in logits."""
-    kept = cache / weights_digest(model) if cache else None
-    centre(config, model, demonstrated, kept)
+    folder = cache / weights_digest(model) if cache else None
+    centre(config, model, demonstrated, folder)
     if config.heads == 1:
-        return _kept_scores(config, model, demonstrated, kept)
-    found = Aggregation(config.aggregate, config.uncertainty_lambda)
-    store_aggregation(model.config, found)
-    scores = _kept_scores(config, model, demonstrated, kept)
-    middle = float(scores.mean())
-    store_aggregation(model.config, found._replace(centre=middle))
-    centred: NDArray[np.float64] = scores - middle
+        return _kept_scores(config, model, demonstrated, folder)
+    rule = Aggregation(config.aggregate, config.uncertainty_lambda)
+    store_aggregation(model.config, rule)
+    scores = _kept_scores(config, model, demonstrated, folder)
+    centre_of_scores = float(scores.mean())
+    store_aggregation(model.config, rule._replace(centre=centre_of_scores))
+    centred: NDArray[np.float64] = scores - centre_of_scores
     return centred
 
 
 def _kept_scores(
-    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], kept: Path | None
+    config: RewardModelConfig, model: PreTrainedModel, demonstrated: Sequence[Tree], folder: Path | None
 ) -> NDArray[np.float64]:
     """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
     key = content_key("centred scores", demonstrated, config.optimiser.precision, aggregation(model.config))
-    path = kept / f"{key}.npy" if kept else None
+    path = folder / f"{key}.npy" if folder else None
     return cached(path, lambda: to_numpy(score_trees(model, demonstrated, config.optimiser)))
 
 

@@ -1,1 +1,1 @@
-"""What PPO maximises: the reward model, further terms, and their weighted sum."""
+"""What PPO maximises: the reward model, further terms, and their weighted sum. Start in `reward`."""

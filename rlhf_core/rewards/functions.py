@@ -39,18 +39,18 @@ def load_function(name: str) -> RewardFunction:
     Raises:
         FunctionError: saying what is absent and how to mend it.
     """
-    found = _find(name)
+    entry = _find(name)
     try:
-        importlib.import_module(found.module)
+        importlib.import_module(entry.module)
     except Exception as error:  # whatever a module of somebody else's raises
         raise FunctionError(
-            f"{name}: {found.module} cannot be imported ({type(error).__name__}: {error}); "
+            f"{name}: {entry.module} cannot be imported ({type(error).__name__}: {error}); "
             "mend or install it, or add its folder to PYTHONPATH"
         ) from None
     try:
-        function = found.load()
+        function = entry.load()
     except AttributeError:
-        raise FunctionError(f"{name}: {found.module} has no '{found.attr}'; correct its name") from None
+        raise FunctionError(f"{name}: {entry.module} has no '{entry.attr}'; correct its name") from None
     if not callable(function):
         raise FunctionError(f"{name}: is of type {type(function).__name__}; name a function of prompts and responses")
     loaded: RewardFunction = function
@@ -64,19 +64,19 @@ def ask(name: str, function: RewardFunction, prompts: Sequence[str], responses: 
         FunctionError: if it raises, or returns anything but B finite numbers.
     """
     try:
-        given = np.asarray(function(prompts, responses), dtype=np.float64)
+        scores = np.asarray(function(prompts, responses), dtype=np.float64)
     except Exception as error:
         raise FunctionError(
             f"{name}: raised {type(error).__name__}: {error}; it must return a number for any prompt and response"
         ) from error
-    if given.shape != (len(responses),):
+    if scores.shape != (len(responses),):
         raise FunctionError(
-            f"{name}: returned shape {list(given.shape)} for {len(responses)} responses; return one number for each"
+            f"{name}: returned shape {list(scores.shape)} for {len(responses)} responses; return one number for each"
         )
-    if not np.isfinite(given).all():
-        wrong = int(np.flatnonzero(~np.isfinite(given))[0])
-        raise FunctionError(f"{name}: returned {given[wrong]} for the response {responses[wrong]!r}; return a number")
-    return given
+    if not np.isfinite(scores).all():
+        wrong = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise FunctionError(f"{name}: returned {scores[wrong]} for the response {responses[wrong]!r}; return a number")
+    return scores
 
 
 def try_out(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Mean and variance of all values seen so far, kept as three numbers."""
+"""Running mean and variance of a stream of values, kept as three numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -29,14 +29,14 @@ class Moments(NamedTuple):
         Args:
             values: finite, shape ``[N]``; with none nothing changes.
         """
-        seen = np.asarray(values, dtype=np.float64)
-        if seen.size == 0:
+        batch = np.asarray(values, dtype=np.float64)
+        if batch.size == 0:
             return self
-        n = self.n + seen.size
-        mean = float(seen.mean())
+        n = self.n + batch.size
+        mean = float(batch.mean())
         gap = mean - self.mean
-        squares = float(np.square(seen - mean).sum()) + gap**2 * self.n * seen.size / n
-        return type(self)(n, self.mean + gap * seen.size / n, self.squares + squares)
+        squares = float(np.square(batch - mean).sum()) + gap**2 * self.n * batch.size / n
+        return type(self)(n, self.mean + gap * batch.size / n, self.squares + squares)
 
     def whiten(self, values: ArrayLike) -> NDArray[np.float64]:
         """Values less the mean, over the standard deviation (of the population), shape as given."""

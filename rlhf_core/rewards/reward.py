@@ -1,4 +1,4 @@
-"""What PPO maximises: a weighted sum of a frozen reward model's score and further terms, less a penalty for not ending.
+"""The reward of PPO: a weighted sum of a reward model's score and further terms, less a penalty for not ending.
 
 B counts responses. A term says one number of each; the sum normalises, clips and weighs them.
 """
@@ -45,7 +45,7 @@ class Reward:
         Returns:
             Shape ``[B]``, float32: the sum over terms of weight times clipped, normalised term, itself whitened and
             clipped where that is configured. The sum is linear in the weights, whatever the order of the terms. Members
-            of an ensemble enter it as one term, in the place of the score.
+            of an ensemble enter it as one term, instead of the score.
         """
         if self._config.ensemble is not None:
             how = Aggregation(self._config.ensemble.aggregate, self._config.ensemble.uncertainty_lambda)
@@ -70,9 +70,9 @@ class Reward:
         """Values as they are, or whitened by all that were seen under this name, these included."""
         if name not in self._moments:
             return values
-        seen = values.cpu().numpy()
-        self._moments[name] = self._moments[name].with_values(seen)
-        return torch.from_numpy(self._moments[name].whiten(seen)).to(values.device)
+        batch = values.cpu().numpy()
+        self._moments[name] = self._moments[name].with_values(batch)
+        return torch.from_numpy(self._moments[name].whiten(batch)).to(values.device)
 
 
 def _clip(values: Tensor, limit: float | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A frozen reward model as a policy's training asks it: by the policy's tokens, or by tokens of its own.
+"""A frozen reward model that scores a policy's responses: by the policy's tokens, or by tokens of its own.
 
 B counts responses.
 """

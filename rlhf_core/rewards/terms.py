@@ -1,4 +1,4 @@
-"""Parts of the reward besides the trained reward model."""
+"""Reward terms besides the trained reward model: rules, Python functions, further reward models."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +50,8 @@ class ByFunction:
 
     def __call__(self, responses: Responses) -> Tensor:
         """What the function returns."""
-        asked = rank() == 0
-        values = ask(self._name, self._function, responses.prompts, responses.texts).tolist() if asked else []
+        is_first = rank() == 0
+        values = ask(self._name, self._function, responses.prompts, responses.texts).tolist() if is_first else []
         return torch.tensor(from_first(values), device=device())
 
 
@@ -89,16 +89,16 @@ def load_terms(
     Raises:
         FunctionError: if a function of a user's cannot be had.
     """
-    found: dict[str, Term] = {}
+    terms: dict[str, Term] = {}
     for term in config.terms:
         match term:
             case PythonConfig():
-                found[term.name] = ByFunction(term)
+                terms[term.name] = ByFunction(term)
             case ModelConfig():
-                found[term.name] = ByModel(Scorer(term_models[term.name], tokenizer, optimiser, beside))
+                terms[term.name] = ByModel(Scorer(term_models[term.name], tokenizer, optimiser, beside))
             case _:
-                found[term.name] = ByRule(term)
-    return found
+                terms[term.name] = ByRule(term)
+    return terms
 
 
 def term_keys(config: RewardConfig, term_models: Mapping[str, Path]) -> list[Any]:

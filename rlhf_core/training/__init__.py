@@ -1,1 +1,1 @@
-"""What every training stage shares: optimiser, loop, checkpoints, and what a stage returns."""
+"""What every training stage shares. Start in `stage` for its results, in `loop` and `optimiser` for its steps."""

@@ -1,4 +1,4 @@
-"""States of a stage in a folder, so that a stage that was cut off goes on, on as many ranks as there are then.
+"""Checkpoints of a stage, so that one that was cut off goes on, on as many ranks as there are then.
 
 A state is written beside the others and renamed when it is complete; the sizes of its files are noted in it, so that
 one that was cut is not read and the one before it is.
@@ -45,8 +45,8 @@ class Checkpoints:
     @property
     def notes(self) -> dict[str, Any]:
         """What was noted in the newest sound state; empty where there is none."""
-        found = from_first(self._sound()[-1:])
-        return _noted(found[0]) if found else {}
+        newest = from_first(self._sound()[-1:])
+        return _noted(newest[0]) if newest else {}
 
     def restore(self, parts: Mapping[str, Stateful]) -> dict[str, Any]:
         """Bring parts back to the newest sound state.
@@ -57,12 +57,12 @@ class Checkpoints:
         Returns:
             The notes of that state; empty, and the parts untouched, where there is none.
         """
-        found = from_first(self._sound()[-1:])
-        if not found:
+        newest = from_first(self._sound()[-1:])
+        if not newest:
             return {}
         with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
-            load(dict(parts), checkpoint_id=found[0] / "state")
-        return _noted(found[0])
+            load(dict(parts), checkpoint_id=newest[0] / "state")
+        return _noted(newest[0])
 
     def keep(self, parts: Mapping[str, Stateful], notes: Mapping[str, Any]) -> None:
         """Write a state if one is due, then drop the ones that are no longer needed.

@@ -1,4 +1,4 @@
-"""Passes over a fixed set of items, batch by batch, that go on from where they were cut off."""
+"""The training loop: passes over a fixed set of items, batch by batch, resumed where they were cut off."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +49,8 @@ def fit(
     parts = {"model": optimiser}
     done = checkpoints.restore(parts).get("step", 0)
     passes = (shuffled_batches(len(items), batch_size, epoch=epoch, seed=seed) for epoch in range(epochs))
-    for step, places in islice(enumerate(chain.from_iterable(passes)), done, None):
-        batch = [items[index] for index in places]
+    for step, indices in islice(enumerate(chain.from_iterable(passes)), done, None):
+        batch = [items[index] for index in indices]
         lr = optimiser.lr
         figures = optimiser.accumulate(list(map(size, batch)), loss(batch))
         optimiser.step()

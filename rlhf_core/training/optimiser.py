@@ -1,4 +1,4 @@
-"""What every training stage shares: optimiser, schedule, precision, one optimiser step."""
+"""Optimiser, learning-rate schedule and gradient accumulation by a token budget."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -113,8 +113,8 @@ class Optimiser:
         set_model_state_dict(self._model, weights, options=IN_PART)
 
     def _trained(self, weights: dict[str, Any]) -> dict[str, Any]:
-        named = self._model.named_parameters(remove_duplicate=False)
-        frozen = {name for name, weight in named if not weight.requires_grad}
+        parameters = self._model.named_parameters(remove_duplicate=False)
+        frozen = {name for name, weight in parameters if not weight.requires_grad}
         return {name: weight for name, weight in weights.items() if name not in frozen}
 
     @property

@@ -1,4 +1,4 @@
-"""What a training stage yields while it runs and returns when it ends."""
+"""What a training stage yields while it runs, events, and returns when it ends, its result."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field

@@ -42,7 +42,7 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
         config,
         rollout,
         reference=policy,
-        scored=score_ensemble(load_reward_model(base, tokenizer), rollout.trees, config.optimiser),
+        scores=score_ensemble(load_reward_model(base, tokenizer), rollout.trees, config.optimiser),
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(config.reward),
         terms={},

@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         "the subsets of a section count alike",
         "rlhf_core.metrics.reward_bench",
-        "[counts[name] for name in known]",
-        "[1 for name in known]",
+        "[counts[name] for name in names]",
+        "[1 for name in names]",
         "test_metrics_reward_bench.test_sections_weigh_subsets_as_rewardbench_does",
     ),
     Mutant(
@@ -118,7 +118,7 @@ MUTANTS = [
     Mutant(
         "a late query sees as little as the first",
         "rlhf_core.models.soft_capping",
-        ".tril(known - asked)",
+        ".tril(n_keys - n_queries)",
         ".tril()",
         "test_soft_capping.test_the_last_query_stands_at_the_last_key",
     ),
@@ -559,8 +559,8 @@ MUTANTS = [
     Mutant(
         "the calibration error keeps its bias",
         "rlhf_core.metrics.calibration",
-        "upper=max(2.0 * found.value - found.lower, found.value)",
-        "upper=found.upper",
+        "upper=max(2.0 * estimate.value - estimate.lower, estimate.value)",
+        "upper=estimate.upper",
         "test_reward_model_metrics.test_1000_pairs_tell_a_calibrated_model_from_one_that_is_6_points_off",
     ),
     Mutant(
@@ -601,8 +601,8 @@ MUTANTS = [
     Mutant(
         "odds are turned round",
         "rlhf_core.metrics.surface_features",
-        "(drawn @ more + 0.5) / (drawn @ fewer + 0.5)",
-        "(drawn @ fewer + 0.5) / (drawn @ more + 0.5)",
+        "(counts @ more + 0.5) / (counts @ fewer + 0.5)",
+        "(counts @ fewer + 0.5) / (counts @ more + 0.5)",
         "test_surface_features.test_the_odds_ratio_of_one_feature_is_the_ratio_of_counts",
     ),
     Mutant(
@@ -776,7 +776,7 @@ MUTANTS = [
     Mutant(
         "moments forget the distance between rollouts",
         "rlhf_core.rewards.moments",
-        "gap**2 * self.n * seen.size / n",
+        "gap**2 * self.n * batch.size / n",
         "0.0",
         "test_reward.test_running_moments_are_those_of_the_whole_history",
     ),
@@ -790,8 +790,8 @@ MUTANTS = [
     Mutant(
         "the sum is whitened by the present rollout only",
         "rlhf_core.rewards.reward",
-        "self._moments[name].with_values(seen)",
-        "Moments().with_values(seen)",
+        "self._moments[name].with_values(batch)",
+        "Moments().with_values(batch)",
         "test_reward.test_terms_and_sum_are_whitened_by_all_rollouts_so_far_and_then_clipped",
     ),
     Mutant(
@@ -839,8 +839,8 @@ MUTANTS = [
     Mutant(
         "demonstrations beside chosen answers",
         "rlhf_core.metrics.reward_model",
-        "found.scores[found.rejected]",
-        "found.scores[found.chosen]",
+        "pairs.scores[pairs.rejected]",
+        "pairs.scores[pairs.chosen]",
         "test_reward_model_metrics."
         "test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_means_in_calibrated_logits",
     ),
@@ -861,15 +861,15 @@ MUTANTS = [
     Mutant(
         "the state beyond the budget is the result",
         "rlhf_core.ppo.early_stopping",
-        "seen.steps[-2] if seen.stop",
-        "seen.steps[-1] if seen.stop",
+        "history.steps[-2] if history.stop",
+        "history.steps[-1] if history.stop",
         "test_early_stopping.test_kl_beyond_the_budget_ends_training_at_the_state_inside",
     ),
     Mutant(
         "a judge that turned leaves the last state before",
         "rlhf_core.ppo.early_stopping",
-        "return seen.steps[self._best()]",
-        "return seen.steps[0]",
+        "return history.steps[self._best()]",
+        "return history.steps[0]",
         "test_early_stopping.test_a_judge_that_turns_while_the_proxy_rises_ends_training_at_its_best",
     ),
     Mutant(

@@ -52,7 +52,7 @@ def build(name: str) -> PreTrainedModel:
 
 @torch.inference_mode()
 def drawn(engine: Engine, model: PreTrainedModel, *, seed: int = 3) -> list[Draw]:
-    """Of 30 prompts of 1 to 15 tokens, in groups that need slots of 32 and of 64 tokens, one of 16 slots at once."""
+    """Of 30 prompts of 1 to 15 tokens, in caches of 32 and of 64 tokens a sequence, one of 16 sequences at once."""
     generator = torch.Generator().manual_seed(seed)
     prompts = [[3 + (index + token) % 9 for token in range(1 + index % 15)] for index in range(30)]
     chance = torch.rand((30, LIMIT), dtype=torch.double, generator=generator)
@@ -71,13 +71,13 @@ def flat(responses: list[Draw]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_slots_that_stay_where_they_are_draw_what_eager_ones_draw(name: str) -> None:
+def test_a_cache_that_stays_where_it_is_draws_what_an_eager_one_draws(name: str) -> None:
     """On CUDA its steps are recorded and replayed, too."""
     model = build(name)
     expected, found = drawn(draw_eagerly, model), drawn(draw_by_graphs, model)
     assert [one.ids for one in found] == [one.ids for one in expected]
     torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
-    assert len({len(one.ids) for one in found}) > 2  # slots were given up at different times
+    assert len({len(one.ids) for one in found}) > 2  # sequences ended at different times
     assert not any(set(STOPS) & set(one.ids[:-1]) for one in found)
 
 

@@ -106,20 +106,20 @@ def test_token_by_token_gives_the_states_of_the_whole(name: str) -> None:
     whole = [tree.prompt + tree.responses[0] for tree in TREES]
     starts = [3, 1, 1, 5]
     expected = ragged_states(model, lay([Tree(ids, []) for ids in whole], CPU)).split([len(ids) for ids in whole])
-    slots = KVCache(starts, room=9, device=CPU)
+    cache = KVCache(starts, room=9, device=CPU)
     prompts = [Tree(ids[:start], []) for ids, start in zip(whole, starts, strict=True)]
-    states = ragged_states(model, lay(prompts, CPU), slots)[slots.lengths.cumsum(0) - 1]
+    states = ragged_states(model, lay(prompts, CPU), cache)[cache.lengths.cumsum(0) - 1]
     going = list(range(len(whole)))
     for _ in range(10):
-        for state, index, held in zip(states, going, slots.lengths.tolist(), strict=True):
+        for state, index, held in zip(states, going, cache.lengths.tolist(), strict=True):
             torch.testing.assert_close(state, expected[index][held - 1], rtol=1e-5, atol=1e-5)
-        left = [slot for slot, index in enumerate(going) if int(slots.lengths[slot]) < len(whole[index])]
+        left = [sequence for sequence, index in enumerate(going) if int(cache.lengths[sequence]) < len(whole[index])]
         if not left:
             break
-        slots.keep(torch.tensor(left))
-        going = [going[slot] for slot in left]
-        tokens = [whole[index][held] for index, held in zip(going, slots.lengths.tolist(), strict=True)]
-        states = next_states(model, torch.tensor(tokens), slots)
+        cache.keep(torch.tensor(left))
+        going = [going[sequence] for sequence in left]
+        tokens = [whole[index][held] for index, held in zip(going, cache.lengths.tolist(), strict=True)]
+        states = next_states(model, torch.tensor(tokens), cache)
     assert going == [0]  # the longest was the last to end
 
 

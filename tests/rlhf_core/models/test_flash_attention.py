@@ -76,7 +76,7 @@ def test_a_row_is_cut_into_sequences_whose_last_tokens_ask() -> None:
     segments = lay([Tree([1, 2], [[3], [4, 5]]), Tree([6], [])], CPU).segments
     assert segments.queries.tolist() == [0, 3, 5, 6]
     assert segments.keys.tolist() == [0, 3, 7, 8]
-    assert segments.places.tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
+    assert segments.indices.tolist() == [0, 1, 2, 0, 1, 3, 4, 5]
     assert (segments.most_queries, segments.most_keys) == (3, 4)
 
 

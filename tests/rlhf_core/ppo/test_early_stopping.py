@@ -37,10 +37,10 @@ SFT = answers(1)
 def watched(config: PPOConfig, *evaluations: Answers) -> EarlyStopping:
     """A watch that saw these, the SFT model first; none but the last may stop it."""
     early_stopping = EarlyStopping(config)
-    early_stopping.look(0, SFT, SFT)
+    early_stopping.add(0, SFT, SFT)
     for number, one in enumerate(evaluations, start=1):
         assert not early_stopping.stopped
-        early_stopping.look(4 * number, SFT, one)
+        early_stopping.add(4 * number, SFT, one)
     return early_stopping
 
 
@@ -105,7 +105,7 @@ def test_a_judge_that_stays_where_it_is_stops_hardly_any_run() -> None:
                 flat[name].append((HARDNESS + rng.normal(0.0, 0.3, N)).tolist())
             flat["entropy"].append(1.0)
         early_stopping = EarlyStopping(config, flat)
-        early_stopping.look(16, SFT, answers(500 + seed, kl=0.5, reward=1.0))
+        early_stopping.add(16, SFT, answers(500 + seed, kl=0.5, reward=1.0))
         stopped += early_stopping.stopped
     assert stopped <= 4  # a fifth of the runs at most over all looks, and this is one of 5
 
@@ -136,8 +136,8 @@ def test_a_collapse_ends_training_at_the_state_before_it(config: PPOConfig, last
 def test_an_sft_model_that_repeats_itself_is_no_collapse() -> None:
     dull = answers(9, texts=4)
     early_stopping = EarlyStopping(CONFIG)
-    early_stopping.look(0, dull, dull)
-    early_stopping.look(4, dull, answers(10, kl=0.2, texts=4))
+    early_stopping.add(0, dull, dull)
+    early_stopping.add(4, dull, answers(10, kl=0.2, texts=4))
     assert not early_stopping.stopped
 
 
@@ -194,12 +194,12 @@ def test_members_that_disagree_more_than_about_sft_end_training_at_the_state_bef
     early_stopping = EarlyStopping(config)
     sft = divided(1, 0.1)
     for step, level in ((0, 0.1), (4, 0.12), (8, 0.15)):
-        metrics = early_stopping.look(step, sft, sft if step == 0 else divided(2 + step, level))
+        metrics = early_stopping.add(step, sft, sft if step == 0 else divided(2 + step, level))
         assert not early_stopping.stopped
     assert metrics["reward_disagreement_gain"] == pytest.approx(
         (divided(10, 0.15).disagreement - sft.disagreement).mean()
     )
-    early_stopping.look(12, sft, divided(14, 0.4))
+    early_stopping.add(12, sft, divided(14, 0.4))
     assert stops(early_stopping) == {"over_disagreement"} and early_stopping.result == 8
     assert "members of the reward model disagree by at least 0." in early_stopping.outcome
     assert "about SFT's answers, above 0.1; the result is the state after update 8" in early_stopping.outcome
@@ -210,22 +210,22 @@ def test_a_disagreement_that_may_be_chance_ends_nothing() -> None:
     sft, last = divided(1, 0.1), divided(3, 0.22)
     gain = last.disagreement - sft.disagreement
     assert gain.mean() - 1.96 * gain.std() / N**0.5 < 0.1 < gain.mean()
-    early_stopping.look(0, sft, sft)
-    early_stopping.look(4, sft, last)
+    early_stopping.add(0, sft, sft)
+    early_stopping.add(4, sft, last)
     assert not early_stopping.stopped
 
 
 def test_a_single_head_has_no_disagreement_to_stop_for() -> None:
     early_stopping = EarlyStopping(CONFIG.model_copy(update={"disagreement_limit": 0.1}))
     with pytest.raises(ValueError, match="disagreement_limit needs an ensemble"):
-        early_stopping.look(0, SFT, SFT)
+        early_stopping.add(0, SFT, SFT)
 
 
 def test_a_watch_goes_on_from_its_state_as_json_holds_it() -> None:
     first = watched(CONFIG, *RISING)
     again = EarlyStopping(CONFIG, json.loads(json.dumps(first.state)))
     for early_stopping in (first, again):
-        early_stopping.look(12, SFT, TURNED)
+        early_stopping.add(12, SFT, TURNED)
     assert first.state == again.state and first.estimates == again.estimates and first.outcome == again.outcome
 
 

@@ -174,7 +174,7 @@ def test_the_penalty_for_not_ending_is_taken_after_the_sum_is_clipped(
         config,
         rollout,
         reference=policy,
-        scored=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, config.optimiser),
+        scores=score_ensemble(load_reward_model(models.reward_model, tokenizer), rollout.trees, config.optimiser),
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(reward),
         terms={"brevity": -torch.tensor(lengths, dtype=torch.float32)},
