@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 
-from flows.pipeline.orphans import FLOW_RUN_TAG
+from flows.registry.names import FLOW_RUN_TAG
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,10 @@ from flows.lineage.story import as_json, tell
 from flows.promotion.history import history, record_promotion
 from flows.promotion.promote import promote, propose
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import DIGEST_TAG
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import Counts, DatasetRef, ModelRef
-from flows.registry.tags import DIGEST_TAG, dataset_entity, lineage_tags
+from flows.registry.tags import dataset_entity, lineage_tags
 
 RESULTS = Path(__file__).parent / "results" / "registry_size.json"
 PROJECT = "many"

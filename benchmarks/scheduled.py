@@ -34,8 +34,7 @@ from prefect.states import Scheduled
 from benchmarks.machine import machine
 from flows.deploy.deployments import POOL, TRAINING
 from flows.deploy.pages import free_port
-from flows.pipeline.gating import STATUS_TAG
-from flows.registry.tags import DIGEST_TAG
+from flows.registry.names import DIGEST_TAG, STATUS_TAG
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "scheduled.json"

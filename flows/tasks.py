@@ -1,13 +1,14 @@
 """Which failures are tried again: those of servers, networks and disks. A failed gate and a bad input never are."""
 
 import errno
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import httpx
 import requests
 from mlflow.exceptions import MlflowException
-from prefect import Task
+from prefect import Task, task
 from prefect.cache_policies import CachePolicy
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
@@ -17,6 +18,10 @@ from prefect.runtime import flow_run
 from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from sqlalchemy.exc import OperationalError
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
 
 
 def name_flow_run(name: str) -> None:
@@ -31,6 +36,9 @@ def _cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 
 BY_KEY = CachePolicy.from_cache_key_fn(_cache_key)
+
+CACHED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "cache_policy": BY_KEY}
+"""Options of a task whose result is kept under its content key, for all runs of a project."""
 
 
 RETRIES = 7
@@ -47,6 +55,22 @@ PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENETDOWN, errno.ENETUNREA
 def retry_infrastructure(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Prefect's condition for another try of a failed task."""
     return is_infrastructure(state.result(raise_on_failure=False))
+
+
+def retried_task(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A task that is tried again where a server, a network or a disk failed it.
+
+    Args:
+        name: of the task.
+        options: further ones of `prefect.task`.
+    """
+    return task(
+        name=name,
+        retries=RETRIES,
+        retry_delay_seconds=BACKOFF,
+        retry_condition_fn=retry_infrastructure,
+        **options,
+    )
 
 
 def is_infrastructure(error: object) -> bool:

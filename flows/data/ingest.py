@@ -29,17 +29,19 @@ from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
 from flows.data.quarantine import QuarantineExceeded
-from flows.data.report import Examined, keep_data, show, write_page
+from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
+from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import content_key
+from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
 from flows.storage import snapshots
-from flows.storage.locks import exclusive
-from flows.storage.snapshots import SnapshotDamaged, verify
-from flows.tasks import BACKOFF, BY_KEY, QUARANTINE_EXCEEDED, RETRIES, retry_infrastructure, tell
+from flows.storage.cached_results import reuse_or_remake
+from flows.storage.snapshots import is_intact
+from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
@@ -103,13 +105,7 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
     champion = context.registry().champion_data(context.project)
     inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
     key = content_key("ingest", plan, inputs, context.seed)
-    with exclusive(context.storage / "work" / f"{key}.lock"):
-        refs = DataRefs.model_validate(make_snapshots(key, plan, context, champion))
-        if not _intact(refs):
-            refs = DataRefs.model_validate(
-                make_snapshots.with_options(refresh_cache=True)(key, plan, context, champion)
-            )
-    return refs
+    return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion)
 
 
 def ingest_alone(config: IngestConfig) -> DataRefs:
@@ -119,14 +115,14 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
     )
     refs = ingest(plan_of(config), context)
     registry = context.registry()
-    run_id = registry.start_run("ingest", tags={"rlhf.stage": "ingest"})
-    keep_data(refs, registry, run_id)
+    run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
+    log_data(refs, registry, run_id)
     registry.end_run(run_id, "FINISHED")
     show(refs)
     return refs
 
 
-@task(name="make-snapshots", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+@task(name="make-snapshots", **CACHED)
 def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str]) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
@@ -136,13 +132,7 @@ def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Ma
         return publish(key, checked, context, started).model_dump(mode="json")
 
 
-@task(
-    name="check",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("check", cache_policy=NO_CACHE)
 def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
@@ -275,9 +265,4 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _intact(refs: DataRefs) -> bool:
-    try:
-        for table in refs.tables:
-            verify(Path(table.path), table.digest)
-    except (FileNotFoundError, SnapshotDamaged):
-        return False
-    return Path(refs.report).is_dir()
+    return all(map(is_intact, refs.tables)) and Path(refs.report).is_dir()

@@ -6,6 +6,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.events.schemas.events import ResourceSpecification
 
 from flows.promotion.reconcile import PROMOTED, resource_of
+from flows.registry.names import registered_name
 
 PROMOTED_VERSION = {
     "__prefect_kind": "jinja",
@@ -21,12 +22,13 @@ def start_policy_on_promotion(project: str) -> None:
     """
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"rlhf-policy/{project}")
+        reward_model = registered_name(project, "reward-model")
         automation = AutomationCore(
             name=_name(project),
-            description=f"Trains a policy with the {project}-reward-model that became champion.",
+            description=f"Trains a policy with the {reward_model} that became champion.",
             trigger=EventTrigger(
                 expect={PROMOTED},
-                match=ResourceSpecification({"prefect.resource.id": resource_of(f"{project}-reward-model")}),
+                match=ResourceSpecification({"prefect.resource.id": resource_of(reward_model)}),
             ),
             actions=[RunDeployment(deployment_id=deployment.id, parameters={"reward_model": PROMOTED_VERSION})],
         )

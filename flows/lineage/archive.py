@@ -21,8 +21,20 @@ from pydantic import ValidationError
 from flows.config.errors import InputError
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training, datasets_of, read_training
+from flows.registry.names import (
+    ANNOTATOR_PREFIX,
+    CODE_TAG,
+    DATASET_PREFIX,
+    DIGEST_TAG,
+    GATE_PREFIX,
+    KEY_TAG,
+    ORIGIN_PREFIX,
+    PARENT_PREFIX,
+    SNAPSHOT_TAG,
+    SOURCE_PREFIX,
+    data_experiment,
+)
 from flows.registry.references import Counts
-from flows.registry.tags import ANNOTATOR_TAG, DIGEST_TAG, ORIGIN_TAG, SNAPSHOT_TAG, SOURCE_TAG, data_experiment
 
 PER_PAGE = 10_000
 
@@ -161,27 +173,27 @@ def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Ver
     tags, model_id = found.tags, str(found.source).removeprefix("models:/")
     if DIGEST_TAG not in tags or not model_id.startswith("m-"):
         return None
-    parents, parent_digests = _with_digests(tags, "parent.")
-    origins, origin_digests = _with_digests(tags, ORIGIN_TAG)
+    parents, parent_digests = _with_digests(tags, PARENT_PREFIX)
+    origins, origin_digests = _with_digests(tags, ORIGIN_PREFIX)
     return Version(
         name=found.name,
         version=str(found.version),
         description=found.description or "",
         digest=tags[DIGEST_TAG],
-        key=tags.get("rlhf.key", ""),
-        code=tags.get("rlhf.code", ""),
+        key=tags.get(KEY_TAG, ""),
+        code=tags.get(CODE_TAG, ""),
         model_id=model_id,
         run_id=str(found.run_id),
         created=found.creation_timestamp / 1000,
         aliases=tuple(sorted(found.aliases if aliases is None else aliases)),
-        gates=_tagged(tags, "gate."),
+        gates=_tagged(tags, GATE_PREFIX),
         parents=parents,
         parent_digests=parent_digests,
-        datasets=_tagged(tags, "dataset."),
-        sources=_tagged(tags, SOURCE_TAG),
+        datasets=_tagged(tags, DATASET_PREFIX),
+        sources=_tagged(tags, SOURCE_PREFIX),
         origins=origins,
         origin_digests=origin_digests,
-        annotators=_tagged(tags, ANNOTATOR_TAG),
+        annotators=_tagged(tags, ANNOTATOR_PREFIX),
     )
 
 

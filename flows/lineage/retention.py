@@ -21,10 +21,8 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import DATASET, Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
-from flows.registry.tags import SNAPSHOT_TAG, data_experiment
+from flows.registry.names import MODELS, SNAPSHOT_TAG, STAGE_PREFIX, data_experiment, registered_name
 from flows.storage.locks import is_held
-
-SUFFIXES = ("base", "sft", "reward-model", "judge", "policy", "value")
 
 DAY = 86_400.0
 
@@ -61,7 +59,7 @@ def superseded(graph: Graph, project: str, *, before: float, reached: Iterable[s
     Returns:
         In an order in which none goes before what was made from it.
     """
-    names, reached = {f"{project}-{suffix}" for suffix in SUFFIXES}, set(reached)
+    names, reached = {registered_name(project, model) for model in MODELS}, set(reached)
     may_go = {
         label
         for label, version in graph.versions.items()
@@ -125,7 +123,7 @@ class Retention:
         reached, read = set(), set()
         if experiment := self.client.get_experiment_by_name(self.project):
             for run in self.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
-                made = [value for key, value in run.data.tags.items() if key.startswith("stage.")]
+                made = [value for key, value in run.data.tags.items() if key.startswith(STAGE_PREFIX)]
                 reached |= {label for several in made for label in several.split(", ")}
                 read |= {json.loads(str(dataset.profile))["digest"] for _, dataset in datasets_of(run)}
         return reached, read

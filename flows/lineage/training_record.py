@@ -6,8 +6,18 @@ from typing import Any
 
 from mlflow.entities import Dataset, Run
 
+from flows.registry.names import (
+    COMMIT_TAG,
+    COST_TAG,
+    DIRTY_TAG,
+    FLOW_RUN_TAG,
+    HARDWARE_TAG,
+    PACKAGES_TAG,
+    PARENT_RUN_TAG,
+    RESUMED_RUN_TAG,
+    SECONDS_TAG,
+)
 from flows.registry.references import Counts
-from flows.registry.tags import COMMIT, COST, DIRTY, HARDWARE, PACKAGES, SECONDS
 from rlhf_core.config import Frozen
 
 
@@ -76,16 +86,16 @@ def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Trai
         experiment_id=run.info.experiment_id,
         project=project,
         status=run.info.status,
-        ladder_run=tags.get("mlflow.parentRunId"),
-        flow_run=tags.get("prefect.flow_run"),
+        ladder_run=tags.get(PARENT_RUN_TAG),
+        flow_run=tags.get(FLOW_RUN_TAG),
         started=run.info.start_time / 1000,
-        seconds=float(tags[SECONDS]) if SECONDS in tags else None,
-        cost=float(tags[COST]) if COST in tags else None,
-        resumed_run=tags.get("rlhf.resumed_run"),
-        commit=tags.get(COMMIT),
-        dirty=tags.get(DIRTY) == "true",
-        packages=json.loads(tags.get(PACKAGES, "{}")),
-        hardware=json.loads(tags.get(HARDWARE, "{}")),
+        seconds=float(tags[SECONDS_TAG]) if SECONDS_TAG in tags else None,
+        cost=float(tags[COST_TAG]) if COST_TAG in tags else None,
+        resumed_run=tags.get(RESUMED_RUN_TAG),
+        commit=tags.get(COMMIT_TAG),
+        dirty=tags.get(DIRTY_TAG) == "true",
+        packages=json.loads(tags.get(PACKAGES_TAG, "{}")),
+        hardware=json.loads(tags.get(HARDWARE_TAG, "{}")),
         settings=dict(run.data.params),
         figures={key.removeprefix("final/"): value for key, value in metrics.items() if key.startswith("final/")},
         uses={use: _use(dataset, reports.get(dataset.name)) for use, dataset in datasets_of(run)},

@@ -1,4 +1,4 @@
-"""How a climb begins and ends: its run in MLflow, and what is said about it however it ends."""
+"""How a run of the pipeline begins and ends: its MLflow run, and what is said about it however it ends."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,40 +14,52 @@ from flows.pipeline.run import LadderRun
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.keys import code_version
+from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 
 
 @contextmanager
 def open_run(
-    config: LadderConfig,
-    arguments: str,
-    *,
-    what: str = "ladder",
-    verb: str = "trained",
-    before: Sequence[Round] = (),
-    last: bool = True,
+    config: LadderConfig, arguments: str, *, what: str = "ladder", before: Sequence[Round] = (), last: bool = True
 ) -> Iterator[LadderRun]:
-    """Open the climb's run in MLflow; close it with a summary however the climb ends.
+    """Open a run that trains; at its end, its versions get the alias if every gate passed.
 
     Args:
-        config: what to climb.
+        config: what to train.
         arguments: how the configuration is named on a command line, for the hints of the summary.
-        what: the ladder, or the stage that is climbed alone.
-        verb: what is done to a stage.
+        what: the ladder, or the stage that is trained alone.
         before: the rounds that it follows.
         last: whether no round follows it.
 
     Yields:
-        The climb.
+        The run.
 
     Raises:
         InputError: before any work, if something that the reward names cannot be had.
     """
+    run = _started(config, arguments, what=what, verb="trained", before=before, last=last)
+    with _ended(run):
+        yield run
+        run.set_alias()
+
+
+@contextmanager
+def open_evaluation(config: LadderConfig, arguments: str) -> Iterator[LadderRun]:
+    """Open a run that measures registered models; it sets no alias. Arguments and errors as of `open_run`."""
+    run = _started(config, arguments, what="evaluate", verb="measured", before=(), last=True)
+    with _ended(run):
+        yield run
+
+
+def _started(
+    config: LadderConfig, arguments: str, *, what: str, verb: str, before: Sequence[Round], last: bool
+) -> LadderRun:
+    """A run with its MLflow run, after runs that were killed have been ended."""
     registry = open_registry(config.project, config.storage)
     rewards = resolve_reward(config.policy.reward, registry)
     end_orphans(registry)
-    run_tags = {"rlhf.stage": what, "rlhf.code": code_version(), **process_tags()}
+    run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **process_tags()}
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
@@ -59,23 +71,29 @@ def open_run(
         run_id=run_id,
         compute=config.compute,
     )
-    climb = LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
+    return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
+
+
+@contextmanager
+def _ended(run: LadderRun) -> Iterator[None]:
+    """End the MLflow run with a summary, or with the reason why there is none."""
+    registry, run_id = run.context.registry(), run.context.run_id
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield climb
+            yield
     except StoppedByGate as stop:
-        climb.finish("FAILED", str(stop))
+        run.finish("FAILED", str(stop))
         raise
     except WaitingForLabels as wait:
-        climb.finish("FINISHED", str(wait))
+        run.finish("FINISHED", str(wait))
         raise
     except InputError as error:
-        registry.tag_run(run_id, {"rlhf.outcome": str(error)[:5000]})
+        registry.tag_run(run_id, {OUTCOME_TAG: str(error)[:5000]})
         registry.end_run(run_id, "FAILED")
         raise
     except BaseException as error:
-        registry.tag_run(run_id, {"rlhf.outcome": f"interrupted by {type(error).__name__}: {error}"[:5000]})
+        registry.tag_run(run_id, {OUTCOME_TAG: f"interrupted by {type(error).__name__}: {error}"[:5000]})
         registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    climb.finish("FINISHED", climb.outcome())
+    run.finish("FINISHED", run.outcome())

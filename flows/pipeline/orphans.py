@@ -15,10 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows.registry.client import Registry
-
-PROCESS_TAG = "rlhf.process"
-
-FLOW_RUN_TAG = "prefect.flow_run"
+from flows.registry.names import FLOW_RUN_TAG, PROCESS_TAG
 
 
 def process_tags() -> dict[str, str]:

@@ -2,26 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import mlflow.artifacts
 from mlflow.entities import Run
 
-from flows.config.compute import TrainedStage
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
 from flows.registry.keys import code_version, content_key, inputs_of
+from flows.registry.names import (
+    ALIASED_TAG,
+    CHAMPION,
+    KEY_TAG,
+    LADDER_KEY_TAG,
+    PARENT_PREFIX,
+    PARENT_RUN_TAG,
+    STAGE_PREFIX,
+    STAGE_TAG,
+    STAGES,
+)
 from flows.registry.references import DATA, DataRefs, ModelRef, StageOutcome, StageRecord
-from flows.registry.runs import PARENT_RUN_TAG
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
-
-KEY_TAG = "rlhf.climb"
-
-ALIAS_TAG = "rlhf.alias"
-
-STAGE_TAG = "stage."
 
 ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel"}
 """Sections that change no outcome, or that the digests of the data stand for."""
@@ -30,29 +33,29 @@ NEWEST = 5
 """Runs with the same key that are looked at."""
 
 
-class ClimbPlan(Frozen):
+class RunPlan(Frozen):
     """What the outcome of a climb depends on besides data and models."""
 
     settings: dict[str, Any]
 
 
-class Earlier(NamedTuple):
+class EarlierRun(NamedTuple):
     """An earlier climb that still stands.
 
     Attributes:
-        rungs: its stages.
+        stages: its stages.
         verdicts: on its data and stages.
         reason: what is the same as then, in words.
         published: whether its versions have the alias.
     """
 
-    rungs: dict[str, StageOutcome]
+    stages: dict[str, StageOutcome]
     verdicts: dict[str, list[Verdict]]
     reason: str
     published: bool
 
 
-def climb_key(
+def run_key(
     what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[str, ModelRef], sources: Mapping[str, str]
 ) -> str:
     """Identity of a climb: the same key means the same stages and the same verdicts.
@@ -64,29 +67,29 @@ def climb_key(
         inputs: models that are given to it, by role.
         sources: digests of what else it is given, by name.
     """
-    counted = ClimbPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
+    counted = RunPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
     models = {role: ref.digest for role, ref in inputs.items()}
     datasets = {table.name: table.digest for table in data.tables}
     return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
 
 
-def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> Earlier | None:
+def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> EarlierRun | None:
     """The newest climb with this key whose versions are all intact and have the alias if it gave it to them.
 
     None as alias asks for none: of a round that others follow, whose alias a later one took.
     """
-    query = f"attributes.status = 'FINISHED' and tags.`{KEY_TAG}` = '{key}'"
+    query = f"attributes.status = 'FINISHED' and tags.`{LADDER_KEY_TAG}` = '{key}'"
     newest_first = ["attributes.start_time DESC"]
     runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)
     for run in runs:
         made = _made(run)
-        given = run.data.tags.get(ALIAS_TAG, "").split()
+        given = run.data.tags.get(ALIASED_TAG, "").split()
         if all(
             _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
         ):
-            rungs = {stage: _rung(labels, registry) for stage, labels in made.items()}
+            stages = {stage: _outcome(labels, registry) for stage, labels in made.items()}
             verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
-            return Earlier(rungs, verdicts, _reason(run, data), bool(given))
+            return EarlierRun(stages, verdicts, _reason(run, data), bool(given))
     return None
 
 
@@ -95,8 +98,8 @@ def recall(ref: ModelRef, registry: Registry) -> StageRecord:
     run = registry.client.get_run(ref.run_id)
     version = registry.client.get_model_version(ref.name, ref.version)
     return StageRecord(
-        stage=run.data.tags["rlhf.stage"],
-        key=version.tags["rlhf.key"],
+        stage=run.data.tags[STAGE_TAG],
+        key=version.tags[KEY_TAG],
         ladder_run=run.data.tags[PARENT_RUN_TAG],
         run_id=ref.run_id,
         models={ref.name: ref},
@@ -108,19 +111,19 @@ def recall(ref: ModelRef, registry: Registry) -> StageRecord:
 def champion(name: str, registry: Registry) -> ModelRef | None:
     """The champion of a registered name, None where there is none."""
     try:
-        return registry.pin(f"{name}@champion")
+        return registry.pin(f"{name}@{CHAMPION}")
     except InputError:
         return None
 
 
 def parent(ref: ModelRef, role: str, registry: Registry) -> ModelRef:
     """The version in a role that another one was made from."""
-    return registry.pin(registry.client.get_model_version(ref.name, ref.version).tags[f"parent.{role}"])
+    return registry.pin(registry.client.get_model_version(ref.name, ref.version).tags[PARENT_PREFIX + role])
 
 
 def _made(run: Run) -> dict[str, list[str]]:
     """Labels of the versions that a climb ended with, by stage in the order of the ladder."""
-    tags = {stage: run.data.tags.get(f"{STAGE_TAG}{stage}") for stage in get_args(TrainedStage)}
+    tags = {stage: run.data.tags.get(f"{STAGE_PREFIX}{stage}") for stage in STAGES}
     return {stage: labels.split(", ") for stage, labels in tags.items() if labels}
 
 
@@ -134,7 +137,7 @@ def _stands(label: str, registry: Registry, alias: str | None) -> bool:
     return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)
 
 
-def _rung(labels: Sequence[str], registry: Registry) -> StageOutcome:
+def _outcome(labels: Sequence[str], registry: Registry) -> StageOutcome:
     refs = [registry.pin(label) for label in labels]
     record = recall(refs[0], registry).model_copy(update={"models": {ref.name: ref for ref in refs}})
     return StageOutcome(record, reused=True)

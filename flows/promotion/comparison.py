@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
+from flows.registry.names import PARENT_PREFIX
 from flows.registry.references import ModelRef
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
 from flows.storage.snapshots import SnapshotDamaged, read_split
@@ -130,7 +131,7 @@ def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
     tags = sides.registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
     figures = {}
     for role in ("judge", "reward-model"):
-        folder = sides.registry.folder(sides.registry.pin(tags[f"parent.{role}"]))
+        folder = sides.registry.folder(sides.registry.pin(tags[PARENT_PREFIX + role]))
         first, second = (
             score(
                 folder,

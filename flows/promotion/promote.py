@@ -6,8 +6,9 @@ from mlflow.exceptions import MlflowException
 
 from flows.config.errors import InputError
 from flows.promotion.history import PROMOTE, ROLLBACK, How, PromotionRecord, history, project_of, record_promotion
-from flows.registry.client import CHAMPION, Registry
+from flows.registry.client import Registry
 from flows.registry.differences import differences
+from flows.registry.names import CHALLENGER, CHAMPION, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import ModelRef
 from rlhf_core.config import Frozen
 
@@ -41,7 +42,7 @@ def propose(registry: Registry, model: str) -> Proposal:
     Raises:
         InputError: when there is no such version, it belongs to another project, or it is champion already.
     """
-    version = registry.pin(model if "/" in model or "@" in model else f"{model}@challenger")
+    version = registry.pin(model if "/" in model or "@" in model else f"{model}@{CHALLENGER}")
     _check_project(registry, version.name)
     champion = registry.champion(version.name)
     if champion == version:
@@ -153,12 +154,12 @@ def _champions(moves: Sequence[PromotionRecord], now: str | None) -> list[str]:
 
 def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
     tags = registry.client.get_model_version(ref.name, ref.version).tags
-    status = tags.get("gate.status")
-    if status == "passed":
+    status = tags.get(STATUS_TAG)
+    if status == PASSED:
         return ()
     if status is None:
         return ("no gate has judged it",)
-    verdicts = {key.removeprefix("gate."): tag for key, tag in tags.items() if key.startswith("gate.")}
+    verdicts = {key.removeprefix(GATE_PREFIX): tag for key, tag in tags.items() if key.startswith(GATE_PREFIX)}
     bad = [
         f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
     ]

@@ -17,14 +17,10 @@ from prefect.events.schemas.events import Event, Resource
 
 from flows.promotion.history import history, record_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
-from flows.promotion.webhook import CHAMPION
-from flows.registry.client import open_registry
+from flows.registry.client import Registry, open_registry
+from flows.registry.names import CHAMPION, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
 
 PROMOTED = "rlhf.model.promoted"
-
-HELD_TAG = "promotion.held"
-
-SUFFIXES = ("-sft", "-reward-model", "-policy", "-value")
 
 MODELS_PER_PAGE = 1000
 
@@ -51,7 +47,7 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
     Raises:
         MlflowException: if the registry is away.
     """
-    for model, version in _champions(client):
+    for project, model, version in _champions(client):
         last = outbox.last(model)
         known = last is not None and last.version == version
         if last is not None and known and last.status != "held":
@@ -60,7 +56,8 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
         reason = _reason_to_hold(found)
         _tag(client, found, reason)
         if last is None or not known:
-            _record(model, version, last.version if last else None, storage, forced=bool(reason))
+            previous = last.version if last else None
+            _record(open_registry(project, storage), model, version, previous, forced=bool(reason))
             last = outbox.add(model, version, held=reason)
             log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
         if last.status == "held" and not reason:
@@ -98,23 +95,22 @@ def send(prefect: SyncPrefectClient, promotion: PendingPromotion) -> None:
     prefect.request("POST", "/events", json=[event.model_dump(mode="json")])
 
 
-def _champions(client: MlflowClient) -> Iterator[tuple[str, str]]:
-    """Name and version of every champion among the models of ladders."""
+def _champions(client: MlflowClient) -> Iterator[tuple[str, str, str]]:
+    """Project, name and version of every champion among the models of ladders."""
     token: str | None = None
     while True:
         page = client.search_registered_models(max_results=MODELS_PER_PAGE, page_token=token)
         for model in page:
-            if model.name.endswith(SUFFIXES) and CHAMPION in model.aliases:
-                yield model.name, str(model.aliases[CHAMPION])
+            project = project_of_model(model.name, PROMOTABLE)
+            if project is not None and CHAMPION in model.aliases:
+                yield project, model.name, str(model.aliases[CHAMPION])
         token = page.token
         if not token:
             return
 
 
-def _record(model: str, version: str, previous: str | None, storage: Path, *, forced: bool) -> None:
+def _record(registry: Registry, model: str, version: str, previous: str | None, *, forced: bool) -> None:
     """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the outbox lacks."""
-    suffix = next(suffix for suffix in SUFFIXES if model.endswith(suffix))
-    registry = open_registry(model.removesuffix(suffix), storage)
     moves = history(registry, model)
     if not moves or moves[0].version != version:
         record_promotion(
@@ -124,10 +120,10 @@ def _record(model: str, version: str, previous: str | None, storage: Path, *, fo
 
 def _reason_to_hold(version: ModelVersion) -> str:
     """Why a version is not passed on; empty if it is. MLflow lets anybody set any alias on any version."""
-    status = version.tags.get("gate.status")
-    if status == "passed":
+    status = version.tags.get(STATUS_TAG)
+    if status == PASSED:
         return ""
-    return f"its gate.status is '{status}'" if status else "it has no gate.status: no gate has judged it"
+    return f"its {STATUS_TAG} is '{status}'" if status else f"it has no {STATUS_TAG}: no gate has judged it"
 
 
 def _tag(client: MlflowClient, version: ModelVersion, reason: str) -> None:

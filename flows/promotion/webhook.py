@@ -22,11 +22,11 @@ from mlflow.webhooks.constants import (
     WEBHOOK_TIMESTAMP_HEADER,
 )
 
+from flows.registry.names import CHAMPION
+
 WEBHOOK = "rlhf-receiver"
 
 EVENT: Final = "model_version_alias.created"
-
-CHAMPION = "champion"
 
 
 class Refused(Exception):

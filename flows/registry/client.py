@@ -18,23 +18,26 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config.errors import InputError
 from flows.registry.keys import files_artifact
+from flows.registry.names import CHAMPION, DATASET_PREFIX, DIGEST_TAG, GATED, registered_name
 from flows.registry.references import ModelRef
 from flows.registry.runs import Runs
-from flows.registry.tags import DIGEST_TAG
 from flows.storage.digests import file_digests, folder_digest, total_digest
 from flows.storage.locks import exclusive
 
-CHAMPION = "champion"
-
 
 def open_registry(project: str, storage: Path) -> "Registry":
-    """Connect to the tracking server, migrating its local database first where there is one.
+    """Connect to the tracking server, migrating its local database first where there is one; a process does so once.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
     """
-    uri = mlflow.get_tracking_uri()
+    return _connect(project, storage, mlflow.get_tracking_uri())
+
+
+@functools.cache
+def _connect(project: str, storage: Path, uri: str) -> "Registry":
+    """One connection for a process to what a tracking server keeps of a project."""
     _upgrade(uri)
     client = MlflowClient()
     experiment = client.get_experiment_by_name(project)
@@ -156,10 +159,10 @@ class Registry(Runs):
     def champion_data(self, project: str) -> dict[str, str]:
         """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
         found: dict[str, str] = {}
-        for suffix in ("sft", "reward-model", "policy"):
+        for stage in GATED:
             with contextlib.suppress(MlflowException):  # no such model, or no champion yet
-                champion = self.client.get_model_version_by_alias(f"{project}-{suffix}", "champion")
-                tables = (tag for key, tag in champion.tags.items() if key.startswith("dataset."))
+                champion = self.client.get_model_version_by_alias(registered_name(project, stage), CHAMPION)
+                tables = (tag for key, tag in champion.tags.items() if key.startswith(DATASET_PREFIX))
                 found |= dict(tag.split(":", 1) for tag in tables)
         return found
 

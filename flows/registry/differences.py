@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Mapping
 
 from flows.registry.client import Registry
+from flows.registry.names import CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX
 from flows.registry.references import ModelRef
-from flows.registry.tags import SOURCE_TAG
 
-LINEAGE = ("rlhf.code", "dataset.", "parent.", SOURCE_TAG)
+LINEAGE = (CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX)
 
 
 def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import rlhf_core
-from flows.registry.tags import COMMIT, COST, DIRTY, HARDWARE, PACKAGES, SECONDS
+from flows.registry.names import COMMIT_TAG, COST_TAG, DIRTY_TAG, HARDWARE_TAG, PACKAGES_TAG, SECONDS_TAG
 
 RECORDED = (
     *("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "pandas", "pyarrow"),
@@ -27,15 +27,15 @@ def surroundings() -> dict[str, str]:
     packages = {"python": platform.python_version(), **{name: version(name) for name in RECORDED}}
     return {
         **commit_tags(Path(rlhf_core.__file__)),
-        PACKAGES: json.dumps(packages),
-        HARDWARE: json.dumps(hardware()),
+        PACKAGES_TAG: json.dumps(packages),
+        HARDWARE_TAG: json.dumps(hardware()),
     }
 
 
 def spent(seconds: float, price_per_hour: float | None) -> dict[str, str]:
     """Tags that say how long a training took, and what it cost where the price of an hour is known."""
-    cost = {} if price_per_hour is None else {COST: f"{seconds / 3600 * price_per_hour:.4f}"}
-    return {SECONDS: f"{seconds:.1f}", **cost}
+    cost = {} if price_per_hour is None else {COST_TAG: f"{seconds / 3600 * price_per_hour:.4f}"}
+    return {SECONDS_TAG: f"{seconds:.1f}", **cost}
 
 
 def commit_tags(file: Path) -> dict[str, str]:
@@ -49,7 +49,7 @@ def commit_tags(file: Path) -> dict[str, str]:
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {COMMIT: commit.strip(), DIRTY: str(bool(changes)).lower()}
+    return {COMMIT_TAG: commit.strip(), DIRTY_TAG: str(bool(changes)).lower()}
 
 
 def hardware() -> dict[str, Any]:

@@ -216,8 +216,8 @@ class StageRecord(Frozen):
 
     @property
     def model(self) -> ModelRef:
-        """The first model of the stage; most stages make one."""
-        return next(iter(self.models.values()))
+        """The main model of the stage, which is registered by the stage's name; most stages make one."""
+        return max(self.models.values(), key=lambda ref: ref.name.endswith(f"-{self.stage}"))
 
     @property
     def label(self) -> str:
@@ -259,17 +259,22 @@ class Round(NamedTuple):
 
     Attributes:
         data: its tables.
-        rungs: its stages by name.
+        stages: its stages by name.
         retrained: those that it trained.
     """
 
     number: int
     data: DataRefs
-    rungs: Mapping[str, StageOutcome]
+    stages: Mapping[str, StageOutcome]
     retrained: Sequence[str]
 
     @property
-    def newest(self) -> RoundModels:
+    def retrained_by_round(self) -> list[str]:
+        """Stages that it trained; those of later rounds with its number."""
+        return [stage if self.number == 1 else f"{stage} of round {self.number}" for stage in self.retrained]
+
+    @property
+    def models(self) -> RoundModels:
         """Its policy, and what that was trained and measured by."""
-        policy, reward_model, judge = (self.rungs[stage].record.model for stage in ("policy", "reward-model", "judge"))
+        policy, reward_model, judge = (self.stages[stage].record.model for stage in ("policy", "reward-model", "judge"))
         return RoundModels(round=self.number, policy=policy, reward_model=reward_model, judge=judge)

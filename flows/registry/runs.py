@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from flows.registry.names import PARENT_RUN_TAG
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
@@ -21,8 +22,6 @@ from rlhf_core.training.stage import Event
 PARAMS_PER_CALL = 100  # limits of the tracking API
 
 METRICS_PER_CALL = 1000
-
-PARENT_RUN_TAG = "mlflow.parentRunId"
 
 ESTIMATES = "estimates.json"
 

@@ -1,4 +1,4 @@
-"""What was made from what: content keys of stages, tags of versions, descriptions that people read."""
+"""Lineage as MLflow keeps it: tags of versions, their descriptions, snapshots as dataset inputs."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,43 +7,27 @@ from typing import Any
 from mlflow.entities import Dataset
 
 from flows.registry.keys import code_version
+from flows.registry.names import ANNOTATOR_PREFIX, CODE_TAG, DATASET_PREFIX, ORIGIN_PREFIX, PARENT_PREFIX, SOURCE_PREFIX
 from flows.registry.references import DatasetRef, ModelRef
 
 SOURCES_SHOWN = 50
-
-DIGEST_TAG = "rlhf.digest"
-
-SOURCE_TAG = "source."
-
-ORIGIN_TAG, ANNOTATOR_TAG = "origin.", "annotator."  # of a dataset that a version was made from
-
-COMMIT, DIRTY = "mlflow.source.git.commit", "mlflow.source.git.dirty"  # MLflow's page shows the commit of a run
-
-NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"  # of a snapshot's run
-
-PACKAGES, HARDWARE, SECONDS, COST = "rlhf.packages", "rlhf.hardware", "rlhf.seconds", "rlhf.cost"
-
-
-def data_experiment(project: str) -> str:
-    """Name of the experiment that keeps the snapshots of a project."""
-    return f"{project}-data"
 
 
 def lineage_tags(
     parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef], sources: Mapping[str, str]
 ) -> dict[str, str]:
     """Tags of a version that name all that went in, because the registry page shows tags and not model inputs."""
-    tags = {"rlhf.code": code_version(), **{f"{SOURCE_TAG}{name}": digest for name, digest in sources.items()}}
+    tags = {CODE_TAG: code_version(), **{f"{SOURCE_PREFIX}{name}": digest for name, digest in sources.items()}}
     for role, parent in parents.items():
-        tags[f"parent.{role}"] = parent.label
-        tags[f"parent.{role}.digest"] = parent.digest
+        tags[f"{PARENT_PREFIX}{role}"] = parent.label
+        tags[f"{PARENT_PREFIX}{role}.digest"] = parent.digest
     for use, dataset in datasets.items():
-        tags[f"dataset.{use}"] = f"{dataset.name}:{dataset.digest}"
+        tags[f"{DATASET_PREFIX}{use}"] = f"{dataset.name}:{dataset.digest}"
         for role, origin in dataset.origins.items():
-            tags[f"{ORIGIN_TAG}{use}.{role}"] = origin.label
-            tags[f"{ORIGIN_TAG}{use}.{role}.digest"] = origin.digest
+            tags[f"{ORIGIN_PREFIX}{use}.{role}"] = origin.label
+            tags[f"{ORIGIN_PREFIX}{use}.{role}.digest"] = origin.digest
         if dataset.annotator:
-            tags[f"{ANNOTATOR_TAG}{use}"] = dataset.annotator
+            tags[f"{ANNOTATOR_PREFIX}{use}"] = dataset.annotator
     return tags
 
 

@@ -41,6 +41,7 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
         config=config,
         seed=context.seed,
         start=start,
+        main="base",
         models={"base": "Pretrained base model, before any alignment"},
         uses={"base": Serving.within("generate", _limits(config))},
         datasets={f"training-{table.name}": table for table in _text_tables(data)} if reads_data else {},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.registry.keys import Identity, identify, inputs_of
+from flows.registry.names import registered_name
 from flows.registry.packaging import Serving
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.config import Frozen
@@ -19,12 +20,12 @@ class Plan:
     Attributes:
         start: begins the training; called with the folder to write to and the states to go on from. Reads its data and
             models itself, on every rank.
-        models: what each artifact is, by artifact name; registered as `<project>-<name>`.
+        main: the artifact that later stages take, registered as `<project>-<stage>`.
+        models: what each artifact is, by artifact name; the others are registered as `<project>-<name>`.
         uses: what each does for who loads it through MLflow, by artifact name.
         parents: models that go in, by role.
         datasets: snapshots that go in, by use.
         sources: digests of what else goes in and no registry keeps, such as code of users, by name.
-        names: registered suffix by artifact where it differs from the artifact's name.
         key_metrics: metrics that the live view prefers.
         alone: whether one process does it, whatever the configuration says.
     """
@@ -33,12 +34,12 @@ class Plan:
     config: Frozen
     seed: int
     start: Callable[[Path, Checkpoints], Stage]
+    main: str
     models: Mapping[str, str]
     uses: Mapping[str, Serving]
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
     key_metrics: tuple[str, ...] = ()
     alone: bool = False
 
@@ -56,4 +57,4 @@ class Plan:
 
     def registered_name(self, project: str, artifact: str) -> str:
         """Registered name of an artifact of this stage."""
-        return f"{project}-{self.names.get(artifact, artifact.replace('_', '-'))}"
+        return registered_name(project, self.stage if artifact == self.main else artifact.replace("_", "-"))

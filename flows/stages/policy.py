@@ -118,6 +118,7 @@ def _plan(
         config=config,
         seed=context.seed,
         start=start,
+        main="policy",
         models=method.models,
         uses=method.uses,
         parents={**parents, **rewards.parents},

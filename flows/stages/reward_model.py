@@ -23,6 +23,9 @@ from rlhf_core.training.stage import Stage
 
 JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the reward model
 
+MAIN = "reward_model"
+"""Artifact of both stages, which rlhf_core names."""
+
 KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
 
 
@@ -85,9 +88,9 @@ def _plan(
         config=config,
         seed=seed,
         start=start,
-        models={"reward_model": "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
-        uses={"reward_model": Serving.within("score", config)},
-        names={"reward_model": stage},
+        main=MAIN,
+        models={MAIN: "Held-out judge, never trained against" if stage == "judge" else "Reward model"},
+        uses={MAIN: Serving.within("score", config)},
         parents={"sft": sft},
         datasets={**pairs, "centring": data.demonstrations},
         key_metrics=KEY_METRICS,
@@ -125,9 +128,9 @@ def _taken(
         config=config,
         seed=context.seed,
         start=start,
-        models={"reward_model": f"{what}, taken from {name_of(source)}"},
-        uses={"reward_model": Serving.within("score", config)},
-        names={"reward_model": stage},
+        main=MAIN,
+        models={MAIN: f"{what}, taken from {name_of(source)}"},
+        uses={MAIN: Serving.within("score", config)},
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
     )
@@ -141,7 +144,7 @@ def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, conte
         result = yield from plan.start(out, checkpoints)
         figures = measure_refresh(
             config,
-            reward_model=result.artifacts["reward_model"],
+            reward_model=result.artifacts[MAIN],
             last=registry.folder(fresh.of.reward_model),
             judge=registry.folder(fresh.of.judge),
             held_out=read_pairs(fresh.dataset, "test"),
@@ -155,7 +158,7 @@ def _refreshed(plan: Plan, config: RewardModelSettings, fresh: FreshPairs, conte
 def _sized(stage: Stage, policy: Path) -> Stage:
     """A stage that also says how large its reward model is beside the policy."""
     result = yield from stage
-    ratio = parameter_ratio(result.artifacts["reward_model"], policy)
+    ratio = parameter_ratio(result.artifacts[MAIN], policy)
     return replace(result, estimates=result.estimates | {"parameter_ratio": ratio})
 
 

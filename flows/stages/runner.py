@@ -15,6 +15,7 @@ from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
+from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED_STEP_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
@@ -24,8 +25,8 @@ from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
-from flows.storage.locks import exclusive
-from flows.tasks import BACKOFF, BY_KEY, RETRIES, retry_infrastructure
+from flows.storage.cached_results import intact_result, reuse_or_remake
+from flows.tasks import CACHED, retried_task
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.training.checkpoint import Checkpoints
@@ -71,43 +72,32 @@ def run_stage(plan: Plan, context: RunContext) -> StageRecord:
     Returns:
         The registered versions with their figures.
     """
-    key = plan.key
-    with exclusive(context.storage / "work" / f"{key}.lock"):
-        record = StageRecord.model_validate(reach(key, plan, context))
-        if not all(context.registry().intact(ref) for ref in record.models.values()):
-            record = StageRecord.model_validate(reach.with_options(refresh_cache=True)(key, plan, context))
-    return record
+
+    def intact(record: StageRecord) -> bool:
+        return all(context.registry().intact(ref) for ref in record.models.values())
+
+    return reuse_or_remake(context.storage, reach, StageRecord, intact, plan.key, plan, context)
 
 
-@task(name="reach", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+@task(name="reach", **CACHED)
 def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
     in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
-    trained = FinishedTraining.model_validate(in_time(key, plan, context))
-    if not all(Path(folder).is_dir() for folder in trained.folders.values()):
-        trained = FinishedTraining.model_validate(in_time.with_options(refresh_cache=True)(key, plan, context))
+    trained = intact_result(in_time, FinishedTraining, _has_folders, key, plan, context)
     record = register(key, plan, context, trained)
     for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
     return record
 
 
-@task(
-    name="train",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_KEY,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("train", **CACHED)
 def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Run the training under an MLflow run of its own; metrics go there as they come.
 
     Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
     """
     registry = context.registry()
-    tags = {"rlhf.stage": plan.stage, "rlhf.key": key, "prefect.flow_run": str(flow_run.id)}
+    tags = {STAGE_TAG: plan.stage, KEY_TAG: key, FLOW_RUN_TAG: str(flow_run.id)}
     run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags | surroundings() | _resumed(context, key))
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
@@ -138,7 +128,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     ).model_dump(mode="json")
 
 
-@task(name="register", retries=RETRIES, retry_delay_seconds=BACKOFF, retry_condition_fn=retry_infrastructure)
+@retried_task("register")
 def register(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, Any]:
     """Log figures and register every artifact as a version; safe to try again."""
     registry = context.registry()
@@ -155,13 +145,13 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), "rlhf.key": key},
+            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key},
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()
     }
     registry.log_estimates(
-        trained.run_id, trained.estimates, model=next(iter(models.values())), dataset=plan.datasets.get("training")
+        trained.run_id, trained.estimates, model=models[plan.main], dataset=plan.datasets.get("training")
     )
     registry.end_run(trained.run_id, "FINISHED")
     return StageRecord(
@@ -178,6 +168,10 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         outcome=trained.outcome,
         seconds=trained.seconds,
     ).model_dump(mode="json")
+
+
+def _has_folders(trained: FinishedTraining) -> bool:
+    return all(Path(folder).is_dir() for folder in trained.folders.values())
 
 
 def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
@@ -202,7 +196,7 @@ def _resumed(context: RunContext, key: str) -> dict[str, str]:
     notes = Checkpoints(states).notes
     if not notes:
         return {}
-    return {"rlhf.resumed_from_step": str(notes["step"]), "rlhf.resumed_run": (states / RUN).read_text()}
+    return {RESUMED_STEP_TAG: str(notes["step"]), RESUMED_RUN_TAG: (states / RUN).read_text()}
 
 
 def _prepare(context: RunContext, key: str, run_id: str) -> None:

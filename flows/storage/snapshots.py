@@ -178,6 +178,15 @@ def verify(path: Path, digest: str, contract: str = CONTRACT_VERSION) -> None:
     _verify(path, digest, contract, state.st_mtime_ns, state.st_size)
 
 
+def is_intact(reference: Reference) -> bool:
+    """Whether a snapshot is there and still is what its digest says."""
+    try:
+        verify(Path(reference.path), reference.digest)
+    except (FileNotFoundError, SnapshotDamaged):
+        return False
+    return True
+
+
 @cache
 def _verify(path: Path, digest: str, contract: str, _modified_ns: int, _size: int) -> None:
     """`verify` one state of a file, which its time and size tell from others."""

@@ -107,6 +107,7 @@ class Toys:
             config=ToyConfig(text=text),
             seed=1,
             start=start,
+            main=name,
             models={name: "A toy"},
             uses={},
             parents=parents or {},

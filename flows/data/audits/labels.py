@@ -18,7 +18,7 @@ from flows.registry.context import RunContext
 from flows.registry.keys import content_key
 from flows.registry.references import DataRefs
 from flows.storage.snapshots import read_parts
-from flows.tasks import BY_KEY
+from flows.tasks import CACHED
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import Balance
 from rlhf_core.data.pair_weights import CannotBalance
@@ -98,7 +98,7 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")
 
 
-@task(name="balance-labels", persist_result=True, result_serializer="json", cache_policy=BY_KEY)
+@task(name="balance-labels", **CACHED)
 def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, context: RunContext) -> dict[str, Any]:
     """Measure the sample after balancing; what it returns is remembered across runs under the content key."""
     sample = read_sample(snapshot, plan.sample)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows.config.data import Shares, Source
@@ -21,7 +20,7 @@ from flows.registry.context import RunContext
 from flows.registry.keys import content_key, inputs_of
 from flows.registry.references import DatasetRef, RoundModels
 from flows.storage.snapshots import read_split
-from flows.tasks import BACKOFF, RETRIES, retry_infrastructure
+from flows.tasks import retried_task
 from rlhf_core.annotation import sample_choices
 from rlhf_core.config import Frozen
 from rlhf_core.config.sampling import SamplingConfig
@@ -57,13 +56,7 @@ class Asked(Frozen):
         return Choice(self.prompt, self.first, self.second)
 
 
-@task(
-    name="draw-answers",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("draw-answers", cache_policy=NO_CACHE)
 def draw_answers(
     config: LadderConfig, relabel: RelabelConfig, prompts: DatasetRef, newest: RoundModels, context: RunContext
 ) -> Path:

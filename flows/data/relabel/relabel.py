@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from prefect import flow, task
+from prefect import flow
 
 from data_contracts.records import Kind
 from data_contracts.suites.checks import PopulationViolation, Suites
@@ -25,9 +25,10 @@ from flows.data.tables import make_tables
 from flows.registry.context import RunContext
 from flows.registry.keys import content_key
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
+from flows.storage.cached_results import reuse_or_remake
 from flows.storage.locks import exclusive
-from flows.storage.snapshots import SnapshotDamaged, read_split, verify
-from flows.tasks import BACKOFF, BY_KEY, RETRIES, retry_infrastructure
+from flows.storage.snapshots import is_intact, read_split
+from flows.tasks import CACHED, retried_task
 from rlhf_core.config import Frozen
 from rlhf_core.embedded_world.annotators import AnnotatorConfig
 
@@ -65,7 +66,7 @@ def add_fresh_pairs(config: LadderConfig, data: DataRefs, last: Round, context: 
     Raises:
         WaitingForLabels: if people are to label these and have not done so.
     """
-    fresh = relabel(config, data, last.newest, context)
+    fresh = relabel(config, data, last.models, context)
     if isinstance(fresh, Path):
         raise WaitingForLabels(fresh)
     return data.model_copy(update={"fresh": (*last.data.fresh, fresh)})
@@ -92,25 +93,15 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
     plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
     inputs = {"answers": _digest(path), "annotator": annotator.digest, "rules": rules_digest(), "data": data.digest}
     key = content_key("label", plan, inputs, context.seed)
-    with exclusive(context.storage / "work" / f"{key}.lock"):
-        made = Labelled.model_validate(label(key, annotator, path, data, newest, config, context))
-        if not _intact(made.dataset):
-            fresh_one = label.with_options(refresh_cache=True)
-            made = Labelled.model_validate(fresh_one(key, annotator, path, data, newest, config, context))
+    labelled = reuse_or_remake(
+        context.storage, label, Labelled, _intact, key, annotator, path, data, newest, config, context
+    )
     origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
     named = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
-    return FreshPairs(dataset=made.dataset.model_copy(update=named), of=newest, counts=made.counts)
+    return FreshPairs(dataset=labelled.dataset.model_copy(update=named), of=newest, counts=labelled.counts)
 
 
-@task(
-    name="label",
-    persist_result=True,
-    result_serializer="json",
-    cache_policy=BY_KEY,
-    retries=RETRIES,
-    retry_delay_seconds=BACKOFF,
-    retry_condition_fn=retry_infrastructure,
-)
+@retried_task("label", **CACHED)
 def label(
     key: str,
     annotator: Annotator,
@@ -170,9 +161,5 @@ def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:
         yield read_split(table, "test")[["prompt", "group"]]
 
 
-def _intact(dataset: DatasetRef) -> bool:
-    try:
-        verify(Path(dataset.path), dataset.digest)
-    except (FileNotFoundError, SnapshotDamaged):
-        return False
-    return Path(dataset.report).is_dir()
+def _intact(labelled: Labelled) -> bool:
+    return is_intact(labelled.dataset) and Path(labelled.dataset.report).is_dir()

@@ -8,8 +8,10 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.summary import STAGES, WIDTH, Answer, GoldAudit, Summary, publish_summary, render
+from flows.pipeline.gold_audit import Answer, GoldAudit
+from flows.pipeline.summary import WIDTH, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.report import format_estimate
 from flows.stages.figures import figures_of
@@ -82,7 +84,7 @@ def summary(**changes: object) -> Summary:
         "arguments": "configs/toy.yaml",
         "run_id": "this",
         "data": DATA,
-        "rungs": [
+        "stages": [
             StageOutcome(record("sft"), reused=True),
             StageOutcome(record("reward-model"), reused=False),
         ],
@@ -194,22 +196,24 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
 
 
 def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
-    answers = GoldAudit([], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in STAGES for name in NAMES})
+    answers = GoldAudit(
+        [], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in ANSWERING for name in NAMES}
+    )
     console = Console(file=io.StringIO(), width=80)
     console.print(render(summary(answers=answers)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert line_with(text, "gold ", "-5.25").count("-5.25 [-6.00, -4.50]") == len(STAGES)
-    assert line_with(text, "  overconfident").count("-5.25") == len(STAGES)
+    assert line_with(text, "gold ", "-5.25").count("-5.25 [-6.00, -4.50]") == len(ANSWERING)
+    assert line_with(text, "  overconfident").count("-5.25") == len(ANSWERING)
     line_with(text, "reward-model", "agreement", "0.700 [0.600, 0.800]", "200")
 
 
 def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
-    assert "nothing came of it" in shown(summary(data=None, rungs=[], verdicts={}, outcome="nothing came of it"))
+    assert "nothing came of it" in shown(summary(data=None, stages=[], verdicts={}, outcome="nothing came of it"))
 
 
 def test_a_climb_that_its_data_stopped_shows_their_figures_and_verdicts() -> None:
     stopping = judge([KNOWN.model_copy(update={"threshold": 0.5})], DATA.estimates)
-    text = shown(summary(rungs=[], verdicts={"data": stopping}, outcome=str(StoppedByGate("data", stopping))))
+    text = shown(summary(stages=[], verdicts={"data": stopping}, outcome=str(StoppedByGate("data", stopping))))
     line_with(text, "data", "prompt_shift_auc", "0.520 [0.480, 0.560]")
     line_with(text, "data", "prompts-known", "fail", "upper bound 0.56 is not below 0.5")
     assert "stopped by gate prompts-known because" in text

@@ -24,17 +24,18 @@ from mlflow.protos.databricks_pb2 import (
     TEMPORARILY_UNAVAILABLE,
 )
 from prefect import flow
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.config.errors import InputError
 from flows.config.gates import GatesConfig
-from flows.pipeline.gating import StoppedByGate, enforce, judge_stage
+from flows.pipeline.gating import StoppedByGate, enforce, judge_figures, mark_versions
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.references import StageRecord
-from flows.tasks import is_infrastructure
+from flows.tasks import RETRIES, is_infrastructure, retried_task, retry_infrastructure
 from rlhf_core.gates.gate import Gate, judge
 from rlhf_core.metrics.estimates import Estimate
 
@@ -84,6 +85,13 @@ def test_what_servers_and_disks_fail_at_is_tried_again(error: Exception) -> None
 )
 def test_results_mistakes_and_time_outs_are_not(error: Exception) -> None:
     assert not is_infrastructure(error)
+
+
+def test_a_retried_task_waits_longer_each_time_and_asks_what_failed() -> None:
+    work = retried_task("work", cache_policy=NO_CACHE)(lambda: None)
+    assert (work.name, work.retries, work.cache_policy) == ("work", RETRIES, NO_CACHE)
+    assert work.retry_delay_seconds == [2, 4, 8, 16, 32, 64, 128]
+    assert work.retry_condition_fn is retry_infrastructure
 
 
 @pytest.fixture
@@ -145,7 +153,9 @@ def test_verdicts_reach_a_server_that_was_away_and_a_failed_gate_is_judged_once(
     def judged() -> None:
         stop(server)
         back.start()
-        enforce("sft", judge_stage(record, [GATE], GatesConfig(), context), GatesConfig())
+        judgement = judge_figures(record, [GATE], GatesConfig(), context)
+        mark_versions(record, judgement, context)
+        enforce("sft", judgement.blocking, GatesConfig())
 
     state = judged(return_state=True)
     back.join()

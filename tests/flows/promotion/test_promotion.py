@@ -8,7 +8,8 @@ import pytest
 from flows.config.errors import InputError
 from flows.promotion.history import PromotionRecord, history, record_promotion
 from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
-from flows.registry.client import CHAMPION, Registry
+from flows.registry.client import Registry
+from flows.registry.names import CHAMPION
 from flows.registry.references import ModelRef
 
 Register = Callable[..., ModelRef]

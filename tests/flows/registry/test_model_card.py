@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from flows.registry.client import CHAMPION, Registry
+from flows.registry.client import Registry
 from flows.registry.model_card import END, LIMIT, describe_versions
+from flows.registry.names import CHAMPION
 from flows.registry.references import DatasetRef, ModelRef, StageRecord
 from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate

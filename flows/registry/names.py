@@ -1,0 +1,85 @@
+"""Names of stages, registered models, aliases and tags: the vocabulary of the registry, each word once.
+
+What MLflow stores is called by these names, so their values stay as they are.
+"""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from flows.config.compute import TrainedStage
+
+STAGES: tuple[TrainedStage, ...] = get_args(TrainedStage)
+"""In the order of the ladder; the main model of each is registered as `<project>-<stage>`."""
+
+MODELS = (*STAGES, "value")
+"""What a project registers; the value model comes with the policy."""
+
+GATED: tuple[str, ...] = ("sft", "reward-model", "policy")
+"""Stages with gates of their own, whose versions get the alias of a challenger."""
+
+ANSWERING: tuple[str, ...] = ("base", "sft", "policy")
+"""Stages whose models answer prompts."""
+
+PROMOTABLE = (*GATED, "value")
+"""Models that become champion."""
+
+CHALLENGER, CHAMPION = "challenger", "champion"
+"""Aliases: of the versions that passed all gates, and of those that a person chose."""
+
+GATE_PREFIX = "gate."
+"""Of a version: status by gate."""
+
+STATUS_TAG, PASSED, FAILED = "gate.status", "passed", "failed"
+"""Of a version: what all of its gates say together."""
+
+HELD_TAG = "promotion.held"
+"""Of a champion: why nobody is told of it."""
+
+STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code", "rlhf.outcome"
+"""Of a run: which stage or flow it is, its content key, the version of the code, how it ended."""
+
+LADDER_KEY_TAG, ALIASED_TAG = "rlhf.climb", "rlhf.alias"
+"""Of a ladder's run: its identity, and the versions to which it gave the alias."""
+
+STAGE_PREFIX, INPUT_PREFIX = "stage.", "input."
+"""Of a ladder's run: versions by the stage that made them, and by the role in which they went in."""
+
+PROCESS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG = "rlhf.process", "prefect.flow_run", "mlflow.parentRunId"
+"""Of a run: the process and the flow run that it is of, and the run around it."""
+
+RESUMED_STEP_TAG, RESUMED_RUN_TAG = "rlhf.resumed_from_step", "rlhf.resumed_run"
+"""Of a run that goes on from the state of another."""
+
+COMMIT_TAG, DIRTY_TAG = "mlflow.source.git.commit", "mlflow.source.git.dirty"
+"""Of a run; MLflow's page shows the commit."""
+
+PACKAGES_TAG, HARDWARE_TAG, SECONDS_TAG, COST_TAG = "rlhf.packages", "rlhf.hardware", "rlhf.seconds", "rlhf.cost"
+"""Of a run: what it ran on, and what it took."""
+
+DIGEST_TAG = "rlhf.digest"
+"""Of a version: digest of its files."""
+
+PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX = "parent.", "dataset.", "source."
+"""Of a version: what it was made from, by role, use and name."""
+
+ORIGIN_PREFIX, ANNOTATOR_PREFIX = "origin.", "annotator."
+"""Of a version or a snapshot: who made and who labelled the rows of a dataset."""
+
+NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"
+"""Of the run that keeps a snapshot."""
+
+
+def registered_name(project: str, model: str) -> str:
+    """Registered name of a model of a project."""
+    return f"{project}-{model}"
+
+
+def project_of_model(name: str, models: Iterable[str] = MODELS) -> str | None:
+    """The project whose model is registered by a name; None if it is none of these models."""
+    suffix = next((f"-{model}" for model in models if name.endswith(f"-{model}")), None)
+    return None if suffix is None else name.removesuffix(suffix)
+
+
+def data_experiment(project: str) -> str:
+    """Name of the experiment that keeps the snapshots of a project."""
+    return f"{project}-data"
