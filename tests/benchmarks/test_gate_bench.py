@@ -7,15 +7,15 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.climbs.data import Data, digests
-from benchmarks.climbs.recipe import STAGES, Climb, Recipe
-from benchmarks.climbs.stages import keys_of
-from benchmarks.gate_bench import changes, faults
-from benchmarks.gate_bench.__main__ import fill, write
-from benchmarks.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
-from benchmarks.gate_bench.outcome import Caught, Outcome, caught, worth
-from benchmarks.gate_bench.report import gate_table, judged, score
-from benchmarks.gate_bench.sensitivity import moved, strictest, thresholds
+from benchmarks.common.climbs.data import Data, digests
+from benchmarks.common.climbs.recipe import STAGES, Climb, Recipe
+from benchmarks.common.climbs.stages import keys_of
+from benchmarks.quality.gate_bench import changes, faults
+from benchmarks.quality.gate_bench.__main__ import fill, write
+from benchmarks.quality.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
+from benchmarks.quality.gate_bench.outcome import Caught, Outcome, caught, worth
+from benchmarks.quality.gate_bench.report import gate_table, judged, score
+from benchmarks.quality.gate_bench.sensitivity import moved, strictest, thresholds
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
 from rlhf_core.gates.gate import Gate
@@ -133,7 +133,7 @@ def test_a_stricter_threshold_never_stops_fewer_and_all_and_none_are_among_them(
 
 def test_the_page_lists_the_gates_of_the_ladder() -> None:
     page = (ROOT / "docs" / "reference" / "gates.md").read_text(encoding="utf-8")
-    assert "\n".join(gate_table()) in page, "run `python -m benchmarks.gate_bench fill`"
+    assert "\n".join(gate_table()) in page, "run `python -m benchmarks.quality.gate_bench fill`"
 
 
 def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
