@@ -1,4 +1,4 @@
-"""Snapshots in the artifact store, each once and in a run of its own: what was trained on can be read anywhere."""
+"""Upload of dataset snapshots to the artifact store, each once and in a run of its own."""
 
 from collections.abc import Iterable
 
