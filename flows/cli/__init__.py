@@ -16,13 +16,14 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score, models.evaluate),
-    models.ui,
+    *(run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
+    *(models.reward_bench, models.ui),
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
 )
 for command in COMMANDS:
     app.command()(command)
+app.command("evaluate", hidden=True)(models.reward_bench)  # its name until there was a flow that evaluates
 config_app.command()(run.check)
 data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")

@@ -43,7 +43,7 @@ def score(
             typer.echo(f"{value:+.3f}  {text}")
 
 
-def evaluate(
+def reward_bench(
     model: ModelArgument,
     pairs: Annotated[
         str,

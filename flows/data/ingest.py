@@ -29,11 +29,12 @@ from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
 from flows.data.quarantine import QuarantineExceeded
-from flows.data.report import Examined, keep_data, show, write_page
+from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
+from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
@@ -115,7 +116,7 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
     refs = ingest(plan_of(config), context)
     registry = context.registry()
     run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
-    keep_data(refs, registry, run_id)
+    log_data(refs, registry, run_id)
     registry.end_run(run_id, "FINISHED")
     show(refs)
     return refs

@@ -28,7 +28,6 @@ from flows.data.audits.label_report import (
 )
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.step_timer import Clock
-from flows.registry.client import Registry
 from flows.registry.references import Counts, DataRefs
 from flows.report import Sheet, for_terminal, format_estimate
 from rlhf_core.metrics.estimates import proportion
@@ -103,14 +102,6 @@ def show(refs: DataRefs) -> None:
     console = Console(highlight=False)
     console.print(render(refs))
     console.print(f"\nreport: {Path(refs.report) / 'report.html'}", soft_wrap=True)
-
-
-def keep_data(refs: DataRefs, registry: Registry, run_id: str) -> None:
-    """Record tables as inputs of a run, and keep their figures, the page about them and the Data Docs with it."""
-    registry.log_datasets(run_id, {table.name: table for table in refs.tables})
-    registry.log_estimates(run_id, refs.estimates, file="data/estimates.json")
-    registry.client.log_artifact(run_id, str(Path(refs.report) / "report.html"), "data")
-    registry.client.log_artifacts(run_id, str(Path(refs.report) / "docs"), "data/docs")
 
 
 def render(refs: DataRefs) -> Group:

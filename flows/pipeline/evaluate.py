@@ -9,9 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.data.ingest import ingest, plan_of
 from flows.pipeline.gating import enforce
-from flows.pipeline.lifecycle import open_run
+from flows.pipeline.lifecycle import open_evaluation
 from flows.pipeline.reuse import champion, parent, recall
 from flows.pipeline.run import LadderRun
 from flows.registry.context import RunContext
@@ -49,28 +48,28 @@ def evaluate(
         InputError: if there is nothing to measure.
         StoppedByGate: naming every gate of every model that blocks.
     """
-    with open_run(config, arguments, what="evaluate", verb="measured") as climb:
-        models = _models(climb, {"sft": sft, "reward-model": reward_model, "policy": policy})
-        data = climb.begin(ingest(plan_of(config), climb.context))
+    with open_evaluation(config, arguments) as run:
+        models = _models(run, {"sft": sft, "reward-model": reward_model, "policy": policy})
+        data = run.keep(run.ingest())
         for stage, ref in models.items():
-            climb.reached(StageRecord.model_validate(measure(stage, ref, config, data, climb.context)))
+            run.keep(StageRecord.model_validate(measure(stage, ref, config, data, run.context)))
         gates = {"sft": config.gates.sft, "reward-model": config.gates.reward_model, "policy": config.gates.policy}
-        verdicts = [climb.judge(rung.record, gates[stage]) for stage, rung in climb.rungs.items()]
-        enforce("evaluate", [verdict for judged in verdicts for verdict in judged], config.gates)
+        blocking = [verdict for stage, done in run.stages.items() for verdict in run.judge(done.record, gates[stage])]
+        enforce("evaluate", blocking, config.gates)
         versions = {ref.name: ref for ref in models.values()}
-        return LadderResult(run_id=climb.context.run_id, versions=versions, retrained=[], published=False)
+        return LadderResult(run_id=run.context.run_id, versions=versions, retrained=[], published=False)
 
 
-def _models(climb: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]:
+def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]:
     """The versions that are meant, by stage."""
-    registry = climb.context.registry()
-    found = {stage: registry.pin(model) for stage, model in named.items() if model}
-    for stage in named.keys() - found.keys():
-        if ref := champion(registered_name(climb.config.project, stage), registry):
-            found[stage] = ref
-    if not found:
-        raise InputError(f"{climb.config.project} has no champion to measure; set one, or name a version")
-    return {stage: found[stage] for stage in named if stage in found}
+    registry = run.context.registry()
+    versions = {stage: registry.pin(model) for stage, model in named.items() if model}
+    for stage in named.keys() - versions.keys():
+        if ref := champion(registered_name(run.config.project, stage), registry):
+            versions[stage] = ref
+    if not versions:
+        raise InputError(f"{run.config.project} has no champion to measure; set one, or name a version")
+    return {stage: versions[stage] for stage in named if stage in versions}
 
 
 @retried_task("measure", cache_policy=NO_CACHE)

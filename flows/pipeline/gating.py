@@ -1,7 +1,7 @@
-"""Judges stages and data by their gates, publishes the verdicts, and stops the ladder where they say so."""
+"""Gating: stages and data are judged by their gates, the verdicts published, and the run stopped where they say so."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from prefect.artifacts import create_table_artifact
 
@@ -27,7 +27,7 @@ class StoppedByGate(Exception):
 
 
 class Judgeable(Protocol):
-    """What gates judge: the versions of a stage, or the data of a climb."""
+    """What gates judge: the versions of a stage, or the data of a run."""
 
     @property
     def stage(self) -> str:
@@ -46,44 +46,44 @@ class Judgeable(Protocol):
         """The figures."""
 
 
-def judge_stage(record: StageRecord, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> list[Verdict]:
-    """As `judge_figures` for a finished stage, whose versions get the verdicts as tags and in their descriptions."""
-    verdicts = judge_figures(record, gates, config, context)
-    failed = bool(blocked(verdicts, abstain_blocks=config.abstain_blocks))
-    mark_versions(record, [verdict.model_dump(mode="json") for verdict in verdicts], failed, context)
-    return verdicts
+class Judgement(NamedTuple):
+    """What gates said of one thing.
+
+    Attributes:
+        verdicts: one per gate.
+        blocking: those that stop a run where gates are enforced.
+    """
+
+    verdicts: list[Verdict]
+    blocking: list[Verdict]
 
 
-def judge_figures(judged: Judgeable, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> list[Verdict]:
-    """Judge figures, publish the verdicts to Prefect and MLflow, and tell of what blocks.
+def judge_figures(judged: Judgeable, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> Judgement:
+    """Judge figures, publish the verdicts to Prefect and MLflow, and alert of what blocks.
 
     Args:
         judged: what has the figures.
         gates: what it must show.
         config: what counts as blocked.
-        context: where the climb's run and registry are.
-
-    Returns:
-        One verdict per gate.
+        context: where the run and the registry are.
     """
     verdicts = judge(gates, judged.estimates)
-    rows = [verdict.model_dump(mode="json") for verdict in verdicts]
-    publish_verdicts(judged.stage, judged.label, rows, context)
-    if stopping := blocked(verdicts, abstain_blocks=config.abstain_blocks):
-        reasons = {verdict.gate: verdict.explanation for verdict in stopping}
+    judgement = Judgement(verdicts, blocked(verdicts, abstain_blocks=config.abstain_blocks))
+    publish_verdicts(judged.stage, judged.label, [verdict.model_dump(mode="json") for verdict in verdicts], context)
+    if judgement.blocking:
+        reasons = {verdict.gate: verdict.explanation for verdict in judgement.blocking}
         tell(GATE_FAILED, context.project, f"rlhf.{judged.subject}", {"version": judged.label, **reasons})
-    return verdicts
+    return judgement
 
 
-def enforce(stage: str, verdicts: Sequence[Verdict], config: GatesConfig) -> None:
-    """Stop the ladder at a failed gate, unless the configuration only asks for advice.
+def enforce(stage: str, blocking: Sequence[Verdict], config: GatesConfig) -> None:
+    """Stop the run at verdicts that block, unless the configuration only asks for advice.
 
     Raises:
         StoppedByGate: naming every gate that blocks, and why.
     """
-    stopping = blocked(verdicts, abstain_blocks=config.abstain_blocks)
-    if stopping and config.mode == "enforce":
-        raise StoppedByGate(stage, stopping)
+    if blocking and config.mode == "enforce":
+        raise StoppedByGate(stage, blocking)
 
 
 @retried_task("publish-verdicts")
@@ -98,9 +98,10 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
 
 
 @retried_task("mark-versions")
-def mark_versions(record: StageRecord, verdicts: list[dict[str, Any]], failed: bool, context: RunContext) -> None:
-    """Tags and descriptions of the versions; safe to try again."""
+def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext) -> None:
+    """Verdicts as tags and in the descriptions of a stage's versions; safe to try again."""
     registry = context.registry()
-    tags = {f"{GATE_PREFIX}{verdict['gate']}": verdict["status"] for verdict in verdicts}
-    registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: FAILED if failed else PASSED})
-    describe_versions(record, [Verdict.model_validate(verdict) for verdict in verdicts], registry)
+    tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in judgement.verdicts}
+    status = FAILED if judgement.blocking else PASSED
+    registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: status})
+    describe_versions(record, judgement.verdicts, registry)

@@ -1,41 +1,65 @@
-"""The ladder: ingest, base, SFT, reward model, judge, policy, publish; and again with answers of that policy."""
+"""The ladder: ingest, base, SFT, reward model, judge, policy, each behind its gate; and again with its answers."""
 
-from prefect import State, flow
+from prefect import flow
 
 from flows.config.ladder import LadderConfig
-from flows.data.ingest import ingest, plan_of
-from flows.pipeline.rounds import Times, climb_in_rounds
-from flows.pipeline.run import LadderRun
+from flows.data.relabel.relabel import WaitingForLabels
+from flows.pipeline.lifecycle import open_run
+from flows.pipeline.rounds import Times, check_rounds, waiting
+from flows.pipeline.run import LadderRun, Result
 from flows.registry.external_models import pin_models
-from flows.registry.references import LadderResult
+from flows.registry.references import LadderResult, Round
 from flows.stages.base import make_base
 from flows.stages.policy import train_policy
 from flows.stages.reward_model import train_judge, train_reward_model
 from flows.stages.sft import train_sft
 
-Result = LadderResult | State[LadderResult]
-
 
 @flow(name="rlhf-ladder", flow_run_name="{config.project} ladder")
 def ladder(config: LadderConfig, arguments: str = "CONFIG", iterate: Times = 1) -> Result:
-    """Climb the ladder, `iterate` times in all; each further round has fresh answers of the newest policy labelled."""
-    return climb_in_rounds(climb_rungs, pin_models(config), arguments, iterate)
+    """SFT, reward model, policy, each behind its gate; again with labelled answers of the newest policy.
+
+    A round that passes its gates gives the alias to its versions; one that a gate stops ends the rounds, so that the
+    alias stays where it was.
+
+    Args:
+        config: of all rounds.
+        arguments: how the configuration is named on a command line.
+        iterate: rounds in all.
+
+    Returns:
+        What the last round came to, with all stages that any of them trained. Where none was, in a completed state
+        named NothingToRetrain; where people are to label pairs first, in one named WaitingForLabels.
+
+    Raises:
+        InputError: before any work, if nobody labels fresh answers or no reward model would learn from them.
+        StoppedByGate: naming every gate that blocks, and why.
+    """
+    config = pin_models(config)
+    check_rounds(config, iterate)
+    rounds: list[Round] = []
+    result: LadderResult | None = None
+    for number in range(1, iterate + 1):
+        title = "ladder" if number == 1 else f"ladder round {number}"
+        try:
+            with open_run(config, arguments, what=title, before=rounds, last=number == iterate) as run:
+                climb(run)
+        except WaitingForLabels as wait:
+            return waiting(wait, result)
+        rounds, result = run.rounds, run.result
+    return run.end_state()
 
 
-def climb_rungs(climb: LadderRun) -> Result:
-    """Climb the three rungs; a failed gate stops the ladder with its reasons."""
-    config, context, gates = climb.config, climb.context, climb.config.gates
-    data = climb.refresh(ingest(plan_of(config), context))
-    if climb.repeats(data):
-        return climb.publish()
-    climb.enforce_data(climb.begin(data), gates.data)
-    base = climb.measure_lengths(climb.reached(make_base(config.base, data, context)))
-    sft = climb.reached(train_sft(config.sft, data.demonstrations, base, context))
-    climb.enforce(sft, gates.sft)
-    reward_model = climb.reached(train_reward_model(config.reward_model, data, sft, context))
-    climb.enforce(reward_model, gates.reward_model)
-    judge = climb.reached(train_judge(config.judge, data, sft, context))
-    models = (sft, reward_model, judge)
-    policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, context))
-    climb.enforce(policy, gates.policy)
-    return climb.publish()
+def climb(run: LadderRun) -> None:
+    """Climb the three rungs; a failed gate stops the run with its reasons."""
+    config, gates = run.config, run.config.gates
+    data = run.ingest()
+    if run.is_repeat(data):
+        return
+    run.gate(data, gates.data)
+    base = run.keep(make_base(config.base, data, run.context))
+    run.measure_lengths(data, base)
+    sft = run.gate(train_sft(config.sft, data.demonstrations, base, run.context), gates.sft)
+    reward_model = run.gate(train_reward_model(config.reward_model, data, sft, run.context), gates.reward_model)
+    judge = run.keep(train_judge(config.judge, data, sft, run.context))
+    run.gate(train_policy(config.policy, data, sft, reward_model, judge, run.rewards, run.context), gates.policy)

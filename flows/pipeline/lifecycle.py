@@ -1,4 +1,4 @@
-"""How a climb begins and ends: its run in MLflow, and what is said about it however it ends."""
+"""How a run of the pipeline begins and ends: its MLflow run, and what is said about it however it ends."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,30 +21,41 @@ from flows.stages.reward_inputs import resolve_reward
 
 @contextmanager
 def open_run(
-    config: LadderConfig,
-    arguments: str,
-    *,
-    what: str = "ladder",
-    verb: str = "trained",
-    before: Sequence[Round] = (),
-    last: bool = True,
+    config: LadderConfig, arguments: str, *, what: str = "ladder", before: Sequence[Round] = (), last: bool = True
 ) -> Iterator[LadderRun]:
-    """Open the climb's run in MLflow; close it with a summary however the climb ends.
+    """Open a run that trains; at its end, its versions get the alias if every gate passed.
 
     Args:
-        config: what to climb.
+        config: what to train.
         arguments: how the configuration is named on a command line, for the hints of the summary.
-        what: the ladder, or the stage that is climbed alone.
-        verb: what is done to a stage.
+        what: the ladder, or the stage that is trained alone.
         before: the rounds that it follows.
         last: whether no round follows it.
 
     Yields:
-        The climb.
+        The run.
 
     Raises:
         InputError: before any work, if something that the reward names cannot be had.
     """
+    run = _started(config, arguments, what=what, verb="trained", before=before, last=last)
+    with _ended(run):
+        yield run
+        run.set_alias()
+
+
+@contextmanager
+def open_evaluation(config: LadderConfig, arguments: str) -> Iterator[LadderRun]:
+    """Open a run that measures registered models; it sets no alias. Arguments and errors as of `open_run`."""
+    run = _started(config, arguments, what="evaluate", verb="measured", before=(), last=True)
+    with _ended(run):
+        yield run
+
+
+def _started(
+    config: LadderConfig, arguments: str, *, what: str, verb: str, before: Sequence[Round], last: bool
+) -> LadderRun:
+    """A run with its MLflow run, after runs that were killed have been ended."""
     registry = open_registry(config.project, config.storage)
     rewards = resolve_reward(config.policy.reward, registry)
     end_orphans(registry)
@@ -60,16 +71,22 @@ def open_run(
         run_id=run_id,
         compute=config.compute,
     )
-    climb = LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
+    return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
+
+
+@contextmanager
+def _ended(run: LadderRun) -> Iterator[None]:
+    """End the MLflow run with a summary, or with the reason why there is none."""
+    registry, run_id = run.context.registry(), run.context.run_id
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield climb
+            yield
     except StoppedByGate as stop:
-        climb.finish("FAILED", str(stop))
+        run.finish("FAILED", str(stop))
         raise
     except WaitingForLabels as wait:
-        climb.finish("FINISHED", str(wait))
+        run.finish("FINISHED", str(wait))
         raise
     except InputError as error:
         registry.tag_run(run_id, {OUTCOME_TAG: str(error)[:5000]})
@@ -79,4 +96,4 @@ def open_run(
         registry.tag_run(run_id, {OUTCOME_TAG: f"interrupted by {type(error).__name__}: {error}"[:5000]})
         registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
-    climb.finish("FINISHED", climb.outcome())
+    run.finish("FINISHED", run.outcome())

@@ -33,29 +33,29 @@ NEWEST = 5
 """Runs with the same key that are looked at."""
 
 
-class ClimbPlan(Frozen):
+class RunPlan(Frozen):
     """What the outcome of a climb depends on besides data and models."""
 
     settings: dict[str, Any]
 
 
-class Earlier(NamedTuple):
+class EarlierRun(NamedTuple):
     """An earlier climb that still stands.
 
     Attributes:
-        rungs: its stages.
+        stages: its stages.
         verdicts: on its data and stages.
         reason: what is the same as then, in words.
         published: whether its versions have the alias.
     """
 
-    rungs: dict[str, StageOutcome]
+    stages: dict[str, StageOutcome]
     verdicts: dict[str, list[Verdict]]
     reason: str
     published: bool
 
 
-def climb_key(
+def run_key(
     what: str, config: LadderConfig, data: DataRefs, inputs: Mapping[str, ModelRef], sources: Mapping[str, str]
 ) -> str:
     """Identity of a climb: the same key means the same stages and the same verdicts.
@@ -67,13 +67,13 @@ def climb_key(
         inputs: models that are given to it, by role.
         sources: digests of what else it is given, by name.
     """
-    counted = ClimbPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
+    counted = RunPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
     models = {role: ref.digest for role, ref in inputs.items()}
     datasets = {table.name: table.digest for table in data.tables}
     return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
 
 
-def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> Earlier | None:
+def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> EarlierRun | None:
     """The newest climb with this key whose versions are all intact and have the alias if it gave it to them.
 
     None as alias asks for none: of a round that others follow, whose alias a later one took.
@@ -87,9 +87,9 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -
         if all(
             _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
         ):
-            rungs = {stage: _rung(labels, registry) for stage, labels in made.items()}
+            stages = {stage: _outcome(labels, registry) for stage, labels in made.items()}
             verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
-            return Earlier(rungs, verdicts, _reason(run, data), bool(given))
+            return EarlierRun(stages, verdicts, _reason(run, data), bool(given))
     return None
 
 
@@ -137,7 +137,7 @@ def _stands(label: str, registry: Registry, alias: str | None) -> bool:
     return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)
 
 
-def _rung(labels: Sequence[str], registry: Registry) -> StageOutcome:
+def _outcome(labels: Sequence[str], registry: Registry) -> StageOutcome:
     refs = [registry.pin(label) for label in labels]
     record = recall(refs[0], registry).model_copy(update={"models": {ref.name: ref for ref in refs}})
     return StageOutcome(record, reused=True)

@@ -1,7 +1,8 @@
-"""One climb of the ladder: its run in MLflow, what it has reached, and what is said about it however it ends."""
+"""One run of the pipeline: what it has made, how that is judged, and what is said about it however it ends."""
 
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 from prefect import State
 from prefect.states import Completed
@@ -11,13 +12,14 @@ from flows.config.ladder import LadderConfig
 from flows.data.audits.labels import audit_labels
 from flows.data.audits.lengths import truncated_shares
 from flows.data.audits.prompts import audit_prompts
+from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
-from flows.data.report import keep_data
-from flows.pipeline.gating import enforce, judge_figures, judge_stage
-from flows.pipeline.gold_audit import compare_answers
-from flows.pipeline.reuse import Earlier, climb_key, find_same, recall
-from flows.pipeline.summary import GoldAudit, Summary, publish_summary
+from flows.pipeline.gating import enforce, judge_figures, mark_versions
+from flows.pipeline.gold_audit import GoldAudit, compare_answers
+from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
+from flows.pipeline.summary import Summary, publish_summary
 from flows.registry.context import RunContext
+from flows.registry.dataset_uploads import log_data
 from flows.registry.model_card import describe_unjudged
 from flows.registry.names import (
     ALIASED_TAG,
@@ -36,14 +38,26 @@ from flows.registry.names import (
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
-from rlhf_core.gates.gate import Gate, Verdict, blocked
+from rlhf_core.gates.gate import Gate, Verdict
 from rlhf_core.training.stage import Event
 
 NOTHING = "NothingToRetrain"
 
+Result = LadderResult | State[LadderResult]
+
+Made = TypeVar("Made", DataRefs, StageRecord)
+
 
 class LadderRun:
-    """Keeps what a climb has reached; where it is a round of several, after which ones, and whether it is the last."""
+    """A run on its way: what it has reached, what gates said; in rounds, after which ones, and whether it is the last.
+
+    Attributes:
+        stages: what each finished stage came to, in the order of the ladder.
+        verdicts: of gates, by what they judged: the data, or a stage.
+        blocking: those of all verdicts that keep the alias from these versions.
+        earlier: the run that this one would only repeat, None while there is none.
+        published: whether the versions have the alias.
+    """
 
     def __init__(
         self,
@@ -68,12 +82,13 @@ class LadderRun:
         self.started = time.monotonic()
         self.data: DataRefs | None = None
         self.inputs: dict[str, ModelRef] = {}
-        self.rungs: dict[str, StageOutcome] = {}
+        self.stages: dict[str, StageOutcome] = {}
         self.verdicts: dict[str, list[Verdict]] = {}
-        self.earlier: Earlier | None = None
+        self.blocking: list[Verdict] = []
+        self.earlier: EarlierRun | None = None
         self.published = False
 
-    def given(self, role: str, model: str | None) -> StageRecord:
+    def use_model(self, role: str, model: str | None) -> StageRecord:
         """A model that goes in, pinned to the version that it means now: the champion, unless one is named.
 
         Raises:
@@ -91,137 +106,130 @@ class LadderRun:
         registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})
         return recall(ref, registry)
 
-    def refresh(self, data: DataRefs) -> DataRefs:
-        """The data with the fresh pairs of the rounds before; in a first round there are none.
+    def ingest(self) -> DataRefs:
+        """The data of the run: what is configured, with the fresh pairs of the rounds before it.
 
         Raises:
-            WaitingForLabels: if people are to label those of the last one and have not done so.
+            InputError: if a file cannot be read.
+            DataRefused: if a table breaks its contract or suite.
+            WaitingForLabels: if people are to label answers of the round before and have not done so.
         """
-        return add_fresh_pairs(self.config, data, self.before[-1], self.context) if self.before else data
-
-    def repeats(self, data: DataRefs) -> bool:
-        """Whether a finished climb had the same data, inputs, configuration and code, and its versions still stand."""
-        self.data = data
+        data = ingest(plan_of(self.config), self.context)
+        self.data = add_fresh_pairs(self.config, data, self.before[-1], self.context) if self.before else data
         self._name_flow_run()
+        return self.data
+
+    def is_repeat(self, data: DataRefs) -> bool:
+        """Whether a finished run had the same data, inputs, configuration and code, and its versions still stand."""
         self.earlier = find_same(self._key(data), data, self.context.registry(), CHALLENGER if self.last else None)
-        return self.earlier is not None
+        if self.earlier is None:
+            return False
+        self.stages, self.verdicts = self.earlier.stages, self.earlier.verdicts
+        self.published = self.earlier.published and self.last
+        return True
 
-    def begin(self, data: DataRefs) -> DataRefs:
-        """Record the data of the climb as inputs of its run, with what their labels are worth and prompts are like."""
-        self.data = data
-        self._name_flow_run()
-        keep_data(data, self.context.registry(), self.context.run_id)
-        audit_labels(data, self.config.reward_model.balance, self.context)
-        audit_prompts(data)
-        return data
+    def gate(self, made: Made, gates: Sequence[Gate]) -> Made:
+        """Record what was made, judge it, publish the verdicts, stop here if they block, else hand it on.
 
-    def enforce_data(self, data: DataRefs, gates: Sequence[Gate]) -> None:
-        """Judge the data and stop here, before anything is trained on them, if they block; raises as `enforce`."""
-        self.verdicts[data.stage] = judge_figures(data, gates, self.config.gates, self.context)
-        enforce(data.stage, self.verdicts[data.stage], self.config.gates)
+        Raises:
+            StoppedByGate: naming every gate that blocks, and why.
+        """
+        blocking = self.judge(self.keep(made), gates)
+        enforce(made.stage, blocking, self.config.gates)
+        return made
 
-    def measure_lengths(self, base: StageRecord) -> StageRecord:
+    def keep(self, made: Made) -> Made:
+        """Record what was made, and hand it on."""
+        match made:
+            case DataRefs():
+                self._keep_data(made)
+            case StageRecord():
+                self._keep_stage(made)
+        return made
+
+    def judge(self, made: Made, gates: Sequence[Gate]) -> list[Verdict]:
+        """Judge what was made and publish the verdicts; versions that block lose an alias from an earlier run.
+
+        Returns:
+            The verdicts that block.
+        """
+        judgement = judge_figures(made, gates, self.config.gates, self.context)
+        self.verdicts[made.stage] = judgement.verdicts
+        self.blocking += judgement.blocking
+        if isinstance(made, StageRecord):
+            mark_versions(made, judgement, self.context)
+            if judgement.blocking:
+                self.context.registry().take_alias(made.models.values(), CHALLENGER)
+        return judgement.blocking
+
+    def measure_lengths(self, data: DataRefs, base: StageRecord) -> None:
         """Record how much of the data the configured lengths cut, by the tokenizer of the base.
 
         Raises:
             InputError: if no response could end with this tokenizer.
         """
         registry = self.context.registry()
-        if self.data is not None:
-            shares = truncated_shares(self.config, self.data, registry.folder(base.model))
-            registry.log_events(self.context.run_id, [Event(0, shares)])
-        return base
+        shares = truncated_shares(self.config, data, registry.folder(base.model))
+        registry.log_events(self.context.run_id, [Event(0, shares)])
 
-    def reached(self, record: StageRecord) -> StageRecord:
-        """Record a finished stage."""
-        self.rungs[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
-        made = ", ".join(ref.label for ref in record.models.values())
-        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": made})
-        return record
-
-    def enforce(self, record: StageRecord, gates: Sequence[Gate]) -> None:
-        """Judge a stage and stop here if it blocks.
-
-        Raises:
-            StoppedByGate: naming every gate that blocks, and why.
-        """
-        enforce(record.stage, self.judge(record, gates), self.config.gates)
-
-    def judge(self, record: StageRecord, gates: Sequence[Gate]) -> list[Verdict]:
-        """Judge a stage; if it blocks, versions that an earlier climb gave the alias lose it."""
-        verdicts = judge_stage(record, gates, self.config.gates, self.context)
-        self.verdicts[record.stage] = verdicts
-        if blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks):
-            self.context.registry().take_alias(record.models.values(), CHALLENGER)
-        return verdicts
-
-    def publish(self) -> LadderResult | State[LadderResult]:
-        """Set the alias if every gate passed, and say which versions there are.
-
-        Returns:
-            The result; where nothing was trained, in a completed state named NothingToRetrain that says why.
-        """
+    def set_alias(self) -> None:
+        """Give the alias to the versions if every gate passed, and leave word for a repetition; not by a repetition."""
         if self.earlier is not None:
-            self.rungs, self.verdicts = self.earlier.rungs, self.earlier.verdicts
-            self.published = self.earlier.published and self.last
-        else:
-            self._set_alias()
-        result = self.result
-        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
-
-    @property
-    def result(self) -> LadderResult:
-        """What the climb came to."""
-        versions = [ref for rung in self.rungs.values() for ref in rung.record.models.values()]
-        return LadderResult(
-            run_id=self.context.run_id,
-            versions={ref.name: ref for ref in versions},
-            retrained=self._new(),
-            published=self.published,
-        )
-
-    @property
-    def rounds(self) -> list[Round]:
-        """The rounds before and this one, as far as it has come."""
-        if self.data is None:
-            return [*self.before]
-        return [*self.before, Round(len(self.before) + 1, self.data, self.rungs, self._new())]
-
-    def _set_alias(self) -> None:
-        """Give the alias to the versions of this climb if every gate passed, and leave word for a repetition of it."""
+            return
         registry = self.context.registry()
-        verdicts = [verdict for judged in self.verdicts.values() for verdict in judged]
-        blocking = blocked(verdicts, abstain_blocks=self.config.gates.abstain_blocks)
-        self.published = self.config.gates.mode == "enforce" and not blocking
-        stages = [stage for stage in GATED if stage in self.rungs and self.published]
-        aliased = [ref for stage in stages for ref in self.rungs[stage].record.models.values()]
+        self.published = self.config.gates.mode == "enforce" and not self.blocking
+        stages = [stage for stage in GATED if stage in self.stages and self.published]
+        aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
         for ref in aliased:
             registry.set_alias(ref, CHALLENGER)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
             registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
 
+    @property
+    def result(self) -> LadderResult:
+        """What the run came to, with the stages that it and the rounds before it trained."""
+        versions = [ref for outcome in self.stages.values() for ref in outcome.record.models.values()]
+        return LadderResult(
+            run_id=self.context.run_id,
+            versions={ref.name: ref for ref in versions},
+            retrained=[name for round_ in self.rounds for name in round_.retrained_by_round],
+            published=self.published,
+        )
+
+    def end_state(self) -> Result:
+        """The result; where nothing was trained, in a completed state named NothingToRetrain that says why."""
+        result = self.result
+        return result if result.retrained else Completed(name=NOTHING, message=self.outcome(), data=result)
+
+    @property
+    def rounds(self) -> list[Round]:
+        """The rounds before and this one, as far as it has come."""
+        if self.data is None:
+            return [*self.before]
+        return [*self.before, Round(len(self.before) + 1, self.data, self.stages, self._retrained())]
+
     def outcome(self) -> str:
-        """In a sentence what came of the climb, which no gate stopped."""
+        """In a sentence what came of the run, which no gate stopped."""
         if self.earlier is not None:
             return f"nothing to retrain: {self.earlier.reason}"
-        new = self._new()
+        new = self._retrained()
         return f"{self.verb} {', '.join(new)}" if new else "nothing to retrain: every stage was reused"
 
     def finish(self, status: str, outcome: str) -> None:
-        """End the climb's run, publish its summary and name its flow run by what came out."""
+        """End the MLflow run, publish the summary and name the flow run by what came out."""
         registry = self.context.registry()
-        describe_unjudged(self.rungs, self.verdicts, registry)
-        ended = {stage: rung.record.outcome for stage, rung in self.rungs.items()}
+        describe_unjudged(self.stages, self.verdicts, registry)
+        ended = {stage: done.record.outcome for stage, done in self.stages.items()}
         outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,
             run_id=self.context.run_id,
             data=self.data,
-            rungs=list(self.rungs.values()),
+            stages=list(self.stages.values()),
             verdicts=self.verdicts,
-            answers=self._answers(),
+            answers=self._gold_audit(),
             outcome=outcome,
             alias=CHALLENGER if self.published else None,
             seconds=time.monotonic() - self.started,
@@ -231,24 +239,35 @@ class LadderRun:
         publish_summary(summary, registry, self.context.run_id)
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
         registry.end_run(self.context.run_id, status)
-        reached = [rung.record.model.label for rung in self.rungs.values()]
-        self._name_flow_run(*reached[-1:], *(() if self._new() else ("nothing new",)))
+        labels = [done.record.model.label for done in self.stages.values()]
+        self._name_flow_run(*labels[-1:], *(() if self._retrained() else ("nothing new",)))
 
-    def _new(self) -> list[str]:
-        return [stage for stage, rung in self.rungs.items() if not rung.reused]
+    def _keep_data(self, data: DataRefs) -> None:
+        """Record the tables as inputs of the run, with what their labels are worth and their prompts are like."""
+        log_data(data, self.context.registry(), self.context.run_id)
+        audit_labels(data, self.config.reward_model.balance, self.context)
+        audit_prompts(data)
+
+    def _keep_stage(self, record: StageRecord) -> None:
+        self.stages[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
+        labels = ", ".join(ref.label for ref in record.models.values())
+        self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": labels})
+
+    def _retrained(self) -> list[str]:
+        return [stage for stage, outcome in self.stages.items() if not outcome.reused]
 
     def _key(self, data: DataRefs) -> str:
         inputs = self.inputs | self.rewards.parents
-        return climb_key(self.what, self.config, data, inputs, self.rewards.sources)
+        return run_key(self.what, self.config, data, inputs, self.rewards.sources)
 
-    def _name_flow_run(self, *came_to: str) -> None:
+    def _name_flow_run(self, *versions: str) -> None:
         """Let the flow run say what it does, on which data, and which version came out."""
         about = f"{self.config.project} {self.what}"
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
-        name_flow_run(", ".join([about, *on, *came_to]))
+        name_flow_run(", ".join([about, *on, *versions]))
 
-    def _answers(self) -> GoldAudit | None:
-        if self.data is None or self.earlier is not None or not self.rungs.keys() >= set(ANSWERING):
+    def _gold_audit(self) -> GoldAudit | None:
+        if self.data is None or self.earlier is not None or not self.stages.keys() >= set(ANSWERING):
             return None
-        records = {stage: rung.record for stage, rung in self.rungs.items()}
+        records = {stage: outcome.record for stage, outcome in self.stages.items()}
         return compare_answers(self.config, self.data, records, self.context)

@@ -1,21 +1,19 @@
-"""Each rung alone: the data, and the rungs below by their champions in the registry instead of by training them."""
+"""Each stage alone: the stages below by their champions in the registry instead of by training them."""
 
-from prefect import State, flow
+from prefect import flow
 
 from flows.config.ladder import LadderConfig
-from flows.data.ingest import ingest, ingest_alone, plan_of
+from flows.data.ingest import ingest_alone
 from flows.pipeline.lifecycle import open_run
 from flows.pipeline.reuse import champion, parent
+from flows.pipeline.run import Result
 from flows.registry.client import Registry
 from flows.registry.external_models import pin_models
-from flows.registry.names import registered_name
-from flows.registry.references import DataRefs, LadderResult, StageRecord
+from flows.registry.references import DataRefs, StageRecord
 from flows.stages.base import make_base
 from flows.stages.policy import train_policy
 from flows.stages.reward_model import train_judge, train_reward_model
 from flows.stages.sft import train_sft
-
-Result = LadderResult | State[LadderResult]
 
 
 @flow(name="rlhf-ingest", flow_run_name="{config.project} ingest alone")
@@ -27,15 +25,14 @@ def data_alone(config: LadderConfig) -> DataRefs:
 @flow(name="rlhf-sft", flow_run_name="{config.project} sft alone")
 def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
     """Fine-tune the base, which is made if there is none like it yet."""
-    with open_run(config, arguments, what="sft alone") as climb:
-        data = ingest(plan_of(config), climb.context)
-        if climb.repeats(data):
-            return climb.publish()
-        climb.begin(data)
-        base = climb.measure_lengths(climb.reached(make_base(config.base, data, climb.context)))
-        sft = climb.reached(train_sft(config.sft, data.demonstrations, base, climb.context))
-        climb.enforce(sft, config.gates.sft)
-        return climb.publish()
+    with open_run(config, arguments, what="sft alone") as run:
+        data = run.ingest()
+        if not run.is_repeat(data):
+            run.keep(data)
+            base = run.keep(make_base(config.base, data, run.context))
+            run.measure_lengths(data, base)
+            run.gate(train_sft(config.sft, data.demonstrations, base, run.context), config.gates.sft)
+    return run.end_state()
 
 
 @flow(name="rlhf-reward-model", flow_run_name="{config.project} reward-model alone")
@@ -48,15 +45,13 @@ def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: 
         arguments: how the configuration is named on a command line.
     """
     config = pin_models(config)
-    with open_run(config, arguments, what="reward model alone") as climb:
-        start = climb.given("sft", sft)
-        data = ingest(plan_of(config), climb.context)
-        if climb.repeats(data):
-            return climb.publish()
-        climb.begin(data)
-        reward_model = climb.reached(train_reward_model(config.reward_model, data, start, climb.context))
-        climb.enforce(reward_model, config.gates.reward_model)
-        return climb.publish()
+    with open_run(config, arguments, what="reward model alone") as run:
+        start = run.use_model("sft", sft)
+        data = run.ingest()
+        if not run.is_repeat(data):
+            run.keep(data)
+            run.gate(train_reward_model(config.reward_model, data, start, run.context), config.gates.reward_model)
+    return run.end_state()
 
 
 @flow(name="rlhf-policy", flow_run_name="{config.project} policy alone")
@@ -72,21 +67,19 @@ def policy_alone(
         arguments: how the configuration is named on a command line.
     """
     config = pin_models(config)
-    with open_run(config, arguments, what="policy alone") as climb:
-        rewards = climb.given("reward-model", reward_model)
-        start = climb.given("sft", sft or _start(config, rewards, climb.context.registry()))
-        data = ingest(plan_of(config), climb.context)
-        if climb.repeats(data):
-            return climb.publish()
-        climb.enforce_data(climb.begin(data), config.gates.data)
-        judge = climb.reached(train_judge(config.judge, data, start, climb.context))
-        models = (start, rewards, judge)
-        policy = climb.reached(train_policy(config.policy, data, *models, climb.rewards, climb.context))
-        climb.enforce(policy, config.gates.policy)
-        return climb.publish()
+    with open_run(config, arguments, what="policy alone") as run:
+        scorer = run.use_model("reward-model", reward_model)
+        start = run.use_model("sft", sft or _start(config, scorer, run.context.registry()))
+        data = run.ingest()
+        if not run.is_repeat(data):
+            run.gate(data, config.gates.data)
+            judge = run.keep(train_judge(config.judge, data, start, run.context))
+            policy = train_policy(config.policy, data, start, scorer, judge, run.rewards, run.context)
+            run.gate(policy, config.gates.policy)
+    return run.end_state()
 
 
 def _start(config: LadderConfig, reward_model: StageRecord, registry: Registry) -> str:
     """The SFT model that a policy starts from where none is named."""
-    found = champion(registered_name(config.project, "sft"), registry) or parent(reward_model.model, "sft", registry)
-    return found.label
+    sft = champion(f"{config.project}-sft", registry) or parent(reward_model.model, "sft", registry)
+    return sft.label

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -12,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flows.pipeline.gold_audit import GoldAudit
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import ANSWERING
@@ -19,27 +19,6 @@ from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
-
-
-class Answer(NamedTuple):
-    """One answer of one stage, with its gold score."""
-
-    stage: str
-    text: str
-    gold: float
-
-
-class GoldAudit(NamedTuple):
-    """Answers to a few prompts that no stage has seen, and the gold reward over more of them.
-
-    Attributes:
-        prompts: the prompts with one answer per stage.
-        gold: gold figures over all audited prompts, by name.
-    """
-
-    prompts: list[tuple[str, list[Answer]]]
-    gold: dict[str, Estimate]
-
 
 WIDTH = 120
 
@@ -73,7 +52,7 @@ class Summary:
     arguments: str
     run_id: str
     data: DataRefs | None
-    rungs: Sequence[StageOutcome]
+    stages: Sequence[StageOutcome]
     verdicts: Mapping[str, Sequence[Verdict]]
     answers: GoldAudit | None
     outcome: str
@@ -98,7 +77,7 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 
 def render(summary: Summary) -> Group:
     """Lay the summary out for a terminal."""
-    parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.rungs or summary.data else []
+    parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.stages or summary.data else []
     if summary.verdicts:
         parts.append(_verdicts(summary.verdicts))
     if summary.answers is not None:
@@ -124,10 +103,10 @@ def _stages(summary: Summary) -> Table:
         made = "made" if summary.data.ladder_run == summary.run_id else "reused"
         rows = [f"{ref.name} {ref.digest[:12]}: {ref.rows} rows, {_splits(ref.splits)}" for ref in summary.data.tables]
         table.add_row("ingest", "\n".join(rows), made, f"{summary.data.seconds:.1f}")
-    for rung in summary.rungs:
-        versions = "\n".join(ref.label for ref in rung.record.models.values())
-        made = "reused" if rung.reused else summary.verb
-        table.add_row(rung.record.stage, versions, made, f"{rung.record.seconds:.1f}")
+    for outcome in summary.stages:
+        versions = "\n".join(ref.label for ref in outcome.record.models.values())
+        made = "reused" if outcome.reused else summary.verb
+        table.add_row(outcome.record.stage, versions, made, f"{outcome.record.seconds:.1f}")
     return table
 
 
@@ -137,7 +116,7 @@ def _splits(splits: dict[str, int]) -> str:
 
 def _figures(summary: Summary) -> Table:
     table = _table("key figures", "stage", "figure", "value [95 % interval]", "n")
-    all_measured: list[DataRefs | StageRecord] = [rung.record for rung in summary.rungs]
+    all_measured: list[DataRefs | StageRecord] = [outcome.record for outcome in summary.stages]
     if summary.data is not None:
         all_measured.insert(0, summary.data)
     for measured in all_measured:
@@ -174,10 +153,10 @@ def _rounds(rounds: Sequence[Round]) -> Table:
     """What each round learned from and came to; agreement is on answers of the policy of the round before."""
     figures = {"reward-model": ROUND_FIGURES[:3], "policy": ROUND_FIGURES[3:]}
     table = _table("rounds [95 % interval]", "round", "fresh pairs", "reward model", "policy", *ROUND_FIGURES)
-    for number, data, rungs, _ in rounds:
+    for number, data, stages, _ in rounds:
         fresh = data.fresh[-1] if data.fresh else None
         pairs = f"{fresh.dataset.rows} of {fresh.of.policy.label} by {fresh.dataset.annotator}" if fresh else ""
-        made = [rungs[stage].record if stage in rungs else None for stage in figures]
+        made = [stages[stage].record if stage in stages else None for stage in figures]
         found = [
             record.estimates.get(name) if record else None
             for record, names in zip(made, figures.values(), strict=True)
@@ -220,7 +199,7 @@ def _alias(summary: Summary) -> str:
 
 
 def _next(summary: Summary) -> list[str]:
-    refs = {rung.record.stage: rung.record.model for rung in summary.rungs}
+    refs = {outcome.record.stage: outcome.record.model for outcome in summary.stages}
     lines = [f"rlhf ui {summary.arguments}"]
     speaker = refs.get("policy") or refs.get("sft")
     if speaker is not None:

@@ -26,13 +26,18 @@ from flows.storage.locks import exclusive
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
-    """Connect to the tracking server, migrating its local database first where there is one.
+    """Connect to the tracking server, migrating its local database first where there is one; a process does so once.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
     """
-    uri = mlflow.get_tracking_uri()
+    return _connect(project, storage, mlflow.get_tracking_uri())
+
+
+@functools.cache
+def _connect(project: str, storage: Path, uri: str) -> "Registry":
+    """One connection for a process to what a tracking server keeps of a project."""
     _upgrade(uri)
     client = MlflowClient()
     experiment = client.get_experiment_by_name(project)

@@ -43,17 +43,17 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
 
 
 def describe_unjudged(
-    rungs: Mapping[str, StageOutcome], verdicts: Mapping[str, Sequence[Verdict]], registry: Registry
+    stages: Mapping[str, StageOutcome], verdicts: Mapping[str, Sequence[Verdict]], registry: Registry
 ) -> None:
     """Describe the versions of stages without gates; the base by its answers beside those of the SFT model."""
-    for stage, rung in rungs.items():
+    for stage, outcome in stages.items():
         if verdicts.get(stage):
             continue
-        samples = rung.record.samples
-        if stage == "base" and "sft" in rungs:
-            beside = rungs["sft"].record.samples
+        samples = outcome.record.samples
+        if stage == "base" and "sft" in stages:
+            beside = stages["sft"].record.samples
             samples = [{name: sample[name] for name in ("prompt", "base")} for sample in beside]
-        describe_versions(rung.record.model_copy(update={"samples": samples}), [], registry)
+        describe_versions(outcome.record.model_copy(update={"samples": samples}), [], registry)
 
 
 def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, registry: Registry) -> Iterator[str]:

@@ -259,17 +259,22 @@ class Round(NamedTuple):
 
     Attributes:
         data: its tables.
-        rungs: its stages by name.
+        stages: its stages by name.
         retrained: those that it trained.
     """
 
     number: int
     data: DataRefs
-    rungs: Mapping[str, StageOutcome]
+    stages: Mapping[str, StageOutcome]
     retrained: Sequence[str]
 
     @property
-    def newest(self) -> RoundModels:
+    def retrained_by_round(self) -> list[str]:
+        """Stages that it trained; those of later rounds with its number."""
+        return [stage if self.number == 1 else f"{stage} of round {self.number}" for stage in self.retrained]
+
+    @property
+    def models(self) -> RoundModels:
         """Its policy, and what that was trained and measured by."""
-        policy, reward_model, judge = (self.rungs[stage].record.model for stage in ("policy", "reward-model", "judge"))
+        policy, reward_model, judge = (self.stages[stage].record.model for stage in ("policy", "reward-model", "judge"))
         return RoundModels(round=self.number, policy=policy, reward_model=reward_model, judge=judge)

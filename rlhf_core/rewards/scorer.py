@@ -78,7 +78,7 @@ class Scorer:
             max_response_tokens: the length at which responses of the policy's tokens are cut.
 
         Raises:
-            SelfTestError: as `rlhf_core.self_tests.check_known`.
+            SelfTestError: as `rlhf_core.models.known_answers.check_known_answers`.
         """
         given = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
         cut = halves_of_positions(self.model.config) if self.reads_text else given

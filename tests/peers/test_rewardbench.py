@@ -1,4 +1,4 @@
-"""RewardBench's own tool on a reward model that was saved here: the scores and accuracies of `rlhf evaluate`."""
+"""RewardBench's own tool on a reward model that was saved here: the scores and accuracies of `rlhf reward-bench`."""
 
 import json
 import random

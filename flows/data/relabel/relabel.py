@@ -66,7 +66,7 @@ def add_fresh_pairs(config: LadderConfig, data: DataRefs, last: Round, context: 
     Raises:
         WaitingForLabels: if people are to label these and have not done so.
     """
-    fresh = relabel(config, data, last.newest, context)
+    fresh = relabel(config, data, last.models, context)
     if isinstance(fresh, Path):
         raise WaitingForLabels(fresh)
     return data.model_copy(update={"fresh": (*last.data.fresh, fresh)})

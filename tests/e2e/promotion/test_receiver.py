@@ -57,19 +57,19 @@ import os, signal
 def kill(): os.kill(os.getpid(), signal.SIGKILL)
 """
 DELIVERED = """
-from flows.ledger import Ledger
-remember = Ledger.is_new
+from flows.promotion.outbox import Outbox
+remember = Outbox.is_new
 def is_new(*given, **more):
     remember(*given, **more)
     kill()
-Ledger.is_new = is_new
+Outbox.is_new = is_new
 """
 NOTICED = """
-from flows import reconcile
+from flows.promotion import reconcile
 reconcile.send = lambda *given: kill()
 """
 SENT = """
-from flows import reconcile
+from flows.promotion import reconcile
 send = reconcile.send
 def send_and_die(*given):
     send(*given)
@@ -77,8 +77,8 @@ def send_and_die(*given):
 reconcile.send = send_and_die
 """
 CONFIRMED = """
-from flows.ledger import Ledger
-Ledger.mark = lambda *given: kill()
+from flows.promotion.outbox import Outbox
+Outbox.mark = lambda *given: kill()
 """
 
 

@@ -27,7 +27,7 @@ from flows.data.relabel.label_tasks import (
 from flows.data.splits import split_by_group
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.pipeline.rounds import climb_in_rounds
+from flows.pipeline.rounds import check_rounds
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.references import DatasetRef, ModelRef, RoundModels
@@ -221,13 +221,13 @@ def test_simulated_annotators_are_refused_outside_their_world_where_rounds_need_
     )
     config = load_config(path)
     with pytest.raises(InputError, match=r"'relabel\.by': annotators know only the embedded world.*climb once"):
-        climb_in_rounds(lambda _: pytest.fail("it climbed"), config, "CONFIG", 2)
+        check_rounds(config, 2)
 
 
 def test_rounds_need_somebody_who_labels_and_a_reward_model_that_is_trained() -> None:
     def refused(*overrides: str) -> str:
         with pytest.raises(InputError) as error:
-            climb_in_rounds(lambda _: pytest.fail("it climbed"), load_config(TINY, overrides=overrides), "CONFIG", 2)
+            check_rounds(load_config(TINY, overrides=overrides), 2)
         return str(error.value)
 
     assert "field 'relabel' is missing" in refused("relabel=null")

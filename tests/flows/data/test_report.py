@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.summary import WIDTH, Answer, GoldAudit, Summary, publish_summary, render
+from flows.pipeline.gold_audit import Answer, GoldAudit
+from flows.pipeline.summary import WIDTH, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageOutcome, StageRecord
@@ -83,7 +84,7 @@ def summary(**changes: object) -> Summary:
         "arguments": "configs/toy.yaml",
         "run_id": "this",
         "data": DATA,
-        "rungs": [
+        "stages": [
             StageOutcome(record("sft"), reused=True),
             StageOutcome(record("reward-model"), reused=False),
         ],
@@ -207,12 +208,12 @@ def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
 
 
 def test_a_climb_that_ended_before_its_data_is_still_shown() -> None:
-    assert "nothing came of it" in shown(summary(data=None, rungs=[], verdicts={}, outcome="nothing came of it"))
+    assert "nothing came of it" in shown(summary(data=None, stages=[], verdicts={}, outcome="nothing came of it"))
 
 
 def test_a_climb_that_its_data_stopped_shows_their_figures_and_verdicts() -> None:
     stopping = judge([KNOWN.model_copy(update={"threshold": 0.5})], DATA.estimates)
-    text = shown(summary(rungs=[], verdicts={"data": stopping}, outcome=str(StoppedByGate("data", stopping))))
+    text = shown(summary(stages=[], verdicts={"data": stopping}, outcome=str(StoppedByGate("data", stopping))))
     line_with(text, "data", "prompt_shift_auc", "0.520 [0.480, 0.560]")
     line_with(text, "data", "prompts-known", "fail", "upper bound 0.56 is not below 0.5")
     assert "stopped by gate prompts-known because" in text

@@ -14,7 +14,7 @@ from flows.deploy.prefect_server import start_server
 
 CLIMB = """
 import os, sys
-from flows.own_server import start_server
+from flows.deploy.prefect_server import start_server
 start_server()
 print(os.environ["PREFECT_API_URL"], flush=True)
 from prefect.client.orchestration import get_client

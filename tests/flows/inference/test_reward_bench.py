@@ -1,4 +1,4 @@
-"""`rlhf evaluate`: any reward model on labelled pairs in RewardBench's format."""
+"""`rlhf reward-bench`, once `rlhf evaluate`: any reward model on labelled pairs in RewardBench's format."""
 
 import json
 from pathlib import Path
@@ -128,6 +128,14 @@ def test_the_command_prints_tables_json_and_scores(scorer: Path, tmp_path: Path,
 
 
 def test_a_policy_scores_no_pairs(speaker: Path, tmp_path: Path, storage: Path) -> None:
-    asked = ["evaluate", str(speaker), str(written(tmp_path)), "--config", str(CONFIG), "--set", f"storage={storage}"]
+    asked = [
+        "reward-bench",
+        str(speaker),
+        str(written(tmp_path)),
+        "--config",
+        str(CONFIG),
+        "--set",
+        f"storage={storage}",
+    ]
     refused = CliRunner().invoke(app, asked)
     assert refused.exit_code == 2 and "is no reward model, so it scores no pairs" in refused.stderr

@@ -31,7 +31,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.config.errors import InputError
 from flows.config.gates import GatesConfig
-from flows.pipeline.gating import StoppedByGate, enforce, judge_stage
+from flows.pipeline.gating import StoppedByGate, enforce, judge_figures, mark_versions
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.references import StageRecord
@@ -153,7 +153,9 @@ def test_verdicts_reach_a_server_that_was_away_and_a_failed_gate_is_judged_once(
     def judged() -> None:
         stop(server)
         back.start()
-        enforce("sft", judge_stage(record, [GATE], GatesConfig(), context), GatesConfig())
+        judgement = judge_figures(record, [GATE], GatesConfig(), context)
+        mark_versions(record, judgement, context)
+        enforce("sft", judgement.blocking, GatesConfig())
 
     state = judged(return_state=True)
     back.join()

@@ -23,16 +23,16 @@ Runs = Callable[[Path, str], list[Run]]
 ALONE = """
 import json, os, sys
 from pathlib import Path
-from flows.config import load_config
-from flows.environment import prepare, quiet
+from flows.config.loading import load_config
+from flows.deploy.environment import prepare, quiet
 quiet()
 name, storage, parameters, *overrides = sys.argv[1:]
 config = load_config(Path("configs/tiny.yaml"), overrides=[f"storage={storage}", *overrides])
 prepare(config.storage, threads=1)
-from flows.own_server import start_server
+from flows.deploy.prefect_server import start_server
 start_server()
-from flows import alone, evaluate
-flow = getattr(alone, name, None) or evaluate.evaluate
+from flows.pipeline import evaluate, single_stage
+flow = getattr(single_stage, name, None) or evaluate.evaluate
 state = flow(config, **json.loads(parameters), return_state=True)
 result = state.result(raise_on_failure=False)
 print(json.dumps({"state": state.name, "message": state.message, "retrained": getattr(result, "retrained", None)}))

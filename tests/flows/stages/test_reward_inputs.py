@@ -18,7 +18,7 @@ from flows.config.loading import load_config
 from flows.lineage.archive import Archive
 from flows.lineage.audit import AuditFinding, audit
 from flows.lineage.story import tell
-from flows.pipeline.reuse import climb_key
+from flows.pipeline.reuse import run_key
 from flows.registry.client import open_registry
 from flows.registry.differences import differences
 from flows.registry.keys import identify, inputs_of
@@ -162,7 +162,7 @@ def test_a_changed_rule_is_another_stage(own: Path, toys: Toys) -> None:
 
 def test_a_changed_rule_is_another_climb() -> None:
     config, nothing = load_config(TINY), DataRefs(datasets={}, counts={}, report="", ladder_run="", seconds=0.0)
-    first, again, second = (climb_key("ladder", config, nothing, {}, {"own": digest}) for digest in "112")
+    first, again, second = (run_key("ladder", config, nothing, {}, {"own": digest}) for digest in "112")
     assert first == again != second
 
 
