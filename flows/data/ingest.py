@@ -1,8 +1,6 @@
 """Ingestion: read or generate tables, hold them against their contracts, keep them as snapshots with a report."""
 
-import functools
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -16,15 +14,12 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-import data_contracts
 from data_contracts.records import Kind
 from data_contracts.suites.checks import Population, PopulationViolation, Suites
 from data_contracts.suites.drift import Profile, profile
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig
-from flows.data import buckets, files, json_array, quarantine, sources, tables, votes
-from flows.data.audits import labels, prompts
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
@@ -35,10 +30,9 @@ from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
-from flows.registry.keys import content_key
+from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
-from flows.storage import snapshots
 from flows.storage.cached_results import reuse_or_remake
 from flows.storage.snapshots import is_intact
 from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
@@ -103,8 +97,8 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
     champion = context.registry().champion_data(context.project)
-    inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
-    key = content_key("ingest", plan, inputs, context.seed)
+    inputs = {**_sources_of(plan.data), **{f"champion.{kind}": digest for kind, digest in champion.items()}}
+    key = content_key("ingest", plan, inputs, context.seed, DATA_CODE)
     return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion)
 
 
@@ -165,21 +159,6 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
     with clock.step("what prompts are like"):
         estimates = measure_prompts(by_kind)
     return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock)
-
-
-_READERS = (snapshots, json_array, labels, prompts, quarantine, files, sources, buckets, tables, votes)
-
-
-@functools.cache
-def rules_digest() -> str:
-    """SHA-256 over contracts, suites, formats and the code of both passes, so that changed rules are applied again."""
-    contracts = Path(data_contracts.__file__).parent
-    files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
-    files += [Path(inspect.getfile(module)) for module in _READERS]
-    total = hashlib.sha256()
-    for path in sorted(files):
-        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
 
 
 def publish_findings(populations: Mapping[str, Population]) -> None:

@@ -93,6 +93,7 @@ def _plan(
         uses={MAIN: Serving.within("score", config)},
         parents={"sft": sft},
         datasets={**pairs, "centring": data.demonstrations},
+        sources=data.measured,
         key_metrics=KEY_METRICS,
     )
 
@@ -133,6 +134,7 @@ def _taken(
         uses={MAIN: Serving.within("score", config)},
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
+        sources=data.measured,
     )
 
 

@@ -15,7 +15,7 @@ from flows.data.audits.label_report import in_short, odds_figure, page
 from flows.data.buckets import row_keys
 from flows.data.tables import Table
 from flows.registry.context import RunContext
-from flows.registry.keys import content_key
+from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import DataRefs
 from flows.storage.snapshots import read_parts
 from flows.tasks import CACHED
@@ -88,7 +88,7 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     balanced = None
     if balance != "none":
         plan = BalancePlan(balance=balance)
-        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, seed=0)
+        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, 0, DATA_CODE)
         balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), context))
     worth = data.labels.model_copy(update={"balanced": balanced})
     registry = context.registry()

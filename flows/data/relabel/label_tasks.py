@@ -17,7 +17,7 @@ from flows.data.files import SUFFIXES, read_file
 from flows.data.sources import Read, convert_file
 from flows.data.splits import split_by_group
 from flows.registry.context import RunContext
-from flows.registry.keys import content_key, inputs_of
+from flows.registry.keys import DATA_CODE, content_key, inputs_of
 from flows.registry.references import DatasetRef, RoundModels
 from flows.storage.snapshots import read_split
 from flows.tasks import retried_task
@@ -85,7 +85,7 @@ def draw_answers(
     seed = context.seed + SEEDS_APART * newest.round
     inputs = inputs_of({"policy": newest.policy.digest}, {"prompts": prompts.digest}, {})
     folder = relabel.folder if isinstance(relabel, ByPeople) and relabel.folder else context.storage / "relabel"
-    path = folder / f"{context.project}-{content_key('answers', plan, inputs, seed)[-16:]}.json"
+    path = folder / f"{context.project}-{content_key('answers', plan, inputs, seed, DATA_CODE)[-16:]}.json"
     if path.exists():
         return path
     groups = ask(plan, prompts, seed=seed)
