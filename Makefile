@@ -36,7 +36,7 @@ ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
 
 # Settings given here, such as AUTH=on or MLFLOW_PORT=5001, go to the script, which keeps them in STACK.
 up down status: export STACK := $(STACK)
-up: $(INSTALLED)  ## Start PostgreSQL, Prefect, MLflow and a worker; docs/operations.md
+up: $(INSTALLED)  ## Start PostgreSQL, Prefect, MLflow and a worker; docs/guide/operations.md
 	@$(BIN)/python infra/stack.py up
 
 down: $(INSTALLED)  ## End what `make up` started; the data stay in STACK

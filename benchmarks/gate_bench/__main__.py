@@ -125,17 +125,21 @@ def gates() -> None:
 
 
 @app.command()
-def fill(results: Results = RESULTS, page: Path = Path("docs/gates.md")) -> None:
-    """Put all tables into their places on the page: the lines between `<!-- name -->` and `<!-- /name -->`."""
+def fill(
+    results: Results = RESULTS,
+    page: Annotated[Path, typer.Option(help="Page of the results.")] = Path("docs/evidence/gate_bench.md"),
+    reference: Annotated[Path, typer.Option(help="Page of the gates.")] = Path("docs/reference/gates.md"),
+) -> None:
+    """Put all tables into their places on both pages: the lines between `<!-- name -->` and `<!-- /name -->`."""
     outcomes = read(results)
     tables = {
-        "gates": gate_table(),
         "summary": summary_table(outcomes),
         "cases": case_table(outcomes),
         "sensitivity": sensitivity_table(outcomes),
     }
     try:
         fill_places(page, tables)
+        fill_places(reference, {"gates": gate_table()})
     except NoPlace as mistake:
         raise typer.BadParameter(str(mistake)) from None
 

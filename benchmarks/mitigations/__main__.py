@@ -64,7 +64,7 @@ def table(results: Results = RESULTS, parts: Parts = None) -> None:
 
 
 @app.command()
-def fill(results: Results = RESULTS, page: Path = Path("docs/mitigations.md")) -> None:
+def fill(results: Results = RESULTS, page: Path = Path("docs/evidence/mitigations.md")) -> None:
     """Put all tables into their places on the page: the lines between `<!-- name -->` and `<!-- /name -->`."""
     by = by_arm(read(results))
     try:

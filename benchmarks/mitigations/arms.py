@@ -18,7 +18,7 @@ NOTHING: Settings = MappingProxyType({})
 RECIPE = Recipe().having({"base.width": 96, "base.layers": 2, "policy.evaluation_prompts": 192, "policy.updates": 20})
 """That of the gate bench with a smaller model, as there are a hundred policies to train."""
 BIASED: Settings = {"world.annotators.length_bias": 1.0, "world.annotators.flattery_bias": 0.5}
-"""As in docs/results.md: a logit for ten words, half a logit for a flattering sentence."""
+"""As in docs/evidence/results.md: a logit for ten words, half a logit for a flattering sentence."""
 UNLIMITED: Settings = {
     "policy.beta": 0.0,
     "policy.kl_to_rollout_limit_nats": None,
