@@ -47,6 +47,44 @@ def test_import_arrows_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_every_public_type_name_is_there_once() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for name in public_types(node):
+                homes.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
+
+
+def public_types(node: ast.stmt) -> list[str]:
+    """Names of a class or of a type alias that a statement at the top of a module defines."""
+    match node:
+        case ast.ClassDef(name=name):
+            names = [name]
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if "TypeVar(" not in ast.unparse(value):
+            names = [name]
+        case _:
+            names = []
+    return [name for name in names if name[0].isupper() and not name.isupper()]
+
+
+STAGES = {
+    "base": "base.embedded",
+    "sft": "sft",
+    "reward_model": "reward_model.train",
+    "ppo": "ppo.train",
+    "dpo": "dpo",
+    "annotation": "annotation",
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_loads_another(stage: str, tmp_path: Path) -> None:
+    names = run_python(f"import sys, rlhf_core.{STAGES[stage]}; print(*sys.modules)", tmp_path).split()
+    rooms = {name.split(".")[1] for name in names if name.startswith("rlhf_core.")}
+    assert stage in rooms and not rooms & (STAGES.keys() - {stage})
+
+
 def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:
     heavy = {"torch", "transformers", "prefect", "mlflow", "pandas", "great_expectations"}
     code = f"import sys, rlhf_core, data_contracts, flows.cli; print(sorted({heavy} & set(sys.modules)))"

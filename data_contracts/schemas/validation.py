@@ -87,20 +87,6 @@ def broken_rules(kind: Kind, frame: pd.DataFrame, rules: Sequence[Rule]) -> dict
     return {}
 
 
-def find_violations(kind: Kind, frame: pd.DataFrame) -> tuple[Violation, ...]:
-    """Every rule that a row of a whole table breaks, ordered by rule and row; empty for sound data.
-
-    Args:
-        kind: which contract.
-        frame: the rows, in the columns of their kind.
-    """
-    contract = CONTRACTS[kind]
-    broken = broken_rules(kind, frame, (*contract.row_rules, *contract.set_rules))
-    return tuple(
-        item for name, rows in broken.items() for item in describe(contract.rules[name], frame.loc[rows.tolist()])
-    )
-
-
 def describe(rule: Rule, frame: pd.DataFrame) -> list[Violation]:
     """Rows that break a rule, as violations."""
     return [

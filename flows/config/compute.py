@@ -1,4 +1,4 @@
-"""How stages run: on how many ranks, for how long, how often they keep their state. No result depends on it."""
+"""Compute settings: ranks, time-outs, checkpoints. No result depends on them."""
 
 from typing import Annotated, Literal
 

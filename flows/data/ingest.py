@@ -1,8 +1,6 @@
 """Ingestion: read or generate tables, hold them against their contracts, keep them as snapshots with a report."""
 
-import functools
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -16,15 +14,12 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-import data_contracts
 from data_contracts.records import Kind
 from data_contracts.suites.checks import Population, PopulationViolation, Suites
 from data_contracts.suites.drift import Profile, profile
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig
-from flows.data import buckets, files, json_array, quarantine, sources, tables, votes
-from flows.data.audits import labels, prompts
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
@@ -35,10 +30,9 @@ from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
-from flows.registry.keys import content_key
+from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
-from flows.storage import snapshots
 from flows.storage.cached_results import reuse_or_remake
 from flows.storage.snapshots import is_intact
 from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
@@ -103,8 +97,8 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
     champion = context.registry().champion_data(context.project)
-    inputs = {**_sources_of(plan.data), "rules": rules_digest(), **{f"champion.{k}": d for k, d in champion.items()}}
-    key = content_key("ingest", plan, inputs, context.seed)
+    inputs = {**_sources_of(plan.data), **{f"champion.{kind}": digest for kind, digest in champion.items()}}
+    key = content_key("ingest", plan, inputs, context.seed, DATA_CODE)
     return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion)
 
 
@@ -133,7 +127,7 @@ def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Ma
 
 
 @retried_task("check", cache_policy=NO_CACHE)
-def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], work: Path) -> Checked:
+def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
@@ -141,55 +135,44 @@ def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], 
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
     apart = held_out_prompts(plan.data)
-    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
-    if problems := [problem for table in made.values() for problem in table.problems()]:
+    by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
+    if problems := [problem for table in by_kind.values() for problem in table.problems()]:
         for problem in problems:
             if isinstance(problem, QuarantineExceeded):
                 tell(QUARANTINE_EXCEEDED, context.project, f"rlhf.data.{context.project}", {"reason": str(problem)})
         raise DataRefused(tuple(problems))
     with clock.step("suites"):
         suites = Suites(folder / "docs")
-        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in made.items()}
+        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in by_kind.items()}
         drifts = {
-            f"{kind}-drift": suites.check_drift(kind, made[kind].numbers, known[kind]) for kind in known if kind in made
+            f"{kind}-drift": suites.check_drift(kind, by_kind[kind].numbers, champions[kind])
+            for kind in champions
+            if kind in by_kind
         }
         suites.build_docs()
     fatal = {**populations, **(drifts if plan.contract.drift == "fatal" else {})}
     if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
         raise DataRefused(tuple(broken))
-    profiles = {kind: profile(table.numbers) for kind, table in made.items()}
+    profiles = {kind: profile(table.numbers) for kind, table in by_kind.items()}
     with clock.step("what labels are worth"):
-        worth = measure_labels(made["preferences"]) if "preferences" in made else None
+        worth = measure_labels(by_kind["preferences"]) if "preferences" in by_kind else None
     with clock.step("what prompts are like"):
-        estimates = measure_prompts(made)
-    return Checked(folder, made, {**populations, **drifts}, profiles, worth, estimates, clock)
-
-
-_READERS = (snapshots, json_array, labels, prompts, quarantine, files, sources, buckets, tables, votes)
-
-
-@functools.cache
-def rules_digest() -> str:
-    """SHA-256 over contracts, suites, formats and the code of both passes, so that changed rules are applied again."""
-    contracts = Path(data_contracts.__file__).parent
-    files = [*contracts.rglob("*.py"), *contracts.rglob("*.json")]
-    files += [Path(inspect.getfile(module)) for module in _READERS]
-    total = hashlib.sha256()
-    for path in sorted(files):
-        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()
+        estimates = measure_prompts(by_kind)
+    return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock)
 
 
 def publish_findings(populations: Mapping[str, Population]) -> None:
     """Keep what the suites saw as a Prefect artifact."""
-    rows = [{"suite": name, **item._asdict()} for name, seen in populations.items() for item in seen.findings]
+    rows = [
+        {"suite": name, **item._asdict()} for name, population in populations.items() for item in population.findings
+    ]
     create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
 
 
 def publish(key: str, checked: Checked, context: RunContext, started: float) -> DataRefs:
     """Give snapshots their names, and put the report of this ingestion in its place."""
     report, written = checked.folder / "report", context.storage / "ingests" / key
-    made = DataRefs(
+    refs = DataRefs(
         datasets={kind: publish_table(kind, checked, report, written, context.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
@@ -209,12 +192,12 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
         odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
     examples = {kind: table.quarantine.examples for kind, table in checked.tables.items()}
     seen = Examined(examples, checked.profiles, checked.populations, checked.clock)
-    write_page(made, seen, context.project, report / "report.html")
+    write_page(refs, seen, context.project, report / "report.html")
     (checked.folder / "docs").rename(report / "docs")
     shutil.rmtree(written, ignore_errors=True)
     written.parent.mkdir(parents=True, exist_ok=True)
     os.replace(report, written)
-    return made
+    return refs
 
 
 def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
@@ -249,13 +232,13 @@ def _sources_of(data: DataConfig) -> dict[str, str]:
 
 def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:
     """What the tables of the champions looked like, where their profiles still lie in this storage."""
-    found: dict[Kind, Profile] = {}
+    profiles: dict[Kind, Profile] = {}
     kinds: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
     for kind in kinds:
         path = storage / "snapshots" / kind / f"{champion.get(kind)}.profile.json"
         if path.is_file():
-            found[kind] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+            profiles[kind] = json.loads(path.read_text(encoding="utf-8"))
+    return profiles
 
 
 def _write_json(path: Path, content: Any) -> None:

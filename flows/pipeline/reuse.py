@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
-from flows.registry.keys import code_version, content_key, inputs_of
+from flows.registry.keys import LADDER_CODE, code_version, content_key, inputs_of
 from flows.registry.names import (
     ALIASED_TAG,
     CHAMPION,
@@ -70,7 +70,8 @@ def run_key(
     counted = RunPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
     models = {role: ref.digest for role, ref in inputs.items()}
     datasets = {table.name: table.digest for table in data.tables}
-    return content_key(what, counted, inputs_of(models, datasets, sources), config.seed)
+    digests = inputs_of(models, datasets, {**sources, **data.measured})
+    return content_key(what, counted, digests, config.seed, LADDER_CODE)
 
 
 def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -> EarlierRun | None:

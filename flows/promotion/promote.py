@@ -1,6 +1,7 @@
 """Who becomes champion: proposals, promotion and roll-back."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from mlflow.exceptions import MlflowException
 
@@ -79,12 +80,25 @@ def promote(
     Raises:
         InputError: when the champion is another one than was proposed to be replaced.
     """
-    _move(registry, proposal.version, proposal.champion, by, why, PROMOTE, bool(proposal.blocking), comparison)
+    version = proposal.version
+    with _alone(registry, version.name):
+        now = registry.champion(version.name)
+        if now != proposal.champion:
+            raise _overtaken(version.name, now)
+        _move(registry, version, now, by, why, PROMOTE, bool(proposal.blocking), comparison)
 
 
 def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> None:
-    """Make an earlier champion champion again, with a record; its gates are not asked again."""
-    _move(registry, ref, registry.champion(ref.name), by, why, ROLLBACK, False, None)
+    """Make the champion before the present one champion again, with a record; its gates are not asked again.
+
+    Raises:
+        InputError: when the champion has changed meanwhile, so that another version is the one to go back to.
+    """
+    with _alone(registry, ref.name):
+        now = registry.champion(ref.name)
+        if previous_champion(registry, ref.name) != ref:
+            raise _overtaken(ref.name, now)
+        _move(registry, ref, now, by, why, ROLLBACK, False, None)
 
 
 def previous_champion(registry: Registry, name: str) -> ModelRef:
@@ -104,6 +118,20 @@ def previous_champion(registry: Registry, name: str) -> ModelRef:
     raise InputError(f"{name} has no earlier champion; `rlhf history {name}` lists those that were")
 
 
+def _alone(registry: Registry, name: str) -> AbstractContextManager[None]:
+    """One move of a champion at a time: who waited checks what the one before left.
+
+    The lock is a file in the storage folder, so it covers all processes that share that folder. Machines with storage
+    of their own do not see each other's locks, and MLflow has no move that depends on what the alias was: there the
+    later of two at once wins, both are in the history, and the `from` of the later may be out of date.
+    """
+    return registry.alone(f"{CHAMPION}-{name}")
+
+
+def _overtaken(name: str, now: ModelRef | None) -> InputError:
+    return InputError(f"{name}: {now.label if now else 'nothing'} is champion by now; look again")
+
+
 def _move(
     registry: Registry,
     version: ModelRef,
@@ -115,9 +143,6 @@ def _move(
     comparison: Frozen | None,
 ) -> None:
     """Record first: what sees the alias move then finds the record of it."""
-    now = registry.champion(version.name)
-    if now != previous:
-        raise InputError(f"{version.name}: {now.label if now else 'nothing'} is champion by now; look again")
     run_id = record_promotion(
         registry,
         model=version.name,

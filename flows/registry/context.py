@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
+from flows.registry.keys import code_version
 from rlhf_core.config import Frozen
 
 
@@ -23,8 +24,8 @@ class RunContext(Frozen):
 
     @property
     def cache(self) -> Path:
-        """Where stages keep what frozen models say, by content; it may be deleted at any time."""
-        return self.storage / "cache"
+        """Where stages of this code keep what frozen models say, by content; it may be deleted at any time."""
+        return self.storage / "cache" / code_version()
 
     def registry(self) -> Registry:
         """A connection to the registry."""

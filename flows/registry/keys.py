@@ -3,25 +3,55 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import rlhf_core
 from rlhf_core.config import Frozen
 
 IDENTITY = "identity.json"
 
+STAGE_CODE = ("rlhf_core", "flows/registry", "flows/stages", "flows/storage")
+"""What a stage is made of: the recipe, and the rooms of the pipeline on this side of the seam."""
+
+DATA_CODE = ("rlhf_core", "data_contracts", "flows/data", "flows/storage")
+"""What makes data: contracts, and all that reads, divides, measures and labels them."""
+
+LADDER_CODE = (*STAGE_CODE, "data_contracts", "flows/data", "flows/pipeline")
+"""What decides the verdicts of a climb: all of it, and what leads from stage to stage."""
+
+SHOWING = ("figures.py", "model_card.py", "progress.py")
+"""Modules that only show what a stage makes."""
+
+_HOME = Path(__file__).parents[2]
+
+_SOURCES = (".json", ".py")
+
+
+def code_version(rooms: tuple[str, ...] = STAGE_CODE) -> str:
+    """Version of the package and a hash of the sources in some rooms, so that changed code is never taken for old."""
+    return f"{version('rlhf-ladder')}+{_digest_at_start(rooms)[:16]}"
+
 
 @functools.cache
-def code_version() -> str:
-    """Version of the package and a hash of the sources of the recipe, so that changed code is never taken for old."""
-    root = Path(rlhf_core.__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return f"{version('rlhf-ladder')}+{total.hexdigest()[:16]}"
+def _digest_at_start(rooms: tuple[str, ...]) -> str:
+    """One digest for the whole process, however its sources are edited meanwhile."""
+    return code_digest(_HOME, rooms)
+
+
+def code_digest(home: Path, rooms: Iterable[str]) -> str:
+    """SHA-256 over what all sources in some rooms say, whatever they are called and wherever in these they lie.
+
+    Configurations need no room: what they say is in the key itself.
+
+    Args:
+        home: folder of the packages.
+        rooms: folders in it; modules that only show something are left out.
+    """
+    sources = [path for room in rooms for path in (home / room).rglob("*") if path.suffix in _SOURCES]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources if path.name not in SHOWING]
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 class Identity(Frozen):
@@ -49,15 +79,19 @@ class Identity(Frozen):
         return f"{self.stage}-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
-def identify(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int) -> Identity:
-    """Identity of a stage under the code of this process; arguments as the attributes of `Identity`."""
+def identify(
+    stage: str, config: Frozen, inputs: Mapping[str, str], seed: int, rooms: tuple[str, ...] = STAGE_CODE
+) -> Identity:
+    """Identity of a result under the code of this process, of which `rooms` decides it; else as in `Identity`."""
     settings = config.model_dump(mode="json")
-    return Identity(stage=stage, config=settings, inputs=dict(inputs), seed=seed, code=code_version())
+    return Identity(stage=stage, config=settings, inputs=dict(inputs), seed=seed, code=code_version(rooms))
 
 
-def content_key(stage: str, config: Frozen, inputs: Mapping[str, str], seed: int) -> str:
+def content_key(
+    stage: str, config: Frozen, inputs: Mapping[str, str], seed: int, rooms: tuple[str, ...] = STAGE_CODE
+) -> str:
     """Key of what `identify` describes."""
-    return identify(stage, config, inputs, seed).key
+    return identify(stage, config, inputs, seed, rooms).key
 
 
 def inputs_of(models: Mapping[str, str], datasets: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""What stages hand to each other: names, digests and places, never tensors or tables."""
+"""References that stages hand to each other: names, digests and paths of models and data, never tensors."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -157,6 +158,13 @@ class DataRefs(Frozen):
     def ceiling(self) -> Estimate | None:
         """Agreement that a perfect judge would reach with one annotator, None where the data cannot say."""
         return self.labels.noise.get("ceiling") if self.labels else None
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """Digest of the ceiling, which reward models are held against and no snapshot says; by name."""
+        if self.ceiling is None:
+            return {}
+        return {"ceiling": hashlib.sha256(json.dumps(self.ceiling).encode()).hexdigest()}
 
     @property
     def tables(self) -> tuple[DatasetRef, ...]:

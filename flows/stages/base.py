@@ -1,4 +1,4 @@
-"""The rung below the first: a pretrained base model."""
+"""The base stage: a pretrained model, made here or taken from the hub."""
 
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, StageRecord
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
-from flows.storage.snapshots import read_split
+from flows.storage.records import read_demonstrations, read_pairs
 from rlhf_core.base import embedded, from_text
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
-from rlhf_core.data.tokenizer import CHAT_TEMPLATE, turns
+from rlhf_core.data.plain_text import training_text
+from rlhf_core.data.tokenizer import CHAT_TEMPLATE
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -32,7 +33,7 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
             case PretrainConfig():
                 return embedded.pretrain(config, out=out, seed=context.seed)
             case TextBaseConfig():
-                return from_text.pretrain(config, texts=training_text(data), out=out, seed=context.seed)
+                return from_text.pretrain(config, texts=_training_text(data), out=out, seed=context.seed)
             case HubBase():
                 return from_hub(config, out)
 
@@ -51,14 +52,9 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
     return run_stage(plan, context)
 
 
-def training_text(data: DataRefs) -> list[str]:
+def _training_text(data: DataRefs) -> list[str]:
     """The text of the training split: what a base may have read without having seen any held-out row."""
-    demonstrations = read_split(data.demonstrations, "train")
-    preferences = read_split(data.preferences, "train")
-    answered = [(str(row.prompt), str(row.response)) for row in demonstrations.itertuples()]
-    for row in preferences.itertuples():
-        answered += [(str(row.prompt), str(row.chosen)), (str(row.prompt), str(row.rejected))]
-    return ["\n".join([*(turn["content"] for turn in turns(prompt)), answer]) for prompt, answer in answered]
+    return training_text(read_demonstrations(data.demonstrations, "train"), read_pairs(data.preferences, "train"))
 
 
 def from_hub(config: HubBase, out: Path) -> Stage:

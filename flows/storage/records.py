@@ -1,25 +1,28 @@
 """A split of a snapshot as the records that the recipe trains on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
 
 from flows.storage.snapshots import Reference, read_split
-from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.records import Demonstration, Pair, make_pairs
+
+ADDED = {"votes_tied": 0, "grade": 0.0}
+"""Columns that a snapshot of an earlier contract lacks, and what they would hold."""
 
 
 def read_demonstrations(ref: Reference, split: str) -> list[Demonstration]:
     """The demonstrations of a split, in the order of the snapshot."""
-    return list(map(Demonstration, *_columns(ref, split, "prompt", "response")))
+    return list(map(Demonstration._make, _rows(read_split(ref, split), "prompt", "response")))
 
 
 def read_pairs(ref: Reference, split: str) -> list[Pair]:
     """The preference pairs of a split with their grades and the shares of their votes, in the order of the snapshot."""
     table = read_split(ref, split)
-    tied = table.get("votes_tied", 0) / 2  # a snapshot of an earlier contract has neither ties nor grades
-    votes = table["votes_chosen"] + table["votes_rejected"] + 2 * tied
-    rows = table.assign(share=(table["votes_chosen"] + tied) / votes, grade=table.get("grade", 0.0))
-    fields = ("prompt", "chosen", "rejected", "share", "grade")
-    cells = zip(*(rows[name].tolist() for name in fields), strict=True)
-    return [Pair(prompt, one, other, share=share, grade=grade) for prompt, one, other, share, grade in cells]
+    table = table.assign(**{name: value for name, value in ADDED.items() if name not in table})
+    texts = _rows(table, "prompt", "chosen", "rejected")
+    return make_pairs(texts, _rows(table, "votes_chosen", "votes_rejected", "votes_tied"), table["grade"].tolist())
 
 
 def read_all_pairs(refs: Iterable[Reference], split: str) -> list[Pair]:
@@ -29,11 +32,9 @@ def read_all_pairs(refs: Iterable[Reference], split: str) -> list[Pair]:
 
 def read_prompts(ref: Reference, split: str) -> list[str]:
     """The prompts of a split, in the order of the snapshot."""
-    (prompts,) = _columns(ref, split, "prompt")
-    return prompts
+    return list(read_split(ref, split)["prompt"].tolist())
 
 
-def _columns(ref: Reference, split: str, *names: str) -> list[list[str]]:
-    """Texts of a split, column by column."""
-    table = read_split(ref, split)
-    return [table[name].tolist() for name in names]
+def _rows(table: pd.DataFrame, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Some columns of a table, row by row."""
+    return zip(*(table[name].tolist() for name in names), strict=True)

@@ -1,5 +1,6 @@
 """Which responses go through a model together, and how they lie there: end to end in one row, without padding."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -21,6 +22,12 @@ def shuffled_batches(count: int, batch_size: int, *, epoch: int, seed: int) -> I
     order: list[int] = torch.randperm(count, generator=generator).tolist()
     for start in range(0, count, batch_size):
         yield order[start : start + batch_size]
+
+
+def endless_batches(count: int, size: int, *, seed: int) -> Iterator[list[int]]:
+    """Batches of as many passes over the items as somebody takes, each pass in an order of its own."""
+    passes = (shuffled_batches(count, size, epoch=epoch, seed=seed) for epoch in itertools.count())
+    return itertools.chain.from_iterable(passes)
 
 
 def similar_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

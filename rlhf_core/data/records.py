@@ -1,5 +1,6 @@
 """What a stage trains on: text, in the field's terms."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -58,6 +59,25 @@ def decide(choice: Choice, votes: VoteCounts) -> Pair:
         raise ValueError(f"{votes.first} votes to {votes.second} prefer neither response: ask an odd number of times")
     chosen, rejected = (choice.first, choice.second) if votes.first > votes.second else (choice.second, choice.first)
     return Pair(choice.prompt, chosen, rejected, share=max(votes) / sum(votes))
+
+
+def vote_share(chosen: float, rejected: float, tied: float) -> float:
+    """Share of the votes that the preferred response got; each gets half of a tie."""
+    return (chosen + tied / 2) / (chosen + rejected + tied)
+
+
+def make_pairs(
+    texts: Iterable[tuple[str, str, str]], votes: Iterable[tuple[float, float, float]], grades: Iterable[float]
+) -> list[Pair]:
+    """The pairs that the columns of a table hold, in their order.
+
+    Args:
+        texts: prompt, preferred response and the other one.
+        votes: for the preferred response, for the other one, and ties.
+        grades: as in `Pair`.
+    """
+    rows = zip(texts, votes, grades, strict=True)
+    return [Pair(*text, share=vote_share(*cast), grade=grade) for text, cast, grade in rows]
 
 
 class Response(NamedTuple):

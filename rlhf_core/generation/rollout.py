@@ -41,7 +41,7 @@ def as_rollout(sampled: Sequence[Sampled]) -> Rollout:
     return Rollout(
         trees=[Tree(response.prompt_ids, [response.response_ids]) for response in sampled],
         mask=mask,
-        logprobs=_spread(flat, mask),
+        logprobs=as_grid(flat, mask),
         finished=torch.tensor([response.finished for response in sampled], device=device()),
     )
 
@@ -104,7 +104,7 @@ def policy_view(
     laid = lay([rollout.trees[row] for row in rows], device())
     logprobs, entropies = response_logprobs(policy, laid, sampling_temperature=sampling_temperature)
     mask = rollout.mask[list(rows)]
-    return _spread(logprobs, mask), _spread(entropies, mask)
+    return as_grid(logprobs, mask), as_grid(entropies, mask)
 
 
 @torch.inference_mode()
@@ -117,20 +117,31 @@ def all_logprobs(
         with precision(config):
             return policy_view(reader, rollout, rows, sampling_temperature=sampling_temperature)[0].cpu()
 
-    return _all(policy, rollout, config, read)
+    return read_responses(policy, rollout, config, read)
 
 
-def _all(
+def read_responses(
     model: PreTrainedModel,
     rollout: Rollout,
     config: OptimiserConfig,
     read: Callable[[PreTrainedModel, list[int]], Tensor],
 ) -> Tensor:
-    """What is read on each response of a rollout, each on one rank."""
-    found = together(model, [tree.size for tree in rollout.trees], config.max_tokens, lambda *of: read(*of).unbind())
-    return torch.stack(found).to(device())
+    """Read something on each response of a rollout, batch by batch, each response on one rank.
+
+    Args:
+        model: read by; put together first where it is sharded.
+        rollout: B responses.
+        config: tokens of a batch.
+        read: of model and rows, values of these rows, shape ``[b, T]``.
+
+    Returns:
+        The values of all responses, shape ``[B, T]``, on the device.
+    """
+    sizes = [tree.size for tree in rollout.trees]
+    values = together(model, sizes, config.max_tokens, lambda *of: read(*of).unbind())
+    return torch.stack(values).to(device())
 
 
-def _spread(flat: Tensor, mask: Tensor) -> Tensor:
+def as_grid(flat: Tensor, mask: Tensor) -> Tensor:
     """Put values of real tokens, in row-major order, into the shape of the mask; 0 elsewhere."""
     return flat.new_zeros(mask.shape).masked_scatter(mask, flat)

@@ -81,12 +81,6 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
     return kappas
 
 
-def count_votes(votes: Mapping[str, Sequence[str | None]]) -> NDArray[np.int64]:
-    """How many annotators gave each verdict, shape ``[N, 3]``, from verdicts by annotator."""
-    codes = np.array([[_code(vote) for vote in column] for column in votes.values()])
-    return np.stack([(codes == place).sum(axis=0) for place in range(len(VERDICTS))], axis=1)
-
-
 def _code(vote: str | None) -> int:
     return -1 if vote is None else VERDICTS.index(vote)
 

@@ -85,25 +85,6 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     )
 
 
-def reliability(deltas: ArrayLike) -> dict[str, list[float]]:
-    """Claimed and observed accuracy in ten bins of equal mass, for a reliability diagram.
-
-    Args:
-        deltas: margins, shape ``[N]``, logits.
-
-    Returns:
-        Lists `claimed`, `observed` and `pairs`, one entry for each bin that is not empty.
-    """
-    margins = np.asarray(deltas, dtype=np.float64)
-    order = np.argsort(np.abs(margins))
-    parts = [part for part in np.array_split(margins[order], BINS) if part.size]
-    return {
-        "claimed": [float(expit(np.abs(part)).mean()) for part in parts],
-        "observed": [float(hits(part).mean()) for part in parts],
-        "pairs": [float(part.size) for part in parts],
-    }
-
-
 def abs_delta_median(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Median |delta| in logits."""
     sizes = np.abs(deltas)

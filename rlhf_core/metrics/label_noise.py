@@ -24,22 +24,6 @@ class Ceiling(NamedTuple):
     n: int
 
 
-class PairwiseAgreement(NamedTuple):
-    """Chance that two annotators agree on a pair, and the bounds that it sets on the ceiling.
-
-    Attributes:
-        value: E[p^2 + (1 - p)^2] over pairs.
-        ceiling_from: no ceiling can be lower, sampling error aside.
-        ceiling_to: no ceiling can be higher, sampling error aside.
-        n: pairs with enough votes.
-    """
-
-    value: float
-    ceiling_from: float
-    ceiling_to: float
-    n: int
-
-
 def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]) -> Ceiling | None:
     """Accuracy that a perfect judge would reach against single labels, estimated from pairs with several votes.
 
@@ -76,33 +60,6 @@ def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]
     # annotators who agree have a small concentration, hence the high end of the ceiling
     lower, upper = _expected_majority(largest), _expected_majority(smallest)
     return Ceiling(_expected_majority(best), lower, upper, n=int(repeats.sum()))
-
-
-def pairwise_agreement(votes_chosen: Sequence[int], votes_rejected: Sequence[int]) -> PairwiseAgreement | None:
-    """Bounds on the ceiling without any assumption on how p is spread over pairs.
-
-    The share of agreeing pairs of annotators, averaged over pairs, estimates A = E[p^2 + (1 - p)^2] without bias. As
-    max(p, 1 - p) = 1/2 + |p - 1/2| and A = 1/2 + 2 E[(p - 1/2)^2], the ceiling lies between A (since
-    p^2 + (1 - p)^2 <= max(p, 1 - p)) and 1/2 + sqrt((A - 1/2) / 2) (Jensen).
-
-    Args:
-        votes_chosen: annotators for the chosen response of each pair, shape ``[N]``.
-        votes_rejected: annotators for the rejected response, shape ``[N]``.
-
-    Returns:
-        A and the two bounds at its estimate; None where no pair has at least 3 votes.
-
-    Raises:
-        ValueError: if the lengths differ or a count is negative.
-    """
-    chosen, totals, repeats = _tabulate(votes_chosen, votes_rejected)
-    if not len(repeats):
-        return None
-    rejected = totals - chosen
-    agreeing = (chosen * (chosen - 1) + rejected * (rejected - 1)) / (totals * (totals - 1))
-    share = float(repeats @ agreeing / repeats.sum())
-    highest = 0.5 + float(np.sqrt(max(share - 0.5, 0.0) / 2))
-    return PairwiseAgreement(share, share, highest, n=int(repeats.sum()))
 
 
 def _tabulate(

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.packing import lay
-from rlhf_core.generation.rollout import Rollout, _all, _spread
+from rlhf_core.generation.rollout import Rollout, as_grid, read_responses
 from rlhf_core.models.forward import response_logprobs_and_values, response_values
 from rlhf_core.models.heads import temperature
 from rlhf_core.models.precision import device, precision
@@ -47,7 +47,7 @@ class Experience(NamedTuple):
 def value_view(value: PreTrainedModel, rollout: Rollout, rows: Sequence[int]) -> Tensor:
     """Values before each response token, shape ``[b, T]``, in units of calibrated reward, with gradient."""
     values = response_values(value, lay([rollout.trees[row] for row in rows], device()))
-    return _spread(values, rollout.mask[list(rows)]) / temperature(value)
+    return as_grid(values, rollout.mask[list(rows)]) / temperature(value)
 
 
 def joint_view(
@@ -57,7 +57,7 @@ def joint_view(
     laid = lay([rollout.trees[row] for row in rows], device())
     logprobs, entropies, values = response_logprobs_and_values(model, laid, sampling_temperature=sampling_temperature)
     mask = rollout.mask[list(rows)]
-    return _spread(logprobs, mask), _spread(entropies, mask), _spread(values, mask) / temperature(model)
+    return as_grid(logprobs, mask), as_grid(entropies, mask), as_grid(values, mask) / temperature(model)
 
 
 @torch.inference_mode()
@@ -68,4 +68,4 @@ def all_values(value: PreTrainedModel, rollout: Rollout, config: OptimiserConfig
         with precision(config):
             return value_view(reader, rollout, rows).cpu()
 
-    return _all(value, rollout, config, read)
+    return read_responses(value, rollout, config, read)

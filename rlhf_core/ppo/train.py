@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_core.config.ppo import PPOConfig
-from rlhf_core.data.batching import shuffled_batches
+from rlhf_core.data.batching import endless_batches
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import encode, limits
 from rlhf_core.distributed import rank
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
+from rlhf_core.generation.rollout import Rollout
 from rlhf_core.metrics.drift import distinct_n, duplicate_share
 from rlhf_core.metrics.policy import Answers
 from rlhf_core.ppo.actor_critic import ActorCritic, adapted_actor_critic, load_actor_critic
 from rlhf_core.ppo.candidate_states import ARTIFACTS, CandidateStates
 from rlhf_core.ppo.early_stopping import CURVES, EarlyStopping, chart
+from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.kl_controller import next_beta
 from rlhf_core.ppo.self_tests import check_engine, check_first_pass
 from rlhf_core.ppo.update import compute_advantages, rollout_metrics, update, warm_up
@@ -171,14 +173,15 @@ class PPORun(PolicyEvaluator):
         )
 
     def train(self, prompts: Sequence[str], watched: Sequence[str], *, done: int) -> Iterator[Event]:
-        """Update until the updates run out or the watch stops.
+        """Update until the updates run out or training is stopped early.
 
         Of the events, the first of which is step 0, so many are done already.
         """
         sft = self.baseline(watched)
         if done == 0:
             yield Event(0, self._evaluate(0, watched, sft, sft))
-        batches = enumerate(_prompt_batches(self.config, len(prompts), seed=self.seed), start=1)
+        passes = endless_batches(len(prompts), self.config.rollout_size, seed=self.seed)
+        batches = enumerate(itertools.islice(passes, self.config.updates), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._ppo_step([prompts[row] for row in rows], step)
             if step % self.config.evaluate_every == 0 or step == self.config.updates:
@@ -207,44 +210,63 @@ class PPORun(PolicyEvaluator):
                 stream.truncate(notes["answers_bytes"])
 
     def _ppo_step(self, prompts: Sequence[str], step: int) -> dict[str, float]:
-        """Roll out, score, update once."""
-        seed = self.seed * 1_000_003 + step
-        seconds: dict[str, float] = {}
-        with _timed("rollout", seconds):
-            rollout, sampled, gap = self.sample(self.actor_critic.policy, prompts, seed=seed)
+        """One update of policy and value model on fresh responses to some prompts."""
         config = self.config.model_copy(update={"beta": self._beta})
+        policy, seed = self.actor_critic.policy, self.seed * 1_000_003 + step
+        seconds: dict[str, float] = {}
+        # 1. sample
+        with _timed("rollout", seconds):
+            rollout, sampled, gap = self.sample(policy, prompts, seed=seed)
         with _timed("scoring", seconds):
+            # 2. score
             texts = self.texts(sampled)
             responses = self.responses(prompts, texts, rollout)
+            scores, terms = self.reward_model(responses), self.terms(responses)
+            # 3. advantages
             experience = compute_advantages(
                 config,
                 rollout,
                 reference=self.reference,
-                scored=self.reward_model(responses),
+                scored=scores,
                 values=self.actor_critic.values(rollout),
                 reward=self.reward,
-                terms=self.terms(responses),
+                terms=terms,
             )
+        self._self_test(config, rollout, experience, gap, step)
+        metrics = {
+            **rollout_metrics(experience),
+            **gap,
+            "beta": config.beta,
+            "lr": self.actor_critic.policy_optimiser.lr,
+        }
+        metrics |= {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
+        # 4. update
+        with _timed("update", seconds):
+            metrics |= self._update(config, experience, step, seed=seed)
+        # 5. adapt beta
+        if step > config.warmup_updates:
+            kl = metrics["kl_to_sft_nats"]
+            self._beta = next_beta(config.kl_control, config.beta, kl_nats=kl, responses=len(prompts))
+        return metrics | seconds
+
+    def _self_test(
+        self, config: PPOConfig, rollout: Rollout, experience: Experience, gap: Mapping[str, float], step: int
+    ) -> None:
+        """Test what must hold before the first update, and now and again that frozen models stay as they are."""
         if step == 1:
             check_first_pass(config, self.actor_critic.policy, rollout, experience.ref_logprobs)
             check_engine(config, gap)
         if step == 1 or step % config.evaluate_every == 0:
             self.check_known_answers()
-        lr = self.actor_critic.policy_optimiser.lr
-        figures = rollout_metrics(experience)
-        with _timed("update", seconds):
-            if step <= config.warmup_updates:
-                learned = warm_up(config, self.actor_critic, experience, seed=seed)
-            else:
-                learned = update(config, self.actor_critic, experience, seed=seed, demonstrations=self._demonstrations)
-                self._beta = next_beta(
-                    config.kl_control, config.beta, kl_nats=figures["kl_to_sft_nats"], responses=len(prompts)
-                )
-        diversity = {"distinct_2": distinct_n(texts, 2), "duplicate_share": duplicate_share(texts)}
-        return {**figures, **gap, **diversity, "beta": config.beta, "lr": lr, **learned, **seconds}
+
+    def _update(self, config: PPOConfig, experience: Experience, step: int, *, seed: int) -> dict[str, float]:
+        """Train policy and value model; while they warm up, the value model alone."""
+        if step <= config.warmup_updates:
+            return warm_up(config, self.actor_critic, experience, seed=seed)
+        return update(config, self.actor_critic, experience, seed=seed, demonstrations=self._demonstrations)
 
     def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
-        """Have the watch look at the policy by its answers; keep it unless that stops training."""
+        """Judge the policy by its answers to watched prompts; keep it as a candidate unless that ends training."""
         self._record(step, prompts, answers)
         more = self.repeats(self.actor_critic.policy, prompts)
         metrics = self.early_stopping.look(step, sft, answers, more)
@@ -267,12 +289,6 @@ class PPORun(PolicyEvaluator):
             with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
                 for row in zip(*columns.values(), strict=True):
                     stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
-
-
-def _prompt_batches(config: PPOConfig, count: int, *, seed: int) -> Iterator[list[int]]:
-    """Prompts of each update: as many passes over all prompts as the updates need."""
-    passes = (shuffled_batches(count, config.rollout_size, epoch=epoch, seed=seed) for epoch in itertools.count())
-    yield from itertools.islice(itertools.chain.from_iterable(passes), config.updates)
 
 
 @contextmanager

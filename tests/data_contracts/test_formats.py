@@ -9,7 +9,7 @@ from data_contracts.formats.convert import Batch, Cast, SourceRow, convert_rows
 from data_contracts.formats.items import LeftOut
 from data_contracts.formats.registry import FORMATS, adapter, has, recognise
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.schemas.validation import find_violations
+from tests.data_contracts.violations import find_violations
 
 SECRET = "zebra umbrella"
 

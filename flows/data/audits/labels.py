@@ -1,4 +1,4 @@
-"""What the labels of preferences are worth: measured while they are ingested, and after balancing in a climb."""
+"""Audit of preference labels: noise, floors, surface biases; at ingestion, and after balancing in a ladder."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,7 +15,7 @@ from flows.data.audits.label_report import in_short, odds_figure, page
 from flows.data.buckets import row_keys
 from flows.data.tables import Table
 from flows.registry.context import RunContext
-from flows.registry.keys import content_key
+from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import DataRefs
 from flows.storage.snapshots import read_parts
 from flows.tasks import CACHED
@@ -88,7 +88,7 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     balanced = None
     if balance != "none":
         plan = BalancePlan(balance=balance)
-        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, seed=0)
+        key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, 0, DATA_CODE)
         balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), context))
     worth = data.labels.model_copy(update={"balanced": balanced})
     registry = context.registry()
@@ -121,13 +121,13 @@ def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
         size: pairs at most.
     """
     total = 0
-    kept = pd.DataFrame(columns=[*_READ, "place"])
+    sample = pd.DataFrame(columns=[*_READ, "hash"])
     for part in parts:
         train = part[part[SPLIT] == "train"]
         total += len(train)
-        placed = train.assign(place=row_keys("preferences", train))
-        kept = (pd.concat([kept, placed]) if len(kept) else placed).nsmallest(size, "place")
-    return Sample(kept[_READ].reset_index(drop=True), total)
+        hashes = train.assign(hash=row_keys("preferences", train))
+        sample = (pd.concat([sample, hashes]) if len(sample) else hashes).nsmallest(size, "hash")
+    return Sample(sample[_READ].reset_index(drop=True), total)
 
 
 def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:

@@ -16,14 +16,14 @@ from data_contracts.suites.drift import Profile, profile
 from flows.config.data import ContractConfig, EmbeddedData, Shares
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import Relabel
-from flows.data.ingest import Checked, DataRefused, publish_table, rules_digest
+from flows.data.ingest import Checked, DataRefused, publish_table
 from flows.data.relabel.annotators import Annotator, _digest, annotator_of, relabelling
 from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
 from flows.data.sources import Read
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
 from flows.registry.context import RunContext
-from flows.registry.keys import content_key
+from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
 from flows.storage.cached_results import reuse_or_remake
 from flows.storage.locks import exclusive
@@ -91,14 +91,14 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
         return path
     annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
     plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
-    inputs = {"answers": _digest(path), "annotator": annotator.digest, "rules": rules_digest(), "data": data.digest}
-    key = content_key("label", plan, inputs, context.seed)
+    inputs = {"answers": _digest(path), "annotator": annotator.digest, "data": data.digest}
+    key = content_key("label", plan, inputs, context.seed, DATA_CODE)
     labelled = reuse_or_remake(
         context.storage, label, Labelled, _intact, key, annotator, path, data, newest, config, context
     )
     origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
-    named = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
-    return FreshPairs(dataset=labelled.dataset.model_copy(update=named), of=newest, counts=labelled.counts)
+    update = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
+    return FreshPairs(dataset=labelled.dataset.model_copy(update=update), of=newest, counts=labelled.counts)
 
 
 @retried_task("label", **CACHED)
@@ -136,7 +136,7 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
         DataRefused: if they break a fatal rule, the suite, or leave a split empty.
     """
     clock = Clock()
-    made = make_tables(
+    tables = make_tables(
         {"preferences": reads},
         config.shares,
         config.contract,
@@ -145,14 +145,14 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
         held_out=apart,
         judge=False,
     )
-    table = made["preferences"]
+    table = tables["preferences"]
     if problems := table.problems():
         raise DataRefused(tuple(problems))
-    seen = Suites(folder / "docs").check("preferences", table.numbers)
-    if seen.broken:
-        raise DataRefused((PopulationViolation("preferences", seen),))
+    population = Suites(folder / "docs").check("preferences", table.numbers)
+    if population.broken:
+        raise DataRefused((PopulationViolation("preferences", population),))
     profiles: dict[Kind, Profile] = {"preferences": profile(table.numbers)}
-    return Checked(folder, made, {"preferences": seen}, profiles, None, {}, clock)
+    return Checked(folder, tables, {"preferences": population}, profiles, None, {}, clock)
 
 
 def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.preferences import aggregate_votes
 from data_contracts.schemas.rules import LONGEST_TEXT
-from data_contracts.schemas.validation import CONTRACTS, broken_rules, find_violations
+from data_contracts.schemas.validation import CONTRACTS, broken_rules
+from tests.data_contracts.violations import find_violations
 
 SOUND: dict[str, Any] = {
     "prompt": "how do i boil water",

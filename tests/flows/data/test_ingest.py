@@ -68,7 +68,7 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> N
 
 def test_changed_rules_are_applied_to_known_data(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingest(PLAN, context(storage))
-    monkeypatch.setattr("flows.data.ingest.rules_digest", lambda: "other rules")
+    monkeypatch.setattr("flows.registry.keys.code_version", lambda rooms: "other rules")
     assert ingest(PLAN, context(storage, "second")).ladder_run == "second"
 
 

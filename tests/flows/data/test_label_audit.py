@@ -23,9 +23,10 @@ from flows.data.tables import Table, make_tables
 from flows.data.votes import Votes
 from flows.registry.context import RunContext
 from rlhf_core.config.reward_model import Balance
-from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas, count_votes
+from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth, after_balance, counted_agreement, label_worth
+from tests.rlhf_core.metrics.votes import count_votes
 
 SECRET = "marzipan"
 

@@ -1,14 +1,20 @@
 """Champions on a real MLflow: promotion, refusal, roll-back, and the ledger of all of it."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Barrier
+from typing import Any
 
 import pytest
 
 from flows.config.errors import InputError
 from flows.promotion.history import PromotionRecord, history, record_promotion
 from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
-from flows.registry.client import Registry
+from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION
 from flows.registry.references import ModelRef
 
@@ -118,6 +124,73 @@ def test_a_proposal_that_another_promotion_overtook_changes_nothing(desk: Regist
     with pytest.raises(InputError, match=f"{name}/3 is champion by now; look again"):
         promote(desk, proposal, by="bob@desk")
     assert champion(desk, name) == "3" and len(history(desk, name)) == 1
+
+
+@pytest.fixture
+def slow_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record takes long enough for another promotion to check in the meantime."""
+
+    def slowly(*arguments: Any, **named: Any) -> str:
+        time.sleep(0.5)
+        return record_promotion(*arguments, **named)
+
+    monkeypatch.setattr("flows.promotion.promote.record_promotion", slowly)
+
+
+def at_once(desk: Registry, *moves: Callable[[Registry], None]) -> list[str]:
+    """Make moves at the same time, each by a registry of its own; what refused those that were refused."""
+    barrier = Barrier(len(moves))
+
+    def make(move: Callable[[Registry], None]) -> str | None:
+        registry = open_registry("desk", desk.storage)
+        barrier.wait(timeout=60)
+        try:
+            move(registry)
+        except InputError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(len(moves)) as pool:
+        return [refusal for refusal in pool.map(make, moves) if refusal is not None]
+
+
+@pytest.mark.usefixtures("slow_record")
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, three[0])
+    proposals = [propose(desk, f"{name}/{version}") for version in (2, 3)]
+    refusals = at_once(desk, *(partial(promote, proposal=proposal, by="ann@desk") for proposal in proposals))
+    now = champion(desk, name)
+    assert now in ("2", "3") and refusals == [f"{name}: {name}/{now} is champion by now; look again"]
+    assert moves(desk, name) == [(None, "1", "rlhf promote"), ("1", now, "rlhf promote")]
+
+
+@pytest.mark.usefixtures("slow_record")
+def test_promotions_at_once_that_each_look_again_are_all_in_the_history_in_order(
+    desk: Registry, three: Three, name: str
+) -> None:
+    def until_it_is(ref: ModelRef) -> Callable[[Registry], None]:
+        def move(registry: Registry) -> None:
+            promoted = False
+            while not promoted:
+                with suppress(InputError):
+                    crown(registry, ref)
+                    promoted = True
+
+        return move
+
+    assert at_once(desk, *map(until_it_is, three)) == []
+    made = moves(desk, name)
+    assert sorted(version for _, version, _ in made) == ["1", "2", "3"]
+    assert [previous for previous, _, _ in made] == [None, *(version for _, version, _ in made[:-1])]
+    assert champion(desk, name) == made[-1][1]
+
+
+@pytest.mark.usefixtures("slow_record")
+def test_of_two_roll_backs_at_once_one_goes_back_and_the_other_is_told(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, *three)
+    back = partial(roll_back, ref=previous_champion(desk, name), by="ann@desk")
+    assert at_once(desk, back, back) == [f"{name}: {name}/2 is champion by now; look again"]
+    assert champion(desk, name) == "2" and moves(desk, name)[3:] == [("3", "2", "rlhf rollback")]
 
 
 def test_going_back_twice_goes_back_two_champions(desk: Registry, three: Three, name: str) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas, count_votes
-from rlhf_core.metrics.label_noise import pairwise_agreement
+from rlhf_core.metrics.annotator_agreement import agreement_figures, cohen_kappas
+from tests.rlhf_core.metrics.votes import ceiling_bounds, count_votes
 
 KRIPPENDORFF_2011 = (  # four observers, twelve units; the example in section C has five values, here folded to three
     "1 2 3 3 2 1 1 1 2 . . .",
@@ -100,8 +100,7 @@ def test_figures_lie_in_their_intervals_and_flips_run_against_agreement() -> Non
 
 def test_equal_difficulty_gives_the_upper_bound_on_the_ceiling() -> None:
     votes = drawn(0.15, 2000, 5, seed=3)
-    bound = pairwise_agreement(votes[:, 0].tolist(), votes[:, 1].tolist())
-    assert bound is not None
+    bound = ceiling_bounds(votes[:, 0].tolist(), votes[:, 1].tolist())
     best = agreement_figures(votes, np.arange(2000))["best_against_one"].value
     assert best == pytest.approx(bound.ceiling_to)
 

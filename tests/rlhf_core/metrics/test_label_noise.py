@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from rlhf_core.metrics.label_noise import agreement_ceiling, pairwise_agreement
+from rlhf_core.metrics.label_noise import agreement_ceiling
+from tests.rlhf_core.metrics.votes import ceiling_bounds
 
 
 def simulate(spread: float, pairs: int, annotators: int, seed: int) -> tuple[list[int], list[int], float]:
@@ -63,7 +64,6 @@ def test_unanimous_votes_reach_one_and_coin_flips_one_half() -> None:
 
 def test_is_unknown_without_repeated_votes() -> None:
     assert agreement_ceiling([1, 1, 2], [0, 0, 0]) is None
-    assert pairwise_agreement([1, 1, 2], [0, 0, 0]) is None
     assert agreement_ceiling([], []) is None
 
 
@@ -74,12 +74,10 @@ def test_refuses_impossible_counts() -> None:
         agreement_ceiling([3, 3], [1])
 
 
-def test_pairwise_agreement_by_hand_and_its_bounds() -> None:
+def test_the_ceiling_lies_between_the_bounds_that_agreement_of_two_sets() -> None:
     # 3 to 0: all three pairs of annotators agree; 2 to 1: one of three does
-    agreement = pairwise_agreement([3, 2], [0, 1])
-    assert agreement is not None
-    assert agreement.value == pytest.approx((1 + 1 / 3) / 2)
+    assert ceiling_bounds([3, 2], [0, 1]).agreement == pytest.approx((1 + 1 / 3) / 2)
     chosen, rejected, truth = simulate(1.9, 20_000, 5, seed=2)
-    agreement = pairwise_agreement(chosen, rejected)
-    assert agreement is not None
-    assert agreement.ceiling_from < truth < agreement.ceiling_to
+    bounds, ceiling = ceiling_bounds(chosen, rejected), agreement_ceiling(chosen, rejected)
+    assert bounds.ceiling_from < truth < bounds.ceiling_to
+    assert ceiling is not None and bounds.ceiling_from < ceiling.value < bounds.ceiling_to

@@ -27,7 +27,6 @@ from rlhf_core.metrics.calibration import (
     hits,
     losses,
     overconfidence_gap,
-    reliability,
     share_in_band,
 )
 from rlhf_core.metrics.estimates import Estimate
@@ -147,17 +146,6 @@ def test_the_interval_of_the_calibration_error_holds_the_truth() -> None:
     truth = np.mean([abs(part.mean()) for part in np.split(gaps, 10)])
     found = [expected_calibration_error(calibrated_margins(seed) * 1.6, ALONE) for seed in range(12)]
     assert sum(one.lower <= truth <= one.upper for one in found) >= 10
-
-
-def test_reliability_of_a_calibrated_model_lies_on_the_diagonal() -> None:
-    found = reliability(calibrated_margins(5, 40_000))
-    assert found["claimed"] == sorted(found["claimed"])
-    assert found["observed"] == pytest.approx(found["claimed"], abs=0.03)
-    assert found["pairs"] == [4000.0] * 10
-
-
-def test_reliability_of_few_pairs_leaves_out_empty_bins() -> None:
-    assert reliability([1.0, -2.0])["pairs"] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(("accuracy", "median"), [(0.63, 0.47), (0.69, 0.75), (0.72, 0.92), (0.77, 1.28), (0.85, 2.26)])
