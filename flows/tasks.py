@@ -112,8 +112,9 @@ def tell(event: str, project: str, resource: str, payload: dict[str, Any]) -> No
         resource: what it is about.
         payload: what there is to say; small, and without any text of the data's rows.
     """
-    emit_event(event, {"prefect.resource.id": resource}, related=[_tag(project)], payload=payload)
+    emit_event(event, {"prefect.resource.id": resource}, related=[project_tag(project)], payload=payload)
 
 
-def _tag(project: str) -> dict[str, str]:
+def project_tag(project: str) -> dict[str, str]:
+    """The tag of a project's runs, as events and automations name it."""
     return {"prefect.resource.id": f"prefect.tag.{project}", "prefect.resource.role": "tag"}

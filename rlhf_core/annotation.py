@@ -73,7 +73,7 @@ def ask_reward_model(
     Returns:
         Votes in the order of the choices.
     """
-    config = config.model_copy(update=halves_of_positions(AutoConfig.from_pretrained(reward_model)))
+    config = config.model_copy(update=halves_of_positions(AutoConfig.from_pretrained(reward_model))._asdict())
     items = [Demonstration(choice.prompt, text) for choice in choices for text in (choice.first, choice.second)]
     scores = np.array(score(reward_model, items, config)).reshape(-1, 2)
     return cast(scores[:, 0] - scores[:, 1], votes=votes, drawn=drawn, seed=seed)

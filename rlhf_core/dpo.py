@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.data.array_cache import cached, content_key
 from rlhf_core.data.packing import lay
 from rlhf_core.data.pair_trees import PairTree, compare, sides
 from rlhf_core.data.records import Pair
-from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures, together
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.calibration import hits
@@ -25,7 +25,7 @@ from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import digest, load_policy, save
 from rlhf_core.models.lora import add_adapter
-from rlhf_core.models.precision import device, precision
+from rlhf_core.models.precision import device, precision, to_numpy
 from rlhf_core.objectives import dpo_loss, ipo_loss
 from rlhf_core.rewards.terms import NO_MODELS
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
@@ -143,7 +143,9 @@ def train_dpo(
     tokenizer = load_tokenizer(str(sft))
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     kept = cache / digest(sft) if cache else None
-    learned, judged = (anchor(config, policy, _compare(config, tokenizer, pairs), kept) for pairs in (train, held_out))
+    learned, judged = (
+        anchor(config, policy, compare(tokenizer, pairs, config.sampling.lengths), kept) for pairs in (train, held_out)
+    )
     if config.adapter is not None:
         add_adapter(policy, config.adapter, seed=seed)
     yield from fit(
@@ -217,10 +219,6 @@ def _check_pairs(config: DPOConfig, train: Sequence[Pair], held_out: Sequence[Pa
         raise ValueError("IPO knows no margin: set the margins of the pairs to 0, or loss to sigmoid")
 
 
-def _compare(config: DPOConfig, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> list[PairTree]:
-    return compare(tokenizer, pairs, **limits(config.sampling))
-
-
 def _sequence_logprobs(config: DPOConfig, model: PreTrainedModel, trees: Sequence[Tree]) -> Tensor:
     """Log-probability of each of the B responses of some trees, summed over its tokens, shape ``[B]``, nats."""
     row = lay(trees, device())
@@ -262,7 +260,7 @@ def _judge(
         return list(zip(*pieces, strict=True))
 
     found = together(policy, _sizes(items), config.optimiser.max_tokens, read)
-    losses, gaps = (_numbers(torch.cat(parts)) for parts in zip(*found, strict=True))
+    losses, gaps = (to_numpy(torch.cat(parts)) for parts in zip(*found, strict=True))
     prompts = np.repeat(np.arange(len(items)), counts)
     measured = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
     return {name: clustered(weighted_mean, prompts, values) for name, values in measured.items()}, gaps
@@ -271,7 +269,3 @@ def _judge(
 def _sizes(items: Sequence[Anchored]) -> list[int]:
     """Tokens of each prompt with its responses."""
     return [item.comparison.tree.size for item in items]
-
-
-def _numbers(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.records import Demonstration
-from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures
-from rlhf_core.evaluators.sft import _compare, _encode, _measure, _response_losses, _response_tokens
+from rlhf_core.evaluators.sft import compare_with_base, measure_sft, response_losses
 from rlhf_core.models.known_answers import save_known_answers
 from rlhf_core.models.loading import load_policy, save
 from rlhf_core.models.lora import add_adapter
@@ -52,8 +52,8 @@ def train_sft(
     """
     tokenizer = load_tokenizer(str(base))
     model = load_policy(base, tokenizer)
-    before = _measure(config, model, tokenizer, held_out, seed=seed)
-    encoded = _encode(config, tokenizer, train)
+    before = measure_sft(config, model, tokenizer, held_out, seed=seed)
+    encoded = encode(tokenizer, train, config.sampling.lengths)
     if config.adapter is not None:
         add_adapter(model, config.adapter, seed=seed)
     yield from fit(
@@ -67,12 +67,12 @@ def train_sft(
         batch_size=config.batch_size,
         seed=seed,
     )
-    after = _measure(config, model, tokenizer, held_out, seed=seed)
+    after = measure_sft(config, model, tokenizer, held_out, seed=seed)
     save(model, tokenizer, out)
-    save_known_answers(out, tokenizer, held_out, -after.losses, config.optimiser, **limits(config.sampling))
+    save_known_answers(out, tokenizer, held_out, -after.losses, config.optimiser, config.sampling.lengths)
     return StageResult(
         artifacts={"sft": out},
-        estimates=_compare(before, after),
+        estimates=compare_with_base(before, after),
         samples=[
             {"prompt": prompt, "base": first.text, "sft": second.text}
             for prompt, first, second in zip(before.prompts, before.responses, after.responses, strict=True)
@@ -82,10 +82,10 @@ def train_sft(
 
 def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:
     """Cross-entropy of some demonstrations over the count of response tokens of all."""
-    tokens = sum(map(_response_tokens, trees))
+    tokens = sum(tree.response_tokens for tree in trees)
 
     def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
-        part = _response_losses(config, model, [trees[index] for index in group]).sum() / tokens
+        part = response_losses(config, model, [trees[index] for index in group]).sum() / tokens
         return part, {"loss_nats": part.detach()}
 
     return loss

@@ -83,6 +83,8 @@ def test_no_stage_loads_another(stage: str, tmp_path: Path) -> None:
     names = run_python(f"import sys, rlhf_core.{STAGES[stage]}; print(*sys.modules)", tmp_path).split()
     rooms = {name.split(".")[1] for name in names if name.startswith("rlhf_core.")}
     assert stage in rooms and not rooms & (STAGES.keys() - {stage})
+    if stage in ("base", "sft", "reward_model"):
+        assert "rlhf_core.generation.rollout" not in names  # tensors of sampled responses are for policies
 
 
 def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:

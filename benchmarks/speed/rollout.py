@@ -18,6 +18,7 @@ import typer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.common.machine import machine
+from rlhf_core.generation.decoding import DrawRequest
 from rlhf_core.generation.sampling import ENGINES
 from rlhf_core.models.attention import RAGGED, use_ragged_attention
 from rlhf_core.models.precision import device, to_device
@@ -101,9 +102,10 @@ PRECISION = "bfloat16 matrix products" if device().type == "cuda" else "float32"
 @torch.inference_mode()
 def _engine(name: str, policy: PreTrainedModel, prompts: list[list[int]], batch_tokens: int) -> int:
     chance = torch.rand((len(prompts), RESPONSE_TOKENS), dtype=torch.double)
+    request = DrawRequest(prompts, chance, stops=(NEVER,), temperature=1.0, max_tokens=batch_tokens)
     with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device().type == "cuda"):
-        drawn = ENGINES[name](policy, prompts, chance, stops=(NEVER,), temperature=1.0, max_tokens=batch_tokens)
-    return sum(len(one.ids) for one in drawn)
+        draws = ENGINES[name](policy, request)
+    return sum(len(one.ids) for one in draws)
 
 
 def _generate(policy: PreTrainedModel, prompts: list[list[int]], batch_tokens: int) -> int:

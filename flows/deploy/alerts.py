@@ -9,7 +9,7 @@ from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import HttpUrl
 
-from flows.tasks import GATE_FAILED, QUARANTINE_EXCEEDED, _tag
+from flows.tasks import GATE_FAILED, QUARANTINE_EXCEEDED, project_tag
 
 ALERTING = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", GATE_FAILED, QUARANTINE_EXCEEDED}
 
@@ -46,7 +46,7 @@ def set_alerts(project: str, webhook: HttpUrl | None) -> None:
 def _automation(name: str, project: str, webhook: UUID) -> AutomationCore:
     trigger = EventTrigger(
         expect=ALERTING,
-        match_related=_tag(project),
+        match_related=project_tag(project),
         for_each={"prefect.resource.id"},
         posture=Posture.Reactive,
         threshold=1,

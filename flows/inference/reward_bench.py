@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.files import SUFFIXES, find_files, read_file, read_hub
 from flows.inference.ask import HUB, find_model
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import encode, load_tokenizer
@@ -107,8 +108,8 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     except ValueError as error:
         raise InputError(f"{model}: {error}") from None
     positions = getattr(reward_model.config, "max_position_embeddings", None) or POSITIONS
-    limits = {"max_prompt_tokens": positions - positions // 2, "max_response_tokens": positions // 2}
-    settings = RewardModelConfig(**limits, optimiser=config.reward_model.optimiser)
+    lengths = Lengths(positions - positions // 2, positions // 2)
+    settings = RewardModelConfig(**lengths._asdict(), optimiser=config.reward_model.optimiser)
     sides = [
         [Demonstration(pair.prompt, text) for pair, text in zip(pairs, texts, strict=True)]
         for texts in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
@@ -120,20 +121,18 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     figures = judge_pairs(
         chosen - rejected, [pair.prompt for pair in pairs], [pair.subset for pair in pairs], temperature=stored
     )
-    long = _longer(tokenizer, items, limits)
+    long = _longer(tokenizer, items, lengths)
     cut = sum(first in long or second in long for first, second in zip(*sides, strict=True))
     return BenchResult(figures, chosen, rejected, stored, cut)
 
 
-def _longer(
-    tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration], limits: Mapping[str, int]
-) -> set[Demonstration]:
+def _longer(tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration], lengths: Lengths) -> set[Demonstration]:
     """Those whose prompt or response has more tokens than are kept."""
-    whole = encode(tokenizer, items, **dict.fromkeys(limits, sys.maxsize))
+    whole = encode(tokenizer, items, Lengths(sys.maxsize, sys.maxsize))
     return {
         item
         for item, tree in zip(items, whole, strict=True)
-        if len(tree.prompt) > limits["max_prompt_tokens"] or len(tree.responses[0]) > limits["max_response_tokens"]
+        if len(tree.prompt) > lengths.max_prompt_tokens or len(tree.responses[0]) > lengths.max_response_tokens
     }
 
 

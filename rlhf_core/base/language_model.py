@@ -59,14 +59,14 @@ def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[in
     for step in range(config.steps):
         starts = torch.randint(len(tokens) - config.window - 1, (config.batch_size, 1), generator=generator)
         lr = optimiser.lr
-        figures = optimiser.accumulate([starts.numel() * config.window], _loss(config, tokens[starts + offsets]))
+        figures = optimiser.accumulate([starts.numel() * config.window], window_loss(config, tokens[starts + offsets]))
         optimiser.step()
         yield Event(step, {**figures, "lr": lr})
     model.eval()
 
 
-def _loss(config: LanguageModelConfig, windows: Tensor) -> Loss:
-    """All windows of a batch are one item: they go through the model at once."""
+def window_loss(config: LanguageModelConfig, windows: Tensor) -> Loss:
+    """Next-token cross-entropy of a batch of windows, which are one item: they go through the model at once."""
 
     def loss(model: GPT2LMHeadModel, _: list[int]) -> tuple[Tensor, LossFigures]:
         ids = windows.to(device())

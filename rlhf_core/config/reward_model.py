@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 
 Aggregate = Literal["mean", "min", "uncertainty"]
@@ -56,6 +57,11 @@ class RewardModelConfig(Frozen):
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
     adapter: AdapterConfig | None = None
     """Train an adapter and the heads, keep them, and merge a copy at the end. None: all weights are trained."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """Where prompts and responses are cut."""
+        return Lengths(self.max_prompt_tokens, self.max_response_tokens)
 
     @model_validator(mode="after")
     def _check_ensemble(self) -> Self:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.lengths import Lengths
 
 
 class SamplingConfig(Frozen):
@@ -21,3 +22,8 @@ class SamplingConfig(Frozen):
     """What decodes. `graphs`: the same draws by recorded graphs of CUDA, which pay where calls of small kernels take
     the time. `continuous`: continuous batching of `transformers`, other draws from the same
     distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""
+
+    @property
+    def lengths(self) -> Lengths:
+        """Where prompts and responses are cut."""
+        return Lengths(self.max_prompt_tokens, self.max_response_tokens)

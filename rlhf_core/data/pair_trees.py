@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode
 
@@ -27,16 +28,13 @@ class PairTree(NamedTuple):
     weights: list[float]
 
 
-def compare(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], *, max_prompt_tokens: int, max_response_tokens: int
-) -> list[PairTree]:
+def compare(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], lengths: Lengths) -> list[PairTree]:
     """Encode pairs by prompt; it and each response are encoded once.
 
     Args:
         tokenizer: from `load_tokenizer`.
         pairs: pairs, prompts may repeat.
-        max_prompt_tokens: ids kept of a prompt, from its end.
-        max_response_tokens: ids kept of a response, from its start, end-of-sequence included.
+        lengths: ids that are kept.
 
     Returns:
         One comparison for each prompt, in the order of the prompts; pairs of a prompt keep their order.
@@ -46,8 +44,7 @@ def compare(
         by_prompt.setdefault(pair.prompt, []).append(pair)
     items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
     unique = list(dict.fromkeys(items))
-    encoded = encode(tokenizer, unique, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
-    trees = dict(zip(unique, encoded, strict=True))
+    trees = dict(zip(unique, encode(tokenizer, unique, lengths), strict=True))
     found = []
     for prompt, group in by_prompt.items():
         texts = dict.fromkeys(text for pair in group for text in (pair.chosen, pair.rejected))

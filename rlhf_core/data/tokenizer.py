@@ -8,8 +8,7 @@ from typing import NamedTuple
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.stop_tokens import listed_stops
 
 CHAT_TEMPLATE = (
@@ -39,7 +38,12 @@ class Tree(NamedTuple):
     @property
     def size(self) -> int:
         """Count of all its tokens."""
-        return len(self.prompt) + sum(map(len, self.responses))
+        return len(self.prompt) + self.response_tokens
+
+    @property
+    def response_tokens(self) -> int:
+        """Count of the tokens of all responses."""
+        return sum(map(len, self.responses))
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
@@ -114,24 +118,13 @@ def encode_prompts(
     return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
 
 
-def limits(config: SamplingConfig | RewardModelConfig) -> dict[str, int]:
-    """The lengths at which a configuration cuts prompts and responses, as `encode` takes them."""
-    return {"max_prompt_tokens": config.max_prompt_tokens, "max_response_tokens": config.max_response_tokens}
-
-
-def halves_of_positions(config: PreTrainedConfig) -> dict[str, int]:
-    """Lengths that give prompt and response half of a model's positions each, as `encode` takes them."""
+def halves_of_positions(config: PreTrainedConfig) -> Lengths:
+    """Half of a model's positions for the prompt, half for the response."""
     half = (getattr(config, "max_position_embeddings", None) or sys.maxsize) // 2
-    return {"max_prompt_tokens": half, "max_response_tokens": half}
+    return Lengths(half, half)
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase,
-    items: Sequence[tuple[str, str]],
-    *,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
-) -> list[Tree]:
+def encode(tokenizer: PreTrainedTokenizerBase, items: Sequence[tuple[str, str]], lengths: Lengths) -> list[Tree]:
     """Ids of prompts with their responses; a prompt that several responses share is encoded once.
 
     The end-of-sequence id follows a response that fits; a truncated one never gets it, so that no model learns to stop
@@ -140,8 +133,7 @@ def encode(
     Args:
         tokenizer: from `load_tokenizer`.
         items: texts of user and assistant.
-        max_prompt_tokens: ids kept of a prompt, from its end.
-        max_response_tokens: ids kept of a response, from its start, end-of-sequence included.
+        lengths: ids that are kept.
 
     Returns:
         For each item, a tree of one response.
@@ -149,10 +141,11 @@ def encode(
     if not items:
         return []
     unique = list(dict.fromkeys(prompt for prompt, _ in items))
-    prompt_ids = dict(zip(unique, encode_prompts(tokenizer, unique, max_prompt_tokens=max_prompt_tokens), strict=True))
+    encoded = encode_prompts(tokenizer, unique, max_prompt_tokens=lengths.max_prompt_tokens)
+    prompt_ids = dict(zip(unique, encoded, strict=True))
     responses = tokenizer([response for _, response in items], add_special_tokens=False)["input_ids"]
     return [
-        Tree(prompt_ids[prompt], [[*ids, tokenizer.eos_token_id][:max_response_tokens]])
+        Tree(prompt_ids[prompt], [[*ids, tokenizer.eos_token_id][: lengths.max_response_tokens]])
         for (prompt, _), ids in zip(items, responses, strict=True)
     ]
 

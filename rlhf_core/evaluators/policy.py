@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.data.array_cache import cached, content_key
-from rlhf_core.data.tokenizer import decode, limits, load_tokenizer
+from rlhf_core.data.tokenizer import decode, load_tokenizer
 from rlhf_core.distributed import shard
 from rlhf_core.generation.rollout import Rollout, all_logprobs, roll_out
 from rlhf_core.generation.sampling import Sampled
@@ -22,6 +20,7 @@ from rlhf_core.metrics.policy import Answers, compare_policies
 from rlhf_core.models.compilation import fuse
 from rlhf_core.models.known_answers import check_known_answers, mean_logprobs
 from rlhf_core.models.loading import digest, load_policy
+from rlhf_core.models.precision import to_numpy
 from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.rewards.reward import disagreement_of
 from rlhf_core.rewards.scorer import Responses, Scorer
@@ -117,15 +116,15 @@ class PolicyEvaluator:
         scores, terms = self.reward_model(responses), self.terms(responses)
         return Answers(
             texts=texts,
-            tokens=_numbers(rollout.mask.sum(dim=1)),
+            tokens=to_numpy(rollout.mask.sum(dim=1)),
             finished=[response.finished for response in sampled],
-            kl=_numbers(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
-            kl_k3=_numbers(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
-            reward=_numbers(scores.score),
-            judge=_numbers(self.judge(responses).score),
-            disagreement=_numbers(disagreement_of(self.config.reward, scores, terms)),
-            surprisal=_numbers(-rollout.logprobs.sum(dim=1)),
-            terms={name: _numbers(values) for name, values in terms.items()},
+            kl=to_numpy(kl_k1(rollout.logprobs, ref_logprobs, rollout.mask)),
+            kl_k3=to_numpy(kl_k3(rollout.logprobs, ref_logprobs, rollout.mask)),
+            reward=to_numpy(scores.score),
+            judge=to_numpy(self.judge(responses).score),
+            disagreement=to_numpy(disagreement_of(self.config.reward, scores, terms)),
+            surprisal=to_numpy(-rollout.logprobs.sum(dim=1)),
+            terms={name: to_numpy(values) for name, values in terms.items()},
         )
 
     def check_known_answers(self) -> None:
@@ -134,17 +133,17 @@ class PolicyEvaluator:
         Raises:
             SelfTestError: as `check_known_answers` of the self-tests.
         """
-        config, cut = self.config.optimiser, limits(self.config.sampling)
+        config, lengths = self.config.optimiser, self.config.sampling.lengths
         check_known_answers(
             "SFT model",
             self._sft,
             lambda trees: mean_logprobs(self.reference, trees, config),
             self.tokenizer,
             config,
-            **cut,
+            lengths,
         )
-        self.reward_model.check_known_answers("reward model", **cut)
-        self.judge.check_known_answers("judge", **cut)
+        self.reward_model.check_known_answers("reward model", lengths)
+        self.judge.check_known_answers("judge", lengths)
 
     def responses(self, prompts: Sequence[str], texts: Sequence[str], rollout: Rollout) -> Responses:
         """The responses of a rollout with their texts, as reward models and rules take them."""
@@ -219,7 +218,3 @@ def evaluate_policy(
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
     examiner = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
     return examiner.evaluate(policy, halves(config, held_out_prompts)[1]).estimates
-
-
-def _numbers(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.data.tokenizer import Tree, encode, limits, load_tokenizer
+from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.refresh import compare_refresh
 from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
 from rlhf_core.models.ensembles import aggregation, disagreement
 from rlhf_core.models.heads import temperature
 from rlhf_core.models.loading import load_reward_model, parameters
+from rlhf_core.models.precision import to_numpy
 from rlhf_core.models.scoring import member_scores, score_trees
 
 
@@ -76,7 +76,7 @@ def evaluate_reward_model(
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
     fit_half, judged_half = halves(held_out)
-    judged, scale = _score_pairs(config, model, tokenizer, judged_half), temperature(model)
+    judged, scale = score_pairs(config, model, tokenizer, judged_half), temperature(model)
     demonstrated = score_items(model, tokenizer, demonstrations, config)
     return {
         **evaluate_scores(judged, scale, judged_half, train, ceiling=ceiling),
@@ -89,7 +89,7 @@ def margins(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> NDArray[np.float64]:
     """Chosen minus rejected score of each pair, shape ``[N]``, logits, divided by a stored temperature."""
-    return _score_pairs(config, model, tokenizer, pairs).deltas / temperature(model)
+    return score_pairs(config, model, tokenizer, pairs).deltas / temperature(model)
 
 
 def score_items(
@@ -99,7 +99,7 @@ def score_items(
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
     """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    return _numbers(score_trees(model, _encode(config, tokenizer, items), config.optimiser))
+    return to_numpy(score_trees(model, encode(tokenizer, items, config.lengths), config.optimiser))
 
 
 def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
@@ -118,7 +118,7 @@ def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelC
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
-def _score_pairs(
+def score_pairs(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> ScoredPairs:
     """Pairs as a model scores them, whatever temperature is stored with it."""
@@ -126,21 +126,15 @@ def _score_pairs(
     rejected = [Demonstration(pair.prompt, pair.rejected) for pair in pairs]
     items = list(dict.fromkeys([*chosen, *rejected]))
     index = {item: position for position, item in enumerate(items)}
-    members = member_scores(model, _encode(config, tokenizer, items), config.optimiser)
+    members = member_scores(model, encode(tokenizer, items, config.lengths), config.optimiser)
     return ScoredPairs(
         items=items,
-        members=_numbers(members),
-        scores=_numbers(aggregation(model.config).of(members)),
-        spreads=_numbers(disagreement(members)),
+        members=to_numpy(members),
+        scores=to_numpy(aggregation(model.config).of(members)),
+        spreads=to_numpy(disagreement(members)),
         chosen=[index[item] for item in chosen],
         rejected=[index[item] for item in rejected],
     )
-
-
-def _encode(
-    config: RewardModelConfig, tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration]
-) -> list[Tree]:
-    return encode(tokenizer, items, **limits(config))
 
 
 def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
@@ -148,10 +142,6 @@ def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     index = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
     first = [pair for pair in pairs if index[pair.prompt] % 2 == 0]
     return first, [pair for pair in pairs if index[pair.prompt] % 2 == 1]
-
-
-def _numbers(values: Tensor) -> NDArray[np.float64]:
-    return values.double().cpu().numpy()
 
 
 def parameter_ratio(reward_model: Path, policy: Path) -> Estimate:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.packing import lay
 from rlhf_core.data.records import Demonstration, Response
-from rlhf_core.data.tokenizer import Tree, encode, limits, load_tokenizer
+from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import together
 from rlhf_core.generation.sampling import sample_responses
 from rlhf_core.metrics.drift import eos_rate, regurgitation_rate
@@ -52,12 +52,12 @@ def evaluate_sft(
     """
     tokenizer = load_tokenizer(str(sft))
     before, after = (
-        _measure(config, load_policy(folder, tokenizer), tokenizer, held_out, seed=seed) for folder in (base, sft)
+        measure_sft(config, load_policy(folder, tokenizer), tokenizer, held_out, seed=seed) for folder in (base, sft)
     )
-    return _compare(before, after)
+    return compare_with_base(before, after)
 
 
-class _Measured(NamedTuple):
+class SFTMeasurements(NamedTuple):
     """Losses in nats per response token, one for each demonstration, and answers to its prompts."""
 
     losses: NDArray[np.float64]
@@ -65,6 +65,7 @@ class _Measured(NamedTuple):
     responses: list[Response]
 
     def estimates(self, prefix: str) -> dict[str, Estimate]:
+        """Mean loss, and the shares of answers that end and that repeat their prompt."""
         return {
             f"{prefix}held_out_loss": mean(self.losses),
             f"{prefix}eos_rate": eos_rate([response.finished for response in self.responses]),
@@ -74,20 +75,22 @@ class _Measured(NamedTuple):
         }
 
 
-def _measure(
+def measure_sft(
     config: SFTConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     held_out: Sequence[Demonstration],
     *,
     seed: int,
-) -> _Measured:
+) -> SFTMeasurements:
+    """Ask a model on held-out demonstrations: the loss of each, and an answer of its own to their prompts."""
     losses = _held_out_losses(config, model, tokenizer, held_out)
     prompts = list(dict.fromkeys(demonstration.prompt for demonstration in held_out))[: config.evaluation_prompts]
-    return _Measured(losses, prompts, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
+    return SFTMeasurements(losses, prompts, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
 
 
-def _compare(before: _Measured, after: _Measured) -> dict[str, Estimate]:
+def compare_with_base(before: SFTMeasurements, after: SFTMeasurements) -> dict[str, Estimate]:
+    """Estimates of an SFT model, those of its base with the prefix `base_`, and the gain in loss."""
     return {
         **after.estimates(""),
         **before.estimates("base_"),
@@ -99,28 +102,18 @@ def _compare(before: _Measured, after: _Measured) -> dict[str, Estimate]:
 def _held_out_losses(
     config: SFTConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: Sequence[Demonstration]
 ) -> NDArray[np.float64]:
-    encoded = _encode(config, tokenizer, held_out)
+    encoded = encode(tokenizer, held_out, config.sampling.lengths)
 
     def read(reader: PreTrainedModel, group: list[int]) -> list[float]:
         trees = [encoded[index] for index in group]
-        tokens = _response_losses(config, reader, trees)
-        return [float(response.mean()) for response in tokens.split([_response_tokens(tree) for tree in trees])]
+        tokens = response_losses(config, reader, trees)
+        return [float(response.mean()) for response in tokens.split([tree.response_tokens for tree in trees])]
 
     return np.array(together(model, [tree.size for tree in encoded], config.optimiser.max_tokens, read))
 
 
-def _encode(
-    config: SFTConfig, tokenizer: PreTrainedTokenizerBase, demonstrations: Sequence[Demonstration]
-) -> list[Tree]:
-    return encode(tokenizer, demonstrations, **limits(config.sampling))
-
-
-def _response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:
+def response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:
     """Cross-entropy of every response token, shape ``[R]``, in nats."""
     with precision(config.optimiser):
         logprobs, _ = response_logprobs(model, lay(trees, device()))
     return -logprobs
-
-
-def _response_tokens(tree: Tree) -> int:
-    return sum(map(len, tree.responses))

@@ -1,15 +1,15 @@
 """Decoding by the continuous batching of `transformers`: keys and values in pages, free places filled at once."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 
-from rlhf_core.generation.decoding import Draw
+from rlhf_core.generation.decoding import Draw, DrawRequest
 from rlhf_core.models.attention import RAGGED
 from rlhf_core.models.soft_capping import score_cap
 
@@ -17,16 +17,8 @@ PAGE_TOKENS = 16
 """Tokens of a page: a sequence leaves less than that unused."""
 
 
-def draw_continuously(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    chance: Tensor,
-    *,
-    stops: Sequence[int],
-    temperature: float,
-    max_tokens: int,
-) -> list[Draw]:
-    """The `Engine` with a forward of its own; its stream of chance is seeded by the first of the given numbers.
+def draw_continuously(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
+    """The `Engine` with a forward of its own; its stream of chance is seeded by the first number of the request.
 
     The distribution is that of the others; a draw depends on what is drawn beside it. Attention goes through flash
     attention where that is installed, else through SDPA over all pages at once, whose cost grows with their square.
@@ -40,27 +32,33 @@ def draw_continuously(
             f"sampling.engine continuous has no capped attention scores, which {type(model).__name__} asks for: "
             "set it to eager or graphs"
         )
-    limit = chance.shape[1]
+    prompts, limit = request.prompts, request.max_response_tokens
     generation = GenerationConfig(
-        do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=limit, eos_token_id=list(stops)
+        do_sample=True,
+        temperature=request.temperature,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=limit,
+        eos_token_id=list(request.stops),
     )
     batching = ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,
         num_blocks=sum((len(prompt) + limit) // PAGE_TOKENS + 1 for prompt in prompts),
-        max_batch_tokens=max_tokens,
+        max_batch_tokens=request.max_tokens,
         return_logprobs=True,
-        seed=int(chance[0, 0] * 2**32),
+        seed=int(request.chance[0, 0] * 2**32),
     )
     with _stock(model) as reader, torch.inference_mode(False):
         generate: Any = reader.generate_batch
-        found = list(generate(prompts, generation_config=generation, continuous_batching_config=batching).values())
-    errors = sorted({one.error for one in found if one.error is not None})
-    if errors or len(found) < len(prompts):
+        outputs = generate(prompts, generation_config=generation, continuous_batching_config=batching)
+    responses = list(outputs.values())
+    errors = sorted({one.error for one in responses if one.error is not None})
+    if errors or len(responses) < len(prompts):
         raise RuntimeError(
-            f"continuous batching returned {len(found)} of {len(prompts)} responses, with these errors: {errors}; "
+            f"continuous batching returned {len(responses)} of {len(prompts)} responses, with these errors: {errors}; "
             "set sampling.engine to eager"
         )
-    return [Draw(one.generated_tokens, one.logprobs) for one in found]
+    return [Draw(one.generated_tokens, one.logprobs) for one in responses]
 
 
 @contextmanager

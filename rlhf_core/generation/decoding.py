@@ -1,7 +1,7 @@
 """Decoding by the trainer's own forward: a token for each sequence at a time, call by call or by recorded graphs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,34 @@ from rlhf_core.models.rotary import check_positions
 from rlhf_core.models.soft_capping import logit_cap, soft_cap
 
 
+class DrawRequest(NamedTuple):
+    """What an engine draws.
+
+    Attributes:
+        prompts: B lists of token ids.
+        chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response, shape
+            ``[B, R]``, float64.
+        stops: ids that end a response, at least one.
+        temperature: divides the logits.
+        max_tokens: prompt tokens read at once.
+    """
+
+    prompts: Sequence[list[int]]
+    chance: Tensor
+    stops: Sequence[int]
+    temperature: float
+    max_tokens: int
+
+    @property
+    def max_response_tokens(self) -> int:
+        """Tokens of the longest possible response."""
+        return self.chance.shape[1]
+
+    def take(self, rows: Sequence[int]) -> "DrawRequest":
+        """The request for some of the prompts alone."""
+        return self._replace(prompts=[self.prompts[row] for row in rows], chance=self.chance[list(rows)])
+
+
 class Draw(NamedTuple):
     """Ids of a sampled response, up to the first that ends it, and the log-probability of each in nats."""
 
@@ -24,8 +52,12 @@ class Draw(NamedTuple):
     logprobs: list[float]
 
 
+Engine = Callable[[PreTrainedModel, DrawRequest], list[Draw]]
+"""Draws a response for each prompt of a request, in their order, from a model that `use_ragged_attention` prepared."""
+
+
 SMALLEST = 8
-"""Slots that a recorded step has at least: fewer are not faster."""
+"""Sequences that a recorded step has at least: fewer are not faster."""
 
 
 WARM_UP = 2
@@ -37,14 +69,14 @@ _MEMORY: WeakKeyDictionary[PreTrainedModel, Memory] = WeakKeyDictionary()
 
 
 class Recording(NamedTuple):
-    """A step as a graph of CUDA, with the places that it reads from and writes to.
+    """A step as a graph of CUDA, with the tensors that it reads from and writes to.
 
     It reads the weights where they lie, so it follows their training.
 
     Attributes:
         graph: replayed without a call from Python for each of its kernels.
-        tokens: newest token in each slot, shape ``[B]``, int64.
-        chance: a number for each slot, shape ``[B]``, float64.
+        tokens: newest token of each sequence, shape ``[B]``, int64.
+        chance: a number for each sequence, shape ``[B]``, float64.
         drawn: the next tokens, shape ``[B]``, int64.
         logprobs: of these, shape ``[B]``, float32, nats.
     """
@@ -56,42 +88,13 @@ class Recording(NamedTuple):
     logprobs: Tensor
 
 
-class Engine(Protocol):
-    """Draws a response for each prompt."""
-
-    def __call__(
-        self,
-        model: PreTrainedModel,
-        prompts: Sequence[list[int]],
-        chance: Tensor,
-        *,
-        stops: Sequence[int],
-        temperature: float,
-        max_tokens: int,
-    ) -> list[Draw]:
-        """Draw.
-
-        Args:
-            model: prepared by `use_ragged_attention`.
-            prompts: B lists of token ids.
-            chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response,
-                shape ``[B, R]``, float64.
-            stops: ids that end a response, at least one.
-            temperature: divides the logits.
-            max_tokens: prompt tokens read at once.
-
-        Returns:
-            Responses in the order of the prompts.
-        """
-
-
 class DecodingLoop(NamedTuple):
     """How steps of decoding are taken.
 
     Attributes:
-        step: of model, newest tokens, chance, slots and temperature: the next tokens and their log-probabilities.
-        slots: of model, lengths of the prompts and tokens that may follow: where keys and values are kept.
-        size: how many slots so many unfinished sequences take.
+        step: of model, newest tokens, chance, cache and temperature: the next tokens and their log-probabilities.
+        cache: of model, lengths of the prompts and tokens that may follow: where keys and values are kept.
+        size: with how many sequences a step is taken for so many unfinished ones.
         look_every: steps until it is seen which sequences have ended.
     """
 
@@ -101,21 +104,21 @@ class DecodingLoop(NamedTuple):
     look_every: int
 
 
-def draw_eagerly(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+def draw_eagerly(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """The `Engine` that computes nothing in vain: a sequence leaves as soon as it ends."""
 
     def cache(model: PreTrainedModel, lengths: list[int], room: int) -> KVCache:
         return KVCache(lengths, room, model.device)
 
-    return _draw(DecodingLoop(_step, cache, size=int, look_every=1), model, prompts, chance, **limits)
+    return _draw(DecodingLoop(_step, cache, size=int, look_every=1), model, request)
 
 
-def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance: Tensor, **limits: Any) -> list[Draw]:
+def draw_by_graphs(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """The `Engine` whose step is recorded as a graph of CUDA and replayed; elsewhere steps are taken as they are.
 
     It draws what `draw_eagerly` draws. All sizes are powers of two, so that few graphs are recorded: one for each
-    number and size of slots. Sequences that have ended stay until half of the slots are free, which is looked up every
-    16 steps, because looking waits for the device.
+    number of sequences and tokens per sequence. Sequences that have ended stay until they are half of all, which is
+    looked up every 16 steps, because looking waits for the device.
     """
     memory = _MEMORY.setdefault(model, Memory())
     memory.read(model.parameters())
@@ -126,51 +129,32 @@ def draw_by_graphs(model: PreTrainedModel, prompts: Sequence[list[int]], chance:
     def size(count: int) -> int:
         return max(power_of_two(count), SMALLEST)
 
-    return _draw(
-        DecodingLoop(_step_of(model.device.type), cache, size, look_every=16), model, prompts, chance, **limits
-    )
+    return _draw(DecodingLoop(_step_of(model.device.type), cache, size, look_every=16), model, request)
 
 
-def _draw(
-    loop: DecodingLoop,
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    chance: Tensor,
-    *,
-    stops: Sequence[int],
-    temperature: float,
-    max_tokens: int,
-) -> list[Draw]:
+def _draw(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """Prompts of similar length are drawn from together."""
-    drawn: dict[int, Draw] = {}
-    for rows in similar_batches([len(prompt) for prompt in prompts], max_tokens):
-        found = _draw_batch(loop, model, [prompts[row] for row in rows], chance[rows], stops, temperature)
-        drawn |= zip(rows, found, strict=True)
-    return [drawn[row] for row in range(len(prompts))]
+    draws: dict[int, Draw] = {}
+    for rows in similar_batches([len(prompt) for prompt in request.prompts], request.max_tokens):
+        draws |= zip(rows, _draw_batch(loop, model, request.take(rows)), strict=True)
+    return [draws[row] for row in range(len(request.prompts))]
 
 
-def _draw_batch(
-    loop: DecodingLoop,
-    model: PreTrainedModel,
-    prompts: list[list[int]],
-    chance: Tensor,
-    stops: Sequence[int],
-    temperature: float,
-) -> list[Draw]:
-    """The first of the slots hold the sequences of `rows`; those after them repeat some, and what they draw is lost."""
-    limit = chance.shape[1]
+def _draw_batch(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
+    """The first sequences of a step are those of `rows`; those after them repeat some, and their draws are lost."""
+    prompts, temperature, limit = request.prompts, request.temperature, request.max_response_tokens
     check_positions(model.config, max(map(len, prompts)) + limit)
-    chance = chance.T.contiguous().to(model.device)
+    chance = request.chance.T.contiguous().to(model.device)
     cache = loop.cache(model, [len(prompt) for prompt in prompts], limit)
     row = lay([Tree(prompt, []) for prompt in prompts], model.device)
     states = ragged_states(model, row, cache)[cache.lengths.cumsum(0) - 1]
     tokens, logprobs = _next(model, states, chance[0], temperature)
-    ends = tokens.new_tensor(stops)
-    ids = tokens.new_full((len(prompts), limit), stops[0])
-    taken = logprobs.new_zeros((len(prompts), limit))
+    ends = tokens.new_tensor(request.stops)
+    ids = tokens.new_full((len(prompts), limit), request.stops[0])
+    nats = logprobs.new_zeros((len(prompts), limit))
     rows = torch.arange(len(prompts), device=model.device)
     for number in range(limit):
-        ids[rows, number], taken[rows, number] = tokens[: len(rows)], logprobs[: len(rows)]
+        ids[rows, number], nats[rows, number] = tokens[: len(rows)], logprobs[: len(rows)]
         if number + 1 == limit:
             break
         if number % loop.look_every == 0:
@@ -179,14 +163,14 @@ def _draw_batch(
                 break
             size = loop.size(len(going))
             if size != len(tokens):
-                kept = going[torch.arange(size, device=going.device) % len(going)]
-                cache.keep(kept)
-                rows, tokens, chance = rows[going], tokens[kept], chance[:, kept]
+                members = going[torch.arange(size, device=going.device) % len(going)]
+                cache.keep(members)
+                rows, tokens, chance = rows[going], tokens[members], chance[:, members]
         tokens, logprobs = loop.step(model, tokens, chance[number + 1], cache, temperature)
     lengths = (torch.isin(ids, ends, invert=True).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
     return [
-        Draw(drawn[:length], nats[:length])
-        for drawn, nats, length in zip(ids.tolist(), taken.tolist(), lengths.tolist(), strict=True)
+        Draw(response[:length], values[:length])
+        for response, values, length in zip(ids.tolist(), nats.tolist(), lengths.tolist(), strict=True)
     ]
 
 
@@ -203,12 +187,12 @@ def _step_of(kind: str) -> Callable[..., tuple[Tensor, Tensor]]:
 def _replayed(
     model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """`_step` by its graph, which is recorded when slots of such a shape come for the first time."""
-    recorded = _MEMORY[model].recorded
+    """`_step` by its graph, which is recorded when a cache of such a shape comes for the first time."""
+    recordings = _MEMORY[model].recordings
     key = (cache.shapes, temperature, torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda"))
-    if key not in recorded:
-        recorded[key] = _record(model, tokens, chance, cache, temperature)
-    step: Recording = recorded[key]
+    if key not in recordings:
+        recordings[key] = _record(model, tokens, chance, cache, temperature)
+    step: Recording = recordings[key]
     step.tokens.copy_(tokens)
     step.chance.copy_(chance)
     step.graph.replay()
@@ -216,7 +200,7 @@ def _replayed(
 
 
 def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float) -> Recording:
-    """Record a step; what its warm-up writes to the slots is what the first replay will write there.
+    """Record a step; what its warm-up writes to the cache is what the first replay will write there.
 
     Weights that autocast has cast outside would be gone when the graph is replayed, so it casts them itself.
     """

@@ -13,7 +13,7 @@ from rlhf_core.data.stop_tokens import stop_ids
 from rlhf_core.data.tokenizer import decode, encode_prompts, load_tokenizer
 from rlhf_core.distributed import together
 from rlhf_core.generation.continuous_batching import draw_continuously
-from rlhf_core.generation.decoding import Engine, draw_by_graphs, draw_eagerly
+from rlhf_core.generation.decoding import DrawRequest, Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.generation.vllm import draw_by_vllm
 from rlhf_core.models.loading import load_policy
 
@@ -86,19 +86,13 @@ def sample(
     encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
     lengths, stops = [len(ids) for ids in encoded], stop_ids(model)
     chance = torch.rand((len(prompts), config.max_response_tokens), dtype=torch.double, generator=generator)
+    request = DrawRequest(encoded, chance, stops, config.temperature, config.batch_tokens)
 
     def read(reader: PreTrainedModel, mine: list[int]) -> list[Sampled]:
-        responses = ENGINES[config.engine](
-            reader,
-            [encoded[row] for row in mine],
-            chance[mine],
-            stops=stops,
-            temperature=config.temperature,
-            max_tokens=config.batch_tokens,
-        )
+        draws = ENGINES[config.engine](reader, request.take(mine))
         return [
             Sampled(encoded[row], ids, logprobs, ids[-1] in stops)
-            for row, (ids, logprobs) in zip(mine, responses, strict=True)
+            for row, (ids, logprobs) in zip(mine, draws, strict=True)
         ]
 
     return together(model, lengths, sum(lengths), read)
@@ -114,5 +108,5 @@ def sample_responses(
 ) -> list[Response]:
     """Text of one sampled response for each prompt, the same for the same seed."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = sample(model, tokenizer, prompts, config, generator=generator)
-    return [Response(decode(tokenizer, response.response_ids), response.finished) for response in drawn]
+    responses = sample(model, tokenizer, prompts, config, generator=generator)
+    return [Response(decode(tokenizer, response.response_ids), response.finished) for response in responses]

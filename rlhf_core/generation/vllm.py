@@ -2,16 +2,14 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.distributed import ranks
-from rlhf_core.generation.decoding import Draw
+from rlhf_core.generation.decoding import Draw, DrawRequest
 from rlhf_core.models.kv_cache import power_of_two
 from rlhf_core.models.lora import merged
 
@@ -23,15 +21,7 @@ _LOADED: dict[tuple[str, str, int], Any] = {}
 """The one engine that is alive, by configuration of the model, type of its weights and room of a sequence."""
 
 
-def draw_by_vllm(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    chance: Tensor,
-    *,
-    stops: Sequence[int],
-    temperature: float,
-    max_tokens: int,
-) -> list[Draw]:
+def draw_by_vllm(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """The `Engine` with weights of its own, which it takes from the model in every call, through a folder.
 
     Each prompt's stream of chance is seeded by the first of its numbers. How many prompts are read at once is vLLM's
@@ -41,27 +31,27 @@ def draw_by_vllm(
         ValueError: if vLLM is not installed or several ranks share the stage.
     """
     vllm = _library()
-    limit = chance.shape[1]
-    room = max(map(len, prompts)) + limit
+    limit = request.max_response_tokens
+    room = max(map(len, request.prompts)) + limit
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
         merged(model).save_pretrained(folder)
         engine = _with_weights(vllm, model, folder, room)
-        found = engine.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
+        outputs = engine.generate(
+            [{"prompt_token_ids": prompt} for prompt in request.prompts],
             [
                 vllm.SamplingParams(
-                    temperature=temperature,
+                    temperature=request.temperature,
                     max_tokens=limit,
-                    stop_token_ids=list(stops),
+                    stop_token_ids=list(request.stops),
                     logprobs=0,
                     seed=int(first * 2**32),
                     detokenize=False,
                 )
-                for first in chance[:, 0].tolist()
+                for first in request.chance[:, 0].tolist()
             ],
             use_tqdm=False,
         )
-    return [_drawn(one.outputs[0]) for one in found]
+    return [_as_draw(one.outputs[0]) for one in outputs]
 
 
 def _library() -> Any:
@@ -101,7 +91,7 @@ def _with_weights(vllm: Any, model: PreTrainedModel, folder: str, room: int) -> 
     return _LOADED[key]
 
 
-def _drawn(output: Any) -> Draw:
+def _as_draw(output: Any) -> Draw:
     """Ids with the log-probability of each, which vLLM gives under its id."""
     ids = list(output.token_ids)
-    return Draw(ids, [found[token].logprob for token, found in zip(ids, output.logprobs, strict=True)])
+    return Draw(ids, [candidates[token].logprob for token, candidates in zip(ids, output.logprobs, strict=True)])

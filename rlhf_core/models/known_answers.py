@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.packing import Row
 from rlhf_core.data.records import Demonstration
@@ -37,9 +38,7 @@ def save_known_answers(
     items: Sequence[Demonstration],
     values: NDArray[np.float64],
     config: OptimiserConfig,
-    *,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
+    lengths: Lengths,
 ) -> None:
     """Keep what a model says of a few texts beside it, for `check_known_answers` of whoever reads it later.
 
@@ -49,12 +48,11 @@ def save_known_answers(
         items: N texts, of which the first that were not cut are kept.
         values: what it says of each, shape ``[N]``: an SFT model by `mean_logprobs`, a reward model its score.
         config: precision in which it said so.
-        max_prompt_tokens: the length at which prompts were cut.
-        max_response_tokens: the length at which responses were cut.
+        lengths: at which they were cut.
     """
     looked_at = items[: 4 * KNOWN_COUNT]
-    trees = encode(tokenizer, looked_at, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
-    kept = _whole(trees, tokenizer, max_prompt_tokens)[:KNOWN_COUNT]
+    trees = encode(tokenizer, looked_at, lengths)
+    kept = _whole(trees, tokenizer, lengths.max_prompt_tokens)[:KNOWN_COUNT]
     rows = [{**looked_at[index]._asdict(), "value": round(float(values[index]), 6)} for index in kept]
     if rank() == 0:
         text = json.dumps({"precision": config.precision, "answers": rows}, ensure_ascii=False, indent=1)
@@ -68,9 +66,7 @@ def check_known_answers(
     say: Callable[[list[Tree]], Tensor],
     tokenizer: PreTrainedTokenizerBase,
     config: OptimiserConfig,
-    *,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
+    lengths: Lengths,
 ) -> None:
     """Test that a frozen model still says of known texts what it said when it was saved.
 
@@ -83,8 +79,7 @@ def check_known_answers(
         say: what it says of B trees of one response, shape ``[B]``.
         tokenizer: with which texts are written for it here.
         config: precision here.
-        max_prompt_tokens: the length at which prompts are cut here; what would be cut is not asked.
-        max_response_tokens: the length at which responses are cut here.
+        lengths: at which texts are cut here; what would be cut is not asked.
 
     Raises:
         SelfTestError: if what it says is further off on average than precision explains.
@@ -94,8 +89,8 @@ def check_known_answers(
         return
     known = json.loads(path.read_text(encoding="utf-8"))
     items = [Demonstration(row["prompt"], row["response"]) for row in known["answers"]]
-    trees = encode(tokenizer, items, max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
-    asked = _whole(trees, tokenizer, max_prompt_tokens)
+    trees = encode(tokenizer, items, lengths)
+    asked = _whole(trees, tokenizer, lengths.max_prompt_tokens)
     if not asked:
         return
     expected = torch.tensor([known["answers"][index]["value"] for index in asked], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The key-value cache of sampling: prompts come in as one row without padding, responses grow in slots."""
+"""The key-value cache of sampling: prompts come in as one row without padding, and each sequence grows in place."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from transformers import Cache
 
 
 class KVCache(Cache):
-    """Keys and values of B sequences, each in a slot that fills from its left end; room is taken once.
+    """Keys and values of B sequences, each left-aligned in a row of its own; memory for all tokens is taken once.
 
     The first forward pass brings the prompts, laid end to end; every later one brings a token for each sequence.
 
@@ -22,10 +22,10 @@ class KVCache(Cache):
     def __init__(self, prompt_lengths: list[int], room: int, device: torch.device) -> None:
         super().__init__(layers=[])
         self.lengths = torch.tensor(prompt_lengths, device=device)
-        """Tokens that each slot holds, shape ``[B]``."""
+        """Tokens of each sequence so far, shape ``[B]``."""
         self._longest = max(prompt_lengths)
         self._room = room
-        self._kept: list[tuple[Tensor, Tensor]] = []
+        self._states: list[tuple[Tensor, Tensor]] = []
         self._masks: dict[int | None, Tensor] = {}
 
     def update(
@@ -34,30 +34,32 @@ class KVCache(Cache):
         """Take the keys and values of a layer, shape ``[1, K, N, D]`` at first, then ``[B, K, 1, D]``.
 
         Returns:
-            What the layer attends to: the same at first, then all slots up to the longest, ``[B, K, T, D]``.
+            What the layer attends to: the same at first, then all sequences up to the longest, ``[B, K, T, D]``.
         """
-        if layer_idx == len(self._kept):
-            self._kept.append(
+        if layer_idx == len(self._states):
+            self._states.append(
                 (self._open(f"keys {layer_idx}", key_states), self._open(f"values {layer_idx}", value_states))
             )
             return key_states, value_states
-        keys, values = self._kept[layer_idx]
-        slot = torch.arange(len(self.lengths), device=self.lengths.device)
-        keys[slot, :, self.lengths] = key_states[:, :, 0]
-        values[slot, :, self.lengths] = value_states[:, :, 0]
+        keys, values = self._states[layer_idx]
+        sequences = torch.arange(len(self.lengths), device=self.lengths.device)
+        keys[sequences, :, self.lengths] = key_states[:, :, 0]
+        values[sequences, :, self.lengths] = value_states[:, :, 0]
         return self._read(keys), self._read(values)
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """What a slot's newest token does not see, to be added to its attention, shape ``[B, 1, 1, T]``.
+        """What the newest token of a sequence does not see, to be added to its attention, shape ``[B, 1, 1, T]``.
 
         Args:
             window: how many tokens, itself included, it sees; None for all.
             dtype: of the mask.
         """
         if window not in self._masks:
-            places = torch.arange(self._read(self._kept[0][0]).shape[2], device=self.lengths.device)
-            held = self.lengths[:, None]
-            hidden = places > held if window is None else (places > held) | (places <= held - window)
+            positions = torch.arange(self._read(self._states[0][0]).shape[2], device=self.lengths.device)
+            newest = self.lengths[:, None]
+            hidden = positions > newest
+            if window is not None:
+                hidden |= positions <= newest - window
             self._masks[window] = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
                 hidden, -torch.inf
             )[:, None, None]
@@ -69,23 +71,23 @@ class KVCache(Cache):
         self._longest += 1
         self._masks.clear()
 
-    def keep(self, cache: Tensor) -> None:
-        """Have these slots, shape ``[b]``, and no others; one may come twice."""
-        self.lengths = self._hold("lengths", self.lengths[cache])
-        self._kept = [
-            (self._hold(f"keys {layer}", keys[cache]), self._hold(f"values {layer}", values[cache]))
-            for layer, (keys, values) in enumerate(self._kept)
+    def keep(self, sequences: Tensor) -> None:
+        """Go on with these sequences, indices of shape ``[b]``, and no others; one may come twice."""
+        self.lengths = self._hold("lengths", self.lengths[sequences])
+        self._states = [
+            (self._hold(f"keys {layer}", keys[sequences]), self._hold(f"values {layer}", values[sequences]))
+            for layer, (keys, values) in enumerate(self._states)
         ]
         self._masks.clear()
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
         """Of lengths, keys and values."""
-        return tuple(states.shape for states in (self.lengths, *(states for layer in self._kept for states in layer)))
+        return tuple(states.shape for states in (self.lengths, *(states for layer in self._states for states in layer)))
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens of the longest slot; positions do not follow from it and are given to the model."""
-        return self._longest if self._kept else 0
+        """Tokens of the longest sequence; positions do not follow from it and are given to the model."""
+        return self._longest if self._states else 0
 
     def _read(self, states: Tensor) -> Tensor:
         return states[:, :, : self._longest + 1]
@@ -94,19 +96,19 @@ class KVCache(Cache):
         return values
 
     def _open(self, name: str, states: Tensor) -> Tensor:
-        """Move the row of prompts into slots, shape ``[B, K, L, D]``."""
+        """Move the row of prompts into a row for each, shape ``[B, K, L, D]``."""
         lengths = self.lengths
-        slot = torch.repeat_interleave(lengths)
-        index = torch.arange(len(slot), device=lengths.device) - (lengths.cumsum(0) - lengths)[slot]
-        opened = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
-        opened[slot, :, index] = states[0].transpose(0, 1)
-        return self._hold(name, opened)
+        sequences = torch.repeat_interleave(lengths)
+        positions = torch.arange(len(sequences), device=lengths.device) - (lengths.cumsum(0) - lengths)[sequences]
+        rows = states.new_zeros(len(lengths), states.shape[1], self._longest + self._room, states.shape[3])
+        rows[sequences, :, positions] = states[0].transpose(0, 1)
+        return self._hold(name, rows)
 
 
 class FixedKVCache(KVCache):
-    """Slots whose number, size and address stay the same from one `keep` to the next, for a step that is recorded.
+    """A cache whose shape and addresses stay the same from one `keep` to the next, for a step that is recorded.
 
-    All of a slot is read in every step; its size is a power of two.
+    All of it is read in every step; the tokens that a sequence may have are a power of two.
 
     Args:
         prompt_lengths: tokens of each prompt.
@@ -137,27 +139,27 @@ class Memory:
     """Named tensors at addresses that stay: each is as large as what it has held.
 
     Attributes:
-        recorded: what was recorded on these addresses; gone as soon as one of them changes.
+        recordings: of steps on these addresses; gone as soon as one of them changes.
     """
 
     def __init__(self) -> None:
-        self.recorded: dict[Any, Any] = {}
+        self.recordings: dict[Any, Any] = {}
         self._blocks: dict[str, Tensor] = {}
         self._weights: list[int] = []
 
     def read(self, weights: Iterable[Tensor]) -> None:
         """Know where weights lie, which what is recorded reads; gathered ones lie elsewhere every time."""
-        places = [weight.data_ptr() for weight in weights]
-        if places != self._weights:
-            self._weights = places
-            self.recorded.clear()
+        addresses = [weight.data_ptr() for weight in weights]
+        if addresses != self._weights:
+            self._weights = addresses
+            self.recordings.clear()
 
     def hold(self, name: str, values: Tensor) -> Tensor:
         """Copy a tensor to where this name lies."""
         block = self._blocks.get(name)
         if block is None or block.numel() < values.numel() or block.dtype != values.dtype:
             block = self._blocks[name] = torch.empty(values.numel(), dtype=values.dtype, device=values.device)
-            self.recorded.clear()
+            self.recordings.clear()
         return block[: values.numel()].view(values.shape).copy_(values)
 
 

@@ -3,8 +3,10 @@
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from rlhf_core.config.optimiser import OptimiserConfig
 
@@ -25,3 +27,8 @@ def device() -> torch.device:
 def to_device(model: Model) -> Model:
     """The model itself, moved to `device()`; a plain module here, as `transformers` hides the types of its own `to`."""
     return model.to(device())
+
+
+def to_numpy(values: Tensor) -> NDArray[np.float64]:
+    """Values as float64 on the processor, in which figures are computed."""
+    return values.double().cpu().numpy()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.data.batching import endless_batches
 from rlhf_core.data.records import Demonstration
-from rlhf_core.data.tokenizer import encode, limits
+from rlhf_core.data.tokenizer import encode
 from rlhf_core.distributed import rank
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.generation.rollout import Rollout
@@ -152,7 +152,7 @@ class PPORun(PolicyEvaluator):
             CandidateStates(out, self.actor_critic),
             config.beta,
         )
-        self._demonstrations = encode(self.tokenizer, demonstrations, **limits(config.sampling))
+        self._demonstrations = encode(self.tokenizer, demonstrations, config.sampling.lengths)
         self._out = out
         out.mkdir(parents=True, exist_ok=True)
 

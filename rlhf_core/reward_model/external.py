@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import rank, wait
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
 from rlhf_core.metrics.calibration import fit_temperature
@@ -95,13 +95,13 @@ def _pass_on_known(
     """Hand a model's known answers on, if it still gives them; one without any, or newly calibrated, gets its own."""
     if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
         values = score_items(model, tokenizer, items, config)
-        save_known_answers(out, tokenizer, items, values, config.optimiser, **limits(config))
+        save_known_answers(out, tokenizer, items, values, config.optimiser, config.lengths)
         return
 
     def say(trees: list[Tree]) -> Tensor:
         return score_trees(model, trees, config.optimiser)
 
-    check_known_answers("reward model", source, say, tokenizer, config.optimiser, **limits(config))
+    check_known_answers("reward model", source, say, tokenizer, config.optimiser, config.lengths)
     if rank() == 0:
         shutil.copyfile(source / KNOWN, out / KNOWN)
     wait()

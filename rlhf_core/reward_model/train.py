@@ -13,9 +13,9 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.array_cache import cached, content_key
 from rlhf_core.data.pair_trees import compare
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.data.tokenizer import Tree, limits, load_tokenizer
+from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss
-from rlhf_core.evaluators.reward_model import _encode, _numbers, _score_pairs, halves, margins, shown
+from rlhf_core.evaluators.reward_model import halves, margins, score_pairs, shown
 from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length, demonstration_figures, evaluate_scores
@@ -24,6 +24,7 @@ from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import save_known_answers
 from rlhf_core.models.loading import load_reward_model, save, weights_digest
 from rlhf_core.models.lora import add_adapter
+from rlhf_core.models.precision import to_numpy
 from rlhf_core.models.scoring import score_trees
 from rlhf_core.reward_model.centring import centre
 from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss, length_scores
@@ -81,14 +82,14 @@ def train_reward_model(
     if config.adapter is not None:
         add_adapter(model, config.adapter, seed=seed)
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
-    demonstrated_scores = _settle(config, model, _encode(config, tokenizer, demonstrations), cache)
+    demonstrated_scores = _settle(config, model, encode(tokenizer, demonstrations, config.lengths), cache)
     fit_half, judged_half = halves(held_out)
     fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
-    judged = _score_pairs(config, model, tokenizer, judged_half)
+    judged = score_pairs(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)
     _check_reload(config, out, judged_half, judged.deltas / fitted)
-    save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, **limits(config))
+    save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, config.lengths)
     return StageResult(
         artifacts={"reward_model": out},
         estimates={
@@ -112,7 +113,7 @@ def _learn(
     seed: int,
 ) -> Iterator[Event]:
     """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
-    comparisons = compare(tokenizer, as_learned(config, train), **limits(config))
+    comparisons = compare(tokenizer, as_learned(config, train), config.lengths)
     loss: Callable[[list[Lesson]], Loss] = partial(reward_loss, config)
     if config.debias == "length":
         add_length_head(model)
@@ -153,7 +154,7 @@ def _kept_scores(
     """Scores of the demonstrations by the centred model, shape ``[N]``, in logits."""
     key = content_key("centred scores", demonstrated, config.optimiser.precision, aggregation(model.config))
     path = kept / f"{key}.npy" if kept else None
-    return cached(path, lambda: _numbers(score_trees(model, demonstrated, config.optimiser)))
+    return cached(path, lambda: to_numpy(score_trees(model, demonstrated, config.optimiser)))
 
 
 def _before_debiasing(
@@ -162,7 +163,7 @@ def _before_debiasing(
     """How far the sum of both heads goes by length, which learned the preferences; nothing without a length head."""
     if config.debias == "none":
         return {}
-    by_length = _numbers(length_scores(model, _encode(config, tokenizer, judged.items), config.optimiser))
+    by_length = to_numpy(length_scores(model, encode(tokenizer, judged.items, config.lengths), config.optimiser))
     return {"length_correlation_with_length_head": correlation_with_length(judged.items, judged.scores + by_length)}
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.tokenizer import Tree, encode, halves_of_positions, load_tokenizer
 from rlhf_core.distributed import shard
@@ -69,26 +70,23 @@ class Scorer:
         """What it says of each response."""
         return self._score(self._read_again(responses) if self.reads_text else responses.trees)
 
-    def check_known_answers(self, name: str, *, max_prompt_tokens: int, max_response_tokens: int) -> None:
+    def check_known_answers(self, name: str, lengths: Lengths) -> None:
         """Test that it says of known texts what it said when it was saved.
 
         Args:
             name: for people.
-            max_prompt_tokens: the length at which prompts of the policy's tokens are cut.
-            max_response_tokens: the length at which responses of the policy's tokens are cut.
+            lengths: at which texts of the policy's tokens are cut.
 
         Raises:
             SelfTestError: as `rlhf_core.models.known_answers.check_known_answers`.
         """
-        given = {"max_prompt_tokens": max_prompt_tokens, "max_response_tokens": max_response_tokens}
-        cut = halves_of_positions(self.model.config) if self.reads_text else given
         check_known_answers(
             name,
             self._folder,
             lambda trees: self._score(trees).score,
             self._tokenizer,
             self._config,
-            **cut,
+            halves_of_positions(self.model.config) if self.reads_text else lengths,
         )
 
     def _score(self, trees: Sequence[Tree]) -> Scores:
@@ -96,7 +94,7 @@ class Scorer:
 
     def _read_again(self, responses: Responses) -> list[Tree]:
         pairs = list(zip(responses.prompts, responses.texts, strict=True))
-        trees = encode(self._tokenizer, pairs, **halves_of_positions(self.model.config))
+        trees = encode(self._tokenizer, pairs, halves_of_positions(self.model.config))
         return [
             tree if finished else _unended(tree, self._tokenizer.eos_token_id)
             for tree, finished in zip(trees, responses.finished, strict=True)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -55,7 +56,7 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
 def test_a_pair_that_is_too_long_is_cut_and_neither_lost_nor_ended(tokenizer: PreTrainedTokenizerBase) -> None:
     """TRL drops such pairs without a word; OpenRLHF writes the end over the last token that fits."""
     pairs = [Pair("how are you fine thanks", "fine thanks you are how", "how"), Pair("how", "fine", "thanks")]
-    first, second = compare(tokenizer, pairs, max_prompt_tokens=4, max_response_tokens=3)
+    first, second = compare(tokenizer, pairs, Lengths(4, 3))
     assert [len(first.chosen), len(second.chosen)] == [1, 1]
     assert len(first.tree.prompt) == 4
     assert tokenizer.decode(first.tree.responses[0]) == "fine thanks you"

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.auto import tokenization_auto
 
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -35,6 +36,7 @@ from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.dpo import train_dpo
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.continuous_batching import draw_continuously
+from rlhf_core.generation.decoding import DrawRequest
 from rlhf_core.generation.sampling import sample
 from rlhf_core.models import attention
 from rlhf_core.models.attention import ragged_states
@@ -355,7 +357,7 @@ def climb_reward_model(family: Family, sft: Path, folder: Path) -> Path:
     assert events[-1].metrics["loss_nats"] < events[0].metrics["loss_nats"]
     path = result.artifacts["reward_model"]
     stock = stock_reward_model(path)
-    trees = encode(family.tokenizer, DEMONSTRATIONS, max_prompt_tokens=8, max_response_tokens=6)
+    trees = encode(family.tokenizer, DEMONSTRATIONS, Lengths(8, 6))
     assert all(tree.responses[0][-1] == TURN for tree in trees)
     with torch.no_grad():
         logits = stock(**padded([tree.prompt + tree.responses[0] for tree in trees], "right")).logits[:, 0]
@@ -421,11 +423,11 @@ def test_capped_scores_never_go_to_the_kernel_that_has_no_cap(gemma: Family, mon
 
 
 def test_continuous_batching_refuses_capped_scores(gemma: Family) -> None:
-    limits = {"stops": [END], "temperature": 1.0, "max_tokens": 64}
+    request = DrawRequest([[3]], torch.zeros((1, 2)), stops=[END], temperature=1.0, max_tokens=64)
     with pytest.raises(
         ValueError, match=r"no capped attention scores, which Gemma2ForCausalLM asks for: set it to eager"
     ):
-        draw_continuously(gemma.policy, [[3]], torch.zeros((1, 2)), **limits)
+        draw_continuously(gemma.policy, request)
 
 
 def test_attention_sinks_are_refused(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core import dpo, sft
-from rlhf_core.base.language_model import _loss as window_loss
+from rlhf_core.base.language_model import window_loss
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.base import TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -38,7 +39,7 @@ from rlhf_core.training.optimiser import Optimiser
 
 TREES = [Tree([3, 5, 4], [[7, 8, 2]]), Tree([3, 6, 7, 8, 4], [[9, 2]]), Tree([3, 9, 4], [[5, 7, 6, 9]])]
 PAIRS = [Pair("how are you", "fine thanks", "you how"), Pair("how", "thanks", "are"), Pair("you", "fine", "how are")]
-LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 6}
+LENGTHS = Lengths(8, 6)
 SAMPLED = [
     Sampled([3, 5, 4], [7, 8, 2], [-1.0, -2.0, -0.5], True),
     Sampled([3, 6, 7, 8, 4], [9, 2], [-2.0, -1.5], True),
@@ -98,7 +99,7 @@ def by_reward_model(
     config = RewardModelConfig(optimiser=optimiser, heads=2, debias=debias, batch_size=8)  # type: ignore[arg-type]
     torch.manual_seed(1)
     model = load_reward_model(base, tokenizer, heads=2)
-    batch = lessons(compare(tokenizer, PAIRS, **LIMITS), 2, seed=1)
+    batch = lessons(compare(tokenizer, PAIRS, LENGTHS), 2, seed=1)
     if debias == "length":
         add_length_head(model)
         loss = debiased_loss(config, model, batch)
@@ -108,9 +109,9 @@ def by_reward_model(
 
 
 def by_dpo(base: Path, tokenizer: PreTrainedTokenizerBase, optimiser: OptimiserConfig) -> Gradients:
-    config = DPOConfig(optimiser=optimiser, sampling=SamplingConfig(**LIMITS))
+    config = DPOConfig(optimiser=optimiser, sampling=SamplingConfig(**LENGTHS._asdict()))
     model = load_policy(base, tokenizer)
-    items = anchor(config, model, compare(tokenizer, PAIRS, **LIMITS), None)
+    items = anchor(config, model, compare(tokenizer, PAIRS, LENGTHS), None)
     sizes = [item.comparison.tree.size for item in items]
     return of_loss(model, optimiser, sizes, dpo._loss(config, items))
 
@@ -178,7 +179,7 @@ def test_only_what_has_a_gradient_is_computed_again(base: Path, tokenizer: PreTr
         model(input_ids=torch.tensor([[3, 5, 4]]))
     assert len(passes) == 2
     plain = load_policy(base, tokenizer)
-    config = SamplingConfig(**LIMITS)
+    config = SamplingConfig(**LENGTHS._asdict())
     drawn = [
         sample(reader, tokenizer, ["how are you"], config, generator=torch.Generator().manual_seed(1))
         for reader in (model, plain)

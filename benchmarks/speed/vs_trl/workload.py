@@ -20,6 +20,7 @@ from transformers import (
     Qwen2ForSequenceClassification,
 )
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.batching import shuffled_batches
 from rlhf_core.data.tokenizer import encode, encode_prompts, load_tokenizer
 from rlhf_core.models.precision import device
@@ -185,9 +186,7 @@ def prepare(folder: Path, model: str, *, batches: Batches, data: Path | None) ->
 
 def _ids(tokenizer: Any, row: dict[str, str]) -> dict[str, list[int]]:
     items = [(row["prompt"], row["chosen"]), (row["prompt"], row["rejected"])]
-    chosen, rejected = encode(
-        tokenizer, items, max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_RESPONSE_TOKENS
-    )
+    chosen, rejected = encode(tokenizer, items, Lengths(MAX_PROMPT_TOKENS, MAX_RESPONSE_TOKENS))
     return {"prompt": chosen.prompt, "chosen": chosen.responses[0], "rejected": rejected.responses[0]}
 
 

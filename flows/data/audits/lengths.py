@@ -8,6 +8,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.references import DataRefs
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.tokenizer import encode, encode_prompts, load_tokenizer
@@ -45,7 +46,7 @@ def truncated_shares(config: LadderConfig, data: DataRefs, base: Path) -> dict[s
     ]
     shares: dict[str, float] = {}
     for table, items, limits in answered:
-        trees = encode(tokenizer, items, max_prompt_tokens=WHOLE, max_response_tokens=WHOLE)
+        trees = encode(tokenizer, items, Lengths(WHOLE, WHOLE))
         prompts = [len(tree.prompt) > limits.max_prompt_tokens for tree in trees]
         responses = [len(tree.responses[0]) > limits.max_response_tokens for tree in trees]
         shares[f"data/{table}_prompt_truncated"] = sum(prompts) / len(prompts)

@@ -75,7 +75,7 @@ def annotator_of(
             if labels is None:
                 return None
             return Annotator(
-                f"people, {labels.name}", _digest(labels), None, lambda choices: read_labels(labels, choices)
+                f"people, {labels.name}", file_digest(labels), None, lambda choices: read_labels(labels, choices)
             )
 
 
@@ -129,6 +129,7 @@ def _record(item: Asked, votes: VoteCounts) -> dict[str, Any]:
     return {**texts, "votes_chosen": max(votes), "votes_rejected": min(votes)}
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

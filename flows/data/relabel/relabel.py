@@ -17,7 +17,7 @@ from flows.config.data import ContractConfig, EmbeddedData, Shares
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import Relabel
 from flows.data.ingest import Checked, DataRefused, publish_table
-from flows.data.relabel.annotators import Annotator, _digest, annotator_of, relabelling
+from flows.data.relabel.annotators import Annotator, annotator_of, file_digest, relabelling
 from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
 from flows.data.sources import Read
 from flows.data.step_timer import Clock
@@ -91,7 +91,7 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
         return path
     annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
     plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
-    inputs = {"answers": _digest(path), "annotator": annotator.digest, "data": data.digest}
+    inputs = {"answers": file_digest(path), "annotator": annotator.digest, "data": data.digest}
     key = content_key("label", plan, inputs, context.seed, DATA_CODE)
     labelled = reuse_or_remake(
         context.storage, label, Labelled, _intact, key, annotator, path, data, newest, config, context

@@ -2,6 +2,7 @@
 
 from transformers import PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.pair_trees import PairTree, compare, sides
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import Tree
@@ -13,7 +14,7 @@ def test_pairs_of_a_prompt_share_it_and_their_responses(tokenizer: PreTrainedTok
         Pair("are you", "thanks", "you"),
         Pair("how are you", "fine thanks", "fine", margin=0.5, weight=2.0),
     ]
-    first, second = compare(tokenizer, pairs, max_prompt_tokens=8, max_response_tokens=2)
+    first, second = compare(tokenizer, pairs, Lengths(8, 2))
     words = {word: tokenizer.convert_tokens_to_ids(word) for word in ("fine", "thanks", "you", "<|end|>")}
     fine, thanks, you, end = words.values()
     assert first.tree.responses == [[fine, end], [thanks, end], [fine, thanks]]

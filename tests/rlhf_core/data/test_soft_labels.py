@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import compare
@@ -28,7 +29,7 @@ PAIRS = [
     Pair("how are you", "fine", "how"),
     Pair("how", "thanks", "fine thanks", weight=0.5, share=0.5, grade=1.0),
 ]
-LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 6}
+LENGTHS = Lengths(8, 6)
 
 
 @given(st.floats(0.5, 0.99), st.floats(-3.0, 3.0), st.floats(0.0, 2.0))
@@ -63,7 +64,7 @@ def scored(base: Path, tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) ->
     torch.manual_seed(3)
     model = load_reward_model(base, tokenizer)
     chosen, rejected = (
-        score_trees(model, encode(tokenizer, side, **LIMITS), OptimiserConfig())
+        score_trees(model, encode(tokenizer, side, LENGTHS), OptimiserConfig())
         for side in ([(pair.prompt, pair.chosen) for pair in pairs], [(pair.prompt, pair.rejected) for pair in pairs])
     )
     return model, (chosen - rejected).double().numpy()
@@ -71,7 +72,7 @@ def scored(base: Path, tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) ->
 
 def step_loss(config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> float:
     """Of one optimiser step on all pairs."""
-    batch = lessons(compare(tokenizer, as_learned(config, PAIRS), **LIMITS), 1, seed=0)
+    batch = lessons(compare(tokenizer, as_learned(config, PAIRS), LENGTHS), 1, seed=0)
     return float(reward_loss(config, batch)(model, list(range(len(batch))))[0].detach())
 
 
@@ -91,7 +92,7 @@ def test_a_step_on_votes_grades_and_weights(
         share = pair.share if labels == "votes" else 1.0
         recorded = share * (1 - smoothing) + (1 - share) * smoothing  # each vote may be recorded wrongly, too
         expected += pair.weight * cross_entropy(gap - pair.margin - 0.25 * pair.grade, recorded) / len(PAIRS)
-    config = RewardModelConfig(labels=labels, margin_scale=0.25, label_smoothing=smoothing, **LIMITS)
+    config = RewardModelConfig(labels=labels, margin_scale=0.25, label_smoothing=smoothing, **LENGTHS._asdict())
     assert step_loss(config, model, tokenizer) == pytest.approx(expected, abs=1e-5)
 
 
@@ -104,16 +105,16 @@ def test_rankings_cost_what_those_of_instructgpt_do(base: Path, tokenizer: PreTr
     expected = np.mean([np.mean(losses[:6]), np.mean(losses[6:])])
     assert expected != pytest.approx(losses.mean(), abs=1e-3)
     for weigh, value in (("prompts", expected), ("pairs", losses.mean())):
-        config = RewardModelConfig(weigh=weigh, **LIMITS)
+        config = RewardModelConfig(weigh=weigh, **LENGTHS._asdict())
         learned = as_learned(config, pairs)
         assert sum(pair.weight for pair in learned) == pytest.approx(len(pairs))
-        loss, _ = reward_loss(config, lessons(compare(tokenizer, learned, **LIMITS), 1, seed=0))(model, [0, 1])
+        loss, _ = reward_loss(config, lessons(compare(tokenizer, learned, LENGTHS), 1, seed=0))(model, [0, 1])
         assert float(loss.detach()) == pytest.approx(value, abs=1e-5)
 
 
 def test_training_learns_from_pairs_as_they_are_asked_to_be_learned(base: Path, tmp_path: Path) -> None:
-    asked = RewardModelConfig(labels="votes", margin_scale=0.25, weigh="prompts", batch_size=8, **LIMITS)
-    plain = RewardModelConfig(batch_size=8, **LIMITS)
+    asked = RewardModelConfig(labels="votes", margin_scale=0.25, weigh="prompts", batch_size=8, **LENGTHS._asdict())
+    plain = RewardModelConfig(batch_size=8, **LENGTHS._asdict())
     losses = []
     for name, config, train in (
         ("asked", asked, PAIRS),

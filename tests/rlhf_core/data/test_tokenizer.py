@@ -9,14 +9,15 @@ import pytest
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from rlhf_core.base.from_text import build_tokenizer
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.tokenizer import CHAT_TEMPLATE, as_trained, decode, encode, encode_prompts, load_tokenizer
 
 CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
-LIMITS = {"max_prompt_tokens": 8, "max_response_tokens": 4}
+LENGTHS = Lengths(8, 4)
 
 
 def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase) -> None:
-    [encoded] = encode(tokenizer, [("how are you", "fine thanks")], **LIMITS)
+    [encoded] = encode(tokenizer, [("how are you", "fine thanks")], LENGTHS)
     [prompt] = encode_prompts(tokenizer, ["how are you"], max_prompt_tokens=8)
     assert encoded.prompt == prompt
     assert len(prompt) == 5  # user marker, three words, assistant marker
@@ -36,7 +37,7 @@ def test_response_follows_the_prompt_and_ends(tokenizer: PreTrainedTokenizerBase
     ],
 )
 def test_only_a_response_that_fits_has_an_end(tokenizer: PreTrainedTokenizerBase, response: str, ends: bool) -> None:
-    [(_, [ids])] = encode(tokenizer, [("how", response)], **LIMITS)
+    [(_, [ids])] = encode(tokenizer, [("how", response)], LENGTHS)
     assert (ids[-1] == tokenizer.eos_token_id) is ends
     assert tokenizer.eos_token_id not in ids[:-1]
 
@@ -66,8 +67,8 @@ def test_the_turns_of_a_conversation_keep_their_roles(tokenizer: PreTrainedToken
 
 def test_many_are_encoded_as_each_one_is(tokenizer: PreTrainedTokenizerBase) -> None:
     items = [("how are you", "fine"), ("how", "thanks"), ("how are you", "thanks you")]
-    assert encode(tokenizer, items, **LIMITS) == [encode(tokenizer, [item], **LIMITS)[0] for item in items]
-    assert encode(tokenizer, [], **LIMITS) == []
+    assert encode(tokenizer, items, LENGTHS) == [encode(tokenizer, [item], LENGTHS)[0] for item in items]
+    assert encode(tokenizer, [], LENGTHS) == []
 
 
 def test_a_missing_padding_token_and_template_are_added(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_template_writes_a_whole_conversation_as_it_is_trained_on(
     load_tokenizer(str(tmp_path / "base")).save_pretrained(tmp_path / "saved")
     stock = AutoTokenizer.from_pretrained(tmp_path / "saved")
     whole = stock(stock.apply_chat_template(FINISHED, tokenize=False), add_special_tokens=False)["input_ids"]
-    [trained] = encode(load_tokenizer(str(tmp_path / "saved")), [("how are you", "fine thanks")], **LIMITS)
+    [trained] = encode(load_tokenizer(str(tmp_path / "saved")), [("how are you", "fine thanks")], LENGTHS)
     assert whole == trained.prompt + trained.responses[0]
     assert whole[-1] == stock.eos_token_id
     plain = tokenizer.chat_template or CHAT_TEMPLATE
@@ -201,8 +202,8 @@ def test_what_is_taught_is_the_end_that_the_template_writes_and_no_end_is_paddin
 
 def test_prompt_and_answer_are_what_the_template_writes(chat: tuple[Chat, PreTrainedTokenizerBase]) -> None:
     _, tokenizer = chat
-    limits = {"max_prompt_tokens": 999, "max_response_tokens": 999}
-    [(prompt, [response])] = encode(tokenizer, [(json.dumps(TALK), ANSWER)], **limits)
+    lengths = Lengths(999, 999)
+    [(prompt, [response])] = encode(tokenizer, [(json.dumps(TALK), ANSWER)], lengths)
     whole = tokenizer.apply_chat_template([*TALK, {"role": "assistant", "content": ANSWER}], tokenize=False)
     expected = tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert prompt + response == expected[: len(prompt) + len(response)]

@@ -15,7 +15,7 @@ from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation import decoding
 from rlhf_core.generation.continuous_batching import draw_continuously
-from rlhf_core.generation.decoding import Draw, Engine, draw_by_graphs, draw_eagerly
+from rlhf_core.generation.decoding import Draw, DrawRequest, Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.models.attention import RAGGED, use_ragged_attention
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.kv_cache import FixedKVCache, Memory, power_of_two
@@ -56,7 +56,7 @@ def drawn(engine: Engine, model: PreTrainedModel, *, seed: int = 3) -> list[Draw
     generator = torch.Generator().manual_seed(seed)
     prompts = [[3 + (index + token) % 9 for token in range(1 + index % 15)] for index in range(30)]
     chance = torch.rand((30, LIMIT), dtype=torch.double, generator=generator)
-    return engine(model, prompts, chance, stops=STOPS, temperature=TEMPERATURE, max_tokens=150)
+    return engine(model, DrawRequest(prompts, chance, STOPS, TEMPERATURE, max_tokens=150))
 
 
 def forced(model: PreTrainedModel, responses: list[Draw]) -> Tensor:
@@ -171,7 +171,7 @@ def test_continuous_batching_leaves_the_model_as_it_was_and_follows_its_seed() -
 def test_continuous_batching_draws_tokens_as_often_as_they_are_likely() -> None:
     model, prompt = build("llama"), [3, 4, 5]
     chance = torch.rand((1500, 1), dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    found = draw_continuously(model, [prompt] * 1500, chance, stops=STOPS, temperature=TEMPERATURE, max_tokens=512)
+    found = draw_continuously(model, DrawRequest([prompt] * 1500, chance, STOPS, TEMPERATURE, max_tokens=512))
     with torch.no_grad():
         likely = (
             (model(input_ids=torch.tensor([prompt], device=model.device)).logits[0, -1] / TEMPERATURE)
@@ -195,4 +195,4 @@ def test_continuous_batching_works_in_the_precision_of_its_caller() -> None:
 def test_continuous_batching_that_gives_up_is_an_error() -> None:
     model, chance = build("gpt2"), torch.rand((1, 80), dtype=torch.double)  # it has 64 positions
     with pytest.raises(RuntimeError, match=r"of 1 responses.*set sampling.engine to eager"):
-        draw_continuously(model, [[3] * 50], chance, stops=[-1], temperature=1.0, max_tokens=64)
+        draw_continuously(model, DrawRequest([[3] * 50], chance, stops=[-1], temperature=1.0, max_tokens=64))

@@ -14,7 +14,7 @@ from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.generation.decoding import draw_eagerly
+from rlhf_core.generation.decoding import DrawRequest, draw_eagerly
 from rlhf_core.models.attention import use_ragged_attention
 from rlhf_core.models.compilation import fuse
 from rlhf_core.models.forward import response_logprobs
@@ -75,9 +75,9 @@ def test_sampling_runs_as_it_is() -> None:
     plain = build("qwen2")
     fused = fuse(copy.deepcopy(plain), COMPILED)
     chance = torch.rand((2, 6), dtype=torch.double, generator=torch.Generator().manual_seed(0))
-    limits = {"stops": [2], "temperature": 1.0, "max_tokens": 64}
+    request = DrawRequest([[3, 4, 5], [6]], chance, stops=[2], temperature=1.0, max_tokens=64)
     with torch.inference_mode():
-        found, expected = (draw_eagerly(model, [[3, 4, 5], [6]], chance, **limits) for model in (fused, plain))
+        found, expected = (draw_eagerly(model, request) for model in (fused, plain))
     assert found == expected
     assert not counters["stats"]["unique_graphs"]
 

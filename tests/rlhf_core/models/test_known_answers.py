@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -193,13 +194,13 @@ def test_bfloat16_is_given_its_rounding_and_no_more(models: Models) -> None:
     tokenizer = load_tokenizer(str(models.sft))
     model = load_policy(models.sft, tokenizer)
     config = ADAM.model_copy(update={"precision": "bfloat16"})
-    limits = {"max_prompt_tokens": 8, "max_response_tokens": 6}
+    lengths = Lengths(8, 6)
 
     def say(trees: list[Tree], *, off: float = 0.0) -> torch.Tensor:
         return mean_logprobs(model, trees, config) + off
 
-    check_known_answers("SFT model", models.sft, say, tokenizer, config, **limits)
+    check_known_answers("SFT model", models.sft, say, tokenizer, config, lengths)
     with pytest.raises(SelfTestError, match=r"limit 0\.1"):
-        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, config, **limits)
+        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, config, lengths)
     with pytest.raises(SelfTestError, match=r"limit 0\.001"):
-        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, ADAM, **limits)
+        check_known_answers("SFT model", models.sft, lambda trees: say(trees, off=0.2), tokenizer, ADAM, lengths)

@@ -16,7 +16,7 @@ from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConf
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.generation.continuous_batching import draw_continuously
-from rlhf_core.generation.decoding import Draw
+from rlhf_core.generation.decoding import Draw, DrawRequest
 from rlhf_core.generation.rollout import Rollout, all_logprobs, as_rollout, roll_out
 from rlhf_core.generation.sampling import ENGINES, Sampled, sample
 from rlhf_core.models.known_answers import SelfTestError
@@ -167,8 +167,8 @@ def test_training_stops_before_its_first_update_where_a_self_test_fails(
 def test_training_stops_where_an_engine_samples_from_another_distribution(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def colder(*arguments: object, temperature: float, **limits: object) -> list[Draw]:
-        return draw_continuously(*arguments, temperature=temperature / 3, **limits)  # type: ignore[arg-type]
+    def colder(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
+        return draw_continuously(model, request._replace(temperature=request.temperature / 3))
 
     monkeypatch.setitem(ENGINES, "continuous", colder)
     with pytest.raises(SelfTestError, match=r"'the engine samples from the policy' failed.*set sampling.engine to"):
@@ -472,9 +472,9 @@ def test_an_engine_with_a_forward_of_its_own_says_how_far_it_is_off(models: Mode
 def test_a_rollout_has_the_log_probabilities_of_the_policy_whatever_its_engine_says(
     base: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def shifted(*arguments: object, **limits: object) -> list[Draw]:
-        found = draw_continuously(*arguments, **limits)  # type: ignore[arg-type]
-        return [Draw(ids, [nats - 0.5 for nats in logprobs]) for ids, logprobs in found]
+    def shifted(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
+        draws = draw_continuously(model, request)
+        return [Draw(ids, [nats - 0.5 for nats in logprobs]) for ids, logprobs in draws]
 
     monkeypatch.setitem(ENGINES, "continuous", shifted)
     policy = load_policy(base, tokenizer)

@@ -53,7 +53,6 @@ CONFIG = PPOConfig(
     value=SeparateValueConfig(optimiser=ADAM),
     sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=6, max_response_tokens=6),
 )
-LIMITS = {"max_prompt_tokens": 32, "max_response_tokens": 32}
 BREVITY = LengthConfig(name="brevity", weight=0.25)
 THANKS = RegexConfig(name="thanks", pattern="thanks", measure="count", weight=-0.5)
 OWN = PythonConfig(name="own", function="own_rules:words", weight=2.0)

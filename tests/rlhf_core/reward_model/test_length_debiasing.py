@@ -10,6 +10,7 @@ import torch
 from scipy.stats import pearsonr
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import compare
@@ -116,7 +117,7 @@ def test_the_gradient_is_that_of_the_whole_batch(base: Path, tokenizer: PreTrain
     model = load_reward_model(base, tokenizer, heads=heads)
     add_length_head(model)
     pairs = biased_pairs()[:32]
-    batch = lessons(compare(tokenizer, pairs, max_prompt_tokens=8, max_response_tokens=10), heads, seed=3)
+    batch = lessons(compare(tokenizer, pairs, Lengths(8, 10)), heads, seed=3)
     loss = debiased_loss(config, model, batch)
     figures: dict[str, float] = {}
     for start in range(0, len(batch), 3):

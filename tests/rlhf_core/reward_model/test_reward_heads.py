@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
@@ -77,7 +78,7 @@ def trained(base: Path, out: Path, config: RewardModelConfig = CONFIG) -> tuple[
 
 
 def learned_from(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair], heads: int = 3, seed: int = 1) -> list[Lesson]:
-    return lessons(compare(tokenizer, pairs, max_prompt_tokens=8, max_response_tokens=6), heads, seed=seed)
+    return lessons(compare(tokenizer, pairs, Lengths(8, 6)), heads, seed=seed)
 
 
 def draws(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair], heads: int, seed: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -26,7 +27,7 @@ from rlhf_core.rewards.scorer import Responses, Scorer
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
 ADAM = OptimiserConfig(lr=0.01, eps=1e-5, schedule="constant")
-LIMITS = {"max_prompt_tokens": 32, "max_response_tokens": 32}
+LENGTHS = Lengths(32, 32)
 PPO = PPOConfig(
     updates=2,
     rollout_size=8,
@@ -65,9 +66,9 @@ def twins(base: Path, settled: PreTrainedTokenizerBase, make_tokenizer: MakeToke
     model.config.pad_token_id, model.config.eos_token_id = own.pad_token_id, own.eos_token_id
     found = Twins(same, save(model, own, tmp_path / "other"))
     items = [Demonstration(prompt, f"{prompt} thanks") for prompt in PROMPTS]
-    values = score_trees(load_reward_model(same, settled), encode(settled, items, **LIMITS), ADAM).double().numpy()
+    values = score_trees(load_reward_model(same, settled), encode(settled, items, LENGTHS), ADAM).double().numpy()
     for folder in found:
-        save_known_answers(folder, settled, items, values, ADAM, **LIMITS)
+        save_known_answers(folder, settled, items, values, ADAM, LENGTHS)
     return found
 
 
@@ -76,7 +77,7 @@ def test_texts_are_read_with_the_tokenizer_of_the_reward_model(
     twins: Twins, settled: PreTrainedTokenizerBase, differs: str
 ) -> None:
     texts, finished = ["fine thanks", "you are fine", "", "how", "are you"], [True, False, True, True, False]
-    whole = encode(settled, list(zip(PROMPTS, texts, strict=False)), **LIMITS)
+    whole = encode(settled, list(zip(PROMPTS, texts, strict=False)), LENGTHS)
     trees = [
         Tree(tree.prompt, [ids if ended else ids[:-1] for ids in tree.responses])
         for tree, ended in zip(whole, finished, strict=True)
@@ -98,7 +99,7 @@ def test_texts_are_read_with_the_tokenizer_of_the_reward_model(
 
 def test_tokens_are_read_where_they_are_the_same(twins: Twins, settled: PreTrainedTokenizerBase) -> None:
     scorer = Scorer(twins.same, settled, ADAM)
-    trees = encode(settled, list(zip(PROMPTS, PROMPTS, strict=True)), **LIMITS)
+    trees = encode(settled, list(zip(PROMPTS, PROMPTS, strict=True)), LENGTHS)
     found = scorer(Responses(PROMPTS, ["read by nobody"] * len(trees), trees, [True] * len(trees))).score
     assert not scorer.reads_text
     torch.testing.assert_close(found, score_trees(scorer.model, trees, ADAM), rtol=0, atol=0)
@@ -107,14 +108,14 @@ def test_tokens_are_read_where_they_are_the_same(twins: Twins, settled: PreTrain
 def test_known_answers_are_asked_with_the_tokenizer_of_the_reward_model(
     twins: Twins, settled: PreTrainedTokenizerBase
 ) -> None:
-    short = {"max_prompt_tokens": 1, "max_response_tokens": 1}  # of the policy's tokens, which do not count here
-    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
+    short = Lengths(1, 1)  # of the policy's tokens, which do not count here
+    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", short)
     settings = json.loads((twins.other / "config.json").read_text())
     (twins.other / "config.json").write_text(json.dumps(settings | {TEMPERATURE: 0.4}))
     with pytest.raises(SelfTestError, match="'the reward model says what it said when it was saved' failed"):
-        Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
+        Scorer(twins.other, settled, ADAM).check_known_answers("reward model", short)
     (twins.other / KNOWN).unlink()
-    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", **short)
+    Scorer(twins.other, settled, ADAM).check_known_answers("reward model", short)
 
 
 @pytest.mark.parametrize("adapter", [None, AdapterConfig(rank=2)])
@@ -133,7 +134,7 @@ def test_ppo_maximises_a_reward_model_of_other_tokens_and_values_start_at_zero(
     rows = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     ended = [row for row in rows if row["finished"]]
     items = [Demonstration(row["prompt"], row["response"]) for row in ended]
-    expected = score(twins.other, items, RewardModelConfig(**LIMITS, optimiser=ADAM))
+    expected = score(twins.other, items, RewardModelConfig(**LENGTHS._asdict(), optimiser=ADAM))
     assert ended
     assert [row["reward_score"] for row in ended] == pytest.approx(expected, abs=1e-4)
     value = AutoModelForSequenceClassification.from_pretrained(out / "value")
