@@ -68,25 +68,6 @@ def public_types(node: ast.stmt) -> list[str]:
     return [name for name in names if name[0].isupper() and not name.isupper()]
 
 
-STAGES = {
-    "base": "base.embedded",
-    "sft": "sft",
-    "reward_model": "reward_model.train",
-    "ppo": "ppo.train",
-    "dpo": "dpo",
-    "annotation": "annotation",
-}
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_loads_another(stage: str, tmp_path: Path) -> None:
-    names = run_python(f"import sys, rlhf_core.{STAGES[stage]}; print(*sys.modules)", tmp_path).split()
-    rooms = {name.split(".")[1] for name in names if name.startswith("rlhf_core.")}
-    assert stage in rooms and not rooms & (STAGES.keys() - {stage})
-    if stage in ("base", "sft", "reward_model"):
-        assert "rlhf_core.generation.rollout" not in names  # tensors of sampled responses are for policies
-
-
 def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:
     heavy = {"torch", "transformers", "prefect", "mlflow", "pandas", "great_expectations"}
     code = f"import sys, rlhf_core, data_contracts, flows.cli; print(sorted({heavy} & set(sys.modules)))"
