@@ -215,11 +215,9 @@ def reads(stage: StageName, recipe: Recipe) -> tuple[str, ...]:
 def code_version() -> str:
     """A hash of the sources of the recipe without its gates, which judge what was trained and change none of it."""
     root = Path(rlhf_core.__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if path.name != "gates.py":
-            total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return total.hexdigest()[:16]
+    sources = [path for path in root.rglob("*.py") if "gates" not in path.relative_to(root).parts]
+    digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in sources)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def _prompts(data: Data) -> Stage:
