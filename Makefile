@@ -36,7 +36,7 @@ ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
 
 # Settings given here, such as AUTH=on or MLFLOW_PORT=5001, go to the script, which keeps them in STACK.
 up down status: export STACK := $(STACK)
-up: $(INSTALLED)  ## Start PostgreSQL, Prefect, MLflow and a worker; docs/operations.md
+up: $(INSTALLED)  ## Start PostgreSQL, Prefect, MLflow and a worker; docs/guide/operations.md
 	@$(BIN)/python infra/stack.py up
 
 down: $(INSTALLED)  ## End what `make up` started; the data stay in STACK
@@ -66,14 +66,14 @@ $(TRL)/.installed: $(INSTALLED)
 	@touch $@
 
 bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward model, DPO and PPO beside TRL
-	$(BIN)/python -m benchmarks.overhead
-	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.vs_trl --stage $$stage --trl $(TRL) \
+	$(BIN)/python -m benchmarks.speed.overhead
+	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.speed.vs_trl --stage $$stage --trl $(TRL) \
 		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
 
 gate-bench: $(INSTALLED)  ## Climb ladders that are broken on purpose, and say what the gates stop
-	$(BIN)/python -m benchmarks.gate_bench run --workers $(JOBS)
-	$(BIN)/python -m benchmarks.gate_bench table
-	$(BIN)/python -m benchmarks.gate_bench sensitivity
+	$(BIN)/python -m benchmarks.quality.gate_bench run --workers $(JOBS)
+	$(BIN)/python -m benchmarks.quality.gate_bench table
+	$(BIN)/python -m benchmarks.quality.gate_bench sensitivity
 
 test-trl: $(TRL)/.installed  ## Compare losses, rewards and PPO with TRL
 	RLHF_TRL=$(TRL) $(BIN)/python -m pytest -rs -m "" tests/peers/test_trl.py

@@ -1,4 +1,4 @@
-"""Titled tables of a report, told once for a terminal, a Markdown file and a page."""
+"""Titled tables of a report, for a terminal, a Markdown file and a page."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -30,16 +30,16 @@ class Sheet(NamedTuple):
     numbers: tuple[str, ...] = ()
 
 
-def estimate_sheet(title: str, titles: Mapping[str, str], found: Mapping[str, Estimate], *, counted: str) -> Sheet:
+def estimate_sheet(title: str, titles: Mapping[str, str], estimates: Mapping[str, Estimate], *, counted: str) -> Sheet:
     """Figures with their intervals.
 
     Args:
         title: what they are of.
         titles: what each of them means, by name, in order.
-        found: those that could be measured; the others are unknown.
+        estimates: those that could be measured; the others are unknown.
         counted: what they were measured on.
     """
-    rows = [(what, *_cells(found.get(name))) for name, what in titles.items()]
+    rows = [(what, *_cells(estimates.get(name))) for name, what in titles.items()]
     columns = ("figure", "value", "95 % interval", counted)
     return Sheet(title, columns, rows, columns[1:])
 

@@ -1,4 +1,7 @@
-"""Which failures are tried again: those of servers, networks and disks. A failed gate and a bad input never are."""
+"""Prefect tasks: which failures are retried, which results are cached, which events are emitted.
+
+Failures of servers, networks and disks are tried again; a failed gate and a bad input never are.
+"""
 
 import errno
 from collections.abc import Callable

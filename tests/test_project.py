@@ -68,25 +68,6 @@ def public_types(node: ast.stmt) -> list[str]:
     return [name for name in names if name[0].isupper() and not name.isupper()]
 
 
-STAGES = {
-    "base": "base.embedded",
-    "sft": "sft",
-    "reward_model": "reward_model.train",
-    "ppo": "ppo.train",
-    "dpo": "dpo",
-    "annotation": "annotation",
-}
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_stage_loads_another(stage: str, tmp_path: Path) -> None:
-    names = run_python(f"import sys, rlhf_core.{STAGES[stage]}; print(*sys.modules)", tmp_path).split()
-    rooms = {name.split(".")[1] for name in names if name.startswith("rlhf_core.")}
-    assert stage in rooms and not rooms & (STAGES.keys() - {stage})
-    if stage in ("base", "sft", "reward_model"):
-        assert "rlhf_core.generation.rollout" not in names  # tensors of sampled responses are for policies
-
-
 def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:
     heavy = {"torch", "transformers", "prefect", "mlflow", "pandas", "great_expectations"}
     code = f"import sys, rlhf_core, data_contracts, flows.cli; print(sorted({heavy} & set(sys.modules)))"
@@ -179,6 +160,62 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
             continue  # pictures and archives
         found += [f"{path.relative_to(ROOT)}: {match}" for match in place.findall(text)]
     assert found == []
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BESIDE = [ROOT / "benchmarks" / "README.md", ROOT / "infra" / "README.md"]
+FENCED = re.compile(r"^ *```.*?^ *```", flags=re.DOTALL | re.MULTILINE)
+TOP = "rlhf_core|flows|data_contracts|benchmarks|configs|infra|tests|docs"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links_of(page: Path) -> list[tuple[Path, str]]:
+    """File and anchor that each relative link of a page leads to."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text(encoding="utf-8")))
+    parts = [target.partition("#") for target in targets if not re.match(r"[a-z]+:", target)]
+    return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in parts]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_the_documents_leads_somewhere(page: Path) -> None:
+    links = links_of(page)
+    assert [path for path, _ in links if not path.exists()] == []
+    assert [(path, anchor) for path, anchor in links if anchor and anchor not in anchors_of(path)] == []
+
+
+def test_every_path_that_the_documents_name_exists() -> None:
+    named = {
+        (page.relative_to(ROOT).as_posix(), path)
+        for page in [*PAGES, *BESIDE]
+        for path in re.findall(rf"`((?:{TOP})/[\w./-]+)[`:]", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 100
+    assert sorted((page, path) for page, path in named if not (ROOT / path).exists()) == []
+
+
+def test_every_module_that_the_documents_run_or_name_exists() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in [*PAGES, *BESIDE, ROOT / "Makefile"])
+    named = set(re.findall(r"\b(?:rlhf_core|flows|data_contracts|benchmarks)(?:\.[a-z_]\w*)+", text))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not is_module(name) and not is_module(name.rpartition(".")[0])] == []
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def test_the_index_links_every_page() -> None:
+    docs = ROOT / "docs"
+    linked = {path for path, _ in links_of(docs / "index.md")}
+    pages = {path for path in PAGES if docs in path.parents and docs / "decisions" not in path.parents}
+    assert sorted(pages - linked - {docs / "index.md"}) == []
+    assert docs / "decisions" in linked
 
 
 def test_every_test_that_the_documents_name_exists() -> None:

@@ -1,4 +1,4 @@
-"""`rlhf`: climb, ingest and look at data, check a configuration, ask a model, open the pages, receive promotions."""
+"""The commands of `rlhf`, a module for each group of them. Start in `run`."""
 
 import gc
 

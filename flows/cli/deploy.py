@@ -24,8 +24,8 @@ def deploy(
         from flows.deploy.deployments import deploy as register
 
         file = load_file(config, overrides=overrides or [])
-        for made in register(file, arguments=as_typed(config, overrides), schedule=schedule):
-            typer.echo(f"{made.name:32} queue {made.queue:9} {made.schedule or 'no schedule'}")
+        for deployed in register(file, arguments=as_typed(config, overrides), schedule=schedule):
+            typer.echo(f"{deployed.name:32} queue {deployed.queue:9} {deployed.schedule or 'no schedule'}")
         typer.echo(
             f"\nNext:\n  prefect worker start --pool {POOL}\n  prefect deployment run rlhf-ladder/{file.project}"
         )

@@ -90,11 +90,11 @@ def prune(
         from flows.lineage.retention import Retention, render
 
         retention = Retention(MlflowClient(), settings.project, settings.storage)
-        found = retention.find(keep_days=keep_days)
+        wastes = retention.find(keep_days=keep_days)
         if yes:
-            for waste in found:
+            for waste in wastes:
                 retention.remove(waste)
-        _console().print(render(found, removed=yes))
+        _console().print(render(wastes, removed=yes))
 
 
 def _console() -> "Console":

@@ -22,8 +22,8 @@ def generate(
         settings = prepared(config, overrides)
         from flows.inference.ask import answer
 
-        asked = prompts or [line.strip() for line in sys.stdin if line.strip()]
-        for response in answer(settings, model, asked, temperature=temperature, seed=seed):
+        questions = prompts or [line.strip() for line in sys.stdin if line.strip()]
+        for response in answer(settings, model, questions, temperature=temperature, seed=seed):
             typer.echo(response.text if response.finished else f"{response.text} [unfinished]")
 
 
@@ -62,11 +62,11 @@ def reward_bench(
         from flows.inference import reward_bench_tables as report
         from flows.inference.reward_bench import evaluate_pairs, read_pair_set
 
-        read = read_pair_set(pairs, split=split, subsets=subset or ())
-        typer.echo(f"scoring {len(read)} pairs of {pairs} by {model}", err=True)
-        judged = evaluate_pairs(settings, model, read)
+        pair_set = read_pair_set(pairs, split=split, subsets=subset or ())
+        typer.echo(f"scoring {len(pair_set)} pairs of {pairs} by {model}", err=True)
+        judged = evaluate_pairs(settings, model, pair_set)
         if scores is not None:
-            scores.write_text(report.as_lines(read, judged), encoding="utf-8")
+            scores.write_text(report.as_lines(pair_set, judged), encoding="utf-8")
         typer.echo(report.as_json(judged) if as_json else report.as_text(judged), nl=False)
 
 

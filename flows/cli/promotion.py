@@ -86,15 +86,15 @@ def history(
 
         from rich.console import Console
 
-        from flows.promotion.history import history as moves
+        from flows.promotion.history import history as read_history
         from flows.promotion.tables import show_history
         from flows.registry.client import open_registry
 
-        found = moves(open_registry(settings.project, settings.storage), model)
+        promotions = read_history(open_registry(settings.project, settings.storage), model)
         if as_json:
-            typer.echo(json.dumps([move.model_dump(mode="json") for move in found], indent=2))
-        elif found:
-            show_history(found, Console(highlight=False))
+            typer.echo(json.dumps([promotion.model_dump(mode="json") for promotion in promotions], indent=2))
+        elif promotions:
+            show_history(promotions, Console(highlight=False))
         else:
             typer.echo(f"nothing has been promoted of {model or settings.project}; `rlhf promote` does")
 

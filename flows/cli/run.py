@@ -35,10 +35,10 @@ def run(
 
         open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
-            reached = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
+            result = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
         except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
-        if isinstance(reached, LadderResult) and reached.waits_for is not None:  # which the summary has said too
+        if isinstance(result, LadderResult) and result.waits_for is not None:  # which the summary has said too
             raise typer.Exit(EXIT_WAITING)
 
 

@@ -1,4 +1,4 @@
-"""How stages run: on how many ranks, for how long, how often they keep their state. No result depends on it."""
+"""Compute settings: ranks, time-outs, checkpoints. No result depends on them."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class ComputeConfig(Frozen):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
     nodes: int = Field(1, ge=1)
-    """Machines; all see the storage folder, and all but the first start `flows.stages.worker`, see docs/scaling.md."""
+    """Machines; all see the storage, and all but the first start `flows.stages.worker`, see docs/guide/scaling.md."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
     price_per_hour: float | None = Field(None, ge=0)

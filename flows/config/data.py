@@ -95,8 +95,8 @@ def gives(kind: Kind) -> AfterValidator:
     def check(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         for name in (source.format for source in sources):
             if name is not None and name not in makers(kind):
-                known = "gives no" if name in FORMATS else "is unknown; it must give"
-                raise ValueError(f"format '{name}' {known} {kind}; there are {', '.join(makers(kind))}")
+                problem = "gives no" if name in FORMATS else "is unknown; it must give"
+                raise ValueError(f"format '{name}' {problem} {kind}; there are {', '.join(makers(kind))}")
         return sources
 
     return AfterValidator(check)
@@ -151,7 +151,7 @@ class ContractConfig(Frozen):
 
     @model_validator(mode="after")
     def _rules_exist(self) -> "ContractConfig":
-        known = dict.fromkeys(name for contract in CONTRACTS.values() for name in contract.rules)
-        if unknown := [name for name in self.rules if name not in known]:
-            raise ValueError(f"no rule is called {', '.join(unknown)}; there are {', '.join(known)}")
+        rules = dict.fromkeys(name for contract in CONTRACTS.values() for name in contract.rules)
+        if unknown := [name for name in self.rules if name not in rules]:
+            raise ValueError(f"no rule is called {', '.join(unknown)}; there are {', '.join(rules)}")
         return self

@@ -1,4 +1,4 @@
-"""YAML and --set to a validated configuration; errors name field and mend."""
+"""Loading of configuration files: YAML and --set become a validated configuration; errors name field and mend."""
 
 import difflib
 from collections.abc import Sequence
@@ -93,18 +93,18 @@ def _explain(item: Any) -> str:
     section, written = _locate(loc[:-1] if unknown else loc)
     field = ".".join([*written, str(loc[-1])] if unknown else written)
     if unknown:
-        known = sorted(_fields(section))
-        close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-        mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(known)}"
+        fields = sorted(_fields(section))
+        close = difflib.get_close_matches(str(loc[-1]), fields, n=1)
+        mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(fields)}"
         return f"field '{field}' is unknown; {mend}"
     if item["type"] == "missing":
         return f"field '{field}' is missing; add it"
     message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     if not field:
         return message
-    given = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
+    value = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
     mend = "" if item["type"] == "value_error" else "; change it"
-    return f"field '{field}': {message}{given}{mend}"
+    return f"field '{field}': {message}{value}{mend}"
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:

@@ -28,13 +28,13 @@ def _check_address(text: str) -> str:
     return text
 
 
-def _place(given: Any) -> str:
-    return "registry" if isinstance(given, str) else "hub"
+def _origin(source: Any) -> str:
+    return "registry" if isinstance(source, str) else "hub"
 
 
 ModelSource = Annotated[
     Annotated[str, AfterValidator(_check_address), Tag("registry")] | Annotated[HubModel, Tag("hub")],
-    Discriminator(_place),
+    Discriminator(_origin),
 ]
 
 

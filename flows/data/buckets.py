@@ -1,4 +1,4 @@
-"""Rows on disk, dealt into buckets by their key, so that rows with the same texts can be read together."""
+"""Buckets of rows on disk by their key, so that rows with the same texts are read together."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -52,28 +52,28 @@ class Buckets:
     def add(self, frame: pd.DataFrame) -> None:
         """Deal rows, in the columns of their kind with `key`, `prompt_key` and `is_label`."""
         order = np.argsort(frame[KEY].to_numpy(), kind="stable")
-        dealt = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
-        dealt = dealt.take(order)
-        buckets = dealt.column(KEY).to_numpy() >> np.uint64(64 - BUCKET_BITS)
+        rows = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
+        rows = rows.take(order)
+        buckets = rows.column(KEY).to_numpy() >> np.uint64(64 - BUCKET_BITS)
         starts = np.searchsorted(buckets, np.arange(2**BUCKET_BITS + 1))
         for bucket, (start, end) in enumerate(pairwise(starts)):
             if end > start:
-                self._writer(bucket).write_table(dealt.slice(start, end - start))
+                self._writer(bucket).write_table(rows.slice(start, end - start))
 
     def read(self) -> Iterator[pd.DataFrame]:
-        """All rows in the order of their keys, those with one key in one frame; the spool takes no more rows then."""
+        """All rows in the order of their keys, those with one key in one frame; none can be added then."""
         for writer in self._writers.values():
             writer.close()
-        held: list[pa.Table] = []
+        tables: list[pa.Table] = []
         for bucket in sorted(self._writers):
             with pa.OSFile(str(self._path(bucket))) as file:
-                held.append(pa.ipc.open_file(file).read_all())
+                tables.append(pa.ipc.open_file(file).read_all())
             self._path(bucket).unlink()
-            if sum(map(len, held)) >= BATCH_ROWS:
-                yield self._ordered(held)
-                held = []
-        if held:
-            yield self._ordered(held)
+            if sum(map(len, tables)) >= BATCH_ROWS:
+                yield self._ordered(tables)
+                tables = []
+        if tables:
+            yield self._ordered(tables)
 
     def _ordered(self, tables: list[pa.Table]) -> pd.DataFrame:
         """Rows by key; those that share one by all they say, so that their order in the files does not matter."""

@@ -1,4 +1,4 @@
-"""Raw rows of files and of the hub, streamed through `datasets`; errors name the place and never show the row."""
+"""Readers of raw files and hub data sets; errors name file and row and never show the text."""
 
 import csv
 import json
@@ -37,13 +37,13 @@ def find_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     try:
-        found = _walk(path) if path.is_dir() else sorted(item for item in _glob(path) if item.is_file())
+        files = _walk(path) if path.is_dir() else sorted(item for item in _glob(path) if item.is_file())
     except OSError as error:
         raise InputError(f"{error.filename}: may not be listed ({error.strerror}): give this user the right") from None
-    if not found:
+    if not files:
         what = f"holds no {', '.join(SUFFIXES)} file" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}: check the path, and RLHF_DATA if it is relative")
-    return found
+    return files
 
 
 def read_file(path: Path, name: str) -> Iterator[SourceRow]:

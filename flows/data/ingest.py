@@ -127,7 +127,7 @@ def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Ma
 
 
 @retried_task("check", cache_policy=NO_CACHE)
-def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], work: Path) -> Checked:
+def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profile], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
@@ -135,40 +135,44 @@ def check(plan: IngestPlan, context: RunContext, known: Mapping[Kind, Profile], 
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
     apart = held_out_prompts(plan.data)
-    made = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
-    if problems := [problem for table in made.values() for problem in table.problems()]:
+    by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
+    if problems := [problem for table in by_kind.values() for problem in table.problems()]:
         for problem in problems:
             if isinstance(problem, QuarantineExceeded):
                 tell(QUARANTINE_EXCEEDED, context.project, f"rlhf.data.{context.project}", {"reason": str(problem)})
         raise DataRefused(tuple(problems))
     with clock.step("suites"):
         suites = Suites(folder / "docs")
-        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in made.items()}
+        populations = {str(kind): suites.check(kind, table.numbers) for kind, table in by_kind.items()}
         drifts = {
-            f"{kind}-drift": suites.check_drift(kind, made[kind].numbers, known[kind]) for kind in known if kind in made
+            f"{kind}-drift": suites.check_drift(kind, by_kind[kind].numbers, champions[kind])
+            for kind in champions
+            if kind in by_kind
         }
         suites.build_docs()
     fatal = {**populations, **(drifts if plan.contract.drift == "fatal" else {})}
     if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
         raise DataRefused(tuple(broken))
-    profiles = {kind: profile(table.numbers) for kind, table in made.items()}
+    profiles = {kind: profile(table.numbers) for kind, table in by_kind.items()}
     with clock.step("what labels are worth"):
-        worth = measure_labels(made["preferences"]) if "preferences" in made else None
+        worth = measure_labels(by_kind["preferences"]) if "preferences" in by_kind else None
     with clock.step("what prompts are like"):
-        estimates = measure_prompts(made)
-    return Checked(folder, made, {**populations, **drifts}, profiles, worth, estimates, clock)
+        estimates = measure_prompts(by_kind)
+    return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock)
 
 
 def publish_findings(populations: Mapping[str, Population]) -> None:
     """Keep what the suites saw as a Prefect artifact."""
-    rows = [{"suite": name, **item._asdict()} for name, seen in populations.items() for item in seen.findings]
+    rows = [
+        {"suite": name, **item._asdict()} for name, population in populations.items() for item in population.findings
+    ]
     create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
 
 
 def publish(key: str, checked: Checked, context: RunContext, started: float) -> DataRefs:
     """Give snapshots their names, and put the report of this ingestion in its place."""
     report, written = checked.folder / "report", context.storage / "ingests" / key
-    made = DataRefs(
+    refs = DataRefs(
         datasets={kind: publish_table(kind, checked, report, written, context.storage) for kind in checked.tables},
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
@@ -188,12 +192,12 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
         odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
     examples = {kind: table.quarantine.examples for kind, table in checked.tables.items()}
     seen = Examined(examples, checked.profiles, checked.populations, checked.clock)
-    write_page(made, seen, context.project, report / "report.html")
+    write_page(refs, seen, context.project, report / "report.html")
     (checked.folder / "docs").rename(report / "docs")
     shutil.rmtree(written, ignore_errors=True)
     written.parent.mkdir(parents=True, exist_ok=True)
     os.replace(report, written)
-    return made
+    return refs
 
 
 def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
@@ -228,13 +232,13 @@ def _sources_of(data: DataConfig) -> dict[str, str]:
 
 def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:
     """What the tables of the champions looked like, where their profiles still lie in this storage."""
-    found: dict[Kind, Profile] = {}
+    profiles: dict[Kind, Profile] = {}
     kinds: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
     for kind in kinds:
         path = storage / "snapshots" / kind / f"{champion.get(kind)}.profile.json"
         if path.is_file():
-            found[kind] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+            profiles[kind] = json.loads(path.read_text(encoding="utf-8"))
+    return profiles
 
 
 def _write_json(path: Path, content: Any) -> None:

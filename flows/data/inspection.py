@@ -1,4 +1,4 @@
-"""A look at raw data before they are ingested: format, a few records, and what the row rules say of them."""
+"""Inspection of raw data before they are ingested: format, a few records, and what the row rules say of them."""
 
 from itertools import islice
 from pathlib import Path
@@ -50,7 +50,7 @@ def _inspect(rows: list[SourceRow], console: Console) -> None:
             f"{first.source} row {first.number}: no known format has the fields {', '.join(map(str, first.row))}; "
             f"there are {', '.join(FORMATS)}; register your own with --formats"
         )
-    fitting = [kind for kind, known in FORMATS[name].items() if known.fits(first.row)]
+    fitting = [kind for kind, adapter in FORMATS[name].items() if adapter.fits(first.row)]
     console.print(f"[bold]{escape(first.source)}[/bold]: {name}, which gives {', '.join(fitting)}")
     kind = next(kind for kind in ("preferences", "demonstrations", "prompts") if kind in fitting)
     batch = convert_rows(kind, FORMATS[name][kind].convert, rows)

@@ -1,4 +1,4 @@
-"""The objects of a JSON array as they come, so that no file is held whole."""
+"""Streaming reader of a JSON array, so that no file is held whole."""
 
 import codecs
 import json
@@ -67,9 +67,9 @@ class _Window:
 
     def passes(self, sign: str) -> bool:
         """Whether a sign comes next, which is then passed."""
-        found = not self.is_at_end() and self._text[self._offset] == sign
-        self._offset += found
-        return found
+        is_next = not self.is_at_end() and self._text[self._offset] == sign
+        self._offset += is_next
+        return is_next
 
     def parsed(self, place: str, longest: int) -> Any:
         """The value that comes next."""

@@ -1,4 +1,4 @@
-"""Rows that may not be used: counted, written to a file with their place, and named where they refuse the data."""
+"""Quarantine: rows that break a rule are counted, written to a file, and named where they refuse the data."""
 
 import csv
 import json

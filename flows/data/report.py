@@ -1,4 +1,4 @@
-"""The page about ingested data: what came in, what was set aside and why, what labels and prompts are worth."""
+"""The HTML report on ingested data: counts, quarantine, quality of labels and prompts."""
 
 import base64
 import io
@@ -87,14 +87,14 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
     environment = Environment(
         loader=PackageLoader("flows.data", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    shown = environment.get_template("page.html").render(
+    html = environment.get_template("page.html").render(
         title=f"Data of {project}",
         lead="Every record was written, merged into votes or quarantined. This page shows no text of the data.",
         short=_in_short(refs, seen.populations),
         alarm=bool(refs.drift),
         sections=sections,
     )
-    path.write_text(shown, encoding="utf-8")
+    path.write_text(html, encoding="utf-8")
 
 
 def show(refs: DataRefs) -> None:
@@ -228,8 +228,8 @@ def _files(refs: DataRefs) -> Sheet:
 def _lengths(profiles: Mapping[Kind, Profile]) -> Sheet:
     rows = [
         (kind, name.removesuffix("_words"), *(f"{number:,.0f}" for number in quantiles))
-        for kind, known in profiles.items()
-        for name, quantiles in known["quantiles"].items()
+        for kind, profile in profiles.items()
+        for name, quantiles in profile["quantiles"].items()
     ]
     ends = ("5 % have fewer than", "median", "5 % have more than")
     return Sheet("words", ("table", "text", *ends), rows, ends)
@@ -237,9 +237,9 @@ def _lengths(profiles: Mapping[Kind, Profile]) -> Sheet:
 
 def _shares(profiles: Mapping[Kind, Profile]) -> Sheet:
     rows = []
-    for kind, known in profiles.items():
-        for name, mean in known["means"].items():
-            share = proportion(round(mean * known["rows"]), known["rows"]) if name == "chosen_is_longer" else None
+    for kind, profile in profiles.items():
+        for name, mean in profile["means"].items():
+            share = proportion(round(mean * profile["rows"]), profile["rows"]) if name == "chosen_is_longer" else None
             interval = f"{share.lower:.3f} to {share.upper:.3f}" if share else ""
             rows.append((kind, SHARES[name], f"{mean:.3f}", interval))
     numbers = ("mean", "95 % interval")

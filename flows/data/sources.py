@@ -1,4 +1,4 @@
-"""Where records come from: the embedded world, files, or the hub; in batches, by kind."""
+"""Sources of records: the embedded world, files, or the hub; in batches, by kind."""
 
 import hashlib
 import os

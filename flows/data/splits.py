@@ -1,4 +1,4 @@
-"""Groups to train, judge and test by hash."""
+"""Train, judge and test splits: groups of rows divided by a hash."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ def split_by_group(groups: Sequence[str], shares: Shares, *, judge: bool) -> NDA
     """
     edges = np.cumsum([shares.test, shares.judge if judge else 0.0])
     order = np.array(["test", "judge", "train"], dtype=object)
-    places = {group: _place(group) for group in set(groups)}
-    chosen: NDArray[np.object_] = order[np.searchsorted(edges, [places[group] for group in groups], side="right")]
+    positions = {group: _position(group) for group in set(groups)}
+    chosen: NDArray[np.object_] = order[np.searchsorted(edges, [positions[group] for group in groups], side="right")]
     return chosen
 
 
@@ -48,6 +48,6 @@ def check_splits(rows: Mapping[str, int], *, judge: bool) -> None:
         )
 
 
-def _place(group: str) -> float:
-    """A place in [0, 1) that only the group's text decides."""
+def _position(group: str) -> float:
+    """A position in [0, 1) that only the group's text decides."""
     return int.from_bytes(hashlib.sha256(f"split\0{group}".encode()).digest()[:7]) / 2**56

@@ -1,4 +1,4 @@
-"""Where the time of a piece of work goes, step by step, and how much memory it took so far."""
+"""Timer of named steps, with the largest memory so far."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""Two passes over a table: rows by themselves into buckets on disk, then rows with the same texts together."""
+"""Two passes over a table: each row by itself, then rows with the same texts together (merging, leaks, splits)."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -54,7 +54,7 @@ class Table:
         self.raw_votes = Votes(folder / "votes.csv")
         self._shares = shares
         self._clock = clock
-        self._spool = Buckets(kind, folder / "spool")
+        self._buckets = Buckets(kind, folder / "buckets")
         self._held_out: list[NDArray[np.uint64]] = []
         self._numbers: list[pd.DataFrame] = []
         self._votes: list[pd.DataFrame] = []
@@ -78,7 +78,7 @@ class Table:
     def _deal(self, frame: pd.DataFrame, is_label: bool) -> None:
         prompts = loose_hashes(frame["prompt"])
         self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
-        self._spool.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
+        self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
 
     @property
     def held_out(self) -> NDArray[np.uint64]:
@@ -92,7 +92,7 @@ class Table:
             held_out: hashes of the prompts that no row may train on, sorted.
             groups: the same of groups beside those that the split keeps apart anyway.
         """
-        for frame in self._clock.each("read buckets", self._spool.read()):
+        for frame in self._clock.each("read buckets", self._buckets.read()):
             with self._clock.step("set rules"):
                 frame = frame.assign(copies=frame.groupby(KEY)[KEY].transform("size") - 1)
                 frame = self._judged(self._with_votes(frame), held_out, groups)

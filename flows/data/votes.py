@@ -47,7 +47,7 @@ class Votes:
                 out.writerows((cast.source, cast.row, name, _VERDICT_OF[vote]) for name, vote in cast.votes)
         self.rows += len(casts)
         self._tally.update(_count(cast)[:2] for cast in casts)
-        self._sample = sorted([*self._sample, *casts], key=_place)[:SAMPLE]
+        self._sample = sorted([*self._sample, *casts], key=_sample_order)[:SAMPLE]
 
     def noise(self) -> dict[str, Estimate]:
         """Agreement, kappas of every two annotators with names, and the ceiling; nothing without votes."""
@@ -55,9 +55,9 @@ class Votes:
             return {}
         groups = [cast.group for cast in self._sample]
         names = sorted({name for cast in self._sample for name, _ in cast.votes if name is not None})
-        said = [{name: _VERDICT_OF[vote] for name, vote in cast.votes} for cast in self._sample]
+        verdicts = [{name: _VERDICT_OF[vote] for name, vote in cast.votes} for cast in self._sample]
         figures = agreement_figures([_count(cast) for cast in self._sample], groups)
-        figures |= cohen_kappas({name: [row.get(name) for row in said] for name in names}, groups)
+        figures |= cohen_kappas({name: [row.get(name) for row in verdicts] for name in names}, groups)
         first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T.tolist()
         ceiling = agreement_ceiling(first, second)
         return figures | ({"ceiling": Estimate(*ceiling)} if ceiling else {})
@@ -69,6 +69,6 @@ def _count(cast: Cast) -> tuple[int, int, int]:
     return votes.count(1), votes.count(2), votes.count(0)
 
 
-def _place(cast: Cast) -> bytes:
+def _sample_order(cast: Cast) -> bytes:
     """A place in the order of the sample that no other row changes."""
     return hashlib.sha256(f"{cast.group}\0{cast.source}\0{cast.row}".encode()).digest()

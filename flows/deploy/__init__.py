@@ -1,1 +1,1 @@
-"""Servers, deployments, schedules, automations, alerts."""
+"""Servers, deployments, schedules, automations, alerts. Start in `deployments`."""

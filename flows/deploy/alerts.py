@@ -11,7 +11,7 @@ from pydantic import HttpUrl
 
 from flows.tasks import GATE_FAILED, QUARANTINE_EXCEEDED, project_tag
 
-TOLD = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", GATE_FAILED, QUARANTINE_EXCEEDED}
+ALERTING = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", GATE_FAILED, QUARANTINE_EXCEEDED}
 
 
 FIELDS = {
@@ -32,27 +32,27 @@ def set_alerts(project: str, webhook: HttpUrl | None) -> None:
     """
     name = f"rlhf-alerts/{project}"
     with get_client(sync_client=True) as client:
-        known = client.read_automations_by_name(name)
-        for earlier in known:
+        automations = client.read_automations_by_name(name)
+        for earlier in automations:
             client.delete_automation(earlier.id)
         if webhook is None:
             return
         block = Webhook(url=str(webhook)).save(name.replace("/", "-"), overwrite=True)
         assert isinstance(block, UUID)  # a coroutine only where a loop runs
-        paused = any(not earlier.enabled for earlier in known)
+        paused = any(not earlier.enabled for earlier in automations)
         client.create_automation(_automation(name, project, block).model_copy(update={"enabled": not paused}))
 
 
 def _automation(name: str, project: str, webhook: UUID) -> AutomationCore:
     trigger = EventTrigger(
-        expect=TOLD,
+        expect=ALERTING,
         match_related=project_tag(project),
         for_each={"prefect.resource.id"},
         posture=Posture.Reactive,
         threshold=1,
     )
-    fields = [f"{json.dumps(key)}: {{{{ ({said} or '') | tojson }}}}" for key, said in FIELDS.items()]
+    fields = [f"{json.dumps(key)}: {{{{ ({expression} or '') | tojson }}}}" for key, expression in FIELDS.items()]
     payload = f"{{{json.dumps('project')}: {json.dumps(project)}, {', '.join(fields)}}}"
-    told = "Posts failed runs, failed gates and data refused for their quarantine; made by `rlhf deploy`."
+    description = "Posts failed runs, failed gates and data refused for their quarantine; made by `rlhf deploy`."
     action = CallWebhook(block_document_id=webhook, payload=payload)
-    return AutomationCore(name=name, description=told, trigger=trigger, actions=[action])
+    return AutomationCore(name=name, description=description, trigger=trigger, actions=[action])

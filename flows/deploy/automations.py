@@ -1,4 +1,4 @@
-"""Prefect automations of a project: what starts by itself when something happened."""
+"""Prefect automations: a promoted reward model starts the policy."""
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.actions import RunDeployment
@@ -35,7 +35,7 @@ def start_policy_on_promotion(project: str) -> None:
         put_automation(client, automation)
 
 
-def leave_promotions_alone(project: str) -> None:
+def ignore_promotions(project: str) -> None:
     """Undo `start_policy_on_promotion`, if it was ever done."""
     with get_client(sync_client=True) as client:
         for automation in client.read_automations_by_name(_name(project)):
@@ -44,11 +44,11 @@ def leave_promotions_alone(project: str) -> None:
 
 def put_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
     """Make the one automation of this name be as given; one that a person paused stays paused."""
-    found = client.read_automations_by_name(automation.name)
-    if not found:
+    automations = client.read_automations_by_name(automation.name)
+    if not automations:
         client.create_automation(automation)
         return
-    existing, *doubles = found
+    existing, *doubles = automations
     whole = automation.model_dump(exclude={"owner_resource"}) | {"enabled": existing.enabled}  # defaults must be said
     client.update_automation(existing.id, AutomationCore.model_validate(whole))
     for double in doubles:

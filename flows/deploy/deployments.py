@@ -1,4 +1,4 @@
-"""Deployments: what workers may run, when they do so by themselves, and how much of it at once."""
+"""Prefect deployments of the flows, with their schedules and queues."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
 from flows.deploy.alerts import set_alerts
-from flows.deploy.automations import leave_promotions_alone, start_policy_on_promotion
+from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
 from flows.pipeline.evaluate import evaluate
 from flows.pipeline.ladder import ladder
 from flows.pipeline.single_stage import data_alone, policy_alone, reward_model_alone, sft_alone
@@ -43,7 +43,7 @@ FLOWS: dict[Deployable, tuple[Flow[..., Any], str]] = {
 }
 """Every flow that is deployed, and the queue of its runs."""
 
-PASSED_ON = ("MLFLOW_TRACKING_URI", "PREFECT_LOCAL_STORAGE_PATH", "RLHF_DATA")
+VARIABLES = ("MLFLOW_TRACKING_URI", "PREFECT_LOCAL_STORAGE_PATH", "RLHF_DATA")
 """Variables that runs get as they are here: where models and results lie, and raw data."""
 
 
@@ -81,7 +81,7 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
         for key, (flow, queue) in FLOWS.items():
             _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
     set_alerts(config.project, settings.alerts.webhook)
-    (start_policy_on_promotion if settings.on_promotion else leave_promotions_alone)(config.project)
+    (start_policy_on_promotion if settings.on_promotion else ignore_promotions)(config.project)
     return [Deployed(f"{flow.name}/{config.project}", queue, written.get(key)) for key, (flow, queue) in FLOWS.items()]
 
 
@@ -106,12 +106,12 @@ def parse_schedule(text: str, timezone: str, name: str) -> Schedule:
 
 def _duration(text: str) -> timedelta:
     try:
-        found = TypeAdapter(timedelta).validate_python(text)
+        duration = TypeAdapter(timedelta).validate_python(text)
     except ValidationError:
         raise ValueError("is no ISO 8601 duration") from None
-    if found <= timedelta(0):
+    if duration <= timedelta(0):
         raise ValueError("is not longer than nothing")
-    return found
+    return duration
 
 
 @contextmanager
@@ -172,17 +172,17 @@ def _register(
         tags=[config.project],
         work_pool_name=POOL,
         work_queue_name=queue,
-        job_variables={"env": {name: os.environ[name] for name in PASSED_ON if name in os.environ}},
+        job_variables={"env": {name: os.environ[name] for name in VARIABLES if name in os.environ}},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     with suppress(ObjectNotFound):
         earlier = client.read_deployment_by_name(f"{flow.name}/{config.project}")
-        for known in earlier.schedules:
-            client.delete_deployment_schedule(earlier.id, known.id)
+        for earlier_schedule in earlier.schedules:
+            client.delete_deployment_schedule(earlier.id, earlier_schedule.id)
     form = DeploymentUpdate(parameter_openapi_schema=with_tabs(flow.parameters.model_dump(exclude_unset=True)))
-    made = deployment.apply()
-    assert isinstance(made, UUID)  # a coroutine only where a loop runs
-    client.update_deployment(made, form)
+    identity = deployment.apply()
+    assert isinstance(identity, UUID)  # a coroutine only where a loop runs
+    client.update_deployment(identity, form)
 
 
 def with_tabs(schema: Any) -> Any:

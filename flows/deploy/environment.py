@@ -1,4 +1,4 @@
-"""Process environment of a climb: where Prefect and MLflow keep their files, and that nobody phones home.
+"""Environment variables of a run: where Prefect and MLflow keep their files, and no telemetry.
 
 Libraries read their settings when they are imported, so `quiet` comes before all other imports, and `prepare` before
 those of Prefect and MLflow.

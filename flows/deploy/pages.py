@@ -1,4 +1,4 @@
-"""The MLflow and Prefect pages on the storage of a climb."""
+"""`rlhf ui`: the MLflow and Prefect pages on a storage folder."""
 
 import contextlib
 import os
@@ -115,9 +115,9 @@ def _serving(page: Page, storage: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, sent)
+            os.killpg(server.pid, sign)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(GRACE_SECONDS)
 

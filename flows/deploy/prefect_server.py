@@ -1,4 +1,4 @@
-"""A climb's own Prefect server, where the environment names none: a process beside it, for as long as it lives.
+"""A Prefect server of one's own, where the environment names none: a process that ends with this one.
 
 The server starts while the climb still imports: its address is known at once, and requests wait in the socket that it
 inherits until it answers them. Its standard input is a pipe from the climb, which ends with it, even if it is killed.

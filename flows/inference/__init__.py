@@ -1,1 +1,1 @@
-"""Registered models asked: answers, scores, RewardBench."""
+"""Inference by registered models: answers, scores, RewardBench. Start in `ask`."""

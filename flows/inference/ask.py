@@ -1,4 +1,4 @@
-"""Ask a model of the registry, or one in a folder: answers of a policy, scores of a reward model."""
+"""Inference by a model of the registry, the hub or a folder: answers of a policy, scores of a reward model."""
 
 import re
 from collections.abc import Sequence
@@ -81,12 +81,12 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
     try:
-        found = AutoConfig.from_pretrained(folder).architectures or []
+        architectures = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
         raise InputError(
             f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
         ) from None
-    return folder, any(name.endswith("ForSequenceClassification") for name in found)
+    return folder, any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 def _fetched(config: LadderConfig, model: str) -> Path:
@@ -96,5 +96,5 @@ def _fetched(config: LadderConfig, model: str) -> Path:
     try:
         return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
     except (OSError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{model}: cannot be had from the hub ({said}): check name, revision and network") from None
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{model}: cannot be had from the hub ({reason}): check name, revision and network") from None

@@ -1,4 +1,4 @@
-"""Hold a reward model, wherever it is from, against pairs in RewardBench's format."""
+"""RewardBench: a reward model, wherever it is from, against labelled pairs in that format."""
 
 import json
 import sys
@@ -82,9 +82,9 @@ def read_pair_set(source: str, *, split: str, subsets: Sequence[str]) -> list[La
     rows = list(_rows(source, split))
     named = any(SUBSET in row.row for row in rows)
     pairs = [_pair(row, named) for row in rows]
-    known = list(dict.fromkeys(pair.subset for pair in pairs))
-    if unknown := [name for name in subsets if name not in known]:
-        raise InputError(f"--subset {', '.join(unknown)}: {source} has none of that name; it has {', '.join(known)}")
+    names = list(dict.fromkeys(pair.subset for pair in pairs))
+    if unknown := [name for name in subsets if name not in names]:
+        raise InputError(f"--subset {', '.join(unknown)}: {source} has none of that name; it has {', '.join(names)}")
     return [pair for pair in pairs if not subsets or pair.subset in subsets]
 
 

@@ -1,4 +1,4 @@
-"""A reward model on labelled pairs: as tables, as JSON, and pair by pair."""
+"""Results on RewardBench as tables, as JSON, and pair by pair."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -19,17 +19,19 @@ def as_text(judged: BenchResult) -> str:
     figures = judged.figures
     width = max(len(name) for name in ("mean of sections", *figures.subsets, *figures.calibration))
     lines = [f"{'subset':{width}}  pairs  accuracy              nll"]
-    for name, found in figures.subsets.items():
-        lines.append(f"{name:{width}}  {found.n:5}  {_interval(found)}  {figures.subset_nll[name].value:.3f}")
+    for name, estimate in figures.subsets.items():
+        lines.append(f"{name:{width}}  {estimate.n:5}  {_interval(estimate)}  {figures.subset_nll[name].value:.3f}")
     lines.append(f"{'all':{width}}  {figures.accuracy.n:5}  {_interval(figures.accuracy)}")
     if figures.sections:
         lines += ["", f"{'section':{width}}  pairs  accuracy"]
-        lines += [f"{name:{width}}  {found.n:5}  {_interval(found)}" for name, found in figures.sections.items()]
+        lines += [
+            f"{name:{width}}  {estimate.n:5}  {_interval(estimate)}" for name, estimate in figures.sections.items()
+        ]
     if figures.section_mean:
         lines.append(f"{'mean of sections':{width}}  {figures.section_mean.n:5}  {_interval(figures.section_mean)}")
     lines.append("")
-    for name, found in figures.calibration.items():
-        shown = _interval(found) if found.lower < found.upper else f"{found.value:.3f}"
+    for name, estimate in figures.calibration.items():
+        shown = _interval(estimate) if estimate.lower < estimate.upper else f"{estimate.value:.3f}"
         lines.append(f"{name:{width}}  {shown:21} {_MEANINGS[name]}")
     notes = [(figures.ties, "score the same on both sides, which counts as a miss")]
     notes.append((judged.cut, "are longer than the model can read, and were cut"))
@@ -65,8 +67,8 @@ def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _each(found: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float]]:
-    return {name: estimate._asdict() for name, estimate in found}
+def _each(estimates: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float]]:
+    return {name: estimate._asdict() for name, estimate in estimates}
 
 
 def _interval(estimate: Estimate) -> str:

@@ -1,1 +1,1 @@
-"""What was made from what: told, audited, pruned."""
+"""Lineage, what was made from what: shown, audited, pruned. Start in `graph`."""

@@ -1,4 +1,4 @@
-"""What the registry and the artifact store remember, read from anywhere that reaches them."""
+"""Read-only access to the lineage in registry and artifact store."""
 
 import contextlib
 import functools
@@ -65,55 +65,55 @@ class Archive:
         Raises:
             InputError: if there is none, or no ladder registered it.
         """
-        named = NAMED.fullmatch(model)
-        if named is None:
+        match = NAMED.fullmatch(model)
+        if match is None:
             raise InputError(f"{model} names no version; write name/version or name@alias")
-        name, version, alias = named["name"], named["version"], named["alias"]
+        name, version, alias = match["name"], match["version"], match["alias"]
         try:
             if alias is not None:
                 version = str(self.client.get_model_version_by_alias(name, alias).version)
-            found = version_of(self.client.get_model_version(name, version))
+            ladder_version = version_of(self.client.get_model_version(name, version))
         except MlflowException:
             raise InputError(f"{model} is not in the registry at {mlflow.get_tracking_uri()}") from None
-        if found is None:
+        if ladder_version is None:
             raise InputError(f"{model} has no digest tag: it was not registered by a ladder")
-        return found
+        return ladder_version
 
     def ancestry(self, versions: list[Version]) -> Graph:
         """The graph of what went into some versions; only those are read."""
-        found = {version.label: version for version in versions}
+        versions_by_label = {version.label: version for version in versions}
         waiting = [label for version in versions for label in _made_from(version)]
-        asked: set[str] = set(found)
+        visited: set[str] = set(versions_by_label)
         while waiting:
             label = waiting.pop()
-            if label in asked:
+            if label in visited:
                 continue
-            asked.add(label)
+            visited.add(label)
             try:
-                found[label] = self.find(label)
+                versions_by_label[label] = self.find(label)
             except InputError:
                 continue  # the graph calls it missing
-            waiting += _made_from(found[label])
-        return Graph(found.values())
+            waiting += _made_from(versions_by_label[label])
+        return Graph(versions_by_label.values())
 
     def aliases(self) -> dict[str, list[str]]:
         """The aliases of every version that holds one."""
-        held: dict[str, list[str]] = {}
+        aliases: dict[str, list[str]] = {}
         for model in _pages(self.client.search_registered_models, 1000):
             for alias, version in model.aliases.items():
-                held.setdefault(f"{model.name}/{version}", []).append(alias)
-        return held
+                aliases.setdefault(f"{model.name}/{version}", []).append(alias)
+        return aliases
 
     def aliased(self) -> list[Version]:
         """Every version that holds an alias and that a ladder registered."""
-        found = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())
-        return [version for version in found if version is not None]
+        versions = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())
+        return [version for version in versions if version is not None]
 
     def everything(self) -> Graph:
         """The graph of all versions that ladders registered."""
-        held = self.aliases()
-        listed = _pages(self.client.search_model_versions, PER_PAGE)
-        versions = (version_of(item, held.get(f"{item.name}/{item.version}", [])) for item in listed)
+        aliases = self.aliases()
+        items = _pages(self.client.search_model_versions, PER_PAGE)
+        versions = (version_of(item, aliases.get(f"{item.name}/{item.version}", [])) for item in items)
         return Graph(version for version in versions if version is not None)
 
     # Runs
@@ -124,8 +124,8 @@ class Archive:
         if experiment is None:
             return None
         query = f"tags.`{SNAPSHOT_TAG}` = '{digest}' and attributes.status = 'FINISHED'"
-        found = self.client.search_runs([experiment.experiment_id], query, max_results=1)
-        return Kept(found[0].info.experiment_id, found[0].info.run_id) if found else None
+        runs = self.client.search_runs([experiment.experiment_id], query, max_results=1)
+        return Kept(runs[0].info.experiment_id, runs[0].info.run_id) if runs else None
 
     def training(self, run_id: str) -> Training | None:
         """What a run recorded; None if it is gone."""
@@ -137,8 +137,8 @@ class Archive:
 
     def document(self, run_id: str, path: str) -> Any:
         """A JSON artifact of a run; None if it is not there or no JSON."""
-        with self.file(run_id, path) as found, contextlib.suppress(ValueError):
-            return None if found is None else json.loads(found.read_bytes())
+        with self.file(run_id, path) as file, contextlib.suppress(ValueError):
+            return None if file is None else json.loads(file.read_bytes())
         return None
 
     @contextmanager
@@ -163,29 +163,29 @@ class Archive:
         return reports
 
 
-def version_of(found: ModelVersion, aliases: Sequence[str] | None = None) -> Version | None:
+def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -> Version | None:
     """A version as its tags describe it; None if no ladder registered it.
 
     Args:
-        found: as the registry gives it.
+        registered: as the registry gives it.
         aliases: where the registry does not give them with it.
     """
-    tags, model_id = found.tags, str(found.source).removeprefix("models:/")
+    tags, model_id = registered.tags, str(registered.source).removeprefix("models:/")
     if DIGEST_TAG not in tags or not model_id.startswith("m-"):
         return None
     parents, parent_digests = _with_digests(tags, PARENT_PREFIX)
     origins, origin_digests = _with_digests(tags, ORIGIN_PREFIX)
     return Version(
-        name=found.name,
-        version=str(found.version),
-        description=found.description or "",
+        name=registered.name,
+        version=str(registered.version),
+        description=registered.description or "",
         digest=tags[DIGEST_TAG],
         key=tags.get(KEY_TAG, ""),
         code=tags.get(CODE_TAG, ""),
         model_id=model_id,
-        run_id=str(found.run_id),
-        created=found.creation_timestamp / 1000,
-        aliases=tuple(sorted(found.aliases if aliases is None else aliases)),
+        run_id=str(registered.run_id),
+        created=registered.creation_timestamp / 1000,
+        aliases=tuple(sorted(registered.aliases if aliases is None else aliases)),
         gates=_tagged(tags, GATE_PREFIX),
         parents=parents,
         parent_digests=parent_digests,
@@ -204,9 +204,9 @@ def _made_from(version: Version) -> list[str]:
 
 def _with_digests(tags: Mapping[str, str], prefix: str) -> tuple[dict[str, str], dict[str, str]]:
     """Versions that tags name, and what their digests were, by role."""
-    found = _tagged(tags, prefix)
-    labels = {role: label for role, label in found.items() if not role.endswith(".digest")}
-    return labels, {role: found[f"{role}.digest"] for role in labels if f"{role}.digest" in found}
+    tagged = _tagged(tags, prefix)
+    labels = {role: label for role, label in tagged.items() if not role.endswith(".digest")}
+    return labels, {role: tagged[f"{role}.digest"] for role in labels if f"{role}.digest" in tagged}
 
 
 def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Whether a version still is what the registry says: every digest behind it, recomputed from the artifact store."""
+"""Audit of a version: every digest behind it, recomputed from the artifact store."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
@@ -42,7 +42,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
     """
     graph = archive.ancestry(list(versions))
     findings: list[AuditFinding] = []
-    seen: set[str] = set()
+    audited: set[str] = set()
     for node in graph.order:
         version = graph.versions.get(node)
         if version is None:
@@ -54,7 +54,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
             findings.append(AuditFinding(version.label, "run", "missing", f"{version.run_id} is gone"))
             continue
         findings.append(_identity(archive, version))
-        findings += _data(archive, version, training, seen)
+        findings += _data(archive, version, training, audited)
     return findings
 
 
@@ -73,33 +73,33 @@ def render(findings: list[AuditFinding]) -> Group:
 def _files(archive: Archive, version: Version) -> AuditFinding:
     """The files of a version against its digest; if that differs, against the digests of each file."""
     with archive.files(version) as folder:
-        found = {} if folder is None else file_digests(folder)
-    if not found:
+        digests = {} if folder is None else file_digests(folder)
+    if not digests:
         return AuditFinding(version.label, "files", "missing", "none in the artifact store")
-    if total_digest(found) == version.digest:
-        return AuditFinding(version.label, "files", "holds", f"{len(found)} files, {version.digest[:12]}")
-    known = archive.document(version.run_id, files_artifact(version.name))
-    if known is None or total_digest(known) != version.digest:
+    if total_digest(digests) == version.digest:
+        return AuditFinding(version.label, "files", "holds", f"{len(digests)} files, {version.digest[:12]}")
+    registered = archive.document(version.run_id, files_artifact(version.name))
+    if registered is None or total_digest(registered) != version.digest:
         return AuditFinding(
             version.label, "files", "altered", "which of them cannot be told: their list is gone or altered"
         )
-    return _differing(version.label, known, found)
+    return _differing(version.label, registered, digests)
 
 
-def _differing(label: str, known: Mapping[str, str], found: Mapping[str, str]) -> AuditFinding:
-    gone = [name for name in known if name not in found]
-    changed = [name for name in known if name in found and found[name] != known[name]]
-    added = [name for name in found if name not in known]
-    said = {"missing": gone, "altered": changed, "added": added}
-    detail = "; ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)
+def _differing(label: str, registered: Mapping[str, str], digests: Mapping[str, str]) -> AuditFinding:
+    gone = [name for name in registered if name not in digests]
+    changed = [name for name in registered if name in digests and digests[name] != registered[name]]
+    added = [name for name in digests if name not in registered]
+    changes = {"missing": gone, "altered": changed, "added": added}
+    detail = "; ".join(f"{what}: {', '.join(names)}" for what, names in changes.items() if names)
     return AuditFinding(label, "files", "missing" if gone and not changed else "altered", detail)
 
 
 def _parents(graph: Graph, version: Version) -> Iterator[AuditFinding]:
     """Whether what went in, or made its data, is still there, with the files that it had then."""
-    named = [(f"parent {role}", label, version.parent_digests.get(role)) for role, label in version.parents.items()]
-    named += [(f"data {name}", label, version.origin_digests.get(name)) for name, label in version.origins.items()]
-    for what, label, then in named:
+    inputs = [(f"parent {role}", label, version.parent_digests.get(role)) for role, label in version.parents.items()]
+    inputs += [(f"data {name}", label, version.origin_digests.get(name)) for name, label in version.origins.items()]
+    for what, label, then in inputs:
         parent = graph.versions.get(label)
         if parent is None:
             yield AuditFinding(version.label, what, "missing", f"{label} is not in the registry")
@@ -124,34 +124,34 @@ def _identity(archive: Archive, version: Version) -> AuditFinding:
     if identity.key != version.key:
         detail = f"configuration, seed, code and inputs give {identity.key[-40:][:12]}, not {version.key[-40:][:12]}"
         return AuditFinding(version.label, "key", "altered", detail)
-    named = inputs_of(version.parent_digests, version.dataset_digests, version.sources)
-    if identity.code != version.code or identity.inputs != named:
+    inputs = inputs_of(version.parent_digests, version.dataset_digests, version.sources)
+    if identity.code != version.code or identity.inputs != inputs:
         return AuditFinding(
             version.label, "key", "altered", "the version's tags name other code or inputs than its key"
         )
     return AuditFinding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
 
 
-def _data(archive: Archive, version: Version, training: Training, seen: set[str]) -> Iterator[AuditFinding]:
+def _data(archive: Archive, version: Version, training: Training, audited: set[str]) -> Iterator[AuditFinding]:
     """Whether the run names the data that the version names, and their snapshots and reports are there."""
     for use, dataset in version.datasets.items():
         name, _, digest = dataset.partition(":")
-        used = training.uses.get(use)
-        if used is None or used.digest != digest:
+        dataset_use = training.uses.get(use)
+        if dataset_use is None or dataset_use.digest != digest:
             yield AuditFinding(version.label, f"data {use}", "altered", f"its run does not name {name} {digest[:12]}")
             continue
-        if used.counts is None:
+        if dataset_use.counts is None:
             yield AuditFinding(
                 version.label, f"data {use}", "missing", f"report on {name}: counts.json is gone or unreadable"
             )
-        elif used.counts.written != used.rows:
-            detail = f"report on {name} counts {used.counts.written} rows, not {used.rows}"
+        elif dataset_use.counts.written != dataset_use.rows:
+            detail = f"report on {name} counts {dataset_use.counts.written} rows, not {dataset_use.rows}"
             yield AuditFinding(version.label, f"data {use}", "altered", detail)
         else:
-            yield AuditFinding(version.label, f"data {use}", "holds", f"{name}, {used.rows} rows")
-        if digest not in seen:
-            seen.add(digest)
-            yield _snapshot(archive, training.project, name, digest, used.contract)
+            yield AuditFinding(version.label, f"data {use}", "holds", f"{name}, {dataset_use.rows} rows")
+        if digest not in audited:
+            audited.add(digest)
+            yield _snapshot(archive, training.project, name, digest, dataset_use.contract)
 
 
 def _snapshot(archive: Archive, project: str, name: str, digest: str, contract: str) -> AuditFinding:

@@ -1,4 +1,4 @@
-"""The graph of what was made from what: registered versions and the snapshots that went into them."""
+"""The lineage graph: registered versions and the snapshots that went into them."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -113,16 +113,16 @@ class Graph:
 
     def before(self, nodes: Iterable[str]) -> set[str]:
         """Everything that went into some nodes, themselves included."""
-        found: set[str] = set()
+        ancestors: set[str] = set()
         for node in nodes:
-            if node not in found:
-                found |= {node, *nx.ancestors(self._edges, node)}
-        return found
+            if node not in ancestors:
+                ancestors |= {node, *nx.ancestors(self._edges, node)}
+        return ancestors
 
     def after(self, node: str) -> list[Version]:
         """All versions that a node went into: those that hold an alias first, then the newest first."""
-        found = [self.versions[other] for other in nx.descendants(self._edges, node) if other in self.versions]
-        return sorted(found, key=lambda version: (not version.aliases, -version.created, version.label))
+        versions = [self.versions[other] for other in nx.descendants(self._edges, node) if other in self.versions]
+        return sorted(versions, key=lambda version: (not version.aliases, -version.created, version.label))
 
     def path(self, start: str, end: str) -> list[str]:
         """A shortest way from a node to one that it went into, both included."""
@@ -144,10 +144,10 @@ class Graph:
         Raises:
             InputError: if no dataset does, or several do.
         """
-        found = [node for node in self._edges if node.startswith(DATASET + prefix)]
-        if len(found) != 1:
-            several = (
-                f"starts {len(found)} digests; give more of it" if found else "starts no digest that a version names"
+        nodes = [node for node in self._edges if node.startswith(DATASET + prefix)]
+        if len(nodes) != 1:
+            reason = (
+                f"starts {len(nodes)} digests; give more of it" if nodes else "starts no digest that a version names"
             )
-            raise InputError(f"dataset:{prefix}: {several}")
-        return str(found[0])
+            raise InputError(f"dataset:{prefix}: {reason}")
+        return str(nodes[0])

@@ -1,4 +1,4 @@
-"""What a dataset or a version went into: what has to be trained again if it was wrong."""
+"""Impact of a dataset or a version: everything that it went into."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -22,19 +22,19 @@ def render(archive: Archive, source: str) -> Group:
     """
     graph = archive.everything()
     node = find(archive, graph, source)
-    found = graph.after(node)
+    versions = graph.after(node)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("version", "alias", "gates", "registered", "by way of"):
         table.add_column(column, overflow="fold")
-    for version in found:
+    for version in versions:
         way = " → ".join(_named(graph, step) for step in graph.path(node, version.label)[1:-1])
         gates = version.gates.get("status", "")
         aliases = ", ".join(version.aliases)
         table.add_row(version.label, f"[cyan]{escape(aliases)}[/cyan]", gates, when(version.created), way or "directly")
     name = f"{graph.names[node]} {node}" if node.startswith(DATASET) else node
-    aliased = sum(bool(version.aliases) for version in found)
-    said = f"{name} went into {len(found)} of {len(graph.versions)} versions, {aliased} of which hold an alias"
-    return Group(escape(said), *([table] if found else []))
+    aliased = sum(bool(version.aliases) for version in versions)
+    summary = f"{name} went into {len(versions)} of {len(graph.versions)} versions, {aliased} of which hold an alias"
+    return Group(escape(summary), *([table] if versions else []))
 
 
 def _named(graph: Graph, node: str) -> str:

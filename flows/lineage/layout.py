@@ -1,4 +1,4 @@
-"""Places of the nodes of a directed acyclic graph on a page: in layers, with few crossings (Sugiyama et al., 1981)."""
+"""Layout of a directed acyclic graph on a page: in layers, with few crossings (Sugiyama et al., 1981)."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""How a version came to be, as one page of HTML: the graph, and beside each node the way to MLflow and Prefect."""
+"""Lineage of a version as one page of HTML: the graph, with links to MLflow and Prefect."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -122,11 +122,11 @@ def _edges(story: Story, layout: Layout) -> list[Edge]:
 
 def _spread(roles: list[Role], card: Callable[[Role], str], towards: Mapping[Role, float]) -> dict[Role, float]:
     """How far down the side of its card each edge is, in the order of the heights that they lead to."""
-    found: dict[Role, float] = {}
+    heights: dict[Role, float] = {}
     for name in {card(item) for item in roles}:
         together = sorted((item for item in roles if card(item) == name), key=lambda item: towards[item])
-        found |= {item: CARD_HEIGHT * (index + 1) / (len(together) + 1) for index, item in enumerate(together)}
-    return found
+        heights |= {item: CARD_HEIGHT * (index + 1) / (len(together) + 1) for index, item in enumerate(together)}
+    return heights
 
 
 def _edge(corners: Sequence[tuple[float, float]], start: float, end: float, role: str) -> Edge:
@@ -153,9 +153,9 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
     if version is None:
         return Card("missing", anchor, node, [("bad", "not in the registry")], [], [], [], {}, *corner)
     training = story.training(version)
-    said = gates_by_status(version)
+    gates = gates_by_status(version)
     badges = [("alias", f"@{alias}") for alias in version.aliases]
-    badges += [("good" if status == "pass" else "bad", f"{len(names)} {status}") for status, names in said.items()]
+    badges += [("good" if status == "pass" else "bad", f"{len(names)} {status}") for status, names in gates.items()]
     links = [("version", servers.version(version))]
     lines = [f"digest {version.digest[:SHORT]}"]
     measured = []
@@ -168,7 +168,7 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
         if training.seconds is not None:
             measured.append(f"{training.seconds:.1f} s")
     lines.append(", ".join(measured))
-    told = [("description", version.description), ("digest", version.digest), *facts(version, training)]
+    texts = [("description", version.description), ("digest", version.digest), *facts(version, training)]
     return Card(
         kind="model",
         anchor=anchor,
@@ -176,7 +176,7 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
         badges=badges,
         lines=lines,
         links=links,
-        facts=[(name, text) for name, text in told if text],
+        facts=[(name, text) for name, text in texts if text],
         settings={} if training is None else training.settings,
         x=corner[0],
         y=corner[1],
@@ -185,22 +185,22 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
 
 def _dataset_card(node: str, anchor: str, story: Story, servers: Servers, corner: tuple[float, float]) -> Card:
     digest = node.removeprefix(DATASET)
-    used = _uses(story, digest)
+    uses = _uses(story, digest)
     kept = story.snapshots.get(digest)
     links = [] if kept is None else [("snapshot", servers.run(*kept))]
-    lines, told = [f"digest {digest[:SHORT]}"], [("digest", digest)]
+    lines, texts = [f"digest {digest[:SHORT]}"], [("digest", digest)]
     badges = []
-    if used:
-        use = used[0]
+    if uses:
+        use = uses[0]
         lines += [f"{use.rows} rows, contract {use.contract}"]
-        told += [("contract", use.contract), ("rows", str(use.rows)), ("made from", ", ".join(use.sources))]
+        texts += [("contract", use.contract), ("rows", str(use.rows)), ("made from", ", ".join(use.sources))]
         if use.counts is not None:
             aside = use.counts.quarantined
             badges.append(("good" if aside == 0 else "warn", f"{aside} quarantined"))
-            told.append(("records", f"{use.counts.records}, of which {aside} quarantined, {use.counts.merged} merged"))
-            told.append(("quarantined", ", ".join(f"{rule}: {count}" for rule, count in use.counts.by_rule.items())))
+            texts.append(("records", f"{use.counts.records}, of which {aside} quarantined, {use.counts.merged} merged"))
+            texts.append(("quarantined", ", ".join(f"{rule}: {count}" for rule, count in use.counts.by_rule.items())))
     name = story.graph.names[node]
-    return Card("dataset", anchor, name, badges, lines, links, [fact for fact in told if fact[1]], {}, *corner)
+    return Card("dataset", anchor, name, badges, lines, links, [fact for fact in texts if fact[1]], {}, *corner)
 
 
 def _uses(story: Story, digest: str) -> list[DatasetUse]:

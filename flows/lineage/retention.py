@@ -1,4 +1,4 @@
-"""Retention: what may go, because it is old and nothing that stays was made from it."""
+"""Retention: removes old versions and files from which nothing that stays was made."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ class Waste(NamedTuple):
     Attributes:
         kind: a version with its files, a snapshot in the artifact store, or what lies in the storage folder.
         name: label of the version, digest of the snapshot, or path.
-        place: where MLflow has it: the logged model, or the run.
+        holder: id of the logged model or the run that has it in MLflow.
         size: bytes.
         made: seconds since the epoch.
     """
@@ -44,7 +44,7 @@ class Waste(NamedTuple):
     name: str
     size: int
     made: float
-    place: str = ""
+    holder: str = ""
 
 
 def superseded(graph: Graph, project: str, *, before: float, reached: Iterable[str] = ()) -> list[Version]:
@@ -87,18 +87,18 @@ class Retention:
         """Everything that may go: versions first, what came out of others before them."""
         before = time.time() - keep_days * DAY
         graph = Archive(self.client).everything()
-        reached, read = self._in_use()
-        gone = superseded(graph, self.project, before=before, reached=reached)
+        in_use, read = self._in_use()
+        gone = superseded(graph, self.project, before=before, reached=in_use)
         left = {version.digest for version in graph.versions.values()} - {version.digest for version in gone}
         needed = needed_digests(graph, gone) | read
-        found = [
+        wastes = [
             *(self._version(version) for version in gone),
             *self._kept_snapshots(needed),
             *self._stored("local snapshot", "snapshots/*/*.parquet", needed),
             *self._stored("local copy", "copies/*", left),
             *self._work(),
         ]
-        return [waste for waste in found if waste.made < before]
+        return [waste for waste in wastes if waste.made < before]
 
     def remove(self, waste: Waste) -> None:
         """Remove one thing, unless somebody took it up since it was found."""
@@ -107,10 +107,10 @@ class Retention:
                 name, version = waste.name.rsplit("/", 1)
                 if not self.client.get_model_version(name, version).aliases:
                     self.client.delete_model_version(name, version)
-                    self._delete_model(waste.place)
+                    self._delete_model(waste.holder)
             case "snapshot":
-                _store(self.client.get_run(waste.place).info.artifact_uri).delete_artifacts()
-                self.client.delete_run(waste.place)
+                _store(self.client.get_run(waste.holder).info.artifact_uri).delete_artifacts()
+                self.client.delete_run(waste.holder)
             case "work":
                 if not self._working():
                     shutil.rmtree(waste.name, ignore_errors=True)
@@ -120,13 +120,13 @@ class Retention:
 
     def _in_use(self) -> tuple[set[str], set[str]]:
         """Versions that running climbs stand on, and digests of the snapshots that running runs read."""
-        reached, read = set(), set()
+        in_use, read = set(), set()
         if experiment := self.client.get_experiment_by_name(self.project):
             for run in self.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
                 made = [value for key, value in run.data.tags.items() if key.startswith(STAGE_PREFIX)]
-                reached |= {label for several in made for label in several.split(", ")}
+                in_use |= {label for several in made for label in several.split(", ")}
                 read |= {json.loads(str(dataset.profile))["digest"] for _, dataset in datasets_of(run)}
-        return reached, read
+        return in_use, read
 
     def _version(self, version: Version) -> Waste:
         location = self._location(version.model_id)
@@ -173,18 +173,18 @@ class Retention:
         return any(is_held(lock) for lock in self.storage.glob("work/*.lock"))
 
 
-def render(found: list[Waste], *, removed: bool) -> Group:
+def render(wastes: list[Waste], *, removed: bool) -> Group:
     """What goes and how much that is."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("kind", "name", "made", "size"):
         table.add_column(column, overflow="fold")
-    for waste in found:
+    for waste in wastes:
         table.add_row(waste.kind, escape(waste.name), when(waste.made), decimal(waste.size))
-    total = decimal(sum(waste.size for waste in found))
-    if not found:
+    total = decimal(sum(waste.size for waste in wastes))
+    if not wastes:
         return Group("nothing to remove")
-    said = "removed" if removed else "would go; nothing was removed, --yes removes it"
-    return Group(table, f"\n{len(found)} things, {total}, {said}")
+    outcome = "removed" if removed else "would go; nothing was removed, --yes removes it"
+    return Group(table, f"\n{len(wastes)} things, {total}, {outcome}")
 
 
 def _waste(kind: Literal["local snapshot", "local copy", "work"], path: Path, roots: list[Path]) -> Waste:

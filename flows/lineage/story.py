@@ -1,4 +1,4 @@
-"""How a version came to be, as a tree for a terminal and as JSON."""
+"""Lineage of a version, as a tree for a terminal and as JSON."""
 
 import json
 from datetime import UTC, datetime
@@ -91,21 +91,23 @@ def _verdict(version: Version) -> str:
 
 def gates_by_status(version: Version) -> dict[str, list[str]]:
     """Names of the gates by what they said."""
-    said: dict[str, list[str]] = {}
+    gates: dict[str, list[str]] = {}
     for gate, status in version.gates.items():
         if gate != "status":
-            said.setdefault(status, []).append(gate)
-    return said
+            gates.setdefault(status, []).append(gate)
+    return gates
 
 
 def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     """What is known of a version besides its inputs, as name and text."""
-    told = [("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items()))]
+    texts = [
+        ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items()))
+    ]
     if training is None:
-        return [*told, ("run", f"{version.run_id} is gone")]
+        return [*texts, ("run", f"{version.run_id} is gone")]
     if (temperature := training.figures.get("temperature")) is not None:
-        told.append(("temperature", f"{temperature:.3f}"))
-    told += [
+        texts.append(("temperature", f"{temperature:.3f}"))
+    texts += [
         ("hub model", _from_hub(training)),
         ("made", f"{when(training.started)}, {_duration(training)}, {_cost(training)}"),
         ("run", training.run_id),
@@ -113,7 +115,7 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
         ("configuration", _configuration(training)),
         *setting(version, training),
     ]
-    return [(name, text) for name, text in told if text]
+    return [(name, text) for name, text in texts if text]
 
 
 def setting(version: Version, training: Training) -> list[tuple[str, str]]:
@@ -141,39 +143,39 @@ def describe_use(use: DatasetUse) -> str:
     return f"{use.name} {use.digest[:SHORT]}, contract {use.contract}, {use.rows} rows, {aside}{why}"
 
 
-def _grow(tree: Tree, version: Version, story: Story, told: set[str]) -> None:
-    told.add(version.label)
+def _grow(tree: Tree, version: Version, story: Story, shown: set[str]) -> None:
+    shown.add(version.label)
     training, root = story.training(version), story.training(story.root)
-    known = facts(version, training)
+    texts = facts(version, training)
     if version is not story.root and training is not None and root is not None:
         shared = setting(story.root, root)
         if shared == setting(version, training):
-            known = [fact for fact in known if fact not in shared]
-            known.append(("code, packages, machine", f"as of {story.root.label}"))
-    for name, text in known:
+            texts = [fact for fact in texts if fact not in shared]
+            texts.append(("code, packages, machine", f"as of {story.root.label}"))
+    for name, text in texts:
         tree.add(f"[dim]{name}[/dim] {escape(text)}")
     for role, label in version.parents.items():
-        _branch(tree, role, label, story, told)
+        _branch(tree, role, label, story, shown)
     for use, dataset in version.datasets.items():
         known_use = training.uses.get(use) if training is not None else None
         by = f", labelled by {version.annotators[use]}" if use in version.annotators else ""
         branch = tree.add(f"{escape(use)}: {escape((describe_use(known_use) if known_use else dataset) + by)}")
         for name, label in version.origins.items():
             if name.startswith(f"{use}."):
-                _branch(branch, name.removeprefix(f"{use}."), label, story, told)
+                _branch(branch, name.removeprefix(f"{use}."), label, story, shown)
     for name, digest in version.sources.items():
         tree.add(f"{escape(name)}: source {digest[:SHORT]}")
 
 
-def _branch(tree: Tree, role: str, label: str, story: Story, told: set[str]) -> None:
+def _branch(tree: Tree, role: str, label: str, story: Story, shown: set[str]) -> None:
     """What went in as something: the whole of it, unless it was told before or is gone."""
     parent = story.graph.versions.get(label)
     if parent is None:
         tree.add(f"{escape(role)}: [red]{escape(label)} is not in the registry[/red]")
-    elif label in told:
+    elif label in shown:
         tree.add(f"{escape(role)}: {title(parent)} [dim]see above[/dim]")
     else:
-        _grow(tree.add(f"{escape(role)}: {title(parent)}"), parent, story, told)
+        _grow(tree.add(f"{escape(role)}: {title(parent)}"), parent, story, shown)
 
 
 def when(seconds: float) -> str:

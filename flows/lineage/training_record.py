@@ -1,4 +1,4 @@
-"""What the run of a training recorded: the way back from its tags, parameters and inputs."""
+"""The record of a training, read back from the tags, parameters and inputs of its MLflow run."""
 
 import json
 from collections.abc import Iterator, Mapping

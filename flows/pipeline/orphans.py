@@ -1,4 +1,4 @@
-"""What a killed climb leaves behind and cannot tidy itself: runs that say they are running.
+"""Cleaning up after killed ladders: runs that still say they are running are ended.
 
 A climb marks its run in MLflow with its process; the next climb on the same machine tidies up.
 """
@@ -44,7 +44,7 @@ def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:
     below = FlowRunFilter.model_validate(
         {"parent_flow_run_id": {"any_": [ladder]}, "state": {"type": {"any_": ["RUNNING", "PENDING"]}}}
     )
-    stages = [found.id for found in client.read_flow_runs(flow_run_filter=below)]
+    stages = [run.id for run in client.read_flow_runs(flow_run_filter=below)]
     for identity in [*stages, ladder]:
         with suppress(ObjectNotFound):
             client.set_flow_run_state(identity, Crashed(message="the process was killed"), force=True)

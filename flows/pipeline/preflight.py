@@ -1,4 +1,4 @@
-"""Whether what a configuration names can be had, found out before any work starts."""
+"""Preflight check: whether the files, models and data sets that a configuration names can be had."""
 
 from collections.abc import Iterator
 

@@ -1,1 +1,1 @@
-"""Who becomes champion, and what a promotion starts."""
+"""Promotion: who becomes champion, and what that starts. Start in `promote`."""

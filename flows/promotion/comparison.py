@@ -1,4 +1,4 @@
-"""A challenger beside the champion: paired figures on prompts and pairs that neither was trained on."""
+"""Comparison of challenger and champion: paired figures on prompts and pairs that neither was trained on."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -109,8 +109,8 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
 
 
 def _reward_models(sides: Sides, data: EvaluationTable) -> Comparison:
-    known, note = _known(sides, data)
-    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt not in known], ROWS)
+    seen_prompts, note = _known(sides, data)
+    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt not in seen_prompts], ROWS)
     prompts = [pair.prompt for pair in pairs]
     first, second = (_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders)
 
@@ -124,8 +124,8 @@ def _reward_models(sides: Sides, data: EvaluationTable) -> Comparison:
 
 
 def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
-    known, note = _known(sides, data)
-    prompts = _some([prompt for prompt in read_prompts(data, "test")[1::2] if prompt not in known], PROMPTS)
+    seen_prompts, note = _known(sides, data)
+    prompts = _some([prompt for prompt in read_prompts(data, "test")[1::2] if prompt not in seen_prompts], PROMPTS)
     sampling, seed = sides.config.policy.sampling, sides.config.seed
     answers = [generate(folder, prompts, sampling, seed=seed) for folder in sides.folders]
     tags = sides.registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
@@ -135,10 +135,10 @@ def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
         first, second = (
             score(
                 folder,
-                [Demonstration(prompt, answer.text) for prompt, answer in zip(prompts, given, strict=True)],
+                [Demonstration(prompt, answer.text) for prompt, answer in zip(prompts, responses, strict=True)],
                 sides.config.reward_model,
             )
-            for given in answers
+            for responses in answers
         )
         scorer = f"by {tags[f'parent.{role}']}"
         figures[f"score {scorer}"] = Paired(
@@ -147,20 +147,20 @@ def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
         figures[f"win rate {scorer}, .5 is even"] = Paired(
             challenger=None, champion=None, between=win_rate(first, second)
         )
-    figures["answers that end"] = _ends(*([float(answer.finished) for answer in given] for given in answers))
+    figures["answers that end"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
     return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=note)
 
 
 def _sft_models(sides: Sides, data: EvaluationTable) -> Comparison:
-    known, note = _known(sides, data)
-    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt not in known], ROWS)
+    seen_prompts, note = _known(sides, data)
+    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt not in seen_prompts], ROWS)
     prompts = list(dict.fromkeys(row.prompt for row in rows))[:PROMPTS]
     config = sides.config
     first, second = (held_out_losses(folder, rows, config.sft) for folder in sides.folders)
     answers = [generate(folder, prompts, config.sft.sampling, seed=config.seed) for folder in sides.folders]
     figures = {
         "loss, nats": Paired(challenger=mean(first), champion=mean(second), between=mean(first - second)),
-        "answers that end": _ends(*([float(answer.finished) for answer in given] for given in answers)),
+        "answers that end": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
     }
     return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=note)
 
@@ -201,29 +201,29 @@ def _known(sides: Sides, data: EvaluationTable) -> tuple[set[str], tuple[str, ..
     if theirs.digest == data.digest:
         return set(), ()
     try:
-        known = {str(row.prompt) for split in ("train", "judge") for row in read_split(theirs, split).itertuples()}
+        prompts = {str(row.prompt) for split in ("train", "judge") for row in read_split(theirs, split).itertuples()}
     except (FileNotFoundError, SnapshotDamaged):
         return set(), (f"the champion learned from {_name(theirs)}, not on this machine; it may have seen these rows",)
-    return known, (f"the champion learned from {_name(theirs)}; prompts that it has seen are left out",)
+    return prompts, (f"the champion learned from {_name(theirs)}; prompts that it has seen are left out",)
 
 
 def _snapshot(registry: Registry, ref: ModelRef, table: str) -> EvaluationTable:
     """A table that a version was made or measured with."""
-    for found in _snapshots(registry, ref).values():
-        if found.name == table:
-            return found
+    for dataset in _snapshots(registry, ref).values():
+        if dataset.name == table:
+            return dataset
     raise FileNotFoundError(f"the run of {ref.label} names no {table}")
 
 
 def _snapshots(registry: Registry, ref: ModelRef) -> dict[str, EvaluationTable]:
     """The tables of a version by what it used them for, as its run names them."""
     inputs = registry.client.get_run(ref.run_id).inputs
-    named = {}
-    for found in inputs.dataset_inputs if inputs else []:
-        profile, source = json.loads(found.dataset.profile or "{}"), json.loads(found.dataset.source)
-        for tag in found.tags:
-            named[tag.value] = EvaluationTable(found.dataset.name, Path(source["uri"]), str(profile["digest"]))
-    return named
+    tables = {}
+    for item in inputs.dataset_inputs if inputs else []:
+        profile, source = json.loads(item.dataset.profile or "{}"), json.loads(item.dataset.source)
+        for tag in item.tags:
+            tables[tag.value] = EvaluationTable(item.dataset.name, Path(source["uri"]), str(profile["digest"]))
+    return tables
 
 
 def _name(data: EvaluationTable) -> str:

@@ -1,4 +1,4 @@
-"""What the receiver must not forget: deliveries that it has seen, and what became of every promotion.
+"""Outbox of the receiver: deliveries that it has seen, and promotions on their way to Prefect.
 
 One SQLite file; each method is one transaction that is on the disk when it returns.
 """
@@ -80,8 +80,8 @@ class Outbox:
 
     def last(self, model: str) -> PendingPromotion | None:
         """The newest promotion of a model, None where it never had one."""
-        found = self._select("model = ? ORDER BY number DESC LIMIT 1", model)
-        return found[0] if found else None
+        promotions = self._select("model = ? ORDER BY number DESC LIMIT 1", model)
+        return promotions[0] if promotions else None
 
     def having(self, status: PromotionStatus) -> list[PendingPromotion]:
         """Promotions of a status, the oldest first."""
@@ -89,14 +89,14 @@ class Outbox:
 
     def add(self, model: str, version: str, *, held: str = "") -> PendingPromotion:
         """Remember a promotion, `open` unless a reason holds it back."""
-        drawn, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
+        event, now = str(uuid.uuid4()), datetime.now(UTC).isoformat()
         with self._connection() as connection:
             connection.execute(
                 "UPDATE promotions SET status = 'overtaken' WHERE model = ? AND status = 'held'", (model,)
             )
             connection.execute(
                 "INSERT INTO promotions (model, version, event, noticed, status, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                (model, version, drawn, now, "held" if held else "open", held),
+                (model, version, event, now, "held" if held else "open", held),
             )
         added = self.last(model)
         assert added is not None

@@ -1,4 +1,4 @@
-"""The receiver of MLflow's webhooks: a delivery makes it look at the registry, and so does the clock.
+"""Receiver of MLflow's webhooks: looks at the registry when one is delivered, and every minute.
 
 A delivery is only a reason to look; what happened is read from the registry. So a lost delivery costs up to a minute,
 and a forged one could do no more than have the receiver look.
@@ -163,5 +163,5 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
             every=every,
         )
         log.info("receiving at %s, looking every %g s", watcher.url, every)
-        threading.Thread(target=watcher.run, name="watch", daemon=True).start()
+        threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()
         uvicorn.run(create_app(watcher, tolerance=tolerance), host=host, port=port, log_level="warning")

@@ -1,4 +1,4 @@
-"""From the registry's champions to Prefect's events: each promotion becomes one event, whatever dies in between.
+"""Promotions from the registry to Prefect: each becomes one event, whatever dies in between.
 
 Why nothing is lost and nothing is started twice: docs/decisions/0012-promotions-are-noticed-then-passed-on.md.
 """
@@ -37,7 +37,7 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
     """Compare the registry's champions with the outbox, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
-    have not passed is held, and tagged with the reason; it is let go once they have.
+    have not passed is held, and tagged with the reason; it is released once they have.
 
     Args:
         client: of the registry.
@@ -49,13 +49,13 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
     """
     for project, model, version in _champions(client):
         last = outbox.last(model)
-        known = last is not None and last.version == version
-        if last is not None and known and last.status != "held":
+        is_same = last is not None and last.version == version
+        if last is not None and is_same and last.status != "held":
             continue
-        found = client.get_model_version(model, version)
-        reason = _reason_to_hold(found)
-        _tag(client, found, reason)
-        if last is None or not known:
+        details = client.get_model_version(model, version)
+        reason = _reason_to_hold(details)
+        _tag(client, details, reason)
+        if last is None or not is_same:
             previous = last.version if last else None
             _record(open_registry(project, storage), model, version, previous, forced=bool(reason))
             last = outbox.add(model, version, held=reason)
@@ -119,7 +119,7 @@ def _record(registry: Registry, model: str, version: str, previous: str | None, 
 
 
 def _reason_to_hold(version: ModelVersion) -> str:
-    """Why a version is not passed on; empty if it is. MLflow lets anybody set any alias on any version."""
+    """Why the promotion of a version is held; empty if it is not. MLflow lets anybody set any alias on any version."""
     status = version.tags.get(STATUS_TAG)
     if status == PASSED:
         return ""

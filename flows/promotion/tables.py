@@ -1,4 +1,4 @@
-"""What a promotion and the history of champions look like in a terminal."""
+"""Tables of a promotion and of the history of champions, for a terminal."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -59,8 +59,8 @@ def show_history(promotions: Sequence[PromotionRecord], console: Console) -> Non
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for column in ("when, UTC", "model", "from", "to", "how", "by", "why"):
         table.add_column(column, overflow="fold")
-    for move in promotions:
-        how = f"{move.how}, forced" if move.forced else move.how
-        cells = (move.model, move.previous or "-", move.version, how, move.by, move.why or "-")
-        table.add_row(f"{move.when:%Y-%m-%d %H:%M}", *map(escape, cells))
+    for promotion in promotions:
+        how = f"{promotion.how}, forced" if promotion.forced else promotion.how
+        cells = (promotion.model, promotion.previous or "-", promotion.version, how, promotion.by, promotion.why or "-")
+        table.add_row(f"{promotion.when:%Y-%m-%d %H:%M}", *map(escape, cells))
     console.print(table)

@@ -82,8 +82,8 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, *, now: float, 
     if not timestamp.isdecimal() or abs(now - int(timestamp)) > tolerance:
         raise Refused(f"the time of the delivery is more than {tolerance:g} s away; compare the clocks")
     try:
-        said = json.loads(body)
-        return Delivery(delivery, f"{said['entity']}.{said['action']}", dict(said["data"]))
+        content = json.loads(body)
+        return Delivery(delivery, f"{content['entity']}.{content['action']}", dict(content["data"]))
     except (ValueError, KeyError, TypeError):
         raise Refused("the body is not what MLflow sends") from None
 

@@ -1,1 +1,1 @@
-"""MLflow: the only place that talks to tracking server and model registry."""
+"""MLflow, tracking server and model registry. Start in `client`; all names stand in `names`."""

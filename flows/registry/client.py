@@ -1,4 +1,4 @@
-"""Every MLflow call about models: versions, files, aliases. Those about runs are in `flows.registry.runs`."""
+"""The model registry: every MLflow call about versions, files and aliases; those about runs are in `runs`."""
 
 import contextlib
 import functools
@@ -108,8 +108,9 @@ class Registry(Runs):
         version = self.client.create_model_version(
             name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
         )
-        made = json.dumps([{"name": name, "version": str(version.version)}])
-        self.client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: made})  # the model's page links to it
+        versions = json.dumps([{"name": name, "version": str(version.version)}])
+        tags = {MLFLOW_MODEL_VERSIONS: versions}  # the model's page links to it
+        self.client.set_logged_model_tags(model.model_id, tags)
         return ModelRef(
             name=name,
             version=str(version.version),
@@ -133,19 +134,19 @@ class Registry(Runs):
             InputError: when it does not exist or was not registered by this project.
         """
         try:
-            found = self.client.get_model_version(name, version)
+            registered = self.client.get_model_version(name, version)
         except MlflowException:
             raise InputError(f"{name}/{version} is not in the registry; `rlhf ui` shows what is") from None
-        model_id = str(found.source).removeprefix("models:/")  # MLflow 3.17 leaves `model_id` of a version empty
-        if DIGEST_TAG not in found.tags or not model_id.startswith("m-"):
+        model_id = str(registered.source).removeprefix("models:/")  # MLflow 3.17 leaves `model_id` of a version empty
+        if DIGEST_TAG not in registered.tags or not model_id.startswith("m-"):
             raise InputError(f"{name}/{version} has no digest tag: it was not registered by a ladder")
         return ModelRef(
             name=name,
             version=version,
             model_id=model_id,
             uri=f"models:/{name}/{version}",
-            digest=found.tags[DIGEST_TAG],
-            run_id=str(found.run_id),
+            digest=registered.tags[DIGEST_TAG],
+            run_id=str(registered.run_id),
         )
 
     def champion(self, name: str) -> ModelRef | None:
@@ -158,13 +159,13 @@ class Registry(Runs):
 
     def champion_data(self, project: str) -> dict[str, str]:
         """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for stage in GATED:
             with contextlib.suppress(MlflowException):  # no such model, or no champion yet
                 champion = self.client.get_model_version_by_alias(registered_name(project, stage), CHAMPION)
                 tables = (tag for key, tag in champion.tags.items() if key.startswith(DATASET_PREFIX))
-                found |= dict(tag.split(":", 1) for tag in tables)
-        return found
+                digests |= dict(tag.split(":", 1) for tag in tables)
+        return digests
 
     def resolve(self, model: str) -> Path:
         """Find the files of a model that a person names.
@@ -207,13 +208,13 @@ class Registry(Runs):
         Raises:
             InputError: when the files changed since they were registered.
         """
-        kept = self.client.get_logged_model(ref.model_id).artifact_location
-        location = urlparse(kept)
+        artifacts = self.client.get_logged_model(ref.model_id).artifact_location
+        location = urlparse(artifacts)
         folder = Path(unquote(location.path))
         if location.scheme not in ("", "file"):
             folder = self.storage / "copies" / ref.digest
             if not folder.is_dir():
-                self._download(kept, folder)
+                self._download(artifacts, folder)
         if folder_digest(folder) != ref.digest:
             raise InputError(f"{ref.label}: files in {folder} do not match the registered digest; register it again")
         return folder

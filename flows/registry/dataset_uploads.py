@@ -1,4 +1,4 @@
-"""What MLflow keeps of datasets: snapshots in the artifact store, each once, and the report of a run's data."""
+"""Upload of datasets to MLflow: snapshots, each once and in a run of its own, and the report of a run's data."""
 
 from collections.abc import Iterable
 from pathlib import Path

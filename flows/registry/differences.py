@@ -1,4 +1,4 @@
-"""What went into one version of a model and not into another."""
+"""Differences between two versions of a model: code, data, parents, configuration."""
 
 import textwrap
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]
         ref: the version that is described.
         other: what it is compared with.
     """
-    versions = [registry.client.get_model_version(found.name, found.version) for found in (ref, other)]
+    versions = [registry.client.get_model_version(compared.name, compared.version) for compared in (ref, other)]
     tags = [
         {key: tag for key, tag in version.tags.items() if key.startswith(LINEAGE) and not key.endswith(".digest")}
         for version in versions
     ]
-    params = [registry.client.get_run(found.run_id).data.params for found in (ref, other)]
+    params = [registry.client.get_run(compared.run_id).data.params for compared in (ref, other)]
     return [*_changes(*tags), *_changes(*params)]
 
 

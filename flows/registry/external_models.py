@@ -1,4 +1,4 @@
-"""Reward models that are taken from the registry or the hub instead of being trained."""
+"""External reward models: taken from the registry or the hub instead of being trained."""
 
 from pathlib import Path
 
@@ -22,19 +22,19 @@ def pin_models(config: LadderConfig) -> LadderConfig:
     Raises:
         InputError: if there is no such version or alias.
     """
-    taken = {"reward_model": config.reward_model.source, "judge": config.judge.source}
+    sources = {"reward_model": config.reward_model.source, "judge": config.judge.source}
     if isinstance(config.relabel, ByJudge):
-        taken["relabel"] = config.relabel.model
-    if not any(isinstance(source, str) for source in taken.values()):
+        sources["relabel"] = config.relabel.model
+    if not any(isinstance(source, str) for source in sources.values()):
         return config
     registry = open_registry(config.project, config.storage)
-    pinned = {}
-    for section, source in taken.items():
+    sections = {}
+    for section, source in sources.items():
         if source is not None and (version := registered(source, registry)) is not None:
             field = "model" if section == "relabel" else "source"
             update = {field: f"{SCHEME}{version.label}"}
-            pinned[section] = getattr(config, section).model_copy(update=update)
-    return config.model_copy(update=pinned)
+            sections[section] = getattr(config, section).model_copy(update=update)
+    return config.model_copy(update=sections)
 
 
 def registered(source: ModelSource, registry: Registry) -> ModelRef | None:

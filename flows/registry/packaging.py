@@ -1,4 +1,4 @@
-"""What makes a folder of `transformers` an MLflow model as well: code, signature, input example, requirements."""
+"""MLflow packaging of a `transformers` folder: code, signature, input example, requirements."""
 
 import json
 import platform

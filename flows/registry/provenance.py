@@ -1,4 +1,4 @@
-"""What a training ran on and what it took: tags of its run, so that the registry alone can tell."""
+"""Provenance of a training as tags of its run: commit, packages, hardware, time and cost."""
 
 import functools
 import json

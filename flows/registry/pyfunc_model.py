@@ -94,14 +94,14 @@ class RegisteredModel(PythonModel):
         stops = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or ())}
         responses: list[list[int]] = []
         for batch in self._batches(prompts, "left"):
-            made = self.model.generate(
+            tokens = self.model.generate(
                 **batch,
                 max_new_tokens=self.settings["max_response_tokens"],
                 eos_token_id=sorted(stops),
                 pad_token_id=self.tokenizer.pad_token_id,
                 **(chance or {"do_sample": False}),
             )
-            responses += made[:, batch["input_ids"].shape[1] :].tolist()
+            responses += tokens[:, batch["input_ids"].shape[1] :].tolist()
         texts = self.tokenizer.batch_decode(responses, skip_special_tokens=True)
         finished = [not stops.isdisjoint(response) for response in responses]
         return pd.DataFrame({"response": [text.strip() for text in texts], "finished": finished})

@@ -1,4 +1,4 @@
-"""What stages hand to each other: names, digests and places, never tensors or tables."""
+"""References that stages hand to each other: names, digests and paths of models and data, never tensors."""
 
 import hashlib
 import json

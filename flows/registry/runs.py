@@ -1,4 +1,4 @@
-"""Every MLflow call about runs: tags, parameters, metrics, figures, datasets."""
+"""MLflow runs: every call about their tags, parameters, metrics, figures and datasets."""
 
 import time
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The rung below the first: a pretrained base model."""
+"""The base stage: a pretrained model, made here or taken from the hub."""
 
 from pathlib import Path
 

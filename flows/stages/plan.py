@@ -1,4 +1,4 @@
-"""What a stage is going to do, and the identity of its result."""
+"""The plan of a stage: its training, inputs and artifacts, and the content key of its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

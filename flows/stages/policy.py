@@ -1,4 +1,4 @@
-"""The third rung: a policy by PPO against the reward model or by DPO on the preferences, tied to the SFT model."""
+"""The policy stage: PPO against the reward model, or DPO on the preferences."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What goes into a reward besides the trained reward model: further reward models, and code of users."""
+"""Inputs of a reward besides the trained reward model: further reward models, and code of users."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +53,11 @@ def resolve_reward(config: RewardConfig, registry: "Registry") -> RewardInputs:
     """
     check_reward(config)
     functions = {term.name: source_digest(term.function) for term in config.terms if isinstance(term, PythonConfig)}
-    given = list(_model_terms(config))
-    folders = {term.name: Path(term.reward_model).resolve() for _, term in given if term.registered is None}
+    terms = list(_model_terms(config))
+    folders = {term.name: Path(term.reward_model).resolve() for _, term in terms if term.registered is None}
     return RewardInputs(
         models={
-            term.name: _pin(field, term.registered, registry) for field, term in given if term.registered is not None
+            term.name: _pin(field, term.registered, registry) for field, term in terms if term.registered is not None
         },
         folders=folders,
         sources=functions | {name: folder_digest(folder) for name, folder in folders.items()},

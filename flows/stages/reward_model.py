@@ -1,4 +1,4 @@
-"""The second rung: the reward model that PPO maximises, and the judge that only measures; trained, or taken."""
+"""The stages reward-model, which PPO maximises, and judge, which only measures; trained, or taken from elsewhere."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -111,7 +111,7 @@ def _taken(
 
     def start(out: Path, _: Checkpoints) -> Stage:
         registry = context.registry()
-        adopting = adopt_reward_model(
+        adoption = adopt_reward_model(
             config,
             source=files_of(source, registry),
             train=read_pairs(data.preferences, split),
@@ -120,7 +120,7 @@ def _taken(
             out=out,
             ceiling=data.ceiling,
         )
-        return _sized(_refusing(adopting, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
+        return _sized(_refusing(adoption, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
 
     version = registered(source, context.registry())
     what = "Held-out judge, never trained against here" if stage == "judge" else "Reward model"

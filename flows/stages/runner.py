@@ -1,4 +1,4 @@
-"""How any training stage runs: reuse what is registered, train under a run, register what was made."""
+"""Runner of every training stage: reuse what is registered, or train under an MLflow run and register."""
 
 import shutil
 import time

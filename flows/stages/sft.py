@@ -1,4 +1,4 @@
-"""The first rung: supervised fine-tuning on demonstrations."""
+"""The SFT stage: supervised fine-tuning of the base on demonstrations."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A stage on several ranks: torchrun in a process of its own, whose events come back as those of one process."""
+"""A stage on several ranks by torchrun; its events come back as those of one process."""
 
 import json
 import os
@@ -91,12 +91,12 @@ def _torchrun(folder: Path, compute: ComputeConfig, threads: int, stderr: int) -
 
 def _failure(folder: Path) -> str:
     """Which rank failed first, and why; a rank that was killed cannot say so itself, and what others say follows."""
-    said = (folder / STDERR).read_text()
-    killed = re.search(r"rank\s*: (\d+).*\n(?:.*\n){0,3}?.*(Signal \d+ \((?!SIGTERM).*)", said)
+    output = (folder / STDERR).read_text()
+    killed = re.search(r"rank\s*: (\d+).*\n(?:.*\n){0,3}?.*(Signal \d+ \((?!SIGTERM).*)", output)
     if killed is not None:
         return f"rank {killed.group(1)} failed: {killed.group(2)}"
     errors = [json.loads(path.read_text()) for path in folder.glob(f"*{ERROR}")]
     if not errors:
-        return f"the ranks did not start:\n{said[-4000:]}"
+        return f"the ranks did not start:\n{output[-4000:]}"
     first = min(errors, key=lambda error: float(error["at"]))
     return f"rank {first['rank']} failed: {first['error']}"

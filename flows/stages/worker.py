@@ -50,8 +50,8 @@ class Job(NamedTuple):
 def main() -> None:
     """Run the stage whose folder is the first node's argument; rank 0 says its events and leaves its result there."""
     with joined():
-        given = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
-        job, folder = cloudpickle.loads(from_first(given))
+        work = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
+        job, folder = cloudpickle.loads(from_first(work))
         try:
             _run(job, folder)
         except BaseException:

@@ -1,1 +1,1 @@
-"""Files on this machine: immutable snapshots, digests, locks."""
+"""Files on this machine: snapshots, digests, locks, cached results. Start in `snapshots`."""

@@ -1,4 +1,4 @@
-"""What a folder of files says, as one digest."""
+"""Digests of files and folders."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which the system releases even when its holder is killed."""
+"""File locks, which the system releases even when their holder is killed."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Divide tables by group and keep them as immutable, content-addressed Parquet snapshots."""
+"""Snapshots of tables: immutable, content-addressed Parquet files, read by split."""
 
 import hashlib
 import json
@@ -190,11 +190,11 @@ def is_intact(reference: Reference) -> bool:
 @cache
 def _verify(path: Path, digest: str, contract: str, _modified_ns: int, _size: int) -> None:
     """`verify` one state of a file, which its time and size tell from others."""
-    found = ContentDigest(contract)
+    content = ContentDigest(contract)
     for part in read_parts(path):
-        found.add(part)
-    if found.hexdigest() != digest:
-        raise SnapshotDamaged(f"{path} has the content digest {found.hexdigest()[:12]}, not {digest[:12]}: {MEND}")
+        content.add(part)
+    if content.hexdigest() != digest:
+        raise SnapshotDamaged(f"{path} has the content digest {content.hexdigest()[:12]}, not {digest[:12]}: {MEND}")
 
 
 def read_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:

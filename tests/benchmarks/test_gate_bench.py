@@ -7,15 +7,15 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.climbs.data import Data, digests
-from benchmarks.climbs.recipe import STAGES, Climb, Recipe
-from benchmarks.climbs.stages import keys_of
-from benchmarks.gate_bench import changes, faults
-from benchmarks.gate_bench.__main__ import fill, write
-from benchmarks.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
-from benchmarks.gate_bench.outcome import Caught, Outcome, caught, worth
-from benchmarks.gate_bench.report import gate_table, judged, score
-from benchmarks.gate_bench.sensitivity import moved, strictest, thresholds
+from benchmarks.common.climbs.data import Data, digests
+from benchmarks.common.climbs.recipe import STAGES, Climb, Recipe
+from benchmarks.common.climbs.stages import keys_of
+from benchmarks.quality.gate_bench import changes, faults
+from benchmarks.quality.gate_bench.__main__ import fill, write
+from benchmarks.quality.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
+from benchmarks.quality.gate_bench.outcome import Caught, Outcome, caught, worth
+from benchmarks.quality.gate_bench.report import gate_table, judged, score
+from benchmarks.quality.gate_bench.sensitivity import moved, strictest, thresholds
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
 from rlhf_core.gates.gate import Gate
@@ -132,25 +132,27 @@ def test_a_stricter_threshold_never_stops_fewer_and_all_and_none_are_among_them(
 
 
 def test_the_page_lists_the_gates_of_the_ladder() -> None:
-    page = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
-    assert "\n".join(gate_table()) in page, "run `python -m benchmarks.gate_bench fill`"
+    page = (ROOT / "docs" / "reference" / "gates.md").read_text(encoding="utf-8")
+    assert "\n".join(gate_table()) in page, "run `python -m benchmarks.quality.gate_bench fill`"
 
 
 def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    places = [
-        f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n" for name in ("gates", "summary", "cases", "sensitivity")
-    ]
-    page.write_text("\n".join(["# Gates", *places, "end"]))
+    page, reference = tmp_path / "page.md", tmp_path / "reference.md"
+    places = {
+        name: f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n"
+        for name in ("gates", "summary", "cases", "sensitivity")
+    }
+    reference.write_text("\n".join(["# Gates", places.pop("gates"), "end"]))
+    page.write_text("\n".join(["# Results", *places.values(), "end"]))
     write(tmp_path / "results.json", CAST, workers=1)
-    fill(results=tmp_path / "results.json", page=page)
-    text = page.read_text()
-    assert text.startswith("# Gates\n<!-- gates -->\n| stage | gate |")
-    assert text.endswith("end") and "what was there" not in text
+    fill(results=tmp_path / "results.json", page=page, reference=reference)
+    listed, text = reference.read_text(), page.read_text()
+    assert listed.startswith("# Gates\n<!-- gates -->\n| stage | gate |")
+    assert all(one.endswith("end") and "what was there" not in one for one in (listed, text))
     assert "| harmful, missed | SFT | report | sft |" in text
     assert text.count("\n| policy |") >= len(DEFAULT_POLICY_GATES)
     with pytest.raises(typer.BadParameter, match="no place"):
-        fill(results=tmp_path / "results.json", page=Path(tmp_path / "results.json"))
+        fill(results=tmp_path / "results.json", page=tmp_path / "results.json", reference=reference)
 
 
 # The cases

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.climbs.recipe import Recipe
-from benchmarks.gate_bench.__main__ import bench, read, write
-from benchmarks.gate_bench.cases import CASES
-from benchmarks.gate_bench.outcome import Outcome, caught, worth
+from benchmarks.common.climbs.recipe import Recipe
+from benchmarks.quality.gate_bench.__main__ import bench, read, write
+from benchmarks.quality.gate_bench.cases import CASES
+from benchmarks.quality.gate_bench.outcome import Outcome, caught, worth
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES, DEFAULT_SFT_GATES
 from rlhf_core.gates.gate import Gate, judge
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.mitigations.curves import gain_at, kept, paired, peak, spread, within_budget
+from benchmarks.quality.mitigations.curves import gain_at, kept, paired, peak, spread, within_budget
 
 
 def curve(*points: tuple[float, float]) -> list[dict[str, Any]]:

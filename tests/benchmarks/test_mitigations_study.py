@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.climbs.data import draw
-from benchmarks.climbs.pool import Climbed
-from benchmarks.climbs.recipe import Recipe
-from benchmarks.climbs.stages import Kept
-from benchmarks.mitigations.__main__ import read, write
-from benchmarks.mitigations.arms import ARMS, MONITORED, MONITORS, SEEDS, SINGLE, UNLIMITED, Arm
-from benchmarks.mitigations.best_of_n import NAME as BEST_OF_N
-from benchmarks.mitigations.best_of_n import worth_by_n
-from benchmarks.mitigations.figures import FIGURES
-from benchmarks.mitigations.record import result_of
-from benchmarks.mitigations.rounds import by_gold
-from benchmarks.mitigations.study import measure, pieces
-from benchmarks.mitigations.tables import TABLES, by_arm, signed, told
+from benchmarks.common.climbs.data import draw
+from benchmarks.common.climbs.pool import Climbed
+from benchmarks.common.climbs.recipe import Recipe
+from benchmarks.common.climbs.stages import Kept
+from benchmarks.quality.mitigations.__main__ import read, write
+from benchmarks.quality.mitigations.arms import ARMS, MONITORED, MONITORS, SEEDS, SINGLE, UNLIMITED, Arm
+from benchmarks.quality.mitigations.best_of_n import NAME as BEST_OF_N
+from benchmarks.quality.mitigations.best_of_n import worth_by_n
+from benchmarks.quality.mitigations.figures import FIGURES
+from benchmarks.quality.mitigations.record import result_of
+from benchmarks.quality.mitigations.rounds import by_gold
+from benchmarks.quality.mitigations.study import measure, pieces
+from benchmarks.quality.mitigations.tables import TABLES, by_arm, signed, told
 from rlhf_core.data.records import Choice
 from rlhf_core.embedded_world.data import WorldConfig, generate
 from rlhf_core.embedded_world.gold import gold_reward

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.places import NoPlace, fill_places
+from benchmarks.common.places import NoPlace, fill_places
 
 PAGE = "# Page\n\n<!-- one -->\nold\n<!-- /one -->\nbetween\n<!-- two -->\n<!-- /two -->\nend\n"
 

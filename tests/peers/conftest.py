@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the largest difference of each quantity, which is the table of docs/agreement.md."""
+    """Print the largest difference of each quantity, which is the table of docs/evidence/agreement.md."""
     if measured := config.stash[MEASURED]:
         terminalreporter.section("largest differences")
         for name, difference in sorted(measured.items()):

@@ -1,7 +1,7 @@
 """SFT, reward model, DPO and PPO beside TRL: on the same weights and tokens the same figures, or a reason by hand.
 
 TRL's own trainers compute its side, in processes of their own (`trl_losses.py`, `trl_ppo.py`). Every difference is in
-docs/agreement.md, with the table that these tests print.
+docs/evidence/agreement.md, with the table that these tests print.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Defects that other systems had, where no other test shows that this one has not; docs/agreement.md lists all."""
+"""Defects of other systems, where no other test shows that this one has none; docs/evidence/agreement.md lists all."""
 
 from pathlib import Path
 

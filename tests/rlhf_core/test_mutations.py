@@ -895,14 +895,14 @@ MUTANTS = [
     ),
     Mutant(
         "a distance that a run has left again counts as not reached",
-        "benchmarks.mitigations.curves",
+        "benchmarks.quality.mitigations.curves",
         "furthest = np.maximum.accumulate(d)",
         "furthest = d",
         "test_mitigations.test_what_counts_is_where_a_run_first_passes_a_kl",
     ),
     Mutant(
         "the share of the peak is one of gold, not of its gain",
-        "benchmarks.mitigations.curves",
+        "benchmarks.quality.mitigations.curves",
         'float(result["gold"]) - start',
         'float(result["gold"])',
         "test_mitigations.test_the_share_is_of_the_gain_and_not_of_the_gold",

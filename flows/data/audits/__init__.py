@@ -1,1 +1,1 @@
-"""What labels and prompts are worth, said before anything is trained."""
+"""Audits of labels, prompts and lengths before anything is trained. Start in `labels`."""

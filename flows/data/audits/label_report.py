@@ -1,4 +1,4 @@
-"""What the labels are worth, for people: one page in plain words, and one figure."""
+"""Report of the label audit: one page in plain words, and one figure."""
 
 from collections.abc import Mapping
 
@@ -48,10 +48,10 @@ def in_short(worth: LabelWorth) -> list[str]:
     """The page in a few lines for a terminal."""
     best = max(worth.floors, key=lambda name: worth.floors[name].value)
     ceiling = worth.noise.get("ceiling")
-    known = f"at most {format_estimate(ceiling)}" if ceiling else "unknown, as no pair has enough votes"
+    bound = f"at most {format_estimate(ceiling)}" if ceiling else "unknown, as no pair has enough votes"
     after = worth.balanced
     return [
-        f"labels: a perfect judge agrees with {known}; {FLOORS[best]}: {format_estimate(worth.floors[best])}",
+        f"labels: a perfect judge agrees with {bound}; {FLOORS[best]}: {format_estimate(worth.floors[best])}",
         *(f"labels: {line}" for line in sentences(worth.effects)),
         *([f"labels after balance {after.how}: {line}" for line in sentences(after.effects)] if after else []),
     ]
@@ -67,10 +67,10 @@ def odds_figure(worth: LabelWorth) -> Figure:
     if worth.balanced:
         series.append((f"after balance {worth.balanced.how}", worth.balanced.effects, "#ee6677", -0.12))
     for label, effects, colour, shift in series:
-        places = [index for index, name in enumerate(names) if name in effects]
-        ratios = [effects[names[index]].others_equal for index in places]
+        positions = [index for index, name in enumerate(names) if name in effects]
+        ratios = [effects[names[index]].others_equal for index in positions]
         errors = [[item.value - item.lower for item in ratios], [item.upper - item.value for item in ratios]]
-        heights = [index + shift for index in places]
+        heights = [index + shift for index in positions]
         axes.errorbar(
             [item.value for item in ratios], heights, xerr=errors, fmt="o", color=colour, capsize=3, label=label
         )
@@ -134,11 +134,11 @@ def sentences(effects: Mapping[str, Effect]) -> list[str]:
     """What predicts the label, the strongest first."""
     telling = [(name, effect) for name, effect in effects.items() if not _holds_one(effect.others_equal)]
     telling.sort(key=lambda item: -max(item[1].others_equal.value, 1 / item[1].others_equal.value))
-    said = [
+    lines = [
         f"more {name} than the other: odds of being preferred {format_estimate(effect.others_equal, digits=2)}"
         for name, effect in telling
     ]
-    return said or ["no surface feature is seen to predict which response is preferred"]
+    return lines or ["no surface feature is seen to predict which response is preferred"]
 
 
 def _surface(effects: Mapping[str, Effect]) -> str:

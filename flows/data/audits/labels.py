@@ -1,4 +1,4 @@
-"""What the labels of preferences are worth: measured while they are ingested, and after balancing in a climb."""
+"""Audit of preference labels: noise, floors, surface biases; at ingestion, and after balancing in a ladder."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -121,13 +121,13 @@ def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
         size: pairs at most.
     """
     total = 0
-    kept = pd.DataFrame(columns=[*_READ, "place"])
+    sample = pd.DataFrame(columns=[*_READ, "hash"])
     for part in parts:
         train = part[part[SPLIT] == "train"]
         total += len(train)
-        placed = train.assign(place=row_keys("preferences", train))
-        kept = (pd.concat([kept, placed]) if len(kept) else placed).nsmallest(size, "place")
-    return Sample(kept[_READ].reset_index(drop=True), total)
+        hashes = train.assign(hash=row_keys("preferences", train))
+        sample = (pd.concat([sample, hashes]) if len(sample) else hashes).nsmallest(size, "hash")
+    return Sample(sample[_READ].reset_index(drop=True), total)
 
 
 def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:

@@ -1,4 +1,4 @@
-"""Whether the data fit the tokenizer of the base and the lengths of the configuration."""
+"""Audit of lengths: how much of the data the configured token limits cut."""
 
 import sys
 from collections.abc import Sequence
@@ -51,6 +51,6 @@ def truncated_shares(config: LadderConfig, data: DataRefs, base: Path) -> dict[s
         responses = [len(tree.responses[0]) > limits.max_response_tokens for tree in trees]
         shares[f"data/{table}_prompt_truncated"] = sum(prompts) / len(prompts)
         shares[f"data/{table}_response_truncated"] = sum(responses) / len(responses)
-    asked = encode_prompts(tokenizer, read_prompts(data.prompts, "train")[:SAMPLE], max_prompt_tokens=WHOLE)
-    cut = [len(ids) > config.policy.sampling.max_prompt_tokens for ids in asked]
-    return {**shares, "data/prompts_prompt_truncated": sum(cut) / len(cut)}
+    policy_prompts = encode_prompts(tokenizer, read_prompts(data.prompts, "train")[:SAMPLE], max_prompt_tokens=WHOLE)
+    is_cut = [len(ids) > config.policy.sampling.max_prompt_tokens for ids in policy_prompts]
+    return {**shares, "data/prompts_prompt_truncated": sum(is_cut) / len(is_cut)}

@@ -1,4 +1,4 @@
-"""What the prompts of a policy are like, for people."""
+"""Report of the prompt audit."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the prompts of a policy are like: measured while they are ingested, judged before anything is trained."""
+"""Audit of the policy's prompts: near duplicates and shift; at ingestion, judged before anything is trained."""
 
 from collections.abc import Iterable, Mapping
 
@@ -47,12 +47,12 @@ def draw_prompts(parts: Iterable[pd.DataFrame], size: int) -> list[str]:
     Returns:
         Of a conversation, its turns line by line.
     """
-    kept = pd.DataFrame({"prompt": np.array([], dtype=object), "place": np.array([], dtype=np.uint64)})
+    sample = pd.DataFrame({"prompt": np.array([], dtype=object), "hash": np.array([], dtype=np.uint64)})
     for part in parts:
         prompts = part.loc[part[SPLIT] == "train", "prompt"].drop_duplicates()
-        placed = pd.DataFrame({"prompt": prompts, "place": text_hashes(prompts.tolist())})
-        kept = pd.concat([kept, placed]).drop_duplicates("prompt").nsmallest(size, "place")
-    return ["\n".join(turn["content"] for turn in read_conversation(prompt)) for prompt in kept["prompt"]]
+        hashes = pd.DataFrame({"prompt": prompts, "hash": text_hashes(prompts.tolist())})
+        sample = pd.concat([sample, hashes]).drop_duplicates("prompt").nsmallest(size, "hash")
+    return ["\n".join(turn["content"] for turn in read_conversation(prompt)) for prompt in sample["prompt"]]
 
 
 def _training_prompts(tables: Mapping[Kind, Table], kind: Kind) -> Iterable[pd.DataFrame]:

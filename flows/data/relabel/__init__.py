@@ -1,1 +1,1 @@
-"""Fresh answers of the newest policy become labelled pairs."""
+"""Fresh answers of the newest policy become labelled pairs. Start in `relabel`."""

@@ -1,4 +1,4 @@
-"""Who labels: simulated annotators, a reward model, people."""
+"""Annotators of fresh answers: simulated ones, a reward model, people."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -71,10 +71,12 @@ def annotator_of(
         case ByJudge():
             return _judge(config, settings, source, seed, context)
         case ByPeople():
-            found = labelled_file(path)
-            if found is None:
+            labels = labelled_file(path)
+            if labels is None:
                 return None
-            return Annotator(f"people, {found.name}", file_digest(found), None, lambda asked: read_labels(found, asked))
+            return Annotator(
+                f"people, {labels.name}", file_digest(labels), None, lambda choices: read_labels(labels, choices)
+            )
 
 
 def _simulated(config: LadderConfig, settings: ByAnnotators, source: str, seed: int) -> Annotator:
@@ -82,13 +84,13 @@ def _simulated(config: LadderConfig, settings: ByAnnotators, source: str, seed: 
         raise TypeError("simulated annotators know only the embedded world")
     annotators = config.data.annotators
     biases = {name: getattr(annotators, name) for name in ("length_bias", "flattery_bias", "careless_share")}
-    said = ", ".join(f"{name} {value:g}" for name, value in biases.items() if value)
+    strengths = ", ".join(f"{name} {value:g}" for name, value in biases.items() if value)
 
-    def votes(asked: Sequence[Asked]) -> Iterator[Read]:
-        cast = annotate(annotators, [item.choice for item in asked], votes=settings.votes, seed=seed)
-        return _as_reads(asked, cast, source)
+    def votes(choices: Sequence[Asked]) -> Iterator[Read]:
+        counts = annotate(annotators, [item.choice for item in choices], votes=settings.votes, seed=seed)
+        return _as_reads(choices, counts, source)
 
-    name = f"{settings.votes} simulated annotators{f' ({said})' if said else ''}"
+    name = f"{settings.votes} simulated annotators{f' ({strengths})' if strengths else ''}"
     return Annotator(name, "", None, votes)
 
 
@@ -96,26 +98,26 @@ def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, cont
     registry = context.registry()
     version = registered(settings.model, registry)
 
-    def votes(asked: Sequence[Asked]) -> Iterator[Read]:
-        cast = ask_reward_model(
+    def votes(choices: Sequence[Asked]) -> Iterator[Read]:
+        counts = ask_reward_model(
             files_of(settings.model, registry),
-            [item.choice for item in asked],
+            [item.choice for item in choices],
             config.reward_model,
             votes=settings.votes,
             drawn=settings.labels == "drawn",
             seed=seed,
         )
-        return _as_reads(asked, cast, source)
+        return _as_reads(choices, counts, source)
 
     name = f"{name_of(settings.model)}, {settings.labels} labels"
     return Annotator(name, version.digest if version else "", version, votes)
 
 
-def _as_reads(asked: Sequence[Asked], votes: Sequence[VoteCounts], source: str) -> Iterator[Read]:
+def _as_reads(choices: Sequence[Asked], votes: Sequence[VoteCounts], source: str) -> Iterator[Read]:
     """Labels as batches of records; their source is the policy that gave the answers."""
     rows = iter(
         SourceRow(source, number, _record(item, cast))
-        for number, (item, cast) in enumerate(zip(asked, votes, strict=True), start=1)
+        for number, (item, cast) in enumerate(zip(choices, votes, strict=True), start=1)
     )
     while chunk := list(islice(rows, BATCH_ROWS)):
         yield Read(convert_rows("preferences", lambda record: [record], chunk), is_label=False)

@@ -88,16 +88,16 @@ def draw_answers(
     path = folder / f"{context.project}-{content_key('answers', plan, inputs, seed, DATA_CODE)[-16:]}.json"
     if path.exists():
         return path
-    asked = ask(plan, prompts, seed=seed)
+    groups = ask(plan, prompts, seed=seed)
     model = context.registry().folder(newest.policy)
     each = plan.responses_per_prompt
-    choices = sample_choices(model, list(asked), plan.sampling, responses_per_prompt=each, seed=seed)
+    choices = sample_choices(model, list(groups), plan.sampling, responses_per_prompt=each, seed=seed)
     if not choices:
         raise InputError(
             f"{newest.policy.label} gives every prompt one answer, so that there is nothing to compare; raise "
             "policy.sampling.temperature or policy.entropy_coef, or do not iterate"
         )
-    write_choices([Asked(**choice._asdict(), group=asked[choice.prompt]) for choice in choices], path)
+    write_choices([Asked(**choice._asdict(), group=groups[choice.prompt]) for choice in choices], path)
     return path
 
 
@@ -113,7 +113,7 @@ def ask(plan: AnswerPlan, prompts: DatasetRef, *, seed: int) -> dict[str, str]:
     return chosen
 
 
-def write_choices(asked: Sequence[Asked], path: Path) -> None:
+def write_choices(choices: Sequence[Asked], path: Path) -> None:
     """Write choices as tasks of Label Studio, whole or not at all."""
     names = {"first": "answer1", "second": "answer2"}
     tasks = [
@@ -122,7 +122,7 @@ def write_choices(asked: Sequence[Asked], path: Path) -> None:
             "data": {names.get(name, name): text for name, text in item.model_dump().items()},
             "annotations": [],
         }
-        for number, item in enumerate(asked, start=1)
+        for number, item in enumerate(choices, start=1)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".tmp")
@@ -132,10 +132,10 @@ def write_choices(asked: Sequence[Asked], path: Path) -> None:
 
 def read_choices(path: Path) -> list[Asked]:
     """The choices that `write_choices` wrote."""
-    found = (task["data"] for task in json.loads(path.read_text(encoding="utf-8")))
+    rows = (task["data"] for task in json.loads(path.read_text(encoding="utf-8")))
     return [
         Asked(prompt=data["prompt"], first=data["answer1"], second=data["answer2"], group=data["group"])
-        for data in found
+        for data in rows
     ]
 
 
@@ -146,37 +146,37 @@ def labelled_file(path: Path) -> Path | None:
         InputError: if there are several.
     """
     names = [f"{path.stem}{LABELLED}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
-    found = [path.with_name(name) for name in names if path.with_name(name).is_file()]
-    if len(found) > 1:
-        raise InputError(f"{', '.join(map(str, found))}: all hold labels of {path.name}; leave one of them there")
-    return found[0] if found else None
+    files = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+    if len(files) > 1:
+        raise InputError(f"{', '.join(map(str, files))}: all hold labels of {path.name}; leave one of them there")
+    return files[0] if files else None
 
 
-def read_labels(path: Path, asked: Sequence[Asked]) -> Iterator[Read]:
+def read_labels(path: Path, choices: Sequence[Asked]) -> Iterator[Read]:
     """What people said of choices, in any format of preferences; each row is a label, and those of a pair are counted.
 
     Args:
         path: the labelled file.
-        asked: the choices; they may lack labels, but no other pair may have one.
+        choices: the choices; they may lack labels, but no other pair may have one.
 
     Raises:
         InputError: naming the row, if it compares something else; while reading, if the file is no data.
     """
-    groups = {_texts(item.prompt, item.first, item.second): item.group for item in asked}
+    groups = {_texts(item.prompt, item.first, item.second): item.group for item in choices}
     for batch in convert_file("preferences", read_file(path, path.name), Source()):
         yield Read(batch._replace(frame=_grouped(batch.frame, groups)), is_label=True)
 
 
 def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[object, frozenset[object]], str]) -> pd.DataFrame:
-    found = []
+    names = []
     for source, row, *texts in frame[["source", "row", "prompt", "chosen", "rejected"]].itertuples(index=False):
         group = groups.get(_texts(*texts))
         if group is None:
             raise InputError(
                 f"{source} row {row}: compares other texts than were asked; label the file as it was written"
             )
-        found.append(group)
-    return frame.assign(group=found)
+        names.append(group)
+    return frame.assign(group=names)
 
 
 def _texts(prompt: object, one: object, other: object) -> tuple[object, frozenset[object]]:

@@ -97,8 +97,8 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
         context.storage, label, Labelled, _intact, key, annotator, path, data, newest, config, context
     )
     origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
-    named = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
-    return FreshPairs(dataset=labelled.dataset.model_copy(update=named), of=newest, counts=labelled.counts)
+    update = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
+    return FreshPairs(dataset=labelled.dataset.model_copy(update=update), of=newest, counts=labelled.counts)
 
 
 @retried_task("label", **CACHED)
@@ -136,7 +136,7 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
         DataRefused: if they break a fatal rule, the suite, or leave a split empty.
     """
     clock = Clock()
-    made = make_tables(
+    tables = make_tables(
         {"preferences": reads},
         config.shares,
         config.contract,
@@ -145,14 +145,14 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
         held_out=apart,
         judge=False,
     )
-    table = made["preferences"]
+    table = tables["preferences"]
     if problems := table.problems():
         raise DataRefused(tuple(problems))
-    seen = Suites(folder / "docs").check("preferences", table.numbers)
-    if seen.broken:
-        raise DataRefused((PopulationViolation("preferences", seen),))
+    population = Suites(folder / "docs").check("preferences", table.numbers)
+    if population.broken:
+        raise DataRefused((PopulationViolation("preferences", population),))
     profiles: dict[Kind, Profile] = {"preferences": profile(table.numbers)}
-    return Checked(folder, made, {"preferences": seen}, profiles, None, {}, clock)
+    return Checked(folder, tables, {"preferences": population}, profiles, None, {}, clock)
 
 
 def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:

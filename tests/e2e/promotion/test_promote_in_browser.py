@@ -1,6 +1,6 @@
 """A person clicks `champion` in the MLflow UI, and the policy run starts with that version.
 
-Where `RLHF_FIGURES` names a folder, the pages of docs/promotion.md are taken into it.
+Where `RLHF_FIGURES` names a folder, the pages of docs/guide/promotion.md are taken into it.
 """
 
 import os

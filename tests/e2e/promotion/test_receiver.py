@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from flows.deploy.automations import leave_promotions_alone, start_policy_on_promotion
+from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
 from flows.promotion.webhook import find_webhook, signature
 
 pytestmark = pytest.mark.slow
@@ -183,5 +183,5 @@ def test_a_project_has_one_automation_which_stays_paused_and_can_be_taken_back(
         start_policy_on_promotion(project.name)
         (again,) = client.read_automations_by_name(name)
         assert again.id == made.id and not again.enabled
-        leave_promotions_alone(project.name)
+        ignore_promotions(project.name)
         assert client.read_automations_by_name(name) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.config.loading import load_config
-from flows.pipeline.reuse import climb_key
+from flows.pipeline.reuse import run_key
 from flows.registry.context import RunContext
 from flows.registry.keys import (
     DATA_CODE,
@@ -169,7 +169,7 @@ def test_another_halving_of_ties_is_something_to_retrain(home: Path, monkeypatch
 
     def keys() -> tuple[str, str]:
         _digest_at_start.cache_clear()
-        return content_key("reward-model", config.reward_model, {}, 1), climb_key("ladder", config, data, {}, {})
+        return content_key("reward-model", config.reward_model, {}, 1), run_key("ladder", config, data, {}, {})
 
     monkeypatch.setattr("flows.registry.keys._HOME", home)
     try:
@@ -221,7 +221,7 @@ def test_another_ceiling_of_the_same_rows_is_another_reward_model_and_another_cl
             stage.fn(config.reward_model, data, sft, context)
             for stage in (reward_model.train_reward_model, reward_model.train_judge)
         ]
-        return *trained, climb_key("ladder", config, data, {}, {})
+        return *trained, run_key("ladder", config, data, {}, {})
 
     assert keys(0.8) == keys(0.8)
     for of_one in zip(keys(None), keys(0.8), keys(0.81), strict=True):

@@ -235,7 +235,7 @@ def test_a_climb_whose_reward_cannot_be_had_does_nothing(
 
 
 def test_the_examples_of_the_documentation_are_valid(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "rewards.md").read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guide" / "rewards.md").read_text(), flags=re.DOTALL)
     terms, ensemble, gates = blocks
     path = tmp_path / "example.yaml"
     path.write_text(f"project: example\n{ensemble}")

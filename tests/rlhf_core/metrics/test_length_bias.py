@@ -148,9 +148,10 @@ def test_a_single_head_has_no_figures_of_members() -> None:
     assert {"disagreement", "member_correlation"}.isdisjoint(evaluate_scores(found, 1.0, pairs, []))
 
 
+GUIDE = (ROOT / "docs" / "guide" / "reward_model.md").read_text()
 DOCUMENTED = [
     Gate.model_validate(gate)
-    for block in re.findall(r"```yaml\n(- name.*?)```", (ROOT / "docs" / "reward_model.md").read_text(), re.DOTALL)
+    for block in re.findall(r"```yaml\n(- name.*?)```", GUIDE, re.DOTALL)
     for gate in yaml.safe_load(block)
 ]
 
