@@ -38,5 +38,5 @@ def _ranks(row: RawRow) -> list[Any]:
         raise Misfit("ranks", f"has {len(ranks)} ranks for {len(responses)} responses")
     if not all(isinstance(rank, int | float) and not isinstance(rank, bool) for rank in ranks):
         raise Misfit("ranks", "holds something other than numbers, 1 the best")
-    found: list[Any] = ranks
-    return found
+    numbers: list[Any] = ranks
+    return numbers

@@ -77,14 +77,14 @@ class Recording(NamedTuple):
         graph: replayed without a call from Python for each of its kernels.
         tokens: newest token of each sequence, shape ``[B]``, int64.
         chance: a number for each sequence, shape ``[B]``, float64.
-        drawn: the next tokens, shape ``[B]``, int64.
+        next_tokens: the next tokens, shape ``[B]``, int64.
         logprobs: of these, shape ``[B]``, float32, nats.
     """
 
     graph: torch.cuda.CUDAGraph
     tokens: Tensor
     chance: Tensor
-    drawn: Tensor
+    next_tokens: Tensor
     logprobs: Tensor
 
 
@@ -196,7 +196,7 @@ def _replayed(
     step.tokens.copy_(tokens)
     step.chance.copy_(chance)
     step.graph.replay()
-    return step.drawn.clone(), step.logprobs.clone()  # the next replay writes over them
+    return step.next_tokens.clone(), step.logprobs.clone()  # the next replay writes over them
 
 
 def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCache, temperature: float) -> Recording:
@@ -214,8 +214,8 @@ def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCac
                 cache.lengths.copy_(lengths)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.cuda.graph(graph):
-            drawn, logprobs = _step(model, tokens, chance, cache, temperature)
-    return Recording(graph, tokens, chance, drawn, logprobs)
+            next_tokens, logprobs = _step(model, tokens, chance, cache, temperature)
+    return Recording(graph, tokens, chance, next_tokens, logprobs)
 
 
 def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

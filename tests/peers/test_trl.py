@@ -172,7 +172,7 @@ class Sides:
             config,
             self.rollout,
             reference=policy(peer, "reference"),
-            scored=score_ensemble(scorer(peer), self.rollout.trees, config.optimiser),
+            scores=score_ensemble(scorer(peer), self.rollout.trees, config.optimiser),
             values=all_values(scorer(peer, "value_model"), self.rollout, config.optimiser),
             reward=Reward(config.reward),
             terms={},

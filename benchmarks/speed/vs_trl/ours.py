@@ -187,7 +187,7 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
             config,
             rollout,
             reference=reference,
-            scored=score_ensemble(frozen, rollout.trees, config.optimiser),
+            scores=score_ensemble(frozen, rollout.trees, config.optimiser),
             values=actor_critic.values(rollout),
             reward=Reward(config.reward),
             terms={},
