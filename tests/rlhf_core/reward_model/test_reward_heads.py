@@ -305,7 +305,7 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
         PPO,
         rollout,
         reference=policy,
-        scored=score_ensemble(model, rollout.trees, PPO.optimiser),
+        scores=score_ensemble(model, rollout.trees, PPO.optimiser),
         values=values,
         reward=Reward(PPO.reward),
         terms={},
