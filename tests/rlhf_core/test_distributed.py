@@ -33,7 +33,7 @@ from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.optimiser import Optimiser
 from tests.conftest import ROOT
 
-RANKS = ROOT / "tests" / "unit" / "ranks.py"
+RANKS = ROOT / "tests" / "rlhf_core" / "ranks.py"
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks", "fine fine fine fine thanks")
 DEMONSTRATIONS = [Demonstration(prompt, answer) for prompt, answer in product(PROMPTS, ANSWERS)]
