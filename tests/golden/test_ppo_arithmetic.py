@@ -133,7 +133,7 @@ def experience(models: dict[str, PreTrainedModel]) -> Experience:
         CONFIG,
         rollout,
         reference=models["reference"],
-        scored=score_ensemble(models["reward_model"], rollout.trees, CONFIG.optimiser),
+        scores=score_ensemble(models["reward_model"], rollout.trees, CONFIG.optimiser),
         values=all_values(models["value"], rollout, CONFIG.optimiser),
         reward=Reward(CONFIG.reward),
         terms={},
