@@ -54,8 +54,9 @@ def evaluate(
         for stage, ref in models.items():
             run.keep(StageRecord.model_validate(measure(stage, ref, config, data, run.context)))
         gates = {"sft": config.gates.sft, "reward-model": config.gates.reward_model, "policy": config.gates.policy}
-        blocking = [verdict for stage, done in run.stages.items() for verdict in run.judge(done.record, gates[stage])]
-        enforce("evaluate", blocking, config.gates)
+        for stage, outcome in run.stages.items():
+            run.judge(outcome.record, gates[stage])
+        enforce("evaluate", run.blocking, config.gates)
         versions = {ref.name: ref for ref in models.values()}
         return LadderResult(run_id=run.context.run_id, versions=versions, retrained=[], published=False)
 

@@ -26,18 +26,13 @@ from flows.storage.locks import exclusive
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
-    """Connect to the tracking server, migrating its local database first where there is one; a process does so once.
+    """Connect to the tracking server, migrating its local database first where there is one.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
     """
-    return _connect(project, storage, mlflow.get_tracking_uri())
-
-
-@functools.cache
-def _connect(project: str, storage: Path, uri: str) -> "Registry":
-    """One connection for a process to what a tracking server keeps of a project."""
+    uri = mlflow.get_tracking_uri()
     _upgrade(uri)
     client = MlflowClient()
     experiment = client.get_experiment_by_name(project)

@@ -1,6 +1,9 @@
-"""Where a climb happens: project, seed, storage and run, and the way from there to the registry."""
+"""RunContext: what all stages of a run share, its connection to the registry among it."""
 
+import functools
 from pathlib import Path
+
+import mlflow
 
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
@@ -9,7 +12,7 @@ from rlhf_core.config import Frozen
 
 
 class RunContext(Frozen):
-    """Where a climb happens: what every stage of it shares.
+    """What all stages of a run share.
 
     Attributes:
         run_id: the MLflow run of the whole ladder.
@@ -28,5 +31,11 @@ class RunContext(Frozen):
         return self.storage / "cache" / code_version()
 
     def registry(self) -> Registry:
-        """A connection to the registry."""
-        return open_registry(self.project, self.storage)
+        """The run's connection to the registry; each process of the run has one."""
+        return _connection(self.project, self.storage, self.run_id, mlflow.get_tracking_uri())
+
+
+@functools.lru_cache(maxsize=1)
+def _connection(project: str, storage: Path, run_id: str, uri: str) -> Registry:
+    """Opened once for a run, not for a process, which may outlive an experiment."""
+    return open_registry(project, storage)
