@@ -167,11 +167,11 @@ def _rows(refs: DataRefs) -> Sheet:
 def _aside(refs: DataRefs) -> Sheet:
     rows = []
     for kind, counts in refs.counts.items():
-        for what, found, total in (
+        for what, reasons, total in (
             ("quarantined", counts.by_rule, counts.records),
             ("left out", counts.left_out, None),
         ):
-            for reason, count in sorted(found.items(), key=lambda item: -item[1]):
+            for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
                 rows.append((kind, f"{what}: {reason}", f"{count:,}", f"{count / total:.1%}" if total else ""))
     return Sheet("not used", ("table", "what", "count", "of records"), rows, ("count", "of records"))
 
@@ -187,9 +187,9 @@ def _aside_notes(refs: DataRefs) -> list[str]:
 
 def _examples(examples: Mapping[Kind, Sequence[Violation]]) -> Sheet:
     rows: list[Sequence[str]] = []
-    for kind, found in examples.items():
-        for rule in dict.fromkeys(item.rule for item in found):
-            for item in [other for other in found if other.rule == rule][:EXAMPLES_SHOWN]:
+    for kind, violations in examples.items():
+        for rule in dict.fromkeys(item.rule for item in violations):
+            for item in [other for other in violations if other.rule == rule][:EXAMPLES_SHOWN]:
                 rows.append((kind, rule, item.source, str(item.row or ""), item.field, item.reason, item.mend))
     columns = ("table", "rule", "file", "row", "field", "what is wrong", "mend")
     return Sheet(f"the first {EXAMPLES_SHOWN} rows that break each rule", columns, rows, ("row",))

@@ -42,11 +42,11 @@ def as_text(judged: BenchResult) -> str:
 def as_json(judged: BenchResult) -> str:
     """Everything as one object; each estimate with value, bounds and n."""
     figures = judged.figures
-    found = {
+    document = {
         "accuracy": figures.accuracy._asdict(),
         "subsets": {
-            name: {"accuracy": found._asdict(), "nll": figures.subset_nll[name]._asdict()}
-            for name, found in figures.subsets.items()
+            name: {"accuracy": accuracy._asdict(), "nll": figures.subset_nll[name]._asdict()}
+            for name, accuracy in figures.subsets.items()
         },
         "sections": _each(figures.sections.items()),
         "section_mean": figures.section_mean and figures.section_mean._asdict(),
@@ -54,7 +54,7 @@ def as_json(judged: BenchResult) -> str:
         "ties": figures.ties,
         "cut": judged.cut,
     }
-    return json.dumps(found, indent=2) + "\n"
+    return json.dumps(document, indent=2) + "\n"
 
 
 def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:

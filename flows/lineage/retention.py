@@ -47,23 +47,23 @@ class Waste(NamedTuple):
     holder: str = ""
 
 
-def superseded(graph: Graph, project: str, *, before: float, reached: Iterable[str] = ()) -> list[Version]:
+def superseded(graph: Graph, project: str, *, before: float, in_use: Iterable[str] = ()) -> list[Version]:
     """Versions of a project that may go: old, without an alias, and nothing that stays was made from them.
 
     Args:
         graph: all versions of the registry, those of other projects too.
         project: whose versions may go.
         before: seconds since the epoch; what was made later stays.
-        reached: versions that a running climb stands on.
+        in_use: versions that a running climb stands on.
 
     Returns:
         In an order in which none goes before what was made from it.
     """
-    names, reached = {registered_name(project, model) for model in MODELS}, set(reached)
+    names, in_use = {registered_name(project, model) for model in MODELS}, set(in_use)
     may_go = {
         label
         for label, version in graph.versions.items()
-        if version.name in names and not version.aliases and version.created < before and label not in reached
+        if version.name in names and not version.aliases and version.created < before and label not in in_use
     }
     needed = graph.before(label for label in graph.versions if label not in may_go)
     return [graph.versions[node] for node in reversed(graph.order) if node in may_go - needed]
@@ -88,7 +88,7 @@ class Retention:
         before = time.time() - keep_days * DAY
         graph = Archive(self.client).everything()
         in_use, read = self._in_use()
-        gone = superseded(graph, self.project, before=before, reached=in_use)
+        gone = superseded(graph, self.project, before=before, in_use=in_use)
         left = {version.digest for version in graph.versions.values()} - {version.digest for version in gone}
         needed = needed_digests(graph, gone) | read
         wastes = [

@@ -47,10 +47,12 @@ def tell(archive: Archive, model: str) -> Story:
     root = archive.find(model)
     graph = archive.ancestry([root])
     runs = {version.run_id for version in graph.versions.values()}
-    trainings = {run: found for run in runs if (found := archive.training(run)) is not None}
+    trainings = {run: training for run in runs if (training := archive.training(run)) is not None}
     projects = {use.digest: training.project for training in trainings.values() for use in training.uses.values()}
     kept = {digest: archive.snapshot(project, digest) for digest, project in projects.items()}
-    return Story(root, graph, trainings, {digest: found for digest, found in kept.items() if found is not None})
+    return Story(
+        root, graph, trainings, {digest: snapshot for digest, snapshot in kept.items() if snapshot is not None}
+    )
 
 
 def as_json(story: Story) -> str:

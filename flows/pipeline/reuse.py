@@ -84,13 +84,15 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -
     runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)
     for run in runs:
         made = _made(run)
-        given = run.data.tags.get(ALIASED_TAG, "").split()
+        aliased = run.data.tags.get(ALIASED_TAG, "").split()
         if all(
-            _stands(label, registry, alias if label in given else None) for labels in made.values() for label in labels
+            _stands(label, registry, alias if label in aliased else None)
+            for labels in made.values()
+            for label in labels
         ):
             stages = {stage: _outcome(labels, registry) for stage, labels in made.items()}
             verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
-            return EarlierRun(stages, verdicts, _reason(run, data), bool(given))
+            return EarlierRun(stages, verdicts, _reason(run, data), bool(aliased))
     return None
 
 

@@ -130,8 +130,8 @@ def _figures(summary: Summary) -> Table:
 
 def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
     table = _table("gates", "stage", "gate", "verdict", "why")
-    for judged, said in verdicts.items():
-        for index, verdict in enumerate(said):
+    for judged, group in verdicts.items():
+        for index, verdict in enumerate(group):
             colour = COLOURS[verdict.status]
             status = f"[{colour}]{verdict.status}[/{colour}]"
             stage = "" if index and verdict.status == "pass" else judged
@@ -157,13 +157,13 @@ def _rounds(rounds: Sequence[Round]) -> Table:
         fresh = data.fresh[-1] if data.fresh else None
         pairs = f"{fresh.dataset.rows} of {fresh.of.policy.label} by {fresh.dataset.annotator}" if fresh else ""
         made = [stages[stage].record if stage in stages else None for stage in figures]
-        found = [
+        estimates = [
             record.estimates.get(name) if record else None
             for record, names in zip(made, figures.values(), strict=True)
             for name in names
         ]
         labels = [record.model.label if record else "" for record in made]
-        table.add_row(str(number), pairs, *labels, *(format_estimate(cell) if cell else "" for cell in found))
+        table.add_row(str(number), pairs, *labels, *(format_estimate(cell) if cell else "" for cell in estimates))
     return table
 
 
@@ -171,8 +171,8 @@ def _gold(answers: GoldAudit) -> Table:
     """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
     table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *ANSWERING)
     for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
-        found = (answers.gold.get(f"{stage}_{figure}") for stage in ANSWERING)
-        cells = ("" if cell is None else _gold_cell(figure, cell) for cell in found)
+        estimates = (answers.gold.get(f"{stage}_{figure}") for stage in ANSWERING)
+        cells = ("" if cell is None else _gold_cell(figure, cell) for cell in estimates)
         table.add_row(figure.replace("gold_", "  "), *cells)
     return table
 

@@ -83,7 +83,7 @@ def record_promotion(
 def history(registry: Registry, model: str | None = None) -> list[PromotionRecord]:
     """All moves of the alias `champion` that are known, the newest first; of one model, or of all of the project."""
     ledger = _ledger(registry)
-    found: list[PromotionRecord] = []
+    records: list[PromotionRecord] = []
     token = None
     while True:
         page = ledger.client.search_runs(
@@ -93,10 +93,10 @@ def history(registry: Registry, model: str | None = None) -> list[PromotionRecor
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        found += [_promotion(run) for run in page if model in (None, run.data.tags["model"])]
+        records += [_promotion(run) for run in page if model in (None, run.data.tags["model"])]
         token = page.token
         if not token:
-            return found
+            return records
 
 
 def project_of(registry: Registry) -> str:

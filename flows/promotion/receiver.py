@@ -53,7 +53,7 @@ class RegistryWatcher:
     url: str
     secret: str
     every: float
-    asked: threading.Event = field(default_factory=threading.Event)
+    wake: threading.Event = field(default_factory=threading.Event)
     looked: str | None = None
     problems: dict[str, str] = field(default_factory=dict)
     registered: bool = False
@@ -61,10 +61,10 @@ class RegistryWatcher:
     def run(self) -> None:
         """Look until the process ends, which may be at any moment."""
         while True:
-            self.asked.clear()
+            self.wake.clear()
             self.look()
             unconfirmed = bool(self.outbox.having("open"))
-            self.asked.wait(min(self.every, CONFIRM_SECONDS) if unconfirmed else self.every)
+            self.wake.wait(min(self.every, CONFIRM_SECONDS) if unconfirmed else self.every)
 
     def look(self) -> None:
         """Do each step, whatever becomes of the others: servers that are away come back."""
@@ -123,7 +123,7 @@ def create_app(watcher: RegistryWatcher, *, tolerance: float) -> FastAPI:
             log.warning("refused delivery %s: seen before", delivery.id)
             raise HTTPException(409, "this delivery was seen before")
         if delivery.moves_champion:
-            watcher.asked.set()
+            watcher.wake.set()
         return {"looking": delivery.moves_champion}
 
     return app

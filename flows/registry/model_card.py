@@ -70,9 +70,9 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
     if record.datasets:
         yield _data(record.datasets)
     if champion is not None:
-        found = differences(registry, ref, champion)
-        more = [f"- and {len(found) - DIFFERENCES_SHOWN} more"] if len(found) > DIFFERENCES_SHOWN else []
-        lines = [f"- {line}" for line in found[:DIFFERENCES_SHOWN]] or ["- nothing that went into it"]
+        changes = differences(registry, ref, champion)
+        more = [f"- and {len(changes) - DIFFERENCES_SHOWN} more"] if len(changes) > DIFFERENCES_SHOWN else []
+        lines = [f"- {line}" for line in changes[:DIFFERENCES_SHOWN]] or ["- nothing that went into it"]
         yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])
     if record.samples:
         yield "\n".join(["**Samples, held out**\n", *map(_sample, record.samples)])

@@ -87,7 +87,7 @@ def test_those_with_an_alias_come_first_then_the_newest(made: list[Version]) -> 
 def test_nothing_goes_that_something_that_stays_was_made_from(made: list[Version], data: st.DataObject) -> None:
     graph = Graph(made)
     reached = data.draw(st.sets(st.sampled_from([item.label for item in made]), max_size=2)) if made else set()
-    gone = superseded(graph, PROJECT, before=50.0, reached=reached)
+    gone = superseded(graph, PROJECT, before=50.0, in_use=reached)
     labels = [item.label for item in gone]
     live = [item.label for item in made if item.aliases or item.created >= 50.0 or item.label in reached]
     needed = {node for label in live for node in ancestors(made, label)}
@@ -165,5 +165,5 @@ def test_a_policy_goes_through_its_labelled_answers_into_what_learned_from_them(
     assert [found.label for found in graph.after("toy-policy/1")] == ["toy-reward-model/2", "toy-reward-model/3"]
     assert graph.path("toy-policy/1", "toy-reward-model/3") == ["toy-policy/1", f"{DATASET}fresh", "toy-reward-model/3"]
     assert "toy-policy/1" in graph.before(["toy-reward-model/3"])
-    assert superseded(graph, PROJECT, before=1.0, reached=["toy-reward-model/3"]) == [reward_models[0]]
+    assert superseded(graph, PROJECT, before=1.0, in_use=["toy-reward-model/3"]) == [reward_models[0]]
     assert Graph(reward_models).missing == ["toy-policy/1"]
