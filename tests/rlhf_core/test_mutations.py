@@ -496,7 +496,7 @@ MUTANTS = [
     Mutant(
         "clusters are ignored",
         "rlhf_core.metrics.estimates",
-        "_, members = np.unique(np.asarray(clusters), return_inverse=True)",
+        "members = np.unique(np.asarray(clusters), return_inverse=True)[1]",
         "members = np.arange(count)",
         "test_estimates.test_copies_of_an_observation_add_no_certainty",
     ),
