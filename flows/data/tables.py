@@ -184,8 +184,8 @@ class Table:
     def votes(self) -> PairVotes:
         """The votes of every pair in the snapshot."""
         frame = pd.concat(self._votes)
-        counts = (frame[name].to_numpy() for name in ("votes_chosen", "votes_rejected"))
-        return PairVotes(*counts, (frame[SPLIT] == HELD_OUT).to_numpy())
+        chosen, rejected = (frame[name].to_numpy() for name in ("votes_chosen", "votes_rejected"))
+        return PairVotes(chosen, rejected, (frame[SPLIT] == HELD_OUT).to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")

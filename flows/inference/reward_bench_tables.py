@@ -21,20 +21,13 @@ def as_text(judged: BenchResult) -> str:
     width = max(len(name) for name in ("mean of sections", *figures.subsets, *figures.calibration))
     lines = [f"{'subset':{width}}  prompts  accuracy              nll"]
     for name, estimate in figures.subsets.items():
-        lines.append(
-            f"{name:{width}}  {estimate.n:7}  {format_estimate(estimate):20}  {figures.subset_nll[name].value:.3f}"
-        )
-    lines.append(f"{'all':{width}}  {figures.accuracy.n:7}  {format_estimate(figures.accuracy)}")
+        lines.append(f"{_row(name, estimate, width)}  {figures.subset_nll[name].value:.3f}")
+    lines.append(_row("all", figures.accuracy, width))
     if figures.sections:
         lines += ["", f"{'section':{width}}  prompts  accuracy"]
-        lines += [
-            f"{name:{width}}  {estimate.n:7}  {format_estimate(estimate)}"
-            for name, estimate in figures.sections.items()
-        ]
+        lines += [_row(name, estimate, width) for name, estimate in figures.sections.items()]
     if figures.section_mean:
-        lines.append(
-            f"{'mean of sections':{width}}  {figures.section_mean.n:7}  {format_estimate(figures.section_mean)}"
-        )
+        lines.append(_row("mean of sections", figures.section_mean, width))
     lines.append("")
     for name, estimate in figures.calibration.items():
         shown = format_estimate(estimate) if estimate.lower < estimate.upper else f"{estimate.value:.3f}"
@@ -76,3 +69,7 @@ def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:
 
 def _each(estimates: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float | None]]:
     return {name: estimate.as_json() for name, estimate in estimates}
+
+
+def _row(name: str, estimate: Estimate, width: int) -> str:
+    return f"{name:{width}}  {estimate.n:7}  {format_estimate(estimate)}"

@@ -77,10 +77,11 @@ def ceilings(
         votes; what cannot be known is left out.
     """
     judged = {"ceiling": [1], "held_out_ceiling": held_out_votes}
-    found = {
-        name: agreement_ceiling(votes_chosen, votes_rejected, judged_votes=votes) for name, votes in judged.items()
+    return {
+        name: ceiling
+        for name, votes in judged.items()
+        if (ceiling := agreement_ceiling(votes_chosen, votes_rejected, judged_votes=votes))
     }
-    return {name: ceiling for name, ceiling in found.items() if ceiling is not None}
 
 
 def _tabulate(

@@ -65,7 +65,8 @@ def evaluate_scores(
         ceiling: agreement that a perfect judge would reach, where repeated votes tell.
 
     Returns:
-        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores; of an ensemble `disagreement`, mean over responses, in calibrated logits, and `member_correlation`.
+        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores; of an ensemble
+        `disagreement`, mean over responses, in calibrated logits, and `member_correlation`. n counts prompts.
     """
     prompts = [pair.prompt for pair in held_out]
     figures = {

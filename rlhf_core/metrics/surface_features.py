@@ -111,8 +111,8 @@ def _effect(
 
     more, fewer = (weights * side for side in (signs > 0, signs < 0))
     alone = clustered(log_odds, groups[differs], more[differs], fewer[differs])
-    ends = np.exp(alone[:3]).tolist()
-    return Effect(float(more.sum()), float(fewer.sum()), Estimate(*ends, alone.n), others_equal)
+    value, lower, upper = np.exp(alone[:3]).tolist()
+    return Effect(float(more.sum()), float(fewer.sum()), Estimate(value, lower, upper, alone.n), others_equal)
 
 
 def _odds_ratios(signs: NDArray[np.float64], weights: NDArray[np.float64], groups: NDArray[np.int64]) -> list[Estimate]:
@@ -131,5 +131,5 @@ def _odds_ratios(signs: NDArray[np.float64], weights: NDArray[np.float64], group
     errors = np.sqrt(np.diag(bread @ (scores.T @ scores) @ bread) * len(scores) / max(len(scores) - 1, 1))
     counts = [len(set(groups[column != 0])) for column in signs.T]
     spreads = errors * [student_95(count) for count in counts]
-    ends = np.exp([logs, logs - spreads, logs + spreads]).T.tolist()
-    return [Estimate(*row, count) for row, count in zip(ends, counts, strict=True)]
+    ends = np.exp([logs, logs - spreads, logs + spreads]).tolist()
+    return [Estimate(*row) for row in zip(*ends, counts, strict=True)]
