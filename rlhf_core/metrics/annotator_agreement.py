@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_ratio
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_ratio
 
 VERDICTS = ("first", "second", "tie")
 
@@ -45,9 +45,9 @@ def agreement_figures(counts: ArrayLike, groups: ArrayLike) -> dict[str, Estimat
     strict = votes[:, :2].sum(axis=1) >= 2
     if not len(votes):
         return {}
-    figures = {"raw_agreement": clustered(weighted_ratio, labels, _agreeing(votes), np.ones(len(votes)))}
+    figures = {"raw_agreement": mean(_agreeing(votes), labels).within(0.0, 1.0)}
     if (votes.sum(axis=0) > 0).sum() > 1:
-        figures["krippendorff_alpha"] = clustered(_alpha, labels, votes)
+        figures["krippendorff_alpha"] = clustered(_alpha, labels, votes).within(-1.0, 1.0)
     if strict.any():
         preferred = votes[strict, :2]
         couples = preferred.sum(axis=1) * (preferred.sum(axis=1) - 1)
@@ -78,7 +78,7 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
         verdicts = codes[one][both] * len(VERDICTS) + codes[other][both]
         if len(set(labels[both])) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
             combinations_seen = np.eye(len(VERDICTS) ** 2)[verdicts]
-            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], combinations_seen)
+            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], combinations_seen).within(-1.0, 1.0)
     return kappas
 
 

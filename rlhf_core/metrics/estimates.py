@@ -41,6 +41,12 @@ class Estimate(NamedTuple):
         """Whether both ends are known."""
         return not (math.isinf(self.lower) or math.isinf(self.upper))
 
+    def within(self, lowest: float, highest: float) -> "Estimate":
+        """The same with its interval cut to where such a figure can lie, if it has one."""
+        if not self.has_interval:
+            return self
+        return self._replace(lower=max(self.lower, lowest), upper=min(self.upper, highest))
+
     def as_json(self) -> dict[str, float | None]:
         """The figure by field, null for ends that are not there."""
         return {**self._asdict(), "lower": _finite(self.lower), "upper": _finite(self.upper)}
@@ -153,8 +159,13 @@ def student_95(n: int) -> float:
 def _draws(size: int) -> NDArray[np.uint16]:
     """How often each of so many clusters is drawn in each resample, shape ``[RESAMPLES, size]``; always the same."""
     rng = np.random.default_rng(0)
-    draws = (np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(RESAMPLES))
-    return np.stack(list(draws), dtype=np.uint16, casting="unsafe")
+    step = max(_BATCH // size, 1)
+    parts = []
+    for start in range(0, RESAMPLES, step):
+        rows = np.arange(min(step, RESAMPLES - start))[:, None]
+        places = rows * size + rng.integers(size, size=(len(rows), size))
+        parts.append(np.bincount(places.ravel(), minlength=len(rows) * size).reshape(-1, size).astype(np.uint16))
+    return np.concatenate(parts)
 
 
 def jackknife(value: float, left_out: ArrayLike) -> Estimate:

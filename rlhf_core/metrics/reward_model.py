@@ -154,7 +154,7 @@ def evaluate_margins(
     return {
         "judged_pairs": point(len(margins), agreement.n),
         "agreement": agreement,
-        **({"share_of_ceiling": _share(agreement, ceiling)} if ceiling else {}),
+        **({"share_of_ceiling": share_of_ceiling(agreement, ceiling)} if ceiling else {}),
         **{f"floor_{name}": average(floor) for name, floor in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
@@ -169,8 +169,8 @@ def evaluate_margins(
     }
 
 
-def _share(agreement: Estimate, ceiling: Estimate) -> Estimate:
-    """Agreement over the ceiling; the interval takes the worse end of both."""
+def share_of_ceiling(agreement: Estimate, ceiling: Estimate) -> Estimate:
+    """Agreement over the ceiling of the labels that it is with; the interval takes the worse end of both."""
     return Estimate(
         agreement.value / ceiling.value, agreement.lower / ceiling.upper, agreement.upper / ceiling.lower, agreement.n
     )

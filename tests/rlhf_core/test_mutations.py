@@ -849,7 +849,7 @@ MUTANTS = [
         "rlhf_core.metrics.estimates",
         "(len(values) - 1) * np.var(values)",
         "np.var(values)",
-        "test_diversity.test_the_jackknife_of_a_mean_is_its_normal_interval",
+        "test_diversity.test_the_jackknife_of_a_mean_is_the_interval_of_student",
     ),
     Mutant(
         "what other texts have too is lost with one",

@@ -135,7 +135,7 @@ def test_a_bound_that_is_no_number_fails() -> None:
 def test_too_few_samples_abstain_however_good_the_figure() -> None:
     found = verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 99))
     assert found.status == "abstain"
-    assert "99 samples are fewer than the 100" in found.explanation
+    assert found.explanation == "agreement: a verdict needs 100 prompts, and this has 99"
     assert verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 100)).status == "pass"
 
 

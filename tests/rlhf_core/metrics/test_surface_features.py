@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rlhf_core.data.records import Pair
-from rlhf_core.metrics.surface_features import FEATURES, LEAST_PAIRS, surface_effects
+from rlhf_core.metrics.surface_features import FEATURES, LEAST_GROUPS, surface_effects
 
 MARKS = {"exclamations": "!", "questions": "?", "numbers": " 7"}
 
@@ -112,6 +112,6 @@ def test_a_feature_that_is_always_right_keeps_a_finite_ratio() -> None:
 
 
 def test_of_rare_features_nothing_is_said() -> None:
-    rare = pairs_of({"exclamations": np.ones(LEAST_PAIRS - 1, dtype=np.int64)})
+    rare = pairs_of({"exclamations": np.ones(LEAST_GROUPS - 1, dtype=np.int64)})
     assert surface_effects(rare, np.arange(len(rare))) == {}
     assert surface_effects([], []) == {}
