@@ -150,6 +150,13 @@ def test_kappas_are_of_what_both_saw() -> None:
     assert found["kappa of bo and cy"].value < 1.0
 
 
+def test_pairs_of_few_groups_say_no_kappa() -> None:
+    votes = {"ann": ["first", "second"] * 30, "bo": ["first", "first", "second"] * 20}
+    assert cohen_kappas(votes, np.arange(60) // 3) == {}
+    (kappa,) = cohen_kappas(votes, np.arange(60) // 2).values()
+    assert kappa.n == 30
+
+
 def test_annotators_who_always_say_the_same_have_no_kappa() -> None:
     assert cohen_kappas({"ann": ["first"] * 50, "bo": ["first"] * 50}, np.arange(50)) == {}
 

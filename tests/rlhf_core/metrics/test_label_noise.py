@@ -106,6 +106,14 @@ def test_the_ceiling_of_majorities_is_that_of_binomial_sums(votes: int) -> None:
     assert votes != 1 or truth_of_majorities(1.5, 1) == pytest.approx(truth, abs=1e-4)
 
 
+def test_a_tie_of_four_votes_is_no_label() -> None:
+    # the fit is Beta(1, 1), as below, so p is uniform
+    ceiling = agreement_ceiling([3] * 5000 + [2] * 5000, [0] * 5000 + [1] * 5000, judged_votes=[4])
+    right, _ = integrate.quad(lambda p: stats.binom.sf(2, 4, p), 0.5, 1.0)
+    wrong, _ = integrate.quad(lambda p: stats.binom.sf(2, 4, p), 0.0, 0.5)
+    assert ceiling is not None and ceiling.value == pytest.approx(right / (right + wrong), abs=1e-4)
+
+
 def test_uniform_preferences_by_hand() -> None:
     # 2 to 1 and 3 to 0 are equally frequent where p is uniform, so that the fit is Beta(1, 1)
     ceiling = agreement_ceiling([3] * 5000 + [2] * 5000, [0] * 5000 + [1] * 5000, judged_votes=[1, 3])

@@ -370,6 +370,17 @@ def test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_
     assert above.n == 150
 
 
+def test_demonstrations_of_one_prompt_count_once() -> None:
+    scored = scored_pairs(np.ones((300, 1)))
+    scores = np.repeat(np.random.default_rng(23).normal(size=100), 4)
+    prompts = [DEMONSTRATIONS[index // 4] for index in range(400)]
+    once = demonstration_figures(scores[::4], prompts[::4], scored, 1.0, HELD_OUT[:300])
+    assert demonstration_figures(scores, prompts, scored, 1.0, HELD_OUT[:300])["demonstration_score"] == pytest.approx(
+        once["demonstration_score"]
+    )
+    assert once["demonstrations_above_rejected"].n == 100
+
+
 def test_labels_the_wrong_way_round_put_demonstrations_below_rejected_answers() -> None:
     scored = scored_pairs(-np.abs(calibrated_margins(22, 400))[:, None])
     worst = demonstration_figures(np.full(400, -0.5), DEMONSTRATIONS, scored, 1.0, HELD_OUT[:400])
