@@ -505,7 +505,7 @@ MUTANTS = [
         "rlhf_core.metrics.estimates",
         "[0.025, 0.975]",
         "[0.25, 0.75]",
-        "test_estimates.test_clusters_of_one_are_an_ordinary_bootstrap",
+        "test_estimates.test_the_interval_of_a_mean_has_the_width_of_its_standard_error",
     ),
     Mutant(
         "n counts pairs",
