@@ -11,7 +11,7 @@ from scipy.special import expit
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.estimates import Estimate, clustered, student_95
 
-LEAST_GROUPS = 50
+LEAST_GROUPS = 30
 """Groups with a pair in which a feature differs, before anything is said of it."""
 
 PRIOR = 10.0
@@ -76,7 +76,7 @@ def surface_effects(pairs: Sequence[Pair], groups: ArrayLike) -> dict[str, Effec
         groups: what is drawn together, such as the prompt, shape ``[N]``.
 
     Returns:
-        By feature, in the order of `FEATURES`; those that differ in fewer than 50 groups are left out.
+        By feature, in the order of `FEATURES`; those that differ in fewer than 30 groups are left out.
     """
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)

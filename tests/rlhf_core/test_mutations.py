@@ -571,6 +571,13 @@ MUTANTS = [
         "test_annotator_agreement.test_pairs_of_few_groups_say_no_kappa",
     ),
     Mutant(
+        "odds of many pairs of few groups are said",
+        "rlhf_core.metrics.surface_features",
+        "len(set(labels[column != 0])) >= LEAST_GROUPS",
+        "np.count_nonzero(column) >= LEAST_GROUPS",
+        "test_surface_features.test_many_pairs_of_few_groups_say_nothing_and_groups_are_counted",
+    ),
+    Mutant(
         "demonstrations of one prompt count as many",
         "rlhf_core.metrics.reward_model",
         "mean(scores / temperature, [demonstration.prompt for demonstration in demonstrations])",
