@@ -11,7 +11,9 @@ from rlhf_core.metrics.estimates import Estimate
 
 
 def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
-    """A figure with its 95 % interval; an exact one without."""
+    """A figure with its 95 % interval; an exact one without, and one that has none says so."""
+    if not estimate.has_interval:
+        return f"{estimate.value:.{digits}f} (no interval)"
     if estimate.lower == estimate.upper:
         return f"{estimate.value:.{digits}g}"
     return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
@@ -64,7 +66,8 @@ def as_markdown(sheet: Sheet) -> str:
 def _cells(estimate: Estimate | None) -> tuple[str, str, str]:
     if estimate is None:
         return "unknown", "", ""
-    return f"{estimate.value:.3f}", f"{estimate.lower:.3f} to {estimate.upper:.3f}", f"{estimate.n:,}"
+    interval = f"{estimate.lower:.3f} to {estimate.upper:.3f}" if estimate.has_interval else "none"
+    return f"{estimate.value:.3f}", interval, f"{estimate.n:,}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -48,9 +48,9 @@ def read_labels(path: Path, name: str) -> Known:
         if chosen and rejected
     ]
     with TemporaryDirectory() as folder:
-        ballots = Votes(Path(folder) / "votes.csv")
-        ballots.add(batch.ballots)
-        return Known(pairs, ballots.noise())
+        raw_votes = Votes(Path(folder) / "votes.csv")
+        raw_votes.add(batch.votes)
+        return Known(pairs, raw_votes.noise([sum(cast) for _, _, cast in pairs]))
 
 
 def report(known: Known) -> str:

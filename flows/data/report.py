@@ -30,7 +30,7 @@ from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.step_timer import Clock
 from flows.registry.references import Counts, DataRefs
 from flows.report import Sheet, for_terminal, format_estimate
-from rlhf_core.metrics.estimates import proportion
+from rlhf_core.metrics.estimates import Estimate, proportion
 from rlhf_core.metrics.label_quality import LabelWorth
 
 FILES_SHOWN = 20
@@ -118,18 +118,25 @@ def render(refs: DataRefs) -> Group:
 def _in_short(refs: DataRefs, populations: Mapping[str, Population]) -> list[str]:
     lines = [_fate(kind, counts) for kind, counts in refs.counts.items()]
     if worth := refs.labels:
-        ceiling = worth.noise.get("ceiling")
         best = max(worth.floors, key=lambda name: worth.floors[name].value)
         lines += [
-            f"A perfect judge would agree with one annotator on {format_estimate(ceiling)} of the pairs."
-            if ceiling
-            else "How often a perfect judge would agree with one annotator is unknown, as no pair has three votes.",
+            _ceilings(worth.noise),
             f"The best trivial rule, {FLOORS[best]}, agrees with {format_estimate(worth.floors[best])} of the labels.",
         ]
     count = sum(len(seen.findings) for seen in populations.values())
     broken = [item for seen in populations.values() for item in seen.broken]
     lines.append(f"Of {count} checks on the tables as a whole, {len(broken)} do not hold." if broken else _all(count))
     return [*lines, *(f"Unlike the champion's data: {line}." for line in refs.drift)]
+
+
+def _ceilings(noise: Mapping[str, Estimate]) -> str:
+    single, held_out = (noise.get(name) for name in ("ceiling", "held_out_ceiling"))
+    if single is None:
+        return "How often a perfect judge would agree with one annotator is unknown, as no pair has three votes."
+    shares = [f"with one annotator on {format_estimate(single)} of the pairs"]
+    if held_out:
+        shares.append(f"with the held-out labels, each the majority of its votes, on {format_estimate(held_out)}")
+    return f"A perfect judge would agree {', and '.join(shares)}."
 
 
 def _all(count: int) -> str:

@@ -28,10 +28,16 @@ HELD_OUT = "test"
 
 
 class PairVotes(NamedTuple):
-    """Votes for chosen and for rejected of every pair; shape ``[N]`` each."""
+    """Votes for chosen and for rejected of every pair, and whether it is held out; shape ``[N]`` each."""
 
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]
+    is_held_out: NDArray[np.bool_]
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Votes behind the label of each held-out pair; an annotator who found both alike is not counted."""
+        return (self.chosen + self.rejected)[self.is_held_out]
 
 
 class Table:
@@ -103,7 +109,7 @@ class Table:
             with self._clock.step("measure"):
                 self._numbers.append(measure(self.kind, frame, frame["copies"].to_numpy()))
                 if self.kind == "preferences":
-                    self._votes.append(frame[["votes_chosen", "votes_rejected"]])
+                    self._votes.append(frame[["votes_chosen", "votes_rejected", SPLIT]])
         self.quarantine.close()
         self.snapshot.close()
 
@@ -177,8 +183,9 @@ class Table:
     @property
     def votes(self) -> PairVotes:
         """The votes of every pair in the snapshot."""
-        both = pd.concat(self._votes)
-        return PairVotes(both["votes_chosen"].to_numpy(), both["votes_rejected"].to_numpy())
+        frame = pd.concat(self._votes)
+        chosen, rejected = (frame[name].to_numpy() for name in ("votes_chosen", "votes_rejected"))
+        return PairVotes(chosen, rejected, (frame[SPLIT] == HELD_OUT).to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")

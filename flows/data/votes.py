@@ -11,7 +11,7 @@ import numpy as np
 from data_contracts.formats.convert import Cast
 from rlhf_core.metrics.annotator_agreement import VERDICTS, agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.label_noise import agreement_ceiling
+from rlhf_core.metrics.label_noise import ceilings
 
 SAMPLE = 5000
 """Rows whose votes are looked at together; intervals are then about as narrow as they can be of use."""
@@ -49,8 +49,8 @@ class Votes:
         self._tally.update(_count(cast)[:2] for cast in casts)
         self._sample = sorted([*self._sample, *casts], key=_sample_order)[:SAMPLE]
 
-    def noise(self) -> dict[str, Estimate]:
-        """Agreement, kappas of every two annotators with names, and the ceiling; nothing without votes."""
+    def noise(self, held_out_votes: Sequence[int]) -> dict[str, Estimate]:
+        """Agreement, kappas of every two annotators with names, and ceilings as `ceilings`; nothing without votes."""
         if not self.rows:
             return {}
         groups = [cast.group for cast in self._sample]
@@ -59,8 +59,7 @@ class Votes:
         figures = agreement_figures([_count(cast) for cast in self._sample], groups)
         figures |= cohen_kappas({name: [row.get(name) for row in verdicts] for name in names}, groups)
         first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T.tolist()
-        ceiling = agreement_ceiling(first, second)
-        return figures | ({"ceiling": Estimate(*ceiling)} if ceiling else {})
+        return figures | ceilings(first, second, held_out_votes)
 
 
 def _count(cast: Cast) -> tuple[int, int, int]:

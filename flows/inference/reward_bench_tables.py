@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from flows.inference.reward_bench import BenchResult, LabelledPair
+from flows.report import format_estimate
 from rlhf_core.metrics.estimates import Estimate
 
 _MEANINGS = {
@@ -18,38 +19,37 @@ def as_text(judged: BenchResult) -> str:
     """Tables for a terminal."""
     figures = judged.figures
     width = max(len(name) for name in ("mean of sections", *figures.subsets, *figures.calibration))
-    lines = [f"{'subset':{width}}  pairs  accuracy              nll"]
+    lines = [f"{'subset':{width}}  prompts  accuracy              nll"]
     for name, estimate in figures.subsets.items():
-        lines.append(f"{name:{width}}  {estimate.n:5}  {_interval(estimate)}  {figures.subset_nll[name].value:.3f}")
-    lines.append(f"{'all':{width}}  {figures.accuracy.n:5}  {_interval(figures.accuracy)}")
+        lines.append(f"{_row(name, estimate, width)}  {figures.subset_nll[name].value:.3f}")
+    lines.append(_row("all", figures.accuracy, width))
     if figures.sections:
-        lines += ["", f"{'section':{width}}  pairs  accuracy"]
-        lines += [
-            f"{name:{width}}  {estimate.n:5}  {_interval(estimate)}" for name, estimate in figures.sections.items()
-        ]
+        lines += ["", f"{'section':{width}}  prompts  accuracy"]
+        lines += [_row(name, estimate, width) for name, estimate in figures.sections.items()]
     if figures.section_mean:
-        lines.append(f"{'mean of sections':{width}}  {figures.section_mean.n:5}  {_interval(figures.section_mean)}")
+        lines.append(_row("mean of sections", figures.section_mean, width))
     lines.append("")
     for name, estimate in figures.calibration.items():
-        shown = _interval(estimate) if estimate.lower < estimate.upper else f"{estimate.value:.3f}"
+        shown = format_estimate(estimate) if estimate.lower < estimate.upper else f"{estimate.value:.3f}"
         lines.append(f"{name:{width}}  {shown:21} {_MEANINGS[name]}")
     notes = [(figures.ties, "score the same on both sides, which counts as a miss")]
     notes.append((judged.cut, "are longer than the model can read, and were cut"))
-    lines += [f"{count} of {figures.accuracy.n} pairs {what}" for count, what in notes if count]
+    lines += [f"{count} of {figures.pairs} pairs {what}" for count, what in notes if count]
     return "\n".join([*lines, ""])
 
 
 def as_json(judged: BenchResult) -> str:
-    """Everything as one object; each estimate with value, bounds and n."""
+    """Everything as one object; each estimate with value, bounds and n, its prompts."""
     figures = judged.figures
     document = {
-        "accuracy": figures.accuracy._asdict(),
+        "accuracy": figures.accuracy.as_json(),
+        "pairs": figures.pairs,
         "subsets": {
-            name: {"accuracy": accuracy._asdict(), "nll": figures.subset_nll[name]._asdict()}
+            name: {"accuracy": accuracy.as_json(), "nll": figures.subset_nll[name].as_json()}
             for name, accuracy in figures.subsets.items()
         },
         "sections": _each(figures.sections.items()),
-        "section_mean": figures.section_mean and figures.section_mean._asdict(),
+        "section_mean": figures.section_mean and figures.section_mean.as_json(),
         "calibration": _each(figures.calibration.items()),
         "ties": figures.ties,
         "cut": judged.cut,
@@ -67,9 +67,9 @@ def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _each(estimates: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float]]:
-    return {name: estimate._asdict() for name, estimate in estimates}
+def _each(estimates: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float | None]]:
+    return {name: estimate.as_json() for name, estimate in estimates}
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.lower:.3f}, {estimate.upper:.3f}]"
+def _row(name: str, estimate: Estimate, width: int) -> str:
+    return f"{name:{width}}  {estimate.n:7}  {format_estimate(estimate)}"

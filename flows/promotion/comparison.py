@@ -21,7 +21,7 @@ from rlhf_core.evaluators.reward_model import score
 from rlhf_core.evaluators.sft import held_out_losses
 from rlhf_core.generation.sampling import generate
 from rlhf_core.metrics.calibration import hits, losses
-from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, mean
 from rlhf_core.metrics.win_rate import paired_gain, win_rate
 
 ROWS = 2000
@@ -116,7 +116,7 @@ def _reward_models(sides: Sides, data: EvaluationTable) -> Comparison:
 
     def paired(measured: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Paired:
         ours, theirs = measured(first), measured(second)
-        each = [clustered(weighted_mean, prompts, values) for values in (ours, theirs, ours - theirs)]
+        each = [mean(values, prompts) for values in (ours, theirs, ours - theirs)]
         return Paired(challenger=each[0], champion=each[1], between=each[2])
 
     figures = {"agreement": paired(hits), "nll, nats": paired(losses)}
@@ -158,8 +158,9 @@ def _sft_models(sides: Sides, data: EvaluationTable) -> Comparison:
     config = sides.config
     first, second = (held_out_losses(folder, rows, config.sft) for folder in sides.folders)
     answers = [generate(folder, prompts, config.sft.sampling, seed=config.seed) for folder in sides.folders]
+    losses_of = [mean(values, [row.prompt for row in rows]) for values in (first, second, first - second)]
     figures = {
-        "loss, nats": Paired(challenger=mean(first), champion=mean(second), between=mean(first - second)),
+        "loss, nats": Paired(challenger=losses_of[0], champion=losses_of[1], between=losses_of[2]),
         "answers that end": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
     }
     return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=note)

@@ -156,8 +156,8 @@ class DataRefs(Frozen):
 
     @property
     def ceiling(self) -> Estimate | None:
-        """Agreement that a perfect judge would reach with one annotator, None where the data cannot say."""
-        return self.labels.noise.get("ceiling") if self.labels else None
+        """Agreement that a perfect judge would reach with the held-out labels, None where the data cannot say."""
+        return self.labels.noise.get("held_out_ceiling") if self.labels else None
 
     @property
     def measured(self) -> dict[str, str]:

@@ -80,7 +80,7 @@ class Runs:
             kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{ESTIMATES}")
         except (MlflowException, OSError):
             return {}
-        return {name: Estimate(**estimate) for name, estimate in kept.items()}
+        return {name: Estimate.from_json(estimate) for name, estimate in kept.items()}
 
     def log_events(
         self,
@@ -118,13 +118,16 @@ class Runs:
             dataset: what it was measured on.
             file: name of the JSON file.
         """
+        suffixes = {"value": "", "lower": "/lower", "upper": "/upper"}
+        fields = {name: estimate.as_json() for name, estimate in estimates.items()}
         final = {
             f"final/{name}{suffix}": number
-            for name, estimate in estimates.items()
-            for suffix, number in (("", estimate.value), ("/lower", estimate.lower), ("/upper", estimate.upper))
+            for name, estimate in fields.items()
+            for field, suffix in suffixes.items()
+            if (number := estimate[field]) is not None
         }
         self.log_events(run_id, [Event(0, final)], model=model, dataset=dataset)
-        self.client.log_dict(run_id, {name: estimate._asdict() for name, estimate in estimates.items()}, file)
+        self.client.log_dict(run_id, fields, file)
 
     def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
         """Log figures as PNG files under `figures/`."""

@@ -80,8 +80,8 @@ def evaluate_reward_model(
     demonstrated = score_items(model, tokenizer, demonstrations, config)
     return {
         **evaluate_scores(judged, scale, judged_half, train, ceiling=ceiling),
-        **demonstration_figures(demonstrated * scale, judged, scale, judged_half),
-        "temperature": point(scale, len(fit_half)),
+        **demonstration_figures(demonstrated * scale, demonstrations, judged, scale, judged_half),
+        "temperature": point(scale, len({pair.prompt for pair in fit_half})),
     }
 
 

@@ -58,16 +58,17 @@ def evaluate_sft(
 
 
 class SFTMeasurements(NamedTuple):
-    """Losses in nats per response token, one for each demonstration, and answers to its prompts."""
+    """Losses in nats per response token, one for each demonstration with its prompt, and answers to unique prompts."""
 
     losses: NDArray[np.float64]
+    demonstrated: list[str]
     prompts: list[str]
     responses: list[Response]
 
     def estimates(self, prefix: str) -> dict[str, Estimate]:
         """Mean loss, and the shares of answers that end and that repeat their prompt."""
         return {
-            f"{prefix}held_out_loss": mean(self.losses),
+            f"{prefix}held_out_loss": mean(self.losses, self.demonstrated),
             f"{prefix}eos_rate": eos_rate([response.finished for response in self.responses]),
             f"{prefix}regurgitation_rate": regurgitation_rate(
                 self.prompts, [response.text for response in self.responses]
@@ -85,8 +86,10 @@ def measure_sft(
 ) -> SFTMeasurements:
     """Ask a model on held-out demonstrations: the loss of each, and an answer of its own to their prompts."""
     losses = _held_out_losses(config, model, tokenizer, held_out)
-    prompts = list(dict.fromkeys(demonstration.prompt for demonstration in held_out))[: config.evaluation_prompts]
-    return SFTMeasurements(losses, prompts, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
+    demonstrated = [demonstration.prompt for demonstration in held_out]
+    prompts = list(dict.fromkeys(demonstrated))[: config.evaluation_prompts]
+    responses = sample_responses(model, tokenizer, prompts, config.sampling, seed=seed)
+    return SFTMeasurements(losses, demonstrated, prompts, responses)
 
 
 def compare_with_base(before: SFTMeasurements, after: SFTMeasurements) -> dict[str, Estimate]:
@@ -94,7 +97,7 @@ def compare_with_base(before: SFTMeasurements, after: SFTMeasurements) -> dict[s
     return {
         **after.estimates(""),
         **before.estimates("base_"),
-        "held_out_loss_gain": mean(before.losses - after.losses),
+        "held_out_loss_gain": mean(before.losses - after.losses, after.demonstrated),
     }
 
 

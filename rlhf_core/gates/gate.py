@@ -19,7 +19,7 @@ class Gate(Frozen):
     """`above`: the lower bound must exceed the threshold. `below`: the upper bound must stay under it."""
     threshold: float
     min_samples: int = Field(100, ge=1)
-    """With fewer samples the gate abstains."""
+    """With fewer independent samples, which are prompts, the gate abstains; many pairs of one prompt are one sample."""
     when_missing: Literal["abstain", "pass"] = "abstain"
     """What the gate says where the figure was not measured; `pass` is for what some data cannot tell at all."""
     in_doubt: Literal["fail", "pass"] = "fail"
@@ -32,7 +32,7 @@ class Gate(Frozen):
 
 
 class Verdict(Frozen):
-    """What a gate says about a stage; numbers are None where the figure is missing."""
+    """What a gate says about a stage; numbers are None where the figure is missing, bounds where it has no interval."""
 
     gate: str
     status: Literal["pass", "fail", "abstain"]
@@ -74,8 +74,8 @@ def _judge(gate: Gate, estimate: Estimate | None) -> Verdict:
         direction=gate.direction,
         threshold=gate.threshold,
         value=estimate.value if estimate else None,
-        lower=estimate.lower if estimate else None,
-        upper=estimate.upper if estimate else None,
+        lower=estimate.lower if estimate and estimate.has_interval else None,
+        upper=estimate.upper if estimate and estimate.has_interval else None,
         n=estimate.n if estimate else 0,
         explanation=f"{gate.metric}: {why}",
     )
@@ -86,7 +86,9 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
         allowed = ", which this gate allows" if gate.when_missing == "pass" else ""
         return gate.when_missing, f"was not measured{allowed}"
     if estimate.n < gate.min_samples:
-        return "abstain", f"{estimate.n} samples are fewer than the {gate.min_samples} that a verdict needs"
+        return "abstain", f"a verdict needs {gate.min_samples} prompts, and this has {estimate.n}"
+    if not estimate.has_interval:
+        return "abstain", f"{estimate.value:.4g} has no interval, as there is one prompt"
     lowest = (gate.direction == "above") == (gate.in_doubt == "fail")
     side, bound = ("lower", estimate.lower) if lowest else ("upper", estimate.upper)
     passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold

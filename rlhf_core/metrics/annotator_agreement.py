@@ -7,12 +7,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import Estimate, clustered
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_ratio
 
 VERDICTS = ("first", "second", "tie")
 
 LEAST_SHARED = 30
-"""Pairs that two annotators must share before their kappa is worth saying."""
+"""Groups of pairs that two annotators must share before their kappa is worth saying."""
 
 MOST_KAPPAS = 10
 
@@ -33,7 +33,7 @@ def agreement_figures(counts: ArrayLike, groups: ArrayLike) -> dict[str, Estimat
         groups: what is resampled together, such as the prompt, shape ``[N]``.
 
     Returns:
-        Over the pairs with at least two votes, whose count is n; nothing where there is none, as then nothing is known:
+        Over the pairs with at least two votes, whose groups n counts; nothing where there is none, as nothing is known:
         `raw_agreement`, the chance that two annotators of a pair say the same; `krippendorff_alpha`, nominal, where
         more than one verdict occurs; and where two annotators of a pair prefer something, `flip_rate` (e),
         `best_against_one` (1 - e), what a perfect judge reaches against single labels, and `best_against_three`
@@ -45,14 +45,14 @@ def agreement_figures(counts: ArrayLike, groups: ArrayLike) -> dict[str, Estimat
     strict = votes[:, :2].sum(axis=1) >= 2
     if not len(votes):
         return {}
-    figures = {"raw_agreement": clustered(_agreement, labels, _agreeing(votes), np.ones(len(votes)))}
+    figures = {"raw_agreement": mean(_agreeing(votes), labels).within(0.0, 1.0)}
     if (votes.sum(axis=0) > 0).sum() > 1:
-        figures["krippendorff_alpha"] = clustered(_alpha, labels, votes)
+        figures["krippendorff_alpha"] = clustered(_alpha, labels, votes).within(-1.0, 1.0)
     if strict.any():
         preferred = votes[strict, :2]
         couples = preferred.sum(axis=1) * (preferred.sum(axis=1) - 1)
-        agreement = clustered(_agreement, labels[strict], _agreeing(preferred) * couples, couples)
-        figures["flip_rate"] = rate = _mapped(lambda share: (1 - math.sqrt(max(2 * share - 1, 0.0))) / 2, agreement)
+        agreement = clustered(weighted_ratio, labels[strict], _agreeing(preferred) * couples, couples)
+        figures["flip_rate"] = rate = _mapped(_mistakes, agreement)
         figures["best_against_one"] = _mapped(lambda e: 1 - e, rate)
         figures["best_against_three"] = _mapped(lambda e: 1 - 3 * e**2 + 2 * e**3, rate)
     return figures
@@ -66,8 +66,8 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
         groups: what is resampled together, shape ``[N]``.
 
     Returns:
-        `kappa of <one> and <other>` for the ten couples who share most pairs, at least 30 each, in which more than one
-        verdict occurs; n counts those pairs.
+        `kappa of <one> and <other>` for the ten couples who share most pairs, of at least 30 groups each, in which more
+        than one verdict occurs; n counts those groups.
     """
     labels = np.asarray(groups)
     codes = {name: np.array([_code(vote) for vote in column]) for name, column in votes.items()}
@@ -76,8 +76,9 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
     for one, other in sorted(shared, key=lambda couple: -int(shared[couple].sum()))[:MOST_KAPPAS]:
         both = shared[one, other]
         verdicts = codes[one][both] * len(VERDICTS) + codes[other][both]
-        if len(verdicts) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
-            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], verdicts)
+        if len(set(labels[both])) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
+            combinations_seen = np.eye(len(VERDICTS) ** 2)[verdicts]
+            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], combinations_seen).within(-1.0, 1.0)
     return kappas
 
 
@@ -91,8 +92,9 @@ def _agreeing(votes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((votes * (votes - 1)).sum(axis=1) / (total * (total - 1)))
 
 
-def _agreement(weights: NDArray[np.float64], agreeing: NDArray[np.float64], couples: NDArray[np.float64]) -> float:
-    return float(weights @ agreeing / (weights @ couples))
+def _mistakes(agreement: float) -> float:
+    """Chance of naming the worse response that makes two annotators agree so often, from 1/2, or less, to 1."""
+    return (1 - math.sqrt(2 * min(max(agreement, 0.5), 1.0) - 1)) / 2
 
 
 def _mapped(falling_or_rising: Callable[[float], float], estimate: Estimate) -> Estimate:
@@ -101,7 +103,7 @@ def _mapped(falling_or_rising: Callable[[float], float], estimate: Estimate) -> 
     return Estimate(value, min(ends), max(ends), estimate.n)
 
 
-def _alpha(weights: NDArray[np.float64], votes: NDArray[np.float64]) -> float:
+def _alpha(weights: NDArray[np.float64], votes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Krippendorff (2011), 'Computing Krippendorff's alpha-reliability', section C: nominal, votes may be missing.
 
     Every pair adds its couples of votes over one less than its votes to a table of coincidences. Of it only the
@@ -110,17 +112,22 @@ def _alpha(weights: NDArray[np.float64], votes: NDArray[np.float64]) -> float:
     total = votes.sum(axis=1)
     same = weights @ ((votes * (votes - 1)).sum(axis=1) / (total - 1))
     margins = weights @ votes
-    n = margins.sum()
-    by_chance = (margins * (margins - 1)).sum() / (n - 1)
-    return float(1 - (n - same) / (n - by_chance)) if n > by_chance else 1.0
+    n = margins.sum(axis=-1)
+    by_chance = (margins * (margins - 1)).sum(axis=-1) / (n - 1)
+    disagreement = np.divide(n - same, n - by_chance, out=np.zeros_like(n), where=n > by_chance)
+    return np.asarray(1 - disagreement)
 
 
-def _kappa(weights: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
-    """From the nine combinations of two verdicts, each weighted by how often it occurs; 1 where only one does."""
-    from sklearn.metrics import cohen_kappa_score  # noqa: PLC0415 training can spare 75 MiB
+def _kappa(weights: NDArray[np.float64], verdicts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Agreement beyond chance over what there is beyond it; 1 where only one verdict occurs.
 
-    table = np.bincount(codes, weights, minlength=len(VERDICTS) ** 2)
-    if table.max() == table.sum() and int(table.argmax()) % (len(VERDICTS) + 1) == 0:
-        return 1.0
-    one, other = np.divmod(np.arange(len(table)), len(VERDICTS))
-    return float(cohen_kappa_score(one, other, sample_weight=table))
+    Args:
+        weights: shape ``[..., N]``.
+        verdicts: 1 at the two verdicts on each pair, shape ``[N, V * V]``.
+    """
+    counts = weights @ verdicts
+    table = (counts / counts.sum(axis=-1, keepdims=True)).reshape(*counts.shape[:-1], len(VERDICTS), len(VERDICTS))
+    agreement = np.trace(table, axis1=-2, axis2=-1)
+    by_chance = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1)
+    beyond = 1 - by_chance
+    return np.asarray(np.divide(agreement - by_chance, beyond, out=np.ones_like(beyond), where=beyond > 1e-12))

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import norm
 
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_mean
 
 BAND = (0.5, 4.0)
 """Where most margins of a useful reward model lie, in logits: below it is undecided, above it is overconfident."""
@@ -49,13 +49,13 @@ def hits(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Mean claimed accuracy sigmoid(|delta|) less the accuracy: positive is overconfident, 0 calibrated on average."""
-    return clustered(weighted_mean, clusters, expit(np.abs(deltas)) - hits(deltas))
+    return mean(expit(np.abs(deltas)) - hits(deltas), clusters)
 
 
 def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Share of the pairs with |delta| inside `BAND`."""
     sizes = np.abs(deltas)
-    return clustered(weighted_mean, clusters, ((sizes >= BAND[0]) & (sizes <= BAND[1])).astype(np.float64))
+    return mean((sizes >= BAND[0]) & (sizes <= BAND[1]), clusters)
 
 
 def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
@@ -76,10 +76,12 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     edges = np.quantile(claimed, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
     bins = np.searchsorted(edges, claimed, side="right")
 
-    def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> float:
-        return float(np.abs(np.bincount(bins, weights * gaps, minlength=BINS)).sum() / weights.sum())
+    gaps = np.eye(BINS)[bins] * (claimed - hits(deltas))[:, None]
 
-    estimate = clustered(error, clusters, claimed - hits(deltas))
+    def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.abs(weights @ gaps).sum(axis=-1) / weights.sum(axis=-1))
+
+    estimate = clustered(error, clusters, gaps)
     return estimate._replace(
         lower=max(2.0 * estimate.value - estimate.upper, 0.0),
         upper=max(2.0 * estimate.value - estimate.lower, estimate.value),
@@ -111,22 +113,22 @@ def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimat
 
     def ratio(
         weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_hits: NDArray[np.float64]
-    ) -> float:
+    ) -> NDArray[np.float64]:
         return _sorted_median(weights, ordered_sizes) / expected_median(weighted_mean(weights, ordered_hits))
 
     return clustered(ratio, np.asarray(clusters)[order], sizes[order], hits(deltas)[order])
 
 
-def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -> float:
+def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
     """Smallest value that at least half of the weight does not exceed."""
-    below = np.cumsum(weights)
-    return float(ordered[np.searchsorted(below, below[-1] / 2)])
+    below = np.cumsum(weights, axis=-1)
+    return np.asarray(ordered[np.argmax(below >= below[..., -1:] / 2, axis=-1)])
 
 
-def expected_median(accuracy: float) -> float:
+def expected_median(accuracy: ArrayLike) -> NDArray[np.float64]:
     """Median |delta| in logits of a calibrated reward model with this accuracy; tiny at accuracy 0.5 and below."""
     accuracies, spreads = _calibrated()
-    return float(norm.ppf(0.75) * np.interp(accuracy, accuracies, spreads))
+    return np.asarray(norm.ppf(0.75) * np.interp(np.asarray(accuracy), accuracies, spreads))
 
 
 @cache

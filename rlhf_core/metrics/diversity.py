@@ -9,7 +9,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.metrics.drift import distinct_n, duplicate_share
-from rlhf_core.metrics.estimates import Estimate, bootstrap, jackknife, mean
+from rlhf_core.metrics.estimates import Estimate, clustered, jackknife, mean, weighted_ratio
 
 SELF_BLEU_TEXTS = 64
 """Answers at most whose BLEU against each other is taken, spread evenly over all: its cost grows with their square."""
@@ -51,7 +51,7 @@ def self_bleu(texts: Sequence[str]) -> Estimate:
         texts: at least two; of more than 64, as many are taken, at even distances.
 
     Returns:
-        From 0, nothing in common, to 1, all the same; bootstrap interval over the texts that were scored, n counts all.
+        From 0, nothing in common, to 1, all the same; with a bootstrap interval over the texts that were taken.
 
     Raises:
         ValueError: if there are fewer than two texts.
@@ -66,7 +66,7 @@ def self_bleu(texts: Sequence[str]) -> Estimate:
     scores = [
         bleu.sentence_score(text, sample[:index] + sample[index + 1 :]).score / 100 for index, text in enumerate(sample)
     ]
-    return mean(scores)._replace(n=len(texts))
+    return mean(scores)
 
 
 def entropy_per_token(surprisal: ArrayLike, tokens: ArrayLike) -> Estimate:
@@ -79,11 +79,8 @@ def entropy_per_token(surprisal: ArrayLike, tokens: ArrayLike) -> Estimate:
     Returns:
         Nats per token, with a bootstrap interval over responses.
     """
-    return bootstrap(
-        lambda nats, length, axis: nats.sum(axis=axis) / length.sum(axis=axis),
-        np.asarray(surprisal, dtype=np.float64),
-        np.asarray(tokens, dtype=np.float64),
-    )
+    columns = (np.asarray(column, dtype=np.float64) for column in (surprisal, tokens))
+    return clustered(weighted_ratio, np.arange(np.size(tokens)), *columns)
 
 
 def entropy_ratio(
@@ -91,11 +88,11 @@ def entropy_ratio(
 ) -> Estimate:
     """`entropy_per_token` over that of a reference on the same N prompts, with a paired bootstrap interval."""
     columns = (surprisal, tokens, reference_surprisal, reference_tokens)
-    return bootstrap(
-        lambda ours, length, theirs, their_length, axis: (
-            (ours.sum(axis=axis) / length.sum(axis=axis))
-            / np.maximum(theirs.sum(axis=axis) / their_length.sum(axis=axis), 1e-8)
+    return clustered(
+        lambda weights, ours, length, theirs, their_length: (
+            weighted_ratio(weights, ours, length) / np.maximum(weighted_ratio(weights, theirs, their_length), 1e-8)
         ),
+        np.arange(np.size(tokens)),
         *(np.asarray(column, dtype=np.float64) for column in columns),
     )
 

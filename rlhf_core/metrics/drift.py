@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_core.metrics.estimates import Estimate, bootstrap, proportion
+from rlhf_core.metrics.estimates import Estimate, clustered, proportion, weighted_ratio
 
 COPIED_WORDS = 6
 """A run of so many words of the prompt in the response counts as regurgitation."""
@@ -44,11 +44,8 @@ def length_ratio(tokens: ArrayLike, reference_tokens: ArrayLike) -> Estimate:
     Returns:
         The ratio; 1 where nothing changed.
     """
-    return bootstrap(
-        lambda first, second, axis: first.mean(axis=axis) / second.mean(axis=axis),
-        np.asarray(tokens, dtype=np.float64),
-        np.asarray(reference_tokens, dtype=np.float64),
-    )
+    columns = (np.asarray(column, dtype=np.float64) for column in (tokens, reference_tokens))
+    return clustered(weighted_ratio, np.arange(np.size(tokens)), *columns)
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:

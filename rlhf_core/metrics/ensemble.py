@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_covariance
 
 
 def mean_disagreement(spreads: NDArray[np.float64], prompts: ArrayLike) -> Estimate:
@@ -13,7 +13,7 @@ def mean_disagreement(spreads: NDArray[np.float64], prompts: ArrayLike) -> Estim
         spreads: standard deviation over members of each of N responses, shape ``[N]``, calibrated logits.
         prompts: what each of them answers, shape ``[N]``.
     """
-    return clustered(weighted_mean, prompts, spreads)
+    return mean(spreads, prompts)
 
 
 def member_correlation(deltas: NDArray[np.float64], prompts: ArrayLike) -> Estimate:
@@ -29,9 +29,10 @@ def member_correlation(deltas: NDArray[np.float64], prompts: ArrayLike) -> Estim
     return clustered(_mean_correlation, prompts, deltas)
 
 
-def _mean_correlation(weights: NDArray[np.float64], deltas: NDArray[np.float64]) -> float:
-    centred = deltas - np.average(deltas, axis=0, weights=weights)
-    covariance = centred.T @ (weights[:, None] * centred)
-    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+def _mean_correlation(weights: NDArray[np.float64], deltas: NDArray[np.float64]) -> NDArray[np.float64]:
+    covariance = weighted_covariance(weights, deltas)
+    variance = np.diagonal(covariance, axis1=-2, axis2=-1)
+    scale = np.sqrt(variance[..., :, None] * variance[..., None, :])
     correlations = np.divide(covariance, scale, out=np.ones_like(covariance), where=scale > 0.0)
-    return float(np.clip(correlations[np.triu_indices(len(correlations), 1)], -1.0, 1.0).mean())
+    rows, columns = np.triu_indices(deltas.shape[1], 1)
+    return np.asarray(np.clip(correlations[..., rows, columns], -1.0, 1.0).mean(axis=-1))

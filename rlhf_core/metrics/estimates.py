@@ -1,25 +1,62 @@
-"""A figure with its sample size and its 95 % interval."""
+"""A figure with its sample size and its 95 % interval; what comes together, such as a prompt's pairs, counts once."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BeforeValidator, PlainSerializer
 
 RESAMPLES = 1000
 """Bootstrap resamples behind every interval."""
 
-_NORMAL_95 = 1.959964
+_BATCH = 1_000_000
+"""Weights that are held at a time, 8 MB."""
+
+
+def _finite(end: float) -> float | None:
+    return end if math.isfinite(end) else None
+
+
+_WRITTEN = PlainSerializer(_finite, when_used="json")  # JSON has no infinity
 
 
 class Estimate(NamedTuple):
-    """A measured value, its 95 % confidence interval and the number of samples behind it."""
+    """A measured value, its 95 % confidence interval and the number of independent samples behind it.
+
+    Where observations come in clusters, such as the pairs of one prompt, n counts the clusters. Where there is no
+    interval, as with a single one, it goes from minus infinity to infinity; in JSON these ends are null.
+    """
 
     value: float
-    lower: float
-    upper: float
+    lower: Annotated[float, BeforeValidator(lambda end: -math.inf if end is None else end), _WRITTEN]
+    upper: Annotated[float, BeforeValidator(lambda end: math.inf if end is None else end), _WRITTEN]
     n: int
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends are known."""
+        return not (math.isinf(self.lower) or math.isinf(self.upper))
+
+    def within(self, lowest: float, highest: float) -> "Estimate":
+        """The same with its interval cut to where such a figure can lie, if it has one."""
+        if not self.has_interval:
+            return self
+        return self._replace(lower=max(self.lower, lowest), upper=min(self.upper, highest))
+
+    def as_json(self) -> dict[str, float | None]:
+        """The figure by field, null for ends that are not there."""
+        return {**self._asdict(), "lower": _finite(self.lower), "upper": _finite(self.upper)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Estimate":
+        """The figure that `as_json` gave."""
+        lower, upper = (fields[end] for end in ("lower", "upper"))
+        ends = (-math.inf if lower is None else lower, math.inf if upper is None else upper)
+        return cls(fields["value"], *ends, fields["n"])
 
 
 def proportion(successes: int, n: int) -> Estimate:
@@ -41,11 +78,12 @@ def proportion(successes: int, n: int) -> Estimate:
     return Estimate(successes / n, float(interval.low), float(interval.high), n)
 
 
-def mean(values: ArrayLike) -> Estimate:
-    """Mean with its percentile bootstrap interval (Efron, 1979).
+def mean(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """Mean with its bootstrap interval, as `clustered`.
 
     Args:
         values: samples, shape ``[N]``.
+        clusters: label of each sample's cluster, shape ``[N]``; each is its own unless given.
 
     Returns:
         The mean, in the unit of the samples.
@@ -53,52 +91,21 @@ def mean(values: ArrayLike) -> Estimate:
     Raises:
         ValueError: if there is no sample.
     """
-    return bootstrap(lambda sample, axis: sample.mean(axis=axis), np.asarray(values, dtype=np.float64))
-
-
-def bootstrap(statistic: Callable[..., Any], *samples: NDArray[np.float64]) -> Estimate:
-    """A statistic of paired samples with its percentile bootstrap interval (Efron, 1979).
-
-    Args:
-        statistic: called with the samples and `axis`, the axis of the observations; vectorised.
-        samples: one or more arrays of shape ``[N]``, resampled together.
-
-    Returns:
-        The statistic with its interval; the resampling is seeded, so that a figure is reproducible.
-
-    Raises:
-        ValueError: if there is no sample.
-    """
-    count = len(samples[0])
-    if count == 0:
-        raise ValueError("a figure needs at least one sample")
-    value = float(statistic(*samples, axis=-1))
-    if all(np.ptp(sample) == 0.0 for sample in samples):
-        return point(value, count)
-    interval = scipy.stats.bootstrap(
-        samples,
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-        batch=200,
-    ).confidence_interval
-    return Estimate(value, float(interval.low), float(interval.high), count)
+    samples = np.asarray(values, dtype=np.float64)
+    return clustered(weighted_mean, np.arange(len(samples)) if clusters is None else clusters, samples)
 
 
 def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[Any]) -> Estimate:
-    """As `bootstrap` for observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
+    """A statistic of observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
 
     Args:
-        statistic: called with weights and samples, all of shape ``[N]``, where a weight says how often the observation
-            was drawn; for example `weighted_mean`.
+        statistic: called with weights and samples, where a weight says how often an observation was drawn; weights have
+            the shape ``[..., N]`` and samples ``[N]`` or ``[N, K]``, and it returns ``[...]``, as `weighted_mean` does.
         clusters: label of each observation's cluster, shape ``[N]``.
-        samples: one or more arrays of shape ``[N]``.
+        samples: one or more arrays whose first axis has N.
 
     Returns:
-        The statistic with its interval; n counts observations.
+        The statistic with the interval of `resampling_interval`; n counts clusters.
 
     Raises:
         ValueError: if there is no sample.
@@ -106,17 +113,63 @@ def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDAr
     count = len(samples[0])
     if count == 0:
         raise ValueError("a figure needs at least one sample")
-    _, members = np.unique(np.asarray(clusters), return_inverse=True)
+    members = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    draws = _draws(int(members.max()) + 1)
+    value = float(statistic(np.ones(count), *samples))
+    step = max(_BATCH // count, 1)
+    parts = [
+        statistic(draws[start : start + step, members].astype(np.float64), *samples)
+        for start in range(0, RESAMPLES, step)
+    ]
+    return resampling_interval(value, np.concatenate(parts), draws.shape[1])
+
+
+def resampling_interval(value: float, resampled: ArrayLike, n: int) -> Estimate:
+    """A statistic with its percentile bootstrap interval (Efron, 1979), stretched for few samples.
+
+    Resamples of n samples spread by sqrt((n - 1) / n) too little, and their percentiles are those of a normal
+    distribution where Student's is due. As Hesterberg (2015, 'What teachers should know about the bootstrap', section
+    3.2) says, that matters below some hundreds. So each end is moved away from the value by sqrt(n / (n - 1)) t / z,
+    where t and z are the 97.5 % points; z is cut at sqrt(n (n - 1)), as no resample lies further from the value, in
+    standard errors. With 100 samples the interval is 2 % wider than the percentiles, with six 44 %.
+
+    Args:
+        value: of the samples themselves.
+        resampled: of each resample.
+        n: samples, or clusters, that were resampled.
+
+    Returns:
+        The statistic with its interval, which may leave the range of the statistic. One sample says nothing of what
+        others would, so its interval has no ends: minus infinity to infinity.
+    """
+    if n < 2:
+        return Estimate(value, -np.inf, np.inf, n)
+    lower, upper = np.quantile(np.asarray(resampled), [0.025, 0.975])
+    reach = min(float(scipy.stats.norm.ppf(0.975)), np.sqrt(n * (n - 1)))
+    stretch = float(np.sqrt(n / (n - 1)) * student_95(n) / reach)
+    return Estimate(value, value - stretch * (value - float(lower)), value + stretch * (float(upper) - value), n)
+
+
+def student_95(n: int) -> float:
+    """Standard errors of a mean of n samples, at least two, to each end of its 95 % interval (Student, 1908)."""
+    return float(scipy.stats.t.ppf(0.975, n - 1))
+
+
+@lru_cache(maxsize=2)
+def _draws(size: int) -> NDArray[np.uint16]:
+    """How often each of so many clusters is drawn in each resample, shape ``[RESAMPLES, size]``; always the same."""
     rng = np.random.default_rng(0)
-    size = int(members.max()) + 1
-    draws = (np.bincount(rng.integers(size, size=size), minlength=size) for _ in range(RESAMPLES))
-    resampled = [float(statistic(draw[members].astype(np.float64), *samples)) for draw in draws]
-    lower, upper = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(float(statistic(np.ones(count), *samples)), float(lower), float(upper), count)
+    step = max(_BATCH // size, 1)
+    parts = []
+    for start in range(0, RESAMPLES, step):
+        rows = np.arange(min(step, RESAMPLES - start))[:, None]
+        places = rows * size + rng.integers(size, size=(len(rows), size))
+        parts.append(np.bincount(places.ravel(), minlength=len(rows) * size).reshape(-1, size).astype(np.uint16))
+    return np.concatenate(parts)
 
 
 def jackknife(value: float, left_out: ArrayLike) -> Estimate:
-    """A statistic with the normal interval of its jackknife variance (Efron and Stein, 1981).
+    """A statistic with the interval of Student by its jackknife variance (Efron and Stein, 1981).
 
     For statistics such as shares of distinct things, which a bootstrap would see repeated.
 
@@ -125,11 +178,12 @@ def jackknife(value: float, left_out: ArrayLike) -> Estimate:
         left_out: the statistic without each of them in turn, shape ``[N]``.
 
     Returns:
-        The statistic with its interval, which may leave the range of the statistic; a point for a single sample.
+        The statistic with its interval, which may leave the range of the statistic; no ends for a single sample.
     """
     values = np.asarray(left_out, dtype=np.float64)
-    spread = _NORMAL_95 * float(np.sqrt((len(values) - 1) * np.var(values)))
-    return Estimate(value, value - spread, value + spread, len(values))
+    n = len(values)
+    spread = student_95(n) * float(np.sqrt((n - 1) * np.var(values))) if n > 1 else np.inf
+    return Estimate(value, value - spread, value + spread, n)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -148,9 +202,27 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, value - down, value + up, min(first.n, second.n))
 
 
-def weighted_mean(weights: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Mean of the values, each counted as often as its weight says."""
-    return float(np.average(values, weights=weights))
+def weighted_mean(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of the values, shape ``[N]``, each counted as often as its weight says; weights of shape ``[..., N]``."""
+    return np.asarray(weights @ values / weights.sum(axis=-1))
+
+
+def weighted_ratio(
+    weights: NDArray[np.float64], numerators: NDArray[np.float64], denominators: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum of the numerators over that of the denominators, weighted as in `weighted_mean`."""
+    return np.asarray(weights @ numerators / (weights @ denominators))
+
+
+def weighted_covariance(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance of the columns of values, shape ``[N, K]``, weighted as in `weighted_mean`; shape ``[..., K, K]``."""
+    columns = values.shape[1]
+    centred = values - values.mean(axis=0)
+    products = (centred[:, :, None] * centred[:, None, :]).reshape(len(values), -1)
+    total = weights.sum(axis=-1)[..., None, None]
+    means = weights @ centred
+    squares = (weights @ products).reshape(*weights.shape[:-1], columns, columns)
+    return np.asarray(squares / total - means[..., :, None] * means[..., None, :] / total**2)
 
 
 def point(value: float, n: int) -> Estimate:

@@ -1,12 +1,13 @@
 """Label noise: the agreement with people that even a perfect judge cannot pass."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
+
+from rlhf_core.metrics.estimates import Estimate
 
 LEAST_VOTES = 3
 
@@ -15,41 +16,40 @@ _LOG_CONCENTRATION = (-7.0, 9.0)
 _HALF_CHI_SQUARE_95 = float(stats.chi2.ppf(0.95, df=1)) / 2
 
 
-class Ceiling(NamedTuple):
-    """Accuracy of a perfect judge against one annotator's label, its 95 % interval, and the pairs behind it."""
-
-    value: float
-    lower: float
-    upper: float
-    n: int
-
-
-def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]) -> Ceiling | None:
-    """Accuracy that a perfect judge would reach against single labels, estimated from pairs with several votes.
+def agreement_ceiling(
+    votes_chosen: Sequence[int], votes_rejected: Sequence[int], *, judged_votes: Sequence[int] | None = None
+) -> Estimate | None:
+    """Accuracy that a perfect judge would reach against labels that are majorities of so many votes.
 
     Annotators prefer the first of two responses with a probability p that differs by pair. A judge who always names
-    the likelier response is right with probability max(p, 1 - p), so the ceiling is E[max(p, 1 - p)]. Each pair's own
-    majority share overstates it, since the majority is partly chance. Instead p is taken to follow a symmetric
+    the likelier response is right about a single label with probability max(p, 1 - p), and about a majority more often,
+    as it is less of chance. Each pair's own majority share overstates both. Instead p is taken to follow a symmetric
     Beta(a, a), fitted to the counts by maximum likelihood (beta-binomial, empirical Bayes; which response is called
-    chosen does not matter, as the density is symmetric). Then E[max(p, 1 - p)] = P(Beta(a + 1, a) > 1/2). The interval
-    is that of the profile likelihood in a (Wilks, 1938), so it covers sampling error, not a wrong shape.
+    chosen does not matter, as the density is symmetric). The interval is that of the profile likelihood in a (Wilks,
+    1938), pairs being taken as independent, so it covers sampling error, not a wrong shape.
 
-    Bias: the shape is assumed; where p = sigma(delta) with normal delta the estimate is within .01 of the truth. The
-    pairs with several votes must be a random subset: files cleaned of disagreement give too high a ceiling. Against
-    the majority of several votes a judge can reach more than this.
+    Bias: the shape is assumed; where p = sigma(delta) with normal delta the estimate is within .01 of the truth for
+    single labels. The pairs with several votes must be a random subset: files cleaned of disagreement give too high a
+    ceiling.
 
     Args:
         votes_chosen: annotators for the chosen response of each pair, shape ``[N]``.
         votes_rejected: annotators for the rejected response, shape ``[N]``.
+        judged_votes: votes behind each label that a judge is held against, ties of annotators left out, shape ``[M]``;
+            ones for single labels. The labels are those of the N pairs themselves unless given.
 
     Returns:
-        The ceiling over the pairs with at least 3 votes; None where there are none, as then it cannot be known.
+        The mean over the judged labels; a majority that is a tie is no label, so that none is among those of an even
+        number of votes. n counts the pairs with at least 3 votes, which the fit is of. None where there are none, or
+        nothing is judged, as then it cannot be known.
 
     Raises:
         ValueError: if the lengths differ or a count is negative.
     """
     chosen, totals, repeats = _tabulate(votes_chosen, votes_rejected)
-    if not len(repeats):
+    own = [a + b for a, b in zip(votes_chosen, votes_rejected, strict=True)]
+    judged = Counter(count for count in (own if judged_votes is None else judged_votes) if count > 0)
+    if not len(repeats) or not judged:
         return None
 
     def log_likelihood(log_a: float) -> float:
@@ -58,8 +58,30 @@ def agreement_ceiling(votes_chosen: Sequence[int], votes_rejected: Sequence[int]
 
     best, smallest, largest = _profile(log_likelihood)
     # annotators who agree have a small concentration, hence the high end of the ceiling
-    lower, upper = _expected_majority(largest), _expected_majority(smallest)
-    return Ceiling(_expected_majority(best), lower, upper, n=int(repeats.sum()))
+    value, lower, upper = (_mean_accuracy(judged, log_a) for log_a in (best, largest, smallest))
+    return Estimate(value, lower, upper, n=int(repeats.sum()))
+
+
+def ceilings(
+    votes_chosen: Sequence[int], votes_rejected: Sequence[int], held_out_votes: Sequence[int]
+) -> dict[str, Estimate]:
+    """What a perfect judge would agree with, where pairs with several votes can tell.
+
+    Args:
+        votes_chosen: as of `agreement_ceiling`.
+        votes_rejected: as of `agreement_ceiling`.
+        held_out_votes: votes behind each held-out label.
+
+    Returns:
+        `ceiling`, against one annotator, and `held_out_ceiling`, against the held-out labels, each the majority of its
+        votes; what cannot be known is left out.
+    """
+    judged = {"ceiling": [1], "held_out_ceiling": held_out_votes}
+    return {
+        name: ceiling
+        for name, votes in judged.items()
+        if (ceiling := agreement_ceiling(votes_chosen, votes_rejected, judged_votes=votes))
+    }
 
 
 def _tabulate(
@@ -89,7 +111,18 @@ def _profile(log_likelihood: Callable[[float], float]) -> tuple[float, float, fl
     return best, interval_end(low), interval_end(high)
 
 
-def _expected_majority(log_a: float) -> float:
-    """E[max(p, 1 - p)] for p from Beta(a, a): twice the part above one half, by p Beta(a, a) = Beta(a + 1, a) / 2."""
-    a = np.exp(log_a)
-    return float(stats.beta.sf(0.5, a + 1, a))
+def _mean_accuracy(judged: Mapping[int, int], log_a: float) -> float:
+    """Mean accuracy of a perfect judge over labels, given how many are majorities of so many votes."""
+    accuracies = [_accuracy(votes, np.exp(log_a)) for votes in judged]
+    return float(np.average(accuracies, weights=list(judged.values())))
+
+
+def _accuracy(votes: int, a: float) -> float:
+    """Chance that the majority of votes names the likelier response, p being from Beta(a, a), given that it is no tie.
+
+    Of j votes for a response, p is from Beta(a + j, a + votes - j), and the response is the likelier one where p > 1/2.
+    For one vote that is P(Beta(a + 1, a) > 1/2) = E[max(p, 1 - p)].
+    """
+    majorities = np.arange(votes // 2 + 1, votes + 1)
+    chances = stats.betabinom.pmf(majorities, votes, a, a)
+    return float(np.average(stats.beta.sf(0.5, a + majorities, a + votes - majorities), weights=chances))

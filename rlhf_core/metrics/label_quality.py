@@ -12,7 +12,7 @@ from rlhf_core.data.pair_weights import balance
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.annotator_agreement import agreement_figures
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, mean
 from rlhf_core.metrics.surface_features import Effect, surface_effects
 
 
@@ -37,8 +37,8 @@ class LabelWorth(Frozen):
     Attributes:
         pairs: how many were looked at.
         total: how many there are.
-        noise: what `agreement_figures` gives, and `cohen_kappas` where votes carry names, and `ceiling`, the agreement
-            that a perfect judge would reach with one annotator, where it is known; empty where no pair has two votes.
+        noise: what `agreement_figures` gives, `cohen_kappas` where votes carry names, and `ceilings` where they are
+            known; empty where no pair has two votes.
         floors: agreement of trivial rules, the bag of words cross-validated by group.
         effects: surface features that predict the label.
         balanced: the same after balancing, None where nothing is balanced, or can be.
@@ -75,7 +75,7 @@ def label_worth(
         pairs=len(pairs),
         total=len(pairs) if total is None else total,
         noise=dict(noise),
-        floors={name: clustered(weighted_mean, groups, hits) for name, hits in floors.items()},
+        floors={name: mean(hits, groups) for name, hits in floors.items()},
         effects=surface_effects(pairs, groups),
         balanced=None,
     )

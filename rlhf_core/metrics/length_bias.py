@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_covariance
 
 LENGTH_BAND = 0.8
 """Two responses are of like length if the shorter has at least this share of the longer one's words."""
@@ -41,7 +41,7 @@ def agreement_by_slice(deltas: NDArray[np.float64], pairs: Sequence[Pair]) -> di
     Returns:
         `length_matched_agreement`, both responses of like length by `LENGTH_BAND`; `agreement_chosen_longer` and
         `agreement_chosen_shorter`, the others; `agreement_low_confidence`, `_middle_` and `_high_`, thirds by |delta|.
-        A slice without a pair is left out; n counts those of the slice.
+        A slice without a pair is left out; n counts the prompts of the slice.
     """
     chosen, rejected = (
         np.array([len(text.split()) for text in texts], dtype=np.float64)
@@ -58,21 +58,20 @@ def agreement_by_slice(deltas: NDArray[np.float64], pairs: Sequence[Pair]) -> di
         "agreement_high_confidence": high,
     }
     prompts = np.array([pair.prompt for pair in pairs])
-    return {
-        name: clustered(weighted_mean, prompts[indices], hits(deltas[indices]))
-        for name, indices in slices.items()
-        if len(indices)
-    }
+    return {name: mean(hits(deltas[indices]), prompts[indices]) for name, indices in slices.items() if len(indices)}
 
 
-def weighted_pearson(weights: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+def weighted_pearson(
+    weights: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Pearson correlation of observations that each count as often as their weight says; 0 where one does not vary.
 
     Args:
-        weights: shape ``[N]``.
+        weights: shape ``[..., N]``.
         first: shape ``[N]``.
         second: shape ``[N]``.
     """
-    one, other = (values - np.average(values, weights=weights) for values in (first, second))
-    spread = float(np.sqrt((weights @ one**2) * (weights @ other**2)))
-    return float(np.clip((weights * one) @ other / spread, -1.0, 1.0)) if spread > 0.0 else 0.0
+    covariance = weighted_covariance(weights, np.column_stack([first, second]))
+    spread = np.sqrt(covariance[..., 0, 0] * covariance[..., 1, 1])
+    correlation = np.divide(covariance[..., 0, 1], spread, out=np.zeros_like(spread), where=spread > 0.0)
+    return np.asarray(np.clip(correlation, -1.0, 1.0))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import RESAMPLES, Estimate
+from rlhf_core.metrics.estimates import RESAMPLES, Estimate, resampling_interval
 
 LEAST_EVALUATIONS = 3
 """Away from the SFT model, for two coefficients."""
@@ -41,7 +41,7 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int) -> Fit | None:
     """Fit the curve of Gao et al. (2023), section 3.1, for policies that were trained: gain = d (alpha - beta log d).
 
     Weighted least squares of the mean gains, which are linear in both coefficients, weights from their variances. The
-    intervals are percentiles over resampled prompts, so that what evaluations share (prompts, and the SFT model's
+    intervals are those of resampled prompts, so that what evaluations share (prompts, and the SFT model's
     answers to them) is allowed for.
 
     Args:
@@ -62,7 +62,7 @@ def fit(kl: ArrayLike, gains: ArrayLike, *, result: int) -> Fit | None:
     draws = np.vstack([np.full(count, 1 / count), draws])
     distances = np.sqrt(np.maximum(draws @ drift.T, 0.0))
     curves = _described(*_solve(distances, draws @ gain.T, weights), distances, result)
-    return Fit(*(_interval(figure, count) for figure in curves))
+    return Fit(*(resampling_interval(float(figure[0]), figure[1:], count) for figure in curves))
 
 
 def predicted(distances: ArrayLike, alpha: ArrayLike, beta: ArrayLike) -> Array:
@@ -97,9 +97,3 @@ def _described(alpha: Array, beta: Array, distances: Array, result: int) -> tupl
     best = np.maximum(np.maximum(predicted(np.minimum(peak, at), alpha, beta), here), 0.0)
     lost = np.where(best > 0, (best - here) / np.where(best > 0, best, 1.0), here < 0)
     return alpha, beta, peak**2, np.clip(lost, 0.0, 1.0)
-
-
-def _interval(values: Array, count: int) -> Estimate:
-    """The value of the sample itself, which comes first, and the percentiles of the resampled ones."""
-    lower, upper = np.quantile(values[1:], [0.025, 0.975])
-    return Estimate(float(values[0]), float(lower), float(upper), count)

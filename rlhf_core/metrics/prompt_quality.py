@@ -88,36 +88,43 @@ def prompt_shift_auc(prompts: Sequence[str], pair_prompts: Sequence[str]) -> Est
         pair_prompts: texts of the prompts of pairs; likewise.
 
     Returns:
-        The area in [0, 1] with its bootstrap interval over distinct prompts, given the classifiers; n counts
-        the prompts of the smaller side. None if either side has fewer than 5 distinct prompts.
+        The area in [0, 1] with its bootstrap interval over distinct prompts, given the classifiers; n counts the
+        distinct prompts of the smaller side. None if either side has fewer than 5.
     """
     sides = [_drawn(prompts, COMPARED), _drawn(pair_prompts, COMPARED)]
     texts = [text for side in sides for text in side]
     groups = np.unique([" ".join(text.lower().split()) for text in texts], return_inverse=True)[1]
     is_policys = np.repeat([1.0, 0.0], [len(side) for side in sides])
-    if min(len(set(groups[is_policys == side])) for side in (0.0, 1.0)) < FOLDS:
+    distinct = min(len(set(groups[is_policys == side])) for side in (0.0, 1.0))
+    if distinct < FOLDS:
         return None
     levels = np.unique(_out_of_fold_margins(texts, is_policys, groups), return_inverse=True)[1]
     estimate = clustered(roc_auc, groups, levels, is_policys)
-    return estimate._replace(n=min(len(side) for side in sides))
+    return estimate._replace(n=distinct)
 
 
-def roc_auc(weights: NDArray[np.float64], levels: NDArray[np.int64], is_positive: NDArray[np.float64]) -> float:
+def roc_auc(
+    weights: NDArray[np.float64], levels: NDArray[np.int64], is_positive: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Area under the ROC curve of weighted observations; ties count half (Hanley and McNeil, 1982).
 
     Args:
-        weights: how often each observation counts, shape ``[N]``.
-        levels: rank of its score among the distinct scores, shape ``[N]``, at least 0.
+        weights: how often each observation counts, shape ``[..., N]``.
+        levels: rank of its score among the distinct scores, shape ``[N]``.
         is_positive: 1 for positives, 0 for negatives, shape ``[N]``.
 
     Returns:
-        In [0, 1]; 0.5 where the weights leave out one side.
+        In [0, 1], shape ``[...]``; 0.5 where the weights leave out one side.
     """
-    positives = np.bincount(levels, weights * is_positive)
-    negatives = np.bincount(levels, weights * (1.0 - is_positive))
-    pairs = positives.sum() * negatives.sum()
-    below = np.cumsum(negatives) - negatives
-    return float(positives @ (below + negatives / 2) / pairs) if pairs else 0.5
+    order = np.argsort(levels, kind="stable")
+    starts = np.unique(levels[order], return_index=True)[1]
+    positives, negatives = (
+        np.add.reduceat((weights * side)[..., order], starts, axis=-1) for side in (is_positive, 1.0 - is_positive)
+    )
+    pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
+    below = np.cumsum(negatives, axis=-1) - negatives
+    wins = (positives * (below + negatives / 2)).sum(axis=-1)
+    return np.asarray(np.divide(wins, pairs, out=np.full_like(pairs, 0.5), where=pairs > 0.0))
 
 
 def _out_of_fold_margins(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, clustered, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, mean
 
 
 def compare_refresh(
@@ -29,7 +29,7 @@ def compare_refresh(
 
     Returns:
         `agreement_on_policy` of the refreshed model, `last_agreement_on_policy` of the one before, both ties half, and
-        `agreement_on_policy_gain`, their paired difference; with a judge `judge_agreement_on_policy`. n counts pairs.
+        `agreement_on_policy_gain`, their paired difference; with a judge `judge_agreement_on_policy`. n counts prompts.
 
     Raises:
         ValueError: if there is no pair.
@@ -37,7 +37,7 @@ def compare_refresh(
     prompts = [pair.prompt for pair in pairs]
 
     def average(values: NDArray[np.float64]) -> Estimate:
-        return clustered(weighted_mean, prompts, values)
+        return mean(values, prompts)
 
     return {
         "agreement_on_policy": average(hits(refreshed)),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_core.metrics.calibration import expected_calibration_error, fit_temperature, losses
-from rlhf_core.metrics.estimates import Estimate, clustered, point, proportion, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, mean, point, proportion
 
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {
@@ -49,8 +49,11 @@ counts for as many as all code together."""
 class PairFigures(NamedTuple):
     """How well a reward model does on some pairs.
 
+    Every n counts prompts.
+
     Attributes:
-        accuracy: on all pairs.
+        pairs: how many there are.
+        accuracy: on all of them.
         subsets: accuracy by subset, in the order in which they occur.
         subset_nll: mean negative log-likelihood by subset, after the temperature, nats per pair.
         sections: accuracy by section of RewardBench, of those that have a subset here.
@@ -60,6 +63,7 @@ class PairFigures(NamedTuple):
         ties: pairs whose responses score the same.
     """
 
+    pairs: int
     accuracy: Estimate
     subsets: dict[str, Estimate]
     subset_nll: dict[str, Estimate]
@@ -84,21 +88,23 @@ def judge_pairs(
         ValueError: if there is no pair.
     """
     labels, groups = np.asarray(subsets), np.asarray(prompts)
+    count = len(np.unique(groups))
     parts = {name: np.flatnonzero(labels == name) for name in dict.fromkeys(subsets)}
     accuracies = {name: accuracy(deltas[part], groups[part]) for name, part in parts.items()}
     sections = section_accuracies(accuracies)
     nll = losses(deltas)
     return PairFigures(
+        pairs=len(deltas),
         accuracy=accuracy(deltas, groups),
         subsets=accuracies,
-        subset_nll={name: clustered(weighted_mean, groups[part], nll[part]) for name, part in parts.items()},
+        subset_nll={name: mean(nll[part], groups[part]) for name, part in parts.items()},
         sections=sections,
         section_mean=weigh(list(sections.values()), [1] * len(sections)) if len(sections) == len(SECTIONS) else None,
         calibration={
             "ece": expected_calibration_error(deltas, groups),
-            "nll": clustered(weighted_mean, groups, nll),
-            "temperature": point(temperature, len(deltas)),
-            "fitted_temperature": point(fit_temperature(deltas) * temperature, len(deltas)),
+            "nll": mean(nll, groups),
+            "temperature": point(temperature, count),
+            "fitted_temperature": point(fit_temperature(deltas) * temperature, count),
         },
         ties=int(np.count_nonzero(deltas == 0.0)),
     )
@@ -117,7 +123,7 @@ def accuracy(deltas: NDArray[np.float64], prompts: NDArray[np.str_]) -> Estimate
     wins = deltas > 0.0
     if len(np.unique(prompts)) == len(prompts):
         return proportion(int(wins.sum()), len(wins))
-    return clustered(weighted_mean, prompts, wins.astype(np.float64))
+    return mean(wins, prompts)
 
 
 def section_accuracies(subsets: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -147,7 +153,7 @@ def weigh(estimates: Sequence[Estimate], weights: Sequence[int]) -> Estimate:
         weights: of each, above 0; only their ratios matter.
 
     Returns:
-        The mean; n counts the samples of all.
+        The mean; n sums theirs.
     """
     values, lower, upper, counts = (np.array(column, dtype=np.float64) for column in zip(*estimates, strict=True))
     shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)

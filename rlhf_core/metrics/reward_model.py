@@ -18,7 +18,7 @@ from rlhf_core.metrics.calibration import (
     share_in_band,
 )
 from rlhf_core.metrics.ensemble import mean_disagreement, member_correlation
-from rlhf_core.metrics.estimates import Estimate, clustered, difference, mean, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, difference, mean, point
 from rlhf_core.metrics.length_bias import agreement_by_slice, length_correlation
 
 
@@ -65,8 +65,8 @@ def evaluate_scores(
         ceiling: agreement that a perfect judge would reach, where repeated votes tell.
 
     Returns:
-        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores, n counts
-        responses; of an ensemble `disagreement`, mean over responses, in calibrated logits, and `member_correlation`.
+        The estimates of `evaluate_margins` and `agreement_by_slice`; `length_correlation` of the scores; of an ensemble
+        `disagreement`, mean over responses, in calibrated logits, and `member_correlation`. n counts prompts.
     """
     prompts = [pair.prompt for pair in held_out]
     figures = {
@@ -82,12 +82,17 @@ def evaluate_scores(
 
 
 def demonstration_figures(
-    scores: NDArray[np.float64], pairs: ScoredPairs, temperature: float, held_out: Sequence[Pair]
+    scores: NDArray[np.float64],
+    demonstrations: Sequence[Demonstration],
+    pairs: ScoredPairs,
+    temperature: float,
+    held_out: Sequence[Pair],
 ) -> dict[str, Estimate]:
     """What a reward model says of the answers that people wrote, beside those that people rejected.
 
     Args:
         scores: of the demonstrations, shape ``[D]``, logits as trained.
+        demonstrations: the D demonstrations; those of one prompt are resampled together.
         pairs: the held-out pairs with their scores.
         temperature: fitted on other pairs.
         held_out: the N pairs; those of one prompt are resampled together.
@@ -97,8 +102,8 @@ def demonstration_figures(
         over the rejected responses, both in calibrated logits.
     """
     prompts = [pair.prompt for pair in held_out]
-    demonstrated = mean(scores / temperature)
-    rejected = clustered(weighted_mean, prompts, pairs.scores[pairs.rejected] / temperature)
+    demonstrated = mean(scores / temperature, [demonstration.prompt for demonstration in demonstrations])
+    rejected = mean(pairs.scores[pairs.rejected] / temperature, prompts)
     return {
         "demonstration_score": demonstrated,
         "demonstrations_above_rejected": difference(demonstrated, rejected),
@@ -129,11 +134,12 @@ def evaluate_margins(
         held_out: the N pairs; those of one prompt are resampled together in every interval.
         train: pairs that the reward model learned from, for the bag-of-words floor, which learns from all but a fold of
             the held-out pairs too.
-        ceiling: agreement that a perfect judge would reach, where repeated votes tell.
+        ceiling: agreement that a perfect judge would reach with labels of so many votes, where repeated votes tell.
 
     Returns:
-        Estimates by name, n counts pairs. Floors are `floor_<rule>`; `agreement_above_floor` is paired, against the
-        best of them; `share_of_ceiling` only with a ceiling; likelihoods are in nats per pair.
+        Estimates by name, n counts prompts; `judged_pairs` says how many pairs these have. Floors are `floor_<rule>`;
+        `agreement_above_floor` is paired, against the best of them; `share_of_ceiling` only with a ceiling; likelihoods
+        are in nats per pair.
     """
     margins = np.asarray(deltas, dtype=np.float64)
     clusters = [pair.prompt for pair in held_out]
@@ -142,12 +148,13 @@ def evaluate_margins(
     best = max(floors.values(), key=lambda floor: float(floor.mean()))
 
     def average(values: NDArray[np.float64]) -> Estimate:
-        return clustered(weighted_mean, clusters, values)
+        return mean(values, clusters)
 
     agreement = average(hits(margins))
     return {
+        "judged_pairs": point(len(margins), agreement.n),
         "agreement": agreement,
-        **({"share_of_ceiling": _share(agreement, ceiling)} if ceiling else {}),
+        **({"share_of_ceiling": share_of_ceiling(agreement, ceiling)} if ceiling else {}),
         **{f"floor_{name}": average(floor) for name, floor in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
@@ -162,8 +169,8 @@ def evaluate_margins(
     }
 
 
-def _share(agreement: Estimate, ceiling: Estimate) -> Estimate:
-    """Agreement over the ceiling; the interval takes the worse end of both."""
+def share_of_ceiling(agreement: Estimate, ceiling: Estimate) -> Estimate:
+    """Agreement over the ceiling of the labels that it is with; the interval takes the worse end of both."""
     return Estimate(
         agreement.value / ceiling.value, agreement.lower / ceiling.upper, agreement.upper / ceiling.lower, agreement.n
     )

@@ -9,15 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from rlhf_core.data.records import Pair
-from rlhf_core.metrics.estimates import Estimate, clustered
+from rlhf_core.metrics.estimates import Estimate, clustered, student_95
 
-LEAST_PAIRS = 50
-"""Pairs in which a feature must differ before anything is said of it."""
+LEAST_GROUPS = 30
+"""Groups with a pair in which a feature differs, before anything is said of it."""
 
 PRIOR = 10.0
 """Variance of the prior of a log odds ratio: keeps the ratio of a feature finite that is always right; mild else."""
-
-_NORMAL_95 = 1.959964
 
 
 def _count(pattern: str) -> Callable[[str], int]:
@@ -54,8 +52,9 @@ class Effect(NamedTuple):
     Attributes:
         more: pairs whose chosen response has more of it, with their weights.
         fewer: pairs whose rejected response has more of it.
-        alone: odds ratio of the feature for itself, more over fewer with one half added to each; n counts those pairs.
-        others_equal: odds ratio with all other features in the same logistic regression.
+        alone: odds ratio of the feature for itself, more over fewer with one half added to each; n counts the groups of
+            those pairs.
+        others_equal: odds ratio with all other features in the same logistic regression; n is the same.
     """
 
     more: float
@@ -69,20 +68,20 @@ def surface_effects(pairs: Sequence[Pair], groups: ArrayLike) -> dict[str, Effec
 
     A feature enters by which response has more of it, 1, -1 or 0, so that a ratio of 1.5 says: of two responses that
     differ, the one with more is preferred 3 times in 5. The model is logistic without intercept, as it does not matter
-    which response is named first; its intervals are Wald's with the sandwich covariance of clustered data (Liang and
-    Zeger, 1986, equation 8).
+    which response is named first; its intervals have the sandwich covariance of clustered data (Liang and Zeger, 1986,
+    equation 8) and Student's quantile.
 
     Args:
         pairs: N labelled pairs; weights count.
         groups: what is drawn together, such as the prompt, shape ``[N]``.
 
     Returns:
-        By feature, in the order of `FEATURES`; those that differ in fewer than 50 pairs are left out.
+        By feature, in the order of `FEATURES`; those that differ in fewer than 30 groups are left out.
     """
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     weights = np.array([pair.weight for pair in pairs], dtype=np.float64)
     signs = np.sign(_measured([pair.chosen for pair in pairs]) - _measured([pair.rejected for pair in pairs]))
-    columns = [index for index in range(len(FEATURES)) if np.count_nonzero(signs[:, index]) >= LEAST_PAIRS]
+    columns = [index for index, column in enumerate(signs.T) if len(set(labels[column != 0])) >= LEAST_GROUPS]
     if not columns:
         return {}
     together = _odds_ratios(signs[:, columns], weights, labels)
@@ -105,12 +104,15 @@ def _effect(
 ) -> Effect:
     differs = signs != 0
 
-    def odds(counts: NDArray[np.float64], more: NDArray[np.float64], fewer: NDArray[np.float64]) -> float:
-        return float((counts @ more + 0.5) / (counts @ fewer + 0.5))
+    def log_odds(
+        counts: NDArray[np.float64], more: NDArray[np.float64], fewer: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return np.log(counts @ more + 0.5) - np.log(counts @ fewer + 0.5)
 
-    more, fewer = weights * (signs > 0), weights * (signs < 0)
-    alone = clustered(odds, groups, more, fewer)._replace(n=int(differs.sum()))
-    return Effect(float(more.sum()), float(fewer.sum()), alone, others_equal._replace(n=int(differs.sum())))
+    more, fewer = (weights * side for side in (signs > 0, signs < 0))
+    alone = clustered(log_odds, groups[differs], more[differs], fewer[differs])
+    value, lower, upper = np.exp(alone[:3]).tolist()
+    return Effect(float(more.sum()), float(fewer.sum()), Estimate(value, lower, upper, alone.n), others_equal)
 
 
 def _odds_ratios(signs: NDArray[np.float64], weights: NDArray[np.float64], groups: NDArray[np.int64]) -> list[Estimate]:
@@ -127,5 +129,7 @@ def _odds_ratios(signs: NDArray[np.float64], weights: NDArray[np.float64], group
     np.add.at(scores, groups, signs * (weights * wrong)[:, None])
     bread = np.linalg.inv(information)
     errors = np.sqrt(np.diag(bread @ (scores.T @ scores) @ bread) * len(scores) / max(len(scores) - 1, 1))
-    ends = np.exp([logs, logs - _NORMAL_95 * errors, logs + _NORMAL_95 * errors])
-    return [Estimate(float(value), float(lower), float(upper), len(signs)) for value, lower, upper in ends.T]
+    counts = [len(set(groups[column != 0])) for column in signs.T]
+    spreads = errors * [student_95(count) for count in counts]
+    ends = np.exp([logs, logs - spreads, logs + spreads]).tolist()
+    return [Estimate(*row) for row in zip(*ends, counts, strict=True)]

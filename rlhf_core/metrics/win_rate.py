@@ -16,7 +16,7 @@ def win_rate(rewards: ArrayLike, reference_rewards: ArrayLike) -> Estimate:
     Returns:
         The share in [0, 1], 0.5 for equals, with a bootstrap interval over prompts.
     """
-    return mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)
+    return mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0).within(0.0, 1.0)
 
 
 def paired_gain(rewards: ArrayLike, reference_rewards: ArrayLike) -> Estimate:

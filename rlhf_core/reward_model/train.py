@@ -95,8 +95,8 @@ def train_reward_model(
         estimates={
             **evaluate_scores(judged, fitted, judged_half, train, ceiling=ceiling),
             **_before_debiasing(config, model, tokenizer, judged),
-            **demonstration_figures(demonstrated_scores, judged, fitted, judged_half),
-            "temperature": point(fitted, len(fit_half)),
+            **demonstration_figures(demonstrated_scores, demonstrations, judged, fitted, judged_half),
+            "temperature": point(fitted, len({pair.prompt for pair in fit_half})),
         },
         series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
         samples=shown(judged_half, judged.deltas / fitted),

@@ -199,4 +199,4 @@ def test_saved_models_are_measured_as_their_margins_say(base: Path, tmp_path: Pa
         tokenizer = load_tokenizer(str(folder))
         deltas = margins(LENGTHS, load_reward_model(folder, tokenizer), tokenizer, pairs)
         assert found[f"{name}_policy"].value == pytest.approx(float((deltas > 0).mean()))
-        assert found[f"{name}_policy"].n == len(pairs)
+        assert found[f"{name}_policy"].n == len(PROMPTS)

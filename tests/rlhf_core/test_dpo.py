@@ -297,7 +297,7 @@ def test_plain_transformers_sees_the_implicit_rewards_in_what_was_saved(
     assert result.series["margin"] == pytest.approx(expected.tolist(), abs=1e-4)
     assert result.estimates["margin"].value == pytest.approx(float(expected.mean()), abs=1e-4)
     assert result.estimates["agreement"].value == pytest.approx(float((expected > 0).float().mean()))
-    assert result.estimates["agreement"].n == len(PAIRS)
+    assert result.estimates["agreement"].n == len({pair.prompt for pair in PAIRS})
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ def test_the_policy_is_measured_by_its_answers_to_the_judged_prompts(
     assert moved.estimates["kl_to_sft_nats"].n == moved.estimates["judge_win_rate"].n == len(HELD_OUT[1::2])
     assert [sample["prompt"] for sample in moved.samples] == HELD_OUT[1::2][:8]
     assert moved.artifacts == {"policy": tmp_path / "moved" / "policy"}
-    assert moved.estimates["agreement"].n == len(PAIRS)
+    assert moved.estimates["agreement"].n == len({pair.prompt for pair in PAIRS})
     assert "best_of_n" not in moved.estimates
 
 

@@ -16,7 +16,8 @@ NOISE = {
     "krippendorff_alpha": "Krippendorff's alpha, 0 is chance",
     "flip_rate": "an annotator names the worse response",
     "ceiling": "a perfect judge agrees with one annotator, difficulty differing by pair",
-    "best_against_one": "the same, all pairs being equally hard: an upper bound",
+    "held_out_ceiling": "a perfect judge agrees with the held-out labels, each the majority of its votes",
+    "best_against_one": "a perfect judge agrees with one annotator, all pairs being equally hard: an upper bound",
     "best_against_three": "a perfect judge agrees with the majority of three: an upper bound",
 }
 
@@ -48,7 +49,7 @@ def in_short(worth: LabelWorth) -> list[str]:
     """The page in a few lines for a terminal."""
     best = max(worth.floors, key=lambda name: worth.floors[name].value)
     ceiling = worth.noise.get("ceiling")
-    bound = f"at most {format_estimate(ceiling)}" if ceiling else "unknown, as no pair has enough votes"
+    bound = f"one annotator on {format_estimate(ceiling)}" if ceiling else "unknown, as no pair has enough votes"
     after = worth.balanced
     return [
         f"labels: a perfect judge agrees with {bound}; {FLOORS[best]}: {format_estimate(worth.floors[best])}",
@@ -102,12 +103,12 @@ def noise_sheet(worth: LabelWorth) -> Sheet:
     """Agreement of the annotators; what the data cannot say is unknown."""
     kappas = {name: f"Cohen's {name}" for name in worth.noise if name.startswith(KAPPA)}
     titles = NOISE | (kappas or {KAPPA: "Cohen's kappa, for which votes must carry names"})
-    return estimate_sheet("How far annotators agree", titles, worth.noise, counted="pairs")
+    return estimate_sheet("How far annotators agree", titles, worth.noise, counted="groups")
 
 
 def floor_sheet(worth: LabelWorth) -> Sheet:
     """How often trivial rules name the preferred response."""
-    return estimate_sheet("Trivial rules that agree with the labels", FLOORS, worth.floors, counted="pairs")
+    return estimate_sheet("Trivial rules that agree with the labels", FLOORS, worth.floors, counted="groups")
 
 
 def effect_sheet(effects: Mapping[str, Effect]) -> Sheet:

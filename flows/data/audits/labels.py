@@ -24,7 +24,7 @@ from rlhf_core.config.reward_model import Balance
 from rlhf_core.data.pair_weights import CannotBalance
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.label_noise import agreement_ceiling
+from rlhf_core.metrics.label_noise import ceilings
 from rlhf_core.metrics.label_quality import Balanced, LabelWorth, after_balance, counted_agreement, label_worth
 
 SAMPLE = 5000
@@ -132,9 +132,10 @@ def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
 
 def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
     """What the votes of rows say where formats give them; else what the counts of the snapshot say."""
-    if preferences.raw_votes.rows:
-        return preferences.raw_votes.noise()
-    counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
     votes = preferences.votes
-    ceiling = agreement_ceiling(votes.chosen.tolist(), votes.rejected.tolist())
-    return counted_agreement(sample.pairs, sample.groups, counts) | ({"ceiling": Estimate(*ceiling)} if ceiling else {})
+    held_out = votes.held_out.tolist()
+    if preferences.raw_votes.rows:
+        return preferences.raw_votes.noise(held_out)
+    counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
+    figures = counted_agreement(sample.pairs, sample.groups, counts)
+    return figures | ceilings(votes.chosen.tolist(), votes.rejected.tolist(), held_out)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.sources import Read, file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
-from flows.data.tables import Table, make_tables
+from flows.data.tables import PairVotes, Table, make_tables
 from flows.storage.snapshots import Snapshot
 from rlhf_core.embedded_world.data import WorldConfig
 
@@ -107,6 +108,13 @@ def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so
     assert set(frame["chosen"]) == {row["chosen"] for row in pairs()}
     assert (table.counts.merged, table.counts.written) == (80, 40)
     assert table.votes.chosen.sum() + table.votes.rejected.sum() == len(rows)
+    held_out = int((frame["split"] == "test").sum())
+    assert table.votes.held_out.tolist() == [3] * held_out
+
+
+def test_votes_behind_held_out_labels_are_those_of_held_out_pairs() -> None:
+    votes = PairVotes(np.array([2, 1, 3, 1]), np.array([1, 0, 2, 0]), np.array([True, False, True, True]))
+    assert votes.held_out.tolist() == [3, 5, 1]
 
 
 def test_a_fatal_rule_refuses_the_table_and_names_row_field_and_mend(tmp_path: Path) -> None:

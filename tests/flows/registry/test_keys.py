@@ -198,7 +198,7 @@ def test_code_counts_where_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_ceiling(ceiling: float | None) -> DataRefs:
     """Tables that differ in nothing else."""
-    noise = {} if ceiling is None else {"ceiling": Estimate(ceiling, 0.7, 0.9, 100)}
+    noise = {} if ceiling is None else {"held_out_ceiling": Estimate(ceiling, 0.7, 0.9, 100)}
     table = DatasetRef(name="", digest="d", path="", rows=1, splits={}, sources=(), report="")
     data = DataRefs(
         datasets={"demonstrations": table, "preferences": table}, counts={}, report="", ladder_run="", seconds=0.0

@@ -12,7 +12,7 @@ from rlhf_core.gates.defaults import (
     DEFAULT_SFT_GATES,
 )
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
-from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.estimates import Estimate, mean
 
 ABOVE = Gate(
     name="agrees",
@@ -132,11 +132,18 @@ def test_a_bound_that_is_no_number_fails() -> None:
     assert verdict(BELOW, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
 
 
-def test_too_few_samples_abstain_however_good_the_figure() -> None:
+def test_too_few_prompts_abstain_however_good_the_figure() -> None:
     found = verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 99))
     assert found.status == "abstain"
-    assert "99 samples are fewer than the 100" in found.explanation
+    assert found.explanation == "agreement: a verdict needs 100 prompts, and this has 99"
     assert verdict(ABOVE, agreement=Estimate(0.99, 0.98, 1.0, 100)).status == "pass"
+
+
+def test_a_figure_without_an_interval_abstains() -> None:
+    found = verdict(ABOVE.model_copy(update={"min_samples": 1}), agreement=mean([0.6] * 240, ["how"] * 240))
+    assert found.status == "abstain"
+    assert (found.value, found.lower, found.upper, found.n) == (pytest.approx(0.6), None, None, 1)
+    assert found.explanation == "agreement: 0.6 has no interval, as there is one prompt"
 
 
 def test_a_figure_that_was_not_measured_abstains() -> None:

@@ -77,7 +77,7 @@ def test_alpha_of_votes_at_random_is_0_and_of_equal_votes_1(seed: int) -> None:
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=2, max_size=12))
 def test_figures_of_any_votes_are_shares_in_their_intervals(counts: list[tuple[int, int, int]]) -> None:
     for name, figure in agreement_figures(counts, np.arange(len(counts))).items():
-        assert -1.0 <= figure.lower <= figure.upper <= 1.0, name
+        assert figure.n == 1 or -1.0 <= figure.lower <= figure.upper <= 1.0, name
         assert -1.0 <= figure.value <= 1.0, name
 
 
@@ -148,6 +148,13 @@ def test_kappas_are_of_what_both_saw() -> None:
     assert {name: figure.n for name, figure in found.items()} == {"kappa of ann and bo": 40, "kappa of bo and cy": 60}
     assert found["kappa of ann and bo"].value == 1.0
     assert found["kappa of bo and cy"].value < 1.0
+
+
+def test_pairs_of_few_groups_say_no_kappa() -> None:
+    votes = {"ann": ["first", "second"] * 30, "bo": ["first", "first", "second"] * 20}
+    assert cohen_kappas(votes, np.arange(60) // 3) == {}
+    (kappa,) = cohen_kappas(votes, np.arange(60) // 2).values()
+    assert kappa.n == 30
 
 
 def test_annotators_who_always_say_the_same_have_no_kappa() -> None:

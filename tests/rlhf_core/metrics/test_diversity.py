@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu import sentence_bleu
+from scipy import stats
 
 from rlhf_core.metrics.diversity import (
     distinct,
@@ -29,7 +30,8 @@ def without(texts: list[str], index: int) -> list[str]:
 
 def half_width(left_out: list[float]) -> float:
     values = np.array(left_out)
-    return float(1.959964 * np.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum()))
+    student = stats.t.ppf(0.975, len(values) - 1)
+    return float(student * np.sqrt((len(values) - 1) / len(values) * np.square(values - values.mean()).sum()))
 
 
 @given(TEXTS, st.integers(1, 3))
@@ -59,10 +61,10 @@ def test_beside_a_reference_the_same_texts_are_left_out() -> None:
     assert gain.upper - gain.value == pytest.approx(half_width(gains))
 
 
-def test_the_jackknife_of_a_mean_is_its_normal_interval() -> None:
+def test_the_jackknife_of_a_mean_is_the_interval_of_student() -> None:
     values = np.random.default_rng(0).normal(3.0, 2.0, 50)
     found = jackknife(float(values.mean()), [np.delete(values, index).mean() for index in range(50)])
-    spread = 1.959964 * values.std(ddof=1) / np.sqrt(50)
+    spread = stats.t.ppf(0.975, 49) * values.std(ddof=1) / np.sqrt(50)
     assert found == pytest.approx((values.mean(), values.mean() - spread, values.mean() + spread, 50))
 
 
@@ -71,12 +73,12 @@ def test_self_bleu_is_the_mean_of_sacrebleu_against_the_others() -> None:
     expected = [sentence_bleu(text, without(texts, index)).score / 100 for index, text in enumerate(texts)]
     found = self_bleu(texts)
     assert found.value == pytest.approx(np.mean(expected))
-    assert 0.05 < found.lower < found.value < found.upper < 1.0 and found.n == 4
+    assert 0.0 < found.lower < found.value < found.upper < 1.0 and found.n == 4
 
 
 def test_equal_texts_have_a_self_bleu_of_1_and_texts_without_a_common_word_of_0() -> None:
     assert self_bleu(["one two three four five"] * 200).value == pytest.approx(1.0)
-    assert self_bleu([f"a{n} b{n} c{n} d{n} e{n}" for n in range(200)])[::3] == pytest.approx((0.0, 200))
+    assert self_bleu([f"a{n} b{n} c{n} d{n} e{n}" for n in range(200)])[::3] == pytest.approx((0.0, 50))
     assert self_bleu(["one two", "one two"]).value == pytest.approx(1.0)
     with pytest.raises(ValueError, match="at least two"):
         self_bleu(["alone"])

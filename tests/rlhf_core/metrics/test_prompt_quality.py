@@ -124,7 +124,7 @@ def test_a_sample_of_many_prompts_is_looked_at(monkeypatch: pytest.MonkeyPatch) 
     found = prompt_figures([*unlike(0, 500), *["the same again and again"] * 500], unlike(1, 500))
     assert found["prompt_near_duplicate_share"].n == 100
     assert found["prompt_near_duplicate_share"].value == pytest.approx(0.5, abs=0.15)
-    assert found["prompt_shift_auc"].n == 300
+    assert 100 < found["prompt_shift_auc"].n < 200  # of the 300 that are drawn, half are one and the same
 
 
 def test_what_few_prompts_cannot_tell_is_left_out() -> None:

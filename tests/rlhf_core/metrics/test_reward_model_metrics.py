@@ -58,6 +58,7 @@ def pairs(seed: int, n: int = N) -> list[Pair]:
 
 HELD_OUT = pairs(0)
 TRAIN = pairs(1, 1000)
+DEMONSTRATIONS = [Demonstration(f"demonstrated {index}", "check the tap") for index in range(400)]
 
 # Temperature
 
@@ -105,8 +106,8 @@ def test_the_band_holds_its_ends() -> None:
 
 def test_the_median_margin_ignores_signs() -> None:
     found = abs_delta_median(np.array([-3.0, 1.0, 2.0]), np.arange(3))
-    assert found.value == 2.0
-    assert (found.lower, found.upper) == (1.0, 3.0)
+    stretch = np.sqrt(3 / 2) * 4.302653 / 1.959964  # the percentiles are 1 and 3
+    assert found[:3] == pytest.approx((2.0, 2.0 - stretch, 2.0 + stretch))
 
 
 def test_overconfidence_is_what_is_claimed_less_what_is_true() -> None:
@@ -315,7 +316,7 @@ def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
     assert "share_of_ceiling" not in evaluate_margins(margins, 1.0, HELD_OUT[:500], [])
     found = evaluate_margins(margins, 1.0, HELD_OUT[:500], [], ceiling=CEILING)
     share, agreement = found["share_of_ceiling"], found["agreement"]
-    assert share == pytest.approx((agreement.value / 0.78, agreement.lower / 0.80, agreement.upper / 0.76, 500))
+    assert share == pytest.approx((agreement.value / 0.78, agreement.lower / 0.80, agreement.upper / 0.76, 250))
 
 
 def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None:
@@ -323,17 +324,18 @@ def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None
     assert blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates)) == []
 
 
-def test_every_figure_lies_in_its_interval_and_counts_pairs() -> None:
+def test_every_figure_lies_in_its_interval_and_counts_prompts() -> None:
     for name, found in evaluate_margins(calibrated_margins(19), 1.0, HELD_OUT, TRAIN, ceiling=CEILING).items():
         assert found.lower <= found.value <= found.upper, name
-        assert found.n == N, name
+        assert found.n == N // 2, name
+        assert name != "judged_pairs" or found.value == N
 
 
 def test_every_default_gate_finds_its_figure() -> None:
     margins = calibrated_margins(20, 200)
     scored = scored_pairs(np.stack([margins, margins], axis=1))
     found = evaluate_scores(scored, 1.0, HELD_OUT[:200], [], ceiling=CEILING)
-    found |= demonstration_figures(margins, scored, 1.0, HELD_OUT[:200])
+    found |= demonstration_figures(margins, DEMONSTRATIONS[:200], scored, 1.0, HELD_OUT[:200])
     assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} - set(found) == {"parameter_ratio"}  # of two models
 
 
@@ -357,7 +359,7 @@ def test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_
     scored = scored_pairs(rng.normal(size=(300, 1)))
     scored.scores[scored.rejected] = rng.normal(-1.0, 1.0, 300)
     demonstrated = rng.normal(0.5, 2.0, 400)
-    found = demonstration_figures(demonstrated, scored, 2.0, HELD_OUT[:300])
+    found = demonstration_figures(demonstrated, DEMONSTRATIONS, scored, 2.0, HELD_OUT[:300])
     above = found["demonstrations_above_rejected"]
     assert found["demonstration_score"].value == pytest.approx(demonstrated.mean() / 2.0)
     assert above.value == pytest.approx((demonstrated.mean() - scored.scores[scored.rejected].mean()) / 2.0)
@@ -365,10 +367,21 @@ def test_demonstrations_stand_above_rejected_answers_by_the_difference_of_their_
         demonstrated / 2.0, scored.scores[scored.rejected] / 2.0, equal_var=False
     ).confidence_interval()
     assert (above.lower, above.upper) == pytest.approx((interval.low, interval.high), abs=0.03)
-    assert above.n == 300
+    assert above.n == 150
+
+
+def test_demonstrations_of_one_prompt_count_once() -> None:
+    scored = scored_pairs(np.ones((300, 1)))
+    scores = np.repeat(np.random.default_rng(23).normal(size=100), 4)
+    prompts = [DEMONSTRATIONS[index // 4] for index in range(400)]
+    once = demonstration_figures(scores[::4], prompts[::4], scored, 1.0, HELD_OUT[:300])
+    assert demonstration_figures(scores, prompts, scored, 1.0, HELD_OUT[:300])["demonstration_score"] == pytest.approx(
+        once["demonstration_score"]
+    )
+    assert once["demonstrations_above_rejected"].n == 100
 
 
 def test_labels_the_wrong_way_round_put_demonstrations_below_rejected_answers() -> None:
     scored = scored_pairs(-np.abs(calibrated_margins(22, 400))[:, None])
-    worst = demonstration_figures(np.full(400, -0.5), scored, 1.0, HELD_OUT[:400])
+    worst = demonstration_figures(np.full(400, -0.5), DEMONSTRATIONS, scored, 1.0, HELD_OUT[:400])
     assert worst["demonstrations_above_rejected"].upper < 0.0

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rlhf_core.data.records import Pair
-from rlhf_core.metrics.surface_features import FEATURES, LEAST_PAIRS, surface_effects
+from rlhf_core.metrics.surface_features import FEATURES, LEAST_GROUPS, surface_effects
 
 MARKS = {"exclamations": "!", "questions": "?", "numbers": " 7"}
 
@@ -112,6 +112,14 @@ def test_a_feature_that_is_always_right_keeps_a_finite_ratio() -> None:
 
 
 def test_of_rare_features_nothing_is_said() -> None:
-    rare = pairs_of({"exclamations": np.ones(LEAST_PAIRS - 1, dtype=np.int64)})
+    rare = pairs_of({"exclamations": np.ones(LEAST_GROUPS - 1, dtype=np.int64)})
     assert surface_effects(rare, np.arange(len(rare))) == {}
     assert surface_effects([], []) == {}
+
+
+def test_many_pairs_of_few_groups_say_nothing_and_groups_are_counted() -> None:
+    many = pairs_of({"exclamations": np.where(np.arange(300) % 3, 1, -1)})
+    assert surface_effects(many, np.arange(300) % (LEAST_GROUPS - 1)) == {}
+    (effect,) = surface_effects(many, np.arange(300) % LEAST_GROUPS).values()
+    assert (effect.more, effect.fewer) == (200, 100)
+    assert effect.alone.n == effect.others_equal.n == LEAST_GROUPS
