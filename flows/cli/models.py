@@ -14,7 +14,7 @@ def generate(
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one per line from stdin.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     overrides: Overrides = None,
-    temperature: Annotated[float | None, typer.Option(help="Replaces the configuration's.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Not the configuration's; 0: the likeliest token.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder."""

@@ -90,7 +90,7 @@ class HeldOut(NamedTuple):
     Attributes:
         left_out: rows of the test split that do not, since a model that takes part was trained on their prompts.
         tuned: prompts on which the version's temperature was fitted or its state chosen; they do not either.
-        what: the rows are, in the plural.
+        what: the rows are, such as held-out pairs.
     """
 
     left_out: LeftOut
@@ -99,9 +99,9 @@ class HeldOut(NamedTuple):
 
 
 TABLES: dict[str, tuple[Kind, str]] = {
-    "sft": ("demonstrations", "demonstrations"),
-    "reward-model": ("preferences", "pairs"),
-    "policy": ("prompts", "prompts"),
+    "sft": ("demonstrations", "held-out demonstrations"),
+    "reward-model": ("preferences", "held-out pairs"),
+    "policy": ("prompts", "held-out prompts"),
 }
 """Which table judges a stage, and what its rows are."""
 
@@ -119,10 +119,10 @@ def _held_out(stage: str, ref: ModelRef, data: DataRefs, run: LadderRun) -> Held
     tuned = set() if stage == "sft" else matching(frame["prompt"].tolist(), tuned_prompts(ref, registry))
     judging = set(frame["prompt"]) - left_out.prompts - tuned
     if len(judging) < FEWEST:
+        reason = left_out.sentence(what) or "it was tuned on the others"
         raise InputError(
-            f"{ref.label}: {len(judging)} of {left_out.of} held-out {what} are left to judge it by. "
-            f"{left_out.sentence(what) or 'It was tuned on the others'}; measure it on the data, shares and seed that it "
-            "was trained with, or add rows with other prompts"
+            f"{ref.label}: {len(judging)} of {left_out.of} {what} are left to judge it by, as {reason}; "
+            "measure it on the data, shares and seed that it was trained with, or add rows with other prompts"
         )
     return HeldOut(left_out, tuned, what)
 

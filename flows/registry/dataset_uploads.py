@@ -63,7 +63,7 @@ def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Reg
         for run in kept:
             copy = registry.client.download_artifacts(run.info.run_id, f"{digest}.parquet", scratch)
             return Path(copy).replace(folder / f"{digest}.parquet")
-    raise FileNotFoundError(f"{digest}.parquet is neither in {registry.storage} nor in the artifact store")
+    raise FileNotFoundError(f"{recorded} is gone, and the artifact store has no copy")
 
 
 def log_data(data: DataRefs, registry: Registry, run_id: str) -> None:

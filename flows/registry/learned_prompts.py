@@ -77,13 +77,11 @@ class LeftOut(NamedTuple):
     by: dict[str, int]
 
     def sentence(self, what: str) -> str:
-        """What is said of them, empty where there are none; `what` the rows are, in the plural."""
+        """What is said of them, empty where there are none; `what` the rows are, such as held-out pairs."""
         if not self.rows:
             return ""
         versions = ", ".join(f"{label} ({rows})" for label, rows in self.by.items())
-        return (
-            f"{self.rows} of {self.of} held-out {what} left out, since these were trained on their prompts: {versions}"
-        )
+        return f"{self.rows} of {self.of} {what} left out, which these were trained on: {versions}"
 
 
 def learned_prompts(versions: Iterable[ModelRef], registry: Registry) -> dict[str, Keys]:
