@@ -66,7 +66,7 @@ def reward_bench(
         typer.echo(f"scoring {len(pair_set)} pairs of {pairs} by {model}", err=True)
         judged = evaluate_pairs(settings, model, pair_set)
         if scores is not None:
-            scores.write_text(report.as_lines(pair_set, judged), encoding="utf-8")
+            scores.write_text(report.as_lines(judged), encoding="utf-8")
         typer.echo(report.as_json(judged) if as_json else report.as_text(judged), nl=False)
 
 

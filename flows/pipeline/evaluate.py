@@ -15,7 +15,7 @@ from flows.pipeline.lifecycle import open_evaluation
 from flows.pipeline.reuse import champion, parent, recall
 from flows.pipeline.run import LadderRun
 from flows.registry.context import RunContext
-from flows.registry.learned_prompts import LeftOut, learned_prompts, leave_out, matching, tuned_prompts
+from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.names import STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
 from flows.stages.reward_inputs import resolve_reward
@@ -93,7 +93,7 @@ class HeldOut(NamedTuple):
         what: the rows are, such as held-out pairs.
     """
 
-    left_out: LeftOut
+    left_out: SeenRows
     tuned: set[str]
     what: str
 

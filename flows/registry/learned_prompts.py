@@ -61,7 +61,7 @@ class UsedTable(NamedTuple):
     contract: str
 
 
-class LeftOut(NamedTuple):
+class SeenRows(NamedTuple):
     """Held-out rows that judge nothing, since a model that takes part has learned from their prompts.
 
     Attributes:
@@ -121,7 +121,7 @@ def tuned_prompts(version: ModelRef, registry: Registry) -> Keys:
     return np.unique(np.concatenate([_NONE, *keys, *(tuned_prompts(ref, registry) for ref in taken)]))
 
 
-def leave_out(frame: pd.DataFrame, learned: dict[str, Keys]) -> LeftOut:
+def leave_out(frame: pd.DataFrame, learned: dict[str, Keys]) -> SeenRows:
     """Which rows have prompts that were learned from.
 
     Args:
@@ -133,7 +133,7 @@ def leave_out(frame: pd.DataFrame, learned: dict[str, Keys]) -> LeftOut:
     known = np.any([np.zeros(len(frame), dtype=bool), *by.values()], axis=0)
     prompts = frozenset(frame.loc[known, "prompt"].tolist())
     rows = int(frame["prompt"].isin(prompts).sum())
-    return LeftOut(prompts, rows, len(frame), {label: int(rows.sum()) for label, rows in by.items() if rows.any()})
+    return SeenRows(prompts, rows, len(frame), {label: int(rows.sum()) for label, rows in by.items() if rows.any()})
 
 
 def matching(prompts: Iterable[str], keys: Keys) -> set[str]:
