@@ -1,6 +1,6 @@
 """Evaluation alone: registered models are measured on the current held-out data and judged; nothing is trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mlflow.entities import LoggedModelInput
@@ -14,6 +14,7 @@ from flows.pipeline.gating import enforce
 from flows.pipeline.lifecycle import open_evaluation
 from flows.pipeline.reuse import champion, parent, recall
 from flows.pipeline.run import LadderRun
+from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.names import STAGE_TAG, registered_name
@@ -60,7 +61,11 @@ def evaluate(
     with open_evaluation(config, arguments) as run:
         models = _models(run, {"sft": sft, "reward-model": reward_model, "policy": policy})
         data = run.keep(run.ingest())
-        held_out = {stage: _held_out(stage, ref, data, run) for stage, ref in models.items()}
+        terms = run.rewards.models.values()
+        taking_part = {stage: [ref, *(terms if stage == "policy" else ())] for stage, ref in models.items()}
+        held_out = {
+            stage: held_out_rows(stage, refs, data, run.context.registry()) for stage, refs in taking_part.items()
+        }
         for stage, ref in models.items():
             record = measure(stage, ref, held_out[stage], config, data, run.context)
             run.keep(StageRecord.model_validate(record))
@@ -106,16 +111,21 @@ TABLES: dict[str, tuple[Kind, str]] = {
 """Which table judges a stage, and what its rows are."""
 
 
-def _held_out(stage: str, ref: ModelRef, data: DataRefs, run: LadderRun) -> HeldOut:
+def held_out_rows(stage: str, models: Sequence[ModelRef], data: DataRefs, registry: Registry) -> HeldOut:
     """What judges a version, before anything is measured.
+
+    Args:
+        stage: which made it.
+        models: the version, and what takes part without being in its lineage.
+        data: whose test split is meant.
+        registry: where the models are.
 
     Raises:
         InputError: if it cannot be known what a model was trained on, or too little is left to judge by.
     """
-    registry, (table, what) = run.context.registry(), TABLES[stage]
+    ref, (table, what) = models[0], TABLES[stage]
     frame = read_split(data.datasets[table], "test")
-    others = run.rewards.models.values() if stage == "policy" else ()  # all else that takes part is in the lineage
-    left_out = leave_out(frame, learned_prompts([ref, *others], registry))
+    left_out = leave_out(frame, learned_prompts(models, registry))
     tuned = set() if stage == "sft" else matching(frame["prompt"].tolist(), tuned_prompts(ref, registry))
     judging = set(frame["prompt"]) - left_out.prompts - tuned
     if len(judging) < FEWEST:
