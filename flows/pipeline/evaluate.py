@@ -89,7 +89,7 @@ def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]
     return {stage: versions[stage] for stage in named if stage in versions}
 
 
-class HeldOut(NamedTuple):
+class Judging(NamedTuple):
     """What judges a version.
 
     Attributes:
@@ -111,7 +111,7 @@ TABLES: dict[str, tuple[Kind, str]] = {
 """Which table judges a stage, and what its rows are."""
 
 
-def held_out_rows(stage: str, models: Sequence[ModelRef], data: DataRefs, registry: Registry) -> HeldOut:
+def held_out_rows(stage: str, models: Sequence[ModelRef], data: DataRefs, registry: Registry) -> Judging:
     """What judges a version, before anything is measured.
 
     Args:
@@ -134,12 +134,12 @@ def held_out_rows(stage: str, models: Sequence[ModelRef], data: DataRefs, regist
             f"{ref.label}: {len(judging)} of {left_out.of} {what} are left to judge it by, as {reason}; "
             "measure it on the data, shares and seed that it was trained with, or add rows with other prompts"
         )
-    return HeldOut(left_out, tuned, what)
+    return Judging(left_out, tuned, what)
 
 
 @retried_task("measure", cache_policy=NO_CACHE)
 def measure(
-    stage: str, ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRefs, context: RunContext
+    stage: str, ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext
 ) -> dict[str, Any]:
     """Measure a version under a run of its own, as its stage did when it was trained."""
     registry = context.registry()
@@ -156,7 +156,7 @@ def measure(
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")
 
 
-def _sft(ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+def _sft(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
     registry = context.registry()
     rows = read_demonstrations(data.demonstrations, "test")
     return evaluate_sft(
@@ -169,7 +169,7 @@ def _sft(ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRefs,
 
 
 def _reward_model(
-    ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRefs, context: RunContext
+    ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext
 ) -> Estimates:
     registry = context.registry()
     folder = registry.folder(ref)
@@ -187,7 +187,7 @@ def _reward_model(
     return figures | {"parameter_ratio": ratio}
 
 
-def _policy(ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+def _policy(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
     registry = context.registry()
     prompts = read_prompts(data.prompts, "test")
     return evaluate_policy(
@@ -204,7 +204,7 @@ def _policy(ref: ModelRef, held_out: HeldOut, config: LadderConfig, data: DataRe
     )
 
 
-MEASURES: dict[str, Callable[[ModelRef, HeldOut, LadderConfig, DataRefs, RunContext], Estimates]] = {
+MEASURES: dict[str, Callable[[ModelRef, Judging, LadderConfig, DataRefs, RunContext], Estimates]] = {
     "sft": _sft,
     "reward-model": _reward_model,
     "policy": _policy,

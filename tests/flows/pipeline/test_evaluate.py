@@ -33,7 +33,7 @@ TRAINED, HELD_OUT = PAIRS[:12], PAIRS[8:]
 
 
 class Desk(NamedTuple):
-    """A reward model that was trained on TRAINED and tuned on the first of two other pairs, and what measures it now."""
+    """A reward model that was trained on TRAINED and tuned on the first of two other pairs; what measures it now."""
 
     registry: Registry
     version: ModelRef
