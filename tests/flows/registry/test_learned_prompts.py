@@ -11,6 +11,7 @@ from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.learned_prompts import TrainingUnknown, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.references import DatasetRef, ModelRef
 from flows.storage.snapshots import SnapshotWriter
+from flows.storage.text_hashes import loose_hashes
 
 Made = Callable[..., ModelRef]
 Table = Callable[..., DatasetRef]
@@ -88,15 +89,16 @@ def test_all_that_went_in_counts_by_the_split_that_taught_it(desk: Registry, mad
     assert seen(desk, by_dpo, asked) == ["b1 x", "d1 x", "f1 x", "j1 x", "r1 x"]
 
 
-def test_rows_are_counted_by_version_and_said(desk: Registry, made: Made, table: Table) -> None:
-    sft = made("sft", datasets={"training": table("demonstrations", train=["one two", "three four"])})
-    held_out = pd.DataFrame({"prompt": ["one two", "one two", "five", "three four", "six"]})
-    left_out = leave_out(held_out, learned_prompts([sft], desk))
-    assert (left_out.rows, left_out.of, left_out.by) == (3, 5, {sft.label: 3})
+def test_rows_are_counted_by_version_and_said() -> None:
+    learned = {label: loose_hashes(texts) for label, texts in {"a/1": ["one two", "three"], "b/2": ["three"]}.items()}
+    held_out = pd.DataFrame({"prompt": ["one two", "one two", "five", "three", "six"]})
+    left_out = leave_out(held_out, learned)
+    assert (left_out.prompts, left_out.rows, left_out.of) == ({"one two", "three"}, 3, 5)
+    assert left_out.by == {"a/1": 3, "b/2": 1}
     assert left_out.sentence("held-out pairs") == (
-        f"3 of 5 held-out pairs left out, which these were trained on: {sft.label} (3)"
+        "3 of 5 held-out pairs left out, which these were trained on: a/1 (3), b/2 (1)"
     )
-    assert leave_out(held_out[2:3], learned_prompts([sft], desk)).sentence("pairs") == ""
+    assert leave_out(held_out[2:3], learned).sentence("pairs") == ""
 
 
 def test_prompts_are_the_same_in_another_case_spacing_or_form_and_groups_stay_together(

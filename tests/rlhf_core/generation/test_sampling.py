@@ -14,7 +14,7 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree, encode_prompts
-from rlhf_core.generation.decoding import invert
+from rlhf_core.generation.decoding import at_temperature, invert
 from rlhf_core.generation.sampling import Sampled, sample, sample_responses
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
@@ -81,6 +81,12 @@ def test_temperature_0_takes_the_likeliest_token_whatever_the_chance(
     model = load_policy(base, tokenizer)
     first, other = (sample_responses(model, tokenizer, PROMPTS, greedy, seed=seed) for seed in (1, 2))
     assert first == other
+
+
+def test_at_temperature_0_only_the_first_of_the_likeliest_is_possible() -> None:
+    logits = torch.tensor([[1.0, 3.0, 3.0, -2.0], [0.5, -1.0, 0.0, 0.0]])
+    assert at_temperature(logits, 0.0).softmax(dim=-1).tolist() == [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    assert torch.equal(at_temperature(logits, 2.0), logits / 2.0)
 
 
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
