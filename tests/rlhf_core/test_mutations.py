@@ -53,6 +53,13 @@ MUTANTS = [
         "test_halves.test_watched_prompts_do_not_judge_a_policy",
     ),
     Mutant(
+        "a member sees the two ways of a divided pair at different times",
+        "rlhf_core.reward_model.losses",
+        "{sorted((responses[chosen], responses[rejected]))}",
+        "{responses[chosen]} {responses[rejected]}",
+        "test_soft_labels.test_a_member_sees_a_pair_whose_votes_were_divided_both_ways_as_often",
+    ),
+    Mutant(
         "temperature 0 takes the least likely token",
         "rlhf_core.generation.decoding",
         "logits.argmax(dim=-1, keepdim=True)",
