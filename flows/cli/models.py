@@ -14,7 +14,7 @@ def generate(
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one per line from stdin.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     overrides: Overrides = None,
-    temperature: Annotated[float | None, typer.Option(help="Replaces the configuration's.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Not the configuration's; 0: the likeliest token.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder."""
@@ -66,7 +66,7 @@ def reward_bench(
         typer.echo(f"scoring {len(pair_set)} pairs of {pairs} by {model}", err=True)
         judged = evaluate_pairs(settings, model, pair_set)
         if scores is not None:
-            scores.write_text(report.as_lines(pair_set, judged), encoding="utf-8")
+            scores.write_text(report.as_lines(judged), encoding="utf-8")
         typer.echo(report.as_json(judged) if as_json else report.as_text(judged), nl=False)
 
 

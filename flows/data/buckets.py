@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, TEXTS, Kind
+from flows.storage.text_hashes import text_hashes
 
 BUCKET_BITS = 6
 
@@ -30,12 +31,6 @@ def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
     for hashes in responses:
         keys = keys + hashes  # wraps around, and commutes
     return keys
-
-
-def text_hashes(texts: list[str]) -> NDArray[np.uint64]:
-    """SipHash of each text, the same on every machine."""
-    hashes: NDArray[np.uint64] = pd.util.hash_array(np.array(texts, dtype=object), categorize=False)
-    return hashes
 
 
 class Buckets:

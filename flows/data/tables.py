@@ -15,7 +15,7 @@ from data_contracts.schemas.rules import LEAK
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
-from flows.data.buckets import KEY, Buckets, row_keys, text_hashes
+from flows.data.buckets import KEY, Buckets, row_keys
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.splits import check_splits, split_by_group
@@ -23,6 +23,7 @@ from flows.data.step_timer import Clock
 from flows.data.votes import Votes
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
+from flows.storage.text_hashes import loose_hashes
 
 HELD_OUT = "test"
 
@@ -82,13 +83,13 @@ class Table:
                     self._deal(sound, is_label)
 
     def _deal(self, frame: pd.DataFrame, is_label: bool) -> None:
-        prompts = loose_hashes(frame["prompt"])
+        prompts = loose_hashes(frame["prompt"].tolist())
         self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
         self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
 
     @property
     def held_out(self) -> NDArray[np.uint64]:
-        """Hashes of the prompts of the test split, without regard to case and white space."""
+        """Hashes of the prompts of the test split, as `loose_hashes` gives them."""
         return np.unique(np.concatenate(self._held_out)) if self._held_out else np.empty(0, dtype=np.uint64)
 
     def settle(self, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> None:
@@ -134,7 +135,7 @@ class Table:
         frame = frame.assign(**{SPLIT: self._splits(frame)})
         leaks = np.isin(frame["prompt_key"].to_numpy(), held_out)
         if len(groups):
-            leaks |= np.isin(loose_hashes(frame["group"]), groups)
+            leaks |= np.isin(loose_hashes(frame["group"].tolist()), groups)
         leaks &= (frame[SPLIT] != HELD_OUT).to_numpy()
         return self.quarantine.sift(frame, {LEAK.name: leaks} if leaks.any() else {})
 
@@ -191,11 +192,6 @@ class Table:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
 
 
-def loose_hashes(texts: pd.Series) -> NDArray[np.uint64]:
-    """A hash of each text without regard to case and white space, shape ``[N]``."""
-    return text_hashes([" ".join(text.casefold().split()) for text in texts.tolist()])
-
-
 def make_tables(
     reads: Mapping[Kind, Iterable[Read]],
     shares: Shares,
@@ -224,7 +220,7 @@ def make_tables(
     for kind, table in tables.items():
         table.take(reads[kind])
     with clock.step("read what is held out"):
-        apart = [loose_hashes(frame[name]) for frame in held_out for name in ("prompt", "group")]
+        apart = [loose_hashes(frame[name].tolist()) for frame in held_out for name in ("prompt", "group")]
     evaluated = np.unique(np.concatenate(apart)) if apart else np.empty(0, dtype=np.uint64)
     tested = np.unique(np.concatenate([evaluated, *(table.held_out for table in tables.values())]))
     for table in tables.values():

@@ -1,5 +1,6 @@
 """Inference by a model of the registry, the hub or a folder: answers of a policy, scores of a reward model."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def answer(
         config: whose registry is meant, and how the policy samples.
         model: as of `find_model`.
         prompts: texts of the users.
-        temperature: replaces the configuration's, unless None.
+        temperature: replaces the configuration's, unless None; 0 takes the likeliest token.
         seed: seed of the sampling.
 
     Returns:
@@ -39,8 +40,8 @@ def answer(
     """
     sampling = config.policy.sampling
     if temperature is not None:
-        if temperature <= 0:
-            raise InputError(f"--temperature {temperature}: must be greater than 0")
+        if not 0 <= temperature < math.inf:
+            raise InputError(f"--temperature {temperature}: must be a number from 0, which takes the likeliest token")
         sampling = sampling.model_copy(update={"temperature": temperature})
     folder, scores = find_model(config, model)
     if scores:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
@@ -20,6 +21,8 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.files import SUFFIXES, find_files, read_file, read_hub
 from flows.inference.ask import HUB, find_model
+from flows.registry.client import open_registry
+from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
@@ -56,6 +59,8 @@ class BenchResult(NamedTuple):
         rejected: of each rejected one, shape ``[N]``.
         temperature: stored with the model, 1 where none is; a score times this is the raw one.
         cut: pairs that have more tokens than the model can read, and were cut.
+        pairs: those that were judged.
+        left_out: those that were not, as the model was trained on their prompts; None where no registry says on what.
     """
 
     figures: PairFigures
@@ -63,6 +68,8 @@ class BenchResult(NamedTuple):
     rejected: NDArray[np.float64]
     temperature: float
     cut: int
+    pairs: Sequence[LabelledPair]
+    left_out: SeenRows | None
 
 
 def read_pair_set(source: str, *, split: str, subsets: Sequence[str]) -> list[LabelledPair]:
@@ -89,7 +96,7 @@ def read_pair_set(source: str, *, split: str, subsets: Sequence[str]) -> list[La
 
 
 def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPair]) -> BenchResult:
-    """Score both responses of every pair by a reward model, and judge it.
+    """Score both responses of every pair by a reward model, and judge it; not by pairs whose prompt it was trained on.
 
     Args:
         config: whose registry is meant; precision, and tokens of a forward pass.
@@ -97,11 +104,13 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
         pairs: at least one.
 
     Raises:
-        InputError: if there is no such model, or it does not score.
+        InputError: if there is no such model, it does not score, it cannot be known what a registered one was trained
+            on, or no pair is left.
     """
     folder, scores = find_model(config, model)
     if not scores:
         raise InputError(f"{model} is no reward model, so it scores no pairs; name a sequence classifier")
+    pairs, left_out = _unseen(config, model, pairs)
     try:
         tokenizer = load_tokenizer(str(folder))
         reward_model = load_reward_model(folder, tokenizer)
@@ -123,7 +132,22 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     )
     long = _longer(tokenizer, items, lengths)
     cut = sum(first in long or second in long for first, second in zip(*sides, strict=True))
-    return BenchResult(figures, chosen, rejected, stored, cut)
+    return BenchResult(figures, chosen, rejected, stored, cut, pairs, left_out)
+
+
+def _unseen(
+    config: LadderConfig, model: str, pairs: Sequence[LabelledPair]
+) -> tuple[Sequence[LabelledPair], SeenRows | None]:
+    """The pairs whose prompt a model was not trained on, and the others; all, and None, where no registry knows it."""
+    if Path(model).is_dir() or HUB.fullmatch(model):
+        return pairs, None
+    registry = open_registry(config.project, config.storage)
+    prompts = pd.DataFrame({"prompt": [pair.prompt for pair in pairs]})
+    left_out = leave_out(prompts, learned_prompts([registry.pin(model)], registry))
+    unseen = [pair for pair in pairs if pair.prompt not in left_out.prompts]
+    if not unseen:
+        raise InputError(f"{left_out.sentence('pairs')}; none is left to judge it by: take other pairs")
+    return unseen, left_out
 
 
 def _longer(tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration], lengths: Lengths) -> set[Demonstration]:

@@ -1,9 +1,10 @@
 """Results on RewardBench as tables, as JSON, and pair by pair."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from flows.inference.reward_bench import BenchResult, LabelledPair
+from flows.inference.reward_bench import BenchResult
+from flows.registry.learned_prompts import SeenRows
 from flows.report import format_estimate
 from rlhf_core.metrics.estimates import Estimate
 
@@ -35,6 +36,7 @@ def as_text(judged: BenchResult) -> str:
     notes = [(figures.ties, "score the same on both sides, which counts as a miss")]
     notes.append((judged.cut, "are longer than the model can read, and were cut"))
     lines += [f"{count} of {figures.pairs} pairs {what}" for count, what in notes if count]
+    lines += [_left_out(judged.left_out)] if judged.left_out is None or judged.left_out.rows else []
     return "\n".join([*lines, ""])
 
 
@@ -53,18 +55,25 @@ def as_json(judged: BenchResult) -> str:
         "calibration": _each(figures.calibration.items()),
         "ties": figures.ties,
         "cut": judged.cut,
+        "left_out": judged.left_out and judged.left_out.rows,
     }
     return json.dumps(document, indent=2) + "\n"
 
 
-def as_lines(pairs: Sequence[LabelledPair], judged: BenchResult) -> str:
+def as_lines(judged: BenchResult) -> str:
     """Raw scores of every pair as JSON Lines, under the names that RewardBench gives them."""
     raw = ((judged.temperature * side).tolist() for side in (judged.chosen, judged.rejected))
     rows = (
         {"subset": pair.subset, "scores_chosen": first, "scores_rejected": second, "results": int(first > second)}
-        for pair, first, second in zip(pairs, *raw, strict=True)
+        for pair, first, second in zip(judged.pairs, *raw, strict=True)
     )
     return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _left_out(left_out: SeenRows | None) -> str:
+    if left_out is None:
+        return "what a model without a version was trained on is not known: pairs that it has seen count"
+    return left_out.sentence("pairs")
 
 
 def _each(estimates: Iterable[tuple[str, Estimate]]) -> dict[str, dict[str, float | None]]:

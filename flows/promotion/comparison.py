@@ -1,6 +1,5 @@
 """Comparison of challenger and champion: paired figures on prompts and pairs that neither was trained on."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,9 +9,19 @@ from numpy.typing import NDArray
 
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
+from flows.registry.dataset_uploads import fetch_snapshot
+from flows.registry.learned_prompts import (
+    TrainingUnknown,
+    UsedTable,
+    learned_prompts,
+    leave_out,
+    matching,
+    tables_of,
+    tuned_prompts,
+)
 from flows.registry.names import PARENT_PREFIX
 from flows.registry.references import ModelRef
-from flows.storage.records import read_demonstrations, read_pairs, read_prompts
+from flows.storage.records import read_demonstrations, read_pairs
 from flows.storage.snapshots import SnapshotDamaged, read_split
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import RewardModelConfig
@@ -61,14 +70,6 @@ class Comparison(Frozen):
     notes: tuple[str, ...] = ()
 
 
-class EvaluationTable(NamedTuple):
-    """Where a table lies that a version was trained on, and its digest."""
-
-    name: str
-    path: Path
-    digest: str
-
-
 class Sides(NamedTuple):
     """Both versions and what it takes to measure them."""
 
@@ -86,7 +87,8 @@ class Sides(NamedTuple):
 def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Comparison:
     """Measure two versions of a model on the held-out rows of the challenger's data.
 
-    Rows whose prompt the champion was trained on are left out.
+    Rows are left out whose prompt either version, or anything that went into one or scores its answers, was trained on;
+    and those on which a state was chosen, or a temperature fitted, where a figure depends on it.
 
     Args:
         registry: where both are.
@@ -95,8 +97,8 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
         champion: the one that it would replace.
 
     Returns:
-        Paired figures; none, with the reason in the notes, where the data are not on this machine or the model is of a
-        kind of which nothing can be measured alone.
+        Paired figures; none, with the reason in the notes, where data are gone, so that it cannot be known what a
+        version was trained on, or the model is of a kind of which nothing can be measured alone.
     """
     kind = challenger.name.removeprefix(f"{config.project}-")
     if kind not in MEASURES:
@@ -104,34 +106,44 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
     table, measure = MEASURES[kind]
     try:
         return measure(Sides(registry, config, challenger, champion), _snapshot(registry, challenger, table))
-    except (FileNotFoundError, SnapshotDamaged) as error:
+    except (FileNotFoundError, SnapshotDamaged, TrainingUnknown) as error:
         return Comparison(on="nothing", notes=(f"not compared: {error}",))
 
 
-def _reward_models(sides: Sides, data: EvaluationTable) -> Comparison:
-    seen_prompts, note = _known(sides, data)
-    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt not in seen_prompts], ROWS)
+def _reward_models(sides: Sides, data: UsedTable) -> Comparison:
+    unseen = _unseen(sides, data, "pairs")
+    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt in unseen.prompts], ROWS)
     prompts = [pair.prompt for pair in pairs]
     first, second = (_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders)
 
-    def paired(measured: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Paired:
-        ours, theirs = measured(first), measured(second)
-        each = [mean(values, prompts) for values in (ours, theirs, ours - theirs)]
+    def paired(
+        measured: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: NDArray[np.bool_] | slice = slice(None)
+    ) -> Paired:
+        ours, theirs = measured(first)[rows], measured(second)[rows]
+        by = np.array(prompts)[rows]
+        each = [mean(values, by) for values in (ours, theirs, ours - theirs)]
         return Paired(challenger=each[0], champion=each[1], between=each[2])
 
-    figures = {"agreement": paired(hits), "nll, nats": paired(losses)}
-    return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=note)
+    figures = {"agreement": paired(hits)}
+    untuned = np.array([prompt not in unseen.tuned for prompt in prompts])
+    if untuned.any():
+        figures["nll, nats"] = paired(losses, untuned)
+    note = f"nll on {untuned.sum()} of these pairs: on the prompts of the others a temperature was fitted"
+    notes = unseen.notes if untuned.all() else (*unseen.notes, note)
+    return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=notes)
 
 
-def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
-    seen_prompts, note = _known(sides, data)
-    prompts = _some([prompt for prompt in read_prompts(data, "test")[1::2] if prompt not in seen_prompts], PROMPTS)
+def _policies(sides: Sides, data: UsedTable) -> Comparison:
+    registry = sides.registry
+    tags = registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
+    unseen = _unseen(sides, data, "prompts")
+    untuned = [prompt for prompt in unseen.prompts if prompt not in unseen.tuned]
+    prompts = _some(untuned, PROMPTS)
     sampling, seed = sides.config.policy.sampling, sides.config.seed
     answers = [generate(folder, prompts, sampling, seed=seed) for folder in sides.folders]
-    tags = sides.registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
     figures = {}
     for role in ("judge", "reward-model"):
-        folder = sides.registry.folder(sides.registry.pin(tags[PARENT_PREFIX + role]))
+        folder = registry.folder(registry.pin(tags[PARENT_PREFIX + role]))
         first, second = (
             score(
                 folder,
@@ -148,12 +160,12 @@ def _policies(sides: Sides, data: EvaluationTable) -> Comparison:
             challenger=None, champion=None, between=win_rate(first, second)
         )
     figures["answers that end"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
-    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=note)
+    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=unseen.notes)
 
 
-def _sft_models(sides: Sides, data: EvaluationTable) -> Comparison:
-    seen_prompts, note = _known(sides, data)
-    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt not in seen_prompts], ROWS)
+def _sft_models(sides: Sides, data: UsedTable) -> Comparison:
+    unseen = _unseen(sides, data, "demonstrations")
+    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt in unseen.prompts], ROWS)
     prompts = list(dict.fromkeys(row.prompt for row in rows))[:PROMPTS]
     config = sides.config
     first, second = (held_out_losses(folder, rows, config.sft) for folder in sides.folders)
@@ -163,10 +175,10 @@ def _sft_models(sides: Sides, data: EvaluationTable) -> Comparison:
         "loss, nats": Paired(challenger=losses_of[0], champion=losses_of[1], between=losses_of[2]),
         "answers that end": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
     }
-    return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=note)
+    return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=unseen.notes)
 
 
-MEASURES: Mapping[str, tuple[str, Callable[[Sides, EvaluationTable], Comparison]]] = {
+MEASURES: Mapping[str, tuple[str, Callable[[Sides, UsedTable], Comparison]]] = {
     "reward-model": ("preferences", _reward_models),
     "judge": ("preferences", _reward_models),
     "policy": ("prompts", _policies),
@@ -176,7 +188,7 @@ MEASURES: Mapping[str, tuple[str, Callable[[Sides, EvaluationTable], Comparison]
 
 def _some(rows: Sequence[Row], limit: int) -> Sequence[Row]:
     if not rows:
-        raise FileNotFoundError("the champion learned from every row that the challenger's data hold out")
+        raise FileNotFoundError("the two versions learned from every row that the challenger's data hold out")
     return rows[:limit]
 
 
@@ -194,38 +206,35 @@ def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> N
     return deltas
 
 
-def _known(sides: Sides, data: EvaluationTable) -> tuple[set[str], tuple[str, ...]]:
-    """Prompts of the champion's own data that are held out of none of its training, and a note if there are others."""
-    theirs = _snapshots(sides.registry, sides.champion).get("training")
-    if theirs is None:
-        return set(), ("what the champion learned from is not known here; it may have seen these rows",)
-    if theirs.digest == data.digest:
-        return set(), ()
-    try:
-        prompts = {str(row.prompt) for split in ("train", "judge") for row in read_split(theirs, split).itertuples()}
-    except (FileNotFoundError, SnapshotDamaged):
-        return set(), (f"the champion learned from {_name(theirs)}, not on this machine; it may have seen these rows",)
-    return prompts, (f"the champion learned from {_name(theirs)}; prompts that it has seen are left out",)
+class Unseen(NamedTuple):
+    """Held-out prompts that nothing which takes part was trained on, in the order of their table.
+
+    Attributes:
+        tuned: those on which the temperature of a side was fitted, or its state chosen.
+        notes: how many rows are left out, and what was trained on them.
+    """
+
+    prompts: dict[str, None]
+    tuned: set[str]
+    notes: tuple[str, ...]
 
 
-def _snapshot(registry: Registry, ref: ModelRef, table: str) -> EvaluationTable:
-    """A table that a version was made or measured with."""
-    for dataset in _snapshots(registry, ref).values():
-        if dataset.name == table:
-            return dataset
+def _unseen(sides: Sides, data: UsedTable, what: str) -> Unseen:
+    """What both sides may be judged by: what scores the challenger's answers is in its lineage."""
+    both, frame = (sides.challenger, sides.champion), read_split(data, "test")
+    left_out = leave_out(frame, learned_prompts(both, sides.registry))
+    prompts = dict.fromkeys(prompt for prompt in frame["prompt"].tolist() if prompt not in left_out.prompts)
+    tuned = set[str]().union(*(matching(prompts, tuned_prompts(side, sides.registry)) for side in both))
+    return Unseen(prompts, tuned, tuple(filter(None, [left_out.sentence(f"held-out {what}")])))
+
+
+def _snapshot(registry: Registry, ref: ModelRef, table: str) -> UsedTable:
+    """A table that a version was made or measured with, as it lies on this machine."""
+    for used in tables_of(ref, registry):
+        if used.name == table:
+            return used._replace(path=fetch_snapshot(used.digest, used.path, ref, registry))
     raise FileNotFoundError(f"the run of {ref.label} names no {table}")
 
 
-def _snapshots(registry: Registry, ref: ModelRef) -> dict[str, EvaluationTable]:
-    """The tables of a version by what it used them for, as its run names them."""
-    inputs = registry.client.get_run(ref.run_id).inputs
-    tables = {}
-    for item in inputs.dataset_inputs if inputs else []:
-        profile, source = json.loads(item.dataset.profile or "{}"), json.loads(item.dataset.source)
-        for tag in item.tags:
-            tables[tag.value] = EvaluationTable(item.dataset.name, Path(source["uri"]), str(profile["digest"]))
-    return tables
-
-
-def _name(data: EvaluationTable) -> str:
+def _name(data: UsedTable) -> str:
     return f"{data.name} {data.digest[:12]}"

@@ -1,7 +1,11 @@
-"""Upload of datasets to MLflow: snapshots, each once and in a run of its own, and the report of a run's data."""
+"""Datasets in MLflow: snapshots, each once and in a run of its own, there and back; the report of a run's data."""
 
+import contextlib
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from mlflow.exceptions import MlflowException
 
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import (
@@ -12,7 +16,7 @@ from flows.registry.names import (
     SNAPSHOT_TAG,
     data_experiment,
 )
-from flows.registry.references import DataRefs, DatasetRef
+from flows.registry.references import DataRefs, DatasetRef, ModelRef
 
 
 def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
@@ -31,6 +35,35 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         data.end_run(run_id, "FINISHED")
+
+
+def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Registry) -> Path:
+    """Where a snapshot lies on this machine that a version was made from; a copy of the kept one, where it did not.
+
+    Args:
+        digest: of its content.
+        recorded: where it lay then.
+        version: whose project keeps it.
+        registry: where that is.
+
+    Raises:
+        FileNotFoundError: if it is neither here nor in the artifact store.
+    """
+    here = [recorded, *(registry.storage / "snapshots").glob(f"*/{digest}.parquet")]
+    if path := next(filter(Path.is_file, here), None):
+        return path
+    run = registry.client.get_run(version.run_id)
+    project = registry.client.get_experiment(run.info.experiment_id).name
+    data = registry.client.get_experiment_by_name(data_experiment(project))
+    query = f"tags.`{SNAPSHOT_TAG}` = '{digest}' and attributes.status = 'FINISHED'"
+    kept = registry.client.search_runs([data.experiment_id], query, max_results=1) if data else []
+    folder = registry.storage / "snapshots" / "fetched"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, contextlib.suppress(MlflowException, OSError):
+        for run in kept:
+            copy = registry.client.download_artifacts(run.info.run_id, f"{digest}.parquet", scratch)
+            return Path(copy).replace(folder / f"{digest}.parquet")
+    raise FileNotFoundError(f"{recorded} is gone, and the artifact store has no copy")
 
 
 def log_data(data: DataRefs, registry: Registry, run_id: str) -> None:

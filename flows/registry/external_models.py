@@ -8,6 +8,7 @@ from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByJudge
 from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
+from flows.registry.learned_prompts import learned_prompts
 from flows.registry.references import ModelRef
 
 NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
@@ -20,7 +21,7 @@ def pin_models(config: LadderConfig) -> LadderConfig:
     Whatever depends on an alias then depends on the version, so that a moved alias makes another climb.
 
     Raises:
-        InputError: if there is no such version or alias.
+        InputError: if there is no such version or alias, or it cannot be known what a reward model was trained on.
     """
     sources = {"reward_model": config.reward_model.source, "judge": config.judge.source}
     if isinstance(config.relabel, ByJudge):
@@ -33,6 +34,8 @@ def pin_models(config: LadderConfig) -> LadderConfig:
         if source is not None and (version := registered(source, registry)) is not None:
             field = "model" if section == "relabel" else "source"
             update = {field: f"{SCHEME}{version.label}"}
+            if section != "relabel":
+                learned_prompts([version], registry)  # before any work, as nothing judges a model of unknown training
             sections[section] = getattr(config, section).model_copy(update=update)
     return config.model_copy(update=sections)
 

@@ -62,7 +62,7 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
         champion = None
     beside = registry.estimates(champion.run_id) if champion else {}
     if record.outcome:
-        yield f"**Training** {record.outcome}."
+        yield f"**Outcome** {record.outcome}."
     if verdicts:
         yield _verdicts(verdicts)
     if record.estimates:

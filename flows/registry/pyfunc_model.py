@@ -4,6 +4,7 @@ MLflow runs it when it loads the model (`mlflow.pyfunc.load_model`); nothing els
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ class RegisteredModel(PythonModel):
         return logits.mean(dim=1) - price * logits.var(dim=1, correction=0) - centre
 
     def _answers(self, prompts: list[list[int]], *, temperature: float = 0.0, seed: int = 0) -> pd.DataFrame:
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature {temperature}: must be a number from 0, which takes the likeliest token")
         torch.manual_seed(seed)
         chance = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
         ends = self.model.generation_config.eos_token_id

@@ -204,7 +204,8 @@ class StageRecord(Frozen):
         datasets: snapshots that went in, by use.
         estimates: the figures that gates judge.
         samples: a few prompts with responses.
-        outcome: what ended training before its time and which state is the result, empty where nothing did.
+        outcome: what ended training before its time and which state is the result, or which rows judged nothing;
+            empty where there is nothing to say.
         ladder_run: the climb that made it; a later climb that finds it here has reused it.
         seconds: training time in the climb that made it.
     """

@@ -1,6 +1,6 @@
 """The policy stage: PPO against the reward model, or DPO on the preferences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +9,15 @@ from prefect import flow
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
+from flows.stages.held_out import held_out, noted
 from flows.stages.plan import Plan
 from flows.stages.reward_inputs import RewardInputs
 from flows.stages.runner import run_stage
-from flows.storage.records import read_all_pairs, read_demonstrations, read_pairs, read_prompts
+from flows.storage.records import read_all_pairs, read_demonstrations, read_prompts
 from rlhf_core import dpo
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.data.records import Pair
 from rlhf_core.ppo import train as ppo
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
@@ -63,7 +65,7 @@ def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
     """Policy and value model, trained on the prompts of the training split, and on demonstrations where asked for."""
     mixed = {"ptx": data.demonstrations} if config.ptx_coef else {}
 
-    def train(**shared: Any) -> Stage:
+    def train(held_out_pairs: Sequence[Pair], **shared: Any) -> Stage:
         demonstrations = read_demonstrations(data.demonstrations, "train") if config.ptx_coef else ()
         prompts = read_prompts(data.prompts, "train")
         return ppo.train_policy(config, prompts=prompts, demonstrations=demonstrations, **shared)
@@ -80,9 +82,9 @@ def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
 def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
     """Policy trained on the pairs of the training split, fresh ones too; models and prompts only measure it."""
 
-    def train(**shared: Any) -> Stage:
+    def train(held_out_pairs: Sequence[Pair], **shared: Any) -> Stage:
         train = read_all_pairs(data.all_pairs.values(), "train")
-        return dpo.train_policy(config, train=train, held_out=read_pairs(data.preferences, "test"), **shared)
+        return dpo.train_policy(config, train=train, held_out=held_out_pairs, **shared)
 
     return _Method(
         train=train,
@@ -103,15 +105,18 @@ def _plan(
 ) -> Plan:
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         registry = context.registry()
-        return method.train(
+        judging = held_out(data, [*parents.values(), *rewards.models.values()], registry)
+        training = method.train(
             **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
-            held_out_prompts=read_prompts(data.prompts, "test"),
+            held_out_pairs=judging.pairs,
+            held_out_prompts=judging.prompts,
             out=out,
             seed=context.seed,
             term_models=rewards.model_folders(registry),
             cache=context.cache,
             checkpoints=checkpoints,
         )
+        return noted(training, judging.note)
 
     return Plan(
         stage="policy",

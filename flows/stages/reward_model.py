@@ -12,6 +12,7 @@ from flows.registry.context import RunContext
 from flows.registry.external_models import files_of, name_of, registered
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
+from flows.stages.held_out import held_out, noted
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
 from flows.storage.records import read_all_pairs, read_demonstrations, read_pairs
@@ -68,12 +69,13 @@ def _plan(
         return _taken(stage, split, config, config.source, data, sft, context)
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
-        folder = context.registry().folder(sft)
+        registry = context.registry()
+        folder, judging = registry.folder(sft), held_out(data, [sft], registry)
         training = reward_model.train_reward_model(
             config,
             init_from=folder,
             train=read_all_pairs(pairs.values(), split),
-            held_out=read_pairs(data.preferences, "test"),
+            held_out=judging.pairs,
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,
             seed=seed,
@@ -81,7 +83,7 @@ def _plan(
             cache=context.cache,
             checkpoints=checkpoints,
         )
-        return _sized(training, folder)
+        return _sized(noted(training, judging.note), folder)
 
     return Plan(
         stage=stage,
@@ -111,16 +113,18 @@ def _taken(
 
     def start(out: Path, _: Checkpoints) -> Stage:
         registry = context.registry()
+        judging = held_out(data, [sft] if version is None else [sft, version], registry)
         adoption = adopt_reward_model(
             config,
             source=files_of(source, registry),
             train=read_pairs(data.preferences, split),
-            held_out=read_pairs(data.preferences, "test"),
+            held_out=judging.pairs,
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,
             ceiling=data.ceiling,
         )
-        return _sized(_refusing(adoption, f"{stage.replace('-', '_')}.from", name_of(source)), registry.folder(sft))
+        adopted = _refusing(adoption, f"{stage.replace('-', '_')}.from", name_of(source))
+        return _sized(noted(adopted, judging.note), registry.folder(sft))
 
     version = registered(source, context.registry())
     what = "Held-out judge, never trained against here" if stage == "judge" else "Reward model"

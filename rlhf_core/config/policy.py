@@ -1,6 +1,8 @@
 """What PPO and DPO share: adapter, sampling, reward, and how a policy is evaluated."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.adapter import AdapterConfig
@@ -28,3 +30,12 @@ class PolicyConfig(Frozen):
     best_of_n: int = Field(0, ge=0)
     """Answers of the SFT model drawn for each of these prompts, to say what choosing the best of n by the reward model
     gives at no more KL than the policy's; n is at most this. 0: no such baseline."""
+
+    @model_validator(mode="after")
+    def _samples_have_probabilities(self) -> Self:
+        if self.sampling.temperature == 0:
+            raise ValueError(
+                "sampling.temperature 0 takes the likeliest token, whose log-probability says nothing of the policy; "
+                "set it above 0"
+            )
+        return self

@@ -11,8 +11,9 @@ from rlhf_core.config.lengths import Lengths
 class SamplingConfig(Frozen):
     """How responses are drawn."""
 
-    temperature: float = Field(1.0, gt=0)
-    """Divides the logits, in sampling and wherever the sampled tokens are scored again."""
+    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Divides the logits, in sampling and wherever the sampled tokens are scored again. 0 takes the likeliest token,
+    which a policy that is trained or measured cannot: its samples need probabilities."""
     max_prompt_tokens: int = Field(48, ge=1)
     max_response_tokens: int = Field(64, ge=2)
     """A response that has not ended by then counts as unfinished."""

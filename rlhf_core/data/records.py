@@ -80,6 +80,15 @@ def make_pairs(
     return [Pair(*text, share=vote_share(*cast), grade=grade) for text, cast, grade in rows]
 
 
+def every_second(prompts: Iterable[str]) -> set[str]:
+    """Held-out prompts that a model is tuned on: its temperature fitted, its state chosen. The others judge it.
+
+    Args:
+        prompts: in the order of their table; a prompt counts once.
+    """
+    return set(list(dict.fromkeys(prompts))[::2])
+
+
 class Response(NamedTuple):
     """Text of a sampled response and whether it ended by itself."""
 

@@ -1,6 +1,6 @@
 """Evaluation of a policy: its answers beside the SFT model's, scored by the reward model and the judge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.data.array_cache import cached, content_key
+from rlhf_core.data.records import every_second
 from rlhf_core.data.tokenizer import decode, load_tokenizer
 from rlhf_core.distributed import shard
 from rlhf_core.generation.rollout import Rollout, all_logprobs, roll_out
@@ -175,16 +176,25 @@ class PolicyEvaluator:
         return roll_out(policy, self.tokenizer, prompts, self.config.sampling, self.config.optimiser, seed=seed)
 
 
-def halves(config: PolicyConfig, held_out_prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+def halves(
+    config: PolicyConfig, held_out_prompts: Sequence[str], tuned: Collection[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Held-out prompts that may be watched during training, and those that give the final figures.
 
+    Args:
+        config: how many of each are used at most.
+        held_out_prompts: in the order of their table.
+        tuned: those that are watched; `every_second` one unless they are named.
+
     Raises:
-        ValueError: if there are fewer than four.
+        ValueError: if fewer than two are left to judge by.
     """
-    if len(held_out_prompts) < 4:
+    watching = every_second(held_out_prompts) if tuned is None else tuned
+    watched = [prompt for prompt in held_out_prompts if prompt in watching]
+    judged = [prompt for prompt in held_out_prompts if prompt not in watching]
+    if len(judged) < 2:
         raise ValueError(f"{len(held_out_prompts)} held-out prompts cannot measure a policy: give at least 4")
-    watched, judged = (list(held_out_prompts[half::2])[: config.evaluation_prompts] for half in (0, 1))
-    return watched, judged
+    return watched[: config.evaluation_prompts], judged[: config.evaluation_prompts]
 
 
 def evaluate_policy(
@@ -198,6 +208,7 @@ def evaluate_policy(
     seed: int,
     term_models: Mapping[str, Path] = NO_MODELS,
     cache: Path | None = None,
+    tuned: Collection[str] | None = None,
 ) -> dict[str, Estimate]:
     """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
 
@@ -207,14 +218,16 @@ def evaluate_policy(
         policy: folder of the policy.
         reward_model: folder of the reward model.
         judge: folder of the reward model that only measures.
-        held_out_prompts: as in training, every second one is judged.
+        held_out_prompts: none that a model which takes part was trained on.
         seed: seed of the answers.
         term_models: as of `PolicyEvaluator`.
         cache: as of `PolicyEvaluator`.
+        tuned: prompts by whose answers its state was chosen, which are not judged; as in training, `every_second` one
+            unless they are named.
 
     Returns:
         The estimates of `PolicyEvaluation`.
     """
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
     evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
-    return evaluator.evaluate(policy, halves(config, held_out_prompts)[1]).estimates
+    return evaluator.evaluate(policy, halves(config, held_out_prompts, tuned)[1]).estimates

@@ -1,6 +1,6 @@
 """Evaluation of a reward model on held-out pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.records import Demonstration, Pair, every_second
 from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.refresh import compare_refresh
@@ -59,6 +59,7 @@ def evaluate_reward_model(
     held_out: Sequence[Pair],
     demonstrations: Sequence[Demonstration],
     ceiling: Estimate | None = None,
+    tuned: Collection[str] | None = None,
 ) -> dict[str, Estimate]:
     """Measure a saved reward model; on the same data the figures are those of its training.
 
@@ -66,16 +67,18 @@ def evaluate_reward_model(
         config: lengths and precision; how an ensemble makes one score is stored with it.
         reward_model: folder of the reward model, with its temperature.
         train: pairs that the floors learn from.
-        held_out: pairs; as in training, those of every second prompt are judged.
+        held_out: pairs that no part of it was trained on.
         demonstrations: whose mean score tells how far the centre has moved.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+        tuned: prompts that its temperature was fitted on, whose pairs are not judged; as in training, `every_second`
+            one unless they are named.
 
     Returns:
         The estimates of `train_reward_model`, but for that of a length head, which was not saved.
     """
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
-    fit_half, judged_half = halves(held_out)
+    fit_half, judged_half = halves(held_out, tuned)
     judged, scale = score_pairs(config, model, tokenizer, judged_half), temperature(model)
     demonstrated = score_items(model, tokenizer, demonstrations, config)
     return {
@@ -137,11 +140,15 @@ def score_pairs(
     )
 
 
-def halves(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one half."""
-    index = {prompt: position for position, prompt in enumerate(dict.fromkeys(pair.prompt for pair in pairs))}
-    first = [pair for pair in pairs if index[pair.prompt] % 2 == 0]
-    return first, [pair for pair in pairs if index[pair.prompt] % 2 == 1]
+def halves(pairs: Sequence[Pair], tuned: Collection[str] | None = None) -> tuple[list[Pair], list[Pair]]:
+    """Held-out pairs that fit the temperature, and those that are judged; all pairs of a prompt are in one of them.
+
+    Args:
+        pairs: held out.
+        tuned: prompts of the first; `every_second` one unless they are named.
+    """
+    fitting = every_second(pair.prompt for pair in pairs) if tuned is None else tuned
+    return [pair for pair in pairs if pair.prompt in fitting], [pair for pair in pairs if pair.prompt not in fitting]
 
 
 def parameter_ratio(reward_model: Path, policy: Path) -> Estimate:

@@ -33,11 +33,10 @@ def draw_continuously(model: PreTrainedModel, request: DrawRequest) -> list[Draw
             "set it to eager or graphs"
         )
     prompts, limit = request.prompts, request.max_response_tokens
+    drawn: dict[str, Any] = {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}
+    chance = drawn if request.temperature > 0 else {"do_sample": False}
     generation = GenerationConfig(
-        do_sample=True,
-        temperature=request.temperature,
-        top_k=0,
-        top_p=1.0,
+        **chance,
         max_new_tokens=limit,
         eos_token_id=list(request.stops),
     )

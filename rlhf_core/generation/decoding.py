@@ -25,7 +25,7 @@ class DrawRequest(NamedTuple):
         chance: a number from [0, 1) for each prompt and each of the R tokens of the longest possible response, shape
             ``[B, R]``, float64.
         stops: ids that end a response, at least one.
-        temperature: divides the logits.
+        temperature: divides the logits; 0 takes the likeliest token.
         max_tokens: prompt tokens read at once.
     """
 
@@ -221,7 +221,14 @@ def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCac
 def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw a token after each of B final states, shape ``[B, D]``; with its log-probability, float32."""
     logits = soft_cap(model.get_output_embeddings()(states).float(), logit_cap(model.config))
-    return invert(torch.log_softmax(logits / temperature, dim=-1), chance)
+    return invert(torch.log_softmax(at_temperature(logits, temperature), dim=-1), chance)
+
+
+def at_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Logits divided by a temperature; at 0 all but the likeliest token are impossible, of several the first."""
+    if temperature > 0:
+        return logits / temperature
+    return torch.full_like(logits, -torch.inf).scatter(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
 
 
 def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,8 @@ def lessons(comparisons: Sequence[PairTree], heads: int, *, seed: int) -> list[L
     """Give every member of an ensemble a bootstrap of its own over the pairs; a single head sees all as they are.
 
     How often a member sees a pair is Poisson(1), the limit of drawing with replacement for many pairs (Oza and Russell,
-    2001, section 2). It depends on seed, pair and the member's number only, not on order, batch or rank.
+    2001, section 2). It depends on seed, pair and the member's number only, not on order, batch or rank; nor on which
+    response was preferred, so that a pair whose votes were divided is seen both ways as often.
 
     Args:
         comparisons: pairs by prompt.
@@ -138,7 +139,7 @@ def _weights(item: PairTree, heads: int, seed: int) -> list[list[float]]:
         return [[weight] for weight in item.weights]
     responses = item.tree.responses
     draws = [
-        _seen(f"{seed} {item.tree.prompt} {responses[chosen]} {responses[rejected]}", heads)
+        _seen(f"{seed} {item.tree.prompt} {sorted((responses[chosen], responses[rejected]))}", heads)
         for chosen, rejected in zip(item.chosen, item.rejected, strict=True)
     ]
     return [[weight * times for times in counts] for weight, counts in zip(item.weights, draws, strict=True)]

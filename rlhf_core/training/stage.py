@@ -24,7 +24,8 @@ class StageResult:
         estimates: figures with intervals, which gates judge.
         series: numbers behind figures, by name.
         samples: a few prompts with responses, for people to read.
-        outcome: what ended training before its time and which state is the result, empty where nothing did.
+        outcome: what ended training before its time and which state is the result, or which held-out rows do not judge
+            it; empty where there is nothing to say.
     """
 
     artifacts: dict[str, Path]

@@ -32,6 +32,41 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "what a version was trained on judges it",
+        "flows.registry.learned_prompts",
+        "known = np.any([np.zeros(len(frame), dtype=bool), *by.values()], axis=0)",
+        "known = np.zeros(len(frame), dtype=bool)",
+        "test_learned_prompts.test_rows_are_counted_by_version_and_said",
+    ),
+    Mutant(
+        "what a temperature was fitted on judges it",
+        "rlhf_core.evaluators.reward_model",
+        "every_second(pair.prompt for pair in pairs) if tuned is None else tuned",
+        "every_second(pair.prompt for pair in pairs)",
+        "test_halves.test_every_second_prompt_tunes_with_all_its_pairs_unless_others_are_named",
+    ),
+    Mutant(
+        "watched prompts judge a policy",
+        "rlhf_core.evaluators.policy",
+        "every_second(held_out_prompts) if tuned is None else tuned",
+        "every_second(held_out_prompts)",
+        "test_halves.test_watched_prompts_do_not_judge_a_policy",
+    ),
+    Mutant(
+        "a member sees the two ways of a divided pair at different times",
+        "rlhf_core.reward_model.losses",
+        "{sorted((responses[chosen], responses[rejected]))}",
+        "{responses[chosen]} {responses[rejected]}",
+        "test_soft_labels.test_a_member_sees_a_pair_whose_votes_were_divided_both_ways_as_often",
+    ),
+    Mutant(
+        "temperature 0 takes the least likely token",
+        "rlhf_core.generation.decoding",
+        "logits.argmax(dim=-1, keepdim=True)",
+        "logits.argmin(dim=-1, keepdim=True)",
+        "test_sampling.test_at_temperature_0_only_the_first_of_the_likeliest_is_possible",
+    ),
+    Mutant(
         "a disagreement ends training by its value, without its interval",
         "rlhf_core.ppo.early_stopping",
         'disagreement["reward_disagreement_gain"].lower > limit',

@@ -9,10 +9,10 @@ from rich.console import Console
 from data_contracts.conversation import read_conversation
 from data_contracts.records import SPLIT, Kind
 from flows.data.audits.prompt_report import in_short
-from flows.data.buckets import text_hashes
 from flows.data.tables import Table
 from flows.registry.references import DataRefs
 from flows.storage.snapshots import read_parts
+from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.prompt_quality import AMONG, COMPARED, prompt_figures
 

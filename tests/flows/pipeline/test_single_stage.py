@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -120,6 +121,34 @@ def test_evaluation_finds_the_figures_of_the_training_on_the_same_data(
             assert figure["n"] == then[name]["n"]
     versions = client.search_model_versions("name='tiny-policy'")
     assert len(versions) == 1  # nothing was trained
+
+
+def test_other_shares_judge_a_version_by_what_it_was_not_trained_on(
+    copied_home: Path, client_of: Client, runs_of: Runs, tmp_path: Path
+) -> None:
+    """Half of the groups are held out now, most of which the version was trained on."""
+    assert run("evaluate", copied_home, "shares.test=0.5", reward_model="tiny-reward-model/1")["state"] == "Completed"
+    (trained,), (measured,) = runs_of(copied_home, "reward-model"), runs_of(copied_home, "evaluate-reward-model")
+    (sft,), (ladder,) = runs_of(copied_home, "sft"), runs_of(copied_home, "evaluate")
+    then, demonstrations, now = (
+        table(of, name) for of, name in ((trained, "preferences"), (sft, "demonstrations"), (ladder, "preferences"))
+    )
+    taught = {*then[then.split == "train"].prompt, *demonstrations[demonstrations.split == "train"].prompt}
+    held_out, tested = now[now.split == "test"], list(dict.fromkeys(then[then.split == "test"].prompt))
+    seen = held_out.prompt.isin(taught)
+    assert 0.2 < seen.mean() < 0.5
+    metrics = measured.data.metrics
+    assert (metrics["left_out_rows"], metrics["held_out_rows"]) == (seen.sum(), len(held_out))
+    judging = held_out[~seen & ~held_out.prompt.isin(tested[::2])]
+    assert estimates(client_of(copied_home), measured, tmp_path / "now")["agreement"]["n"] == len(judging)
+    summary = client_of(copied_home).download_artifacts(ladder.info.run_id, "summary.txt", str(tmp_path))
+    assert f"{seen.sum()} of {len(held_out)} held-out pairs left out" in " ".join(Path(summary).read_text().split())
+
+
+def table(run: Run, name: str) -> pd.DataFrame:
+    """The snapshot of that name that a run names."""
+    (dataset,) = (item.dataset for item in run.inputs.dataset_inputs if item.dataset.name == name)
+    return pd.read_parquet(json.loads(dataset.source)["uri"])
 
 
 GATE = "name: impossible, direction: above, threshold: 9, min_samples: 1, failure: too small, reason: for the test"

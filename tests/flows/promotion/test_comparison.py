@@ -46,14 +46,12 @@ TABLES = {
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[..., DatasetRef]:
     """A snapshot; rows beyond `test` are for training."""
+    Rows = Sequence[tuple[str, str, str]]
 
-    def write(
-        name: str, test: Sequence[tuple[str, str, str]], train: Sequence[tuple[str, str, str]] = ()
-    ) -> DatasetRef:
+    def write(name: str, test: Rows, train: Rows = (), judge: Rows = ()) -> DatasetRef:
         writer = SnapshotWriter(tmp_path / f"{name}.part")
-        rows = [
-            TABLES[name](row) | {"split": split} for split, part in (("test", test), ("train", train)) for row in part
-        ]
+        parts = {"test": test, "train": train, "judge": judge}
+        rows = [TABLES[name](row) | {"split": split} for split, part in parts.items() for row in part]
         writer.add(pd.DataFrame(rows))
         writer.close()
         kept = writer.publish(name, tmp_path / "snapshots")
@@ -104,7 +102,10 @@ def test_a_reward_model_beside_its_contrary(
     data = table("preferences", ROWS)
     first, second = (trained("desk-reward-model", folder, data) for folder in (scorer, contrary))
     found = compare(desk, CONFIG, first, second)
-    assert found.on == f"{len(ROWS)} held-out pairs, preferences {data.digest[:12]}" and found.notes == ()
+    assert found.on == f"{len(ROWS)} held-out pairs, preferences {data.digest[:12]}"
+    half = len(ROWS) // 2  # both temperatures were fitted on every second prompt, the first among them
+    assert found.notes == (f"nll on {half} of these pairs: on the prompts of the others a temperature was fitted",)
+    assert found.figures["nll, nats"].between.n == half
     shown = found.figures["agreement"]
     assert shown.challenger is not None and shown.champion is not None
     value = agreement(scorer)
@@ -140,10 +141,25 @@ def test_prompts_that_the_champion_learned_from_are_left_out(
     ours, champion = trained("desk-reward-model", scorer, data), trained("desk-reward-model", contrary, theirs)
     found = compare(desk, CONFIG, ours, champion)
     assert found.figures["agreement"].between.n == len(ROWS) - 20
-    assert "prompts that it has seen are left out" in found.notes[0] and theirs.digest[:12] in found.notes[0]
+    assert found.notes[0] == f"20 of {len(ROWS)} held-out pairs left out, which these were trained on: " + (
+        f"{champion.label} (20)"
+    )
     Path(theirs.path).unlink()
+    said = reason(compare(desk, CONFIG, ours, champion))
+    assert f"{champion.label}: what it was trained on cannot be known" in said and theirs.path in said
+
+
+def test_what_scores_the_answers_and_what_versions_were_made_from_count_too(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, speaker: Path
+) -> None:
+    """The judge learned the first 6 prompts, from its own split, and the SFT model the next 6."""
+    sft = trained("desk-sft", speaker, table("demonstrations", ROWS[12:], ROWS[6:12])).label
+    judge = trained("desk-judge", scorer, table("preferences", ROWS[6:], judge=ROWS[:6])).label
+    tags = {"parent_sft": sft, "parent_judge": judge, "parent_reward-model": judge}
+    ours, champion = (trained("desk-policy", speaker, table("prompts", ROWS), **tags) for _ in range(2))
     found = compare(desk, CONFIG, ours, champion)
-    assert found.figures["agreement"].between.n == len(ROWS) and "may have seen these rows" in found.notes[0]
+    assert found.figures["answers that end"].between.n == len(ROWS[13::2])
+    assert found.notes[0].startswith("12 of 30 held-out prompts left out") and f"{sft} (6)" in found.notes[0]
 
 
 def test_a_champion_that_learned_from_preferences_is_not_asked_their_prompts(
@@ -155,7 +171,7 @@ def test_a_champion_that_learned_from_preferences_is_not_asked_their_prompts(
     champion = trained("desk-policy", speaker, table("preferences", ROWS[10:], ROWS[:10]))
     found = compare(desk, CONFIG, ours, champion)
     assert found.figures["answers that end"].between.n == len(ROWS[11::2])
-    assert "the champion learned from preferences" in found.notes[0]
+    assert found.notes[0].startswith("10 of 30 held-out prompts left out")
 
 
 def test_where_nothing_can_be_compared_the_reason_is_said(

@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.pair_trees import PairTree, compare
 from rlhf_core.data.pair_weights import both_ways, weigh_by_prompt
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.data.tokenizer import encode
+from rlhf_core.data.tokenizer import Tree, encode
 from rlhf_core.models.loading import load_reward_model
 from rlhf_core.models.scoring import score_trees
 from rlhf_core.objectives import bradley_terry_loss
@@ -50,6 +50,14 @@ def test_grades_become_margins_beside_those_that_there_are() -> None:
     learned = as_learned(RewardModelConfig(margin_scale=0.25), PAIRS)
     assert [pair.margin for pair in learned] == [0.5 + 0.25 * 2.0, 0.0, 0.25]
     assert as_learned(RewardModelConfig(), PAIRS) == PAIRS
+
+
+def test_a_member_sees_a_pair_whose_votes_were_divided_both_ways_as_often() -> None:
+    both = PairTree(Tree([5], [[6], [7]]), chosen=[0, 1], rejected=[1, 0], weights=[0.75, 0.25], margins=[0.0, 0.0])
+    (lesson,) = lessons([both], 64, seed=1)
+    first, second = lesson.weights
+    assert [weight / 0.75 for weight in first] == [weight / 0.25 for weight in second]
+    assert {0.0, 0.75, 1.5} <= set(first)
 
 
 def test_every_prompt_has_the_same_weight_whatever_the_length_of_its_ranking() -> None:

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
+from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.policy import PolicyConfig
+from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree, encode_prompts
-from rlhf_core.generation.decoding import invert
+from rlhf_core.generation.decoding import at_temperature, invert
 from rlhf_core.generation.sampling import Sampled, sample, sample_responses
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
@@ -63,6 +67,38 @@ def test_a_seed_gives_the_same_texts_and_another_seed_others(base: Path, tokeniz
 def test_a_low_temperature_draws_the_likeliest_token(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     cold = draw(base, tokenizer, CONFIG.model_copy(update={"temperature": 1e-4}))
     assert all(logprob == pytest.approx(0.0, abs=1e-3) for one in cold for logprob in one.logprobs)
+
+
+def test_temperature_0_takes_the_likeliest_token_whatever_the_chance(
+    base: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    greedy = CONFIG.model_copy(update={"temperature": 0.0})
+    taken = draw(base, tokenizer, greedy)
+    row = lay([Tree(one.prompt_ids, [one.response_ids]) for one in taken], device())
+    forced, _ = response_logprobs(load_policy(base, tokenizer), row, sampling_temperature=1e-4)
+    torch.testing.assert_close(forced.detach().cpu(), torch.zeros(len(forced)), rtol=0, atol=1e-3)
+    assert [logprob for one in taken for logprob in one.logprobs] == [0.0] * len(forced)
+    model = load_policy(base, tokenizer)
+    first, other = (sample_responses(model, tokenizer, PROMPTS, greedy, seed=seed) for seed in (1, 2))
+    assert first == other
+
+
+def test_at_temperature_0_only_the_first_of_the_likeliest_is_possible() -> None:
+    logits = torch.tensor([[1.0, 3.0, 3.0, -2.0], [0.5, -1.0, 0.0, 0.0]])
+    assert at_temperature(logits, 0.0).softmax(dim=-1).tolist() == [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    assert torch.equal(at_temperature(logits, 2.0), logits / 2.0)
+
+
+@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
+def test_a_temperature_is_a_number_from_0(temperature: float) -> None:
+    with pytest.raises(ValidationError, match="temperature"):
+        SamplingConfig(temperature=temperature)
+
+
+@pytest.mark.parametrize("config", [PPOConfig, DPOConfig])
+def test_a_policy_is_sampled_above_temperature_0(config: type[PolicyConfig]) -> None:
+    with pytest.raises(ValidationError, match=r"sampling.temperature 0 .* set it above 0"):
+        config(sampling=SamplingConfig(temperature=0.0))
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:

@@ -1,0 +1,61 @@
+"""What judges a stage: held-out rows whose prompts no model that goes in, which may be from elsewhere, has learned."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from flows.config.errors import InputError
+from flows.registry.client import Registry
+from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out
+from flows.registry.references import DataRefs, ModelRef
+from flows.storage.records import read_pairs, read_prompts
+from flows.storage.snapshots import read_split
+from rlhf_core.data.records import Pair
+from rlhf_core.training.stage import Stage
+
+FEWEST = 4
+"""Prompts that judge a stage at least, half of which it is tuned on."""
+
+
+class HeldOut(NamedTuple):
+    """Rows of the test splits of a climb's tables.
+
+    Attributes:
+        pairs: of the preferences.
+        prompts: of the prompts.
+        note: how many are left out and what was trained on them, empty where none is.
+    """
+
+    pairs: list[Pair]
+    prompts: list[str]
+    note: str
+
+
+def held_out(data: DataRefs, models: Iterable[ModelRef], registry: Registry) -> HeldOut:
+    """What is held out from some models and all that they were made from.
+
+    Raises:
+        InputError: if it cannot be known what one of them was trained on, or too little is left.
+    """
+    learned = learned_prompts(models, registry)
+    tables = {"pairs": data.preferences, "prompts": data.prompts}
+    seen = {what: leave_out(read_split(table, "test"), learned) for what, table in tables.items()}
+    pairs = [pair for pair in read_pairs(data.preferences, "test") if pair.prompt not in seen["pairs"].prompts]
+    prompts = [prompt for prompt in read_prompts(data.prompts, "test") if prompt not in seen["prompts"].prompts]
+    note = ". ".join(_sentences(seen))
+    if note and min(len({pair.prompt for pair in pairs}), len(set(prompts))) < FEWEST:
+        raise InputError(
+            f"fewer than {FEWEST} held-out prompts are left to judge by: {note}. Train on the data, shares and seed "
+            "that those models were trained with, or add rows with other prompts"
+        )
+    return HeldOut(pairs, prompts, note)
+
+
+def _sentences(seen: Mapping[str, SeenRows]) -> Iterable[str]:
+    return filter(None, (rows.sentence(f"held-out {what}") for what, rows in seen.items()))
+
+
+def noted(stage: Stage, note: str) -> Stage:
+    """A stage whose outcome also says what it was not judged by."""
+    result = yield from stage
+    return replace(result, outcome=". ".join(filter(None, (result.outcome, note))))

@@ -1,0 +1,19 @@
+"""Hashes of texts: of what they say exactly, and of what makes two of them the same to whoever reads them."""
+
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def text_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """SipHash of each text, the same on every machine, shape ``[N]``."""
+    hashes: NDArray[np.uint64] = pd.util.hash_array(np.array(texts, dtype=object), categorize=False)
+    return hashes
+
+
+def loose_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """A hash of each text without regard to case, white space and the form of its Unicode (NFKC), shape ``[N]``."""
+    return text_hashes([" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts])
