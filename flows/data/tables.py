@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, SPLIT, Kind
+from data_contracts.sameness import loose_form
 from data_contracts.schemas.preferences import aggregate_votes
 from data_contracts.schemas.rules import LEAK
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
@@ -82,7 +83,7 @@ class Table:
 
     @property
     def held_out(self) -> NDArray[np.uint64]:
-        """Hashes of the prompts of the test split, without regard to case and white space."""
+        """Hashes of the prompts of the test split, as `loose_hashes` gives them."""
         return np.unique(np.concatenate(self._held_out)) if self._held_out else np.empty(0, dtype=np.uint64)
 
     def settle(self, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> None:
@@ -185,8 +186,8 @@ class Table:
 
 
 def loose_hashes(texts: pd.Series) -> NDArray[np.uint64]:
-    """A hash of each text without regard to case and white space, shape ``[N]``."""
-    return text_hashes([" ".join(text.casefold().split()) for text in texts.tolist()])
+    """A hash of each text without regard to case, white space and Unicode form, shape ``[N]``."""
+    return text_hashes(list(map(loose_form, texts)))
 
 
 def make_tables(
