@@ -26,9 +26,7 @@ Some = TypeVar("Some", bound=Convert)
 FORMATS: dict[str, dict[Kind, Adapter]] = {}
 
 
-def adapter(
-    name: str, kind: Kind, *, fits: Callable[[RawRow], bool], precedence: int = OWN
-) -> Callable[[Some], Some]:
+def adapter(name: str, kind: Kind, *, fits: Callable[[RawRow], bool], precedence: int = OWN) -> Callable[[Some], Some]:
     """Register a function as what a format gives of one kind; a later one of the same name and kind replaces it.
 
     Args:

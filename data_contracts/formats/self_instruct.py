@@ -14,7 +14,11 @@ _is_task = holds("instruction", "instances")
 def demonstrations(row: RawRow) -> Iterator[Record]:
     """One demonstration for each instance, grouped by the instruction."""
     for instance in objects_of(row, "instances"):
-        yield {"prompt": _ask(row, instance), "response": text_of(instance, "output"), "group": text_of(row, "instruction")}
+        yield {
+            "prompt": _ask(row, instance),
+            "response": text_of(instance, "output"),
+            "group": text_of(row, "instruction"),
+        }
 
 
 @adapter("self-instruct", "prompts", fits=_is_task, precedence=20)

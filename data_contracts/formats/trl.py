@@ -93,17 +93,15 @@ def _gap(row: RawRow) -> float | None:
     Raises:
         Misfit: if it is lower, or one of both scores is missing or no number.
     """
-    for names in SCORES:
-        chosen, rejected = (number_of(row, name) for name in names)
-        if chosen is None and rejected is None:
-            continue
-        for name, score in zip(names, (chosen, rejected), strict=True):
-            if score is None:
-                raise Misfit(name, "is missing, and the other response has a score")
-        if chosen < rejected:
-            raise Misfit(names[1], f"is above {names[0]}", rule="scores_favour_chosen")
-        return chosen - rejected
-    return None
+    names = next((pair for pair in SCORES if any(number_of(row, name) is not None for name in pair)), None)
+    if names is None:
+        return None
+    chosen, rejected = (number_of(row, name) for name in names)
+    if chosen is None or rejected is None:
+        raise Misfit(names[chosen is not None], "is missing, and the other response has a score")
+    if chosen < rejected:
+        raise Misfit(names[1], f"is above {names[0]}", rule="scores_favour_chosen")
+    return chosen - rejected
 
 
 def _answer(field: str, conversation: list[Message]) -> Record:

@@ -52,13 +52,15 @@ def _merge(rows: list[RowFields]) -> RowFields:
     first, second = sorted(map(same_form, (rows[0]["chosen"], rows[0]["rejected"])))
     is_firsts = [same_form(row["chosen"]) == first for row in rows]
     for_first = sum(
-        row["votes_chosen"] if is_first else row["votes_rejected"] for row, is_first in zip(rows, is_firsts, strict=True)
+        row["votes_chosen"] if is_first else row["votes_rejected"]
+        for row, is_first in zip(rows, is_firsts, strict=True)
     )
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first
     tied = for_second == for_first
     second_wins = tie_goes_to_second(same_form(rows[0]["prompt"]), first, second) if tied else for_second > for_first
     grades = [
-        row["grade"] if is_first != second_wins else -row["grade"] for row, is_first in zip(rows, is_firsts, strict=True)
+        row["grade"] if is_first != second_wins else -row["grade"]
+        for row, is_first in zip(rows, is_firsts, strict=True)
     ]
     return {
         **min(rows, key=lambda row: (row["source"], row["row"])),

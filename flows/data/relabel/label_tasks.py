@@ -168,7 +168,7 @@ def read_labels(path: Path, choices: Sequence[Asked]) -> Iterator[Read]:
         yield Read(batch._replace(frame=_grouped(batch.frame, groups)), is_label=True)
 
 
-def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[object, frozenset[object]], str]) -> pd.DataFrame:
+def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[str, frozenset[str]], str]) -> pd.DataFrame:
     names = []
     for source, row, *texts in frame[["source", "row", "prompt", "chosen", "rejected"]].itertuples(index=False):
         group = groups.get(_texts(*texts))
