@@ -5,7 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flows.config.errors import InputError
 
@@ -147,7 +147,7 @@ def _saved_rows(folder: Path) -> list[Path]:
         raise InputError(f"{folder / _STATE}: names no files of rows: save the data set again") from None
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:

@@ -28,6 +28,8 @@ LONGEST_LINE = 10_000_000
 
 _BYTES = "latin-1"  # every byte is a character, so that a line which is not UTF-8 can be named
 
+_GZIP = b"\x1f\x8b"
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -53,8 +55,7 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{name} is empty: fetch or export it again")
-        with _opened(path) as file:
-            refuse_what_is_no_data(file.read(HEAD_BYTES), suffix, name)
+        refuse_what_is_no_data(_head(path), suffix, name)
         for number, row in readers.get(suffix, _json_rows)(path, name):
             yield SourceRow(name, number, row)
     except (EOFError, zlib.error, pa.ArrowException) as error:
@@ -78,10 +79,8 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
     number = 0
     try:
         rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
-        for table in rows.with_format("arrow").iter(BATCH_ROWS):
-            for row in table.to_pylist():
-                number += 1
-                yield SourceRow(dataset, number, row)
+        for number, row in _table_rows(rows.with_format("arrow").iter(BATCH_ROWS)):
+            yield SourceRow(dataset, number, row)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{dataset}@{revision[:8]} after row {number}: cannot be had from the hub ({_short(error)}): check name, "
@@ -96,10 +95,20 @@ def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
     yield from rows.with_format("arrow").iter(BATCH_ROWS)
 
 
-def _opened(path: Path) -> BinaryIO:
-    """A file, unpacked where its first bytes say that it is gzipped."""
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, unpacked if they are gzipped."""
     with path.open("rb") as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(_GZIP):
+        return head
+    with gzip.open(path) as unpacked:
+        return unpacked.read(HEAD_BYTES)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file, unpacked where its name or its first bytes say that it is gzipped."""
+    with path.open("rb") as file:
+        is_packed = path.suffix == ".gz" or file.read(2) == _GZIP
     return cast(BinaryIO, gzip.open(path)) if is_packed else path.open("rb")
 
 
@@ -108,20 +117,17 @@ def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
         head = file.read(HEAD_BYTES).removeprefix(_BOM).lstrip()
         while not head and (chunk := file.read(HEAD_BYTES)):
             head = chunk.lstrip()
+        file.seek(0)
         if head[:1] == b"[":
-            file.seek(0)
             yield from read_array(file, name, longest=LONGEST_LINE)
-            return
-    yield from _json_lines(path, name)
+        else:
+            yield from _json_lines(file, name)
 
 
-def _json_lines(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    number = 0
-    for table in _tables("text", path, encoding=_BYTES):
-        for line in table.column("text").to_pylist():
-            number += 1
-            if line.strip():
-                yield number, _object(line.encode(_BYTES), f"{name} row {number}")
+def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, RawRow]]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield number, _object(line, f"{name} row {number}")
 
 
 def _object(line: bytes, where: str) -> RawRow:
