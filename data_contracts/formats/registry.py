@@ -67,8 +67,9 @@ def recognise(row: RawRow) -> str | None:
 
 
 def makers(kind: Kind) -> list[str]:
-    """Names of the formats that give a kind of data."""
-    return [name for name, adapters in FORMATS.items() if kind in adapters]
+    """Names of the formats that give a kind of data, the most general first."""
+    found = {name: adapters[kind].precedence for name, adapters in FORMATS.items() if kind in adapters}
+    return sorted(found, key=lambda name: (found[name], name))
 
 
 def has(*fields: str) -> Callable[[RawRow], bool]:

@@ -55,7 +55,7 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{name} is empty: fetch or export it again")
-        refuse_what_is_no_data(_head(path), suffix, name)
+        refuse_what_is_no_data(_head(path, name), suffix, name)
         for number, row in readers.get(suffix, _json_rows)(path, name):
             yield SourceRow(name, number, row)
     except (EOFError, zlib.error, pa.ArrowException) as error:
@@ -95,21 +95,21 @@ def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
     yield from rows.with_format("arrow").iter(BATCH_ROWS)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, name: str) -> bytes:
     """The first bytes of a file, unpacked if they are gzipped."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head.startswith(_GZIP):
         return head
-    with gzip.open(path) as unpacked:
+    if path.suffix != ".gz":
+        raise InputError(f"{name} is gzipped: let its name end with .gz")
+    with _opened(path) as unpacked:
         return unpacked.read(HEAD_BYTES)
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file, unpacked where its name or its first bytes say that it is gzipped."""
-    with path.open("rb") as file:
-        is_packed = path.suffix == ".gz" or file.read(2) == _GZIP
-    return cast(BinaryIO, gzip.open(path)) if is_packed else path.open("rb")
+    """A file, unpacked where its name says that it is gzipped."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:

@@ -132,7 +132,7 @@ def recognised(first: SourceRow) -> str:
         fields = ", ".join(map(str, list(first.row)[:10]))
         raise InputError(
             f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
-            f"{', '.join(FORMATS)} as its `format`, or register your own"
+            f"{', '.join(sorted(FORMATS))} as its `format`, or register your own"
         )
     return name
 

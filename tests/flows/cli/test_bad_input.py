@@ -127,6 +127,7 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "UTF-16": ("a.csv", "prompt,chosen\n".encode("utf-16"), r" is UTF-16: save it as UTF-8"),
     "a spreadsheet": ("a.csv", b"PK\x03\x04 and more", r" is a ZIP archive or a spreadsheet"),
     "Parquet under another name": ("a.jsonl", b"PAR1 and more", r" is Parquet: let its name end with \.parquet"),
+    "gzip under another name": ("a.csv", gzip.compress(lines(GOOD)), r" is gzipped: let its name end with \.gz"),
     "gzip of nothing": ("a.jsonl.gz", gzip.compress(b""), r" holds no row: fetch or export it again"),
     "decimal commas": ("a.csv", scores_with_commas, r" row 1, field score_chosen: is not a number"),
     "half a vote": ("a.jsonl", changed(3, votes_chosen="3.5"), r" row 3, field votes_chosen: .*whole number"),
