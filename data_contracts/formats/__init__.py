@@ -1,9 +1,8 @@
-"""Dataset formats. Start in `registry`; the order of import is that of recognition, the most general first."""
+"""Dataset formats. Start in `registry`, where each has its precedence; `fields` reads the cells of raw rows."""
 
-from data_contracts.formats import trl  # isort: skip
-from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, ranked, rewardbench, self_instruct
+from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, ranked, rewardbench, self_instruct, trl
 from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record, Tie
-from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, makers, recognise
+from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, holds, makers, recognise
 
 __all__ = [
     "FORMATS",
@@ -19,6 +18,7 @@ __all__ = [
     "annotated",
     "has",
     "hh_rlhf",
+    "holds",
     "label_studio",
     "makers",
     "oasst",

@@ -4,19 +4,19 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from data_contracts.formats.items import Item, Misfit, RawRow, Record, judged, text_of
-from data_contracts.formats.registry import adapter, has
+from data_contracts.formats.fields import cell_of, text_of, turns_of, whole_number_of
+from data_contracts.formats.items import Item, Misfit, RawRow, Record, judged
+from data_contracts.formats.registry import adapter, holds
 
 _ANNOTATOR = re.compile(r"annotator_?(\d+)")
-_VERDICTS: dict[Any, int | None] = {0: 0, 1: 1, 2: 2, None: None, "0": 0, "1": 1, "2": 2, "": None}
 _LETTERS: dict[Any, int | None] = {"a": 1, "b": 2, "tie": 0, None: None}
 
-_is_pandalm = has("instruction", "input", "response1", "response2", "annotator1")
-_is_llmbar = has("input", "output_1", "output_2", "label")
-_is_votes = has("prompt", "response_a", "response_b", "votes")
+_is_pandalm = holds("instruction", "response1", "response2", verdict="annotator1")
+_is_llmbar = holds("input", "output_1", "output_2", verdict="label")
+_is_votes = holds("prompt", "response_a", "response_b", verdict="votes")
 
 
-@adapter("pandalm", "preferences", fits=_is_pandalm)
+@adapter("pandalm", "preferences", fits=_is_pandalm, precedence=20)
 def pandalm(row: RawRow) -> Iterator[Item]:
     """PandaLM (Wang et al., 2023): `annotator1`, `annotator2`, ... say 1, 2, 0 for a tie, or nothing."""
     fields = [match for field in sorted(row) if (match := _ANNOTATOR.fullmatch(field))]
@@ -26,52 +26,53 @@ def pandalm(row: RawRow) -> Iterator[Item]:
     yield from judged(_ask(row), text_of(row, "response1"), text_of(row, "response2"), opinions)
 
 
-@adapter("pandalm", "prompts", fits=_is_pandalm)
+@adapter("pandalm", "prompts", fits=_is_pandalm, precedence=20)
 def pandalm_prompts(row: RawRow) -> Iterator[Record]:
     """The instruction with its input, if any."""
     yield {"prompt": _ask(row)}
 
 
-@adapter("llmbar", "preferences", fits=_is_llmbar)
+@adapter("llmbar", "preferences", fits=_is_llmbar, precedence=20)
 def llmbar(row: RawRow) -> Iterator[Item]:
     """LLMBar (Zeng et al., 2024): `label` says which of two outputs follows the instruction."""
     opinions = [(None, _vote(row, "label"))]
     yield from judged(text_of(row, "input"), text_of(row, "output_1"), text_of(row, "output_2"), opinions)
 
 
-@adapter("llmbar", "prompts", fits=_is_llmbar)
+@adapter("llmbar", "prompts", fits=_is_llmbar, precedence=20)
 def llmbar_prompts(row: RawRow) -> Iterator[Record]:
     """The instruction."""
     yield {"prompt": text_of(row, "input")}
 
 
-@adapter("votes", "preferences", fits=_is_votes)
+@adapter("votes", "preferences", fits=_is_votes, precedence=20)
 def votes(row: RawRow) -> Iterator[Item]:
     """`votes` says "a", "b", "tie" or null for each annotator: an object by name, or a list where names are unknown."""
-    cells = text_of(row, "votes")
-    if not isinstance(cells, dict | list):
+    cells = row.get("votes")
+    if not isinstance(cells, dict | list | None):
         raise Misfit("votes", "is neither a list nor an object")
-    opinions = [(name, _letter(vote)) for name, vote in _by_name(cells)]
-    yield from judged(text_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), opinions)
+    opinions = [(name, _letter(vote)) for name, vote in _by_name(cells or [])]
+    yield from judged(turns_of(row, "prompt"), text_of(row, "response_a"), text_of(row, "response_b"), opinions)
 
 
-@adapter("votes", "prompts", fits=_is_votes)
+@adapter("votes", "prompts", fits=_is_votes, precedence=20)
 def votes_prompts(row: RawRow) -> Iterator[Record]:
     """The prompt of a comparison."""
-    yield {"prompt": text_of(row, "prompt")}
+    yield {"prompt": turns_of(row, "prompt")}
 
 
-@adapter("mt-bench", "prompts", fits=has("question_id", "turns"))
+@adapter("mt-bench", "prompts", fits=holds("question_id", "turns"), precedence=20)
 def mt_bench(row: RawRow) -> Iterator[Record]:
     """MT-bench (Zheng et al., 2023): the first turn of a question; later ones presuppose an answer."""
-    turns = text_of(row, "turns")
+    turns = cell_of(row, "turns")
     if not isinstance(turns, list) or not turns:
         raise Misfit("turns", "is not a list of texts")
     yield {"prompt": turns[0]}
 
 
 def _ask(row: RawRow) -> Any:
-    instruction, context = text_of(row, "instruction"), text_of(row, "input")
+    """The instruction with its input, if any."""
+    instruction, context = text_of(row, "instruction"), "" if row.get("input") is None else text_of(row, "input")
     if isinstance(instruction, str) and isinstance(context, str):
         return f"{instruction.strip()}\n\n{context.strip()}".strip()
     raise Misfit("instruction" if not isinstance(instruction, str) else "input", "is not text")
@@ -88,7 +89,10 @@ def _letter(vote: Any) -> int | None:
 
 
 def _vote(row: RawRow, field: str) -> int | None:
-    vote = text_of(row, field)
-    if isinstance(vote, bool) or not isinstance(vote, int | str | None) or vote not in _VERDICTS:
+    try:
+        vote = whole_number_of(row, field)
+    except Misfit:
+        vote = -1
+    if vote not in (None, 0, 1, 2):
         raise Misfit(field, "is not 1, 2, 0 for a tie, or empty")
-    return _VERDICTS[vote]
+    return vote

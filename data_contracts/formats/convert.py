@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data_contracts.conversation import opening, write_conversation
-from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie, stripped
+from data_contracts.formats.fields import stripped
+from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.preferences import tie_goes_to_second
 from data_contracts.schemas.rules import SHAPE

@@ -1,9 +1,9 @@
-"""What a format makes of a raw row: records, votes, rows left out, misfits; and readers of a row's fields."""
+"""What a format makes of a raw row: records, votes, rows left out, misfits."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from data_contracts.conversation import ROLES, Message
+from data_contracts.conversation import Message
 
 RawRow = dict[str, Any]
 Record = dict[str, Any]
@@ -56,51 +56,6 @@ class Misfit(Exception):
 
 Item = Record | LeftOut | Ballot | Tie
 Convert = Callable[[RawRow], Iterable[Item]]
-
-
-def text_of(row: RawRow, field: str) -> Any:
-    """What stands in a field of text. Whether it is text is for the contract to say, which names the cell.
-
-    Raises:
-        Misfit: if the field is missing.
-    """
-    if field not in row:
-        raise Misfit(field, "is missing")
-    return row[field]
-
-
-def stripped(cell: Any) -> Any:
-    """A text without surrounding white space; anything else as it is."""
-    return cell.strip() if isinstance(cell, str) else cell
-
-
-def objects_of(row: RawRow, field: str) -> list[RawRow]:
-    """The objects listed in a field.
-
-    Raises:
-        Misfit: if it is missing or something else.
-    """
-    value = text_of(row, field)
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Misfit(field, "is not a list of objects")
-    return value
-
-
-def messages_of(row: RawRow, field: str) -> list[Message]:
-    """The messages in a field.
-
-    Raises:
-        Misfit: naming what is wrong with the field, or with its first bad message.
-    """
-    messages = objects_of(row, field)
-    if not messages:
-        raise Misfit(field, "holds no message")
-    for message in messages:
-        if message.get("role") not in ROLES:
-            raise Misfit(field, f"has a message whose role is not one of {', '.join(ROLES)}")
-        if not isinstance(message.get("content"), str):
-            raise Misfit(field, "has a message whose content is not text")
-    return [Message(role=message["role"], content=message["content"]) for message in messages]
 
 
 def compare(chosen: list[Message], rejected: list[Message]) -> Record:

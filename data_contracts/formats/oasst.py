@@ -5,11 +5,12 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from data_contracts.conversation import Message
-from data_contracts.formats.items import LeftOut, Misfit, RawRow, Record, objects_of, text_of
-from data_contracts.formats.registry import adapter, has
+from data_contracts.formats.fields import cell_of, objects_of, text_of, whole_number_of
+from data_contracts.formats.items import Item, LeftOut, Misfit, RawRow, Record, Tie
+from data_contracts.formats.registry import adapter, holds
 
 ROLES = {"prompter": "user", "assistant": "assistant"}
-_is_tree = has("message_tree_id", "prompt")
+_is_tree = holds("message_tree_id", "prompt")
 
 
 class _Question(NamedTuple):
@@ -19,30 +20,31 @@ class _Question(NamedTuple):
     replies: list[RawRow]
 
 
-@adapter("oasst", "demonstrations", fits=_is_tree)
+@adapter("oasst", "demonstrations", fits=_is_tree, precedence=20)
 def demonstrations(row: RawRow) -> Iterator[Record | LeftOut]:
     """The best-ranked human answer to every question of a tree, with the conversation before it."""
     group = text_of(row, "message_tree_id")
     for item in _walk(row):
         if isinstance(item, LeftOut):
             yield item
-        elif item.replies[0]["rank"] == 0:
+        elif _rank(item.replies[0]) == 0:
             yield {"prompt": item.prompt, "response": _said(item.replies[0]), "group": group}
 
 
-@adapter("oasst", "preferences", fits=_is_tree)
-def preferences(row: RawRow) -> Iterator[Record | LeftOut]:
-    """Every pair of human answers to one question, the better-ranked one chosen."""
+@adapter("oasst", "preferences", fits=_is_tree, precedence=20)
+def preferences(row: RawRow) -> Iterator[Item]:
+    """Every pair of human answers to one question, the better-ranked one chosen; equal ranks are a tie."""
     group = text_of(row, "message_tree_id")
     for item in _walk(row):
         if isinstance(item, LeftOut):
             yield item
             continue
         for better, worse in combinations(item.replies, 2):
-            yield {"prompt": item.prompt, "chosen": _said(better), "rejected": _said(worse), "group": group}
+            pair = {"prompt": item.prompt, "chosen": _said(better), "rejected": _said(worse), "group": group}
+            yield Tie({**pair, "votes_chosen": 0, "votes_tied": 1}) if _rank(better) == _rank(worse) else pair
 
 
-@adapter("oasst", "prompts", fits=_is_tree)
+@adapter("oasst", "prompts", fits=_is_tree, precedence=20)
 def prompts(row: RawRow) -> Iterator[Record | LeftOut]:
     """The question that opens a tree, if a person asked it."""
     opening = _opening(row)
@@ -61,7 +63,7 @@ def _walk(row: RawRow) -> Iterator[_Question | LeftOut]:
         if message.get("synthetic"):
             yield LeftOut("synthetic message")
         conversation = [*before, _turn(message)]
-        replies = objects_of(message, "replies")
+        replies = [] if message.get("replies") is None else objects_of(message, "replies")
         pending += [(conversation, reply, by_people) for reply in replies]
         if message["role"] == "assistant":
             if _rank(message) is None and not message.get("synthetic"):
@@ -73,15 +75,15 @@ def _walk(row: RawRow) -> Iterator[_Question | LeftOut]:
 
 
 def _opening(row: RawRow) -> RawRow:
-    opening = text_of(row, "prompt")
+    opening = cell_of(row, "prompt")
     if not isinstance(opening, dict):
         raise Misfit("prompt", "is not a message")
     return opening
 
 
 def _turn(message: RawRow) -> Message:
-    role = text_of(message, "role")
-    if role not in ROLES:
+    role = cell_of(message, "role")
+    if not isinstance(role, str) or role not in ROLES:
         raise Misfit("role", f"is not one of {', '.join(ROLES)}")
     return Message(role=ROLES[role], content=_said(message))
 
@@ -94,11 +96,8 @@ def _said(message: RawRow) -> Any:
 
 
 def _rank(reply: RawRow) -> int | None:
-    rank = reply.get("rank")
-    if rank is not None and not isinstance(rank, int):
-        raise Misfit("rank", "is not a whole number")
-    return rank
+    return whole_number_of(reply, "rank")
 
 
 def _order(reply: RawRow) -> int:
-    return int(reply["rank"])
+    return whole_number_of(reply, "rank") or 0

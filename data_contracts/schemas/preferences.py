@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from data_contracts.schemas.rules import Rule, not_repeated, prompt_rules, text_rules
+from data_contracts.sameness import same_form
+from data_contracts.schemas.rules import Rule, not_repeated, prompt_rules, same_texts, text_rules
 
 RowFields = dict[Hashable, Any]
 
@@ -17,11 +18,16 @@ TRIPLE = ("prompt", "chosen", "rejected")
 
 VOTES = ("votes_chosen", "votes_rejected", "votes_tied")
 
+LARGEST = 10**9
+"""No count, grade, score or rank is beyond it; a larger number is a broken cell."""
+
 MEND_REPEATS = "remove the copy, or say `repeats: votes` where each row is one person's label"
 
 
 def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
     """Merge rows that compare the same two responses to the same prompt into one row that counts their votes.
+
+    Texts are the same in whatever Unicode form they are written; the smallest form is kept.
 
     No vote is lost: the votes of the result sum to those of the input, and the same rows in another order give the
     same rows. `chosen` is what the majority preferred; in a tie a hash of the texts decides. `grade` is the mean over
@@ -35,22 +41,32 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
     """
     pairs: dict[Hashable, list[RowFields]] = defaultdict(list)
     for row in frame.to_dict("records"):
-        pairs[row["prompt"], *sorted((row["chosen"], row["rejected"]))].append(row)
+        pairs[same_form(row["prompt"]), *sorted(map(same_form, (row["chosen"], row["rejected"])))].append(row)
     return pd.DataFrame(list(map(_merge, pairs.values())), columns=frame.columns).astype(frame.dtypes)
 
 
 def _merge(rows: list[RowFields]) -> RowFields:
-    prompt, first, second = str(rows[0]["prompt"]), *sorted((rows[0]["chosen"], rows[0]["rejected"]))
-    for_first = sum(row["votes_chosen"] if row["chosen"] == first else row["votes_rejected"] for row in rows)
+    forms: dict[str, str] = {}
+    for text in sorted(row[name] for row in rows for name in TRIPLE):
+        forms.setdefault(same_form(text), text)
+    first, second = sorted(map(same_form, (rows[0]["chosen"], rows[0]["rejected"])))
+    is_firsts = [same_form(row["chosen"]) == first for row in rows]
+    for_first = sum(
+        row["votes_chosen"] if is_first else row["votes_rejected"]
+        for row, is_first in zip(rows, is_firsts, strict=True)
+    )
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first
     tied = for_second == for_first
-    second_wins = tie_goes_to_second(prompt, first, second) if tied else for_second > for_first
-    chosen = second if second_wins else first
-    grades = [row["grade"] if row["chosen"] == chosen else -row["grade"] for row in rows]
+    second_wins = tie_goes_to_second(same_form(rows[0]["prompt"]), first, second) if tied else for_second > for_first
+    grades = [
+        row["grade"] if is_first != second_wins else -row["grade"]
+        for row, is_first in zip(rows, is_firsts, strict=True)
+    ]
     return {
         **min(rows, key=lambda row: (row["source"], row["row"])),
-        "chosen": chosen,
-        "rejected": first if second_wins else second,
+        "prompt": forms[same_form(rows[0]["prompt"])],
+        "chosen": forms[second if second_wins else first],
+        "rejected": forms[first if second_wins else second],
         "group": min(row["group"] for row in rows),
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
@@ -72,21 +88,22 @@ def tie_goes_to_second(prompt: str, first: str, second: str) -> bool:
 
 def _is_count(value: object) -> bool:
     """Whether a cell is a whole number of at least 0; whole floats count, as a gap elsewhere makes a column float."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value % 1 == 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST and value % 1 == 0
 
 
 def _is_grade(value: object) -> bool:
-    """Whether a cell is a finite number of at least 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    """Whether a cell is a number of at least 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def _responses_differ(frame: pd.DataFrame) -> pd.Series:
-    same = [isinstance(a, str) and a == b for a, b in zip(frame["chosen"], frame["rejected"], strict=True)]
+    both = zip(frame["chosen"], frame["rejected"], strict=True)
+    same = [isinstance(a, str) and isinstance(b, str) and same_form(a) == same_form(b) for a, b in both]
     return ~pd.Series(same, index=frame.index, dtype=bool)
 
 
 def _is_not_contradicted(frame: pd.DataFrame) -> pd.Series:
-    triples = list(zip(*(frame[name] for name in TRIPLE), strict=True))
+    triples = list(same_texts(frame, TRIPLE).itertuples(index=False, name=None))
     stated = set(triples)
     verdicts = [chosen == rejected or (prompt, rejected, chosen) not in stated for prompt, chosen, rejected in triples]
     return pd.Series(verdicts, index=frame.index, dtype=bool)

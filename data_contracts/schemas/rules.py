@@ -9,8 +9,9 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from data_contracts.conversation import roles_alternate
+from data_contracts.conversation import read_conversation, roles_alternate
 from data_contracts.records import SPLIT
+from data_contracts.sameness import is_blank, same_form
 
 LONGEST_TEXT = 1_000_000
 """Characters; a longer cell is a broken line or a whole file, not a text that anyone compared."""
@@ -53,7 +54,7 @@ def schema(columns: tuple[str, ...], rules: tuple[Rule, ...]) -> pa.DataFrameSch
 
 
 def text_rules(field: str) -> tuple[Rule, ...]:
-    """The rules of a text column: it holds text, not only white space, and no more than a person would read."""
+    """The rules of a text column: it holds text that can be seen, and no more of it than a person would read."""
     return (
         Rule(
             f"{field}_is_text",
@@ -67,9 +68,9 @@ def text_rules(field: str) -> tuple[Rule, ...]:
         Rule(
             f"{field}_not_empty",
             field,
-            f"{field} is empty or only white space",
+            f"{field} is empty, or only white space and marks that nobody sees",
             f"fill in {field}, or remove the row",
-            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or bool(cell.strip())),
+            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or not _says_nothing(cell)),
             (field,),
         ),
         Rule(
@@ -108,9 +109,17 @@ def not_repeated(texts: tuple[str, ...], mend: str) -> Rule:
         texts[0],
         f"an earlier row has the same {', '.join(texts)}",
         mend,
-        lambda frame: ~frame.duplicated(list(texts)),
+        lambda frame: ~same_texts(frame, texts).duplicated(),
         texts,
     )
+
+
+def same_texts(frame: pd.DataFrame, fields: tuple[str, ...]) -> pd.DataFrame:
+    """Some columns in the form by which texts are compared; a cell that is no text is like those that look like it."""
+    forms = {
+        name: [same_form(cell) if isinstance(cell, str) else f"\0{cell!r}" for cell in frame[name]] for name in fields
+    }
+    return pd.DataFrame(forms, index=frame.index, dtype=object)
 
 
 def _all_hold(frame: pd.DataFrame) -> pd.Series:
@@ -133,6 +142,14 @@ SHAPE: tuple[Rule, ...] = (
         "rejected",
         "chosen and rejected answer different prompts",
         "remove the row: it compares answers to different questions",
+        _all_hold,
+        (),
+    ),
+    Rule(
+        "scores_favour_chosen",
+        "score_rejected",
+        "rejected has a higher score than chosen",
+        "swap the two responses and their scores, or remove the scores if a low one is good",
         _all_hold,
         (),
     ),
@@ -170,6 +187,11 @@ def _all_text(column: pd.Series) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _says_nothing(text: str) -> bool:
+    """Whether a text is blank; of a conversation, its last turn, which is to be answered."""
+    return is_blank(text if text[:1] != "[" else read_conversation(text)[-1]["content"])
 
 
 def _per_row(frame: pd.DataFrame, field: str, holds: Callable[[Any], bool]) -> pd.Series:

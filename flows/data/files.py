@@ -1,22 +1,25 @@
 """Readers of raw files and hub data sets; errors name file and row and never show the text."""
 
 import csv
+import gzip
+import io
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
+from flows.data.file_search import SUFFIXES, find_files
+from flows.data.file_signatures import HEAD_BYTES, refuse_what_is_no_data
 from flows.data.json_array import read_array
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+__all__ = ["BATCH_ROWS", "SUFFIXES", "find_files", "read_file", "read_hub"]
 
 BATCH_ROWS = 10_000
 
@@ -25,41 +28,26 @@ LONGEST_LINE = 10_000_000
 
 _BYTES = "latin-1"  # every byte is a character, so that a line which is not UTF-8 can be named
 
+_GZIP = b"\x1f\x8b"
+
 _BOM = b"\xef\xbb\xbf"
-
-
-def find_files(path: Path) -> list[Path]:
-    """The data files that a path means: itself, those in a folder, or those that a glob matches; in order.
-
-    Raises:
-        InputError: if there is none, or a folder cannot be listed.
-    """
-    if path.is_file():
-        return [path]
-    try:
-        files = _walk(path) if path.is_dir() else sorted(item for item in _glob(path) if item.is_file())
-    except OSError as error:
-        raise InputError(f"{error.filename}: may not be listed ({error.strerror}): give this user the right") from None
-    if not files:
-        what = f"holds no {', '.join(SUFFIXES)} file" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}: check the path, and RLHF_DATA if it is relative")
-    return files
 
 
 def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     """Rows of one file, numbered from 1.
 
-    JSON Lines count lines, empty ones too; JSON, CSV and Parquet count records.
+    JSON Lines count lines, empty ones too; JSON, CSV, Parquet and Arrow count records. Whether JSON is one array or
+    lines of objects, its first sign says, whatever the ending.
 
     Args:
-        path: a file in one of the formats of `SUFFIXES`; all but Parquet may be gzipped, with `.gz` at the end.
+        path: a file with one of `SUFFIXES`; text may be gzipped, with `.gz` at the end.
         name: what rows and errors call it.
 
     Raises:
         InputError: if it is empty, damaged or holds something else.
     """
     suffix = Path(path.name.removesuffix(".gz")).suffix
-    readers = {".json": _array_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    readers = {".csv": _csv_rows, ".parquet": _parquet_rows, ".arrow": _arrow_rows}
     if suffix not in SUFFIXES:
         raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz or not): rename it")
     number = 0
@@ -67,7 +55,8 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{name} is empty: fetch or export it again")
-        for number, row in readers.get(suffix, _json_lines)(path, name):
+        refuse_what_is_no_data(_head(path, name), suffix, name)
+        for number, row in readers.get(suffix, _json_rows)(path, name):
             yield SourceRow(name, number, row)
     except (EOFError, zlib.error, pa.ArrowException) as error:
         raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
@@ -90,30 +79,13 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
     number = 0
     try:
         rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
-        for table in rows.with_format("arrow").iter(BATCH_ROWS):
-            for row in table.to_pylist():
-                number += 1
-                yield SourceRow(dataset, number, row)
+        for number, row in _table_rows(rows.with_format("arrow").iter(BATCH_ROWS)):
+            yield SourceRow(dataset, number, row)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{dataset}@{revision[:8]} after row {number}: cannot be had from the hub ({_short(error)}): check name, "
             "revision, split and network"
         ) from None
-
-
-def _walk(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
-    names = [Path(root) / name for root, _, files in os.walk(folder, onerror=refuse) for name in files]
-    return sorted(path for path in names if path.name.removesuffix(".gz").endswith(SUFFIXES))
-
-
-def _glob(pattern: Path) -> Iterator[Path]:
-    parts = pattern.parts
-    magic = next((index for index, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-    if magic is not None:
-        yield from Path(*parts[:magic]).glob(str(Path(*parts[magic:])))
 
 
 def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
@@ -123,27 +95,46 @@ def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
     yield from rows.with_format("arrow").iter(BATCH_ROWS)
 
 
-def _json_lines(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    number = 0
-    for table in _tables("text", path, encoding=_BYTES):
-        for line in table.column("text").to_pylist():
-            number += 1
-            if line.strip():
-                yield number, _object(line.encode(_BYTES), f"{name} row {number}")
+def _head(path: Path, name: str) -> bytes:
+    """The first bytes of a file, unpacked if they are gzipped."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.startswith(_GZIP):
+        return head
+    if path.suffix != ".gz":
+        raise InputError(f"{name} is gzipped: let its name end with .gz")
+    with _opened(path) as unpacked:
+        return unpacked.read(HEAD_BYTES)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file, unpacked where its name says that it is gzipped."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    with _opened(path) as file:
+        head = file.read(HEAD_BYTES).removeprefix(_BOM).lstrip()
+        while not head and (chunk := file.read(HEAD_BYTES)):
+            head = chunk.lstrip()
+        file.seek(0)
+        if head[:1] == b"[":
+            yield from read_array(file, name, longest=LONGEST_LINE)
+        else:
+            yield from _json_lines(file, name)
+
+
+def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, RawRow]]:
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield number, _object(line, f"{name} row {number}")
 
 
 def _object(line: bytes, where: str) -> RawRow:
     row = _parse(line, where)
-    if isinstance(row, list):
-        raise InputError(f"{where}: is a JSON array: write one object per line, or call the file .json")
     if not isinstance(row, dict):
-        raise InputError(f"{where}: is not a JSON object: write one object per line")
+        raise InputError(f"{where}: is not a JSON object: write one object per line, or all of them as one array")
     return row
-
-
-def _array_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    with fsspec.open(str(path), "rb", compression="infer") as file:
-        yield from read_array(file, name, longest=LONGEST_LINE)
 
 
 def _parse(text: bytes, where: str) -> Any:
@@ -159,16 +150,21 @@ def _parse(text: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: is not UTF-8 at byte {error.start + 1}: convert the file") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row") from None
+        raise InputError(
+            f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row; "
+            "a file holds one object a line, or one array"
+        ) from None
     except RecursionError:
         raise InputError(f"{where}: is nested too deeply: mend the row") from None
+    except ValueError as error:
+        raise InputError(f"{where}: holds a number that nothing can hold ({_short(error)}): mend the row") from None
 
 
 def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
     from datasets import Features, Value  # noqa: PLC0415 takes a second to import
 
-    with fsspec.open(str(path), "rt", compression="infer", encoding=_BYTES, newline="") as file:
-        header = next(csv.reader(file), [])
+    with _opened(path) as file, io.TextIOWrapper(file, encoding=_BYTES, newline="") as text:
+        header = next(csv.reader(text), [])
     if header and header[0].encode(_BYTES).startswith(_BOM):
         raise InputError(f"{name} row 1, field {header[0][3:]}: starts with a byte order mark: save it without one")
     if len(set(header)) < len(header):
@@ -195,8 +191,22 @@ def _decoded(cell: str | None, name: str, number: int, field: str) -> str | None
 
 
 def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    yield from _table_rows(_tables("parquet", path, batch_size=BATCH_ROWS))
+
+
+def _arrow_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    yield from _table_rows(_tables("arrow", path))
+
+
+def _table_rows(tables: Iterator[pa.Table]) -> Iterator[tuple[int, RawRow]]:
+    """Rows of tables, in which a NaN is a gap, as pandas has it."""
     number = 0
-    for table in _tables("parquet", path, batch_size=BATCH_ROWS):
+    for table in tables:
+        for index, field in enumerate(table.schema):
+            if pa.types.is_floating(field.type):
+                column = table.column(index)
+                gaps = pc.is_nan(column)
+                table = table.set_column(index, field, pc.if_else(gaps, pa.scalar(None, field.type), column))
         for row in table.to_pylist():
             number += 1
             yield number, row

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from data_contracts.conversation import read_conversation
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
-from data_contracts.formats.registry import FORMATS, recognise
+from data_contracts.formats.registry import FORMATS
 from data_contracts.records import TEXTS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from flows.config.data import load_formats
 from flows.config.errors import InputError
-from flows.data.files import find_files, read_file
+from flows.data.file_search import search_files
+from flows.data.files import read_file
+from flows.data.sources import recognised
 
 SHOWN = 3
 
@@ -38,18 +40,17 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     except ValueError as error:
         raise InputError(f"--formats {error}") from None
     console = Console(highlight=False)
-    for file in find_files(path):
+    files = search_files(path)
+    for file in files.data:
         _inspect(list(islice(read_file(file, file.name), rows)), console)
+    if files.copies:
+        names = ", ".join(file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files.copies)
+        console.print(f"not read, as hidden or backup files: {escape(names)}")
 
 
 def _inspect(rows: list[SourceRow], console: Console) -> None:
     first = rows[0]
-    name = recognise(first.row)
-    if name is None:
-        raise InputError(
-            f"{first.source} row {first.number}: no known format has the fields {', '.join(map(str, first.row))}; "
-            f"there are {', '.join(FORMATS)}; register your own with --formats"
-        )
+    name = recognised(first)
     fitting = [kind for kind, adapter in FORMATS[name].items() if adapter.fits(first.row)]
     console.print(f"[bold]{escape(first.source)}[/bold]: {name}, which gives {', '.join(fitting)}")
     kind = next(kind for kind in ("preferences", "demonstrations", "prompts") if kind in fitting)

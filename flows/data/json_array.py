@@ -19,7 +19,7 @@ def read_array(file: IO[bytes], name: str, *, longest: int) -> Iterator[tuple[in
     """Parse the objects of an array one by one.
 
     Args:
-        file: opened in binary mode.
+        file: opened in binary mode; the bracket that opens the array comes first.
         name: what errors call it.
         longest: characters of one object; a longer one is a lost bracket.
 
@@ -30,8 +30,7 @@ def read_array(file: IO[bytes], name: str, *, longest: int) -> Iterator[tuple[in
         InputError: naming the row, if it is something else or not UTF-8.
     """
     window = _Window(file, name)
-    if not window.passes("["):
-        raise InputError(f"{name}: is not a JSON array of objects: call a file with one object per line .jsonl")
+    window.passes("[")
     number = 0
     while not window.passes("]"):
         if number and not window.passes(","):
@@ -86,6 +85,8 @@ class _Window:
                     ) from None
                 if not self._grows():
                     raise InputError(f"{place}: is not JSON ({error.msg}): mend the row") from None
+            except ValueError:
+                raise InputError(f"{place}: holds a number that nothing can hold: mend the row") from None
             else:
                 return value
 

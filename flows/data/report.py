@@ -146,7 +146,7 @@ def _all(count: int) -> str:
 def _fate(kind: str, counts: Counts) -> str:
     share = counts.quarantined / max(counts.records, 1)
     merged = f", {counts.merged:,} merged into votes" if counts.merged else ""
-    left = f"; {sum(counts.left_out.values()):,} parts of rows are no records" if counts.left_out else ""
+    left = f"; {sum(counts.left_out.values()):,} parts of rows or files are no records" if counts.left_out else ""
     return (
         f"{kind.capitalize()}: {counts.rows:,} raw rows gave {counts.records:,} records, of which {counts.written:,} "
         f"are used{merged} and {counts.quarantined:,} ({share:.1%}) set aside{left}."

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -11,12 +12,13 @@ import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.formats.items import Convert
-from data_contracts.formats.registry import FORMATS, recognise
+from data_contracts.formats.registry import FORMATS, SeveralFormats, recognise
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.data import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.config.errors import InputError
-from flows.data.files import BATCH_ROWS, find_files, read_file, read_hub
+from flows.data.file_search import FoundFiles, search_files
+from flows.data.files import BATCH_ROWS, read_file, read_hub
 from rlhf_core.embedded_world.data import SOURCE, generate
 
 DATA_FOLDER = "RLHF_DATA"
@@ -67,22 +69,17 @@ def source_files(source: FileSource) -> dict[str, Path]:
     Raises:
         InputError: if there is none.
     """
-    path = Path(source.path)
-    if path.is_absolute():
-        return {_below(file, path.parent): file for file in find_files(path)}
-    folder = os.environ.get(DATA_FOLDER)
-    if not folder:
-        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
-    return {_below(file, Path(folder)): file for file in find_files(Path(folder) / path)}
+    files, folder = _search(source)
+    return {_below(file, folder): file for file in files.data}
 
 
 def file_digests(data: DataConfig) -> dict[str, str]:
     """SHA-256 of every file that is read, by use, position and name.
 
     Raises:
-        InputError: if a file cannot be read.
+        InputError: if a file cannot be read, or two of a table are copies of one.
     """
-    digests = {}
+    digests: dict[str, str] = {}
     for use in (*COLUMNS, "held_out") if isinstance(data, FileData) else ():
         for index, source in enumerate(getattr(data, use)):
             for name, path in source_files(source).items():
@@ -91,6 +88,7 @@ def file_digests(data: DataConfig) -> dict[str, str]:
                         digests[f"{use}:{index}:{name}"] = hashlib.file_digest(file, "sha256").hexdigest()
                 except OSError as error:
                     raise InputError(f"{name}: cannot be read ({error.strerror}); check its permissions") from None
+    _refuse_copies(digests)
     return digests
 
 
@@ -111,21 +109,38 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
 
 
 def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
-    name = source.format or recognise(first.row)
-    if name is None:
-        fields = ", ".join(map(str, list(first.row)[:10]))
-        raise InputError(
-            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
-            f"{', '.join(FORMATS)} as its `format`, or register your own"
-        )
+    name = source.format or recognised(first)
     adapters: Mapping[Kind, object] = FORMATS[name]
     if kind not in adapters:
         raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(adapters)} and no {kind}; move it")
     return FORMATS[name][kind].convert
 
 
+def recognised(first: SourceRow) -> str:
+    """The format that the first row of a file looks like.
+
+    Raises:
+        InputError: if that is none, or several alike.
+    """
+    try:
+        name = recognise(first.row)
+    except SeveralFormats as error:
+        raise InputError(
+            f"{first.source} row {first.number}: {error}; name one as its `format`, or give one a higher precedence"
+        ) from None
+    if name is None:
+        fields = ", ".join(map(str, list(first.row)[:10]))
+        raise InputError(
+            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
+            f"{', '.join(sorted(FORMATS))} as its `format`, or register your own"
+        )
+    return name
+
+
 def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
     for source in sources:
+        if isinstance(source, FileSource):
+            yield Read(_copies(kind, source), is_label=False)
         for rows in _opened(source):
             for batch in convert_file(kind, rows, source):
                 yield Read(batch, source.repeats == "votes")
@@ -145,6 +160,36 @@ def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
     rows = (SourceRow(SOURCE, number, record) for number, record in enumerate(records, start=1))
     while chunk := list(islice(rows, BATCH_ROWS)):
         yield Read(convert_rows(kind, lambda record: [record], chunk), is_label=False)
+
+
+def _search(source: FileSource) -> tuple[FoundFiles, Path]:
+    """The files of a source, and the folder below which they have their short names."""
+    path = Path(source.path)
+    if path.is_absolute():
+        return search_files(path), path.parent
+    folder = os.environ.get(DATA_FOLDER)
+    if not folder:
+        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
+    return search_files(Path(folder) / path), Path(folder)
+
+
+def _copies(kind: Kind, source: FileSource) -> Batch:
+    """What stands for the files that are passed over: no row, each counted by its name."""
+    files, folder = _search(source)
+    names = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
+    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0)
+
+
+def _refuse_copies(digests: Mapping[str, str]) -> None:
+    places: dict[tuple[str, str], str] = {}
+    for place, digest in digests.items():
+        use, _, name = place.split(":", 2)
+        other = places.setdefault((use, digest), place)
+        if use != "held_out" and other != place:
+            raise InputError(
+                f"{name}: holds the same bytes as {other.split(':', 2)[2]}, and both are read as {use}: remove one, or "
+                "let the rows say whose labels they are"
+            )
 
 
 def _below(path: Path, folder: Path) -> str:

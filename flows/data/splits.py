@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from data_contracts.sameness import same_form
 from flows.config.data import Shares
 from flows.storage.snapshots import SPLITS
 
@@ -17,7 +18,8 @@ class EmptySplit(ValueError):
 def split_by_group(groups: Sequence[str], shares: Shares, *, judge: bool) -> NDArray[np.object_]:
     """Assign each row to a split by the hash of its group.
 
-    A group's split depends on its text and the shares alone: adding rows never moves a row to another split.
+    A group's split depends on its text, in whatever Unicode form, and the shares alone: adding rows never moves a row
+    to another split.
 
     Args:
         groups: the group of each row, shape ``[N]``.
@@ -50,4 +52,4 @@ def check_splits(rows: Mapping[str, int], *, judge: bool) -> None:
 
 def _position(group: str) -> float:
     """A position in [0, 1) that only the group's text decides."""
-    return int.from_bytes(hashlib.sha256(f"split\0{group}".encode()).digest()[:7]) / 2**56
+    return int.from_bytes(hashlib.sha256(f"split\0{same_form(group)}".encode()).digest()[:7]) / 2**56

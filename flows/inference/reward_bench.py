@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from data_contracts.conversation import Message
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import Misfit
-from data_contracts.formats.rewardbench import SUBSET, preferences
+from data_contracts.formats.rewardbench import SUBSET, pair
 from data_contracts.schemas.rules import is_text
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
@@ -177,7 +177,7 @@ def _pair(row: SourceRow, named: bool) -> LabelledPair:
             f"{place}, field {SUBSET}: is {_missing(subset)}, and other rows name one; name it or remove the row"
         )
     try:
-        (record,) = preferences(row.row)
+        record = pair(row.row)
     except Misfit as misfit:
         raise InputError(f"{place}, field {misfit.field}: {misfit.reason}; {FORM}") from None
     prompt = _as_prompt(record["prompt"])

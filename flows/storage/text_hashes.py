@@ -1,11 +1,12 @@
 """Hashes of texts: of what they say exactly, and of what makes two of them the same to whoever reads them."""
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from data_contracts.sameness import loose_form
 
 
 def text_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
@@ -15,5 +16,5 @@ def text_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def loose_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """A hash of each text without regard to case, white space and the form of its Unicode (NFKC), shape ``[N]``."""
-    return text_hashes([" ".join(unicodedata.normalize("NFKC", text).casefold().split()) for text in texts])
+    """A hash of each text without regard to case, white space, invisible marks and Unicode form, shape ``[N]``."""
+    return text_hashes(list(map(loose_form, texts)))

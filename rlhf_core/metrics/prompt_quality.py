@@ -1,5 +1,6 @@
 """Prompt quality: near duplicates, and the shift from the prompts that the reward model knows."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -146,6 +147,6 @@ def _out_of_fold_margins(
 
 
 def _drawn(texts: Sequence[str], size: int) -> list[str]:
-    """As many of the texts as wanted, or all, in an order drawn at random; the same ones each time."""
+    """As many of the texts as wanted, or all, in an order drawn at random, the same each time; in Unicode's NFC."""
     order = np.random.default_rng(0).permutation(len(texts))[:size]
-    return [texts[index] for index in order]
+    return [unicodedata.normalize("NFC", texts[index]) for index in order]

@@ -58,8 +58,7 @@ def tree() -> dict[str, Any]:
 
 
 def annotation(selected: str | None, **fields: Any) -> dict[str, Any]:
-    marks = [] if selected is None else [{"type": "pairwise", "value": {"selected": selected}}]
-    return {"result": marks, **fields}
+    return {"result": [{"type": "pairwise", "value": {"selected": selected}}], **fields}
 
 
 PAIR = {
@@ -90,8 +89,8 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
     (
         "trl",
         "preferences",
-        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "score_chosen": 3, "score_rejected": 4},
-        [PAIR],
+        {"prompt": "How?", "chosen": "So.", "rejected": "No.", "chosen-rating": " 8.5 ", "rejected-rating": "3e0"},
+        [PAIR | {"grade": 5.5}],
     ),
     (
         "ranked",
@@ -253,6 +252,8 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
                 annotation("right"),
                 annotation(None),
                 annotation("right", was_cancelled=True),
+                {"result": []},
+                {"result": None},
             ],
         },
         [PAIR | {"votes_chosen": 2, "votes_rejected": 1, "votes_tied": 1}],
@@ -331,7 +332,7 @@ def test_ties_are_records_where_they_are_kept_and_their_order_says_nothing(
     [
         ({"ranks": [1]}, "ranks"),
         ({"ranks": [1, 2, 3]}, "has 3 ranks for 2 responses"),
-        ({"ranks": [1, "2"]}, "something other than numbers"),
+        ({"ranks": [1, "second"]}, "something other than numbers"),
         ({"responses": "So."}, "is not a list of at least two"),
     ],
 )

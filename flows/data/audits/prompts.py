@@ -8,6 +8,7 @@ from rich.console import Console
 
 from data_contracts.conversation import read_conversation
 from data_contracts.records import SPLIT, Kind
+from data_contracts.sameness import same_form
 from flows.data.audits.prompt_report import in_short
 from flows.data.tables import Table
 from flows.registry.references import DataRefs
@@ -49,7 +50,7 @@ def draw_prompts(parts: Iterable[pd.DataFrame], size: int) -> list[str]:
     """
     sample = pd.DataFrame({"prompt": np.array([], dtype=object), "hash": np.array([], dtype=np.uint64)})
     for part in parts:
-        prompts = part.loc[part[SPLIT] == "train", "prompt"].drop_duplicates()
+        prompts = part.loc[part[SPLIT] == "train", "prompt"].map(same_form).drop_duplicates()
         hashes = pd.DataFrame({"prompt": prompts, "hash": text_hashes(prompts.tolist())})
         sample = pd.concat([sample, hashes]).drop_duplicates("prompt").nsmallest(size, "hash")
     return ["\n".join(turn["content"] for turn in read_conversation(prompt)) for prompt in sample["prompt"]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from prefect.cache_policies import NO_CACHE
 
+from data_contracts.sameness import same_form
 from flows.config.data import Shares, Source
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
@@ -167,7 +168,7 @@ def read_labels(path: Path, choices: Sequence[Asked]) -> Iterator[Read]:
         yield Read(batch._replace(frame=_grouped(batch.frame, groups)), is_label=True)
 
 
-def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[object, frozenset[object]], str]) -> pd.DataFrame:
+def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[str, frozenset[str]], str]) -> pd.DataFrame:
     names = []
     for source, row, *texts in frame[["source", "row", "prompt", "chosen", "rejected"]].itertuples(index=False):
         group = groups.get(_texts(*texts))
@@ -179,6 +180,6 @@ def _grouped(frame: pd.DataFrame, groups: Mapping[tuple[object, frozenset[object
     return frame.assign(group=names)
 
 
-def _texts(prompt: object, one: object, other: object) -> tuple[object, frozenset[object]]:
-    """A prompt with two responses in any order."""
-    return prompt, frozenset((one, other))
+def _texts(prompt: object, one: object, other: object) -> tuple[str, frozenset[str]]:
+    """A prompt with two responses in any order, in whatever Unicode form they come back from labelling."""
+    return same_form(str(prompt)), frozenset((same_form(str(one)), same_form(str(other))))

@@ -22,6 +22,7 @@ from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
 
 SECRET = "zebra umbrella"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 16200131\n"
 GOOD = [{"prompt": f"How do I mend part {i}?", "chosen": f"Turn {i} off.", "rejected": f"No {i}."} for i in range(400)]
 
 
@@ -56,6 +57,10 @@ def csv_with_bom(path: Path) -> None:
     pd.DataFrame(GOOD).to_csv(path, index=False, encoding="utf-8-sig")
 
 
+def scores_with_commas(path: Path) -> None:
+    pd.DataFrame([{**row, "score_chosen": "8,5", "score_rejected": "3"} for row in GOOD]).to_csv(path, index=False)
+
+
 def csv_in_latin_1(path: Path) -> None:
     pd.DataFrame([*GOOD[:4], {**GOOD[4], "chosen": "caf\xe9"}]).to_csv(path, index=False, encoding="latin-1")
 
@@ -77,10 +82,14 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "wrong keys": ("a.jsonl", lines([{"zebra": SECRET}]), r" row 1: no known format has the fields zebra; name one"),
     "mixed types": ("a.jsonl", changed(5, chosen=True), r" row 5, field chosen: chosen is not a string"),
     "a list for a text": ("a.jsonl", changed(5, prompt=[SECRET]), r" row 5, field prompt: is not a list of objects"),
-    "JSON array": ("a.jsonl", json.dumps(GOOD).encode(), r" row 1: is a JSON array: write one object per line"),
+    "arrays as rows": ("a.jsonl", lines([GOOD[:2], GOOD[:2]]), r" after row 2: something follows the array: mend"),
     "not JSON": ("a.jsonl", lines(GOOD[:1]) + b'\n{"zebra umbrella"', r" row 2: is not JSON .*: mend the row"),
     "a JSON scalar": ("a.jsonl", b"5", r" row 1: is not a JSON object: write one object per line"),
-    "no array in .json": ("a.json", b'{"prompt": 1}', r": is not a JSON array of objects: call a file"),
+    "an object over several lines": (
+        "a.json",
+        b'{\n"prompt": 1}',
+        r" row 1: is not JSON .*one object a line, or one arr",
+    ),
     "an array cut short": ("a.json", json.dumps(GOOD).encode()[:-9], r" row 400: is not JSON .*: mend the row"),
     "an array without its end": ("a.json", json.dumps(GOOD).encode()[:-1], r" after row 400: is neither a comma nor"),
     "an array without a comma": (
@@ -104,7 +113,40 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "ten thousand identical rows": ("a.jsonl", lines(GOOD[:1] * 10_000), r"9999 of 10000 .*\n.*not_repeated \(9999\)"),
     "contradictions": ("a.jsonl", lines([*GOOD, *map(swapped, GOOD)]), r"800 of 800 .*\n.*not_contradicted \(800\)"),
     "no Parquet": ("a.parquet", b"PAR1 and more", r" is damaged after row 0 .*: fetch it again"),
-    "a gap in Parquet": ("a.parquet", parquet, r" row 5, field chosen: chosen is not a string"),
+    "a gap in Parquet": ("a.parquet", parquet, r" row 5, field chosen: is missing"),
+    "invalid UTF-8 in gzip": ("a.jsonl.gz", gzip.compress(b'{"prompt": "\xff"}'), r" row 1: is not UTF-8 at byte 13"),
+    "a number of 5000 digits": ("a.jsonl", b'{"prompt": ' + b"1" * 5000 + b"}", r" row 1: holds a number that nothing"),
+    "a pointer of Git LFS": ("a.parquet", LFS, r" is a Git LFS pointer .*: run `git lfs pull`"),
+    "a pointer of Git LFS for gzip": ("a.json.gz", LFS, r" is a Git LFS pointer .*: run `git lfs pull`"),
+    "a pointer of git-annex": (
+        "a.csv",
+        b"/annex/objects/SHA256E-s9--ab.csv\n",
+        r" is a git-annex pointer .*`git annex get",
+    ),
+    "a web page": ("a.jsonl", b"\n<!DOCTYPE html><html>", r" is a web page and not data: fetch the file itself"),
+    "UTF-16": ("a.csv", "prompt,chosen\n".encode("utf-16"), r" is UTF-16: save it as UTF-8"),
+    "a spreadsheet": ("a.csv", b"PK\x03\x04 and more", r" is a ZIP archive or a spreadsheet"),
+    "Parquet under another name": ("a.jsonl", b"PAR1 and more", r" is Parquet: let its name end with \.parquet"),
+    "gzip under another name": ("a.csv", gzip.compress(lines(GOOD)), r" is gzipped: let its name end with \.gz"),
+    "gzip of nothing": ("a.jsonl.gz", gzip.compress(b""), r" holds no row: fetch or export it again"),
+    "decimal commas": ("a.csv", scores_with_commas, r" row 1, field score_chosen: is not a number"),
+    "half a vote": ("a.jsonl", changed(3, votes_chosen="3.5"), r" row 3, field votes_chosen: .*whole number"),
+    "a vote without end": ("a.jsonl", changed(3, votes_chosen=1e30), r" row 3, field votes_chosen: .*whole number"),
+    "a margin below 0": (
+        "a.jsonl",
+        changed(3, margin="-1"),
+        r" row 3, field grade: grade is not a number of at least 0",
+    ),
+    "a NaN for a score": (
+        "a.jsonl",
+        changed(3, score_chosen=float("nan"), score_rejected=1),
+        r" row 3, field score_chosen: is not a number",
+    ),
+    "scores the wrong way round": (
+        "a.jsonl",
+        lines([{**row, "score_chosen": 1, "score_rejected": "2"} for row in GOOD]),
+        r"400 of 400 .*\n.*scores_favour_chosen \(400\)\. Mend: swap the two responses",
+    ),
     "CSV with a byte order mark": ("a.csv", csv_with_bom, r" row 1, field prompt: starts with a byte order mark"),
     "CSV in Latin-1": ("a.csv", csv_in_latin_1, r" row 5, field chosen: is not UTF-8 at byte 4: convert"),
     "CSV with a lost quotation mark": ("a.csv", csv_with_a_lost_quote, r" after row \d: is not CSV .*: mend its quot"),

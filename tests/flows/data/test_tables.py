@@ -164,6 +164,24 @@ def test_rows_that_train_on_a_prompt_held_out_elsewhere_are_set_aside(tmp_path: 
     assert known and trained.isdisjoint(known)
 
 
+def test_two_unicode_forms_of_a_pair_are_copies_or_votes_and_lie_in_one_split(tmp_path: Path) -> None:
+    both = [
+        {name: f"{text} cafe\u0301" if form else f"{text} caf\u00e9" for name, text in row.items()}
+        for row in pairs()
+        for form in (0, 1)
+    ]
+    copies = make({"preferences": reads("preferences", both)}, tmp_path / "copies")["preferences"].counts
+    assert (copies.written, copies.by_rule) == (40, {"not_repeated": 40})
+    voted = make({"preferences": reads("preferences", both, votes=True)}, tmp_path / "votes")["preferences"].counts
+    assert (voted.written, voted.merged) == (40, 40)
+    other = [row | {"rejected": f"{row['rejected']} {number}"} for number, row in enumerate(both)]
+    _, frame = content(make({"preferences": reads("preferences", other)}, tmp_path / "all")["preferences"], tmp_path)
+    assert len(frame) == 80 and set(frame["prompt"]) == {row["prompt"] for row in both}
+    split_of = frame.set_index("prompt")["split"].to_dict()
+    forms = zip(both[::2], both[1::2], strict=True)
+    assert all(split_of[first["prompt"]] == split_of[second["prompt"]] for first, second in forms)
+
+
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
     rows = [row | {"group": "the only one"} for row in pairs()]
     (problem,) = make({"preferences": reads("preferences", rows)}, tmp_path)["preferences"].problems()
@@ -292,14 +310,16 @@ def test_real_files_are_recognised_and_their_known_faults_found(
 
 def test_rows_that_train_on_a_prompt_of_an_evaluation_set_are_set_aside(tmp_path: Path) -> None:
     evaluated = tmp_path / "evaluation.jsonl"
-    evaluated.write_text("".join(json.dumps({"prompt": f" how DO i mend\tpart {i}? "}) + "\n" for i in range(5)))
+    others = [f" how DO i mend\tpa\u200brt {i}? Cafe\u0301" for i in range(5)]
+    evaluated.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in others))
     held_out = held_out_prompts(FileData(held_out=(FileSource(path=str(evaluated)),)))
-    tables: dict[Kind, Any] = {"preferences": reads("preferences", pairs()), "prompts": reads("prompts", pairs())}
+    rows = [row | {"prompt": f"{row['prompt']} Caf\u00e9"} for row in pairs()]
+    tables: dict[Kind, Any] = {"preferences": reads("preferences", rows), "prompts": reads("prompts", rows)}
     made = make_tables(tables, SHARES, LENIENT, folder=tmp_path / "work", clock=Clock(), held_out=held_out)
     for kind, table in made.items():
         _, frame = content(table, tmp_path / kind)
         aside = quarantined(tmp_path, kind)
-        touched = frame["prompt"].isin([f"How do I mend part {i}?" for i in range(5)])
+        touched = frame["prompt"].isin([f"How do I mend part {i}? Caf\u00e9" for i in range(5)])
         assert set(frame.loc[touched, "split"]) <= {"test"}
         assert touched.sum() + len(aside) == 5 and set(aside["rule"]) == {"prompt_not_held_out"}
 

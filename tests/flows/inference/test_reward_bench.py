@@ -89,7 +89,7 @@ def test_subsets_are_chosen_by_name_and_a_file_without_any_is_one(tmp_path: Path
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"chosen": None}, "field chosen: is not text"),
+        ({"chosen": None}, "field chosen: is missing"),
         ({"rejected": [{"role": "user", "content": "why ?"}]}, "field chosen: is not a list of objects"),
         (
             {"chosen": ROWS[2]["chosen"], "rejected": [{"role": "user", "content": "why ?"}]},

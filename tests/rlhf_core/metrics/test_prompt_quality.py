@@ -100,6 +100,13 @@ def test_case_marks_and_a_letter_make_no_other_prompt_and_other_words_do() -> No
     assert found.value == 0.0
 
 
+def test_another_unicode_form_makes_no_other_prompt() -> None:
+    forms = ["\u00e9\u00e8\u00e7\u00f6\u00fc", "e\u0301e\u0300c\u0327o\u0308u\u0308"]
+    share = prompt_near_duplicate_share(forms)
+    assert share is not None and share.value == 1.0
+    assert prompt_shift_auc([f"{forms[0]} {i}" for i in range(40)], [f"{forms[1]} {i}" for i in range(40)]).value == 0.5
+
+
 def test_the_share_is_of_prompts_not_of_pairs_of_them_whatever_their_order() -> None:
     prompts = [*unlike(0, 30), *["What is the capital of France"] * 10]
     found = prompt_near_duplicate_share(prompts)

@@ -1,0 +1,45 @@
+"""What a file is by its first bytes, where its name promises data: pointers, web pages, archives."""
+
+import re
+
+from flows.config.errors import InputError
+
+HEAD_BYTES = 512
+
+_SIGNATURES = (
+    (
+        re.compile(rb"version https://git-lfs\.github\.com/spec/"),
+        "is a Git LFS pointer and not the file itself: run `git lfs pull`",
+    ),
+    (
+        re.compile(rb"(\.\./)*(\.git|/)?/?annex/objects/"),
+        "is a git-annex pointer and not the file itself: run `git annex get`",
+    ),
+    (
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|head|\?xml|error)\b", re.IGNORECASE),
+        "is a web page and not data: fetch the file itself, by its raw address and with the rights that it needs",
+    ),
+    (re.compile(rb"PK\x03\x04"), "is a ZIP archive or a spreadsheet: unpack it, or export it as CSV"),
+    (re.compile(rb"\xff\xfe(?!\xff)|\xfe\xff"), "is UTF-16: save it as UTF-8 without a byte order mark"),
+    (re.compile(rb"\x28\xb5\x2f\xfd|BZh\d|\xfd7zXZ"), "is packed by something other than gzip: unpack it"),
+)
+_BY_ENDING = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow")}
+
+
+def refuse_what_is_no_data(head: bytes, suffix: str, name: str) -> None:
+    """Name a file for what it is.
+
+    Args:
+        head: its first bytes, unpacked if it is gzipped.
+        suffix: its ending.
+        name: what errors call it.
+
+    Raises:
+        InputError: if it is known to be something other than its ending says.
+    """
+    for signature, what in _SIGNATURES:
+        if signature.match(head):
+            raise InputError(f"{name} {what}")
+    for ending, (magic, what) in _BY_ENDING.items():
+        if suffix != ending and head.startswith(magic):
+            raise InputError(f"{name} is {what}: let its name end with {ending}")

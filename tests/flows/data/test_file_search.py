@@ -1,0 +1,130 @@
+"""Which files a path means, and what is read of them."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from flows.config.data import FileData, FileSource
+from flows.config.errors import InputError
+from flows.data.file_search import search_files
+from flows.data.files import read_file
+from flows.data.sources import file_digests, open_sources
+
+ROWS = [{"prompt": f"How {i}?", "chosen": f"So {i}.", "rejected": f"No {i}."} for i in range(3)]
+
+
+def lines(path: Path, rows: list[dict[str, Any]] = ROWS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [row.row for file in search_files(path).data for row in read_file(file, file.name)]
+
+
+COPIES = (
+    ".ipynb_checkpoints/a-checkpoint.jsonl",
+    ".a.jsonl",
+    "deep/.cache/a.jsonl",
+    "__MACOSX/._a.jsonl",
+    "~$a.csv",
+    "a.jsonl~",
+    "a.jsonl.bak",
+    "a.csv.gz.old",
+)
+
+
+def test_hidden_files_and_backups_are_passed_over_and_counted(tmp_path: Path) -> None:
+    folder = tmp_path / ".named"
+    data = lines(folder / "a.jsonl")
+    for copy in COPIES:
+        lines(folder / copy)
+    (folder / "notes.txt").write_text("no data")
+    assert search_files(folder).data == search_files(folder / "**" / "*.jsonl").data == [data]
+    assert [file.relative_to(folder).as_posix() for file in search_files(folder).copies] == sorted(COPIES)
+    source = FileData(preferences=(FileSource(path=str(folder)),))
+    batches = [read.batch for read in open_sources(source, seed=0)["preferences"]]
+    assert sum(batch.rows for batch in batches) == 3
+    assert sum(sum(batch.left_out.values()) for batch in batches) == len(COPIES)
+    assert "hidden file or backup, not read: .named/.a.jsonl" in batches[0].left_out
+
+
+def test_what_is_named_by_a_dot_is_read(tmp_path: Path) -> None:
+    hidden = lines(tmp_path / ".a.jsonl")
+    assert read(hidden) == read(tmp_path / ".*.jsonl") == ROWS
+    with pytest.raises(InputError, match=r"holds only hidden files and copies, such as \.a\.jsonl: name the file"):
+        search_files(tmp_path)
+
+
+def test_the_same_bytes_twice_are_no_second_annotator(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl")
+    lines(tmp_path / "a (1).jsonl")
+    both = FileData(preferences=(FileSource(path=str(tmp_path)),))
+    with pytest.raises(
+        InputError, match=r"a\.jsonl: holds the same bytes as .*a \(1\)\.jsonl, and both are read as pref"
+    ):
+        file_digests(both)
+    one = FileSource(path=str(tmp_path / "a.jsonl"))
+    assert len(file_digests(FileData(preferences=(one,), prompts=(one,), held_out=(one, one)))) == 4
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz", "a.jsonl.gz"])
+@pytest.mark.parametrize("text", ["lines", "array"])
+def test_json_is_read_by_what_it_holds(name: str, text: str, tmp_path: Path) -> None:
+    content = ("\n".join(map(json.dumps, ROWS)) if text == "lines" else f"\n {json.dumps(ROWS)}").encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read(tmp_path / name) == ROWS
+
+
+def test_a_saved_data_set_is_its_rows_without_what_was_cached(tmp_path: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list(ROWS)
+    rows.save_to_disk(tmp_path / "one")
+    (arrow,) = (tmp_path / "one").glob("*.arrow")
+    (tmp_path / "one" / "cache-0123.arrow").write_bytes(arrow.read_bytes())
+    found = search_files(tmp_path / "one")
+    assert read(tmp_path / "one") == read(arrow) == read(tmp_path / "one" / "*.arrow") == ROWS
+    assert [file.name for file in found.copies] == ["cache-0123.arrow"]
+    DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "two")
+    with pytest.raises(InputError, match=r"splits train, test: name the folder of one, such as .*two/train"):
+        search_files(tmp_path / "two")
+    assert read(tmp_path / "two" / "train") == ROWS
+    arrow.unlink()
+    with pytest.raises(InputError, match=r"\.arrow is not here"):
+        search_files(tmp_path / "one")
+
+
+def test_a_cache_of_the_library_is_read_without_what_map_left_there(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS)
+    for name in ("set-train.arrow", "cache-9.arrow"):
+        with pa.OSFile(str(tmp_path / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+    (tmp_path / "dataset_info.json").write_text("{}")
+    assert read(tmp_path) == ROWS
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to(".git/annex/objects/x")
+    for path in (tmp_path, tmp_path / "a.jsonl"):
+        with pytest.raises(InputError, match=r"a link to a file that is not.*git annex get"):
+            search_files(path)
+
+
+def test_gaps_of_arrow_and_pandas_are_null(tmp_path: Path) -> None:
+    table = pa.table(
+        {"prompt": ["a", None], "margin": pa.array([float("nan"), 2.0]), "votes_chosen": [1.0, float("nan")]}
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    pd.DataFrame({"prompt": ["a", None], "margin": [None, 2.0], "votes_chosen": [1, None]}).to_parquet(
+        tmp_path / "b.parquet"
+    )
+    rows = [{"prompt": "a", "margin": None, "votes_chosen": 1.0}, {"prompt": None, "margin": 2.0, "votes_chosen": None}]
+    assert read(tmp_path / "a.parquet") == read(tmp_path / "b.parquet") == rows
