@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 
 from rlhf_core.base.from_text import build_tokenizer
 from rlhf_core.config.lengths import Lengths
-from rlhf_core.data.tokenizer import CHAT_TEMPLATE, as_trained, decode, encode, encode_prompts, load_tokenizer
+from rlhf_core.data.chat_template import CHAT_TEMPLATE, as_trained
+from rlhf_core.data.tokenizer import decode, encode, encode_prompts, load_tokenizer
 
 CHAT_TEMPLATE_BY_HAND = "<|user|>how<|assistant|>fine<|user|>how are you<|assistant|>"
 LENGTHS = Lengths(8, 4)
