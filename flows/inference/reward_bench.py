@@ -19,7 +19,7 @@ from data_contracts.schemas.rules import is_text
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.files import SUFFIXES, find_files, read_file, read_hub
-from flows.inference.ask import HUB, find_model
+from flows.inference.ask import HUB, find_model, refusing
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
@@ -102,11 +102,13 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     folder, scores = find_model(config, model)
     if not scores:
         raise InputError(f"{model} is no reward model, so it scores no pairs; name a sequence classifier")
-    try:
-        tokenizer = load_tokenizer(str(folder))
-        reward_model = load_reward_model(folder, tokenizer)
-    except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
+    with refusing(model):
+        return _judge(config, folder, pairs)
+
+
+def _judge(config: LadderConfig, folder: Path, pairs: Sequence[LabelledPair]) -> BenchResult:
+    tokenizer = load_tokenizer(str(folder))
+    reward_model = load_reward_model(folder, tokenizer)
     positions = getattr(reward_model.config, "max_position_embeddings", None) or POSITIONS
     lengths = Lengths(positions - positions // 2, positions // 2)
     settings = RewardModelConfig(**lengths._asdict(), optimiser=config.reward_model.optimiser)

@@ -75,11 +75,19 @@ def _models(run: LadderRun, named: dict[str, str | None]) -> dict[str, ModelRef]
 
 @retried_task("measure", cache_policy=NO_CACHE)
 def measure(stage: str, ref: ModelRef, config: LadderConfig, data: DataRefs, context: RunContext) -> dict[str, Any]:
-    """Measure a version under a run of its own, as its stage did when it was trained."""
+    """Measure a version under a run of its own, as its stage did when it was trained.
+
+    Raises:
+        InputError: if it gives no numbers, or the data tell it nothing.
+    """
     registry = context.registry()
     run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
-    figures = MEASURES[stage](ref, config, data, context)
+    try:
+        figures = MEASURES[stage](ref, config, data, context)
+    except ValueError as error:
+        registry.end_run(run_id, "FAILED")
+        raise InputError(f"{ref.label}: {error}") from None
     registry.log_estimates(run_id, figures)
     registry.end_run(run_id, "FINISHED")
     now = {"estimates": figures, "run_id": run_id, "ladder_run": context.run_id}

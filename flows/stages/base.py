@@ -16,8 +16,8 @@ from flows.storage.records import read_demonstrations, read_pairs
 from rlhf_core.base import embedded, from_text
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
-from rlhf_core.data.plain_text import training_text
 from rlhf_core.data.chat_template import settle_template
+from rlhf_core.data.plain_text import training_text
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
 

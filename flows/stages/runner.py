@@ -11,6 +11,7 @@ import torch
 from prefect import task
 from prefect.runtime import flow_run
 
+from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
@@ -29,6 +30,7 @@ from flows.storage.cached_results import intact_result, reuse_or_remake
 from flows.tasks import CACHED, retried_task
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
 
@@ -111,6 +113,9 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
         result, curves = _follow(plan, registry, run_id, _begin(plan, context, key))
+    except NotFiniteError as error:
+        registry.end_run(run_id, "FAILED")
+        raise InputError(f"stage {plan.stage}: {error}") from None
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise

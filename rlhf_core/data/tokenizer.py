@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -69,10 +69,9 @@ def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizer
     return tokenizer
 
 
-def added_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
-    """What texts may write that is a token of its own: the end of a sequence, the beginning of a turn and the like."""
-    added = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
-    return re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True))) or "(?!)")
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """What texts may write that is a special token: the end of a sequence and the like."""
+    return _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def turns(prompt: str) -> Conversation:
@@ -102,7 +101,7 @@ def encode_prompts(
     """
     if not prompts:
         return []
-    encoded = _encode(tokenizer, [turns(prompt) for prompt in prompts], lambda turn: _apply(tokenizer, turn), None)
+    encoded = _encode(tokenizer, [turns(prompt) for prompt in prompts], lambda talk: _apply(tokenizer, talk), None)
     return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
 
 
@@ -132,12 +131,17 @@ def encode(tokenizer: PreTrainedTokenizerBase, items: Sequence[tuple[str, str]],
     unique = list(dict.fromkeys(prompt for prompt, _ in items))
     encoded = encode_prompts(tokenizer, unique, max_prompt_tokens=lengths.max_prompt_tokens)
     prompt_ids = dict(zip(unique, encoded, strict=True))
-    answers = [[{"role": "assistant", "content": response}] for _, response in items]
-    responses = _encode(tokenizer, answers, lambda turn: turn[0]["content"], _ANSWER)
-    return [
-        Tree(prompt_ids[prompt], [[*ids, tokenizer.eos_token_id][: lengths.max_response_tokens]])
-        for (prompt, _), ids in zip(items, responses, strict=True)
-    ]
+    responses = encode_responses(tokenizer, [response for _, response in items], lengths.max_response_tokens)
+    return [Tree(prompt_ids[prompt], [response]) for (prompt, _), response in zip(items, responses, strict=True)]
+
+
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[str], max_response_tokens: int
+) -> list[list[int]]:
+    """Ids of responses with their end, cut, as `encode` has them."""
+    answers = [[{"role": "assistant", "content": response}] for response in responses]
+    encoded = _encode(tokenizer, answers, lambda turns: turns[0]["content"], _ANSWER)
+    return [[*ids, tokenizer.eos_token_id][:max_response_tokens] for ids in encoded]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
@@ -155,7 +159,7 @@ def _encode(
 
     Those that write no added token, nearly all, are encoded together: there is nothing to tell apart in them.
     """
-    added = added_tokens(tokenizer)
+    added = _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace())
     writes_tokens = [any(added.search(turn["content"]) for turn in turns) for turns in conversations]
     texts = [write(turns) for turns, careful in zip(conversations, writes_tokens, strict=True) if not careful]
     together = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
@@ -164,6 +168,11 @@ def _encode(
         _apply(tokenizer, turns, **apart) if careful else next(together)
         for turns, careful in zip(conversations, writes_tokens, strict=True)
     ]
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of some tokens, the longest where several begin alike."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
 def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: Any) -> Any:
