@@ -20,7 +20,7 @@ from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
-from flows.registry.tags import describe, lineage_tags
+from flows.registry.tags import describe, lineage_tags, template_tags
 from flows.stages.figures import Series, figures_of
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
@@ -144,13 +144,14 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         registry.client.log_artifact(trained.run_id, path)
     for artifact, use in plan.uses.items():
         package(Path(trained.folders[artifact]), use)
+    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key}
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key},
+            tags=lineage | template_tags(Path(trained.folders[artifact])),
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()

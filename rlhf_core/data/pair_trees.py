@@ -6,6 +6,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
+from rlhf_core.data.array_cache import content_key
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode, encode_responses
 
@@ -69,6 +70,12 @@ def alike(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_respons
         for texts in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
     )
     return [first == second for first, second in zip(chosen, rejected, strict=True)]
+
+
+def first_alike(trees: Sequence[Tree]) -> list[int]:
+    """For each tree, the position of the first with the same ids, which is the same to a model to the last bit."""
+    first: dict[str, int] = {}
+    return [first.setdefault(content_key(tree), position) for position, tree in enumerate(trees)]
 
 
 def told_apart(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_response_tokens: int) -> list[Pair]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.data.pair_trees import told_apart
+from rlhf_core.data.pair_trees import first_alike, told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.metrics.estimates import Estimate, point
@@ -103,8 +103,12 @@ def score_items(
     items: Sequence[Demonstration],
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
-    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    return to_numpy(score_trees(model, encode(tokenizer, items, config.lengths), config.optimiser))
+    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored.
+
+    Responses that are the same once cut have the same score to the last bit, whichever were computed beside them.
+    """
+    trees = encode(tokenizer, items, config.lengths)
+    return to_numpy(score_trees(model, trees, config.optimiser))[first_alike(trees)]
 
 
 def score(
