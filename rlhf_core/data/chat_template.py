@@ -51,7 +51,7 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
     if isinstance(template, dict):
         if "default" not in template:
             raise ValueError(
-                f"the tokenizer has chat templates by name, {', '.join(template)}, and none is called default; "
+                f"the tokenizer has chat templates by name, {', '.join(sorted(template))}, and none is called default; "
                 "set `chat_template` in its tokenizer_config.json to the one that is meant"
             )
         template = template["default"]
