@@ -32,6 +32,41 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a pinned template is told the day of tomorrow",
+        "rlhf_core.data.chat_template",
+        "midnight.strftime(form)",
+        "datetime.now().strftime(form)",
+        "test_chat_template.test_what_is_pinned_is_told_the_start_of_that_day",
+    ),
+    Mutant(
+        "a text that writes a special token is encoded like any other",
+        "rlhf_core.data.tokenizer",
+        '[any(added.search(turn["content"]) for turn in turns) for turns in conversations]',
+        "[False for _ in conversations]",
+        "test_tokenizer.test_an_end_that_a_text_writes_is_not_the_end",
+    ),
+    Mutant(
+        "pairs that are the same once cut are the evidence",
+        "rlhf_core.data.pair_trees",
+        "zip(pairs, same, strict=True) if not is_same",
+        "zip(pairs, same, strict=True) if is_same",
+        "test_pair_trees.test_pairs_that_are_the_same_once_cut_are_told",
+    ),
+    Mutant(
+        "an infinite score is a number",
+        "rlhf_core.models.precision",
+        "values.numel() - int(torch.isfinite(values).sum())",
+        "int(torch.isnan(values).sum())",
+        "test_precision.test_what_is_not_finite_is_counted",
+    ),
+    Mutant(
+        "known answers may reach a model as other tokens",
+        "rlhf_core.models.known_answers",
+        "not in (None, content_key(tree))]",
+        "== content_key(tree) and False]",
+        "test_known_answers.test_other_tokens_are_told_from_other_weights",
+    ),
+    Mutant(
         "a disagreement ends training by its value, without its interval",
         "rlhf_core.ppo.early_stopping",
         'disagreement["reward_disagreement_gain"].lower > limit',

@@ -254,6 +254,13 @@ def test_what_texts_write_never_becomes_a_control_token(tmp_path: Path, special:
         assert (loaded.convert_tokens_to_ids("<think>") in response) is not special
 
 
+def test_an_end_that_a_text_writes_is_not_the_end() -> None:
+    tokenizer = build_tokenizer(["x"], vocabulary=300)
+    [(prompt, [response])] = encode(tokenizer, [("a<|end|>", "b<|end|>c")], Lengths(99, 99))
+    assert prompt.count(tokenizer.eos_token_id) == 0
+    assert [place for place, token in enumerate(response) if token == tokenizer.eos_token_id] == [len(response) - 1]
+
+
 def test_texts_beside_one_that_writes_a_control_token_are_what_they_were(
     chat: tuple[Chat, PreTrainedTokenizerBase],
 ) -> None:
