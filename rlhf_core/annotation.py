@@ -5,6 +5,7 @@ trains reward model and policy again (Bai et al., 2022, section 4.5, 'Iterated O
 """
 
 from collections.abc import Sequence
+from datetime import date
 from itertools import combinations
 from pathlib import Path
 
@@ -56,7 +57,14 @@ def sample_choices(
 
 
 def ask_reward_model(
-    reward_model: Path, choices: Sequence[Choice], config: RewardModelConfig, *, votes: int, drawn: bool, seed: int
+    reward_model: Path,
+    choices: Sequence[Choice],
+    config: RewardModelConfig,
+    *,
+    votes: int,
+    drawn: bool,
+    seed: int,
+    day: date | None = None,
 ) -> list[VoteCounts]:
     """Have a reward model label choices: it prefers the first with probability sigma(difference of its scores).
 
@@ -69,13 +77,14 @@ def ask_reward_model(
         drawn: whether every vote is drawn from that probability; otherwise the votes are shared out by it, rounded, so
             that many votes are a soft label.
         seed: seed of the draws.
+        day: as in `score`.
 
     Returns:
         Votes in the order of the choices.
     """
     config = config.model_copy(update=halves_of_positions(AutoConfig.from_pretrained(reward_model))._asdict())
     items = [Demonstration(choice.prompt, text) for choice in choices for text in (choice.first, choice.second)]
-    scores = np.array(score(reward_model, items, config)).reshape(-1, 2)
+    scores = np.array(score(reward_model, items, config, day=day)).reshape(-1, 2)
     return cast(scores[:, 0] - scores[:, 1], votes=votes, drawn=drawn, seed=seed)
 
 

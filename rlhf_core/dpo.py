@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.data.array_cache import cached, content_key
 from rlhf_core.data.packing import lay
-from rlhf_core.data.pair_trees import PairTree, compare, sides
+from rlhf_core.data.pair_trees import PairTree, compare, sides, told_apart
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures, together
@@ -120,7 +120,7 @@ def train_dpo(
         config: hyper-parameters.
         sft: folder of the SFT model.
         train: pairs to learn from.
-        held_out: pairs to measure on.
+        held_out: pairs to measure on; those count that are told apart once cut.
         out: folder that receives the model.
         seed: seed of the order.
         cache: folder that keeps log-probabilities under the SFT model, by the content of model and pairs; None keeps
@@ -141,6 +141,7 @@ def train_dpo(
     """
     _check_pairs(config, train, held_out)
     tokenizer = load_tokenizer(str(sft))
+    held_out = told_apart(tokenizer, held_out, config.sampling.max_response_tokens)
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference
     folder = cache / digest(sft) if cache else None
     train_items, held_out_items = (

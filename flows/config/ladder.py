@@ -1,5 +1,6 @@
 """The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
 
+import datetime
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,8 @@ class HubBase(Frozen):
     kind: Literal["hub"] = "hub"
     model: HubName
     revision: Revision
+    date: datetime.date | None = None
+    """Day to which a chat template that reads the clock is pinned; null is the day on which the base is first taken."""
 
 
 class IngestConfig(Frozen):

@@ -1,5 +1,6 @@
 """The part of the configuration that says whether a reward model is trained or taken from elsewhere."""
 
+import datetime
 import re
 from typing import Annotated, Any, Self
 
@@ -17,6 +18,8 @@ class HubModel(Frozen):
 
     model: HubName
     revision: Revision
+    date: datetime.date | None = None
+    """Day to which a chat template that reads the clock is pinned; null is the day on which it is first taken."""
 
 
 def _check_address(text: str) -> str:

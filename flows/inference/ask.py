@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -36,7 +37,7 @@ def answer(
         Responses in the order of the prompts.
 
     Raises:
-        InputError: if there is no such model, or it does not generate.
+        InputError: if there is no such model, or it does not generate, or not from these prompts.
     """
     sampling = config.policy.sampling
     if temperature is not None:
@@ -46,7 +47,8 @@ def answer(
     folder, scores = find_model(config, model)
     if scores:
         raise InputError(f"{model} is a reward model, which answers no prompts; `rlhf score` takes it")
-    return generate(folder, prompts, sampling, seed=seed)
+    with refusing(model):
+        return generate(folder, prompts, sampling, seed=seed)
 
 
 def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]) -> list[float]:
@@ -62,12 +64,22 @@ def rate(config: LadderConfig, model: str, prompt: str, responses: Sequence[str]
         Calibrated logits; 0 is the mean of the demonstrations.
 
     Raises:
-        InputError: if there is no such model, or it does not score.
+        InputError: if there is no such model, or it does not score, or not by numbers.
     """
     folder, scores = find_model(config, model)
     if not scores:
         raise InputError(f"{model} is no reward model, so it scores no answers; `rlhf generate` takes it")
-    return score(folder, [Demonstration(prompt, response) for response in responses], config.reward_model)
+    with refusing(model):
+        return score(folder, [Demonstration(prompt, response) for response in responses], config.reward_model)
+
+
+@contextmanager
+def refusing(model: str) -> Iterator[None]:
+    """Name the model where it cannot be used: its tokenizer, its texts, or what it says, which is no number."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{model}: {error}") from None
 
 
 def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:

@@ -20,7 +20,7 @@ from data_contracts.schemas.rules import is_text
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.files import SUFFIXES, find_files, read_file, read_hub
-from flows.inference.ask import HUB, find_model
+from flows.inference.ask import HUB, find_model, refusing
 from flows.registry.client import open_registry
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out
 from rlhf_core.config.lengths import Lengths
@@ -111,11 +111,13 @@ def evaluate_pairs(config: LadderConfig, model: str, pairs: Sequence[LabelledPai
     if not scores:
         raise InputError(f"{model} is no reward model, so it scores no pairs; name a sequence classifier")
     pairs, left_out = _unseen(config, model, pairs)
-    try:
-        tokenizer = load_tokenizer(str(folder))
-        reward_model = load_reward_model(folder, tokenizer)
-    except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
+    with refusing(model):
+        return _judge(config, folder, pairs, left_out)
+
+
+def _judge(config: LadderConfig, folder: Path, pairs: Sequence[LabelledPair], left_out: SeenRows | None) -> BenchResult:
+    tokenizer = load_tokenizer(str(folder))
+    reward_model = load_reward_model(folder, tokenizer)
     positions = getattr(reward_model.config, "max_position_embeddings", None) or POSITIONS
     lengths = Lengths(positions - positions // 2, positions // 2)
     settings = RewardModelConfig(**lengths._asdict(), optimiser=config.reward_model.optimiser)

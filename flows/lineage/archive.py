@@ -32,6 +32,7 @@ from flows.registry.names import (
     PARENT_PREFIX,
     SNAPSHOT_TAG,
     SOURCE_PREFIX,
+    TEMPLATE_DAY_TAG,
     data_experiment,
 )
 from flows.registry.references import Counts
@@ -194,6 +195,7 @@ def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -
         origins=origins,
         origin_digests=origin_digests,
         annotators=_tagged(tags, ANNOTATOR_PREFIX),
+        template_day=tags.get(TEMPLATE_DAY_TAG, ""),
     )
 
 

@@ -28,6 +28,7 @@ class Version(Frozen):
         origins: `name/version` by use of a dataset and role, such as `training-2.sampled-from`: what made its rows.
         origin_digests: what their files were then, by the same.
         annotators: who labelled a dataset, by use.
+        template_day: to which its chat template is pinned, empty where that reads no clock.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Version(Frozen):
     origins: dict[str, str] = {}
     origin_digests: dict[str, str] = {}
     annotators: dict[str, str] = {}
+    template_day: str = ""
 
     @property
     def label(self) -> str:

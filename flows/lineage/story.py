@@ -103,8 +103,10 @@ def gates_by_status(version: Version) -> dict[str, list[str]]:
 def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     """What is known of a version besides its inputs, as name and text."""
     texts = [
-        ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items()))
+        ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items())),
     ]
+    if version.template_day:
+        texts.append(("chat template", f"pinned to {version.template_day}"))
     if training is None:
         return [*texts, ("run", f"{version.run_id} is gone")]
     if (temperature := training.figures.get("temperature")) is not None:

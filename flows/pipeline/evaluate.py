@@ -141,11 +141,19 @@ def held_out_rows(stage: str, models: Sequence[ModelRef], data: DataRefs, regist
 def measure(
     stage: str, ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext
 ) -> dict[str, Any]:
-    """Measure a version under a run of its own, as its stage did when it was trained."""
+    """Measure a version under a run of its own, as its stage did when it was trained.
+
+    Raises:
+        InputError: if it gives no numbers, or the data tell it nothing.
+    """
     registry = context.registry()
     run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
-    figures = MEASURES[stage](ref, held_out, config, data, context)
+    try:
+        figures = MEASURES[stage](ref, held_out, config, data, context)
+    except ValueError as error:
+        registry.end_run(run_id, "FAILED")
+        raise InputError(f"{ref.label}: {error}") from None
     registry.log_estimates(run_id, figures)
     left_out = held_out.left_out
     registry.log_events(run_id, [Event(0, {"left_out_rows": left_out.rows, "held_out_rows": left_out.of})])

@@ -58,7 +58,7 @@ def climb(run: LadderRun) -> None:
         return
     run.gate(data, gates.data)
     base = run.keep(make_base(config.base, data, run.context))
-    run.measure_lengths(data, base)
+    run.measure_tokens(data, base)
     sft = run.gate(train_sft(config.sft, data.demonstrations, base, run.context), gates.sft)
     reward_model = run.gate(train_reward_model(config.reward_model, data, sft, run.context), gates.reward_model)
     judge = run.keep(train_judge(config.judge, data, sft, run.context))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from transformers import AutoTokenizer
 
 from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
@@ -13,10 +14,11 @@ from flows.config.relabel import ByJudge
 from flows.config.reward_model import HubModel
 from flows.data.sources import source_files
 from flows.stages.reward_inputs import check_reward, registered_models
+from rlhf_core.data.chat_template import settle_template
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for the files and hub repositories of a configuration, and try the reward functions that it names.
+    """Look for the files and hub repositories of a configuration; try its reward functions and tokenizers of the hub.
 
     Args:
         config: a valid configuration.
@@ -45,6 +47,8 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         ]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
+        if kind == "model":
+            _try_tokenizer(field, name, revision)
     return unasked
 
 
@@ -62,6 +66,14 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
         for table in map(str, COLUMNS):
             for dataset in getattr(config.data, table):
                 yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
+
+
+def _try_tokenizer(field: str, name: str, revision: str) -> None:
+    """Fetch the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
+    try:
+        settle_template(AutoTokenizer.from_pretrained(name, revision=revision))
+    except (OSError, ValueError) as error:
+        raise InputError(f"field '{field}': {name}@{revision[:8]}: {error}") from None
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:

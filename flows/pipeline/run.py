@@ -12,6 +12,7 @@ from flows.config.ladder import LadderConfig
 from flows.data.audits.labels import audit_labels
 from flows.data.audits.lengths import truncated_shares
 from flows.data.audits.prompts import audit_prompts
+from flows.data.audits.tokens import audit_tokens
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
@@ -162,14 +163,16 @@ class LadderRun:
                 self.context.registry().take_alias(made.models.values(), CHALLENGER)
         return judgement.blocking
 
-    def measure_lengths(self, data: DataRefs, base: StageRecord) -> None:
-        """Record how much of the data the configured lengths cut, by the tokenizer of the base.
+    def measure_tokens(self, data: DataRefs, base: StageRecord) -> None:
+        """Record what the tokenizer of the base makes of the data, and how much of it the configured lengths cut.
 
         Raises:
-            InputError: if no response could end with this tokenizer.
+            InputError: if no response could end with this tokenizer, or it cannot write the texts, or most pairs are
+                the same once they are cut.
         """
         registry = self.context.registry()
-        shares = truncated_shares(self.config, data, registry.folder(base.model))
+        folder = registry.folder(base.model)
+        shares = truncated_shares(self.config, data, folder) | audit_tokens(self.config, data, folder)
         registry.log_events(self.context.run_id, [Event(0, shares)])
 
     def set_alias(self) -> None:

@@ -30,7 +30,7 @@ def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
         if not run.is_repeat(data):
             run.keep(data)
             base = run.keep(make_base(config.base, data, run.context))
-            run.measure_lengths(data, base)
+            run.measure_tokens(data, base)
             run.gate(train_sft(config.sft, data.demonstrations, base, run.context), config.gates.sft)
     return run.end_state()
 
@@ -50,6 +50,7 @@ def reward_model_alone(config: LadderConfig, sft: str | None = None, arguments: 
         data = run.ingest()
         if not run.is_repeat(data):
             run.keep(data)
+            run.measure_tokens(data, start)
             run.gate(train_reward_model(config.reward_model, data, start, run.context), config.gates.reward_model)
     return run.end_state()
 

@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Mapping
 
 from flows.registry.client import Registry
-from flows.registry.names import CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX
+from flows.registry.names import CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX, TEMPLATE_DAY_TAG
 from flows.registry.references import ModelRef
 
-LINEAGE = (CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX)
+LINEAGE = (CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX, TEMPLATE_DAY_TAG)
 
 
 def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:

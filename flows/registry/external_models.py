@@ -1,5 +1,6 @@
 """External reward models: taken from the registry or the hub instead of being trained."""
 
+from datetime import date
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -50,6 +51,11 @@ def files_of(source: ModelSource, registry: Registry) -> Path:
     if isinstance(source, HubModel):
         return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
     return registry.folder(registry.pin(source.removeprefix(SCHEME)))
+
+
+def day_of(source: ModelSource) -> date | None:
+    """The day to which its chat template is pinned, if it reads the clock and is not pinned; None is today."""
+    return source.date if isinstance(source, HubModel) else None
 
 
 def name_of(source: ModelSource) -> str:

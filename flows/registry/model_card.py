@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from flows.registry.client import Registry
 from flows.registry.differences import differences
+from flows.registry.names import TEMPLATE_DAY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.registry.tags import describe
 from flows.report import format_estimate
@@ -33,9 +34,11 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
     """
     for artifact, ref in record.models.items():
         first = describe(record.what.get(artifact, artifact), record.parents, record.datasets)
-        notes = _notes(registry.client.get_model_version(ref.name, ref.version).description or "", first)
+        version = registry.client.get_model_version(ref.name, ref.version)
+        notes = _notes(version.description or "", first)
         sections = [
             "\n".join([first, "", _links(record, registry)]),
+            *_template(version.tags.get(TEMPLATE_DAY_TAG)),
             *_sections(record, verdicts, ref, registry),
         ]
         text = _fitting(sections, LIMIT - len(END) - len(notes) - 4)
@@ -76,6 +79,11 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
         yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])
     if record.samples:
         yield "\n".join(["**Samples, held out**\n", *map(_sample, record.samples)])
+
+
+def _template(day: str | None) -> list[str]:
+    """What the chat template is told where it asks for the time."""
+    return [] if day is None else [f"**Chat template** pinned to {day}: it asks for the date, and is told this one."]
 
 
 def _links(record: StageRecord, registry: Registry) -> str:

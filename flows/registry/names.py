@@ -65,6 +65,9 @@ PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX = "parent.", "dataset.", "source."
 ORIGIN_PREFIX, ANNOTATOR_PREFIX = "origin.", "annotator."
 """Of a version or a snapshot: who made and who labelled the rows of a dataset."""
 
+TEMPLATE_DAY_TAG = "chat_template.pinned_to"
+"""Of a version: the day that its chat template is told, where that reads the clock."""
+
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"
 """Of the run that keeps a snapshot."""
 

@@ -18,6 +18,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 ROWS_AT_ONCE = 32
 
+ANSWER = "{{ messages[0]['content'] }}"
+"""The chat template of an answer alone."""
+
 
 class RegisteredModel(PythonModel):
     """Answers prompts, scores answers, or values what is written so far, as `task` of the model's configuration says.
@@ -63,21 +66,30 @@ class RegisteredModel(PythonModel):
         return pd.DataFrame({"score": (self._together(logits) / self.model.config.reward_temperature).tolist()})
 
     def _prompt_ids(self, prompt: str) -> list[int]:
-        text = self.tokenizer.apply_chat_template(_turns(prompt), tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = self._ids(_turns(prompt))
         limit = self.settings["max_prompt_tokens"]
         if len(ids) > limit > 1 and ids[0] == self.tokenizer.bos_token_id:
             return [ids[0], *ids[1 - limit :]]
         return ids[-limit:]
 
     def _response_ids(self, response: str, *, ended: bool) -> list[int]:
-        ids: list[int] = self.tokenizer(response, add_special_tokens=False)["input_ids"]
+        ids = self._ids([{"role": "assistant", "content": response}], chat_template=ANSWER)
         end = [self.tokenizer.eos_token_id] if ended else []
         return [*ids, *end][: self.settings["max_response_tokens"]]
 
+    def _ids(self, conversation: list[dict[str, str]], **template: Any) -> list[int]:
+        """Ids of a conversation; a special token that its texts write is spelt out."""
+        ids: Any = self.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True, **template
+        )
+        return list(ids)
+
     def _read(self, sequences: list[list[int]]) -> Tensor:
         """The heads of a classifier at the last token of each of N sequences, shape ``[N, K]``."""
-        return torch.cat([self.model(**batch).logits.cpu() for batch in self._batches(sequences, "right")])
+        logits = torch.cat([self.model(**batch).logits.cpu() for batch in self._batches(sequences, "right")])
+        if not logits.isfinite().all():
+            raise ValueError("the model's scores are not finite: its weights are damaged; take another version of it")
+        return logits
 
     def _together(self, logits: Tensor) -> Tensor:
         """What the members of a reward model make of each row, shape ``[N]``, as its configuration says."""

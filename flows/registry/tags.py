@@ -2,13 +2,23 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset
 
 from flows.registry.keys import code_version
-from flows.registry.names import ANNOTATOR_PREFIX, CODE_TAG, DATASET_PREFIX, ORIGIN_PREFIX, PARENT_PREFIX, SOURCE_PREFIX
+from flows.registry.names import (
+    ANNOTATOR_PREFIX,
+    CODE_TAG,
+    DATASET_PREFIX,
+    ORIGIN_PREFIX,
+    PARENT_PREFIX,
+    SOURCE_PREFIX,
+    TEMPLATE_DAY_TAG,
+)
 from flows.registry.references import DatasetRef, ModelRef
+from rlhf_core.data.chat_template import pinned_day
 
 SOURCES_SHOWN = 50
 
@@ -29,6 +39,12 @@ def lineage_tags(
         if dataset.annotator:
             tags[f"{ANNOTATOR_PREFIX}{use}"] = dataset.annotator
     return tags
+
+
+def template_tags(folder: Path) -> dict[str, str]:
+    """The tag of a version whose chat template reads the clock: the day to which it is pinned."""
+    day = pinned_day(folder)
+    return {} if day is None else {TEMPLATE_DAY_TAG: day}
 
 
 def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> str:

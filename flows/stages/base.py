@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flows.config.errors import InputError
 from flows.config.ladder import HubBase
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving
@@ -15,8 +16,8 @@ from flows.storage.records import read_demonstrations, read_pairs
 from rlhf_core.base import embedded, from_text
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.chat_template import settle_template
 from rlhf_core.data.plain_text import training_text
-from rlhf_core.data.tokenizer import CHAT_TEMPLATE
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -58,10 +59,13 @@ def _training_text(data: DataRefs) -> list[str]:
 
 
 def from_hub(config: HubBase, out: Path) -> Stage:
-    """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
-    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
+    """Copy a pinned revision of a hub model and its tokenizer into a plain folder; its chat template is settled."""
     tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
-    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
+    try:
+        settle_template(tokenizer, day=config.date)
+    except ValueError as error:
+        raise InputError(f"field 'base': {config.model}@{config.revision[:8]}: {error}") from None
+    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     yield from ()

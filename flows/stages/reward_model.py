@@ -9,7 +9,7 @@ from prefect import flow
 from flows.config.errors import InputError
 from flows.config.reward_model import ModelSource, RewardModelSettings
 from flows.registry.context import RunContext
-from flows.registry.external_models import files_of, name_of, registered
+from flows.registry.external_models import day_of, files_of, name_of, registered
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
 from flows.stages.held_out import held_out, noted
@@ -122,6 +122,7 @@ def _taken(
             demonstrations=read_demonstrations(data.demonstrations, "train"),
             out=out,
             ceiling=data.ceiling,
+            day=day_of(source),
         )
         adopted = _refusing(adoption, f"{stage.replace('-', '_')}.from", name_of(source))
         return _sized(noted(adopted, judging.note), registry.folder(sft))

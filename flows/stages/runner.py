@@ -11,6 +11,7 @@ import torch
 from prefect import task
 from prefect.runtime import flow_run
 
+from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
@@ -19,7 +20,7 @@ from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
-from flows.registry.tags import describe, lineage_tags
+from flows.registry.tags import describe, lineage_tags, template_tags
 from flows.stages.figures import Series, figures_of
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
@@ -29,6 +30,7 @@ from flows.storage.cached_results import intact_result, reuse_or_remake
 from flows.tasks import CACHED, retried_task
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
 
@@ -111,6 +113,9 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
         result, curves = _follow(plan, registry, run_id, _begin(plan, context, key))
+    except NotFiniteError as error:
+        registry.end_run(run_id, "FAILED")
+        raise InputError(f"stage {plan.stage}: {error}") from None
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
@@ -139,13 +144,14 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         registry.client.log_artifact(trained.run_id, path)
     for artifact, use in plan.uses.items():
         package(Path(trained.folders[artifact]), use)
+    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key}
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags={**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key},
+            tags=lineage | template_tags(Path(trained.folders[artifact])),
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()

@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from rlhf_core.base.language_model import build, fit
 from rlhf_core.config.base import TextBaseConfig
-from rlhf_core.data.tokenizer import CHAT_TEMPLATE, PAD_TOKEN
+from rlhf_core.data.chat_template import CHAT_TEMPLATE
+from rlhf_core.data.tokenizer import PAD_TOKEN
 from rlhf_core.models.loading import save
 from rlhf_core.training.stage import Stage, StageResult
 

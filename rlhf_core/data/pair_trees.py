@@ -6,8 +6,9 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
+from rlhf_core.data.array_cache import content_key
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.data.tokenizer import Tree, encode
+from rlhf_core.data.tokenizer import Tree, encode, encode_responses
 
 
 class PairTree(NamedTuple):
@@ -60,6 +61,36 @@ def compare(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], lengths: 
             )
         )
     return pair_trees
+
+
+def alike(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_response_tokens: int) -> list[bool]:
+    """Whether the responses of each pair are the same ids once they are cut: no model can tell them apart then."""
+    chosen, rejected = (
+        encode_responses(tokenizer, texts, max_response_tokens)
+        for texts in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
+    )
+    return [first == second for first, second in zip(chosen, rejected, strict=True)]
+
+
+def first_alike(trees: Sequence[Tree]) -> list[int]:
+    """For each tree, the position of the first with the same ids, which is the same to a model to the last bit."""
+    first: dict[str, int] = {}
+    return [first.setdefault(content_key(tree), position) for position, tree in enumerate(trees)]
+
+
+def told_apart(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_response_tokens: int) -> list[Pair]:
+    """Pairs whose responses differ once they are cut, and so are evidence of what a model prefers.
+
+    Raises:
+        ValueError: if there are pairs, and none of them does.
+    """
+    same = alike(tokenizer, pairs, max_response_tokens)
+    if pairs and all(same):
+        raise ValueError(
+            f"both responses of all {len(pairs)} pairs are the same once they are cut to max_response_tokens "
+            f"{max_response_tokens}; raise it"
+        )
+    return [pair for pair, is_same in zip(pairs, same, strict=True) if not is_same]
 
 
 def sides(comparisons: Sequence[PairTree]) -> tuple[list[int], list[int]]:

@@ -1,32 +1,25 @@
-"""Tokenisation: chat template, end of response, truncation."""
+"""Tokenisation: what texts become, end of response, truncation. All texts become ids here."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
+from rlhf_core.data.chat_template import as_trained, settle_template
 from rlhf_core.data.stop_tokens import listed_stops
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-"""Used where a tokenizer brings no chat template of its own."""
 
 PAD_TOKEN = "<|pad|>"
 
-_WITHOUT_ANSWER = (
-    "{% if messages and messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
-    "{% set last_answer = messages[-1]['content'] %}"
-    "{% set messages = messages[:-1] %}{% set add_generation_prompt = true %}"
-    "{% endif %}{{ '' }}"  # with an expression here no line break of what follows is trimmed
-)
+_ANSWER = "{{ messages[0]['content'] }}"
+"""The chat template of an answer alone."""
 
-_WITH_ANSWER = "{% if last_answer is defined %}{{ last_answer + eos_token }}{% endif %}"
+Conversation = list[dict[str, str]]
 
 
 class Tree(NamedTuple):
@@ -46,25 +39,26 @@ class Tree(NamedTuple):
         return sum(map(len, self.responses))
 
 
-def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizerBase:
     """Load a tokenizer that has a chat template, an end-of-sequence token and another padding token.
 
     Args:
         path: a folder or hub id that `AutoTokenizer` reads.
+        day: what a chat template that reads the clock is told, as in `settle_template`.
 
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
         end-of-sequence token is what training teaches: the special token that the chat template writes after an
-        answer, where it writes one, else its own. Its template is that of `as_trained`.
+        answer, where it writes one, else its own. Its template is that of `settle_template` and `as_trained`.
 
     Raises:
-        ValueError: if it has no end-of-sequence token, without which no response can end.
+        ValueError: if it has no end-of-sequence token, without which no response can end, or no one chat template that
+            writes the same on every day.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; set `eos_token` in its configuration")
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = CHAT_TEMPLATE
+    settle_template(tokenizer, day=day)
     stops = {tokenizer.eos_token_id, *listed_stops(path)}
     if turn_end := _turn_end(tokenizer):
         tokenizer.eos_token = turn_end
@@ -75,22 +69,12 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def as_trained(template: str) -> str:
-    """A chat template that writes a conversation with an answer at its end as models here are trained on it.
-
-    That is the prompt up to where the assistant begins, the answer, and the end-of-sequence token. Templates differ
-    there: some write no end, others a line break after it. Whoever has a saved reward model read whole conversations,
-    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were.
-
-    Args:
-        template: in Jinja, as tokenizers have it; one that is so already is left alone.
-    """
-    if template.startswith(_WITHOUT_ANSWER):
-        return template
-    return _WITHOUT_ANSWER + template.removesuffix("\n") + _WITH_ANSWER
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """What texts may write that is a special token: the end of a sequence and the like."""
+    return _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
-def turns(prompt: str) -> list[dict[str, str]]:
+def turns(prompt: str) -> Conversation:
     """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
     if prompt.startswith('[{"role": '):
         try:
@@ -108,13 +92,16 @@ def encode_prompts(
     A longer prompt loses its first tokens, so that the question's end and the assistant marker stay; a beginning-of-
     sequence token before them stays too, as models that were trained with one rely on it.
 
+    What the turns say stays text: where a user writes a special token, or another that the template marks turns with,
+    it is spelt out. The only control tokens are those that the template writes.
+
     Raises:
-        ValueError: if the template refuses a conversation, as some do whose roles it does not know.
+        ValueError: if the template refuses a conversation, as some do whose roles it does not know, or the tokenizer
+            cannot spell out what it has as a special token.
     """
     if not prompts:
         return []
-    texts = [_render(tokenizer, turns(prompt)) for prompt in prompts]
-    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    encoded = _encode(tokenizer, [turns(prompt) for prompt in prompts], lambda talk: _apply(tokenizer, talk), None)
     return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
 
 
@@ -128,7 +115,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, items: Sequence[tuple[str, str]],
     """Ids of prompts with their responses; a prompt that several responses share is encoded once.
 
     The end-of-sequence id follows a response that fits; a truncated one never gets it, so that no model learns to stop
-    in the middle.
+    in the middle. No other special token is in a response: one that its text writes is spelt out. Tokens that are not
+    special, such as `<think>`, are a model's to write, and stay.
 
     Args:
         tokenizer: from `load_tokenizer`.
@@ -143,11 +131,17 @@ def encode(tokenizer: PreTrainedTokenizerBase, items: Sequence[tuple[str, str]],
     unique = list(dict.fromkeys(prompt for prompt, _ in items))
     encoded = encode_prompts(tokenizer, unique, max_prompt_tokens=lengths.max_prompt_tokens)
     prompt_ids = dict(zip(unique, encoded, strict=True))
-    responses = tokenizer([response for _, response in items], add_special_tokens=False)["input_ids"]
-    return [
-        Tree(prompt_ids[prompt], [[*ids, tokenizer.eos_token_id][: lengths.max_response_tokens]])
-        for (prompt, _), ids in zip(items, responses, strict=True)
-    ]
+    responses = encode_responses(tokenizer, [response for _, response in items], lengths.max_response_tokens)
+    return [Tree(prompt_ids[prompt], [response]) for (prompt, _), response in zip(items, responses, strict=True)]
+
+
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[str], max_response_tokens: int
+) -> list[list[int]]:
+    """Ids of responses with their end, cut, as `encode` has them."""
+    answers = [[{"role": "assistant", "content": response}] for response in responses]
+    encoded = _encode(tokenizer, answers, lambda turns: turns[0]["content"], _ANSWER)
+    return [[*ids, tokenizer.eos_token_id][:max_response_tokens] for ids in encoded]
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
@@ -155,14 +149,47 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]]) -> str:
+def _encode(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Conversation],
+    write: Callable[[Conversation], str],
+    template: str | None,
+) -> list[list[int]]:
+    """Ids of conversations as `write` or the same template writes them; what their turns say is never a control token.
+
+    Those that write no added token, nearly all, are encoded together: there is nothing to tell apart in them.
+    """
+    added = _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace())
+    writes_tokens = [any(added.search(turn["content"]) for turn in turns) for turns in conversations]
+    texts = [write(turns) for turns, careful in zip(conversations, writes_tokens, strict=True) if not careful]
+    together = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+    apart = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True, "chat_template": template}
+    return [
+        _apply(tokenizer, turns, **apart) if careful else next(together)
+        for turns, careful in zip(conversations, writes_tokens, strict=True)
+    ]
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of some tokens, the longest where several begin alike."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: Any) -> Any:
+    """What the chat template makes of a conversation: text, unless it is told otherwise."""
     try:
-        return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+        return tokenizer.apply_chat_template(conversation, add_generation_prompt=True, **({"tokenize": False} | how))
     except TemplateError as error:
         roles = ", ".join(turn["role"] for turn in conversation)
         raise ValueError(
             f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({error}): leave "
             "such prompts out of the data, or give the tokenizer another `chat_template`"
+        ) from None
+    except ValueError as error:
+        text = conversation[-1]["content"]
+        raise ValueError(
+            f"the text {text[:60]!r} writes a special token of {tokenizer.name_or_path}, which can read it as nothing "
+            f"else ({error}): leave such texts out"
         ) from None
 
 

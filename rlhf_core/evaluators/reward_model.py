@@ -1,6 +1,7 @@
 """Evaluation of a reward model on held-out pairs."""
 
 from collections.abc import Collection, Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.pair_trees import first_alike, told_apart
 from rlhf_core.data.records import Demonstration, Pair, every_second
 from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.metrics.estimates import Estimate, point
@@ -36,9 +38,12 @@ def measure_refresh(
         The estimates of `compare_refresh`.
     """
     folders = {"refreshed": reward_model, "last": last, **({} if judge is None else {"judge": judge})}
+    tokenizers = {name: load_tokenizer(str(folder)) for name, folder in folders.items()}
+    for tokenizer in tokenizers.values():
+        held_out = told_apart(tokenizer, held_out, config.max_response_tokens)
     deltas = {}
     for name, folder in folders.items():
-        tokenizer = load_tokenizer(str(folder))
+        tokenizer = tokenizers[name]
         deltas[name] = margins(config, load_reward_model(folder, tokenizer), tokenizer, held_out)
     return compare_refresh(held_out, **deltas)
 
@@ -67,7 +72,7 @@ def evaluate_reward_model(
         config: lengths and precision; how an ensemble makes one score is stored with it.
         reward_model: folder of the reward model, with its temperature.
         train: pairs that the floors learn from.
-        held_out: pairs that no part of it was trained on.
+        held_out: pairs that no part of it was trained on; those that are told apart are judged.
         demonstrations: whose mean score tells how far the centre has moved.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
         tuned: prompts that its temperature was fitted on, whose pairs are not judged; as in training, `every_second`
@@ -78,7 +83,9 @@ def evaluate_reward_model(
     """
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
-    fit_half, judged_half = halves(held_out, tuned)
+    fit_half, judged_half = (
+        told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
+    )
     judged, scale = score_pairs(config, model, tokenizer, judged_half), temperature(model)
     demonstrated = score_items(model, tokenizer, demonstrations, config)
     return {
@@ -101,22 +108,29 @@ def score_items(
     items: Sequence[Demonstration],
     config: RewardModelConfig,
 ) -> NDArray[np.float64]:
-    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored."""
-    return to_numpy(score_trees(model, encode(tokenizer, items, config.lengths), config.optimiser))
+    """Score of each finished response, shape ``[N]``, in logits, divided by the temperature if one is stored.
+
+    Responses that are the same once cut have the same score to the last bit, whichever were computed beside them.
+    """
+    trees = encode(tokenizer, items, config.lengths)
+    return to_numpy(score_trees(model, trees, config.optimiser))[first_alike(trees)]
 
 
-def score(model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig) -> list[float]:
+def score(
+    model_path: Path, items: Sequence[Demonstration], config: RewardModelConfig, *, day: date | None = None
+) -> list[float]:
     """Calibrated scores of a saved reward model.
 
     Args:
         model_path: folder that `train_reward_model` wrote.
         items: prompts with responses.
         config: lengths and precision.
+        day: what a chat template that reads the clock, and is not pinned, is told; None is today.
 
     Returns:
         Scores in logits, divided by the stored temperature; 0 is the mean of the demonstrations.
     """
-    tokenizer = load_tokenizer(str(model_path))
+    tokenizer = load_tokenizer(str(model_path), day=day)
     model = load_reward_model(model_path, tokenizer)
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 

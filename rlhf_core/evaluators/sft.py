@@ -20,7 +20,7 @@ from rlhf_core.metrics.drift import eos_rate, regurgitation_rate
 from rlhf_core.metrics.estimates import Estimate, mean
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
-from rlhf_core.models.precision import device, precision
+from rlhf_core.models.precision import check_finite, device, precision
 
 
 def held_out_losses(model_path: Path, held_out: Sequence[Demonstration], config: SFTConfig) -> NDArray[np.float64]:
@@ -112,7 +112,9 @@ def _held_out_losses(
         tokens = response_losses(config, reader, trees)
         return [float(response.mean()) for response in tokens.split([tree.response_tokens for tree in trees])]
 
-    return np.array(together(model, [tree.size for tree in encoded], config.optimiser.max_tokens, read))
+    losses = together(model, [tree.size for tree in encoded], config.optimiser.max_tokens, read)
+    check_finite("the model's losses", torch.tensor(losses))
+    return np.array(losses)
 
 
 def response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:

@@ -235,4 +235,5 @@ def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:
     """Draw a token from each of B rows of log-probabilities by inverting its distribution function at `chance`, [B]."""
     cumulative = distribution.exp().cumsum(dim=-1, dtype=torch.float64)
     tokens = torch.searchsorted(cumulative, chance[:, None] * cumulative[:, -1:], right=True)
+    tokens.clamp_(max=distribution.shape[1] - 1)  # past it where there are no probabilities, as `sample` tells
     return tokens.squeeze(-1), distribution.gather(1, tokens).squeeze(-1)

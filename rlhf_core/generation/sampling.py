@@ -16,6 +16,7 @@ from rlhf_core.generation.continuous_batching import draw_continuously
 from rlhf_core.generation.decoding import DrawRequest, Engine, draw_by_graphs, draw_eagerly
 from rlhf_core.generation.vllm import draw_by_vllm
 from rlhf_core.models.loading import load_policy
+from rlhf_core.models.precision import check_finite
 
 
 def generate(model_path: Path, prompts: Sequence[str], config: SamplingConfig, *, seed: int) -> list[Response]:
@@ -82,6 +83,9 @@ def sample(
 
     Returns:
         Sampled responses in the order of the prompts.
+
+    Raises:
+        NotFiniteError: if the model gives no probabilities.
     """
     encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens=config.max_prompt_tokens)
     lengths, stops = [len(ids) for ids in encoded], stop_ids(model)
@@ -90,6 +94,7 @@ def sample(
 
     def read(reader: PreTrainedModel, mine: list[int]) -> list[Sampled]:
         draws = ENGINES[config.engine](reader, request.take(mine))
+        check_finite("the model's log-probabilities", torch.tensor([nats for draw in draws for nats in draw.logprobs]))
         return [
             Sampled(encoded[row], ids, logprobs, ids[-1] in stops)
             for row, (ids, logprobs) in zip(mine, draws, strict=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.data.array_cache import content_key
 from rlhf_core.data.packing import Row
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import Tree, encode
@@ -53,7 +55,14 @@ def save_known_answers(
     candidates = items[: 4 * KNOWN_COUNT]
     trees = encode(tokenizer, candidates, lengths)
     indices = _whole(trees, tokenizer, lengths.max_prompt_tokens)[:KNOWN_COUNT]
-    rows = [{**candidates[index]._asdict(), "value": round(float(values[index]), 6)} for index in indices]
+    rows = [
+        {
+            **candidates[index]._asdict(),
+            "value": round(float(values[index]), 6),
+            "tokens": content_key(trees[index]),
+        }
+        for index in indices
+    ]
     if rank() == 0:
         text = json.dumps({"precision": config.precision, "answers": rows}, ensure_ascii=False, indent=1)
         (folder / KNOWN).write_text(text + "\n", encoding="utf-8")
@@ -70,8 +79,8 @@ def check_known_answers(
 ) -> None:
     """Test that a frozen model still says of known texts what it said when it was saved.
 
-    It does not where texts reach it by another chat template or without their end, where weights were lost in loading
-    or have moved since, or where it is another model.
+    It does not where texts reach it as other tokens, by another chat template or without their end, where weights were
+    lost in loading or have moved since, or where it is another model.
 
     Args:
         name: of the model, for people.
@@ -82,7 +91,8 @@ def check_known_answers(
         lengths: at which texts are cut here; what would be cut is not asked.
 
     Raises:
-        SelfTestError: if what it says is further off on average than precision explains.
+        SelfTestError: if a text reaches it as other tokens than those in the file, or what it says is further off on
+            average than precision explains.
     """
     path = folder / KNOWN
     if not path.exists():
@@ -93,6 +103,7 @@ def check_known_answers(
     indices = _whole(trees, tokenizer, lengths.max_prompt_tokens)
     if not indices:
         return
+    _check_tokens(name, [(record["answers"][index], trees[index]) for index in indices])
     expected = torch.tensor([record["answers"][index]["value"] for index in indices], dtype=torch.float64)
     gap = float((say([trees[index] for index in indices]).double().cpu() - expected).abs().mean())
     tolerance = max(KNOWN_TOLERANCE[precision] for precision in (record["precision"], config.precision))
@@ -101,6 +112,17 @@ def check_known_answers(
             f"self-test 'the {name} says what it said when it was saved' failed: of {len(indices)} known answers "
             f"({KNOWN}) it is off by {gap:.4g} on average (limit {tolerance}); texts reach it by another chat template "
             "or without their end, weights were lost in loading or have moved since, or it is another model"
+        )
+
+
+def _check_tokens(name: str, answers: Sequence[tuple[dict[str, Any], Tree]]) -> None:
+    """Test that texts are the tokens that they were; files of earlier versions do not say."""
+    changed = [row["prompt"] for row, tree in answers if row.get("tokens") not in (None, content_key(tree))]
+    if changed:
+        raise SelfTestError(
+            f"self-test 'the {name} says what it said when it was saved' failed: {len(changed)} of {len(answers)} "
+            f"known answers ({KNOWN}) reach it as other tokens than then, such as that to {changed[0][:60]!r}; "
+            "chat template or tokenizer are others here, or the template writes something else each time"
         )
 
 

@@ -32,3 +32,24 @@ def to_device(model: Model) -> Model:
 def to_numpy(values: Tensor) -> NDArray[np.float64]:
     """Values as float64 on the processor, in which figures are computed."""
     return values.double().cpu().numpy()
+
+
+class NotFiniteError(ValueError):
+    """What a model says is not a number: its weights are damaged, or training has gone astray."""
+
+
+def check_finite(what: str, values: Tensor) -> None:
+    """Test that something is a number everywhere, before it becomes part of a figure.
+
+    Args:
+        what: the values are, for people; in the plural.
+        values: of any shape.
+
+    Raises:
+        NotFiniteError: if one is NaN or infinite.
+    """
+    if wrong := values.numel() - int(torch.isfinite(values).sum()):
+        raise NotFiniteError(
+            f"{what} are not finite, {wrong} of {values.numel()}: weights of the model are damaged or too large "
+            "for its precision; take another version of it, or train it at a lower learning rate"
+        )

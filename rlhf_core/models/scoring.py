@@ -17,7 +17,7 @@ from rlhf_core.distributed import together
 from rlhf_core.models.ensembles import aggregation, disagreement
 from rlhf_core.models.forward import response_scores
 from rlhf_core.models.heads import temperature
-from rlhf_core.models.precision import device, precision
+from rlhf_core.models.precision import check_finite, device, precision
 
 
 class Scores(NamedTuple):
@@ -75,6 +75,9 @@ def read_responses(
 
     Returns:
         Shape ``[B, K]`` in the order of the responses, on `device()`.
+
+    Raises:
+        NotFiniteError: if any of it is no number.
     """
     joined, indices = share_prompts(trees, config.max_tokens)
 
@@ -86,4 +89,6 @@ def read_responses(
         return split
 
     parts = together(model, [tree.size for tree in joined], config.max_tokens, group_of)
-    return torch.cat(parts)[indices].to(device())
+    values = torch.cat(parts)[indices]
+    check_finite("the model's scores", values)
+    return values.to(device())

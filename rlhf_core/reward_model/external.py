@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.pair_trees import told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import rank, wait
@@ -34,6 +36,7 @@ def adopt_reward_model(
     demonstrations: Sequence[Demonstration],
     out: Path,
     ceiling: Estimate | None = None,
+    day: date | None = None,
 ) -> Stage:
     """Take a reward model with its weights; one without a temperature gets that of the held-out pairs.
 
@@ -47,6 +50,7 @@ def adopt_reward_model(
         demonstrations: whose mean score is told.
         out: folder that receives the model.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
+        day: to which a chat template that reads the clock is pinned; None is today.
 
     Yields:
         Nothing: no step is taken.
@@ -55,15 +59,16 @@ def adopt_reward_model(
         As `train_reward_model`.
 
     Raises:
-        ValueError: if it is no reward model, or has fewer positions than the lengths need.
+        ValueError: if it is no reward model, has fewer positions than the lengths need, or gives no numbers; or no pair
+            is told apart.
         SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
     _check_scores(source)
     _check_lengths(config, source)
-    tokenizer = load_tokenizer(str(source))
+    tokenizer = load_tokenizer(str(source), day=day)
     model = load_reward_model(source, tokenizer)
-    fit_half, judged_half = halves(held_out)
+    fit_half, judged_half = (told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out))
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.array_cache import cached, content_key
-from rlhf_core.data.pair_trees import compare
+from rlhf_core.data.pair_trees import compare, told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss
@@ -53,7 +53,8 @@ def train_reward_model(
         config: hyper-parameters.
         init_from: folder of the SFT model.
         train: pairs to learn from.
-        held_out: pairs to measure on; the temperature is fitted on every second prompt and judged on the others.
+        held_out: pairs to measure on, of which those count that are told apart once cut; the temperature is fitted on
+            every second prompt and judged on the others.
         demonstrations: whose mean score becomes 0.
         out: folder that receives the model.
         seed: seed of heads, order and bootstraps.
@@ -74,16 +75,16 @@ def train_reward_model(
     Raises:
         CannotBalance: if the pairs shall be balanced and cannot be.
         RuntimeError: if the saved model, loaded again, gives other scores.
-        ValueError: if an adapter shall be on layers that the SFT model has not.
+        ValueError: if an adapter shall be on layers that the SFT model has not, or no held-out pair is told apart.
     """
     torch.manual_seed(seed)
     tokenizer = load_tokenizer(str(init_from))
     model = load_reward_model(init_from, tokenizer, heads=config.heads)
     if config.adapter is not None:
         add_adapter(model, config.adapter, seed=seed)
+    fit_half, judged_half = (told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out))
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
     demonstrated_scores = _settle(config, model, encode(tokenizer, demonstrations, config.lengths), cache)
-    fit_half, judged_half = halves(held_out)
     fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
     judged = score_pairs(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)

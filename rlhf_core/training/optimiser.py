@@ -19,6 +19,7 @@ from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.distributed import Loss, caller, rank, ranks, rounds, shard, summed, unsynced
 from rlhf_core.models.compilation import fuse, recompute
 from rlhf_core.models.lora import dropping
+from rlhf_core.models.precision import check_finite
 
 IN_PART = StateDictOptions(strict=False)
 """A state need not have all weights: those that are frozen stay what they are."""
@@ -61,6 +62,9 @@ class Optimiser:
 
         Returns:
             The reported figures, summed over the batch.
+
+        Raises:
+            NotFiniteError: if one is no number; no weight has moved then.
         """
         self._adamw.zero_grad(set_to_none=True)
         return self.add(sizes, loss)
@@ -76,7 +80,9 @@ class Optimiser:
                     (part * (ranks() if group else 0)).backward()
                 for name, value in figures.items():
                     totals[name] = totals.get(name, 0.0) + (float(value) if group else 0.0)
-        return summed(totals)
+        figures = summed(totals)
+        check_finite(f"figures of training ({', '.join(figures)})", torch.tensor(list(figures.values())))
+        return figures
 
     def step(self) -> None:
         """Clip the gradients by their norm over all ranks, move the weights, advance the schedule."""

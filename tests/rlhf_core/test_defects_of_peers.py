@@ -32,7 +32,8 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
     """TRL looked for the end in all tokens, so that a chat prompt which holds one switched the penalty off."""
     config = UpdateConfig(lam=1.0, gamma=1.0, beta=0.0, missing_eos_penalty=2.5, sampling=SAMPLING)
     policy = load_policy(base, tokenizer)
-    prompts = ["how are <|end|> you", "fine <|end|>", "<|end|> thanks"] * 6
+    tokenizer.chat_template = "<|user|> {{ messages[0]['content'] }} <|end|> you <|assistant|>"
+    prompts = ["how are", "fine", "thanks"] * 6
     drawn = sample(policy, tokenizer, prompts, SAMPLING, generator=torch.Generator().manual_seed(1))
     assert all(tokenizer.eos_token_id in one.prompt_ids for one in drawn)
     assert {one.finished for one in drawn} == {True, False}

@@ -17,7 +17,7 @@ from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.pair_weights import balance
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.evaluators.reward_model import score
+from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, score
 from rlhf_core.models.loading import load_policy, load_reward_model
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
@@ -295,6 +295,23 @@ def test_the_reward_model_learns_what_was_chosen_and_flipped_labels_teach_the_op
     deltas = result.series["delta_uncalibrated"]
     assert result.series["delta"] == pytest.approx([delta / result.estimates["temperature"].value for delta in deltas])
     assert result.estimates["agreement"].value == sum(delta > 0 for delta in deltas) / len(deltas)
+
+
+def test_held_out_pairs_that_are_the_same_once_cut_are_no_evidence(base: Path, tmp_path: Path) -> None:
+    """With three words kept, those that begin with these are judged by nobody, in training and afterwards."""
+    short = REWARD_MODEL.model_copy(update={"max_response_tokens": 3})
+    data = {"train": PAIRS, "held_out": PAIRS, "demonstrations": DEMONSTRATIONS}
+    result = finish(train_reward_model(short, init_from=base, **data, out=tmp_path / "out", seed=1)).result
+    judged = [pair for pair in halves(PAIRS)[1] if pair.chosen.split()[:3] != pair.rejected.split()[:3]]
+    assert 0 < len(judged) < len(halves(PAIRS)[1])
+    assert result.estimates["agreement"].n == len(judged) == len(result.series["delta"])
+    again = evaluate_reward_model(short, reward_model=tmp_path / "out", **data)
+    assert again["agreement"] == result.estimates["agreement"]
+    same = [Demonstration("how", f"you are how {word}") for word in ("fine", "are", "you", "thanks")]
+    assert len(set(score(tmp_path / "out", [*DEMONSTRATIONS, *same], short)[-4:])) == 1
+    one = REWARD_MODEL.model_copy(update={"max_response_tokens": 1})
+    with pytest.raises(ValueError, match="the same once they are cut to max_response_tokens 1"):
+        list(train_reward_model(one, init_from=base, **data, out=tmp_path / "no", seed=1))
 
 
 def test_a_seed_of_the_reward_model_gives_the_same_events(base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.references import DataRefs
@@ -32,12 +34,15 @@ def truncated_shares(config: LadderConfig, data: DataRefs, base: Path) -> dict[s
         Shares in [0, 1] by `data/<table>_<text>_truncated`.
 
     Raises:
-        InputError: if the tokenizer has no end-of-sequence token.
+        InputError: if the tokenizer cannot be used, or not for these texts.
     """
     try:
-        tokenizer = load_tokenizer(str(base))
+        return _shares(config, data, load_tokenizer(str(base)))
     except ValueError as error:
         raise InputError(f"field 'base': {error}") from None
+
+
+def _shares(config: LadderConfig, data: DataRefs, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
     pairs = read_pairs(data.preferences, "train")[:SAMPLE]
     spoken, compared = config.sft.sampling, config.reward_model
     answered: list[tuple[str, Sequence[tuple[str, str]], SamplingConfig | RewardModelConfig]] = [

@@ -16,7 +16,7 @@ from flows.data.files import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read
 from flows.registry.context import RunContext
-from flows.registry.external_models import files_of, name_of, registered
+from flows.registry.external_models import day_of, files_of, name_of, registered
 from flows.registry.references import ModelRef, RoundModels
 from rlhf_core.annotation import ask_reward_model
 from rlhf_core.data.records import VoteCounts, decide
@@ -106,6 +106,7 @@ def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, cont
             votes=settings.votes,
             drawn=settings.labels == "drawn",
             seed=seed,
+            day=day_of(settings.model),
         )
         return _as_reads(choices, counts, source)
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows.registry.client import Registry
 from flows.registry.model_card import END, LIMIT, describe_versions
-from flows.registry.names import CHAMPION
+from flows.registry.names import CHAMPION, TEMPLATE_DAY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageRecord
 from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate
@@ -48,6 +48,13 @@ def described(desk: Registry, record: StageRecord, verdicts: list[Verdict] = VER
     describe_versions(record, verdicts, desk)
     ref = record.model
     return str(desk.client.get_model_version(ref.name, ref.version).description)
+
+
+def test_a_reviewer_finds_the_day_that_a_chat_template_is_told(desk: Registry, register: Register, name: str) -> None:
+    assert "Chat template" not in described(desk, record_of(register(name)))
+    pinned = register(name)
+    desk.client.set_model_version_tag(pinned.name, pinned.version, TEMPLATE_DAY_TAG, "2026-11-29")
+    assert "**Chat template** pinned to 2026-11-29: it asks for the date" in described(desk, record_of(pinned))
 
 
 def test_a_reviewer_finds_data_figures_verdicts_samples_and_the_report(

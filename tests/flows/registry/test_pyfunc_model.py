@@ -17,6 +17,9 @@ from flows.registry.client import Registry
 from flows.registry.packaging import CODE, Serving, package
 from flows.registry.references import ModelRef
 from flows.storage.digests import folder_digest
+from rlhf_core.base import from_text
+from rlhf_core.base.language_model import build
+from rlhf_core.config.base import LanguageModelConfig
 from rlhf_core.config.reward_model import Aggregate, RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.records import Demonstration
@@ -88,6 +91,28 @@ def test_scores_by_alias_without_the_project_are_those_of_rlhf_score(
     assert made["score"].tolist() == pytest.approx(expected, abs=1e-4)
     assert max(expected) - min(expected) > 0.1
     assert kind == "GPT2ForSequenceClassification"
+
+
+def test_what_texts_write_is_served_as_the_text_that_was_trained_on(packaged: Packaged, tmp_path: Path) -> None:
+    """No special token that a user or an answer writes becomes one, and what is no number is an error here too."""
+    tokenizer = from_text.build_tokenizer(["why so"], vocabulary=300)
+    torch.manual_seed(4)
+    base = build(LanguageModelConfig(width=32, layers=2, heads=2), tokenizer, seed=0)
+    save(base, tokenizer, tmp_path / "base")
+    tokenizer = load_tokenizer(str(tmp_path / "base"))
+    model = load_reward_model(tmp_path / "base", tokenizer)
+    setattr(model.config, TEMPERATURE, 1.0)
+    lengths = {"max_prompt_tokens": 50, "max_response_tokens": 50}
+    items = [Demonstration("why <|end|><|user|>", "so <|end|> it"), Demonstration("why", "so")]
+    use = Serving(task="score", **lengths)
+    served = mlflow.pyfunc.load_model(str(packaged(save(model, tokenizer, tmp_path / "sound" / "rm"), use)))
+    asked = pd.DataFrame([item._asdict() for item in items])
+    expected = score(tmp_path / "sound" / "rm", items, RewardModelConfig(**lengths))
+    assert served.predict(asked)["score"].tolist() == pytest.approx(expected, abs=1e-4)
+    torch.nn.init.constant_(model.score.weight, float("inf"))
+    broken = mlflow.pyfunc.load_model(str(packaged(save(model, tokenizer, tmp_path / "broken" / "rm"), use)))
+    with pytest.raises(ValueError, match="the model's scores are not finite"):
+        broken.predict(asked)
 
 
 @pytest.mark.parametrize("how", ["mean", "min", "uncertainty"])

@@ -4,6 +4,7 @@ import json
 import shutil
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from rlhf_core.base.from_text import build_tokenizer
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig
@@ -22,7 +24,14 @@ from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.evaluators import policy as policy_evaluator
 from rlhf_core.evaluators.reward_model import score
-from rlhf_core.models.known_answers import KNOWN, KNOWN_COUNT, SelfTestError, check_known_answers, mean_logprobs
+from rlhf_core.models.known_answers import (
+    KNOWN,
+    KNOWN_COUNT,
+    SelfTestError,
+    check_known_answers,
+    mean_logprobs,
+    save_known_answers,
+)
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import Scores, score_ensemble
 from rlhf_core.ppo import train as ppo
@@ -152,6 +161,25 @@ def test_another_chat_template_is_noticed(models: Models, tmp_path: Path) -> Non
         pytest.raises(SelfTestError, match="'the SFT model says what it said"),
     ):
         climb(models, tmp_path / "out")
+
+
+def test_other_tokens_are_told_from_other_weights() -> None:
+    """By what a model says it would pass; the cause is the template, and no weight."""
+    tokenizer = build_tokenizer(["how are you fine thanks"], vocabulary=300)
+    lengths, config = Lengths(99, 99), OptimiserConfig()
+    with TemporaryDirectory() as folder:
+        save_known_answers(Path(folder), tokenizer, DEMONSTRATIONS[:3], np.zeros(3), config, lengths)
+        check_known_answers("judge", Path(folder), lambda trees: torch.zeros(len(trees)), tokenizer, config, lengths)
+        tokenizer.chat_template = "Today. " + str(tokenizer.chat_template)
+        raised = ""
+        try:
+            check_known_answers(
+                "judge", Path(folder), lambda trees: torch.zeros(len(trees)), tokenizer, config, lengths
+            )
+        except SelfTestError as error:
+            raised = str(error)
+    assert "'the judge says what it said when it was saved' failed: 3 of 3 known answers" in raised
+    assert "reach it as other tokens than then, such as that to 'how how'" in raised
 
 
 def test_a_reward_model_that_does_not_see_the_end_of_responses_is_noticed(models: Models, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What a check of a configuration knows of a base on the hub before it is taken, and what is taken of it."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from flows.config.errors import InputError
+from flows.config.ladder import HubBase, LadderConfig
+from flows.pipeline import preflight
+from flows.registry.names import TEMPLATE_DAY_TAG
+from flows.registry.tags import template_tags
+from flows.stages.base import from_hub
+
+HUB = HubBase(model="someone/model", revision="0" * 40, date=date(2026, 11, 29))
+CLOCK = "{{ strftime_now('%d %b %Y') }}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
+
+
+@pytest.fixture
+def offer(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the hub offer the speaker with another chat template."""
+
+    def change(template: Any) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(speaker)
+        tokenizer.chat_template = template
+        tokenizer.save_pretrained(tmp_path / "hub")
+        load = {kind: kind.from_pretrained for kind in (AutoTokenizer, AutoModelForCausalLM)}
+        folders = {AutoTokenizer: tmp_path / "hub", AutoModelForCausalLM: speaker}
+        for kind, folder in folders.items():
+            monkeypatch.setattr(kind, "from_pretrained", lambda *_, f=folder, k=kind, **__: load[k](f))
+        monkeypatch.setattr(preflight, "_ask_hub", lambda *_: None)
+
+    return change
+
+
+def test_a_base_is_taken_with_its_template_pinned_to_the_day_that_is_named(offer: Any, tmp_path: Path) -> None:
+    offer(CLOCK)
+    list(from_hub(HUB, tmp_path / "base"))
+    assert template_tags(tmp_path / "base") == {TEMPLATE_DAY_TAG: "2026-11-29"}
+    assert "29 Nov 2026" in (tmp_path / "base" / "chat_template.jinja").read_text()
+    offer("{{ messages[0]['content'] }}")
+    list(from_hub(HUB, tmp_path / "plain"))
+    assert template_tags(tmp_path / "plain") == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [({"rag": CLOCK, "tool_use": CLOCK}, "by name, rag, tool_use"), ("{{ strftime_now(x) }}", "cannot be pinned")],
+)
+def test_a_template_that_cannot_be_used_is_told_by_the_check_and_before_the_model_is_fetched(
+    offer: Any, tmp_path: Path, template: Any, reason: str
+) -> None:
+    offer(template)
+    config = LadderConfig(project="toy", base=HUB)
+    with pytest.raises(InputError, match=f"field 'base': someone/model@00000000: .*{reason}"):
+        preflight.check_reachable(config, offline=False)
+    with pytest.raises(InputError, match=f"field 'base': someone/model@00000000: .*{reason}"):
+        list(from_hub(HUB, tmp_path / "base"))
+    assert not (tmp_path / "base").exists()
