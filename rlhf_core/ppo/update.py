@@ -28,8 +28,13 @@ def compute_advantages(
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
+    centre: float | None,
 ) -> Experience:
     """Turn what is said of a rollout into rewards, and estimate its advantages.
+
+    The reward is centred before the price of KL is taken off: values start at 0, or where the reward model is, and
+    learn slowly, and until they have learned it a constant in the reward is credited to the last tokens (lambda < 1),
+    so that short answers pay, or long ones.
 
     Args:
         config: beta, discounts and penalty.
@@ -39,6 +44,7 @@ def compute_advantages(
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
+        centre: what is taken off the reward of every response; None before the first update, whose rollout tells it.
 
     Returns:
         Everything that the update learns from.
@@ -46,14 +52,36 @@ def compute_advantages(
     score, disagreement = scores.score, disagreement_of(config.reward, scores, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: score, **terms})
-    penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
-    beta = config.beta if config.kl_in == "reward" else 0.0
-    rewards = shaped_rewards(
-        penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta, estimator=config.kl_estimator
-    )
-    advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
+    rewards = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
+    if centre is None:
+        centre = reward_centre(rewards, values, rollout.mask)
+    advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, centre=centre)
     whitened = whiten(advantages, rollout.mask)
-    return Experience(rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms)
+    return Experience(
+        rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms, rewards, centre
+    )
+
+
+def reward_centre(rewards: Tensor, values: Tensor, mask: Tensor) -> float:
+    """By how much rewards lie above the values of last tokens, on average: without it, these start at their targets.
+
+    Args:
+        rewards: of each whole response, shape ``[B]``.
+        values: before each token, shape ``[B, T]``.
+        mask: True where a token is real, left-aligned, shape ``[B, T]``.
+    """
+    of_last = values.gather(1, mask.sum(dim=1, keepdim=True) - 1).squeeze(1)
+    return float((rewards.double() - of_last.double()).mean())
+
+
+def centred_advantages(
+    config: UpdateConfig, rollout: Rollout, rewards: Tensor, ref_logprobs: Tensor, values: Tensor, *, centre: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns of a rollout by its rewards less a constant and the price of KL, each ``[B, T]``."""
+    centred = (rewards.double() - centre).to(values.dtype)
+    beta = config.beta if config.kl_in == "reward" else 0.0
+    by_token = shaped_rewards(centred, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta)
+    return estimate_advantages(by_token, values, rollout.mask, gamma=config.gamma, lam=config.lam)
 
 
 def update(
@@ -121,6 +149,8 @@ def warm_up(config: UpdateConfig, actor_critic: ActorCritic, experience: Experie
 def rollout_metrics(experience: Experience) -> dict[str, float]:
     """Figures of a rollout: KL to SFT by both estimators, parts of the reward, ends, lengths, fit of the values.
 
+    The parts of the reward are as they are said, before the centre is taken off.
+
     `reward_disagreement`, the mean over responses, only where the reward model is an ensemble.
     """
     rollout = experience.rollout
@@ -132,6 +162,7 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
         **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
         **{f"reward_{name}": float(values.mean()) for name, values in experience.terms.items()},
         "reward_total": float(experience.total.mean()),
+        "reward_centre": experience.centre,
         "eos_rate": float(rollout.finished.float().mean()),
         "response_tokens": float(rollout.mask.sum(dim=1).float().mean()),
         "explained_variance": float(explained_variance(experience.values, experience.returns, rollout.mask)),

@@ -300,8 +300,8 @@ MUTANTS = [
     Mutant(
         "padding pays the KL penalty",
         OBJECTIVES,
-        "kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)",
-        "kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator=estimator)",
+        'kl_per_token(logprobs, ref_logprobs, mask, estimator="k1")',
+        'kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator="k1")',
         "test_objectives.test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl",
     ),
     Mutant(

@@ -178,6 +178,7 @@ def test_the_penalty_for_not_ending_is_taken_after_the_sum_is_clipped(
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(reward),
         terms={"brevity": -torch.tensor(lengths, dtype=torch.float32)},
+        centre=0.0,
     )
     assert {one.finished for one in drawn} == {True, False}
     for row, one in enumerate(drawn):

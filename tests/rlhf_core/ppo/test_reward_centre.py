@@ -1,0 +1,137 @@
+"""A constant in the reward changes nothing, wherever values start: the reward is centred before the first update."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedTokenizerBase
+
+from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig
+from rlhf_core.config.reward import RegexConfig, RewardConfig
+from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.generation.rollout import as_rollout
+from rlhf_core.generation.sampling import Sampled
+from rlhf_core.models.known_answers import SelfTestError
+from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.scoring import Scores
+from rlhf_core.ppo.experience import Experience
+from rlhf_core.ppo.self_tests import check_centring
+from rlhf_core.ppo.train import train_policy
+from rlhf_core.ppo.update import compute_advantages, reward_centre
+from rlhf_core.rewards.reward import Reward
+from rlhf_core.training.stage import Event, StageResult
+
+PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
+HELD_OUT = ["fine thanks", "how you", "are you how", "thanks fine"]
+ADAM = OptimiserConfig(lr=0.01, eps=1e-3, schedule="constant")
+CONFIG = PPOConfig(
+    updates=3,
+    rollout_size=8,
+    minibatch_size=4,
+    kl_budget_nats=None,
+    monitor=None,
+    collapse=None,
+    evaluate_every=3,
+    optimiser=ADAM,
+    value=SeparateValueConfig(optimiser=ADAM),
+    sampling=SamplingConfig(temperature=0.8, max_prompt_tokens=6, max_response_tokens=6),
+)
+ALWAYS_10 = RewardConfig(terms=(RegexConfig(name="always", pattern="(?s).*", weight=10.0),))
+SAMPLED = [
+    Sampled([3, 5, 4], [7, 8, 2], [-1.0, -2.0, -0.5], True),
+    Sampled([3, 6, 7, 8, 4], [9, 2], [-2.0, -1.5], True),
+    Sampled([3, 9, 4], [5, 7, 6, 9], [-1.0, -2.5, -0.5, -3.0], False),
+]
+VALUES = torch.tensor([[9.0, 9.0, 0.5, 0.0], [9.0, -1.0, 0.0, 0.0], [9.0, 9.0, 9.0, 2.0]])
+"""0.5, -1 and 2 before the last tokens."""
+
+
+def experienced(
+    base: Path, tokenizer: PreTrainedTokenizerBase, scores: list[float], *, centre: float | None = None
+) -> Experience:
+    reward = RewardConfig(clip=2.0)
+    config = CONFIG.model_copy(update={"reward": reward, "missing_eos_penalty": 1.5, "beta": 0.0, "lam": 1.0})
+    return compute_advantages(
+        config,
+        as_rollout(SAMPLED),
+        reference=load_policy(base, tokenizer),
+        scores=Scores(torch.tensor(scores), torch.full((3,), torch.nan)),
+        values=VALUES,
+        reward=Reward(reward),
+        terms={},
+        centre=centre,
+    )
+
+
+def test_the_centre_by_hand(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """After clip and penalty the rewards are 1, 2 and -3.5, values of last tokens 0.5, -1 and 2: means -1/6 and 1/2."""
+    experience = experienced(base, tokenizer, [1.0, 5.0, -3.0])
+    assert experience.centre == pytest.approx(-2 / 3)
+    returns = [row[row != 0].tolist() for row in experience.returns]
+    assert returns == [pytest.approx([reward + 2 / 3] * n, abs=1e-5) for reward, n in ((1, 3), (2, 2), (-3.5, 4))]
+    assert experience.total.tolist() == [1.0, 2.0, -2.0]
+    assert experienced(base, tokenizer, [1.0, 5.0, -3.0], centre=0.25).returns[0, 0] == pytest.approx(0.75, abs=1e-5)
+
+
+def test_rewards_that_are_where_values_start_are_left_alone() -> None:
+    mask = VALUES != 0
+    assert reward_centre(torch.tensor([0.5, -1.0, 2.0]), VALUES, mask) == pytest.approx(0.0)
+
+
+def test_the_self_test_sees_a_reward_that_is_not_centred(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    check_centring(CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0}), experienced(base, tokenizer, [1.0, 1.0, 0.0]))
+    with pytest.raises(SelfTestError, match=r"'a constant in the reward changes nothing' failed: .* by up to 1.5 "):
+        check_centring(
+            CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0}),
+            experienced(base, tokenizer, [1.0, 1.0, 1.0], centre=1.5 + reward_centre_of_ones()),
+        )
+
+
+def reward_centre_of_ones() -> float:
+    """Rewards 1, 1 and -0.5 less the mean value of last tokens."""
+    return 0.5 - 0.5
+
+
+class Trained:
+    """A run with what it leaves."""
+
+    def __init__(self, out: Path, config: PPOConfig, **models: Path) -> None:
+        stage = train_policy(config, **models, prompts=PROMPTS, held_out_prompts=HELD_OUT, out=out, seed=1)
+        self.events: list[Event] = []
+        while True:
+            try:
+                self.events.append(next(stage))
+            except StopIteration as end:
+                self.result: StageResult = end.value
+                break
+        self.policy = AutoModelForCausalLM.from_pretrained(out / "policy").state_dict()
+        self.value = AutoModelForSequenceClassification.from_pretrained(out / "value").state_dict()
+
+    def metric(self, name: str) -> list[float]:
+        return [event.metrics[name] for event in self.events if name in event.metrics]
+
+
+def apart(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    return max(float((weight - second[name]).abs().max()) for name, weight in first.items())
+
+
+@pytest.mark.parametrize("value", [CONFIG.value, SharedTrunkConfig(coef=0.5)], ids=["separate", "shared"])
+def test_ten_more_on_every_score_trains_the_same_policy_and_values(
+    base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, value: SeparateValueConfig | SharedTrunkConfig
+) -> None:
+    torch.manual_seed(1)
+    reward_model = save(load_reward_model(base, tokenizer), tokenizer, tmp_path / "reward")
+    models = {"sft": base, "reward_model": reward_model, "judge": reward_model}
+    config = CONFIG.model_copy(update={"value": value})
+    plain = Trained(tmp_path / "plain", config, **models)
+    more = Trained(tmp_path / "more", config.model_copy(update={"reward": ALWAYS_10}), **models)
+    start = AutoModelForCausalLM.from_pretrained(base).state_dict()
+    assert apart(plain.policy, start) > 0.01
+    assert apart(plain.policy, more.policy) < 1e-4 and apart(plain.value, more.value) < 1e-4
+    shift = {"reward_total": 10.0, "reward_centre": 10.0, "reward_score": 0.0, "kl_to_sft_nats": 0.0}
+    for name, by in shift.items():
+        assert more.metric(name) == pytest.approx([figure + by for figure in plain.metric(name)], abs=1e-4)
+    assert len(set(more.metric("reward_centre"))) == 1
+    assert more.result.estimates["reward_centre"] == (*[more.metric("reward_centre")[0]] * 3, 8)
