@@ -90,8 +90,8 @@ class UpdateConfig(PolicyConfig):
                     "kl_estimator, the loss has an estimate whose gradient is that of the KL"
                 )
         raise ValueError(
-            f"kl_estimator {estimator} in the reward drives the policy away from SFT: there the gradient of an estimate "
-            "counts, and by k3 a token less likely than under SFT is charged and becomes less likely still; remove "
+            f"kl_estimator {estimator} in the reward drives the policy away from SFT: the gradient of an estimate "
+            "counts there, and by k3 a token less likely than under SFT is charged and becomes less likely still; remove "
             "kl_estimator, the reward pays the log-ratio (k1) and k3 is reported beside it"
         )
 

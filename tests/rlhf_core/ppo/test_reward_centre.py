@@ -1,6 +1,7 @@
 """A constant in the reward changes nothing, wherever values start: the reward is centred before the first update."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from rlhf_core.models.scoring import Scores
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_centring
 from rlhf_core.ppo.train import train_policy
-from rlhf_core.ppo.update import compute_advantages, reward_centre
+from rlhf_core.ppo.update import centred_advantages, compute_advantages, reward_centre
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.training.stage import Event, StageResult
 
@@ -48,50 +49,72 @@ VALUES = torch.tensor([[9.0, 9.0, 0.5, 0.0], [9.0, -1.0, 0.0, 0.0], [9.0, 9.0, 9
 """0.5, -1 and 2 before the last tokens."""
 
 
-def experienced(
-    base: Path, tokenizer: PreTrainedTokenizerBase, scores: list[float], *, centre: float | None = None
-) -> Experience:
-    reward = RewardConfig(clip=2.0)
-    config = CONFIG.model_copy(update={"reward": reward, "missing_eos_penalty": 1.5, "beta": 0.0, "lam": 1.0})
-    return compute_advantages(
-        config,
-        as_rollout(SAMPLED),
-        reference=load_policy(base, tokenizer),
-        scores=Scores(torch.tensor(scores), torch.full((3,), torch.nan)),
-        values=VALUES,
-        reward=Reward(reward),
-        terms={},
-        centre=centre,
+UNDISCOUNTED = CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0})
+"""By it the return of every token is the reward of the whole response."""
+
+
+def experienced(rewards: list[float], *, centre: float) -> Experience:
+    rollout, given, zeros = as_rollout(SAMPLED), torch.tensor(rewards), torch.zeros(3)
+    advantages, returns = centred_advantages(UNDISCOUNTED, rollout, given, rollout.logprobs, VALUES, centre=centre)
+    return Experience(rollout, zeros, zeros, rollout.logprobs, VALUES, advantages, returns, given, {}, given, centre)
+
+
+def test_the_centre_by_hand() -> None:
+    """Mean rewards 0, less the mean value of last tokens, 0.5; the same where both are alike."""
+    mask = as_rollout(SAMPLED).mask
+    assert reward_centre(torch.tensor([1.0, 2.0, -3.0]), VALUES, mask) == pytest.approx(-0.5)
+    assert reward_centre(torch.tensor([2.0, 0.5, -1.0]), VALUES, mask) == pytest.approx(0.0)
+
+
+def test_advantages_forget_a_constant_in_the_reward() -> None:
+    plain, more = (
+        experienced(rewards, centre=reward_centre(torch.tensor(rewards), VALUES, as_rollout(SAMPLED).mask))
+        for rewards in ([1.0, 2.0, -3.0], [11.0, 12.0, 7.0])
     )
+    torch.testing.assert_close(more.advantages, plain.advantages, rtol=0, atol=1e-5)
+    returns = [row[row != 0].tolist() for row in more.returns]
+    assert returns == [pytest.approx([reward + 0.5] * n, abs=1e-5) for reward, n in ((1, 3), (2, 2), (-3, 4))]
 
 
-def test_the_centre_by_hand(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """After clip and penalty the rewards are 1, 2 and -3.5, values of last tokens 0.5, -1 and 2: means -1/6 and 1/2."""
-    experience = experienced(base, tokenizer, [1.0, 5.0, -3.0])
-    assert experience.centre == pytest.approx(-2 / 3)
-    returns = [row[row != 0].tolist() for row in experience.returns]
-    assert returns == [pytest.approx([reward + 2 / 3] * n, abs=1e-5) for reward, n in ((1, 3), (2, 2), (-3.5, 4))]
-    assert experience.total.tolist() == [1.0, 2.0, -2.0]
-    assert experienced(base, tokenizer, [1.0, 5.0, -3.0], centre=0.25).returns[0, 0] == pytest.approx(0.75, abs=1e-5)
+def failed(experience: Experience) -> str:
+    """What the self-test says, nothing where it passes."""
+    try:
+        check_centring(UNDISCOUNTED, experience)
+    except SelfTestError as error:
+        return str(error)
+    return ""
 
 
-def test_rewards_that_are_where_values_start_are_left_alone() -> None:
-    mask = VALUES != 0
-    assert reward_centre(torch.tensor([0.5, -1.0, 2.0]), VALUES, mask) == pytest.approx(0.0)
+def test_the_self_test_sees_a_reward_that_is_not_centred() -> None:
+    assert failed(experienced([1.0, 2.0, -3.0], centre=-0.5)) == ""
+    assert "'a constant in the reward changes nothing' failed: 10 more moves returns by up to 1.5 (" in failed(
+        experienced([1.0, 2.0, -3.0], centre=1.0)
+    )
+    with patch.dict(check_centring.__globals__, reward_centre=lambda *_: 0.0):  # nobody measures the centre
+        assert "returns by up to 10 (limit 0.01)" in failed(experienced([1.0, 2.0, -3.0], centre=0.0))
 
 
-def test_the_self_test_sees_a_reward_that_is_not_centred(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    check_centring(CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0}), experienced(base, tokenizer, [1.0, 1.0, 0.0]))
-    with pytest.raises(SelfTestError, match=r"'a constant in the reward changes nothing' failed: .* by up to 1.5 "):
-        check_centring(
-            CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0}),
-            experienced(base, tokenizer, [1.0, 1.0, 1.0], centre=1.5 + reward_centre_of_ones()),
+def test_the_centre_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Which are 1, 2 and -3.5 here: the last one did not end."""
+    reward = RewardConfig(clip=2.0)
+
+    def experience(centre: float | None) -> Experience:
+        return compute_advantages(
+            UNDISCOUNTED.model_copy(update={"reward": reward, "missing_eos_penalty": 1.5}),
+            as_rollout(SAMPLED),
+            reference=load_policy(base, tokenizer),
+            scores=Scores(torch.tensor([1.0, 5.0, -3.0]), torch.full((3,), torch.nan)),
+            values=VALUES,
+            reward=Reward(reward),
+            terms={},
+            centre=centre,
         )
 
-
-def reward_centre_of_ones() -> float:
-    """Rewards 1, 1 and -0.5 less the mean value of last tokens."""
-    return 0.5 - 0.5
+    first = experience(None)
+    assert first.centre == pytest.approx(-0.5 / 3 - 0.5)
+    assert first.total.tolist() == [1.0, 2.0, -2.0]
+    assert first.returns[:, 0].tolist() == pytest.approx([5 / 3, 8 / 3, -17 / 6], abs=1e-5)
+    assert experience(0.25).returns[:, 0].tolist() == pytest.approx([0.75, 1.75, -3.75], abs=1e-5)
 
 
 class Trained:
