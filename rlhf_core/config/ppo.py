@@ -91,8 +91,8 @@ class UpdateConfig(PolicyConfig):
                 )
         raise ValueError(
             f"kl_estimator {estimator} in the reward drives the policy away from SFT: the gradient of an estimate "
-            "counts there, and by k3 a token less likely than under SFT is charged and becomes less likely still; remove "
-            "kl_estimator, the reward pays the log-ratio (k1) and k3 is reported beside it"
+            "counts there, and by k3 a token less likely than under SFT is charged and becomes less likely still; "
+            "remove kl_estimator, the reward pays the log-ratio (k1) and k3 is reported beside it"
         )
 
     @model_validator(mode="after")

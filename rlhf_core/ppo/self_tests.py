@@ -11,7 +11,7 @@ from rlhf_core.generation.rollout import Rollout, all_logprobs
 from rlhf_core.models.known_answers import SelfTestError
 from rlhf_core.objectives import kl_k3
 from rlhf_core.ppo.experience import Experience
-from rlhf_core.ppo.update import centred_advantages, reward_centre
+from rlhf_core.ppo.update import centred_advantages, reward_offset
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
 """How far the log-probability of a token may differ between two ways of computing it, by precision."""
@@ -91,8 +91,8 @@ def check_centring(config: UpdateConfig, experience: Experience) -> None:
     """
     rollout, values = experience.rollout, experience.values
     shifted = experience.rewards.double() + SHIFT
-    centre = reward_centre(shifted, values, rollout.mask)
-    _, returns = centred_advantages(config, rollout, shifted, experience.ref_logprobs, values, centre=centre)
+    offset = reward_offset(shifted, values, rollout.mask)
+    _, returns = centred_advantages(config, rollout, shifted, experience.ref_logprobs, values, offset=offset)
     change = float((returns - experience.returns).abs().max())
     if not change <= TOLERATED_SHARE * SHIFT:
         raise SelfTestError(

@@ -66,7 +66,7 @@ def train_policy(
 
     Yields:
         Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
-        step 0 before any update. `reward_centre` is what is taken off the reward in all of them, as measured in the
+        step 0 before any update. `reward_offset` is what is taken off the reward in all of them, as measured in the
         first. Of `STOPS` that is 1 which ends training. Of an ensemble
         `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
@@ -76,7 +76,7 @@ def train_policy(
 
     Returns:
         Artifacts `policy` and `value`: the last state, or the one that `EarlyStopping` takes where it ended training;
-        the estimates of `PolicyEvaluator.evaluate` and of `EarlyStopping`, and `reward_centre`; what metrics were at
+        the estimates of `PolicyEvaluator.evaluate` and of `EarlyStopping`, and `reward_offset`; what metrics were at
         each evaluation and update, as series, and `judge_curve`, alpha and beta of the fit.
 
     Raises:
@@ -112,7 +112,7 @@ def train_policy(
     evaluation, fit = run.evaluate(out / "policy", judged), run.early_stopping.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
-        estimates=evaluation.estimates | run.early_stopping.estimates | run.centre_estimate(len(prompts)),
+        estimates=evaluation.estimates | run.early_stopping.estimates | run.offset_estimate(len(prompts)),
         series=notes["series"] | ({"judge_curve": [fit.alpha.value, fit.beta.value]} if fit else {}),
         samples=evaluation.samples,
         outcome=run.early_stopping.outcome,
@@ -145,7 +145,7 @@ class PPORun(PolicyEvaluator):
         self.early_stopping = EarlyStopping(config)
         self.states = CandidateStates(out, self.actor_critic)
         self._beta = config.beta
-        self._centre: float | None = None
+        self._offset: float | None = None
         self._demonstrations = encode(self.tokenizer, demonstrations, config.sampling.lengths)
         self._answers = AnswersFile(out)
 
@@ -205,9 +205,9 @@ class PPORun(PolicyEvaluator):
                 values=self.actor_critic.values(rollout),
                 reward=self.reward,
                 terms=terms,
-                centre=self._centre,
+                offset=self._offset,
             )
-            self._centre = experience.centre
+            self._offset = experience.offset
         self._self_test(config, rollout, experience, gap, step)
         metrics = {
             **rollout_metrics(experience),
@@ -252,16 +252,16 @@ class PPORun(PolicyEvaluator):
             self.states.drop_others(self.early_stopping.candidates)
         return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.early_stopping.stops}
 
-    def centre_estimate(self, prompts: int) -> dict[str, Estimate]:
-        """`reward_centre`, with the responses that it was measured on; nothing before the first update."""
+    def offset_estimate(self, prompts: int) -> dict[str, Estimate]:
+        """`reward_offset`, with the responses that it was measured on; nothing before the first update."""
         measured = min(prompts, self.config.rollout_size)
-        return {} if self._centre is None else {"reward_centre": point(self._centre, measured)}
+        return {} if self._offset is None else {"reward_offset": point(self._offset, measured)}
 
     def notes(self) -> dict[str, Any]:
         """What a state of training holds besides weights."""
         return {
             "beta": self._beta,
-            "reward_centre": self._centre,
+            "reward_offset": self._offset,
             "early_stopping": self.early_stopping.state,
             "reward": self.reward.state,
             "answers_bytes": self._answers.size,
@@ -272,7 +272,7 @@ class PPORun(PolicyEvaluator):
         if "early_stopping" in notes:
             self._beta, self.early_stopping = notes["beta"], EarlyStopping(self.config, notes["early_stopping"])
             self.reward.restore(notes["reward"])
-            self._centre = notes["reward_centre"]
+            self._offset = notes["reward_offset"]
         self._answers.cut(notes["answers_bytes"])
 
 

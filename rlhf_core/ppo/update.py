@@ -28,7 +28,7 @@ def compute_advantages(
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
-    centre: float | None,
+    offset: float | None,
 ) -> Experience:
     """Turn what is said of a rollout into rewards, and estimate its advantages.
 
@@ -44,7 +44,7 @@ def compute_advantages(
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
-        centre: what is taken off the reward of every response; None before the first update, whose rollout tells it.
+        offset: what is taken off the reward of every response; None before the first update, whose rollout tells it.
 
     Returns:
         Everything that the update learns from.
@@ -53,16 +53,16 @@ def compute_advantages(
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: score, **terms})
     rewards = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
-    if centre is None:
-        centre = reward_centre(rewards, values, rollout.mask)
-    advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, centre=centre)
+    if offset is None:
+        offset = reward_offset(rewards, values, rollout.mask)
+    advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, offset=offset)
     whitened = whiten(advantages, rollout.mask)
     return Experience(
-        rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms, rewards, centre
+        rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms, rewards, offset
     )
 
 
-def reward_centre(rewards: Tensor, values: Tensor, mask: Tensor) -> float:
+def reward_offset(rewards: Tensor, values: Tensor, mask: Tensor) -> float:
     """By how much rewards lie above the values of last tokens, on average: without it, these start at their targets.
 
     Args:
@@ -75,10 +75,10 @@ def reward_centre(rewards: Tensor, values: Tensor, mask: Tensor) -> float:
 
 
 def centred_advantages(
-    config: UpdateConfig, rollout: Rollout, rewards: Tensor, ref_logprobs: Tensor, values: Tensor, *, centre: float
+    config: UpdateConfig, rollout: Rollout, rewards: Tensor, ref_logprobs: Tensor, values: Tensor, *, offset: float
 ) -> tuple[Tensor, Tensor]:
     """Advantages and returns of a rollout by its rewards less a constant and the price of KL, each ``[B, T]``."""
-    centred = (rewards.double() - centre).to(values.dtype)
+    centred = (rewards.double() - offset).to(values.dtype)
     beta = config.beta if config.kl_in == "reward" else 0.0
     by_token = shaped_rewards(centred, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta)
     return estimate_advantages(by_token, values, rollout.mask, gamma=config.gamma, lam=config.lam)
@@ -149,7 +149,7 @@ def warm_up(config: UpdateConfig, actor_critic: ActorCritic, experience: Experie
 def rollout_metrics(experience: Experience) -> dict[str, float]:
     """Figures of a rollout: KL to SFT by both estimators, parts of the reward, ends, lengths, fit of the values.
 
-    The parts of the reward are as they are said, before the centre is taken off.
+    The parts of the reward are as they are said, before the offset is taken off.
 
     `reward_disagreement`, the mean over responses, only where the reward model is an ensemble.
     """
@@ -162,7 +162,7 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
         **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
         **{f"reward_{name}": float(values.mean()) for name, values in experience.terms.items()},
         "reward_total": float(experience.total.mean()),
-        "reward_centre": experience.centre,
+        "reward_offset": experience.offset,
         "eos_rate": float(rollout.finished.float().mean()),
         "response_tokens": float(rollout.mask.sum(dim=1).float().mean()),
         "explained_variance": float(explained_variance(experience.values, experience.returns, rollout.mask)),

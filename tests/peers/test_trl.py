@@ -176,7 +176,7 @@ class Sides:
             values=all_values(scorer(peer, "value_model"), self.rollout, config.optimiser),
             reward=Reward(config.reward),
             terms={},
-            centre=0.0,
+            offset=0.0,
         )
 
     @property

@@ -47,7 +47,7 @@ def test_a_fixed_beta_stays() -> None:
         ({"kl_control": ADAPTIVE, "beta": 0.0}, "beta 0 cannot adapt"),
         (
             {"kl_estimator": "k3"},
-            "k3 in the reward drives the policy away from SFT: .* remove kl_estimator, the reward",
+            "k3 in the reward drives the policy away from SFT: .* remove kl_estimator",
         ),
         ({"kl_estimator": "k3", "kl_in": "reward"}, "k3 in the reward drives the policy away from SFT"),
         ({"kl_estimator": "k1", "kl_in": "loss"}, "k1 in the loss: the gradient of k1 is 0 on average there; remove"),

@@ -216,7 +216,7 @@ def experienced(
         values=actor_critic.values(rollout),
         reward=Reward(config.reward),
         terms={},
-        centre=0.0,
+        offset=0.0,
     )
     return actor_critic, experience
 
@@ -306,7 +306,7 @@ def test_kl_is_paid_for_in_the_place_that_is_asked_for(models: Models, tokenizer
             values=torch.zeros(rollout.mask.shape),
             reward=Reward(whole.reward),
             terms={},
-            centre=0.0,
+            offset=0.0,
         )
         expected = experience.scores - 2.0 * paid(rollout.logprobs, experience.ref_logprobs, rollout.mask)
         torch.testing.assert_close(experience.returns[:, 0], expected, rtol=0, atol=1e-4)

@@ -20,7 +20,7 @@ from rlhf_core.models.scoring import Scores
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_centring
 from rlhf_core.ppo.train import train_policy
-from rlhf_core.ppo.update import centred_advantages, compute_advantages, reward_centre
+from rlhf_core.ppo.update import centred_advantages, compute_advantages, reward_offset
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.training.stage import Event, StageResult
 
@@ -53,22 +53,22 @@ UNDISCOUNTED = CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0})
 """By it the return of every token is the reward of the whole response."""
 
 
-def experienced(rewards: list[float], *, centre: float) -> Experience:
+def experienced(rewards: list[float], *, offset: float) -> Experience:
     rollout, given, zeros = as_rollout(SAMPLED), torch.tensor(rewards), torch.zeros(3)
-    advantages, returns = centred_advantages(UNDISCOUNTED, rollout, given, rollout.logprobs, VALUES, centre=centre)
-    return Experience(rollout, zeros, zeros, rollout.logprobs, VALUES, advantages, returns, given, {}, given, centre)
+    advantages, returns = centred_advantages(UNDISCOUNTED, rollout, given, rollout.logprobs, VALUES, offset=offset)
+    return Experience(rollout, zeros, zeros, rollout.logprobs, VALUES, advantages, returns, given, {}, given, offset)
 
 
-def test_the_centre_by_hand() -> None:
+def test_the_offset_by_hand() -> None:
     """Mean rewards 0, less the mean value of last tokens, 0.5; the same where both are alike."""
     mask = as_rollout(SAMPLED).mask
-    assert reward_centre(torch.tensor([1.0, 2.0, -3.0]), VALUES, mask) == pytest.approx(-0.5)
-    assert reward_centre(torch.tensor([2.0, 0.5, -1.0]), VALUES, mask) == pytest.approx(0.0)
+    assert reward_offset(torch.tensor([1.0, 2.0, -3.0]), VALUES, mask) == pytest.approx(-0.5)
+    assert reward_offset(torch.tensor([2.0, 0.5, -1.0]), VALUES, mask) == pytest.approx(0.0)
 
 
 def test_advantages_forget_a_constant_in_the_reward() -> None:
     plain, more = (
-        experienced(rewards, centre=reward_centre(torch.tensor(rewards), VALUES, as_rollout(SAMPLED).mask))
+        experienced(rewards, offset=reward_offset(torch.tensor(rewards), VALUES, as_rollout(SAMPLED).mask))
         for rewards in ([1.0, 2.0, -3.0], [11.0, 12.0, 7.0])
     )
     torch.testing.assert_close(more.advantages, plain.advantages, rtol=0, atol=1e-5)
@@ -86,19 +86,19 @@ def failed(experience: Experience) -> str:
 
 
 def test_the_self_test_sees_a_reward_that_is_not_centred() -> None:
-    assert failed(experienced([1.0, 2.0, -3.0], centre=-0.5)) == ""
+    assert failed(experienced([1.0, 2.0, -3.0], offset=-0.5)) == ""
     assert "'a constant in the reward changes nothing' failed: 10 more moves returns by up to 1.5 (" in failed(
-        experienced([1.0, 2.0, -3.0], centre=1.0)
+        experienced([1.0, 2.0, -3.0], offset=1.0)
     )
-    with patch.dict(check_centring.__globals__, reward_centre=lambda *_: 0.0):  # nobody measures the centre
-        assert "returns by up to 10 (limit 0.01)" in failed(experienced([1.0, 2.0, -3.0], centre=0.0))
+    with patch.dict(check_centring.__globals__, reward_offset=lambda *_: 0.0):  # nobody measures the offset
+        assert "returns by up to 10 (limit 0.01)" in failed(experienced([1.0, 2.0, -3.0], offset=0.0))
 
 
-def test_the_centre_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_offset_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Which are 1, 2 and -3.5 here: the last one did not end."""
     reward = RewardConfig(clip=2.0)
 
-    def experience(centre: float | None) -> Experience:
+    def experience(offset: float | None) -> Experience:
         return compute_advantages(
             UNDISCOUNTED.model_copy(update={"reward": reward, "missing_eos_penalty": 1.5}),
             as_rollout(SAMPLED),
@@ -107,11 +107,11 @@ def test_the_centre_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: 
             values=VALUES,
             reward=Reward(reward),
             terms={},
-            centre=centre,
+            offset=offset,
         )
 
     first = experience(None)
-    assert first.centre == pytest.approx(-0.5 / 3 - 0.5)
+    assert first.offset == pytest.approx(-0.5 / 3 - 0.5)
     assert first.total.tolist() == [1.0, 2.0, -2.0]
     assert first.returns[:, 0].tolist() == pytest.approx([5 / 3, 8 / 3, -17 / 6], abs=1e-5)
     assert experience(0.25).returns[:, 0].tolist() == pytest.approx([0.75, 1.75, -3.75], abs=1e-5)
@@ -153,8 +153,8 @@ def test_ten_more_on_every_score_trains_the_same_policy_and_values(
     start = AutoModelForCausalLM.from_pretrained(base).state_dict()
     assert apart(plain.policy, start) > 0.01
     assert apart(plain.policy, more.policy) < 1e-4 and apart(plain.value, more.value) < 1e-4
-    shift = {"reward_total": 10.0, "reward_centre": 10.0, "reward_score": 0.0, "kl_to_sft_nats": 0.0}
+    shift = {"reward_total": 10.0, "reward_offset": 10.0, "reward_score": 0.0, "kl_to_sft_nats": 0.0}
     for name, by in shift.items():
         assert more.metric(name) == pytest.approx([figure + by for figure in plain.metric(name)], abs=1e-4)
-    assert len(set(more.metric("reward_centre"))) == 1
-    assert more.result.estimates["reward_centre"] == (*[more.metric("reward_centre")[0]] * 3, 8)
+    assert len(set(more.metric("reward_offset"))) == 1
+    assert more.result.estimates["reward_offset"] == (*[more.metric("reward_offset")[0]] * 3, 8)
