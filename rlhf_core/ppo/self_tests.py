@@ -79,19 +79,20 @@ def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
         )
 
 
-def check_centring(config: UpdateConfig, experience: Experience) -> None:
+def check_centring(config: UpdateConfig, experience: Experience, end_values: Tensor) -> None:
     """Test, before the first update, that a constant in the reward changes nothing.
 
     Args:
         config: discounts and the price of KL.
         experience: of the first rollout, whose reward was centred on it.
+        end_values: what values say at the end of each response, shape ``[B]``.
 
     Raises:
         SelfTestError: if returns, and with them advantages, are others where all rewards are larger by a constant.
     """
     rollout, values = experience.rollout, experience.values
     shifted = experience.rewards.double() + SHIFT
-    offset = reward_offset(shifted, values, rollout.mask)
+    offset = reward_offset(shifted, end_values)
     _, returns = centred_advantages(config, rollout, shifted, experience.ref_logprobs, values, offset=offset)
     change = float((returns - experience.returns).abs().max())
     if not change <= TOLERATED_SHARE * SHIFT:

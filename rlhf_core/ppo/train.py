@@ -205,7 +205,7 @@ class PPORun(PolicyEvaluator):
                 values=self.actor_critic.values(rollout),
                 reward=self.reward,
                 terms=terms,
-                offset=self._offset,
+                offset=self.actor_critic.end_values(rollout) if self._offset is None else self._offset,
             )
             self._offset = experience.offset
         self._self_test(config, rollout, experience, gap, step)
@@ -231,7 +231,7 @@ class PPORun(PolicyEvaluator):
         """Test what must hold before the first update, and now and again that frozen models stay as they are."""
         if step == 1:
             check_first_pass(config, self.actor_critic.policy, rollout, experience.ref_logprobs)
-            check_centring(config, experience)
+            check_centring(config, experience, self.actor_critic.end_values(rollout))
             check_engine(config, gap)
         if step == 1 or step % config.evaluate_every == 0:
             self.check_known_answers()

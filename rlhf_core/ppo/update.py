@@ -28,7 +28,7 @@ def compute_advantages(
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
-    offset: float | None,
+    offset: float | Tensor,
 ) -> Experience:
     """Turn what is said of a rollout into rewards, and estimate its advantages.
 
@@ -44,7 +44,8 @@ def compute_advantages(
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
-        offset: what is taken off the reward of every response; None before the first update, whose rollout tells it.
+        offset: what is taken off the reward of every response; or, before the first update, whose rollout tells it,
+            what values say at the end of each response, shape ``[B]``.
 
     Returns:
         Everything that the update learns from.
@@ -53,8 +54,8 @@ def compute_advantages(
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: score, **terms})
     rewards = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
-    if offset is None:
-        offset = reward_offset(rewards, values, rollout.mask)
+    if isinstance(offset, Tensor):
+        offset = reward_offset(rewards, offset)
     advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, offset=offset)
     whitened = whiten(advantages, rollout.mask)
     return Experience(
@@ -62,16 +63,12 @@ def compute_advantages(
     )
 
 
-def reward_offset(rewards: Tensor, values: Tensor, mask: Tensor) -> float:
-    """By how much rewards lie above the values of last tokens, on average: without it, these start at their targets.
+def reward_offset(rewards: Tensor, end_values: Tensor) -> float:
+    """By how much rewards lie above what values say at the end of the same responses, both ``[B]``, on average.
 
-    Args:
-        rewards: of each whole response, shape ``[B]``.
-        values: before each token, shape ``[B, T]``.
-        mask: True where a token is real, left-aligned, shape ``[B, T]``.
+    0 where values start as the reward model and nothing else is in the reward; the mean reward where they start at 0.
     """
-    of_last = values.gather(1, mask.sum(dim=1, keepdim=True) - 1).squeeze(1)
-    return float((rewards.double() - of_last.double()).mean())
+    return float((rewards.double() - end_values.double()).mean())
 
 
 def centred_advantages(

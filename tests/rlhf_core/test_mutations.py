@@ -314,7 +314,7 @@ MUTANTS = [
     Mutant(
         "the offset forgets where values start",
         "rlhf_core.ppo.update",
-        "(rewards.double() - of_last.double()).mean()",
+        "(rewards.double() - end_values.double()).mean()",
         "rewards.double().mean()",
         "test_reward_offset.test_the_offset_by_hand",
     ),

@@ -46,7 +46,8 @@ SAMPLED = [
     Sampled([3, 9, 4], [5, 7, 6, 9], [-1.0, -2.5, -0.5, -3.0], False),
 ]
 VALUES = torch.tensor([[9.0, 9.0, 0.5, 0.0], [9.0, -1.0, 0.0, 0.0], [9.0, 9.0, 9.0, 2.0]])
-"""0.5, -1 and 2 before the last tokens."""
+ENDS = torch.tensor([0.5, -1.0, 2.0])
+"""What values say after the responses."""
 
 
 UNDISCOUNTED = CONFIG.model_copy(update={"beta": 0.0, "lam": 1.0})
@@ -60,15 +61,14 @@ def experienced(rewards: list[float], *, offset: float) -> Experience:
 
 
 def test_the_offset_by_hand() -> None:
-    """Mean rewards 0, less the mean value of last tokens, 0.5; the same where both are alike."""
-    mask = as_rollout(SAMPLED).mask
-    assert reward_offset(torch.tensor([1.0, 2.0, -3.0]), VALUES, mask) == pytest.approx(-0.5)
-    assert reward_offset(torch.tensor([2.0, 0.5, -1.0]), VALUES, mask) == pytest.approx(0.0)
+    """Mean rewards 0, less the mean value at the end, 0.5; nothing where both are alike."""
+    assert reward_offset(torch.tensor([1.0, 2.0, -3.0]), ENDS) == pytest.approx(-0.5)
+    assert reward_offset(torch.tensor([2.0, 0.5, -1.0]), ENDS) == pytest.approx(0.0)
 
 
 def test_advantages_forget_a_constant_in_the_reward() -> None:
     plain, more = (
-        experienced(rewards, offset=reward_offset(torch.tensor(rewards), VALUES, as_rollout(SAMPLED).mask))
+        experienced(rewards, offset=reward_offset(torch.tensor(rewards), ENDS))
         for rewards in ([1.0, 2.0, -3.0], [11.0, 12.0, 7.0])
     )
     torch.testing.assert_close(more.advantages, plain.advantages, rtol=0, atol=1e-5)
@@ -79,7 +79,7 @@ def test_advantages_forget_a_constant_in_the_reward() -> None:
 def failed(experience: Experience) -> str:
     """What the self-test says, nothing where it passes."""
     try:
-        check_centring(UNDISCOUNTED, experience)
+        check_centring(UNDISCOUNTED, experience, ENDS)
     except SelfTestError as error:
         return str(error)
     return ""
@@ -98,7 +98,7 @@ def test_the_offset_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: 
     """Which are 1, 2 and -3.5 here: the last one did not end."""
     reward = RewardConfig(clip=2.0)
 
-    def experience(offset: float | None) -> Experience:
+    def experience(offset: float | Tensor) -> Experience:
         return compute_advantages(
             UNDISCOUNTED.model_copy(update={"reward": reward, "missing_eos_penalty": 1.5}),
             as_rollout(SAMPLED),
@@ -110,7 +110,7 @@ def test_the_offset_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: 
             offset=offset,
         )
 
-    first = experience(None)
+    first = experience(ENDS)
     assert first.offset == pytest.approx(-0.5 / 3 - 0.5)
     assert first.total.tolist() == [1.0, 2.0, -2.0]
     assert first.returns[:, 0].tolist() == pytest.approx([5 / 3, 8 / 3, -17 / 6], abs=1e-5)
