@@ -121,11 +121,13 @@ def shaped_rewards(
     mask: Tensor,
     *,
     beta: float,
-    estimator: Literal["k1", "k3"] = "k1",
 ) -> Tensor:
     """Reward of each token: the KL penalty everywhere, the score at the last real token.
 
-    Ziegler et al. (2019), equation 2, spread over tokens as in Stiennon et al. (2020).
+    Ziegler et al. (2019), equation 2, spread over tokens as in Stiennon et al. (2020). KL is paid for by k1: the
+    expected gradient of a reward r is that of its mean with r held fixed, and of k1 that is the gradient of KL itself.
+    By k3, as good an estimate of the value, a token less likely than under the reference is charged and becomes less
+    likely still.
 
     Args:
         scores: reward of each whole response, shape ``[B]``.
@@ -133,12 +135,11 @@ def shaped_rewards(
         ref_logprobs: the same tokens under the reference, shape ``[B, T]``, nats.
         mask: True where a token is real, left-aligned, at least one per row, shape ``[B, T]``.
         beta: price of one nat.
-        estimator: of the KL of each token.
 
     Returns:
         Shape ``[B, T]``, 0 where the mask is False.
     """
-    rewards = -beta * kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)
+    rewards = -beta * kl_per_token(logprobs, ref_logprobs, mask, estimator="k1")
     last = mask.sum(dim=1, keepdim=True) - 1
     return rewards.scatter_add(1, last, scores[:, None].to(rewards.dtype))
 
@@ -240,6 +241,30 @@ def kl_per_token(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor, *, esti
     """
     log_ratio = torch.where(mask, other_logprobs - logprobs, 0.0)
     return -log_ratio if estimator == "k1" else torch.expm1(log_ratio) - log_ratio
+
+
+def kl_loss(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of each token whose expected gradient, summed over a response, is that of KL(policy || reference).
+
+    With w = policy / sampler, w_t (k3_t + sum over s > t of w_s k3_s), the sum held fixed. w_t k3_t, the unbiased
+    estimate of DeepSeek-AI (2025), 'DeepSeek-V3.2', section 3.1, has the gradient of the KL at a token; the sum, its
+    reward-to-go, that of going where the KL to come is another. Exact while the policy is the sampler. After that w_t
+    corrects each token, but tokens stand where the sampler went, as in the surrogate of `ppo_policy_loss`.
+
+    Args:
+        logprobs: under the policy that learns, shape ``[B, T]``, nats.
+        old_logprobs: under the policy that sampled, shape ``[B, T]``, nats.
+        ref_logprobs: under the reference, shape ``[B, T]``, nats.
+        mask: True where a token is real, left-aligned, shape ``[B, T]``.
+
+    Returns:
+        The losses with gradient; and w_t k3_t, without, an estimate of the KL at each token. Shape ``[B, T]``, nats.
+    """
+    weights = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))
+    nats = weights * kl_per_token(logprobs, ref_logprobs, mask, estimator="k3")
+    fixed = nats.detach()
+    to_come = fixed.flip(1).cumsum(dim=1).flip(1) - fixed
+    return nats + weights * to_come, fixed
 
 
 def kl_k1(logprobs: Tensor, other_logprobs: Tensor, mask: Tensor) -> Tensor:

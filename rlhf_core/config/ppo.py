@@ -1,6 +1,6 @@
 """Proximal policy optimisation: value model, update, KL limits, early stopping."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -46,12 +46,11 @@ class UpdateConfig(PolicyConfig):
     """Responses in an optimiser step."""
     beta: float = Field(0.05, ge=0)
     """Price of one nat of KL to the SFT model, in calibrated reward; where it adapts, its start."""
-    kl_estimator: Literal["k1", "k3"] = "k1"
-    """Of the KL that is paid for, token by token: k1 is the log-ratio, k3 never negative (Schulman, 2020)."""
     kl_in: Literal["reward", "loss"] = "reward"
-    """Where it is paid for. `reward`: it is taken from the reward of each token (Ziegler et al., 2019). `loss`: beta
-    times its mean over tokens is added to the policy loss (Shao et al., 2024), whose advantages are whitened, so that
-    beta has another scale. Needs k3: the gradient of k1 is 0 on average there."""
+    """Where it is paid for. `reward`: the log-ratio of each token is taken from its reward (Ziegler et al., 2019).
+    `loss`: beta times the mean over tokens of `rlhf_core.objectives.kl_loss` is added to the policy loss, whose
+    advantages are whitened, so that a nat is priced in standard deviations of the advantages. Each has the expected
+    gradient of KL(policy || SFT)."""
     gamma: float = Field(1.0, gt=0, le=1)
     """Discount: none, an answer is one episode."""
     lam: float = Field(0.95, ge=0, le=1)
@@ -75,11 +74,26 @@ class UpdateConfig(PolicyConfig):
     value: SeparateValueConfig | SharedTrunkConfig = Field(SeparateValueConfig(), discriminator="kind")
     """Where values come from."""
 
-    @model_validator(mode="after")
-    def _check_estimator(self) -> Self:
-        if self.kl_in == "loss" and self.kl_estimator == "k1":
-            raise ValueError("kl_estimator k1 in the loss has a gradient of 0 on average: set it to k3")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _check_estimator(cls, fields: Any) -> Any:
+        """`kl_estimator`, which `kl_in` decides: taken where it says what is done anyway, else refused."""
+        if not isinstance(fields, dict) or "kl_estimator" not in fields:
+            return fields
+        estimator = fields["kl_estimator"]
+        match fields.get("kl_in", "reward"), estimator:
+            case ("reward", "k1") | ("loss", "k3"):
+                return {name: value for name, value in fields.items() if name != "kl_estimator"}
+            case "loss", _:
+                raise ValueError(
+                    f"kl_estimator {estimator} in the loss: the gradient of k1 is 0 on average there; remove "
+                    "kl_estimator, the loss has an estimate whose gradient is that of the KL"
+                )
+        raise ValueError(
+            f"kl_estimator {estimator} in the reward drives the policy away from SFT: the gradient of an estimate "
+            "counts there, and by k3 a token less likely than under SFT is charged and becomes less likely still; "
+            "remove kl_estimator, the reward pays the log-ratio (k1) and k3 is reported beside it"
+        )
 
     @model_validator(mode="after")
     def _check_adapter(self) -> Self:

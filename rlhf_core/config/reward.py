@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import Aggregate
 
-TAKEN = ("score", "total", "gain", "model", "disagreement")
+TAKEN = ("score", "total", "offset", "gain", "model", "disagreement")
 """Names that figures of the reward model or of the sum have."""
 REGISTERED = "models:/"
 """Starts the address of a version in the model registry."""

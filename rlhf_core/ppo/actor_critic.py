@@ -20,6 +20,7 @@ from rlhf_core.models.heads import add_value_head, as_classifier, score_head
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.lora import add_adapter, is_adapted, twin
 from rlhf_core.models.precision import device, precision
+from rlhf_core.models.scoring import score_trees
 from rlhf_core.ppo.experience import all_values, joint_view, value_view
 from rlhf_core.ppo.losses import Minibatch
 from rlhf_core.training.optimiser import Optimiser
@@ -45,6 +46,10 @@ class ActorCritic(ABC):
     @abstractmethod
     def values(self, rollout: Rollout) -> Tensor:
         """Values before all sampled tokens as they are now, shape ``[B, T]``, in units of calibrated reward."""
+
+    @abstractmethod
+    def end_values(self, rollout: Rollout) -> Tensor:
+        """What the value head says after each whole response, where a reward model scores it: shape ``[B]``."""
 
     @abstractmethod
     def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
@@ -107,6 +112,10 @@ class SeparateValue(ActorCritic):
         """Values by the value model."""
         return all_values(self.value, rollout, self.value_optimiser.config)
 
+    def end_values(self, rollout: Rollout) -> Tensor:
+        """By the value model."""
+        return score_trees(self.value, rollout.trees, self.value_optimiser.config)
+
     def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
         """Go through policy and value model, each by its loss."""
         rollout, temperature = minibatch.experience.rollout, minibatch.config.sampling.temperature
@@ -161,6 +170,10 @@ class SharedTrunk(ActorCritic):
     def values(self, rollout: Rollout) -> Tensor:
         """Values by the policy's value head."""
         return all_values(self.policy, rollout, self.policy_optimiser.config)
+
+    def end_values(self, rollout: Rollout) -> Tensor:
+        """By the policy's value head."""
+        return score_trees(self.policy, rollout.trees, self.policy_optimiser.config)
 
     def accumulate(self, minibatch: Minibatch) -> dict[str, float]:
         """Go through the model once, by the sum of both losses."""

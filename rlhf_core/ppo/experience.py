@@ -31,6 +31,8 @@ class Experience(NamedTuple):
         returns: targets of the values.
         total: weighted sum of the scores and all further terms before the penalty, shape ``[B]``.
         terms: the further terms as they are, by name, each of shape ``[B]``.
+        rewards: the total less the penalty, before the offset and the price of KL are taken off, shape ``[B]``.
+        offset: the constant that is taken off them.
     """
 
     rollout: Rollout
@@ -42,6 +44,8 @@ class Experience(NamedTuple):
     returns: Tensor
     total: Tensor
     terms: Mapping[str, Tensor]
+    rewards: Tensor
+    offset: float
 
 
 def value_view(value: PreTrainedModel, rollout: Rollout, rows: Sequence[int]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.distributed import LossFigures
-from rlhf_core.objectives import kl_k3, kl_per_token, masked_mean, ppo_policy_loss, ppo_value_loss
+from rlhf_core.objectives import kl_k3, kl_loss, masked_mean, ppo_policy_loss, ppo_value_loss
 from rlhf_core.ppo.experience import Experience
 
 
@@ -62,10 +62,9 @@ class Minibatch:
         }
         loss = loss - self.config.entropy_coef * entropy_nats
         if self.config.kl_in == "loss":
-            ref_logprobs, estimator = self.experience.ref_logprobs[rows], self.config.kl_estimator
-            drift = masked_mean(kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator), mask)
-            figures["kl_in_loss_nats"] = drift.detach() * share
-            loss = loss + self.config.beta * drift
+            losses, nats = kl_loss(logprobs, old_logprobs, self.experience.ref_logprobs[rows], mask)
+            figures["kl_in_loss_nats"] = masked_mean(nats, mask) * share
+            loss = loss + self.config.beta * masked_mean(losses, mask)
         return loss * share, figures
 
     def value_loss(self, rows: list[int], values: Tensor) -> tuple[Tensor, LossFigures]:

@@ -1,4 +1,4 @@
-"""Self-tests of PPO: ratio 1 and KL 0 before the first update, and sampling that agrees with the trainer."""
+"""Self-tests of PPO: what must hold of ratio, KL, sampling and reward before the first update, whatever the data."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,17 @@ from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.generation.rollout import Rollout, all_logprobs
 from rlhf_core.models.known_answers import SelfTestError
 from rlhf_core.objectives import kl_k3
+from rlhf_core.ppo.experience import Experience
+from rlhf_core.ppo.update import centred_advantages, reward_offset
 
 TOLERANCE_NATS = {"float32": 1e-3, "bfloat16": 0.25}
 """How far the log-probability of a token may differ between two ways of computing it, by precision."""
+
+SHIFT = 10.0
+"""A constant in the reward that must change nothing."""
+
+TOLERATED_SHARE = 1e-3
+"""Of that constant, what rounding may leave in the returns."""
 
 
 def check_first_pass(config: UpdateConfig, policy: PreTrainedModel, rollout: Rollout, ref_logprobs: Tensor) -> None:
@@ -68,4 +76,28 @@ def check_engine(config: UpdateConfig, gap: Mapping[str, float]) -> None:
         raise SelfTestError(
             f"self-test 'the engine samples from the policy' failed: its log-probabilities are off by {off:.4g} nats "
             f"per token (limit {tolerance}); set sampling.engine to eager, whose forward is the trainer's"
+        )
+
+
+def check_centring(config: UpdateConfig, experience: Experience, end_values: Tensor) -> None:
+    """Test, before the first update, that a constant in the reward changes nothing.
+
+    Args:
+        config: discounts and the price of KL.
+        experience: of the first rollout, whose reward was centred on it.
+        end_values: what values say at the end of each response, shape ``[B]``.
+
+    Raises:
+        SelfTestError: if returns, and with them advantages, are others where all rewards are larger by a constant.
+    """
+    rollout, values = experience.rollout, experience.values
+    shifted = experience.rewards.double() + SHIFT
+    offset = reward_offset(shifted, end_values)
+    _, returns = centred_advantages(config, rollout, shifted, experience.ref_logprobs, values, offset=offset)
+    change = float((returns - experience.returns).abs().max())
+    if not change <= TOLERATED_SHARE * SHIFT:
+        raise SelfTestError(
+            f"self-test 'a constant in the reward changes nothing' failed: {SHIFT:g} more moves returns by up to "
+            f"{change:.4g} (limit {TOLERATED_SHARE * SHIFT:g}); the reward is not centred before the first update, or "
+            "too large for the precision of its values"
         )

@@ -1,7 +1,6 @@
 """Proximal policy optimisation against a frozen reward model, anchored to the SFT model by KL."""
 
 import itertools
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,32 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.data.batching import endless_batches
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import encode
-from rlhf_core.distributed import rank
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.generation.rollout import Rollout
 from rlhf_core.metrics.drift import distinct_n, duplicate_share
+from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.policy import Answers
 from rlhf_core.ppo.actor_critic import ActorCritic, adapted_actor_critic, load_actor_critic
+from rlhf_core.ppo.answers_file import AnswersFile
 from rlhf_core.ppo.candidate_states import ARTIFACTS, CandidateStates
 from rlhf_core.ppo.early_stopping import CURVES, EarlyStopping, chart
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.kl_controller import next_beta
-from rlhf_core.ppo.self_tests import check_engine, check_first_pass
+from rlhf_core.ppo.self_tests import check_centring, check_engine, check_first_pass
 from rlhf_core.ppo.update import compute_advantages, rollout_metrics, update, warm_up
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.rewards.terms import NO_MODELS
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
-
-ANSWERS = "answers.jsonl"
-"""The file with the answers of every evaluation on watched prompts."""
 
 
 def train_policy(
@@ -72,7 +66,8 @@ def train_policy(
 
     Yields:
         Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
-        step 0 before any update. Of `STOPS` that is 1 which ends training. Of an ensemble
+        step 0 before any update. `reward_offset` is what is taken off the reward in all of them, as measured in the
+        first. Of `STOPS` that is 1 which ends training. Of an ensemble
         `reward_disagreement` and `eval_reward_disagreement` tell how far its members disagree.
         Wall time by part: `rollout_seconds` samples; `scoring_seconds` asks reward model, reference and values;
         `update_seconds` takes the optimiser's steps. Where an engine has a forward of its own, also
@@ -81,8 +76,8 @@ def train_policy(
 
     Returns:
         Artifacts `policy` and `value`: the last state, or the one that `EarlyStopping` takes where it ended training;
-        the estimates of `PolicyEvaluator.evaluate` and of `EarlyStopping`; what metrics were at each evaluation and
-        update, as series, and `judge_curve`, alpha and beta of the fit.
+        the estimates of `PolicyEvaluator.evaluate` and of `EarlyStopping`, and `reward_offset`; what metrics were at
+        each evaluation and update, as series, and `judge_curve`, alpha and beta of the fit.
 
     Raises:
         ValueError: if there are fewer than four held-out prompts, or no demonstrations where `ptx_coef` needs them.
@@ -117,7 +112,7 @@ def train_policy(
     evaluation, fit = run.evaluate(out / "policy", judged), run.early_stopping.fit
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
-        estimates=evaluation.estimates | run.early_stopping.estimates,
+        estimates=evaluation.estimates | run.early_stopping.estimates | run.offset_estimate(len(prompts)),
         series=notes["series"] | ({"judge_curve": [fit.alpha.value, fit.beta.value]} if fit else {}),
         samples=evaluation.samples,
         outcome=run.early_stopping.outcome,
@@ -150,9 +145,9 @@ class PPORun(PolicyEvaluator):
         self.early_stopping = EarlyStopping(config)
         self.states = CandidateStates(out, self.actor_critic)
         self._beta = config.beta
+        self._offset: float | None = None
         self._demonstrations = encode(self.tokenizer, demonstrations, config.sampling.lengths)
-        self._out = out
-        out.mkdir(parents=True, exist_ok=True)
+        self._answers = AnswersFile(out)
 
     def _actor_critic(self, sft: Path, reward_model: Path, per_update: int) -> ActorCritic:
         config, alike = self.config, not self.reward_model.reads_text
@@ -210,7 +205,9 @@ class PPORun(PolicyEvaluator):
                 values=self.actor_critic.values(rollout),
                 reward=self.reward,
                 terms=terms,
+                offset=self.actor_critic.end_values(rollout) if self._offset is None else self._offset,
             )
+            self._offset = experience.offset
         self._self_test(config, rollout, experience, gap, step)
         metrics = {
             **rollout_metrics(experience),
@@ -234,6 +231,7 @@ class PPORun(PolicyEvaluator):
         """Test what must hold before the first update, and now and again that frozen models stay as they are."""
         if step == 1:
             check_first_pass(config, self.actor_critic.policy, rollout, experience.ref_logprobs)
+            check_centring(config, experience, self.actor_critic.end_values(rollout))
             check_engine(config, gap)
         if step == 1 or step % config.evaluate_every == 0:
             self.check_known_answers()
@@ -246,7 +244,7 @@ class PPORun(PolicyEvaluator):
 
     def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
         """Judge the policy by its answers to watched prompts; keep it as a candidate unless that ends training."""
-        self._record(step, prompts, answers)
+        self._answers.add(step, prompts, answers)
         more = self.repeats(self.actor_critic.policy, prompts)
         metrics = self.early_stopping.add(step, sft, answers, more)
         if not self.early_stopping.stopped:
@@ -254,29 +252,19 @@ class PPORun(PolicyEvaluator):
             self.states.drop_others(self.early_stopping.candidates)
         return {**{f"eval_{name}": value for name, value in metrics.items()}, **self.early_stopping.stops}
 
-    def _record(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
-        columns: dict[str, Sequence[Any] | NDArray[np.float64]] = {
-            "prompt": prompts,
-            "response": answers.texts,
-            "finished": answers.finished,
-            "kl_to_sft_nats": answers.kl,
-            "reward_score": answers.reward,
-            "judge_score": answers.judge,
-            **{f"reward_{name}": values for name, values in answers.terms.items()},
-        }
-        if rank() == 0:
-            with (self._out / ANSWERS).open("a", encoding="utf-8") as stream:
-                for row in zip(*columns.values(), strict=True):
-                    stream.write(json.dumps({"step": step, **dict(zip(columns, row, strict=True))}) + "\n")
+    def offset_estimate(self, prompts: int) -> dict[str, Estimate]:
+        """`reward_offset`, with the responses that it was measured on; nothing before the first update."""
+        measured = min(prompts, self.config.rollout_size)
+        return {} if self._offset is None else {"reward_offset": point(self._offset, measured)}
 
     def notes(self) -> dict[str, Any]:
         """What a state of training holds besides weights."""
-        size = (self._out / ANSWERS).stat().st_size
         return {
             "beta": self._beta,
+            "reward_offset": self._offset,
             "early_stopping": self.early_stopping.state,
             "reward": self.reward.state,
-            "answers_bytes": size,
+            "answers_bytes": self._answers.size,
         }
 
     def go_on(self, notes: Mapping[str, Any]) -> None:
@@ -284,9 +272,8 @@ class PPORun(PolicyEvaluator):
         if "early_stopping" in notes:
             self._beta, self.early_stopping = notes["beta"], EarlyStopping(self.config, notes["early_stopping"])
             self.reward.restore(notes["reward"])
-        if rank() == 0:
-            with (self._out / ANSWERS).open("ab") as stream:
-                stream.truncate(notes["answers_bytes"])
+            self._offset = notes["reward_offset"]
+        self._answers.cut(notes["answers_bytes"])
 
 
 @contextmanager

@@ -28,8 +28,13 @@ def compute_advantages(
     values: Tensor,
     reward: Reward,
     terms: Mapping[str, Tensor],
+    offset: float | Tensor,
 ) -> Experience:
     """Turn what is said of a rollout into rewards, and estimate its advantages.
+
+    The reward is centred before the price of KL is taken off: values start at 0, or where the reward model is, and
+    learn slowly, and until they have learned it a constant in the reward is credited to the last tokens (lambda < 1),
+    so that short answers pay, or long ones.
 
     Args:
         config: beta, discounts and penalty.
@@ -39,6 +44,8 @@ def compute_advantages(
         values: before each sampled token as they are now, shape ``[B, T]``, calibrated reward.
         reward: the sum that is maximised; the rollout counts among those that it has seen.
         terms: what its further terms say of the responses, by name, each of shape ``[B]``.
+        offset: what is taken off the reward of every response; or, before the first update, whose rollout tells it,
+            what values say at the end of each response, shape ``[B]``.
 
     Returns:
         Everything that the update learns from.
@@ -46,14 +53,32 @@ def compute_advantages(
     score, disagreement = scores.score, disagreement_of(config.reward, scores, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: score, **terms})
-    penalised = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
-    beta = config.beta if config.kl_in == "reward" else 0.0
-    rewards = shaped_rewards(
-        penalised, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta, estimator=config.kl_estimator
-    )
-    advantages, returns = estimate_advantages(rewards, values, rollout.mask, gamma=config.gamma, lam=config.lam)
+    rewards = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
+    if isinstance(offset, Tensor):
+        offset = reward_offset(rewards, offset)
+    advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, offset=offset)
     whitened = whiten(advantages, rollout.mask)
-    return Experience(rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms)
+    return Experience(
+        rollout, score, disagreement, ref_logprobs, values, whitened, returns, total, terms, rewards, offset
+    )
+
+
+def reward_offset(rewards: Tensor, end_values: Tensor) -> float:
+    """By how much rewards lie above what values say at the end of the same responses, both ``[B]``, on average.
+
+    0 where values start as the reward model and nothing else is in the reward; the mean reward where they start at 0.
+    """
+    return float((rewards.double() - end_values.double()).mean())
+
+
+def centred_advantages(
+    config: UpdateConfig, rollout: Rollout, rewards: Tensor, ref_logprobs: Tensor, values: Tensor, *, offset: float
+) -> tuple[Tensor, Tensor]:
+    """Advantages and returns of a rollout by its rewards less a constant and the price of KL, each ``[B, T]``."""
+    centred = (rewards.double() - offset).to(values.dtype)
+    beta = config.beta if config.kl_in == "reward" else 0.0
+    by_token = shaped_rewards(centred, rollout.logprobs, ref_logprobs, rollout.mask, beta=beta)
+    return estimate_advantages(by_token, values, rollout.mask, gamma=config.gamma, lam=config.lam)
 
 
 def update(
@@ -121,6 +146,8 @@ def warm_up(config: UpdateConfig, actor_critic: ActorCritic, experience: Experie
 def rollout_metrics(experience: Experience) -> dict[str, float]:
     """Figures of a rollout: KL to SFT by both estimators, parts of the reward, ends, lengths, fit of the values.
 
+    The parts of the reward are as they are said, before the offset is taken off.
+
     `reward_disagreement`, the mean over responses, only where the reward model is an ensemble.
     """
     rollout = experience.rollout
@@ -132,6 +159,7 @@ def rollout_metrics(experience: Experience) -> dict[str, float]:
         **({} if math.isnan(disagreement) else {"reward_disagreement": disagreement}),
         **{f"reward_{name}": float(values.mean()) for name, values in experience.terms.items()},
         "reward_total": float(experience.total.mean()),
+        "reward_offset": experience.offset,
         "eos_rate": float(rollout.finished.float().mean()),
         "response_tokens": float(rollout.mask.sum(dim=1).float().mean()),
         "explained_variance": float(explained_variance(experience.values, experience.returns, rollout.mask)),

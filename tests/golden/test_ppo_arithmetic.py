@@ -137,6 +137,7 @@ def experience(models: dict[str, PreTrainedModel]) -> Experience:
         values=all_values(models["value"], rollout, CONFIG.optimiser),
         reward=Reward(CONFIG.reward),
         terms={},
+        offset=0.0,
     )
 
 
@@ -190,6 +191,7 @@ def test_metrics_of_the_rollout(experience: Experience, by_hand: ByHand) -> None
             "kl_to_sft_nats_k3": np.mean([(np.exp(-gap) - 1 + gap).sum() for gap in gaps]),
             "reward_score": np.mean(by_hand.scores),
             "reward_total": np.mean(by_hand.scores),
+            "reward_offset": 0.0,
             "eos_rate": 2 / 3,
             "response_tokens": 3.0,
             "explained_variance": 1 - np.var(returns - values) / np.var(returns),

@@ -176,6 +176,7 @@ class Sides:
             values=all_values(scorer(peer, "value_model"), self.rollout, config.optimiser),
             reward=Reward(config.reward),
             terms={},
+            offset=0.0,
         )
 
     @property
@@ -189,8 +190,7 @@ class Sides:
 
 @pytest.fixture(params=["full", "ragged"])
 def sides(request: pytest.FixtureRequest, ppo: Any) -> Sides:
-    estimator = {"full": "k1", "ragged": "k3"}[request.param]
-    return Sides(ppo, request.param, PPO.model_copy(update={"kl_estimator": estimator}))
+    return Sides(ppo, request.param, PPO)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def full(ppo: Any) -> Sides:
 
 @pytest.fixture
 def ragged(ppo: Any) -> Sides:
-    return Sides(ppo, "ragged", PPO.model_copy(update={"kl_estimator": "k3"}))
+    return Sides(ppo, "ragged", PPO)
 
 
 def test_what_models_say_of_a_rollout(sides: Sides, same: Same) -> None:
@@ -253,7 +253,8 @@ def test_a_response_that_ends_early_is_rewarded_at_its_end_and_not_after_it(ragg
     penalty = torch.where(ragged.rollout.finished, 0.0, MISSING_EOS_PENALTY)
     for row, length in enumerate(ragged.mask.sum(dim=1).tolist()):
         values, kl = (ragged.said[name][row].double().numpy() for name in ("values", "kl"))
-        rewards = -PPO.beta * kl[:length]
+        log_ratios = (ragged.rollout.logprobs - ragged.experience.ref_logprobs)[row, :length].double().numpy()
+        rewards = -PPO.beta * log_ratios
         rewards[-1] += float(ragged.experience.scores[row] - penalty[row])
         ours = (ragged.experience.returns - ragged.experience.values)[row, :length].double().numpy()
         np.testing.assert_allclose(ours, by_hand(rewards, values[:length]), atol=1e-5)

@@ -47,6 +47,7 @@ def test_an_end_in_the_prompt_does_not_end_the_response(base: Path, tokenizer: P
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(config.reward),
         terms={},
+        offset=0.0,
     )
     for row, one in enumerate(drawn):
         assert one.finished is (tokenizer.eos_token_id in one.response_ids)

@@ -76,7 +76,6 @@ SHARED = PPO.model_copy(
         "value": SharedTrunkConfig(coef=0.5),
         "kl_control": AdaptiveKLConfig(target_nats=0.05, horizon=8),
         "kl_in": "loss",
-        "kl_estimator": "k3",
         "ptx_coef": 0.5,
     }
 )

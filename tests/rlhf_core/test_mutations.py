@@ -352,6 +352,55 @@ MUTANTS = [
         "test_objectives.test_rewards_by_hand",
     ),
     Mutant(
+        "KL is taken from the reward by an estimate of its value",
+        OBJECTIVES,
+        '-beta * kl_per_token(logprobs, ref_logprobs, mask, estimator="k1")',
+        '-beta * kl_per_token(logprobs, ref_logprobs, mask, estimator="k3")',
+        "test_kl_price.test_the_gradient_of_kl_in_the_reward_is_that_of_the_kl_of_whole_responses",
+    ),
+    Mutant(
+        "KL in the loss forgets where a token leads",
+        OBJECTIVES,
+        "return nats + weights * to_come, fixed",
+        "return nats, fixed",
+        "test_kl_price.test_the_gradient_of_kl_in_the_loss_is_that_of_the_kl_of_whole_responses",
+    ),
+    Mutant(
+        "KL in the loss is not weighted to the sampler",
+        OBJECTIVES,
+        "nats = weights * kl_per_token",
+        "nats = kl_per_token",
+        "test_kl_price.test_a_response_of_another_policy_is_weighted_to_the_one_that_learns",
+    ),
+    Mutant(
+        "the offset stays in the reward",
+        "rlhf_core.ppo.update",
+        "(rewards.double() - offset)",
+        "rewards.double()",
+        "test_reward_offset.test_advantages_forget_a_constant_in_the_reward",
+    ),
+    Mutant(
+        "the offset forgets where values start",
+        "rlhf_core.ppo.update",
+        "(rewards.double() - end_values.double()).mean()",
+        "rewards.double().mean()",
+        "test_reward_offset.test_the_offset_by_hand",
+    ),
+    Mutant(
+        "the self-test of the offset shifts nothing",
+        "rlhf_core.ppo.self_tests",
+        "experience.rewards.double() + SHIFT",
+        "experience.rewards.double()",
+        "test_reward_offset.test_the_self_test_sees_a_reward_that_is_not_centred",
+    ),
+    Mutant(
+        "the self-test of the offset tolerates the whole shift",
+        "rlhf_core.ppo.self_tests",
+        "if not change <= TOLERATED_SHARE * SHIFT",
+        "if not change <= SHIFT",
+        "test_reward_offset.test_the_self_test_sees_a_reward_that_is_not_centred",
+    ),
+    Mutant(
         "beta is dropped",
         OBJECTIVES,
         "-beta * kl_per_token",
@@ -368,8 +417,8 @@ MUTANTS = [
     Mutant(
         "padding pays the KL penalty",
         OBJECTIVES,
-        "kl_per_token(logprobs, ref_logprobs, mask, estimator=estimator)",
-        "kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator=estimator)",
+        'kl_per_token(logprobs, ref_logprobs, mask, estimator="k1")',
+        'kl_per_token(logprobs, ref_logprobs, torch.ones_like(mask), estimator="k1")',
         "test_objectives.test_rewards_of_a_response_add_up_to_its_score_less_beta_times_kl",
     ),
     Mutant(
@@ -424,8 +473,8 @@ MUTANTS = [
     Mutant(
         "the ratio is upside down",
         OBJECTIVES,
-        "torch.where(mask, logprobs - old_logprobs, 0.0)",
-        "torch.where(mask, old_logprobs - logprobs, 0.0)",
+        "ratio = torch.exp(torch.where(mask, logprobs - old_logprobs, 0.0))",
+        "ratio = torch.exp(torch.where(mask, old_logprobs - logprobs, 0.0))",
         "test_objectives.test_the_policy_loss_clips_by_hand",
     ),
     Mutant(

@@ -131,7 +131,7 @@ def by_ppo(
     rollout = as_rollout(SAMPLED)
     advantages = torch.randn(rollout.mask.shape) * rollout.mask
     values, zeros = actor_critic.values(rollout), torch.zeros(2)
-    known = Experience(rollout, zeros, zeros, rollout.logprobs, values, advantages, values + 0.4, zeros, {})
+    known = Experience(rollout, zeros, zeros, rollout.logprobs, values, advantages, values + 0.4, zeros, {}, zeros, 0.0)
     actor_critic.accumulate(Minibatch(config, known, [0, 1]))
     actor_critic.add_demonstrations(TREES, coef=0.5)
     models = {name: part._model for name, part in actor_critic.parts.items()}

@@ -191,6 +191,7 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
             values=actor_critic.values(rollout),
             reward=Reward(config.reward),
             terms={},
+            offset=0.0,
         )
         metrics = update(config, actor_critic, experience, seed=index)
         seconds = now() - started

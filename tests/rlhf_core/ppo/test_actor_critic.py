@@ -50,7 +50,7 @@ def experience(actor_critic: SharedTrunk) -> Experience:
     advantages, returns = (torch.randn(rollout.mask.shape, generator=generator) * rollout.mask for _ in range(2))
     values = actor_critic.values(rollout)
     zeros = torch.zeros(3)
-    return Experience(rollout, zeros, zeros, rollout.logprobs, values + 0.1, advantages, returns, zeros, {})
+    return Experience(rollout, zeros, zeros, rollout.logprobs, values + 0.1, advantages, returns, zeros, {}, zeros, 0.0)
 
 
 def plain_loss(actor_critic: SharedTrunk, known: Experience) -> Tensor:
@@ -132,21 +132,26 @@ def gradients(actor_critic: SharedTrunk) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("max_tokens", [4096, 1], ids=["one micro-batch", "a micro-batch for each response"])
-def test_kl_in_the_loss_adds_beta_times_its_mean_over_tokens(
+def test_kl_in_the_loss_adds_beta_times_its_mean_over_tokens_weighted_to_the_sampler(
     base: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> None:
-    config = configured(max_tokens).model_copy(update={"kl_in": "loss", "kl_estimator": "k3", "beta": 0.4})
+    config = configured(max_tokens).model_copy(update={"kl_in": "loss", "beta": 0.4})
     actor_critic = made(base, tokenizer, config)
     known = experience(actor_critic)
     known = known._replace(ref_logprobs=known.ref_logprobs - 0.3 * known.rollout.mask)
     figures = actor_critic.accumulate(Minibatch(config, known, ROWS))
     found = gradients(actor_critic)
     actor_critic.policy.zero_grad()
-    ratios = [reference - logprobs for logprobs, reference in zip(*both(actor_critic, known), strict=True)]
-    drift = torch.cat([ratio.exp() - 1 - ratio for ratio in ratios]).mean()
-    (plain_loss(actor_critic, known) + 0.4 * drift).backward()
+    losses, nats = [], []
+    for row, logprobs, reference in zip(ROWS, *both(actor_critic, known), strict=True):
+        weights = (logprobs - known.rollout.logprobs[row, : len(logprobs)]).exp()
+        drifts = weights * ((reference - logprobs).exp() - 1 - (reference - logprobs))
+        for place, drift in enumerate(drifts):
+            losses.append(drift + weights[place] * drifts[place + 1 :].sum().detach())
+        nats.append(drifts.detach())
+    (plain_loss(actor_critic, known) + 0.4 * torch.stack(losses).mean()).backward()
     torch.testing.assert_close(found, gradients(actor_critic), rtol=1e-3, atol=1e-4)
-    assert figures["kl_in_loss_nats"] == pytest.approx(float(drift.detach()), rel=1e-4)
+    assert figures["kl_in_loss_nats"] == pytest.approx(float(torch.cat(nats).mean()), rel=1e-4)
 
 
 def both(actor_critic: SharedTrunk, known: Experience) -> tuple[list[Tensor], list[Tensor]]:

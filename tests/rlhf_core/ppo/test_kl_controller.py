@@ -45,7 +45,12 @@ def test_a_fixed_beta_stays() -> None:
     [
         ({"kl_control": ADAPTIVE, "rollout_size": 2000}, "horizon 1000 is less than rollout_size 2000: raise it"),
         ({"kl_control": ADAPTIVE, "beta": 0.0}, "beta 0 cannot adapt"),
-        ({"kl_in": "loss"}, "set it to k3"),
+        (
+            {"kl_estimator": "k3"},
+            "k3 in the reward drives the policy away from SFT: .* remove kl_estimator",
+        ),
+        ({"kl_estimator": "k3", "kl_in": "reward"}, "k3 in the reward drives the policy away from SFT"),
+        ({"kl_estimator": "k1", "kl_in": "loss"}, "k1 in the loss: the gradient of k1 is 0 on average there; remove"),
         ({"value": SeparateValueConfig(warmup_updates=40)}, "leaves none of 40 updates to the policy: lower it"),
         ({"collapse": CollapseConfig(repeats_within_prompt=0.5)}, "set answers_per_prompt to 2 or more"),
     ],
@@ -53,3 +58,10 @@ def test_a_fixed_beta_stays() -> None:
 def test_what_contradicts_itself_is_refused_with_its_mend(fields: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         PPOConfig.model_validate(fields)
+
+
+@pytest.mark.parametrize("fields", [{"kl_in": "reward", "kl_estimator": "k1"}, {"kl_in": "loss", "kl_estimator": "k3"}])
+def test_an_estimator_that_says_what_is_done_anyway_is_taken_and_not_kept(fields: dict[str, object]) -> None:
+    found = PPOConfig.model_validate(fields)
+    assert found == PPOConfig.model_validate({"kl_in": fields["kl_in"]})
+    assert "kl_estimator" not in found.model_dump()

@@ -22,7 +22,7 @@ from rlhf_core.generation.sampling import ENGINES, Sampled, sample
 from rlhf_core.models.known_answers import SelfTestError
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble
-from rlhf_core.objectives import kl_k1, kl_k3
+from rlhf_core.objectives import kl_k1
 from rlhf_core.ppo.actor_critic import ActorCritic, load_actor_critic
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_first_pass
@@ -216,6 +216,7 @@ def experienced(
         values=actor_critic.values(rollout),
         reward=Reward(config.reward),
         terms={},
+        offset=0.0,
     )
     return actor_critic, experience
 
@@ -286,9 +287,7 @@ def test_values_on_the_trunk_of_the_policy_cannot_warm_up(models: Models, tokeni
         warm_up(shared, actor_critic, experience, seed=1)
 
 
-def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
-    models: Models, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_kl_is_paid_for_in_the_place_that_is_asked_for(models: Models, tokenizer: PreTrainedTokenizerBase) -> None:
     # without discount and with lambda 1 the return of the first token is the reward of the whole response
     whole = CONFIG.model_copy(update={"lam": 1.0, "gamma": 1.0, "beta": 2.0, "missing_eos_penalty": 0.0})
     rollout = as_rollout(draw(load_policy(models.sft, tokenizer), tokenizer))
@@ -297,8 +296,7 @@ def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
         moved.get_output_embeddings().weight.add_(0.1 * torch.randn(10, 16))
     for fields, paid in (
         ({}, kl_k1),
-        ({"kl_estimator": "k3"}, kl_k3),
-        ({"kl_estimator": "k3", "kl_in": "loss"}, lambda *_: torch.zeros(8)),
+        ({"kl_in": "loss"}, lambda *_: torch.zeros(8)),
     ):
         experience = compute_advantages(
             whole.model_copy(update=fields),
@@ -308,6 +306,7 @@ def test_kl_is_paid_for_by_the_estimator_and_in_the_place_that_are_asked_for(
             values=torch.zeros(rollout.mask.shape),
             reward=Reward(whole.reward),
             terms={},
+            offset=0.0,
         )
         expected = experience.scores - 2.0 * paid(rollout.logprobs, experience.ref_logprobs, rollout.mask)
         torch.testing.assert_close(experience.returns[:, 0], expected, rtol=0, atol=1e-4)

@@ -150,9 +150,11 @@ def test_every_term_is_told_apart_by_update_by_evaluation_and_at_the_end(
 def test_without_further_terms_only_the_score_is_told(models: Models, tmp_path: Path) -> None:
     events, result = train(models, tmp_path / "out", RewardConfig())
     for _, metrics in events[1:]:
-        assert {name for name in metrics if "reward" in name} == {"reward_score", "reward_total", "eval_reward_score"}
+        told = {"reward_score", "reward_total", "reward_offset", "eval_reward_score"}
+        assert {name for name in metrics if "reward" in name} == told
         assert metrics["reward_total"] == metrics["reward_score"]
-    assert {name for name in result.estimates if "reward" in name} == {"reward_gain", "judge_reward_gain"}
+    figures = {"reward_gain", "judge_reward_gain", "reward_offset"}
+    assert {name for name in result.estimates if "reward" in name} == figures
 
 
 # What is maximised
@@ -178,6 +180,7 @@ def test_the_penalty_for_not_ending_is_taken_after_the_sum_is_clipped(
         values=torch.zeros(rollout.mask.shape),
         reward=Reward(reward),
         terms={"brevity": -torch.tensor(lengths, dtype=torch.float32)},
+        offset=0.0,
     )
     assert {one.finished for one in drawn} == {True, False}
     for row, one in enumerate(drawn):

@@ -309,6 +309,7 @@ def test_ppo_maximises_what_the_members_make_together(base: Path, tokenizer: Pre
         values=values,
         reward=Reward(PPO.reward),
         terms={},
+        offset=0.0,
     )
     with torch.no_grad():
         rows = [tree.prompt + tree.responses[0] for tree in rollout.trees]

@@ -33,6 +33,8 @@ PPO = PPOConfig(
     rollout_size=8,
     minibatch_size=4,
     kl_budget_nats=None,
+    monitor=None,
+    collapse=None,
     evaluate_every=1,
     optimiser=ADAM,
     value=SeparateValueConfig(optimiser=ADAM),
