@@ -65,6 +65,8 @@ MUTANTS = [
         "logits.argmax(dim=-1, keepdim=True)",
         "logits.argmin(dim=-1, keepdim=True)",
         "test_sampling.test_at_temperature_0_only_the_first_of_the_likeliest_is_possible",
+    ),
+    Mutant(
         "a pinned template is told the day of tomorrow",
         "rlhf_core.data.chat_template",
         "midnight.strftime(form)",

@@ -304,7 +304,8 @@ def test_held_out_pairs_that_are_the_same_once_cut_are_no_evidence(base: Path, t
     result = finish(train_reward_model(short, init_from=base, **data, out=tmp_path / "out", seed=1)).result
     judged = [pair for pair in halves(PAIRS)[1] if pair.chosen.split()[:3] != pair.rejected.split()[:3]]
     assert 0 < len(judged) < len(halves(PAIRS)[1])
-    assert result.estimates["agreement"].n == len(judged) == len(result.series["delta"])
+    assert result.estimates["agreement"].n == len({pair.prompt for pair in judged})
+    assert len(result.series["delta"]) == len(judged)
     again = evaluate_reward_model(short, reward_model=tmp_path / "out", **data)
     assert again["agreement"] == result.estimates["agreement"]
     same = [Demonstration("how", f"you are how {word}") for word in ("fine", "are", "you", "thanks")]

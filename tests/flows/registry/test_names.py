@@ -26,6 +26,7 @@ STORED = {
     "PASSED": "passed",
     "FAILED": "failed",
     "HELD_TAG": "promotion.held",
+    "TEMPLATE_DAY_TAG": "chat_template.pinned_to",
     "STAGE_TAG": "rlhf.stage",
     "KEY_TAG": "rlhf.key",
     "CODE_TAG": "rlhf.code",

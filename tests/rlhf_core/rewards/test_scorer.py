@@ -70,7 +70,7 @@ def twins(base: Path, settled: PreTrainedTokenizerBase, make_tokenizer: MakeToke
     items = [Demonstration(prompt, f"{prompt} thanks") for prompt in PROMPTS]
     values = score_trees(load_reward_model(same, settled), encode(settled, items, LENGTHS), ADAM).double().numpy()
     for folder in found:
-        save_known_answers(folder, settled, items, values, ADAM, LENGTHS)
+        save_known_answers(folder, load_tokenizer(str(folder)), items, values, ADAM, LENGTHS)
     return found
 
 
