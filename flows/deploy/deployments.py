@@ -1,14 +1,13 @@
 """Prefect deployments of the flows, with their schedules and queues."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.deployments.runner import RunnerDeployment
@@ -25,6 +24,7 @@ from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
 from flows.deploy.alerts import set_alerts
 from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
+from flows.deploy.prefect_client import connect
 from flows.pipeline.evaluate import evaluate
 from flows.pipeline.ladder import ladder
 from flows.pipeline.single_stage import data_alone, policy_alone, reward_model_alone, sft_alone
@@ -76,7 +76,7 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
     if schedule is not None:
         written["ladder"] = schedule
     schedules = {key: parse_schedule(text, settings.timezone, key) for key, text in written.items()}
-    with _server() as client:
+    with connect() as client:
         _prepare_queues(client, gpus=settings.gpus)
         for key, (flow, queue) in FLOWS.items():
             _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
@@ -112,27 +112,6 @@ def _duration(text: str) -> timedelta:
     if duration <= timedelta(0):
         raise ValueError("is not longer than nothing")
     return duration
-
-
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    """A client of the server that the environment names, which answers.
-
-    Raises:
-        InputError: if none is named, or it does not answer.
-    """
-    address = os.environ.get("PREFECT_API_URL")
-    if not address:
-        raise InputError(
-            "PREFECT_API_URL names no Prefect server to deploy to; start one (`prefect server start`) and set it, "
-            "such as http://127.0.0.1:4200/api"
-        )
-    with get_client(sync_client=True) as client:
-        if (error := client.api_healthcheck()) is not None:
-            raise InputError(
-                f"PREFECT_API_URL {address}: no Prefect server answers there ({error}); start it, or mend the address"
-            )
-        yield client
 
 
 def _prepare_queues(client: SyncPrefectClient, *, gpus: int) -> None:

@@ -1,7 +1,6 @@
 """The model registry: every MLflow call about versions, files and aliases; those about runs are in `runs`."""
 
 import contextlib
-import functools
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -10,55 +9,46 @@ from urllib.parse import unquote, urlparse
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.db import upgrade
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LifecycleStage, LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config.errors import InputError
+from flows.registry.database import ARTIFACTS, prepare_database
 from flows.registry.keys import files_artifact
 from flows.registry.names import CHAMPION, DATASET_PREFIX, DIGEST_TAG, GATED, registered_name
 from flows.registry.references import ModelRef
 from flows.registry.runs import Runs
 from flows.storage.digests import file_digests, folder_digest, total_digest
-from flows.storage.locks import exclusive
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
-    """Connect to the tracking server, migrating its local database first where there is one.
+    """Connect to the tracking server, preparing its local database first where there is one.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
+
+    Raises:
+        InputError: if the experiment was deleted, or cannot be made.
     """
-    uri = mlflow.get_tracking_uri()
-    _upgrade(uri)
-    client = MlflowClient()
+    prepare_database()
+    uri, client = mlflow.get_tracking_uri(), MlflowClient()
     experiment = client.get_experiment_by_name(project)
-    if experiment is not None:
-        return Registry(client, experiment.experiment_id, storage)
-    location = (storage / "artifacts").as_uri() if uri.startswith("sqlite:") else None
-    with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
-        client.create_experiment(project, artifact_location=location)
-    created = client.get_experiment_by_name(project)
-    if created is None:
+    if experiment is None:
+        location = (storage / ARTIFACTS).as_uri() if uri.startswith("sqlite:") else None
+        with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
+            client.create_experiment(project, artifact_location=location)
+        experiment = client.get_experiment_by_name(project)
+    if experiment is None:
         raise InputError(f"MLflow at {uri} did not make the experiment '{project}'; check that it accepts writes")
-    return Registry(client, created.experiment_id, storage)
-
-
-@functools.cache
-def _upgrade(uri: str) -> None:
-    """Run `mlflow db upgrade` on a local database: make its tables, or migrate those of an older MLflow.
-
-    Only one process at a time does so, because two that migrate one file break it.
-    """
-    if not uri.startswith("sqlite:///"):
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(path.with_suffix(".lock")):
-        upgrade.main([uri], standalone_mode=False)
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise InputError(
+            f"the experiment '{project}' was deleted in MLflow: restore it by `MLFLOW_TRACKING_URI={uri} mlflow "
+            f"experiments restore --experiment-id {experiment.experiment_id}`, or give the project another name"
+        )
+    return Registry(client, experiment.experiment_id, storage)
 
 
 class Registry(Runs):
