@@ -1,12 +1,13 @@
 """Commands about champions: promote, go back, look who was."""
 
 import getpass
+import os
 import socket
 from typing import Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, prepared, quietly
+from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, connected, quietly
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
@@ -24,7 +25,7 @@ def promote(
 ) -> None:
     """Make a version champion, after a look at it beside the present one. Exit code 3: its gates did not pass."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from rich.console import Console
 
         from flows.promotion.promote import PromotionRefused, check_gates, propose
@@ -62,12 +63,13 @@ def rollback(
 ) -> None:
     """Return to the previous champion."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from flows.promotion.promote import previous_champion, roll_back
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage)
         earlier = previous_champion(registry, model)
+        registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
         roll_back(registry, earlier, by=by or _user(), why=why)
         typer.echo(f"{earlier.label} is champion again")
@@ -81,7 +83,7 @@ def history(
 ) -> None:
     """List who made which version champion, when, from what and why; the newest first."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         import json
 
         from rich.console import Console
@@ -105,4 +107,9 @@ def _ask(question: str, yes: bool) -> None:
 
 
 def _user() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Who types, as user@host; the number of a user without a name, as containers have them."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
 from flows.registry.names import PARENT_PREFIX
@@ -95,8 +96,8 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
         champion: the one that it would replace.
 
     Returns:
-        Paired figures; none, with the reason in the notes, where the data are not on this machine or the model is of a
-        kind of which nothing can be measured alone.
+        Paired figures; none, with the reason in the notes, where the data or the files of a model are not to be had, or
+        the model is of a kind of which nothing can be measured alone.
     """
     kind = challenger.name.removeprefix(f"{config.project}-")
     if kind not in MEASURES:
@@ -104,7 +105,7 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
     table, measure = MEASURES[kind]
     try:
         return measure(Sides(registry, config, challenger, champion), _snapshot(registry, challenger, table))
-    except (FileNotFoundError, SnapshotDamaged) as error:
+    except (FileNotFoundError, InputError, SnapshotDamaged) as error:
         return Comparison(on="nothing", notes=(f"not compared: {error}",))
 
 

@@ -81,11 +81,12 @@ def relocate(path: Path) -> None:
 
 
 def _was_moved(database: sqlite3.Connection, then: Path, here: Path) -> bool:
-    if then == here or ((then / ARTIFACTS).is_dir() and (then / ARTIFACTS).samefile(here / ARTIFACTS)):
+    earlier, now = then / ARTIFACTS, here / ARTIFACTS
+    if then == here or not now.is_dir() or (earlier.is_dir() and earlier.samefile(now)):
         return False
-    earlier, now = (then / ARTIFACTS).as_uri(), here / ARTIFACTS
-    runs = database.execute("SELECT artifact_uri FROM runs WHERE instr(artifact_uri, ?) = 1", (f"{earlier}/",))
-    return any((now / unquote(str(uri).removeprefix(f"{earlier}/"))).is_dir() for (uri,) in runs)
+    below = f"{earlier.as_uri()}/"
+    runs = database.execute("SELECT artifact_uri FROM runs WHERE instr(artifact_uri, ?) = 1", (below,))
+    return any((now / unquote(str(uri).removeprefix(below))).is_dir() for (uri,) in runs)
 
 
 def _rename(database: sqlite3.Connection, then: Path, here: Path) -> None:
