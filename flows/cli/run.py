@@ -130,7 +130,7 @@ def _check_servers(settings: "LadderConfig", models: list[tuple[str, str]]) -> N
 
         with connect():
             pass
-    if models or "://" in os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite://"):
+    if models or not os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
         from flows.registry.external_models import check_registered
 
         check_registered(models)

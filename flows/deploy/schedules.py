@@ -27,9 +27,7 @@ def parse_schedules(settings: DeployConfig, ladder: str | None = None) -> Mappin
     Raises:
         InputError: as `parse_schedule`.
     """
-    texts: dict[str, str] = dict(settings.schedules)
-    if ladder is not None:
-        texts["ladder"] = ladder
+    texts = settings.schedules if ladder is None else {**settings.schedules, "ladder": ladder}
     return {flow: parse_schedule(text, settings.timezone, flow) for flow, text in texts.items()}
 
 

@@ -20,7 +20,7 @@ TABLES = (*map(str, COLUMNS), "held_out")
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for what a configuration names, the registry apart, and try the reward functions that it names; nothing is made.
+    """Look for what a configuration names outside of the registry, and try its reward functions; nothing is made.
 
     Args:
         config: a valid configuration.

@@ -37,9 +37,15 @@ def prepare_database() -> None:
     Raises:
         InputError: if the file is no database that this MLflow can use.
     """
+    path = database_file()
+    if path is not None:
+        _prepare(path)
+
+
+def database_file() -> Path | None:
+    """The local database that the environment names, None where it names a server."""
     uri = mlflow.get_tracking_uri()
-    if uri.startswith(SCHEME):
-        _prepare(Path(uri.removeprefix(SCHEME)))
+    return Path(uri.removeprefix(SCHEME)) if uri.startswith(SCHEME) else None
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
-from flows.registry.database import prepare_database
+from flows.registry.database import database_file, prepare_database
 from flows.registry.references import ModelRef
 from flows.registry.server import require_server
 
@@ -49,7 +49,10 @@ def check_registered(models: Iterable[tuple[str, str]]) -> None:
         InputError: naming the field, if there is no such version or alias, or no server answers.
     """
     require_server()
+    database = database_file()
     for field, model in models:
+        if database is not None and not database.exists():
+            raise InputError(f"field '{field}': {model} is not in the registry, as there is none at {database} yet")
         prepare_database()
         try:
             Registry(MlflowClient(), "", Path()).pin(model)

@@ -22,7 +22,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.config.errors import InputError
 from flows.config.loading import load_config, load_file
-from flows.deploy.deployments import parse_schedule, with_tabs
+from flows.deploy.deployments import with_tabs
+from flows.deploy.schedules import parse_schedule
 from tests.conftest import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -46,7 +47,7 @@ def test_a_schedule_is_cron_an_interval_or_an_rrule() -> None:
 
 @pytest.mark.parametrize("text", ["", "monday", "99 * * * *", "P", "PT0S", "FREQ=SOMETIMES"])
 def test_what_is_no_schedule_is_told_how_to_write_one(text: str) -> None:
-    with pytest.raises(InputError, match=r"schedule of policy '.*': .*; write cron"):
+    with pytest.raises(InputError, match=r"deploy.schedules.policy '.*': .*; write cron"):
         parse_schedule(text, "UTC", "policy")
 
 
