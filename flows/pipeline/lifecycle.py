@@ -15,7 +15,7 @@ from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
 from flows.registry.keys import code_version
-from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG
+from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 
@@ -58,6 +58,7 @@ def _started(
 ) -> LadderRun:
     """A run with its MLflow run, after runs that were killed have been ended."""
     registry = open_registry(config.project, config.storage)
+    open_registry(data_experiment(config.project), config.storage)  # refused now, if that experiment was deleted
     rewards = resolve_reward(config.policy.reward, registry)
     for ref in (*rewards.models.values(), *(registered(source, registry) for source in config.taken_models.values())):
         if ref is not None:
