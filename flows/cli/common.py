@@ -38,22 +38,29 @@ def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
 def connected(config: Path, overrides: list[str] | None) -> "LadderConfig":
     """As `prepared`, and the MLflow server that the environment names answers."""
     settings = prepared(config, overrides)
-    from flows.registry.server import require_server
-
-    require_server()
+    see_mlflow()
     return settings
+
+
+def see_mlflow() -> None:
+    """See that the MLflow server that the environment names answers; a local database needs no import to be seen."""
+    addresses = (os.environ.get(name) or "sqlite:" for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
+    if any(not address.startswith("sqlite:") for address in addresses):
+        from flows.registry.server import require_mlflow
+
+        require_mlflow()
 
 
 def start_orchestrator() -> None:
     """Start a Prefect server of one's own, or see that the one that the environment names answers."""
     if os.environ.get("PREFECT_API_URL"):
-        from flows.deploy.prefect_client import connect
+        from flows.deploy.prefect_answer import require_prefect
 
-        with connect():
-            return
-    from flows.deploy.prefect_server import start_server
+        require_prefect()
+    else:
+        from flows.deploy.prefect_server import start_server
 
-    start_server()
+        start_server()
 
 
 def as_typed(config: Path, overrides: list[str] | None) -> str:

@@ -20,6 +20,9 @@ def deploy(
         from flows.config.loading import load_file
 
         connected(config, overrides)
+        from flows.deploy.prefect_answer import require_prefect
+
+        require_prefect()  # before the imports of all flows
         from flows.deploy.deployments import POOL
         from flows.deploy.deployments import deploy as register
 

@@ -114,8 +114,8 @@ def _archive(config: Path, overrides: list[str] | None) -> "Archive":
 
     from flows.lineage.archive import Archive
     from flows.registry.database import prepare_database
-    from flows.registry.server import require_server
+    from flows.registry.server import require_mlflow
 
-    require_server()
+    require_mlflow()
     prepare_database()
     return Archive(MlflowClient())

@@ -13,8 +13,9 @@ from flows.cli.common import (
     ConfigFile,
     Overrides,
     as_typed,
-    prepared,
+    connected,
     quietly,
+    see_mlflow,
     start_orchestrator,
 )
 
@@ -38,16 +39,14 @@ def run(
 
     with quietly():
         with importing():
-            settings = prepared(config, overrides)
+            settings = connected(config, overrides)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
             start_orchestrator()  # beside the imports that follow, which take as long
             from flows.pipeline.gating import StoppedByGate  # imports Prefect, which reads what is set by now
             from flows.pipeline.ladder import ladder
             from flows.registry.client import open_registry
             from flows.registry.references import LadderResult
-            from flows.registry.server import require_server
 
-        require_server()
         open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
             result = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
@@ -65,11 +64,10 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
 
         settings = load_ingest_config(config, overrides=overrides or [])
         prepare(settings.storage)
+        see_mlflow()
         start_orchestrator()  # beside the imports that follow
         from flows.data.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set
-        from flows.registry.server import require_server
 
-        require_server()
         ingest_alone(settings)
 
 
@@ -125,12 +123,12 @@ def _check_servers(settings: "LadderConfig", models: list[tuple[str, str]]) -> N
     from flows.deploy.environment import name_servers
 
     name_servers(settings.storage)
+    see_mlflow()
     if os.environ.get("PREFECT_API_URL"):
-        from flows.deploy.prefect_client import connect
+        from flows.deploy.prefect_answer import require_prefect
 
-        with connect():
-            pass
-    if models or not os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:"):
+        require_prefect()
+    if models:
         from flows.registry.external_models import check_registered
 
         check_registered(models)

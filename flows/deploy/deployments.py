@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
 from prefect.client.schemas.responses import DeploymentResponse
@@ -22,7 +22,6 @@ from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
 from flows.deploy.alerts import set_alerts
 from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
-from flows.deploy.prefect_client import connect
 from flows.deploy.schedules import parse_schedules
 from flows.pipeline.evaluate import evaluate
 from flows.pipeline.ladder import ladder
@@ -71,12 +70,12 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
         schedule: replaces that of the ladder.
 
     Raises:
-        InputError: if there is no server, or a schedule is none.
+        InputError: if a schedule is none, or several rounds could not learn from each other.
     """
     config, settings = file.climb, file.deploy
     schedules = parse_schedules(settings, schedule)
     check_rounds(config, settings.iterate)
-    with connect() as client:
+    with get_client(sync_client=True) as client:
         _prepare_queues(client, gpus=settings.gpus)
         deployed = [
             _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)

@@ -73,9 +73,12 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
 def name_servers(storage: Path) -> None:
     """The part of `prepare` that makes nothing: only variables are set."""
     load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
-    os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
-    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
+    places = {
+        "PREFECT_HOME": str(storage / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
+    }
+    os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
     _pass_by_proxies()
 
 

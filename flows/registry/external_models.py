@@ -12,7 +12,7 @@ from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import database_file, prepare_database
 from flows.registry.references import ModelRef
-from flows.registry.server import require_server
+from flows.registry.server import require_mlflow
 
 NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
 """Files of hub models that transformers does not load here."""
@@ -48,7 +48,7 @@ def check_registered(models: Iterable[tuple[str, str]]) -> None:
     Raises:
         InputError: naming the field, if there is no such version or alias, or no server answers.
     """
-    require_server()
+    require_mlflow()
     database = database_file()
     for field, model in models:
         if database is not None and not database.exists():

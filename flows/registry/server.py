@@ -5,6 +5,7 @@ from urllib.parse import urlparse
 
 import mlflow
 import sqlalchemy
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -21,7 +22,7 @@ TIMED = ("postgresql", "mysql")
 """Databases whose drivers take a `connect_timeout`."""
 
 
-def require_server() -> None:
+def require_mlflow() -> None:
     """Ask the servers of the environment once; a local file needs none.
 
     MLflow's own client tries for minutes, which is right only of a server that has answered before.
@@ -35,6 +36,8 @@ def require_server() -> None:
             _ask_server(uri)
         elif scheme in (*TIMED, "mssql"):
             _ask_database(uri, scheme)
+        elif scheme != "sqlite":
+            _ask_store(uri)
 
 
 def _ask_server(uri: str) -> None:
@@ -70,6 +73,14 @@ def _ask_database(uri: str, scheme: str) -> None:
     try:
         sqlalchemy.create_engine(uri, connect_args=limit).connect().close()
     except (SQLAlchemyError, ImportError) as error:
+        raise _silent(uri, str(error).splitlines()[0]) from None
+
+
+def _ask_store(uri: str) -> None:
+    """Whatever else MLflow takes, or does not."""
+    try:
+        MlflowClient(uri).search_experiments(max_results=1)
+    except (MlflowException, ImportError, OSError) as error:
         raise _silent(uri, str(error).splitlines()[0]) from None
 
 

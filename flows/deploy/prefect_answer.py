@@ -1,11 +1,9 @@
-"""The Prefect server that the environment names, which must answer before anything is done."""
+"""Whether the Prefect server that the environment names answers; asked before anything is done."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.config.errors import InputError
@@ -14,9 +12,8 @@ ANSWER_SECONDS = 5.0
 """How long a server that is there may take to answer."""
 
 
-@contextmanager
-def connect() -> Iterator[SyncPrefectClient]:
-    """A client of the server of the environment.
+def require_prefect() -> None:
+    """Ask the server of the environment once.
 
     Raises:
         InputError: if none is named, or none answers within seconds.
@@ -27,12 +24,6 @@ def connect() -> Iterator[SyncPrefectClient]:
             "PREFECT_API_URL names no Prefect server to deploy to; start one (`prefect server start`) and set it, "
             "such as http://127.0.0.1:4200/api"
         )
-    _ask(address)
-    with get_client(sync_client=True) as client:
-        yield client
-
-
-def _ask(address: str) -> None:
     impatient = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}
     with temporary_settings(impatient), get_client(sync_client=True) as client:
         try:
