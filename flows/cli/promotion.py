@@ -49,7 +49,7 @@ def promote(
             comparison = compare(registry, settings, proposal.version, proposal.champion)
             show_comparison(comparison, console)
         _ask(f"Make {proposal.version.label} champion?", yes)
-        make_champion(registry, proposal, by=by or _user(), why=why, comparison=comparison)
+        make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)
         console.print(f"{proposal.version.label} is champion")
 
 
@@ -71,7 +71,7 @@ def rollback(
         earlier = previous_champion(registry, model)
         registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
-        roll_back(registry, earlier, by=by or _user(), why=why)
+        roll_back(registry, earlier, by=by or user(), why=why)
         typer.echo(f"{earlier.label} is champion again")
 
 
@@ -106,7 +106,7 @@ def _ask(question: str, yes: bool) -> None:
         typer.confirm(question, abort=True)
 
 
-def _user() -> str:
+def user() -> str:
     """Who types, as user@host; the number of a user without a name, as containers have them."""
     try:
         user = getpass.getuser()
