@@ -1,7 +1,5 @@
 """Commands about champions: promote, go back, look who was."""
 
-import getpass
-import os
 import socket
 from typing import Annotated
 
@@ -107,9 +105,7 @@ def _ask(question: str, yes: bool) -> None:
 
 
 def user() -> str:
-    """Who types, as user@host; the number of a user without a name, as containers have them."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    """Who types, as user@host."""
+    from flows.deploy.environment import user_name
+
+    return f"{user_name()}@{socket.gethostname()}"

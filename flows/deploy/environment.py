@@ -5,6 +5,7 @@ those of Prefect and MLflow.
 """
 
 import gc
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,23 +80,35 @@ def name_servers(storage: Path) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
     }
     os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
-    _pass_by_proxies()
+    pass_by_proxies()
+    _refuse_socks()
 
 
-def _pass_by_proxies() -> None:
-    """Have servers on this machine, which no proxy can reach, asked directly, by child processes too.
-
-    Raises:
-        InputError: if a proxy speaks SOCKS, which the clients here do not.
-    """
-    proxies = {name: url for name, url in os.environ.items() if name.lower() in PROXIES and url}
-    for name, url in proxies.items():
-        if url.lower().startswith("socks") and find_spec("socksio") is None:
-            raise InputError(f"{name} {url}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it")
+def pass_by_proxies() -> None:
+    """Have servers on this machine, which no proxy can reach, asked directly, by child processes too."""
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     passed = [host.strip() for host in listed.split(",") if host.strip()]
-    if proxies and "*" not in passed:
+    if _proxies() and "*" not in passed:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*passed, *LOOPBACK]))
+
+
+def _refuse_socks() -> None:
+    """The clients here break on a SOCKS proxy, even one that they would not use."""
+    for name, url in _proxies().items():
+        if url.lower().startswith("socks") and find_spec("socksio") is None:
+            raise InputError(f"{name} {url}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it")
+
+
+def _proxies() -> dict[str, str]:
+    return {name: url for name, url in os.environ.items() if name.lower() in PROXIES and url}
+
+
+def user_name() -> str:
+    """Who runs this; the number of a user without a name, as containers have them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @contextmanager

@@ -72,6 +72,14 @@ def test_a_time_zone_that_is_none_is_named_with_the_nearest(tmp_path: Path) -> N
         load_config(path)
 
 
+def test_two_gates_of_one_name_are_refused(tmp_path: Path) -> None:
+    gate = {"name": "a", "metric": "eos_rate", "direction": "above", "threshold": 0, "failure": "f", "reason": "r"}
+    path = tmp_path / "gates.yaml"
+    path.write_text(f"project: gates\ngates: {{sft: {json.dumps([gate, gate])}}}")
+    with pytest.raises(InputError, match=r"field 'gates\.sft': two gates are called a, whose verdicts"):
+        load_config(path)
+
+
 def test_what_is_in_the_way_of_a_folder_is_named_and_nothing_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
