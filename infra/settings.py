@@ -1,7 +1,6 @@
 """Settings and secrets of the stack, and what supervisor and clients are told of them."""
 
 import base64
-import getpass
 import json
 import os
 import secrets
@@ -12,7 +11,7 @@ from pathlib import Path
 import postgres
 from postgres import Refused
 
-from flows.deploy.environment import QUIET
+from flows.deploy.environment import QUIET, user_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -123,7 +122,7 @@ def configuration(stack: Path, settings: dict[str, str], hidden: dict[str, str],
         root=ROOT,
         bin=BIN,
         python=sys.executable,
-        user=getpass.getuser(),
+        user=user_name(),
         postgres_bin=programs,
         postgres_user=postgres.owner(),
         quiet=_environment(QUIET),

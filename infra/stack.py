@@ -24,6 +24,8 @@ from parts import ask, parts_of, refuse_taken_ports
 from postgres import Refused
 from settings import BIN, ROOT, client_environment, configuration, read_json, read_secrets, read_settings, write_private
 
+from flows.deploy.environment import pass_by_proxies
+
 READY_SECONDS = 300.0
 SHUTDOWN_SECONDS = 120.0
 POOL = "rlhf"
@@ -36,6 +38,7 @@ def main() -> None:
     commands = {"up": up, "down": down, "status": status}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
+    pass_by_proxies()
     try:
         sys.exit(commands[sys.argv[1]](stack))
     except Refused as reason:

@@ -1,5 +1,6 @@
 """What the commands of `rlhf` share: arguments, exit codes, and how input errors are told."""
 
+import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,34 @@ def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
     settings = load_config(config, overrides=overrides or [])
     prepare(settings.storage, threads=settings.threads)
     return settings
+
+
+def connected(config: Path, overrides: list[str] | None) -> "LadderConfig":
+    """As `prepared`, and the MLflow server that the environment names answers."""
+    settings = prepared(config, overrides)
+    see_mlflow()
+    return settings
+
+
+def see_mlflow() -> None:
+    """See that the MLflow server that the environment names answers; a local database needs no import to be seen."""
+    addresses = (os.environ.get(name) or "sqlite:" for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
+    if any(not address.startswith("sqlite:") for address in addresses):
+        from flows.registry.server import require_mlflow
+
+        require_mlflow()
+
+
+def start_orchestrator() -> None:
+    """Start a Prefect server of one's own, or see that the one that the environment names answers."""
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.deploy.prefect_answer import require_prefect
+
+        require_prefect()
+    else:
+        from flows.deploy.prefect_server import start_server
+
+        start_server()
 
 
 def as_typed(config: Path, overrides: list[str] | None) -> str:

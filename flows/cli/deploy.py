@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import ConfigFile, Overrides, as_typed, prepared, quietly
+from flows.cli.common import ConfigFile, Overrides, as_typed, connected, quietly
 
 
 def deploy(
@@ -19,13 +19,17 @@ def deploy(
     with quietly():
         from flows.config.loading import load_file
 
-        prepared(config, overrides)
+        connected(config, overrides)
+        from flows.deploy.prefect_answer import require_prefect
+
+        require_prefect()  # before the imports of all flows
         from flows.deploy.deployments import POOL
         from flows.deploy.deployments import deploy as register
 
         file = load_file(config, overrides=overrides or [])
         for deployed in register(file, arguments=as_typed(config, overrides), schedule=schedule):
-            typer.echo(f"{deployed.name:32} queue {deployed.queue:9} {deployed.schedule or 'no schedule'}")
+            rests = "; stays paused, as somebody paused it in Prefect" if deployed.paused else ""
+            typer.echo(f"{deployed.name:32} queue {deployed.queue:9} {deployed.schedule or 'no schedule'}{rests}")
         typer.echo(
             f"\nNext:\n  prefect worker start --pool {POOL}\n  prefect deployment run rlhf-ladder/{file.project}"
         )

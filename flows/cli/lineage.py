@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, ConfigOption, Overrides, prepared, quietly
+from flows.cli.common import DEFAULT_CONFIG, ConfigOption, Overrides, connected, prepared, quietly
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,11 +84,13 @@ def prune(
 ) -> None:
     """Remove what no version with an alias needs: old versions, snapshots, states of interrupted trainings."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from mlflow import MlflowClient
 
         from flows.lineage.retention import Retention, render
+        from flows.registry.database import prepare_database
 
+        prepare_database()
         retention = Retention(MlflowClient(), settings.project, settings.storage)
         wastes = retention.find(keep_days=keep_days)
         if yes:
@@ -111,5 +113,9 @@ def _archive(config: Path, overrides: list[str] | None) -> "Archive":
     from mlflow import MlflowClient
 
     from flows.lineage.archive import Archive
+    from flows.registry.database import prepare_database
+    from flows.registry.server import require_mlflow
 
+    require_mlflow()
+    prepare_database()
     return Archive(MlflowClient())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, ConfigOption, ModelArgument, Overrides, prepared, quietly
+from flows.cli.common import DEFAULT_CONFIG, ConfigOption, ModelArgument, Overrides, connected, prepared, quietly
 
 
 def generate(
@@ -78,7 +78,7 @@ def ui(
 ) -> None:
     """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from flows.deploy.pages import serve_pages
 
         serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)

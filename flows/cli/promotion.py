@@ -1,12 +1,11 @@
 """Commands about champions: promote, go back, look who was."""
 
-import getpass
 import socket
 from typing import Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, prepared, quietly
+from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, connected, quietly
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
@@ -24,7 +23,7 @@ def promote(
 ) -> None:
     """Make a version champion, after a look at it beside the present one. Exit code 3: its gates did not pass."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from rich.console import Console
 
         from flows.promotion.promote import PromotionRefused, check_gates, propose
@@ -48,7 +47,7 @@ def promote(
             comparison = compare(registry, settings, proposal.version, proposal.champion)
             show_comparison(comparison, console)
         _ask(f"Make {proposal.version.label} champion?", yes)
-        make_champion(registry, proposal, by=by or _user(), why=why, comparison=comparison)
+        make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)
         console.print(f"{proposal.version.label} is champion")
 
 
@@ -62,14 +61,15 @@ def rollback(
 ) -> None:
     """Return to the previous champion."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         from flows.promotion.promote import previous_champion, roll_back
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage)
         earlier = previous_champion(registry, model)
+        registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
-        roll_back(registry, earlier, by=by or _user(), why=why)
+        roll_back(registry, earlier, by=by or user(), why=why)
         typer.echo(f"{earlier.label} is champion again")
 
 
@@ -81,7 +81,7 @@ def history(
 ) -> None:
     """List who made which version champion, when, from what and why; the newest first."""
     with quietly():
-        settings = prepared(config, overrides)
+        settings = connected(config, overrides)
         import json
 
         from rich.console import Console
@@ -104,5 +104,8 @@ def _ask(question: str, yes: bool) -> None:
         typer.confirm(question, abort=True)
 
 
-def _user() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+def user() -> str:
+    """Who types, as user@host."""
+    from flows.deploy.environment import user_name
+
+    return f"{user_name()}@{socket.gethostname()}"

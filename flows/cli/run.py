@@ -1,11 +1,26 @@
 """Commands that climb, and that look at what a climb would use."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import EXIT_GATE, EXIT_WAITING, ConfigFile, Overrides, as_typed, prepared, quietly
+from flows.cli.common import (
+    EXIT_GATE,
+    EXIT_WAITING,
+    ConfigFile,
+    Overrides,
+    as_typed,
+    connected,
+    quietly,
+    see_mlflow,
+    start_orchestrator,
+)
+
+if TYPE_CHECKING:
+    from flows.config.ladder import LadderConfig, LadderFile
 
 
 def run(
@@ -21,13 +36,12 @@ def run(
     anything else.
     """
     from flows.deploy.environment import importing
-    from flows.deploy.prefect_server import start_server
 
     with quietly():
         with importing():
-            settings = prepared(config, overrides)
+            settings = connected(config, overrides)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
-            start_server()  # beside the imports that follow, which take as long
+            start_orchestrator()  # beside the imports that follow, which take as long
             from flows.pipeline.gating import StoppedByGate  # imports Prefect, which reads what is set by now
             from flows.pipeline.ladder import ladder
             from flows.registry.client import open_registry
@@ -47,11 +61,11 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     with quietly():
         from flows.config.loading import load_ingest_config
         from flows.deploy.environment import prepare
-        from flows.deploy.prefect_server import start_server
 
         settings = load_ingest_config(config, overrides=overrides or [])
         prepare(settings.storage)
-        start_server()  # beside the imports that follow
+        see_mlflow()
+        start_orchestrator()  # beside the imports that follow
         from flows.data.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set
 
         ingest_alone(settings)
@@ -74,13 +88,47 @@ def check(
     overrides: Overrides = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub for its models and data.")] = False,
 ) -> None:
-    """Validate a configuration, and that what it names can be had."""
+    """Validate a configuration, and that what it names can be had; nothing is made."""
     with quietly():
-        from flows.config.loading import load_config
-        from flows.pipeline.preflight import check_reachable
+        from flows.config.loading import load_file
+        from flows.pipeline.preflight import check_reachable, in_registry
 
-        settings = load_config(config, overrides=overrides or [])
+        file = load_file(config, overrides=overrides or [])
+        settings = file.climb
         missing = check_reachable(settings, offline=offline)
+        with TemporaryDirectory() as home:
+            os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
+            _check_deployment(file)
+            if not offline:
+                _check_servers(settings, in_registry(settings))
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
         for line in missing:
             typer.echo(line)
+
+
+def _check_deployment(file: "LadderFile") -> None:
+    """What a climb does not see, and `rlhf deploy` does; Prefect is imported only where there is something to check."""
+    if file.deploy.schedules:
+        from flows.deploy.schedules import parse_schedules
+
+        parse_schedules(file.deploy)
+    if file.deploy.iterate > 1:
+        from flows.pipeline.rounds import check_rounds
+
+        check_rounds(file.climb, file.deploy.iterate)
+
+
+def _check_servers(settings: "LadderConfig", models: list[tuple[str, str]]) -> None:
+    """See that the servers that the environment names answer, and that the registry has the models that are named."""
+    from flows.deploy.environment import name_servers
+
+    name_servers(settings.storage)
+    see_mlflow()
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.deploy.prefect_answer import require_prefect
+
+        require_prefect()
+    if models:
+        from flows.registry.external_models import check_registered
+
+        check_registered(models)

@@ -1,12 +1,22 @@
 """The part of a configuration file on how its flows are deployed; no climb sees it, no result depends on it."""
 
-from typing import Literal
+import difflib
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, HttpUrl
+from pydantic import AfterValidator, Field, HttpUrl
 
 from rlhf_core.config import Frozen
 
 Deployable = Literal["ladder", "ingest", "sft", "reward_model", "policy", "evaluate"]
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        close = difflib.get_close_matches(name, available_timezones(), n=1)
+        mend = f"did you mean {close[0]}?" if close else "name one such as Europe/Berlin"
+        raise ValueError(f"'{name}' is no time zone; {mend}")
+    return name
 
 
 class AlertsConfig(Frozen):
@@ -23,7 +33,7 @@ class DeployConfig(Frozen):
     """By flow: cron (`0 3 * * 1`), an interval (`PT6H`), or an RRULE (`FREQ=WEEKLY;BYDAY=MO`)."""
     iterate: int = Field(1, ge=1)
     """Rounds of the ladder; each after the first retrains on labelled answers of the newest policy."""
-    timezone: str = "UTC"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Where the clock of the schedules stands, such as Europe/Berlin."""
     gpus: int = Field(1, ge=1)
     """Runs that the queue for training lets through at once: one for each GPU behind it."""

@@ -1,6 +1,8 @@
 """What data and stages must show: the gates of a configuration."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from rlhf_core.config import Frozen
 from rlhf_core.gates.defaults import (
@@ -10,6 +12,16 @@ from rlhf_core.gates.defaults import (
     DEFAULT_SFT_GATES,
 )
 from rlhf_core.gates.gate import Gate
+
+
+def _by_their_own_names(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+    names = [gate.name for gate in gates]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"two gates are called {twice[0]}, whose verdicts would replace each other; rename one")
+    return gates
+
+
+Gates = Annotated[tuple[Gate, ...], AfterValidator(_by_their_own_names)]
 
 
 class GatesConfig(Frozen):
@@ -23,7 +35,7 @@ class GatesConfig(Frozen):
 
     mode: Literal["enforce", "advisory"] = "enforce"
     abstain_blocks: bool = True
-    data: tuple[Gate, ...] = DEFAULT_DATA_GATES
-    sft: tuple[Gate, ...] = DEFAULT_SFT_GATES
-    reward_model: tuple[Gate, ...] = DEFAULT_REWARD_MODEL_GATES
-    policy: tuple[Gate, ...] = DEFAULT_POLICY_GATES
+    data: Gates = DEFAULT_DATA_GATES
+    sft: Gates = DEFAULT_SFT_GATES
+    reward_model: Gates = DEFAULT_REWARD_MODEL_GATES
+    policy: Gates = DEFAULT_POLICY_GATES

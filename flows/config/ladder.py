@@ -70,6 +70,14 @@ class LadderConfig(IngestConfig):
     relabel: Relabel | None = None
     gates: GatesConfig = Field(default_factory=GatesConfig)
 
+    @property
+    def taken_models(self) -> dict[str, ModelSource]:
+        """The reward models that are taken from elsewhere, by the field that names them."""
+        sources = {"reward_model.from": self.reward_model.source, "judge.from": self.judge.source}
+        if isinstance(self.relabel, ByJudge):
+            sources["relabel.model"] = self.relabel.model
+        return {field: source for field, source in sources.items() if source is not None}
+
     @model_validator(mode="before")
     @classmethod
     def _method_is_ppo_unless_named(cls, values: Any) -> Any:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
+from flows.config.unique_keys import load_yaml
 
 Config = TypeVar("Config", bound=IngestConfig)
 
@@ -55,14 +56,30 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
         config = model.model_validate(document)
     except ValidationError as error:
         raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
-    return config.model_copy(update={"storage": config.storage.expanduser().resolve()})
+    return config.model_copy(update={"storage": _absolute(config.storage, path)})
+
+
+def _absolute(storage: Path, path: Path) -> Path:
+    """The storage folder as MLflow and Prefect are told of it; SQLAlchemy ends the path of a database at a `?`."""
+    try:
+        absolute = storage.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: field 'storage': {str(storage)!r} is no folder ({error}); name another") from None
+    if signs := sorted({sign for sign in str(absolute) if sign == "?" or not sign.isprintable()}):
+        raise InputError(
+            f"{path}: field 'storage': {str(absolute)!r} holds {', '.join(map(repr, signs))}, which the address of a "
+            "database cannot; name a folder without"
+        )
+    return absolute
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(document, dict):
@@ -81,7 +98,9 @@ def _override(document: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise InputError(f"--set {override}: {name} is not a section")
     try:
-        node[leaf] = yaml.safe_load(text)
+        node[leaf] = load_yaml(text)
+    except InputError as error:
+        raise InputError(f"--set {override}: {error}") from None
     except yaml.YAMLError:
         raise InputError(f"--set {override}: '{text}' is not valid YAML; quote it") from None
 

@@ -1,9 +1,7 @@
 """Prefect deployments of the flows, with their schedules and queues."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,22 +9,23 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
-from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
-from pydantic import TypeAdapter, ValidationError
 
 from flows.config.data import EmbeddedData
 from flows.config.deploy import Deployable
-from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
 from flows.deploy.alerts import set_alerts
 from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
+from flows.deploy.schedules import parse_schedules
 from flows.pipeline.evaluate import evaluate
 from flows.pipeline.ladder import ladder
+from flows.pipeline.rounds import check_rounds
 from flows.pipeline.single_stage import data_alone, policy_alone, reward_model_alone, sft_alone
 
 POOL = "rlhf"
@@ -52,12 +51,14 @@ class Deployed(NamedTuple):
 
     Attributes:
         name: `<flow>/<project>`.
-        schedule: as configured, None where only people and promotions start it.
+        schedule: in words, None where only people and promotions start it.
+        paused: whether it or its schedule rests, because a person paused it in Prefect.
     """
 
     name: str
     queue: str
     schedule: str | None
+    paused: bool
 
 
 def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> list[Deployed]:
@@ -69,70 +70,20 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
         schedule: replaces that of the ladder.
 
     Raises:
-        InputError: if there is no server, or a schedule is none.
+        InputError: if a schedule is none, or several rounds could not learn from each other.
     """
     config, settings = file.climb, file.deploy
-    written = dict(settings.schedules)
-    if schedule is not None:
-        written["ladder"] = schedule
-    schedules = {key: parse_schedule(text, settings.timezone, key) for key, text in written.items()}
-    with _server() as client:
+    schedules = parse_schedules(settings, schedule)
+    check_rounds(config, settings.iterate)
+    with get_client(sync_client=True) as client:
         _prepare_queues(client, gpus=settings.gpus)
-        for key, (flow, queue) in FLOWS.items():
+        deployed = [
             _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
+            for key, (flow, queue) in FLOWS.items()
+        ]
     set_alerts(config.project, settings.alerts.webhook)
     (start_policy_on_promotion if settings.on_promotion else ignore_promotions)(config.project)
-    return [Deployed(f"{flow.name}/{config.project}", queue, written.get(key)) for key, (flow, queue) in FLOWS.items()]
-
-
-def parse_schedule(text: str, timezone: str, name: str) -> Schedule:
-    """A schedule from cron, an ISO 8601 duration or an RRULE.
-
-    Raises:
-        InputError: naming the schedule and the ways to write one.
-    """
-    try:
-        if "FREQ=" in text:
-            return RRule(text, timezone=timezone)
-        if text.startswith("P"):
-            return Interval(_duration(text), timezone=timezone)
-        return Cron(text, timezone=timezone)
-    except ValueError as error:
-        raise InputError(
-            f"schedule of {name} '{text}': {str(error).splitlines()[0]}; write cron (0 3 * * 1), an interval (PT6H) or "
-            "an RRULE (FREQ=WEEKLY;BYDAY=MO)"
-        ) from None
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        duration = TypeAdapter(timedelta).validate_python(text)
-    except ValidationError:
-        raise ValueError("is no ISO 8601 duration") from None
-    if duration <= timedelta(0):
-        raise ValueError("is not longer than nothing")
-    return duration
-
-
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    """A client of the server that the environment names, which answers.
-
-    Raises:
-        InputError: if none is named, or it does not answer.
-    """
-    address = os.environ.get("PREFECT_API_URL")
-    if not address:
-        raise InputError(
-            "PREFECT_API_URL names no Prefect server to deploy to; start one (`prefect server start`) and set it, "
-            "such as http://127.0.0.1:4200/api"
-        )
-    with get_client(sync_client=True) as client:
-        if (error := client.api_healthcheck()) is not None:
-            raise InputError(
-                f"PREFECT_API_URL {address}: no Prefect server answers there ({error}); start it, or mend the address"
-            )
-        yield client
+    return deployed
 
 
 def _prepare_queues(client: SyncPrefectClient, *, gpus: int) -> None:
@@ -161,13 +112,17 @@ def _register(
     config: LadderConfig,
     arguments: str,
     iterate: int,
-) -> None:
-    """Register one flow; of its schedules only the given one stays."""
+) -> Deployed:
+    """Register one flow; of its schedules only the given one stays, and what a person paused stays paused."""
+    name = f"{flow.name}/{config.project}"
+    earlier = _earlier(client, name)
+    rests = earlier is not None and _rests(earlier, schedule)
     parameters = {"config": anywhere(config).model_dump(mode="json"), "arguments": arguments, "iterate": iterate}
     deployment = RunnerDeployment.from_flow(
         flow,
         name=config.project,
-        schedule=schedule,
+        schedule=schedule and replace(schedule, active=not rests),
+        paused=earlier.paused if earlier else None,
         parameters={name: value for name, value in parameters.items() if name in flow.parameters.properties},
         tags=[config.project],
         work_pool_name=POOL,
@@ -175,14 +130,34 @@ def _register(
         job_variables={"env": {name: os.environ[name] for name in VARIABLES if name in os.environ}},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    with suppress(ObjectNotFound):
-        earlier = client.read_deployment_by_name(f"{flow.name}/{config.project}")
+    if earlier is not None:
         for earlier_schedule in earlier.schedules:
             client.delete_deployment_schedule(earlier.id, earlier_schedule.id)
     form = DeploymentUpdate(parameter_openapi_schema=with_tabs(flow.parameters.model_dump(exclude_unset=True)))
     identity = deployment.apply()
     assert isinstance(identity, UUID)  # a coroutine only where a loop runs
     client.update_deployment(identity, form)
+    text = None if schedule is None else str(schedule.cron or schedule.rrule or f"every {schedule.interval}")
+    return Deployed(name, queue, text, paused=bool(earlier and earlier.paused) or bool(schedule and rests))
+
+
+def _earlier(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """A deployment as the server has it, None where it has none."""
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        return None
+
+
+def _rests(earlier: DeploymentResponse, schedule: Schedule | None) -> bool:
+    """Whether a person paused the same schedule, or where there is no such one, all that there are."""
+    same = [item for item in earlier.schedules if schedule and _rule(item.schedule) == _rule(schedule)]
+    return bool(earlier.schedules) and not any(item.active for item in same or earlier.schedules)
+
+
+def _rule(schedule: object) -> tuple[object, ...]:
+    """When a schedule of any of Prefect's classes starts runs."""
+    return tuple(getattr(schedule, name, None) for name in ("cron", "interval", "rrule"))
 
 
 def with_tabs(schema: Any) -> Any:

@@ -5,12 +5,17 @@ those of Prefect and MLflow.
 """
 
 import gc
+import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from dotenv import load_dotenv
+
+from flows.config.errors import InputError
+from flows.config.folders import make_folder
 
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
@@ -34,6 +39,10 @@ DEFAULTS = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 
@@ -52,14 +61,54 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
     Args:
         storage: absolute folder of the climb; made if absent.
         threads: CPU threads for torch and its libraries; None leaves the choice to them.
+
+    Raises:
+        InputError: if the folder cannot be made or written to, or a proxy cannot be used.
     """
-    load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
-    storage.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PREFECT_HOME", str(storage / "prefect"))
-    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(storage / "results"))
-    os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
+    name_servers(storage)
+    make_folder(storage)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def name_servers(storage: Path) -> None:
+    """The part of `prepare` that makes nothing: only variables are set."""
+    load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
+    places = {
+        "PREFECT_HOME": str(storage / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
+    }
+    os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
+    pass_by_proxies()
+    _refuse_socks()
+
+
+def pass_by_proxies() -> None:
+    """Have servers on this machine, which no proxy can reach, asked directly, by child processes too."""
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    passed = [host.strip() for host in listed.split(",") if host.strip()]
+    if _proxies() and "*" not in passed:
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*passed, *LOOPBACK]))
+
+
+def _refuse_socks() -> None:
+    """The clients here break on a SOCKS proxy, even one that they would not use."""
+    for name, url in _proxies().items():
+        if url.lower().startswith("socks") and find_spec("socksio") is None:
+            raise InputError(f"{name} {url}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it")
+
+
+def _proxies() -> dict[str, str]:
+    return {name: url for name, url in os.environ.items() if name.lower() in PROXIES and url}
+
+
+def user_name() -> str:
+    """Who runs this; the number of a user without a name, as containers have them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @contextmanager

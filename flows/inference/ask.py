@@ -13,6 +13,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import open_registry
 from flows.registry.external_models import NOT_READ
+from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
@@ -105,6 +106,7 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
 def _fetched(config: LadderConfig, model: str) -> Path:
     hub = HUB.fullmatch(model)
     if hub is None:
+        require_mlflow()
         return open_registry(config.project, config.storage).resolve(model)
     try:
         return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))

@@ -1,6 +1,6 @@
 """Audit of a version: every digest behind it, recomputed from the artifact store."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training
 from flows.registry.keys import IDENTITY, Identity, files_artifact, inputs_of
-from flows.storage.digests import file_digests, total_digest
+from flows.storage.digests import file_changes, file_digests, total_digest
 from flows.storage.snapshots import SnapshotDamaged, verify
 
 AuditStatus = Literal["holds", "missing", "altered"]
@@ -83,16 +83,9 @@ def _files(archive: Archive, version: Version) -> AuditFinding:
         return AuditFinding(
             version.label, "files", "altered", "which of them cannot be told: their list is gone or altered"
         )
-    return _differing(version.label, registered, digests)
-
-
-def _differing(label: str, registered: Mapping[str, str], digests: Mapping[str, str]) -> AuditFinding:
-    gone = [name for name in registered if name not in digests]
-    changed = [name for name in registered if name in digests and digests[name] != registered[name]]
-    added = [name for name in digests if name not in registered]
-    changes = {"missing": gone, "altered": changed, "added": added}
-    detail = "; ".join(f"{what}: {', '.join(names)}" for what, names in changes.items() if names)
-    return AuditFinding(label, "files", "missing" if gone and not changed else "altered", detail)
+    changes = file_changes(registered, digests)
+    status: AuditStatus = "missing" if changes.missing and not changes.altered else "altered"
+    return AuditFinding(version.label, "files", status, str(changes))
 
 
 def _parents(graph: Graph, version: Version) -> Iterator[AuditFinding]:

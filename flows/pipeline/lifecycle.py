@@ -13,8 +13,9 @@ from flows.pipeline.orphans import end_orphans, process_tags
 from flows.pipeline.run import LadderRun
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
+from flows.registry.external_models import registered
 from flows.registry.keys import code_version
-from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG
+from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 
@@ -36,7 +37,7 @@ def open_run(
         The run.
 
     Raises:
-        InputError: before any work, if something that the reward names cannot be had.
+        InputError: before any work, if something that the reward names, or a model that is taken, cannot be had.
     """
     run = _started(config, arguments, what=what, verb="trained", before=before, last=last)
     with _ended(run):
@@ -57,7 +58,11 @@ def _started(
 ) -> LadderRun:
     """A run with its MLflow run, after runs that were killed have been ended."""
     registry = open_registry(config.project, config.storage)
+    open_registry(data_experiment(config.project), config.storage)  # refused now, if that experiment was deleted
     rewards = resolve_reward(config.policy.reward, registry)
+    for ref in (*rewards.models.values(), *(registered(source, registry) for source in config.taken_models.values())):
+        if ref is not None:
+            registry.folder(ref)  # a file that is missing or altered ends the run now, not hours later
     end_orphans(registry)
     run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **process_tags()}
     run_id = registry.start_run(what, tags=run_tags)

@@ -1,6 +1,7 @@
 """Preflight check: whether the files, models and data sets that a configuration names can be had."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
@@ -9,16 +10,21 @@ from transformers import AutoTokenizer
 from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
+from flows.config.folders import check_folder
 from flows.config.ladder import HubBase, LadderConfig
-from flows.config.relabel import ByJudge
-from flows.config.reward_model import HubModel
+from flows.config.relabel import ByPeople
+from flows.config.reward_model import SCHEME, HubModel
 from flows.data.sources import source_files
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
+TABLES = (*map(str, COLUMNS), "held_out")
+
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for the files and hub repositories of a configuration; try its reward functions and tokenizers of the hub.
+    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers of the hub.
+
+    Nothing is made.
 
     Args:
         config: a valid configuration.
@@ -30,40 +36,56 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     Raises:
         InputError: naming the field and what cannot be had.
     """
-    if isinstance(config.data, FileData):
-        for table in COLUMNS:
-            for source in getattr(config.data, table):
-                source_files(source)
+    _check_files(config)
     check_reward(config.policy.reward)
-    unasked = [
-        f"not asked for, in the registry: model {model} of field '{field}'"
-        for field, model in registered_models(config.policy.reward)
-    ]
     hub = list(_on_hub(config))
     if offline:
-        return unasked + [
-            f"not asked for, offline: {kind} {name}@{revision[:8]} of field '{field}'"
-            for field, kind, name, revision in hub
+        unasked = [
+            *(f"in the registry: model {model} of field '{field}'" for field, model in in_registry(config)),
+            *(f"offline: {kind} {name}@{revision[:8]} of field '{field}'" for field, kind, name, revision in hub),
         ]
+        return [f"not asked for, {item}" for item in unasked]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
         if kind == "model":
             _try_tokenizer(field, name, revision)
-    return unasked
+    return []
+
+
+def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
+    """Field and name of every registered model that a configuration names."""
+    taken = [(field, source) for field, source in config.taken_models.items() if isinstance(source, str)]
+    models = [(field, source.removeprefix(SCHEME)) for field, source in taken]
+    return [*registered_models(config.policy.reward), *models]
+
+
+def _check_files(config: LadderConfig) -> None:
+    """Files and folders on this machine, and packages of which a setting needs one."""
+    check_folder(config.storage)
+    if isinstance(config.relabel, ByPeople) and config.relabel.folder is not None:
+        check_folder(config.relabel.folder.absolute())
+    if isinstance(config.data, FileData):
+        for table in TABLES:
+            for source in getattr(config.data, table):
+                try:
+                    source_files(source)
+                except InputError as error:
+                    raise InputError(f"field 'data.{table}': {error}") from None
+    samplings = {"sft.sampling": config.sft.sampling, "policy.sampling": config.policy.sampling}
+    for section, sampling in samplings.items():
+        if sampling.engine == "vllm" and find_spec("vllm") is None:
+            raise InputError(f"field '{section}.engine': vllm is not installed; install it, or take another engine")
 
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
     if isinstance(config.base, HubBase):
         yield "base", "model", config.base.model, config.base.revision
-    sources = {"reward_model.from": config.reward_model.source, "judge.from": config.judge.source}
-    if isinstance(config.relabel, ByJudge):
-        sources["relabel.model"] = config.relabel.model
-    for field, source in sources.items():
+    for field, source in config.taken_models.items():
         if isinstance(source, HubModel):
             yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
-        for table in map(str, COLUMNS):
+        for table in TABLES:
             for dataset in getattr(config.data, table):
                 yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
 

@@ -93,7 +93,8 @@ class LadderRun:
         """A model that goes in, pinned to the version that it means now: the champion, unless one is named.
 
         Raises:
-            InputError: if there is none, or it did not pass its gates and these are enforced.
+            InputError: if there is none, its files are not those that were registered, or it did not pass its gates and
+            these are enforced.
         """
         registry = self.context.registry()
         ref = registry.pin(model or f"{registered_name(self.config.project, role)}@{CHAMPION}")
@@ -103,6 +104,7 @@ class LadderRun:
                 f"{ref.label} has {STATUS_TAG} '{status or 'unknown'}': name or promote a version that passed its "
                 "gates, or set gates.mode to advisory"
             )
+        registry.folder(ref)  # refused now, if a file is missing or altered, and not when its turn comes
         self.inputs[role] = ref
         registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})
         return recall(ref, registry)

@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import fetch_snapshot
 from flows.registry.learned_prompts import (
-    TrainingUnknown,
     UsedTable,
     learned_prompts,
     leave_out,
@@ -97,8 +97,9 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
         champion: the one that it would replace.
 
     Returns:
-        Paired figures; none, with the reason in the notes, where data are gone, so that it cannot be known what a
-        version was trained on, or the model is of a kind of which nothing can be measured alone.
+        Paired figures; none, with the reason in the notes, where the data or the files of a model are not to be had, so
+        that it cannot be known what a version was trained on, or the model is of a kind of which nothing can be
+        measured alone.
     """
     kind = challenger.name.removeprefix(f"{config.project}-")
     if kind not in MEASURES:
@@ -106,7 +107,7 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
     table, measure = MEASURES[kind]
     try:
         return measure(Sides(registry, config, challenger, champion), _snapshot(registry, challenger, table))
-    except (FileNotFoundError, SnapshotDamaged, TrainingUnknown) as error:
+    except (FileNotFoundError, InputError, SnapshotDamaged) as error:
         return Comparison(on="nothing", notes=(f"not compared: {error}",))
 
 

@@ -41,13 +41,15 @@ def propose(registry: Registry, model: str) -> Proposal:
         model: `name` for its challenger, `name/version` or `name@alias`.
 
     Raises:
-        InputError: when there is no such version, it belongs to another project, or it is champion already.
+        InputError: when there is no such version, its files are not those that were registered, it belongs to another
+            project, or it is champion already.
     """
     version = registry.pin(model if "/" in model or "@" in model else f"{model}@{CHALLENGER}")
     _check_project(registry, version.name)
     champion = registry.champion(version.name)
     if champion == version:
         raise InputError(f"{version.label} is champion already; `rlhf history {version.name}` says since when")
+    registry.verify(version)
     return Proposal(
         version=version,
         champion=champion,
@@ -78,7 +80,7 @@ def promote(
     """Make a version champion, with a record of who, when, from what and why.
 
     Raises:
-        InputError: when the champion is another one than was proposed to be replaced.
+        InputError: when the champion is another one than was proposed to be replaced, or files were altered since.
     """
     version = proposal.version
     with _alone(registry, version.name):
@@ -92,7 +94,8 @@ def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> N
     """Make the champion before the present one champion again, with a record; its gates are not asked again.
 
     Raises:
-        InputError: when the champion has changed meanwhile, so that another version is the one to go back to.
+        InputError: when the champion has changed meanwhile, so that another version is the one to go back to, or the
+            files of that version are not those that were registered.
     """
     with _alone(registry, ref.name):
         now = registry.champion(ref.name)
@@ -142,7 +145,8 @@ def _move(
     forced: bool,
     comparison: Frozen | None,
 ) -> None:
-    """Record first: what sees the alias move then finds the record of it."""
+    """Record first: what sees the alias move then finds the record of it. No version without its files gets so far."""
+    registry.verify(version)
     run_id = record_promotion(
         registry,
         model=version.name,

@@ -3,7 +3,9 @@
 Why nothing is lost and nothing is started twice: docs/decisions/0012-promotions-are-noticed-then-passed-on.md.
 """
 
+import functools
 import logging
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +17,17 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
+from flows.config.errors import InputError
 from flows.promotion.history import history, record_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
 from flows.registry.client import Registry, open_registry
-from flows.registry.names import CHAMPION, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
+from flows.registry.names import CHAMPION, DIGEST_TAG, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
 
 PROMOTED = "rlhf.model.promoted"
 
 MODELS_PER_PAGE = 1000
+
+HOUR = 3600.0
 
 
 log = logging.getLogger(__name__)
@@ -37,7 +42,8 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
     """Compare the registry's champions with the outbox, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
-    have not passed is held, and tagged with the reason; it is released once they have.
+    have not passed, or whose files are not those that were registered, is held and tagged with the reason; it is
+    released once all is well.
 
     Args:
         client: of the registry.
@@ -46,23 +52,37 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
 
     Raises:
         MlflowException: if the registry is away.
+        InputError: after all others were looked at, if the history of a project cannot be written.
     """
+    problems: list[str] = []
     for project, model, version in _champions(client):
         last = outbox.last(model)
-        is_same = last is not None and last.version == version
-        if last is not None and is_same and last.status != "held":
+        if last is not None and last.version == version and last.status != "held":
             continue
-        details = client.get_model_version(model, version)
-        reason = _reason_to_hold(details)
-        _tag(client, details, reason)
-        if last is None or not is_same:
-            previous = last.version if last else None
-            _record(open_registry(project, storage), model, version, previous, forced=bool(reason))
-            last = outbox.add(model, version, held=reason)
-            log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
-        if last.status == "held" and not reason:
-            outbox.mark(last, "open")
-            log.info("%s is no longer held", last.label)
+        try:
+            _notice(client, outbox, project, storage, client.get_model_version(model, version))
+        except InputError as error:
+            problems.append(f"{model}/{version}: {error}")
+    if problems:
+        raise InputError("; ".join(problems))
+
+
+def _notice(client: MlflowClient, outbox: Outbox, project: str, storage: Path, details: ModelVersion) -> None:
+    """Remember a champion that is new, and release one that was held and is well by now."""
+    model, version = str(details.name), str(details.version)
+    last = outbox.last(model)
+    is_new = last is None or last.version != version
+    doubt = _doubt_of_gates(details)
+    look = f"{last.noticed} {time.time() // HOUR}" if last and not is_new else str(time.time_ns())
+    reason = doubt or (_doubt_of_files(project, storage, model, version, look) if DIGEST_TAG in details.tags else "")
+    _tag(client, details, reason)
+    if last is None or is_new:
+        _record(open_registry(project, storage), model, version, last.version if last else None, forced=bool(doubt))
+        last = outbox.add(model, version, held=reason)
+        log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
+    if last.status == "held" and not reason:
+        outbox.mark(last, "open")
+        log.info("%s is no longer held", last.label)
 
 
 def publish(outbox: Outbox) -> None:
@@ -118,12 +138,26 @@ def _record(registry: Registry, model: str, version: str, previous: str | None, 
         )
 
 
-def _reason_to_hold(version: ModelVersion) -> str:
-    """Why the promotion of a version is held; empty if it is not. MLflow lets anybody set any alias on any version."""
+def _doubt_of_gates(version: ModelVersion) -> str:
+    """What gates have against a version; empty if nothing. MLflow lets anybody set any alias on any version."""
     status = version.tags.get(STATUS_TAG)
     if status == PASSED:
         return ""
     return f"its {STATUS_TAG} is '{status}'" if status else f"it has no {STATUS_TAG}: no gate has judged it"
+
+
+@functools.lru_cache(maxsize=1000)
+def _doubt_of_files(project: str, storage: Path, model: str, version: str, look: str) -> str:
+    """What is wrong with the files of a version, empty if nothing; each `look` reads all of them, once.
+
+    Of a promotion that is held a look takes place every hour, of a new one always.
+    """
+    registry = open_registry(project, storage)
+    try:
+        registry.verify(registry.reference(model, version))
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _tag(client: MlflowClient, version: ModelVersion, reason: str) -> None:

@@ -1,8 +1,8 @@
 """The model registry: every MLflow call about versions, files and aliases; those about runs are in `runs`."""
 
 import contextlib
-import functools
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,55 +10,55 @@ from urllib.parse import unquote, urlparse
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.db import upgrade
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LifecycleStage, LoggedModelInput, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config.errors import InputError
+from flows.registry.database import ARTIFACTS, prepare_database
 from flows.registry.keys import files_artifact
 from flows.registry.names import CHAMPION, DATASET_PREFIX, DIGEST_TAG, GATED, registered_name
 from flows.registry.references import ModelRef
 from flows.registry.runs import Runs
-from flows.storage.digests import file_digests, folder_digest, total_digest
-from flows.storage.locks import exclusive
+from flows.storage.digests import file_changes, file_digests, folder_digest, total_digest
+
+NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+"""What MLflow says of something that there is not."""
 
 
 def open_registry(project: str, storage: Path) -> "Registry":
-    """Connect to the tracking server, migrating its local database first where there is one.
+    """Connect to the tracking server, preparing its local database first where there is one.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
+
+    Raises:
+        InputError: if the experiment was deleted, or cannot be made.
     """
-    uri = mlflow.get_tracking_uri()
-    _upgrade(uri)
-    client = MlflowClient()
+    prepare_database()
+    uri, client = mlflow.get_tracking_uri(), MlflowClient()
     experiment = client.get_experiment_by_name(project)
-    if experiment is not None:
-        return Registry(client, experiment.experiment_id, storage)
-    location = (storage / "artifacts").as_uri() if uri.startswith("sqlite:") else None
-    with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
-        client.create_experiment(project, artifact_location=location)
-    created = client.get_experiment_by_name(project)
-    if created is None:
+    if experiment is None:
+        location = (storage / ARTIFACTS).as_uri() if uri.startswith("sqlite:") else None
+        with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
+            client.create_experiment(project, artifact_location=location)
+        experiment = client.get_experiment_by_name(project)
+    if experiment is None:
         raise InputError(f"MLflow at {uri} did not make the experiment '{project}'; check that it accepts writes")
-    return Registry(client, created.experiment_id, storage)
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise InputError(
+            f"the experiment '{project}' was deleted in MLflow: restore it by `MLFLOW_TRACKING_URI={uri} mlflow "
+            f"experiments restore --experiment-id {experiment.experiment_id}`, or give the project another name"
+        )
+    return Registry(client, experiment.experiment_id, storage)
 
 
-@functools.cache
-def _upgrade(uri: str) -> None:
-    """Run `mlflow db upgrade` on a local database: make its tables, or migrate those of an older MLflow.
-
-    Only one process at a time does so, because two that migrate one file break it.
-    """
-    if not uri.startswith("sqlite:///"):
-        return
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(path.with_suffix(".lock")):
-        upgrade.main([uri], standalone_mode=False)
+def _local(location: str) -> Path | None:
+    """The folder that an artifact location means, None where it is on a server."""
+    address = urlparse(location)
+    return Path(unquote(address.path)) if address.scheme in ("", "file") else None
 
 
 class Registry(Runs):
@@ -201,26 +201,73 @@ class Registry(Runs):
         """The files of a version on this machine, verified against its digest.
 
         Raises:
-            InputError: when the files changed since they were registered.
+            InputError: when the files are gone or changed since they were registered.
         """
-        artifacts = self.client.get_logged_model(ref.model_id).artifact_location
-        location = urlparse(artifacts)
-        folder = Path(unquote(location.path))
-        if location.scheme not in ("", "file"):
-            folder = self.storage / "copies" / ref.digest
-            if not folder.is_dir():
-                self._download(artifacts, folder)
-        if folder_digest(folder) != ref.digest:
-            raise InputError(f"{ref.label}: files in {folder} do not match the registered digest; register it again")
-        return folder
+        location = self._location(ref)
+        folder = _local(location)
+        if folder is not None:
+            self._check(ref, folder, location)
+            return folder
+        copy = self.storage / "copies" / ref.digest
+        if folder_digest(copy) != ref.digest:
+            shutil.rmtree(copy, ignore_errors=True)
+            self._download(ref, location, copy)
+        return copy
 
-    def _download(self, location: str, folder: Path) -> None:
-        """Copy files from the artifact store, whole or not at all; by a `models:` address MLflow would add one."""
+    def verify(self, ref: ModelRef) -> None:
+        """Hold the files of a version, as the artifact store has them now, against its digest.
+
+        Raises:
+            InputError: when the files are gone or changed since they were registered.
+        """
+        location = self._location(ref)
+        folder = _local(location)
+        if folder is not None:
+            self._check(ref, folder, location)
+            return
+        with tempfile.TemporaryDirectory(dir=self.storage) as scratch:
+            self._download(ref, location, Path(scratch) / ref.digest)
+
+    def _location(self, ref: ModelRef) -> str:
+        """Where the artifact store has the files of a version."""
+        try:
+            return str(self.client.get_logged_model(ref.model_id).artifact_location)
+        except MlflowException as error:
+            if error.error_code != NOT_THERE:
+                raise
+            raise InputError(
+                f"{ref.label}: its files are gone: model {ref.model_id} was deleted in MLflow; take another version"
+            ) from None
+
+    def _check(self, ref: ModelRef, folder: Path, location: str) -> None:
+        """Hold what lies in a folder against the digest of a version, whose files come from a location."""
+        digests, place = file_digests(folder), _local(location) or location
+        if not digests:
+            raise InputError(
+                f"{ref.label}: its files are not at {place}: the storage was moved, or they were deleted; put them "
+                "back there, or take another version"
+            )
+        if total_digest(digests) != ref.digest:
+            registered = self.document(ref.run_id, files_artifact(ref.name))
+            known = registered is not None and total_digest(registered) == ref.digest
+            what = str(file_changes(registered, digests)) if registered and known else "which cannot be told"
+            raise InputError(
+                f"{ref.label}: files in {place} do not match the registered digest ({what}): put them back from a "
+                "copy, or take another version"
+            )
+
+    def _download(self, ref: ModelRef, location: str, folder: Path) -> None:
+        """Copy files from the artifact store, whole and sound or not at all; by `models:` MLflow would add one."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             part = Path(scratch) / folder.name
             part.mkdir()
-            get_artifact_repository(location).download_artifacts("", str(part))
+            try:
+                get_artifact_repository(location).download_artifacts("", str(part))
+            except MlflowException as error:
+                if error.error_code != NOT_THERE:
+                    raise
+            self._check(ref, part, location)
             part.rename(folder)
 
     def tag_versions(self, refs: Iterable[ModelRef], tags: Mapping[str, str]) -> None:

@@ -1,16 +1,20 @@
 """External reward models: taken from the registry or the hub instead of being trained."""
 
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from mlflow import MlflowClient
 
+from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.config.relabel import ByJudge
 from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
+from flows.registry.database import database_file, prepare_database
 from flows.registry.learned_prompts import learned_prompts
 from flows.registry.references import ModelRef
+from flows.registry.server import require_mlflow
 
 NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
 """Files of hub models that transformers does not load here."""
@@ -24,21 +28,40 @@ def pin_models(config: LadderConfig) -> LadderConfig:
     Raises:
         InputError: if there is no such version or alias, or it cannot be known what a reward model was trained on.
     """
-    sources = {"reward_model": config.reward_model.source, "judge": config.judge.source}
-    if isinstance(config.relabel, ByJudge):
-        sources["relabel"] = config.relabel.model
+    sources = config.taken_models
     if not any(isinstance(source, str) for source in sources.values()):
         return config
     registry = open_registry(config.project, config.storage)
     sections = {}
-    for section, source in sources.items():
-        if source is not None and (version := registered(source, registry)) is not None:
-            field = "model" if section == "relabel" else "source"
-            update = {field: f"{SCHEME}{version.label}"}
+    for written, source in sources.items():
+        if (version := registered(source, registry)) is not None:
+            section, _, field = written.partition(".")
+            update = {"source" if field == "from" else field: f"{SCHEME}{version.label}"}
             if section != "relabel":
                 learned_prompts([version], registry)  # before any work, as nothing judges a model of unknown training
             sections[section] = getattr(config, section).model_copy(update=update)
     return config.model_copy(update=sections)
+
+
+def check_registered(models: Iterable[tuple[str, str]]) -> None:
+    """See that registered models are there; nothing is made or written.
+
+    Args:
+        models: fields that name them, and what they name: name/version or name@alias.
+
+    Raises:
+        InputError: naming the field, if there is no such version or alias, or no server answers.
+    """
+    require_mlflow()
+    database = database_file()
+    for field, model in models:
+        if database is not None and not database.exists():
+            raise InputError(f"field '{field}': {model} is not in the registry, as there is none at {database} yet")
+        prepare_database()
+        try:
+            Registry(MlflowClient(), "", Path()).pin(model)
+        except InputError as error:
+            raise InputError(f"field '{field}': {error}") from None
 
 
 def registered(source: ModelSource, registry: Registry) -> ModelRef | None:

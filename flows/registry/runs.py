@@ -74,12 +74,17 @@ class Runs:
         for start in range(0, len(params), PARAMS_PER_CALL):
             self.client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
 
+    def document(self, run_id: str, path: str) -> dict[str, Any] | None:
+        """A JSON artifact of a run, None where it cannot be had."""
+        try:
+            kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}")
+        except (MlflowException, OSError):
+            return None
+        return kept
+
     def estimates(self, run_id: str) -> dict[str, Estimate]:
         """The figures that `log_estimates` kept, none where it kept none."""
-        try:
-            kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{ESTIMATES}")
-        except (MlflowException, OSError):
-            return {}
+        kept = self.document(run_id, ESTIMATES) or {}
         return {name: Estimate.from_json(estimate) for name, estimate in kept.items()}
 
     def log_events(

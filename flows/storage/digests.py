@@ -3,6 +3,27 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+
+class FileChanges(NamedTuple):
+    """Files of a folder that are not what they were."""
+
+    missing: tuple[str, ...]
+    altered: tuple[str, ...]
+    added: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in self._asdict().items() if names)
+
+
+def file_changes(then: Mapping[str, str], now: Mapping[str, str]) -> FileChanges:
+    """What became of files between two `file_digests` of a folder."""
+    return FileChanges(
+        missing=tuple(name for name in then if name not in now),
+        altered=tuple(name for name in then if name in now and now[name] != then[name]),
+        added=tuple(name for name in now if name not in then),
+    )
 
 
 def file_digests(folder: Path) -> dict[str, str]:

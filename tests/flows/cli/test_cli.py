@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.cli.promotion import user
 
 Rlhf = Callable[..., CompletedProcess[str]]
 
@@ -156,6 +157,52 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
     asked = [line.partition(" of field ")[2] for line in others]
     on_hub = ["'base'", "'data.demonstrations'", "'data.preferences'", "'data.prompts'"]
     assert asked == (on_hub if name in ("hh_rlhf", "multi_node", "hh_0_5b", "ultrafeedback_8b") else [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("deploy.schedules.ladder=every monday",), "deploy.schedules.ladder 'every monday': Invalid cron string"),
+        (("deploy.iterate=2", "relabel=null"), "field 'relabel' is missing, and another round needs someone to label"),
+        (("storage=configs/tiny.yaml/deep",), "tiny.yaml is no folder; name another"),
+        (("policy.sampling.engine=vllm",), "field 'policy.sampling.engine': vllm is not installed"),
+        (
+            ("reward_model.from=models:/other-reward-model/3",),
+            "field 'reward_model.from': other-reward-model/3 is not in the registry, as there is none at",
+        ),
+    ],
+)
+def test_what_would_fail_later_is_refused_by_the_check(overrides: tuple[str, ...], expected: str) -> None:
+    settings = [part for override in overrides for part in ("--set", override)]
+    assert expected in refusal("config", "check", "configs/tiny.yaml", *settings)
+
+
+def test_an_evaluation_set_that_is_not_there_is_refused_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}")
+    sources = ", ".join(f"{table}: [{{path: {tmp_path}/rows.jsonl}}]" for table in ("demonstrations", "preferences"))
+    held_out = f"prompts: [{{path: {tmp_path}/rows.jsonl}}], held_out: [{{path: {tmp_path}/absent.jsonl}}]"
+    path = tmp_path / "held-out.yaml"
+    path.write_text(f"project: held\nbase: {{kind: from_text}}\ndata: {{kind: files, {sources}, {held_out}}}")
+    assert "field 'data.held_out': " in refusal("config", "check", "--offline", path)
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "PREFECT_API_URL"])
+def test_a_server_that_is_away_is_told_by_the_check_unless_offline(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    assert "server answers" in refusal("config", "check", "configs/tiny.yaml")
+    assert CliRunner().invoke(app, ["config", "check", "--offline", "configs/tiny.yaml"]).exit_code == 0
+
+
+def test_a_user_without_a_name_is_called_by_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 123456")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    monkeypatch.setattr("os.getuid", lambda: 123456)
+    monkeypatch.setattr("socket.gethostname", lambda: "pod")
+    assert user() == "123456@pod"
 
 
 @pytest.fixture

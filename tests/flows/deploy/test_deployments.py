@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.config.errors import InputError
 from flows.config.loading import load_config, load_file
-from flows.deploy.deployments import parse_schedule, with_tabs
+from flows.deploy.deployments import with_tabs
 from tests.conftest import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -35,19 +35,6 @@ QUEUES = {
     "rlhf-policy": "training",
     "rlhf-evaluate": "training",
 }
-
-
-def test_a_schedule_is_cron_an_interval_or_an_rrule() -> None:
-    assert parse_schedule("0 3 * * 1", "Europe/Berlin", "ladder").cron == "0 3 * * 1"
-    assert parse_schedule("PT6H", "UTC", "ladder").interval == timedelta(hours=6)
-    weekly = parse_schedule("FREQ=WEEKLY;BYDAY=MO", "Europe/Berlin", "ladder")
-    assert (weekly.rrule, weekly.timezone) == ("FREQ=WEEKLY;BYDAY=MO", "Europe/Berlin")
-
-
-@pytest.mark.parametrize("text", ["", "monday", "99 * * * *", "P", "PT0S", "FREQ=SOMETIMES"])
-def test_what_is_no_schedule_is_told_how_to_write_one(text: str) -> None:
-    with pytest.raises(InputError, match=r"schedule of policy '.*': .*; write cron"):
-        parse_schedule(text, "UTC", "policy")
 
 
 def test_the_form_gets_plain_unions_and_nothing_else_changes() -> None:
@@ -288,6 +275,35 @@ def test_data_refused_for_its_quarantine_are_posted_to_the_webhook(
     (told,) = (item for item in heard[1] if item["event"] == "rlhf.quarantine.exceeded")
     assert "would be quarantined, more than the share of 0.05" in told["details"]["reason"]
     assert "yes ." not in json.dumps(told)
+
+
+@pytest.mark.slow
+def test_what_a_person_paused_stays_paused_and_is_said(server: Server, tmp_path: Path) -> None:
+    settings = ("--set", "project=resting", "--set", f"storage={tmp_path}", "--set")
+    deploy = ("rlhf", "deploy", TINY, *settings)
+    both = "deploy.schedules={ladder: 0 3 * * 1, ingest: PT6H}"
+    assert server.type(*deploy, both).returncode == 0
+    with SyncPrefectClient(server.api) as client:
+        for flow in ("rlhf-ladder", "rlhf-sft"):
+            client.pause_deployment(client.read_deployment_by_name(f"{flow}/resting").id)
+        ingest = client.read_deployment_by_name("rlhf-ingest/resting")
+        client.update_deployment_schedule(ingest.id, ingest.schedules[0].id, active=False)
+        queue = client.read_work_queue_by_name("training", work_pool_name="rlhf")
+        client.update_work_queue(queue.id, is_paused=True)
+    done = server.type(*deploy, both)
+    assert done.returncode == 0, done.stderr
+    said = {line.split("/")[0] for line in done.stdout.splitlines() if "stays paused, as somebody paused it" in line}
+    assert said == {"rlhf-ladder", "rlhf-sft", "rlhf-ingest"}
+    found = {flow: server.ask(f"/deployments/name/{flow}/resting") for flow in QUEUES}
+    assert {flow for flow, deployment in found.items() if deployment["paused"]} == {"rlhf-ladder", "rlhf-sft"}
+    assert [item["active"] for item in found["rlhf-ingest"]["schedules"]] == [False]
+    with SyncPrefectClient(server.api) as client:
+        assert client.read_work_queue_by_name("training", work_pool_name="rlhf").is_paused
+        client.update_work_queue(queue.id, is_paused=False)
+        client.update_deployment_schedule(ingest.id, UUID(found["rlhf-ingest"]["schedules"][0]["id"]), active=True)
+    assert server.type(*deploy, both).returncode == 0
+    again = server.ask("/deployments/name/rlhf-ingest/resting")
+    assert [item["active"] for item in again["schedules"]] == [True]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

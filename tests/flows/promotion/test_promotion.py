@@ -1,5 +1,6 @@
 """Champions on a real MLflow: promotion, refusal, roll-back, and the ledger of all of it."""
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -256,3 +257,41 @@ def test_models_of_another_project_are_refused(desk: Registry, register: Registe
         propose(desk, "shop-reward-model/1")
     with pytest.raises(InputError, match="shop-reward-model is no model of project desk"):
         previous_champion(desk, "shop-reward-model")
+
+
+def alter(desk: Registry, ref: ModelRef, how: str) -> None:
+    folder = desk.folder(ref)
+    if how == "altered":
+        (folder / "weights").write_bytes(b"\0\2")
+    else:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("how", "told"), [("altered", "do not match"), ("gone", "files are not at")])
+def test_a_version_without_its_files_is_never_promoted(
+    desk: Registry, three: Three, name: str, how: str, told: str
+) -> None:
+    proposal = propose(desk, f"{name}/2")
+    alter(desk, three[1], how)
+    for attempt in (lambda: propose(desk, f"{name}/2"), lambda: promote(desk, proposal, by="ann@desk")):
+        with pytest.raises(InputError, match=told):
+            attempt()
+    assert champion(desk, name) is None and history(desk, name) == []
+    crown(desk, three[0], three[2])
+    assert champion(desk, name) == "3"
+
+
+@pytest.mark.parametrize("how", ["altered", "gone"])
+def test_nobody_goes_back_to_a_version_without_its_files(desk: Registry, three: Three, name: str, how: str) -> None:
+    crown(desk, *three)
+    alter(desk, three[1], how)
+    with pytest.raises(InputError, match=f"{name}/2: "):
+        roll_back(desk, previous_champion(desk, name), by="ann@desk")
+    assert champion(desk, name) == "3" and len(history(desk, name)) == 3
+
+
+def test_a_champion_without_its_files_can_be_replaced(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, three[0])
+    alter(desk, three[0], "gone")
+    crown(desk, three[1])
+    assert champion(desk, name) == "2"

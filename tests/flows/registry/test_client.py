@@ -110,8 +110,11 @@ def test_changed_files_are_refused(registry: Registry, files: Path, name: str, r
         (kept / "deep" / "weights").unlink()
     else:
         (kept / "config.json").rename(kept / "configuration.json")
-    with pytest.raises(InputError, match=f"{name}/1: files in .* do not match the registered digest"):
-        registry.folder(ref)
+    named = {"content": "altered: config.json", "added": "added: extra", "removed": "missing: deep/weights"}
+    what = named.get(change, "missing: config.json; added: configuration.json")
+    for ask in (registry.folder, registry.verify):
+        with pytest.raises(InputError, match=rf"{name}/1: files in .* do not match the registered digest \({what}\)"):
+            ask(ref)
     assert not registry.intact(ref)
 
 
@@ -127,6 +130,28 @@ def test_a_version_whose_files_are_gone_is_not_intact(registry: Registry, files:
     kept = registry.folder(ref)
     kept.rename(kept.with_name("elsewhere"))
     assert not registry.intact(ref)
+    with pytest.raises(InputError, match=f"{name}/1: its files are not at {kept}: the storage was moved, or they were"):
+        registry.folder(ref)
+
+
+def test_a_version_whose_model_was_deleted_in_mlflow_is_told(
+    registry: Registry, files: Path, name: str, run_id: str
+) -> None:
+    ref = register(registry, files, name, run_id)
+    registry.client.delete_logged_model(ref.model_id)
+    with pytest.raises(InputError, match=f"model {ref.model_id} was deleted in MLflow"):
+        registry.folder(ref)
+
+
+def test_a_deleted_experiment_is_named_with_what_restores_it(registry: Registry) -> None:
+    gone = open_registry("gone", registry.storage)
+    registry.client.delete_experiment(gone.experiment_id)
+    with pytest.raises(
+        InputError, match=f"'gone' was deleted.* restore --experiment-id {gone.experiment_id}`, or give"
+    ):
+        open_registry("gone", registry.storage)
+    registry.client.restore_experiment(gone.experiment_id)
+    assert open_registry("gone", registry.storage).experiment_id == gone.experiment_id
 
 
 def test_unknown_versions_are_named(registry: Registry, files: Path, name: str, run_id: str) -> None:

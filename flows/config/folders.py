@@ -1,0 +1,32 @@
+"""Folders that are written to."""
+
+import os
+from pathlib import Path
+
+from flows.config.errors import InputError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder unless it is there.
+
+    Raises:
+        InputError: if it cannot be made or written to.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
+
+
+def check_folder(folder: Path) -> None:
+    """See whether a folder could be made and written to, and make nothing.
+
+    Raises:
+        InputError: naming what is in the way.
+    """
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise InputError(f"{folder}: {nearest} is no folder; name another")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: {nearest} may not be written to; give this user the right, or name another folder")

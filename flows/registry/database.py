@@ -1,0 +1,107 @@
+"""MLflow's local database: made or migrated before it is used, and told where its storage folder is now."""
+
+import contextlib
+import functools
+import json
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import mlflow
+from alembic.util.exc import CommandError
+from mlflow.db import upgrade
+from sqlalchemy.exc import DBAPIError
+
+from flows.config.errors import InputError
+from flows.storage.locks import exclusive, is_held
+
+ARTIFACTS = "artifacts"
+"""Folder of the artifacts in the storage folder of a local database."""
+
+SCHEME = "sqlite:///"
+
+ADDRESSES = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+"""Columns by table in which MLflow keeps the addresses of artifacts, each an absolute one."""
+
+
+def prepare_database() -> None:
+    """Make the local database that the environment names ready; where it names a server, there is nothing to do.
+
+    Only one process at a time does so, because two that migrate one file break it.
+
+    Raises:
+        InputError: if the file is no database that this MLflow can use.
+    """
+    path = database_file()
+    if path is not None:
+        _prepare(path)
+
+
+def database_file() -> Path | None:
+    """The local database that the environment names, None where it names a server."""
+    uri = mlflow.get_tracking_uri()
+    return Path(uri.removeprefix(SCHEME)) if uri.startswith(SCHEME) else None
+
+
+@functools.cache
+def _prepare(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path.with_suffix(".lock")):
+        try:
+            upgrade.main([f"{SCHEME}{path}"], standalone_mode=False)
+        except (CommandError, DBAPIError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{path} is no database that this MLflow can use ({reason}): take the version that made it, or "
+                "another storage"
+            ) from None
+        relocate(path)
+
+
+def relocate(path: Path) -> None:
+    """Let a database whose folder was moved or copied name the artifacts beside it instead of where they were.
+
+    It stays as it is while the folder that it names is this one by another name, or where nothing of what it names
+    lies here.
+
+    Args:
+        path: the database, in the storage folder.
+
+    Raises:
+        InputError: if a climb that knows the folder by its earlier name still runs.
+    """
+    here = path.absolute().parent
+    with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as database, database:
+        locations = [str(location) for (location,) in database.execute("SELECT artifact_location FROM experiments")]
+        for location in dict.fromkeys(locations):
+            then = Path(unquote(urlparse(location).path))
+            if location.startswith("file:") and then.name == ARTIFACTS and _was_moved(database, then.parent, here):
+                if any(map(is_held, (here / "work").glob("*.lock"))):
+                    raise InputError(f"{here} was {then.parent}, and a climb that knows it as that still runs; wait")
+                _rename(database, then.parent, here)
+
+
+def _was_moved(database: sqlite3.Connection, then: Path, here: Path) -> bool:
+    earlier, now = then / ARTIFACTS, here / ARTIFACTS
+    if then == here or not now.is_dir() or (earlier.is_dir() and earlier.samefile(now)):
+        return False
+    below = f"{earlier.as_uri()}/"
+    runs = database.execute("SELECT artifact_uri FROM runs WHERE instr(artifact_uri, ?) = 1", (below,))
+    return any((now / unquote(str(uri).removeprefix(below))).is_dir() for (uri,) in runs)
+
+
+def _rename(database: sqlite3.Connection, then: Path, here: Path) -> None:
+    """Replace the folder in all addresses, and in those of the snapshots that runs have read."""
+    old, new = ((folder / ARTIFACTS).as_uri() for folder in (then, here))
+    for table, column in ADDRESSES.items():
+        database.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR instr({column}, ?) = 1",
+            (new, len(old) + 1, old, f"{old}/"),
+        )
+    old, new = (json.dumps(f"{folder}/")[:-1] for folder in (then, here))
+    database.execute("UPDATE datasets SET dataset_source = replace(dataset_source, ?, ?)", (old, new))

@@ -1,0 +1,91 @@
+"""Configuration files: keys written twice, folders that cannot be, time zones that are none."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.config.errors import InputError
+from flows.config.folders import check_folder, make_folder
+from flows.config.loading import load_config
+from flows.config.unique_keys import load_yaml
+
+MERGED = """
+plain: &plain {epochs: 1, batch_size: 2}
+deep: {deeper: {own: &own {<<: *plain, epochs: 7}}}
+again: {<<: *own, batch_size: 3}
+both: {<<: [*plain, *own]}
+"""
+
+
+def test_merge_keys_bring_in_what_a_mapping_does_not_say_itself() -> None:
+    read = load_yaml(MERGED)
+    assert read["deep"]["deeper"]["own"] == {"epochs": 7, "batch_size": 2}
+    assert read["again"] == {"epochs": 7, "batch_size": 3}
+    assert read["both"] == {"epochs": 1, "batch_size": 2}  # the first of several wins, as YAML's merge says
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("sft: {epochs: 7}\nseed: 1\nsft: {batch_size: 8}", "sft", "1 and 3"),
+        ("sft:\n  epochs: 7\n  batch_size: 8\n  epochs: 7", "epochs", "2 and 4"),
+        ("sft:\n  sampling: {top_k: 1, 'top_k': 2}", "top_k", "2 and 2"),
+        ("gates:\n  sft:\n    - name: a\n      name: b", "name", "3 and 4"),
+        ("sft: {<<: {epochs: 1}, <<: {epochs: 2}}", "<<", "1 and 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path: Path, text: str, key: str, lines: str) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_config(path)
+    assert str(refused.value) == f"{path}: key '{key}' stands twice, in lines {lines}; keep one"
+
+
+def test_a_key_that_stands_twice_in_an_override_is_named_too(tmp_path: Path) -> None:
+    path = tmp_path / "once.yaml"
+    path.write_text("project: once")
+    with pytest.raises(InputError, match=r"^--set sft=.*: key 'epochs' stands twice"):
+        load_config(path, overrides=["sft={epochs: 1, epochs: 2}"])
+
+
+@pytest.mark.parametrize("folder", ["what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0"])
+def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / "storage.yaml"
+    path.write_text("project: storage")
+    with pytest.raises(InputError, match=r"field 'storage': .*; name a"):
+        load_config(path, overrides=[f"storage={json.dumps(folder)}"])
+
+
+@pytest.mark.parametrize("folder", ["a#b", "50%", "100%3F", "a b", "a;b", "it's", "日本", "a:b", "slash/"])
+def test_a_storage_of_any_other_name_is_taken_as_it_is(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / "storage.yaml"
+    path.write_text(f'project: storage\nstorage: "{tmp_path}/{folder}"', encoding="utf-8")
+    assert load_config(path).storage == tmp_path.resolve() / folder
+
+
+def test_a_time_zone_that_is_none_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "zone.yaml"
+    path.write_text("project: zone\ndeploy: {timezone: Europe/Berlinn}")
+    with pytest.raises(InputError, match=r"field 'deploy\.timezone': .*did you mean Europe/Berlin\?"):
+        load_config(path)
+
+
+def test_two_gates_of_one_name_are_refused(tmp_path: Path) -> None:
+    gate = {"name": "a", "metric": "eos_rate", "direction": "above", "threshold": 0, "failure": "f", "reason": "r"}
+    path = tmp_path / "gates.yaml"
+    path.write_text(f"project: gates\ngates: {{sft: {json.dumps([gate, gate])}}}")
+    with pytest.raises(InputError, match=r"field 'gates\.sft': two gates are called a, whose verdicts"):
+        load_config(path)
+
+
+def test_what_is_in_the_way_of_a_folder_is_named_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
+        with pytest.raises(InputError, match="file is no folder; name another"):
+            check_folder(wrong)
+    check_folder(tmp_path / "new" / "deep")
+    assert not (tmp_path / "new").exists()
+    make_folder(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep").is_dir()

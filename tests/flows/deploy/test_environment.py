@@ -1,0 +1,55 @@
+"""The environment of a command: proxies are passed by on this machine, and an empty variable is an absent one."""
+
+import os
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from flows.config.errors import InputError
+from flows.deploy.environment import name_servers
+
+PROXY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, whatever the machine has."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name in ("NO_PROXY", "no_proxy"):  # so that what is set here is forgotten afterwards
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("listed", ["", "corp.example, .internal"])
+def test_this_machine_is_reached_directly_and_others_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, listed: str
+) -> None:
+    monkeypatch.setenv(name, PROXY)
+    if listed:
+        monkeypatch.setenv("NO_PROXY", listed)
+    name_servers(tmp_path)
+    for host in ("127.0.0.1:4200", "localhost", "corp.example" if listed else "127.0.0.1"):
+        assert urllib.request.proxy_bypass_environment(host)
+    assert not urllib.request.proxy_bypass_environment("mlflow.example")
+    assert os.environ[name] == PROXY
+
+
+def test_without_a_proxy_nothing_is_set(tmp_path: Path) -> None:
+    name_servers(tmp_path)
+    assert not {"NO_PROXY", "no_proxy"} & os.environ.keys()
+
+
+def test_a_proxy_that_no_client_here_can_speak_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setattr("flows.deploy.environment.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"ALL_PROXY socks5://127\.0\.0\.1:9: a SOCKS proxy needs a package"):
+        name_servers(tmp_path)
+
+
+def test_an_empty_variable_is_an_absent_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    name_servers(tmp_path)
+    assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path / 'mlflow.db'}"

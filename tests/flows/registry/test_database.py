@@ -1,0 +1,97 @@
+"""A storage folder that was moved or copied: its database names what lies beside it, and nothing is made elsewhere."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from flows.config.errors import InputError
+from flows.registry.client import Registry, open_registry
+from flows.registry.database import prepare_database, relocate
+from flows.registry.references import DatasetRef, ModelRef
+from flows.storage.locks import exclusive
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelRef]:
+    """A storage with a version, and a snapshot that its run has read."""
+    storage = tmp_path_factory.mktemp("made") / "it's ü 50%"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{storage / 'mlflow.db'}")
+        registry = open_registry("toy", storage)
+        files = storage / "work" / "files"
+        files.mkdir(parents=True)
+        (files / "weights").write_bytes(b"\0\1")
+        run_id = registry.start_run("stage")
+        ref = registry.register(files, "toy-sft", run_id=run_id, parents={}, tags={}, description="")
+        table = DatasetRef(
+            name="prompts",
+            digest="d" * 64,
+            path=str(storage / "snapshots" / "prompts.parquet"),
+            rows=1,
+            splits={},
+            sources=(),
+            report=str(files),
+        )
+        registry.log_datasets(run_id, {"training": table})
+    return storage, ref
+
+
+@pytest.fixture
+def copied(made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, which the environment names."""
+    folder = tmp_path / "copy 100%"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    return Path(shutil.copytree(made[0], folder))
+
+
+def opened(storage: Path) -> Registry:
+    return open_registry("toy", storage)
+
+
+def test_a_copy_names_its_own_files(copied: Path, made: tuple[Path, ModelRef]) -> None:
+    registry, (_, ref) = opened(copied), made
+    assert registry.folder(ref).is_relative_to(copied)
+    assert registry.client.get_experiment(registry.experiment_id).artifact_location == (copied / "artifacts").as_uri()
+    run = registry.client.get_run(ref.run_id)
+    source = json.loads(run.inputs.dataset_inputs[0].dataset.source)
+    assert source["uri"] == str(copied / "snapshots" / "prompts.parquet")
+    new = registry.start_run("later")
+    registry.client.log_dict(new, {}, "a.json")
+    assert list(copied.glob(f"artifacts/{new}/artifacts/a.json"))
+    assert not list(made[0].rglob(f"*{new}*"))
+    with contextlib.closing(sqlite3.connect(copied / "mlflow.db")) as database:
+        assert not [line for line in database.iterdump() if made[0].as_uri() in line or f"{made[0]}/" in line]
+
+
+def test_a_folder_that_has_another_name_too_keeps_its_first(
+    made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(made[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'link' / 'mlflow.db'}")
+    assert opened(tmp_path / "link").folder(made[1]).is_relative_to(made[0])
+
+
+def test_a_database_that_was_copied_alone_keeps_naming_the_files(
+    made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(made[0] / "mlflow.db", tmp_path / "mlflow.db")
+    (tmp_path / "artifacts").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert opened(tmp_path).folder(made[1]).is_relative_to(made[0])
+
+
+def test_nothing_is_renamed_under_a_climb_that_still_runs(copied: Path) -> None:
+    with exclusive(copied / "work" / "stage.lock"), pytest.raises(InputError, match="a climb that knows it as that"):
+        relocate(copied / "mlflow.db")
+    relocate(copied / "mlflow.db")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").write_text("these are words, and no database at all" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    with pytest.raises(InputError, match=r"mlflow\.db is no database that this MLflow can use"):
+        prepare_database()
