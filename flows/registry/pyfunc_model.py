@@ -17,6 +17,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 ROWS_AT_ONCE = 32
 
+CODE = "modeling_reward.py"
+"""Lies beside a classifier that `transformers` has no class for; written with the model, as this file was."""
+
 
 class RegisteredModel(PythonModel):
     """Answers prompts, scores answers, or values what is written so far, as `task` of the model's configuration says.
@@ -31,7 +34,8 @@ class RegisteredModel(PythonModel):
         self.settings: dict[str, Any] = context.model_config
         kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        ours = (folder / CODE).exists()
+        self.model = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=ours).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.inference_mode()

@@ -3,20 +3,16 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_code
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import is_on, load_beside, merged, save_adapter, state_digest
@@ -60,8 +56,8 @@ def load_reward_model(
         The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
 
     Raises:
-        ValueError: if the architecture has no linear `score` head on its final hidden states, or there are several
-            labels and nothing says how they make one score.
+        ValueError: if the architecture has no linear `score` head on its final hidden states, a classifier lacks some
+            of its weights, or there are several labels and nothing says how they make one score.
     """
     config = AutoConfig.from_pretrained(path)
     if beside is not None and is_on(path, beside):
@@ -73,8 +69,15 @@ def load_reward_model(
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
-    model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
+    family = classifier_class(config)
+    loaded: Any = family.from_pretrained(path, num_labels=labels, dtype=torch.float32, output_loading_info=True)
+    model, report = loaded
     head = score_head(model)
+    if missing := sorted(report["missing_keys"] - (set() if trained else {"score.weight"})):
+        raise ValueError(
+            f"{path}: {family.__name__} needs {missing[0]}, and there are no such weights ({len(missing)} missing); "
+            "they would be random, so name a complete model"
+        )
     if not trained:
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
@@ -103,6 +106,7 @@ def save(
     with whole(model) as reader:
         if rank() == 0:
             formed = form(reader)
+            write_code(formed, out)
             merged(formed).save_pretrained(out)
             tokenizer.save_pretrained(out)
             save_adapter(formed, out)
@@ -115,9 +119,7 @@ def parameters(path: Path) -> int:
     config = AutoConfig.from_pretrained(path)
     with torch.device("meta"):
         model: PreTrainedModel = (
-            AutoModelForSequenceClassification.from_config(config)
-            if _is_classifier(path)
-            else AutoModelForCausalLM.from_config(config)
+            weightless_classifier(config) if _is_classifier(path) else AutoModelForCausalLM.from_config(config)
         )
     return int(model.num_parameters())
 
