@@ -4,14 +4,17 @@ What is put together here is saved with a few lines of code beside it, so that s
 this project (decision 0016). No code that lies in a model's folder is run here.
 """
 
+import copy
 import inspect
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
+    AutoModelForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -29,11 +32,13 @@ CODE_MAP = "auto_map"
 CODE_TEXT = '''"""A linear `score` head on a trunk for whose family transformers has no sequence classifier."""
 
 from transformers.modeling_layers import GenericForSequenceClassification
-from {module} import {family}
+from {config.__module__} import {config.__name__}
+from {family.__module__} import {family.__name__}
 
 
-class {name}(GenericForSequenceClassification, {family}):
-    base_model_prefix = "{prefix}"
+class {name}(GenericForSequenceClassification, {family.__name__}):
+    base_model_prefix = "{family.base_model_prefix}"
+    config_class = {config.__name__}
 '''
 
 
@@ -41,14 +46,20 @@ def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The sequence classifier of a family: the stock one, else one that is put together of stock parts.
 
     Raises:
-        ValueError: if `transformers` has no trunk of this family.
+        ValueError: if the trunk of the family's language model is none that a head could stand on.
     """
     if _is_stock(config):
-        stock: type[PreTrainedModel] = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
-        return stock
-    if type(config) not in MODEL_MAPPING:
-        raise ValueError(f"transformers has no model of text of the family '{config.model_type}'")
-    return _put_together(MODEL_MAPPING[type(config)])
+        return cast(type[PreTrainedModel], MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
+    with torch.device("meta"):
+        language_model = cast(PreTrainedModel, AutoModelForCausalLM.from_config(copy.deepcopy(config)))
+    if type(config) not in MODEL_MAPPING or not isinstance(language_model.base_model, _trunk(type(config))):
+        raise ValueError(
+            f"transformers has no classifier for the family '{config.model_type}', and no trunk that a score head "
+            "could stand on, so it cannot be a reward model"
+        )
+    kind: Any = type(config)
+    made: type[PreTrainedModel] = _put_together(kind)
+    return made
 
 
 def weightless_classifier(config: PreTrainedConfig) -> PreTrainedModel:
@@ -68,14 +79,11 @@ def write_code(model: PreTrainedModel, folder: Path) -> None:
         delattr(model.config, CODE_MAP)
     if _is_stock(model.config) or not isinstance(model, GenericForSequenceClassification):
         return
-    made = classifier_class(model.config)
-    family = _family(made)
-    text = CODE_TEXT.format(
-        module=family.__module__, family=family.__name__, name=made.__name__, prefix=made.base_model_prefix
-    )
+    config, trunk = type(model.config), _trunk(type(model.config))
+    name = _name(trunk)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CODE).write_text(text, encoding="utf-8")
-    model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{made.__name__}"}
+    (folder / CODE).write_text(CODE_TEXT.format(name=name, config=config, family=_family(trunk)), encoding="utf-8")
+    model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{name}"}
 
 
 def _is_stock(config: PreTrainedConfig) -> bool:
@@ -84,12 +92,25 @@ def _is_stock(config: PreTrainedConfig) -> bool:
 
 
 @cache
-def _put_together(trunk: type[PreTrainedModel]) -> type[PreTrainedModel]:
+def _put_together(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
+    trunk = _trunk(config)
     family = _family(trunk)
-    name = f"{trunk.__name__.removesuffix('Model')}{SUFFIX}"
-    return type(name, (GenericForSequenceClassification, family), {"base_model_prefix": family.base_model_prefix})
+    members = {
+        "__module__": family.__module__,  # whose text tells `transformers` which attention it may set
+        "base_model_prefix": family.base_model_prefix,
+        "config_class": config,
+    }
+    return type(_name(trunk), (GenericForSequenceClassification, family), members)
 
 
-def _family(model: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The class that all models of a family inherit from, with its initialisation and its prefix."""
-    return next(kind for kind in inspect.getmro(model)[1:] if kind.__name__.endswith("PreTrainedModel"))
+def _trunk(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
+    return cast(type[PreTrainedModel], MODEL_MAPPING[config])
+
+
+def _name(trunk: type[PreTrainedModel]) -> str:
+    return f"{trunk.__name__.removesuffix('Model')}{SUFFIX}"
+
+
+def _family(trunk: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """The class that all models of a family inherit from, with their initialisation and prefix."""
+    return next(kind for kind in inspect.getmro(trunk)[1:] if kind.__name__.endswith("PreTrainedModel"))

@@ -1,7 +1,7 @@
 """Loading and saving of policy, reward model and value model as plain `transformers` models."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rlhf_core.models.attention import use_ragged_attention
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_code
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
-from rlhf_core.models.lora import is_on, load_beside, merged, save_adapter, state_digest
+from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
 from rlhf_core.models.soft_capping import logit_cap, soft_cap
 
@@ -31,10 +31,10 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
 
     Raises:
-        ValueError: if its logits are not a linear head on its final hidden states, capped or not, or it reads more than
-            text.
+        ValueError: if its logits are not a linear head on its final hidden states, capped or not, it reads more than
+            text, or some of its weights are not there.
     """
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    model = _complete(AutoModelForCausalLM, path)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
     _check_head(model)
@@ -69,16 +69,10 @@ def load_reward_model(
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
-    family = classifier_class(config)
-    loaded: Any = family.from_pretrained(path, num_labels=labels, dtype=torch.float32, output_loading_info=True)
-    model, report = loaded
-    head = score_head(model)
-    if missing := sorted(report["missing_keys"] - (set() if trained else {"score.weight"})):
-        raise ValueError(
-            f"{path}: {family.__name__} needs {missing[0]}, and there are no such weights ({len(missing)} missing); "
-            "they would be random, so name a complete model"
-        )
+    score_head(weightless_classifier(config))
+    model = _complete(classifier_class(config), path, new=() if trained else (f"{HEAD}.weight",), num_labels=labels)
     if not trained:
+        head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
 
@@ -138,6 +132,18 @@ def weights_digest(model: PreTrainedModel) -> str:
     """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
     with whole(model) as reader:
         return state_digest(reader.state_dict())
+
+
+def _complete(family: Any, path: Path, new: Collection[str] = (), **changes: Any) -> PreTrainedModel:
+    """A model in float32 with all its weights but the new ones; `transformers` would draw the others at random."""
+    model: PreTrainedModel
+    model, report = family.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **changes)
+    if missing := sorted(report["missing_keys"].difference(new)):
+        raise ValueError(
+            f"{path}: {type(model).__name__} needs {missing[0]}, and the folder has no such weights "
+            f"({len(missing)} are missing); name a complete model"
+        )
+    return model
 
 
 def _is_classifier(path: Path) -> bool:
