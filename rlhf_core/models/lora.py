@@ -24,7 +24,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.models.attention import RAGGED
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -209,7 +208,7 @@ def on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedMode
     with torch.device("meta"):
         classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     setattr(classifier, classifier.base_model_prefix, model.base_model)
-    classifier.config._attn_implementation = RAGGED
+    classifier.config._attn_implementation = model.config._attn_implementation
     return classifier
 
 
