@@ -26,10 +26,10 @@ from benchmarks.families.configurations import VOCABULARY, configuration
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation.decoding import DrawRequest, draw_eagerly
-from rlhf_core.models.attention import RAGGED
 from rlhf_core.models.classifiers import CODE
 from rlhf_core.models.forward import response_logprobs, response_scores
 from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.trunk import way_of
 
 EXACT = 1e-4
 """Nats, logits, or share of the largest gradient: by how much a family that is called exact may differ from stock."""
@@ -85,7 +85,7 @@ def try_family(family: str, folder: Path) -> Trial:
         policy = load_policy(base, words)
     except ValueError as error:
         return Trial(family, refused=_reason(error, base))
-    way = "rows" if policy.config._attn_implementation == RAGGED else "padded"
+    way = "rows" if way_of(policy).rows else "padded"
     save(policy, words, folder / "policy")
     stock = AutoModelForCausalLM.from_pretrained(folder / "policy", attn_implementation="eager").eval()
     trial = Trial(family, way, max(_forced_gaps(policy, stock), _sampling_gap(policy, stock)))

@@ -12,6 +12,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from rlhf_core.generation.decoding import Draw, DrawRequest
 from rlhf_core.models.attention import RAGGED
 from rlhf_core.models.soft_capping import score_cap
+from rlhf_core.models.trunk import way_of
 
 PAGE_TOKENS = 16
 """Tokens of a page: a sequence leaves less than that unused."""
@@ -31,6 +32,11 @@ def draw_continuously(model: PreTrainedModel, request: DrawRequest) -> list[Draw
         raise ValueError(
             f"sampling.engine continuous has no capped attention scores, which {type(model).__name__} asks for: "
             "set it to eager or graphs"
+        )
+    if not way_of(model).rows:
+        raise ValueError(
+            f"sampling.engine continuous has not what {type(model).__name__} asks for, because {way_of(model).reason}: "
+            "set it to eager"
         )
     prompts, limit = request.prompts, request.max_response_tokens
     generation = GenerationConfig(

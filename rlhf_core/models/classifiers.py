@@ -21,6 +21,8 @@ from transformers import (
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from rlhf_core.models.trunk import trunk
+
 CODE = Path("modeling_reward.py")
 """The file beside a saved classifier that `transformers` has no class for."""
 
@@ -52,7 +54,7 @@ def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
         return cast(type[PreTrainedModel], MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
     with torch.device("meta"):
         language_model = cast(PreTrainedModel, AutoModelForCausalLM.from_config(copy.deepcopy(config)))
-    if type(config) not in MODEL_MAPPING or not isinstance(language_model.base_model, _trunk(type(config))):
+    if type(config) not in MODEL_MAPPING or not isinstance(trunk(language_model), _trunk(type(config))):
         raise ValueError(
             f"transformers has no classifier for the family '{config.model_type}', and no trunk that a score head "
             "could stand on, so it cannot be a reward model"
@@ -79,10 +81,10 @@ def write_code(model: PreTrainedModel, folder: Path) -> None:
         delattr(model.config, CODE_MAP)
     if _is_stock(model.config) or not isinstance(model, GenericForSequenceClassification):
         return
-    config, trunk = type(model.config), _trunk(type(model.config))
-    name = _name(trunk)
+    config, body = type(model.config), _trunk(type(model.config))
+    name = _name(body)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CODE).write_text(CODE_TEXT.format(name=name, config=config, family=_family(trunk)), encoding="utf-8")
+    (folder / CODE).write_text(CODE_TEXT.format(name=name, config=config, family=_family(body)), encoding="utf-8")
     model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{name}"}
 
 
@@ -93,24 +95,24 @@ def _is_stock(config: PreTrainedConfig) -> bool:
 
 @cache
 def _put_together(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
-    trunk = _trunk(config)
-    family = _family(trunk)
+    body = _trunk(config)
+    family = _family(body)
     members = {
         "__module__": family.__module__,  # whose text tells `transformers` which attention it may set
         "base_model_prefix": family.base_model_prefix,
         "config_class": config,
     }
-    return type(_name(trunk), (GenericForSequenceClassification, family), members)
+    return type(_name(body), (GenericForSequenceClassification, family), members)
 
 
 def _trunk(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
     return cast(type[PreTrainedModel], MODEL_MAPPING[config])
 
 
-def _name(trunk: type[PreTrainedModel]) -> str:
-    return f"{trunk.__name__.removesuffix('Model')}{SUFFIX}"
+def _name(body: type[PreTrainedModel]) -> str:
+    return f"{body.__name__.removesuffix('Model')}{SUFFIX}"
 
 
-def _family(trunk: type[PreTrainedModel]) -> type[PreTrainedModel]:
+def _family(body: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """The class that all models of a family inherit from, with their initialisation and prefix."""
-    return next(kind for kind in inspect.getmro(trunk)[1:] if kind.__name__.endswith("PreTrainedModel"))
+    return next(kind for kind in inspect.getmro(body)[1:] if kind.__name__.endswith("PreTrainedModel"))

@@ -11,13 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
-from rlhf_core.models.attention import use_ragged_attention
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_code
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
-from rlhf_core.models.soft_capping import logit_cap, soft_cap
+from rlhf_core.models.ways import choose_way
 
 
 def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -31,13 +30,12 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
 
     Raises:
-        ValueError: if its logits are not a linear head on its final hidden states, capped or not, it reads more than
-            text, or some of its weights are not there.
+        ValueError: if it is no causal language model, some of its weights are not there, it reads more than text, or no
+            way says what its stock forward says.
     """
     model = _complete(AutoModelForCausalLM, path)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
-    _check_head(model)
     return model
 
 
@@ -151,17 +149,6 @@ def _is_classifier(path: Path) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
-@torch.inference_mode()
-def _check_head(model: PreTrainedModel) -> None:
-    ids = torch.tensor([[0, 1]], device=model.device)
-    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    expected = soft_cap(model.get_output_embeddings()(states), logit_cap(model.config))
-    if not torch.allclose(model(input_ids=ids).logits, expected, rtol=1e-3, atol=1e-3):
-        raise ValueError(
-            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits in a way that is not supported"
-        )
-
-
 def _drop_nothing(module: nn.Module) -> None:
     """Turn dropout off, in training too; architectures keep it as a module or as a plain number."""
     if isinstance(module, nn.Dropout):
@@ -186,5 +173,5 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
         embeddings.padding_idx = None  # the base may pad with its end, whose row must learn
     model.eval()
     to_device(model)
-    use_ragged_attention(model)
+    choose_way(model)
     return model

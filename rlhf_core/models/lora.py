@@ -24,8 +24,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.models.attention import RAGGED
 from rlhf_core.models.classifiers import weightless_classifier
+from rlhf_core.models.trunk import trunk
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -204,8 +204,8 @@ def load_beside(folder: Path, config: PreTrainedConfig, beside: PreTrainedModel)
 def on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
     """The classifier of a configuration on the trunk of a model; its head has no weights yet."""
     classifier = weightless_classifier(config)
-    setattr(classifier, classifier.base_model_prefix, model.base_model)
-    classifier.config._attn_implementation = RAGGED
+    setattr(classifier, classifier.base_model_prefix, trunk(model))
+    classifier.config._attn_implementation = model.config._attn_implementation
     return classifier
 
 

@@ -1,0 +1,107 @@
+"""A trial at load: what the stock forward says of a few sequences, each alone, is what every way must say."""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from rlhf_core.data.tokenizer import Tree
+from rlhf_core.models.rotary import steady_positions
+from rlhf_core.models.trunk import trunk
+
+LEAST_TOKENS = 12
+"""Tokens of the longest sequence where nothing in a model depends on length."""
+
+BEYOND = 8
+"""Tokens of the longest sequence beyond a window."""
+
+BUDGET = {"cpu": 2**31, "cuda": 2**40}
+"""Weights times tokens of the longest sequence: a forward of a tenth of a second. A window that lies beyond is not
+tried; rows honour it because what `transformers` says of a mask is taken at its word."""
+
+MOST_TOKENS = 4096
+
+LENGTHS = ("window", "chunk", "block_size", "topk")
+"""What the names of settings have in common that say from which length on a model reads otherwise."""
+
+TOLERANCE = 1e-4
+"""How far a state or the logits of a token may be off, as a share of their norm: float32 explains a tenth of it."""
+
+
+class Trial:
+    """Two trees, one with two responses, and what the stock forward says of each sequence alone.
+
+    Args:
+        model: with the attention that `transformers` gave it.
+
+    Attributes:
+        trees: what is read.
+        sequences: ids of each prompt with each response.
+        states: final hidden states of these, each ``[N, D]``.
+
+    Raises:
+        ValueError: if the model gives numbers that are none, or reads in both directions.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        longest = trial_tokens(model)
+        ids = _ids(model.config, longest + 7)
+        prompt, rest = ids[: longest - 6], ids[longest - 6 :]
+        self.trees = [Tree(prompt, [rest[:6], rest[6:9]]), Tree(rest[9:10], [rest[10:13]])]
+        self.sequences = [[*tree.prompt, *response] for tree in self.trees for response in tree.responses]
+        self.states = [_alone(model, sequence) for sequence in self.sequences]
+        if not all(bool(states.isfinite().all()) for states in self.states):
+            raise ValueError(f"{name_of(model)}: the model gives numbers that are not finite (NaN or infinite)")
+        if not same(_alone(model, prompt), self.states[0][: len(prompt)]):
+            raise ValueError(
+                f"{name_of(model)}: {type(model).__name__} reads texts in both directions; RLHF Ladder trains causal "
+                "language models, which read from left to right"
+            )
+
+    @property
+    def row_states(self) -> Tensor:
+        """The states as they lie in a row, prompts once, shape ``[N, D]``."""
+        return torch.cat([self.states[0], self.states[1][len(self.trees[0].prompt) :], self.states[2]])
+
+
+def trial_tokens(model: PreTrainedModel) -> int:
+    """Tokens of the longest sequence of a trial, beyond all windows that can be afforded."""
+    config = model.config.get_text_config()
+    possible = min(MOST_TOKENS, *(limit for limit in (_positions(config), steady_positions(config)) if limit))
+    affordable = min(BUDGET[model.device.type] // model.num_parameters(), possible)
+    wanted = [length + BEYOND for length in _lengths(config)]
+    return max((tokens for tokens in wanted if tokens <= affordable), default=min(LEAST_TOKENS, possible))
+
+
+def same(found: Tensor, expected: Tensor) -> bool:
+    """Whether vectors of some tokens, shape ``[N, D]``, agree but for rounding."""
+    if found.shape != expected.shape:
+        return False
+    gap = (found - expected).norm(dim=-1)
+    return bool((gap <= TOLERANCE * expected.norm(dim=-1)).all())
+
+
+def name_of(model: PreTrainedModel) -> str:
+    """Where a model comes from, or what it is."""
+    return model.name_or_path or type(model).__name__
+
+
+def _alone(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    output = trunk(model)(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
+    states: Tensor = output.last_hidden_state[0]
+    return states
+
+
+def _ids(config: PreTrainedConfig, count: int) -> list[int]:
+    """Tokens of the vocabulary, none of which is padding; the same every time."""
+    vocabulary = config.get_text_config().vocab_size
+    ids = torch.randint(vocabulary, (2 * count + 99,), generator=torch.Generator().manual_seed(0)).tolist()
+    return [token for token in ids if token != config.pad_token_id][:count]
+
+
+def _lengths(config: PreTrainedConfig) -> list[int]:
+    values = {name: getattr(config, name, None) for name in config.to_dict() if any(part in name for part in LENGTHS)}
+    return [value for value in values.values() if isinstance(value, int) and not isinstance(value, bool)]
+
+
+def _positions(config: PreTrainedConfig) -> int:
+    return int(getattr(config, "max_position_embeddings", None) or MOST_TOKENS)
