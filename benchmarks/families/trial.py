@@ -5,9 +5,10 @@ Stock `transformers`, which reads each text alone from what was saved, is the ju
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -22,10 +23,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from benchmarks.families.configurations import VOCABULARY, configuration
+from benchmarks.families.configurations import FAMILIES, VOCABULARY, configuration
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation.decoding import DrawRequest, draw_eagerly
+from rlhf_core.models import ways
 from rlhf_core.models.classifiers import CODE
 from rlhf_core.models.forward import response_logprobs, response_scores
 from rlhf_core.models.loading import load_policy, load_reward_model, save
@@ -53,19 +55,32 @@ class Trial(NamedTuple):
         way: how sequences are laid out, `rows` or `padded`; empty if the family is refused.
         policy_gap: the largest difference from stock of log-probabilities (nats), gradients (shares of the largest) and
             log-probabilities taken while sampling.
-        classifier: `stock`, or `own code` where it is saved with some lines of code; empty if it is refused.
+        classifier: `stock`, or `with code` where it is saved with some lines of code; empty if it is refused.
         score_gap: the largest difference of a score, logits.
         refused: why the family is no policy, in the words of the product.
         classifier_refused: why it is no reward model.
+        broken: what was raised that is no refusal.
     """
 
     family: str
     way: str = ""
-    policy_gap: float = float("nan")
+    policy_gap: float = 0.0
     classifier: str = ""
-    score_gap: float = float("nan")
+    score_gap: float = 0.0
     refused: str = ""
     classifier_refused: str = ""
+    broken: str = ""
+
+
+def try_families(families: Sequence[str] = FAMILIES) -> Iterator[Trial]:
+    """Try families one after the other, each in a folder of its own that is gone afterwards."""
+    with _quiet():
+        for family in families:
+            with TemporaryDirectory() as folder:
+                try:
+                    yield try_family(family, Path(folder))
+                except Exception as error:  # what breaks one family must not hide the others
+                    yield Trial(family, broken=f"{type(error).__name__}: {_line(error)}")
 
 
 def try_family(family: str, folder: Path) -> Trial:
@@ -74,9 +89,6 @@ def try_family(family: str, folder: Path) -> Trial:
     Args:
         family: `model_type` of `configurations`.
         folder: empty; models are written there.
-
-    Raises:
-        Exception: whatever the product raises beside ValueError, which is a refusal.
     """
     words, base = tokenizer(), folder / "base"
     torch.manual_seed(0)
@@ -85,16 +97,16 @@ def try_family(family: str, folder: Path) -> Trial:
         policy = load_policy(base, words)
     except ValueError as error:
         return Trial(family, refused=_reason(error, base))
-    way = "rows" if way_of(policy).rows else "padded"
     save(policy, words, folder / "policy")
     stock = AutoModelForCausalLM.from_pretrained(folder / "policy", attn_implementation="eager").eval()
-    trial = Trial(family, way, max(_forced_gaps(policy, stock), _sampling_gap(policy, stock)))
+    gap = max(_forced_gap(policy, stock), _sampling_gap(policy, stock))
+    trial = Trial(family, "rows" if way_of(policy).rows else "padded", gap)
     try:
         reward_model = load_reward_model(base, words)
     except ValueError as error:
         return trial._replace(classifier_refused=_reason(error, base))
     saved = save(reward_model, words, folder / "reward_model")
-    classifier = "own code" if (saved / CODE).exists() else "stock"
+    classifier = "with code" if (saved / CODE).exists() else "stock"
     return trial._replace(classifier=classifier, score_gap=_score_gap(reward_model, saved))
 
 
@@ -112,18 +124,23 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Context without bars and remarks of `transformers` on models that were never trained."""
+def _quiet() -> Iterator[None]:
+    """Context without bars and remarks on models that were never trained."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    transformers_logging.set_verbosity(level)
+    ways.log.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ways.log.disabled = False
+        transformers_logging.enable_progress_bar()
+        transformers_logging.set_verbosity(level)
 
 
-def _forced_gaps(policy: PreTrainedModel, stock: PreTrainedModel) -> float:
+def _forced_gap(policy: PreTrainedModel, stock: PreTrainedModel) -> float:
     """Of log-probabilities and of the gradients of their sum of squares."""
     row = lay(TREES, policy.device)
     ours = response_logprobs(policy, row)[0].cpu()
@@ -173,4 +190,8 @@ def _gap(ours: Tensor, expected: Tensor) -> float:
 
 
 def _reason(error: ValueError, folder: Path) -> str:
-    return str(error).splitlines()[0].removeprefix(f"{folder}: ")
+    return _line(error).removeprefix(f"{folder}: ")
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")

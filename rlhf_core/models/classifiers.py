@@ -39,8 +39,12 @@ from {family.__module__} import {family.__name__}
 
 
 class {name}(GenericForSequenceClassification, {family.__name__}):
-    base_model_prefix = "{family.base_model_prefix}"
+    base_model_prefix = "{prefix}"
     config_class = {config.__name__}
+
+    @classmethod
+    def is_custom_code(cls):
+        return False  # all parts are those of transformers, and so is what they start with
 '''
 
 
@@ -71,21 +75,24 @@ def weightless_classifier(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
-def write_code(model: PreTrainedModel, folder: Path) -> None:
-    """Write beside a classifier what `transformers` needs to load it, and name that in its configuration.
+def write_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model as a folder that `transformers` loads; beside a classifier that it has not goes the code of it.
 
     Code that the configuration of a base names is forgotten: it was not run here, and who loads what was made shall not
-    run it either.
+    run it either. Weights of such a classifier keep the names that they have in memory, since `transformers` translates
+    those of its own classes only.
     """
     if hasattr(model.config, CODE_MAP):
         delattr(model.config, CODE_MAP)
-    if _is_stock(model.config) or not isinstance(model, GenericForSequenceClassification):
-        return
-    config, body = type(model.config), _trunk(type(model.config))
-    name = _name(body)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CODE).write_text(CODE_TEXT.format(name=name, config=config, family=_family(body)), encoding="utf-8")
-    model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{name}"}
+    made = isinstance(model, GenericForSequenceClassification) and not _is_stock(model.config)
+    if made:
+        config, body = type(model.config), _trunk(type(model.config))
+        name = _name(body)
+        text = CODE_TEXT.format(name=name, config=config, family=_family(body), prefix=body.base_model_prefix)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CODE).write_text(text, encoding="utf-8")
+        model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{name}"}
+    model.save_pretrained(folder, save_original_format=not made)
 
 
 def _is_stock(config: PreTrainedConfig) -> bool:
@@ -99,7 +106,7 @@ def _put_together(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
     family = _family(body)
     members = {
         "__module__": family.__module__,  # whose text tells `transformers` which attention it may set
-        "base_model_prefix": family.base_model_prefix,
+        "base_model_prefix": body.base_model_prefix,
         "config_class": config,
     }
     return type(_name(body), (GenericForSequenceClassification, family), members)

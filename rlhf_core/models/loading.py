@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
-from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_code
+from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
@@ -98,8 +98,7 @@ def save(
     with whole(model) as reader:
         if rank() == 0:
             formed = form(reader)
-            write_code(formed, out)
-            merged(formed).save_pretrained(out)
+            write_model(merged(formed), out)
             tokenizer.save_pretrained(out)
             save_adapter(formed, out)
     wait()
