@@ -13,6 +13,7 @@ from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.experts import still_routers
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
@@ -168,6 +169,7 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
         model.resize_token_embeddings(len(tokenizer))
     for module in model.modules():
         _drop_nothing(module)
+        still_routers(module)
     if isinstance(embeddings := model.get_input_embeddings(), nn.Embedding):
         embeddings.padding_idx = None  # the base may pad with its end, whose row must learn
     model.eval()
