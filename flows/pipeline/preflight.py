@@ -8,10 +8,9 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
-from flows.config.ladder import HubBase, LadderConfig
-from flows.config.relabel import ByJudge
-from flows.config.reward_model import HubModel
+from flows.config.ladder import LadderConfig
 from flows.data.sources import source_files
+from flows.pipeline.families import check_families, hub_models
 from flows.stages.reward_inputs import check_reward, registered_models
 
 
@@ -45,19 +44,14 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         ]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
+    check_families(config)
     return unasked
 
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
-    if isinstance(config.base, HubBase):
-        yield "base", "model", config.base.model, config.base.revision
-    sources = {"reward_model.from": config.reward_model.source, "judge.from": config.judge.source}
-    if isinstance(config.relabel, ByJudge):
-        sources["relabel.model"] = config.relabel.model
-    for field, source in sources.items():
-        if isinstance(source, HubModel):
-            yield field, "model", source.model, source.revision
+    for field, source in hub_models(config):
+        yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in map(str, COLUMNS):
             for dataset in getattr(config.data, table):

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flows.config.errors import InputError
 from flows.config.ladder import HubBase
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving
@@ -16,7 +17,9 @@ from rlhf_core.base import embedded, from_text
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.plain_text import training_text
-from rlhf_core.data.tokenizer import CHAT_TEMPLATE
+from rlhf_core.data.tokenizer import CHAT_TEMPLATE, load_tokenizer
+from rlhf_core.models.families import check_base
+from rlhf_core.models.loading import complete_model, load_policy
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -58,12 +61,22 @@ def _training_text(data: DataRefs) -> list[str]:
 
 
 def from_hub(config: HubBase, out: Path) -> Stage:
-    """Copy a pinned revision of a hub model and its tokenizer into a plain folder."""
-    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
-    tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
-    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    """Copy a pinned revision of a hub model and its tokenizer into a plain folder, and load it as later stages will.
+
+    Raises:
+        InputError: if no policy and no reward model can be made of it.
+    """
+    try:
+        model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
+        check_base(model.config)
+        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+        tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        load_policy(out, load_tokenizer(str(out)))
+    except ValueError as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{out}: ").removeprefix(f"{config.model}: ")
+        raise InputError(f"field 'base': {config.model}@{config.revision[:8]}: {reason}") from None
     yield from ()
     return StageResult(artifacts={"base": out})
 

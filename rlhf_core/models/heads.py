@@ -19,8 +19,8 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
     """
     head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Linear):
-        name = type(model).__name__
-        raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
+        where, name = f"{model.name_or_path}: " if model.name_or_path else "", type(model).__name__
+        raise ValueError(f"{where}{name} has no linear `score` head, so it cannot be a reward model")
     return head
 
 

@@ -34,7 +34,7 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         ValueError: if it is no causal language model, some of its weights are not there, it reads more than text, or no
             way says what its stock forward says.
     """
-    model = _complete(AutoModelForCausalLM, path)
+    model = complete_model(AutoModelForCausalLM, path, dtype=torch.float32)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
     return model
@@ -69,11 +69,34 @@ def load_reward_model(
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
     score_head(weightless_classifier(config))
-    model = _complete(classifier_class(config), path, new=() if trained else (f"{HEAD}.weight",), num_labels=labels)
+    new = () if trained else (f"{HEAD}.weight",)
+    model = complete_model(classifier_class(config), path, new=new, num_labels=labels, dtype=torch.float32)
     if not trained:
         head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
+
+
+def complete_model(family: Any, source: Path | str, *, new: Collection[str] = (), **options: Any) -> PreTrainedModel:
+    """A model with all its weights; `transformers` would draw those that are missing at random.
+
+    Args:
+        family: class whose `from_pretrained` loads it.
+        source: a folder, or a name on the hub.
+        new: weights that it need not have.
+        options: of `from_pretrained`.
+
+    Raises:
+        ValueError: naming the first weights that are missing.
+    """
+    model: PreTrainedModel
+    model, report = family.from_pretrained(source, output_loading_info=True, **options)
+    if missing := sorted(report["missing_keys"].difference(new)):
+        raise ValueError(
+            f"{source}: {type(model).__name__} needs {missing[0]}, and there are no such weights "
+            f"({len(missing)} are missing); name a complete model"
+        )
+    return model
 
 
 def save(
@@ -130,18 +153,6 @@ def weights_digest(model: PreTrainedModel) -> str:
     """SHA-256 over the names and values of all weights: the identity of a model that is not saved yet."""
     with whole(model) as reader:
         return state_digest(reader.state_dict())
-
-
-def _complete(family: Any, path: Path, new: Collection[str] = (), **changes: Any) -> PreTrainedModel:
-    """A model in float32 with all its weights but the new ones; `transformers` would draw the others at random."""
-    model: PreTrainedModel
-    model, report = family.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **changes)
-    if missing := sorted(report["missing_keys"].difference(new)):
-        raise ValueError(
-            f"{path}: {type(model).__name__} needs {missing[0]}, and the folder has no such weights "
-            f"({len(missing)} are missing); name a complete model"
-        )
-    return model
 
 
 def _is_classifier(path: Path) -> bool:

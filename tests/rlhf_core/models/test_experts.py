@@ -55,9 +55,7 @@ def stock_training(model: PreTrainedModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("family", [*ROWS, *PADDED])
-def test_loss_and_gradients_of_sft_are_those_of_stock_training(
-    family: str, asked: bool, tmp_path: Path
-) -> None:
+def test_loss_and_gradients_of_sft_are_those_of_stock_training(family: str, asked: bool, tmp_path: Path) -> None:
     model = policy(family, tmp_path, output_router_logits=asked)
     stock = stock_of(model, tmp_path)
     loss, figures = _loss(SFTConfig(), DEMONSTRATIONS)(model, [0, 1, 2])
