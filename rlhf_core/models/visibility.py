@@ -48,6 +48,8 @@ class Visibility:
 
     def masks(self, row: Row) -> list[Tensor | None]:
         """For each tree of L tokens who sees whom, shape ``[L, L]``, bool; None where plain causality says it all."""
+        if not self.hides(max(row.longest)):
+            return row.masks
         if self._masks is None:
             pieces = zip(row.masks, row.positions.split(row.lengths), row.longest, strict=True)
             self._masks = [self._of_tree(*piece) for piece in pieces]
