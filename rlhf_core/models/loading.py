@@ -17,6 +17,7 @@ from transformers import (
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.fitness import check_family
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
@@ -36,6 +37,7 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
     Raises:
         ValueError: if it is no causal language model, reads more than text, or no way says what its stock forward says.
     """
+    check_family(path)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
@@ -60,6 +62,7 @@ def load_reward_model(
         ValueError: if the architecture has no linear `score` head on its final hidden states, or there are several
             labels and nothing says how they make one score.
     """
+    check_family(path)
     config = AutoConfig.from_pretrained(path)
     if beside is not None and is_on(path, beside):
         return load_beside(path, config, beside)

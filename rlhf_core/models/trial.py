@@ -74,7 +74,7 @@ def trial_tokens(model: PreTrainedModel) -> int:
     possible = min(MOST_TOKENS, *(limit for limit in (_positions(config), steady_positions(config)) if limit))
     affordable = min(BUDGET[model.device.type] // model.num_parameters(), possible)
     wanted = [length + BEYOND for length in _lengths(config)]
-    return max((tokens for tokens in wanted if tokens <= affordable), default=min(LEAST_TOKENS, possible))
+    return min(possible, max([LEAST_TOKENS, *(tokens for tokens in wanted if tokens <= affordable)]))
 
 
 def same(found: Tensor, expected: Tensor) -> bool:
