@@ -53,7 +53,7 @@ SIZES: dict[str, Any] = {
     "qk_nope_head_dim": 4,
     "v_head_dim": 4,
     "index_head_dim": 8,
-    "index_n_heads": 2,
+    "index_n_heads": 8,
     "index_topk": 5,
     **dict.fromkeys(("sliding_window", "sliding_window_size", "attention_window_size"), WINDOW),
     **dict.fromkeys(("attention_chunk_size", "window_size", "local_attention"), WINDOW),
@@ -127,6 +127,7 @@ PARTICULAR: dict[str, dict[str, Any]] = {
     "granitemoe": {"logits_scaling": 4.0},
     "granitemoe_swa": LOCAL | {"logits_scaling": 4.0},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"], "logits_scaling": 4.0},
+    "hrm_text": {"initializer_range": 0.1},
     "inkling2_text": {
         "layer_types": ["hybrid_sliding", "hybrid"],
         "unpadded_vocab_size": VOCABULARY,

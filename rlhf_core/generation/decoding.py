@@ -149,8 +149,9 @@ def _draw(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest) -> l
 
 
 def _draw_in_step(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
-    """The sequences of a batch always have equally many tokens, so a stock model needs no padding: those whose prompt
-    has not ended take the next token of it, the others draw one.
+    """A stock model needs no padding here, for the sequences of a batch always have equally many tokens.
+
+    Those whose prompt has not ended take the next token of it, the others draw one.
     """
     lengths = torch.tensor([len(prompt) for prompt in request.prompts], device=model.device)
     prompts = [torch.tensor(prompt, device=model.device) for prompt in request.prompts]

@@ -14,6 +14,7 @@ from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.experts import still_routers
+from rlhf_core.models.fitness import check_family
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
@@ -34,6 +35,7 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         ValueError: if it is no causal language model, some of its weights are not there, it reads more than text, or no
             way says what its stock forward says.
     """
+    check_family(path)
     model = complete_model(AutoModelForCausalLM, path, dtype=torch.float32)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
@@ -58,6 +60,7 @@ def load_reward_model(
         ValueError: if the architecture has no linear `score` head on its final hidden states, a classifier lacks some
             of its weights, or there are several labels and nothing says how they make one score.
     """
+    check_family(path)
     config = AutoConfig.from_pretrained(path)
     if beside is not None and is_on(path, beside):
         return load_beside(path, config, beside)

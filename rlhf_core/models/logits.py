@@ -48,7 +48,7 @@ def state_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target after a final state, and entropy of its distribution.
 
-    A scale s with a cap c is c tanh(s x / c) = s (c / s) tanh(x / (c / s)): a cap of c / s on logits at temperature 1 / s.
+    A scale s before a cap c is c tanh(s x / c) = s (c / s) tanh(x / (c / s)): a cap of c / s at a temperature of 1 / s.
 
     Args:
         model: causal language model.

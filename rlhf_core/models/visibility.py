@@ -23,7 +23,7 @@ class Visibility:
     """
 
     def __init__(self, **arguments: Any) -> None:
-        self._rule: Callable[[int, int, Tensor, Tensor], Tensor] = arguments["mask_function"]
+        self._rule: Callable[..., Any] = arguments["mask_function"]
         self.reach: int | None = arguments.get("local_size")
         self._build = partial(sdpa_mask, **arguments)
         self._masks: list[Tensor | None] | None = None
@@ -43,10 +43,13 @@ class Visibility:
 
     def of(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Which keys each query sees, by their positions in one sequence, of shapes that broadcast; bool."""
-        return self._rule(0, 0, queries, keys)
+        visible: Tensor = self._rule(0, 0, queries, keys)
+        return visible
 
     def masks(self, row: Row) -> list[Tensor | None]:
         """For each tree of L tokens who sees whom, shape ``[L, L]``, bool; None where plain causality says it all."""
+        if not self.hides(max(row.longest)):
+            return row.masks
         if self._masks is None:
             pieces = zip(row.masks, row.positions.split(row.lengths), row.longest, strict=True)
             self._masks = [self._of_tree(*piece) for piece in pieces]
