@@ -44,6 +44,7 @@ from rlhf_core.models.forward import response_logprobs, response_logprobs_and_va
 from rlhf_core.models.heads import add_value_head, as_classifier, temperature
 from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.precision import device
+from rlhf_core.models.ways import row_states
 from rlhf_core.ppo.train import train_policy
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.sft import train_sft
@@ -430,15 +431,6 @@ def test_continuous_batching_refuses_capped_scores(gemma: Family) -> None:
         draw_continuously(gemma.policy, request)
 
 
-def test_attention_sinks_are_refused(tmp_path: Path) -> None:
-    settings = NARROW | {"num_key_value_heads": 2, "head_dim": 4, "num_local_experts": 2, "num_experts_per_tok": 1}
-    config = AutoConfig.for_model("gpt_oss", **settings, pad_token_id=None, eos_token_id=END)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    chat_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has no s_aux, which GptOssAttention asks for"):
-        load_policy(tmp_path, load_tokenizer(str(tmp_path)))
-
-
 def test_a_model_of_images_is_refused(tmp_path: Path) -> None:
     text = GROUPED | {"sliding_window": WINDOW, "eos_token_id": END}
     sizes = dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 1)
@@ -488,8 +480,8 @@ def test_positions_that_depend_on_what_else_is_read_are_refused(tmp_path: Path) 
     )
     tokenizer = load_tokenizer(str(base))
     policy = load_policy(base, tokenizer)
-    ragged_states(policy, lay([Tree([3] * 6, [[5] * 6, [6] * 6]), Tree([4], [])], device()))
+    row_states(policy, lay([Tree([3] * 6, [[5] * 6, [6] * 6]), Tree([4], [])], device()))
     with pytest.raises(ValueError, match=r"has 13 tokens, and beyond 12 the rotary positions of this phi3 depend"):
-        ragged_states(policy, lay([Tree([3] * 6, [[5] * 7]), Tree([4], [])], device()))
+        row_states(policy, lay([Tree([3] * 6, [[5] * 7]), Tree([4], [])], device()))
     with pytest.raises(ValueError, match=r"lower max_prompt_tokens and max_response_tokens to 12 together"):
         sample(policy, tokenizer, PROMPTS, SAMPLING, generator=torch.Generator().manual_seed(0))
