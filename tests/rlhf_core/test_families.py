@@ -85,6 +85,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma3_text": GROUPED | SLIDING | {"query_pre_attn_scalar": 4},
     "phi": NARROW,
     "phi3": GROUPED | {"sliding_window": WINDOW},
+    "qwen3_5_text": GROUPED
+    | {"layer_types": ["linear_attention", "full_attention"]}
+    | dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2)
+    | dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 4),
 }
 KIND = {"opt of 350M": "opt"}
 TIED = {"gpt2", "opt", "opt of 350M", "qwen2", "gemma", "gemma2", "gemma3_text"}
@@ -270,8 +274,8 @@ def test_sampled_tokens_have_the_log_probabilities_of_stock_logits(family: Famil
 def test_dropout_of_a_base_is_off_even_in_training(family: Family, tmp_path: Path) -> None:
     shares = ("attention_dropout", "dropout", "layerdrop", "resid_pdrop", "embd_pdrop", "attn_pdrop", "hidden_dropout")
     policy = load_policy(make(family.name, tmp_path / "noisy", **dict.fromkeys(shares, 0.5)), family.tokenizer)
-    quiet = ragged_states(policy, lay(TREES, device()))
-    torch.testing.assert_close(ragged_states(policy.train(), lay(TREES, device())), quiet, rtol=0, atol=0)
+    quiet = row_states(policy, lay(TREES, device()))
+    torch.testing.assert_close(row_states(policy.train(), lay(TREES, device())), quiet, rtol=0, atol=0)
 
 
 @EVERY
