@@ -56,7 +56,7 @@ class Row:
     before: Tensor
     last: Tensor
 
-    @property
+    @cached_property
     def longest(self) -> list[int]:
         """Tokens of the longest sequence of each tree, its prompt and a response."""
         return [
