@@ -8,7 +8,7 @@ from flows.config.errors import InputError
 from flows.config.ladder import HubBase, LadderConfig
 from flows.config.relabel import ByJudge
 from flows.config.reward_model import HubModel
-from rlhf_core.models.families import check_base, check_reward_model
+from rlhf_core.models.fitness import check_base, check_reward_model
 
 
 def hub_models(config: LadderConfig) -> Iterator[tuple[str, HubBase | HubModel]]:

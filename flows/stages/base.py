@@ -18,7 +18,7 @@ from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.plain_text import training_text
 from rlhf_core.data.tokenizer import CHAT_TEMPLATE, load_tokenizer
-from rlhf_core.models.families import check_base
+from rlhf_core.models.fitness import check_base
 from rlhf_core.models.loading import complete_model, load_policy
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult

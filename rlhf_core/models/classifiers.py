@@ -8,7 +8,7 @@ import copy
 import inspect
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 import torch
 from transformers import (
@@ -63,6 +63,11 @@ def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
             f"transformers has no classifier for the family '{config.model_type}', and no trunk that a score head "
             "could stand on, so it cannot be a reward model"
         )
+    if not _gives_cache(_trunk(type(config))):
+        raise ValueError(
+            f"{config.model_type} gives no cache beside its states, and every classifier of transformers reads one, so "
+            "it cannot be a reward model"
+        )
     kind: Any = type(config)
     made: type[PreTrainedModel] = _put_together(kind)
     return made
@@ -110,6 +115,12 @@ def _put_together(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
         "config_class": config,
     }
     return type(_name(body), (GenericForSequenceClassification, family), members)
+
+
+def _gives_cache(body: type[PreTrainedModel]) -> bool:
+    given = get_type_hints(inspect.unwrap(body.forward)).get("return")
+    fields = (getattr(kind, "__dataclass_fields__", ()) for kind in get_args(given) or [given])
+    return any("past_key_values" in names for names in fields)
 
 
 def _trunk(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:

@@ -173,10 +173,6 @@ def _drop_nothing(module: nn.Module) -> None:
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    if model.config.get_text_config() is not model.config:
-        raise ValueError(
-            f"{model.name_or_path}: {type(model).__name__} reads more than text; name a model of text only"
-        )
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):

@@ -73,7 +73,9 @@ def stock_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
     Its forward runs with a trunk that says just these.
     """
     body = trunk(model)
-    vars(body)["forward"] = lambda *_, **__: BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
+    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states[None])
+    output.router_logits = None  # mixtures of experts look for them
+    vars(body)["forward"] = lambda *_, **__: output
     try:
         logits: Tensor = model(input_ids=torch.zeros((1, len(states)), dtype=torch.long, device=states.device)).logits[
             0

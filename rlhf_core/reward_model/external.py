@@ -14,7 +14,7 @@ from rlhf_core.distributed import rank, wait
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
 from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.models.families import check_reward_model
+from rlhf_core.models.fitness import check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
