@@ -15,7 +15,7 @@ UNFIT = (
         "reformer": "trains only with its own backward pass and random hashes, so nothing of it can be computed twice",
         "xlnet": "is trained on permutations of a text and reads in both directions",
         "cpmant": "reads a prompt of its own in both directions before the text",
-        "youtu": "sets the weights of its padding token to 0 whenever it is loaded, so what is trained would not be kept",
+        "youtu": "sets the weights of its padding token to 0 whenever it is loaded, so training would be lost",
     }
     | dict.fromkeys(
         ("marian", "roc_bert"), "keeps a second table of its vocabulary, so that it can be given no token for padding"

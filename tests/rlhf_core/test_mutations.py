@@ -970,6 +970,41 @@ MUTANTS = [
         "hits(last) - hits(refreshed)",
         "test_annotation.test_a_gain_is_the_paired_difference_of_both_agreements",
     ),
+    Mutant(
+        "a mixture of experts pays for balance that nobody asked for",
+        "rlhf_core.models.experts",
+        ", 0.0) if asks_for_balance(model) else 0.0",
+        ", 0.0)",
+        "test_experts.test_the_loss_has_its_weight_only_where_the_configuration_asks_for_it",
+    ),
+    Mutant(
+        "experts that are used alike count as uneven",
+        "rlhf_core.models.experts",
+        "model.num_experts, experts_per_token(model)",
+        "model.num_experts, 1",
+        "test_experts.test_imbalance_by_hand",
+    ),
+    Mutant(
+        "routers keep their jitter",
+        "rlhf_core.models.experts",
+        "setattr(module, name, 0.0)",
+        "setattr(module, name, getattr(module, name))",
+        "test_experts.test_jitter_is_turned_off_and_a_threshold_is_not",
+    ),
+    Mutant(
+        "missing weights are drawn at random",
+        "rlhf_core.models.loading",
+        'report["missing_keys"].difference(new)',
+        "set()",
+        "test_classifiers.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
+    ),
+    Mutant(
+        "a trunk without a cache gets a classifier that cannot be read",
+        "rlhf_core.models.classifiers",
+        "if not _gives_cache(_trunk(type(config)))",
+        "if False",
+        "test_classifiers.test_a_trunk_without_a_cache_is_refused",
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ from rlhf_core.data.packing import lay
 from rlhf_core.models.classifiers import CODE, classifier_class
 from rlhf_core.models.forward import response_logprobs_and_values, response_scores
 from rlhf_core.models.heads import TEMPERATURE, add_value_head, as_classifier
-from rlhf_core.models.loading import load_policy, load_reward_model, parameters, save
+from rlhf_core.models.loading import complete_model, load_policy, load_reward_model, parameters, save
 from rlhf_core.models.lora import add_adapter, twin
 from rlhf_core.models.precision import device
 
@@ -162,11 +162,35 @@ def test_a_policy_without_some_of_its_weights_is_refused(tmp_path: Path) -> None
         load_policy(folder, tokenizer())
 
 
+def test_a_model_with_missing_weights_is_none_but_where_they_are_new() -> None:
+    class Family:
+        @staticmethod
+        def from_pretrained(_: str, **__: object) -> tuple[torch.nn.Module, dict[str, set[str]]]:
+            return torch.nn.Identity(), {"missing_keys": {"score.weight"}}
+
+    assert isinstance(complete_model(Family, "somewhere", new=("score.weight",)), torch.nn.Identity)
+    noticed = ""
+    try:
+        complete_model(Family, "somewhere")
+    except ValueError as error:
+        noticed = str(error)
+    assert "somewhere: Identity needs score.weight, and there are no such weights (1 are missing)" in noticed
+
+
 def test_the_class_is_made_once_of_stock_parts() -> None:
     config = AutoConfig.for_model("olmoe", **{"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2})
     made = classifier_class(config)
     assert made is classifier_class(config)
     assert made.__name__ == "OlmoeForSequenceClassification" and issubclass(made, GenericForSequenceClassification)
+
+
+def test_a_trunk_without_a_cache_is_refused() -> None:
+    noticed = ""
+    try:
+        classifier_class(configuration("mamba"))
+    except ValueError as error:
+        noticed = str(error)
+    assert "mamba gives no cache beside its states" in noticed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from benchmarks.families.trial import TREES, tokenizer
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
-from rlhf_core.models.experts import balance_loss, recorded_routing
+from rlhf_core.models.experts import balance_coef, balance_loss, recorded_routing, still_routers
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
 from rlhf_core.models.precision import device
@@ -80,14 +80,30 @@ def test_micro_batches_add_up_to_their_shares(tmp_path: Path) -> None:
     assert float(sum(figures)) == pytest.approx(float(13 * alone[0] + 11 * alone[1]) / 24, rel=1e-5)
 
 
-def test_imbalance_by_hand(tmp_path: Path) -> None:
+def test_imbalance_by_hand() -> None:
     """Two experts a token: routers that know no difference are even; all tokens to two of four make it 2."""
-    model = policy("mixtral", tmp_path)
+    model = AutoModelForCausalLM.from_config(configuration("mixtral"))
     row = lay(TREES, device())
     even = torch.zeros(100, 4) + 1e-6 * torch.rand(100, 4, generator=torch.Generator().manual_seed(0))
     one_sided = torch.tensor([[50.0, 50.0, 0.0, 0.0]]).repeat(100, 1)
     assert float(balance_loss(model, row, [even])) / 2 == pytest.approx(1.0, abs=1e-5)
     assert float(balance_loss(model, row, [one_sided])) / 2 == pytest.approx(2.0, abs=1e-5)
+
+
+def test_the_loss_has_its_weight_only_where_the_configuration_asks_for_it() -> None:
+    for family, field in (("mixtral", "router_aux_loss_coef"), ("jetmoe", "aux_loss_coef")):
+        asking, silent = (
+            AutoModelForCausalLM.from_config(configuration(family, output_router_logits=asks, **{field: 0.03}))
+            for asks in (True, False)
+        )
+        assert (balance_coef(asking), balance_coef(silent)) == (0.03, 0.0)
+
+
+def test_jitter_is_turned_off_and_a_threshold_is_not() -> None:
+    router = torch.nn.Linear(2, 2)
+    router.jitter_noise, router.input_jitter_noise, router.router_jitter_noise = 0.5, 0.5, 0.1
+    still_routers(router)
+    assert (router.jitter_noise, router.input_jitter_noise, router.router_jitter_noise) == (0.0, 0.0, 0.1)
 
 
 def test_router_logits_that_cannot_be_had_are_refused_where_they_are_asked_for(tmp_path: Path) -> None:
