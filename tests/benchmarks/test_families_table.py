@@ -21,6 +21,7 @@ def trials() -> list[Trial]:
         torch.set_num_threads(threads)
 
 
+@pytest.mark.slow  # half a minute for both
 def test_every_family_is_exact_or_refused_in_words(trials: list[Trial]) -> None:
     assert len(trials) == len(FAMILIES) > 150
     for trial in trials:
@@ -29,6 +30,7 @@ def test_every_family_is_exact_or_refused_in_words(trials: list[Trial]) -> None:
         assert trial.refused or trial.classifier or trial.classifier_refused, trial
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_seen(trials: list[Trial]) -> None:
     """`python -m benchmarks.families fill` renews it; read what changed first."""
     text = PAGE.read_text(encoding="utf-8")
