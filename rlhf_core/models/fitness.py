@@ -2,30 +2,28 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from rlhf_core.models.classifiers import weightless_classifier
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
 
-UNFIT = (
-    {
-        "rwkv": "rescales its own weights whenever it is evaluated, so what is trained would not be what is saved",
-        "reformer": "trains only with its own backward pass and random hashes, so nothing of it can be computed twice",
-        "xlnet": "is trained on permutations of a text and reads in both directions",
-        "cpmant": "reads a prompt of its own in both directions before the text",
-        "youtu": "sets the weights of its padding token to 0 whenever it is loaded, so training would be lost",
-    }
-    | dict.fromkeys(
-        ("marian", "roc_bert"), "keeps a second table of its vocabulary, so that it can be given no token for padding"
-    )
-    | dict.fromkeys(
-        (*("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),),
+UNFIT = {
+    "rwkv": "rescales its own weights whenever it is evaluated, so what is trained would not be what is saved",
+    "reformer": "trains only with its own backward pass and random hashes, so nothing of it can be computed twice",
+    "xlnet": "is trained on permutations of a text and reads in both directions",
+    "cpmant": "reads a prompt of its own in both directions before the text",
+    "youtu": "sets the weights of its padding token to 0 whenever it is loaded, so training would be lost",
+    **dict.fromkeys(
+        ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
         "counts positions from the number of its padding token, which is another where it is trained here",
-    )
-)
+    ),
+}
 """Why no way of computing a family would be right."""
+
+FIXED_VOCABULARY = ("deepseek_v4", "marian", "roc_bert")
+"""Families with further tables of their vocabulary, which `transformers` does not enlarge with the first."""
 
 CAUSAL = "RLHF Ladder trains causal language models (decoder only)"
 
@@ -36,6 +34,24 @@ def check_family(path: Path) -> None:
         check_configuration(AutoConfig.from_pretrained(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def check_growth(model: PreTrainedModel, tokens: int) -> None:
+    """Refuse to enlarge the vocabulary of a model where that would leave its tables of different sizes.
+
+    Args:
+        model: with fewer rows than its tokenizer has tokens.
+        tokens: of the tokenizer, one for padding included.
+
+    Raises:
+        ValueError: naming the mend.
+    """
+    family = model.config.model_type
+    if family in FIXED_VOCABULARY:
+        raise ValueError(
+            f"{model.name_or_path}: {family} cannot be given rows for all {tokens} tokens, as it keeps further tables of "
+            "its vocabulary; name a padding token of its own vocabulary in its tokenizer"
+        )
 
 
 def check_configuration(config: PreTrainedConfig) -> None:

@@ -14,7 +14,7 @@ from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.experts import still_routers
-from rlhf_core.models.fitness import check_family
+from rlhf_core.models.fitness import check_family, check_growth
 from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
@@ -176,6 +176,7 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
+        check_growth(model, len(tokenizer))
         model.resize_token_embeddings(len(tokenizer))
     for module in model.modules():
         _drop_nothing(module)

@@ -40,6 +40,7 @@ from rlhf_core.generation.decoding import DrawRequest
 from rlhf_core.generation.sampling import sample
 from rlhf_core.models import attention
 from rlhf_core.models.attention import ragged_states
+from rlhf_core.models.classifiers import CODE
 from rlhf_core.models.forward import response_logprobs, response_logprobs_and_values, response_scores, response_values
 from rlhf_core.models.heads import add_value_head, as_classifier, temperature
 from rlhf_core.models.loading import load_policy, load_reward_model, save
@@ -85,6 +86,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma3_text": GROUPED | SLIDING | {"query_pre_attn_scalar": 4},
     "phi": NARROW,
     "phi3": GROUPED | {"sliding_window": WINDOW},
+    "olmoe": GROUPED | {"num_experts": 4, "num_experts_per_tok": 2},
     "qwen3_5_text": GROUPED
     | {"layer_types": ["linear_attention", "full_attention"]}
     | dict.fromkeys(("linear_num_key_heads", "linear_num_value_heads"), 2)
@@ -163,7 +165,9 @@ def stock_policy(folder: Path) -> PreTrainedModel:
 
 
 def stock_reward_model(folder: Path) -> PreTrainedModel:
-    return AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="eager").eval()
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation="eager", trust_remote_code=(folder / CODE).exists()
+    ).eval()
 
 
 def padded(sequences: list[list[int]], side: str) -> dict[str, Tensor]:

@@ -76,9 +76,7 @@ def test_a_language_model_that_is_taken_for_a_reward_model_is_refused(
     section: str, hub: dict[str, PreTrainedConfig], tmp_path: Path
 ) -> None:
     hub["someone/something"] = configuration("llama", architectures=["LlamaForCausalLM"])
-    with pytest.raises(
-        InputError, match=rf"^field '{section}.from': someone/something@01234567: LlamaForCausalLM"
-    ):
+    with pytest.raises(InputError, match=rf"^field '{section}.from': someone/something@01234567: LlamaForCausalLM"):
         check_families(config_with(tmp_path, **{section: {"from": HUB}}))
 
 

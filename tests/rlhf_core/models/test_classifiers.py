@@ -203,3 +203,12 @@ def test_a_trunk_without_a_cache_is_refused() -> None:
 def test_families_without_a_place_for_a_head_are_refused_by_name(family: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=reason):
         load_reward_model(base(family, tmp_path), tokenizer())
+
+
+def test_a_family_with_further_tables_of_its_vocabulary_cannot_be_given_a_row_for_padding(tmp_path: Path) -> None:
+    folder = base("deepseek_v4", tmp_path / "small")
+    with pytest.raises(
+        ValueError, match=r"deepseek_v4 cannot be given rows for all 33 tokens.* name a padding token of"
+    ):
+        load_policy(folder, tokenizer())
+    load_policy(base("deepseek_v4", tmp_path / "large", vocab_size=33), tokenizer())
