@@ -489,7 +489,7 @@ def test_positions_that_depend_on_what_else_is_read_are_refused(tmp_path: Path) 
     tokenizer = load_tokenizer(str(base))
     policy = load_policy(base, tokenizer)
     row_states(policy, lay([Tree([3] * 6, [[5] * 6, [6] * 6]), Tree([4], [])], device()))
-    with pytest.raises(ValueError, match=r"has 13 tokens, and beyond 12 the rotary positions of this phi3 depend"):
+    with pytest.raises(ValueError, match=r"has 13 tokens, and beyond 12 what this phi3 says depends"):
         row_states(policy, lay([Tree([3] * 6, [[5] * 7]), Tree([4], [])], device()))
     with pytest.raises(ValueError, match=r"lower max_prompt_tokens and max_response_tokens to 12 together"):
         sample(policy, tokenizer, PROMPTS, SAMPLING, generator=torch.Generator().manual_seed(0))
