@@ -49,8 +49,8 @@ def check_growth(model: PreTrainedModel, tokens: int) -> None:
     family = model.config.model_type
     if family in FIXED_VOCABULARY:
         raise ValueError(
-            f"{model.name_or_path}: {family} cannot be given rows for all {tokens} tokens, as it keeps further tables of "
-            "its vocabulary; name a padding token of its own vocabulary in its tokenizer"
+            f"{model.name_or_path}: {family} cannot be given rows for all {tokens} tokens, as it keeps further tables "
+            "of its vocabulary; name a padding token of its own vocabulary in its tokenizer"
         )
 
 
