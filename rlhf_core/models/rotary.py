@@ -12,8 +12,8 @@ def steady_positions(config: PreTrainedConfig) -> int | None:
     """Tokens of a sequence up to which nothing in it depends on other sequences; None where it never does.
 
     Phi-3 with a long context is one of the few models where they do (Ding et al., 2024): beyond so many tokens its
-    frequencies change, for all sequences that are read together and for tokens that were read before. Doge chooses among
-    all keys, later ones too, when there are more than its window of them.
+    frequencies change, for all sequences that are read together and for tokens that were read before. Doge chooses
+    among all keys, later ones too, when there are more than its window of them.
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or {}

@@ -267,6 +267,14 @@ def test_a_model_that_reads_in_both_directions_is_refused() -> None:
         choose_way(build("bert", is_decoder=False))
 
 
+def test_a_text_beyond_the_window_in_which_a_family_is_causal_is_refused() -> None:
+    model = build("doge", keep_window_size=14)
+    choose_way(model)
+    response_logprobs(model, lay(TREES[2:], CPU))
+    with pytest.raises(ValueError, match=r"has 15 tokens, and beyond 14 what this doge says depends on what else"):
+        response_logprobs(model, lay(TREES[:1], CPU))
+
+
 def test_numbers_that_are_none_are_refused() -> None:
     model = build("llama")
     with torch.no_grad():
