@@ -8,13 +8,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.config.sft import SFTConfig
+from rlhf_core.data.packing import lay
 from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures
 from rlhf_core.evaluators.sft import compare_with_base, measure_sft, response_losses
+from rlhf_core.models.experts import balance_coef, balance_loss, experts_per_token, recorded_routing
 from rlhf_core.models.known_answers import save_known_answers
 from rlhf_core.models.loading import load_policy, save
 from rlhf_core.models.lora import add_adapter
+from rlhf_core.models.precision import device
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
 from rlhf_core.training.loop import fit
 from rlhf_core.training.stage import Stage, StageResult
@@ -42,7 +45,8 @@ def train_sft(
         checkpoints: where the stage keeps its state and goes on from.
 
     Yields:
-        `loss_nats` per response token (mean over the whole optimiser batch) and `lr`.
+        `loss_nats` per response token (mean over the whole optimiser batch) and `lr`; of a mixture of experts also
+        `expert_imbalance`, 1 where routers use all experts alike, at most experts over experts of a token.
 
     Returns:
         Artifact `sft`; held-out loss, EOS and regurgitation rates, before (`base_`) and after.
@@ -81,11 +85,23 @@ def train_sft(
 
 
 def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:
-    """Cross-entropy of some demonstrations over the count of response tokens of all."""
-    tokens = sum(tree.response_tokens for tree in trees)
+    """Cross-entropy of some demonstrations over the count of response tokens of all.
+
+    Where the base asks for a load-balancing loss, it is added as stock training has it: that of the micro-batch, by the
+    share of the tokens that it has.
+    """
+    tokens, sizes = sum(tree.response_tokens for tree in trees), sum(tree.size for tree in trees)
 
     def loss(model: PreTrainedModel, group: list[int]) -> tuple[Tensor, LossFigures]:
-        part = response_losses(config, model, [trees[index] for index in group]).sum() / tokens
-        return part, {"loss_nats": part.detach()}
+        chosen = [trees[index] for index in group]
+        row = lay(chosen, device())
+        with recorded_routing(model) as routing:
+            part = response_losses(config, model, row).sum() / tokens
+        figures = {"loss_nats": part.detach()}
+        if (imbalance := balance_loss(model, row, routing)) is not None:
+            share = sum(tree.size for tree in chosen) / sizes
+            part = part + balance_coef(model) * share * imbalance
+            figures["expert_imbalance"] = share * imbalance.detach() / experts_per_token(model)
+        return part, figures
 
     return loss

@@ -8,6 +8,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.relabel.relabel import WaitingForLabels
+from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, process_tags
 from flows.pipeline.run import LadderRun
@@ -37,8 +38,10 @@ def open_run(
         The run.
 
     Raises:
-        InputError: before any work, if something that the reward names, or a model that is taken, cannot be had.
+        InputError: before any work, if something that the reward names, or a model that is taken, cannot be had, or a
+            model of the hub is of a family that a later stage would refuse.
     """
+    check_families(config)
     run = _started(config, arguments, what=what, verb="trained", before=before, last=last)
     with _ended(run):
         yield run

@@ -11,10 +11,11 @@ from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
-from flows.config.ladder import HubBase, LadderConfig
+from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByPeople
-from flows.config.reward_model import SCHEME, HubModel
+from flows.config.reward_model import SCHEME
 from flows.data.sources import source_files
+from flows.pipeline.families import check_families, hub_models
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
@@ -49,6 +50,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         _ask_hub(field, kind, name, revision)
         if kind == "model":
             _try_tokenizer(field, name, revision)
+    check_families(config)
     return []
 
 
@@ -79,11 +81,8 @@ def _check_files(config: LadderConfig) -> None:
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
-    if isinstance(config.base, HubBase):
-        yield "base", "model", config.base.model, config.base.revision
-    for field, source in config.taken_models.items():
-        if isinstance(source, HubModel):
-            yield field, "model", source.model, source.revision
+    for field, source in hub_models(config):
+        yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in TABLES:
             for dataset in getattr(config.data, table):

@@ -20,6 +20,8 @@ ROWS_AT_ONCE = 32
 
 ANSWER = "{{ messages[0]['content'] }}"
 """The chat template of an answer alone."""
+CODE = "modeling_reward.py"
+"""Lies beside a classifier that `transformers` has no class for; written with the model, as this file was."""
 
 
 class RegisteredModel(PythonModel):
@@ -35,7 +37,8 @@ class RegisteredModel(PythonModel):
         self.settings: dict[str, Any] = context.model_config
         kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        ours = (folder / CODE).exists()
+        self.model = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=ours).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.inference_mode()

@@ -18,6 +18,9 @@ from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.chat_template import settle_template
 from rlhf_core.data.plain_text import training_text
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.models.fitness import check_base
+from rlhf_core.models.loading import complete_model, load_policy
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -59,15 +62,24 @@ def _training_text(data: DataRefs) -> list[str]:
 
 
 def from_hub(config: HubBase, out: Path) -> Stage:
-    """Copy a pinned revision of a hub model and its tokenizer into a plain folder; its chat template is settled."""
-    tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+    """Copy a pinned revision of a hub model and its tokenizer into a plain folder, and load it as later stages will.
+
+    Its chat template is settled.
+
+    Raises:
+        InputError: if no policy and no reward model can be made of it.
+    """
     try:
+        model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
+        check_base(model.config)
+        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
         settle_template(tokenizer, day=config.date)
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        load_policy(out, load_tokenizer(str(out)))
     except ValueError as error:
-        raise InputError(f"field 'base': {config.model}@{config.revision[:8]}: {error}") from None
-    model = AutoModelForCausalLM.from_pretrained(config.model, revision=config.revision)
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+        reason = str(error).splitlines()[0].removeprefix(f"{out}: ").removeprefix(f"{config.model}: ")
+        raise InputError(f"field 'base': {config.model}@{config.revision[:8]}: {reason}") from None
     yield from ()
     return StageResult(artifacts={"base": out})
 

@@ -57,6 +57,14 @@ class Row:
     last: Tensor
 
     @cached_property
+    def longest(self) -> list[int]:
+        """Tokens of the longest sequence of each tree, its prompt and a response."""
+        return [
+            length - sum(tokens) + max(tokens, default=0)
+            for length, tokens in zip(self.lengths, self.responses, strict=True)
+        ]
+
+    @cached_property
     def segments(self) -> Segments:
         """The row as flash attention takes it."""
         queries, keys, indices, start = [0], [0], [], 0

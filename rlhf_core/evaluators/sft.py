@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.data.packing import lay
+from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.records import Demonstration, Response
-from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
+from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.distributed import together
 from rlhf_core.generation.sampling import sample_responses
 from rlhf_core.metrics.drift import eos_rate, regurgitation_rate
@@ -109,7 +109,7 @@ def _held_out_losses(
 
     def read(reader: PreTrainedModel, group: list[int]) -> list[float]:
         trees = [encoded[index] for index in group]
-        tokens = response_losses(config, reader, trees)
+        tokens = response_losses(config, reader, lay(trees, device()))
         return [float(response.mean()) for response in tokens.split([tree.response_tokens for tree in trees])]
 
     losses = together(model, [tree.size for tree in encoded], config.optimiser.max_tokens, read)
@@ -117,8 +117,8 @@ def _held_out_losses(
     return np.array(losses)
 
 
-def response_losses(config: SFTConfig, model: PreTrainedModel, trees: list[Tree]) -> Tensor:
+def response_losses(config: SFTConfig, model: PreTrainedModel, row: Row) -> Tensor:
     """Cross-entropy of every response token, shape ``[R]``, in nats."""
     with precision(config.optimiser):
-        logprobs, _ = response_logprobs(model, lay(trees, device()))
+        logprobs, _ = response_logprobs(model, row)
     return -logprobs

@@ -12,6 +12,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from rlhf_core.generation.decoding import Draw, DrawRequest
 from rlhf_core.models.attention import RAGGED
 from rlhf_core.models.soft_capping import score_cap
+from rlhf_core.models.trial import name_of
+from rlhf_core.models.trunk import way_of
 
 PAGE_TOKENS = 16
 """Tokens of a page: a sequence leaves less than that unused."""
@@ -24,13 +26,18 @@ def draw_continuously(model: PreTrainedModel, request: DrawRequest) -> list[Draw
     attention where that is installed, else through SDPA over all pages at once, whose cost grows with their square.
 
     Raises:
-        ValueError: if the model caps its attention scores, which no kernel here does.
+        ValueError: if the model caps its attention scores, which no kernel here does, or is computed with padding.
         RuntimeError: if it ended before all responses did.
     """
     if score_cap(model.config) is not None:
         raise ValueError(
             f"sampling.engine continuous has no capped attention scores, which {type(model).__name__} asks for: "
             "set it to eager or graphs"
+        )
+    if not way_of(model).rows:
+        raise ValueError(
+            f"sampling.engine continuous is for models that are computed in rows, and {name_of(model)} is not, because "
+            f"{way_of(model).reason}: set it to eager"
         )
     prompts, limit = request.prompts, request.max_response_tokens
     drawn: dict[str, Any] = {"do_sample": True, "temperature": request.temperature, "top_k": 0, "top_p": 1.0}

@@ -6,6 +6,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from rlhf_core.data.batching import similar_batches
@@ -13,8 +15,10 @@ from rlhf_core.data.packing import lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.models.attention import next_states, ragged_states
 from rlhf_core.models.kv_cache import FixedKVCache, KVCache, Memory, power_of_two
+from rlhf_core.models.logits import logits_of
+from rlhf_core.models.padding import StockCache
 from rlhf_core.models.rotary import check_positions
-from rlhf_core.models.soft_capping import logit_cap, soft_cap
+from rlhf_core.models.trunk import way_of
 
 
 class DrawRequest(NamedTuple):
@@ -53,7 +57,7 @@ class Draw(NamedTuple):
 
 
 Engine = Callable[[PreTrainedModel, DrawRequest], list[Draw]]
-"""Draws a response for each prompt of a request, in their order, from a model that `use_ragged_attention` prepared."""
+"""Draws a response for each prompt of a request, in their order, from a model that `choose_way` prepared."""
 
 
 SMALLEST = 8
@@ -135,15 +139,52 @@ def draw_by_graphs(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
 def _draw(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """Prompts of similar length are drawn from together."""
     draws: dict[int, Draw] = {}
+    longest = max(map(len, request.prompts), default=0) + request.max_response_tokens
+    check_positions(model.config, longest)
     for rows in similar_batches([len(prompt) for prompt in request.prompts], request.max_tokens):
-        draws |= zip(rows, _draw_batch(loop, model, request.take(rows)), strict=True)
+        batch = request.take(rows)
+        drawn = _draw_batch(loop, model, batch) if way_of(model).rows else _draw_in_step(model, batch)
+        draws |= zip(rows, drawn, strict=True)
     return [draws[row] for row in range(len(request.prompts))]
+
+
+def _draw_in_step(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
+    """A stock model needs no padding here, for the sequences of a batch always have equally many tokens.
+
+    Those whose prompt has not ended take the next token of it, the others draw one.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in request.prompts], device=model.device)
+    prompts = [torch.tensor(prompt, device=model.device) for prompt in request.prompts]
+    ids = functional.pad(pad_sequence(prompts, batch_first=True), (0, request.max_response_tokens))
+    nats = torch.zeros(ids.shape, device=model.device)
+    chance, ends = request.chance.to(model.device), ids.new_tensor(request.stops)
+    cache = StockCache(model, kept=way_of(model).cached)
+    going = torch.ones_like(lengths, dtype=torch.bool)
+    for position in range(int(lengths.min()), ids.shape[1]):
+        number = (position - lengths).clamp(min=0, max=request.max_response_tokens - 1)
+        states = cache.states(ids[:, :position])
+        tokens, logprobs = _next(model, states, chance.gather(1, number[:, None])[:, 0], request.temperature)
+        drawing = going & (position >= lengths)
+        ids[drawing, position], nats[drawing, position] = tokens[drawing], logprobs[drawing]
+        going &= ~drawing | (~torch.isin(tokens, ends) & (position - lengths + 1 < request.max_response_tokens))
+        if not going.any():
+            break
+    return [
+        _cut(response[length:], values[length:], request)
+        for response, values, length in zip(ids.tolist(), nats.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def _cut(ids: list[int], nats: list[float], request: DrawRequest) -> Draw:
+    """A response up to the first token that ends it."""
+    limit = request.max_response_tokens
+    length = next((place + 1 for place, token in enumerate(ids[:limit]) if token in request.stops), limit)
+    return Draw(ids[:length], nats[:length])
 
 
 def _draw_batch(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     """The first sequences of a step are those of `rows`; those after them repeat some, and their draws are lost."""
     prompts, temperature, limit = request.prompts, request.temperature, request.max_response_tokens
-    check_positions(model.config, max(map(len, prompts)) + limit)
     chance = request.chance.T.contiguous().to(model.device)
     cache = loop.cache(model, [len(prompt) for prompt in prompts], limit)
     row = lay([Tree(prompt, []) for prompt in prompts], model.device)
@@ -167,11 +208,7 @@ def _draw_batch(loop: DecodingLoop, model: PreTrainedModel, request: DrawRequest
                 cache.keep(members)
                 rows, tokens, chance = rows[going], tokens[members], chance[:, members]
         tokens, logprobs = loop.step(model, tokens, chance[number + 1], cache, temperature)
-    lengths = (torch.isin(ids, ends, invert=True).cumprod(dim=1).sum(dim=1) + 1).clamp(max=limit)
-    return [
-        Draw(response[:length], values[:length])
-        for response, values, length in zip(ids.tolist(), nats.tolist(), lengths.tolist(), strict=True)
-    ]
+    return [_cut(response, values, request) for response, values in zip(ids.tolist(), nats.tolist(), strict=True)]
 
 
 def _step(
@@ -220,8 +257,8 @@ def _record(model: PreTrainedModel, tokens: Tensor, chance: Tensor, cache: KVCac
 
 def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Draw a token after each of B final states, shape ``[B, D]``; with its log-probability, float32."""
-    logits = soft_cap(model.get_output_embeddings()(states).float(), logit_cap(model.config))
-    return invert(torch.log_softmax(at_temperature(logits, temperature), dim=-1), chance)
+    logits = at_temperature(logits_of(model, states), temperature)
+    return invert(torch.log_softmax(logits, dim=-1), chance)
 
 
 def at_temperature(logits: Tensor, temperature: float) -> Tensor:

@@ -13,20 +13,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.models.flash_attention import fits, row_attention
 from rlhf_core.models.kv_cache import KVCache
-from rlhf_core.models.rotary import check_positions, steady_positions
 from rlhf_core.models.soft_capping import capped_attention
+from rlhf_core.models.trial import Trial, same
+from rlhf_core.models.trunk import trunk
+from rlhf_core.models.visibility import CAUSAL, Visibility
 
 as_it_is = partial(torch.compiler.set_stance, "force_eager")
 """Context in which layers that `fuse` has marked run as they are: a cache would be compiled for each of its states."""
 
+PARTICULAR = {"s_aux": "attention sinks", "position_bias": "biases by position"}
+"""What architectures ask of an attention that rows have not, by the names of the arguments."""
+
 RAGGED = "ragged"
 """Name under which `transformers` knows this attention; one with `sdpa` in it would be refused to Gemma 2."""
+
+
+STEPS = 3
+"""Tokens that are read one by one in a trial."""
+
+
+class RowError(ValueError):
+    """An architecture cannot be computed by rows; the text says why, for people."""
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -35,7 +47,7 @@ def ragged_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Visibility | Tensor | None,
     *,
     row: Row | None = None,
     kv_cache: KVCache | None = None,
@@ -50,10 +62,10 @@ def ragged_attention(
         query: shape ``[1, H, N, D]`` for the N tokens of a row, ``[B, H, 1, D]`` for a token of each sequence.
         key: shape ``[1, K, N, D]`` or ``[B, K, T, D]``; K divides H.
         value: as the keys.
-        attention_mask: read only where neither row nor cache is given.
+        attention_mask: what the layer sees of what came before; None for all.
         row: says which tokens see each other.
         kv_cache: where each of the B tokens finds what came before it.
-        sliding_window: how many tokens, itself included, a token of this layer sees; None for all.
+        sliding_window: the window of the layer, for kernels that build no mask; the mask decides.
         softcap: cap on the scores, which no fused kernel has; None for none.
         options: whatever else the architecture passes to SDPA.
 
@@ -61,19 +73,26 @@ def ragged_attention(
         Shape ``[1, N, H, D]`` or ``[B, 1, H, D]``, and None for the attention weights.
 
     Raises:
-        ValueError: if the architecture asks for attention sinks or biases by position.
+        RowError: if the architecture asks for attention sinks or biases by position, or makes a mask of its own.
     """
-    if missing := [name for name in ("s_aux", "position_bias") if options.get(name) is not None]:
-        raise ValueError(f"attention over rows has no {', '.join(missing)}, which {type(module).__name__} asks for")
+    if missing := [PARTICULAR[name] for name in PARTICULAR if options.get(name) is not None]:
+        raise RowError(f"its attention has {', '.join(missing)}")
+    if row is None and kv_cache is None:
+        mask = attention_mask.built() if isinstance(attention_mask, Visibility) else attention_mask
+        return _attend(module, query, key, value, mask, softcap=softcap, **options), None
+    if isinstance(attention_mask, Tensor):
+        raise RowError("it makes a mask of its own for its attention")
+    visibility = CAUSAL if attention_mask is None else attention_mask
     if kv_cache is not None:
-        mask = kv_cache.mask(sliding_window, query.dtype)
+        mask = kv_cache.mask(visibility, query.dtype)
         return _slot_attention(query, key, value, mask, softcap=softcap, **options), None
-    if row is None:
-        return _attend(module, query, key, value, attention_mask, softcap=softcap, **options), None
-    if softcap is None and fits(query):
-        return row_attention(query, key, value, row, sliding_window=sliding_window, **options), None
-    masks = row.masks if sliding_window is None else _within(row, sliding_window)
-    trees = zip(*(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), masks, strict=True)
+    assert row is not None
+    window = sliding_window if visibility.hides(max(row.longest)) else None
+    if softcap is None and fits(query) and visibility.is_window(window, max(row.longest)):
+        return row_attention(query, key, value, row, sliding_window=window, **options), None
+    trees = zip(
+        *(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), visibility.masks(row), strict=True
+    )
     outputs = [
         _attend(module, q, k, v, None if mask is None else mask[None, None], softcap=softcap, **options)
         for q, k, v, mask in trees
@@ -90,17 +109,14 @@ def ragged_states(model: PreTrainedModel, row: Row, kv_cache: KVCache | None = N
         kv_cache: an empty one, which keeps what a continuation of each tree needs.
 
     Raises:
-        ValueError: if the model was not prepared, so that responses would see each other, or its positions would
-            depend on what is read together.
+        ValueError: if the model was not prepared, so that responses would see each other.
     """
     if model.config._attn_implementation != RAGGED:
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
-    if steady_positions(model.config) is not None:
-        check_positions(model.config, int(row.positions.max()) + 1)
     with nullcontext() if kv_cache is None else as_it_is():
-        output = model.base_model(
+        output = trunk(model)(
             input_ids=row.ids[None],
-            attention_mask=_no_mask(model),
+            attention_mask=torch.ones_like(row.ids[None]),
             position_ids=row.positions[None],
             row=row,
             past_key_values=kv_cache,
@@ -119,9 +135,9 @@ def next_states(model: PreTrainedModel, ids: Tensor, kv_cache: KVCache) -> Tenso
         kv_cache: what came before, filled by `ragged_states` first; takes the tokens up.
     """
     with as_it_is():
-        output = model.base_model(
+        output = trunk(model)(
             input_ids=ids[:, None],
-            attention_mask=_no_mask(model),
+            attention_mask=torch.ones_like(ids[:, None]),
             position_ids=kv_cache.lengths[:, None],
             kv_cache=kv_cache,
             past_key_values=kv_cache,
@@ -132,34 +148,34 @@ def next_states(model: PreTrainedModel, ids: Tensor, kv_cache: KVCache) -> Tenso
     return states
 
 
-@torch.inference_mode()
-def use_ragged_attention(model: PreTrainedModel) -> None:
+@torch.no_grad()
+def use_ragged_attention(model: PreTrainedModel, trial: Trial | None = None) -> None:
     """Let a model take rows; its weights and its saved configuration stay as they are.
 
+    Args:
+        model: with the attention that `transformers` gave it.
+        trial: what it says so; None for one that is made here.
+
     Raises:
-        ValueError: if the architecture attends in another way than this module, or does not keep responses apart, as a
-            trial shows.
+        RowError: if a row of the model does not say the same.
     """
-    ids = [1, 0, 0, 1, 1]
-    expected = model.base_model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).last_hidden_state
+    trial = trial or Trial(model)
     model.set_attn_implementation(RAGGED)
-    trees = [Tree([1, 0], [[1, 0], [0, 1, 1]]), Tree([0], [[1]])]
-    together = ragged_states(model, lay(trees, model.device))
-    alone = [
-        ragged_states(model, lay([Tree(tree.prompt, [response])], model.device))
-        for tree in trees
-        for response in tree.responses
-    ]
-    apart = torch.cat([alone[0], alone[1][2:], alone[2]])
-    if not torch.allclose(together, apart, rtol=1e-3, atol=1e-3):
-        raise ValueError(
-            f"{type(model).__name__} lets responses in one row see each other: its attention does not go through the "
-            "attention interface of transformers, so it cannot be trained here"
-        )
-    if not torch.allclose(ragged_states(model, lay([Tree(ids, [])], model.device)), expected[0], rtol=1e-3, atol=1e-3):
-        raise ValueError(
-            f"{type(model).__name__} asks of its attention what this one does not do, so it cannot be trained here"
-        )
+    together = ragged_states(model, lay(trial.trees, model.device))
+    apart = [ragged_states(model, lay([Tree(ids, [])], model.device)) for ids in trial.sequences]
+    if not all(same(*pair) for pair in zip(apart, trial.states, strict=True)):
+        raise RowError("its attention is another than that of rows")
+    if not same(together, trial.row_states):
+        raise RowError("responses in one row would see each other: its attention does not go through the interface")
+    ids = [sequence[-STEPS:] for sequence in trial.sequences]
+    prompts = [Tree(sequence[:-STEPS], []) for sequence in trial.sequences]
+    cache = KVCache([tree.size for tree in prompts], STEPS, model.device)
+    ragged_states(model, lay(prompts, model.device), cache)
+    for step in range(STEPS):
+        states = next_states(model, torch.tensor([tokens[step] for tokens in ids], device=model.device), cache)
+        expected = torch.stack([states[step - STEPS] for states in trial.states])
+        if not same(states, expected):
+            raise RowError("its cache is another than that of rows")
 
 
 def _attend(
@@ -200,21 +216,6 @@ def _slot_attention(
     return output.reshape(batch, 1, heads, value.shape[-1])
 
 
-def _no_mask(model: PreTrainedModel) -> Tensor:
-    """Four dimensions keep `transformers` from building a mask; `ragged_attention` knows better."""
-    return torch.ones((1, 1, 1, 1), dtype=torch.bool, device=model.device)
-
-
-def _within(row: Row, window: int) -> list[Tensor | None]:
-    """The masks of a row for a layer that sees only so many tokens."""
-    masks = []
-    for mask, positions in zip(row.masks, row.positions.split(row.lengths), strict=True):
-        distance = positions[:, None] - positions[None, :]
-        plain = distance >= 0 if mask is None else mask
-        masks.append(mask if int(positions.max()) < window else plain & (distance < window))
-    return masks
-
-
 AttentionInterface.register(RAGGED, ragged_attention)
 
-AttentionMaskInterface.register(RAGGED, sdpa_mask)
+AttentionMaskInterface.register(RAGGED, Visibility)

@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.distributed import Model
+from rlhf_core.models.trial import name_of
+from rlhf_core.models.trunk import way_of
 
 
 def fuse(model: Model, config: OptimiserConfig) -> Model:
@@ -17,7 +19,15 @@ def fuse(model: Model, config: OptimiserConfig) -> Model:
 
     All layers of one kind share what was compiled, whatever the tokens of a row. Attention stays a call of its own,
     and sampling, whose cache changes from call to call, runs as it is.
+
+    Raises:
+        ValueError: if the model is computed with padding.
     """
+    if config.compiled and not way_of(model).rows:
+        raise ValueError(
+            f"optimiser.compiled: {name_of(model)} is computed with padding, because {way_of(model).reason}, and "
+            "compilation is for rows: set it to false"
+        )
     if config.compiled:
         blocks = set(getattr(model, "_no_split_modules", None) or ())
         for module in model.modules():

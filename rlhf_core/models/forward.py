@@ -4,10 +4,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.data.packing import Row
-from rlhf_core.models.attention import ragged_states
 from rlhf_core.models.heads import score_head
-from rlhf_core.models.soft_capping import logit_cap
-from rlhf_core.models.vocabulary import head_logprobs
+from rlhf_core.models.logits import state_logprobs
+from rlhf_core.models.ways import row_states
 
 
 def response_logprobs(model: PreTrainedModel, row: Row, *, sampling_temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -21,14 +20,13 @@ def response_logprobs(model: PreTrainedModel, row: Row, *, sampling_temperature:
     Returns:
         Log-probability of each token, and entropy of the distribution that it comes from, both shape ``[R]``, nats.
     """
-    states = ragged_states(model, row).index_select(0, row.before)
-    head, cap = model.get_output_embeddings(), logit_cap(model.config)
-    return head_logprobs(states, head, row.targets, temperature=sampling_temperature, cap=cap)
+    states = row_states(model, row).index_select(0, row.before)
+    return state_logprobs(model, states, row.targets, sampling_temperature=sampling_temperature)
 
 
 def response_values(model: PreTrainedModel, row: Row) -> Tensor:
     """Scalar head before each of the R response tokens of a row, shape ``[R]``, float32: the value model's values."""
-    scores: Tensor = score_head(model)(ragged_states(model, row).index_select(0, row.before))
+    scores: Tensor = score_head(model)(row_states(model, row).index_select(0, row.before))
     return scores.squeeze(-1).float()
 
 
@@ -42,13 +40,12 @@ def response_logprobs_and_values(
     model: PreTrainedModel, row: Row, *, sampling_temperature: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`response_logprobs` and `response_values` of a policy with a value head, by one forward pass, each ``[R]``."""
-    states = ragged_states(model, row).index_select(0, row.before)
-    head, cap = model.get_output_embeddings(), logit_cap(model.config)
-    logprobs, entropies = head_logprobs(states, head, row.targets, temperature=sampling_temperature, cap=cap)
+    states = row_states(model, row).index_select(0, row.before)
+    logprobs, entropies = state_logprobs(model, states, row.targets, sampling_temperature=sampling_temperature)
     values: Tensor = score_head(model)(states)
     return logprobs, entropies, values.squeeze(-1).float()
 
 
 def last_states(model: PreTrainedModel, row: Row) -> Tensor:
     """Final hidden state at the last token of each of the B responses of a row, shape ``[B, D]``."""
-    return ragged_states(model, row).index_select(0, row.last)
+    return row_states(model, row).index_select(0, row.last)

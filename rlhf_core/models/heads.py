@@ -19,8 +19,8 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
     """
     head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Linear):
-        name = type(model).__name__
-        raise ValueError(f"{model.name_or_path}: {name} has no linear `score` head, so it cannot be a reward model")
+        where, name = f"{model.name_or_path}: " if model.name_or_path else "", type(model).__name__
+        raise ValueError(f"{where}{name} has no linear `score` head, so it cannot be a reward model")
     return head
 
 
@@ -35,7 +35,7 @@ def add_value_head(policy: PreTrainedModel) -> None:
     The head starts at 0, as in Ziegler et al. (2019): without data no prompt is better than another.
 
     Raises:
-        ValueError: if the architecture has no stock classifier with a linear `score` head.
+        ValueError: if the classifier of the architecture has no linear `score` head.
     """
     head = score_head(as_classifier(policy)).to_empty(device=policy.device)
     for weight in head.parameters():
@@ -45,12 +45,9 @@ def add_value_head(policy: PreTrainedModel) -> None:
 
 
 def as_classifier(policy: PreTrainedModel) -> PreTrainedModel:
-    """The stock classifier with one label that has the trunk of a policy, and its value head if there is one.
+    """The classifier with one label that has the trunk of a policy, and its value head if there is one.
 
     Weights are shared; a head of its own has none.
-
-    Raises:
-        ValueError: if the architecture has no stock classifier.
     """
     config = copy.deepcopy(policy.config)
     config.num_labels = 1

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from rlhf_core.models.visibility import Visibility
+
 
 class KVCache(Cache):
     """Keys and values of B sequences, each left-aligned in a row of its own; memory for all tokens is taken once.
@@ -26,7 +28,7 @@ class KVCache(Cache):
         self._longest = max(prompt_lengths)
         self._room = room
         self._states: list[tuple[Tensor, Tensor]] = []
-        self._masks: dict[int | None, Tensor] = {}
+        self._masks: dict[Visibility, Tensor] = {}
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *arguments: Any, **options: Any
@@ -47,23 +49,20 @@ class KVCache(Cache):
         values[sequences, :, self.lengths] = value_states[:, :, 0]
         return self._read(keys), self._read(values)
 
-    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+    def mask(self, visibility: Visibility, dtype: torch.dtype) -> Tensor:
         """What the newest token of a sequence does not see, to be added to its attention, shape ``[B, 1, 1, T]``.
 
         Args:
-            window: how many tokens, itself included, it sees; None for all.
+            visibility: what it sees of what came before.
             dtype: of the mask.
         """
-        if window not in self._masks:
+        if visibility not in self._masks:
             positions = torch.arange(self._read(self._states[0][0]).shape[2], device=self.lengths.device)
-            newest = self.lengths[:, None]
-            hidden = positions > newest
-            if window is not None:
-                hidden |= positions <= newest - window
-            self._masks[window] = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
-                hidden, -torch.inf
+            visible = visibility.of(self.lengths[:, None], positions[None, :])
+            self._masks[visibility] = torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+                ~visible, -torch.inf
             )[:, None, None]
-        return self._masks[window]
+        return self._masks[visibility]
 
     def advance(self) -> None:
         """Count the token that every layer has taken."""

@@ -1,27 +1,24 @@
 """Loading and saving of policy, reward model and value model as plain `transformers` models."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
-from rlhf_core.models.attention import use_ragged_attention
+from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.experts import still_routers
+from rlhf_core.models.fitness import check_family, check_growth
 from rlhf_core.models.heads import score_head
-from rlhf_core.models.lora import is_on, load_beside, merged, save_adapter, state_digest
+from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
-from rlhf_core.models.soft_capping import logit_cap, soft_cap
+from rlhf_core.models.ways import choose_way
 
 
 def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -35,13 +32,13 @@ def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedMod
         The model in evaluation mode, on `device()`, with the generation settings of `settle_stops`.
 
     Raises:
-        ValueError: if its logits are not a linear head on its final hidden states, capped or not, or it reads more than
-            text.
+        ValueError: if it is no causal language model, some of its weights are not there, it reads more than text, or no
+            way says what its stock forward says.
     """
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    check_family(path)
+    model = complete_model(AutoModelForCausalLM, path, dtype=torch.float32)
     _ready(model, tokenizer)
     settle_stops(model, tokenizer)
-    _check_head(model)
     return model
 
 
@@ -60,9 +57,10 @@ def load_reward_model(
         The model in evaluation mode, on `device()`. The heads are the rows of one `score` layer and have no bias.
 
     Raises:
-        ValueError: if the architecture has no linear `score` head on its final hidden states, or there are several
-            labels and nothing says how they make one score.
+        ValueError: if the architecture has no linear `score` head on its final hidden states, a classifier lacks some
+            of its weights, or there are several labels and nothing says how they make one score.
     """
+    check_family(path)
     config = AutoConfig.from_pretrained(path)
     if beside is not None and is_on(path, beside):
         return load_beside(path, config, beside)
@@ -73,11 +71,35 @@ def load_reward_model(
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
-    model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=labels, dtype=torch.float32)
-    head = score_head(model)
+    score_head(weightless_classifier(config))
+    new = () if trained else (f"{HEAD}.weight",)
+    model = complete_model(classifier_class(config), path, new=new, num_labels=labels, dtype=torch.float32)
     if not trained:
+        head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
+
+
+def complete_model(family: Any, source: Path | str, *, new: Collection[str] = (), **options: Any) -> PreTrainedModel:
+    """A model with all its weights; `transformers` would draw those that are missing at random.
+
+    Args:
+        family: class whose `from_pretrained` loads it.
+        source: a folder, or a name on the hub.
+        new: weights that it need not have.
+        options: of `from_pretrained`.
+
+    Raises:
+        ValueError: naming the first weights that are missing.
+    """
+    model: PreTrainedModel
+    model, report = family.from_pretrained(source, output_loading_info=True, **options)
+    if missing := sorted(report["missing_keys"].difference(new)):
+        raise ValueError(
+            f"{source}: {type(model).__name__} needs {missing[0]}, and there are no such weights "
+            f"({len(missing)} are missing); name a complete model"
+        )
+    return model
 
 
 def save(
@@ -103,7 +125,7 @@ def save(
     with whole(model) as reader:
         if rank() == 0:
             formed = form(reader)
-            merged(formed).save_pretrained(out)
+            write_model(merged(formed), out)
             tokenizer.save_pretrained(out)
             save_adapter(formed, out)
     wait()
@@ -115,9 +137,7 @@ def parameters(path: Path) -> int:
     config = AutoConfig.from_pretrained(path)
     with torch.device("meta"):
         model: PreTrainedModel = (
-            AutoModelForSequenceClassification.from_config(config)
-            if _is_classifier(path)
-            else AutoModelForCausalLM.from_config(config)
+            weightless_classifier(config) if _is_classifier(path) else AutoModelForCausalLM.from_config(config)
         )
     return int(model.num_parameters())
 
@@ -143,17 +163,6 @@ def _is_classifier(path: Path) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
-@torch.inference_mode()
-def _check_head(model: PreTrainedModel) -> None:
-    ids = torch.tensor([[0, 1]], device=model.device)
-    states = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    expected = soft_cap(model.get_output_embeddings()(states), logit_cap(model.config))
-    if not torch.allclose(model(input_ids=ids).logits, expected, rtol=1e-3, atol=1e-3):
-        raise ValueError(
-            f"{model.name_or_path}: {type(model).__name__} scales or caps its logits in a way that is not supported"
-        )
-
-
 def _drop_nothing(module: nn.Module) -> None:
     """Turn dropout off, in training too; architectures keep it as a module or as a plain number."""
     if isinstance(module, nn.Dropout):
@@ -164,19 +173,17 @@ def _drop_nothing(module: nn.Module) -> None:
 
 
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    if model.config.get_text_config() is not model.config:
-        raise ValueError(
-            f"{model.name_or_path}: {type(model).__name__} reads more than text; name a model of text only"
-        )
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
     if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
+        check_growth(model, len(tokenizer))
         model.resize_token_embeddings(len(tokenizer))
     for module in model.modules():
         _drop_nothing(module)
+        still_routers(module)
     if isinstance(embeddings := model.get_input_embeddings(), nn.Embedding):
         embeddings.padding_idx = None  # the base may pad with its end, whose row must learn
     model.eval()
     to_device(model)
-    use_ragged_attention(model)
+    choose_way(model)
     return model

@@ -20,11 +20,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.config.adapter import AdapterConfig
-from rlhf_core.models.attention import RAGGED
+from rlhf_core.models.classifiers import weightless_classifier
+from rlhf_core.models.trunk import trunk
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -201,15 +202,10 @@ def load_beside(folder: Path, config: PreTrainedConfig, beside: PreTrainedModel)
 
 
 def on_trunk(config: PreTrainedConfig, model: PreTrainedModel) -> PreTrainedModel:
-    """The stock classifier of a configuration on the trunk of a model; its head has no weights yet.
-
-    Raises:
-        ValueError: if the architecture has no stock classifier.
-    """
-    with torch.device("meta"):
-        classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
-    setattr(classifier, classifier.base_model_prefix, model.base_model)
-    classifier.config._attn_implementation = RAGGED
+    """The classifier of a configuration on the trunk of a model; its head has no weights yet."""
+    classifier = weightless_classifier(config)
+    setattr(classifier, classifier.base_model_prefix, trunk(model))
+    classifier.config._attn_implementation = model.config._attn_implementation
     return classifier
 
 

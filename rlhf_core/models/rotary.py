@@ -1,4 +1,4 @@
-"""Rotary positions that depend on the length of what is read: how far a model with such positions can be used."""
+"""What depends on the length of all that is read together: how far a model with such positions can be used."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,11 @@ CHANGING = ("dynamic", "longrope")
 
 
 def steady_positions(config: PreTrainedConfig) -> int | None:
-    """Tokens of a sequence up to which its positions do not depend on other sequences; None where they never do.
+    """Tokens of a sequence up to which nothing in it depends on other sequences; None where it never does.
 
     Phi-3 with a long context is one of the few models where they do (Ding et al., 2024): beyond so many tokens its
-    frequencies change, for all sequences that are read together and for tokens that were read before.
+    frequencies change, for all sequences that are read together and for tokens that were read before. Doge chooses
+    among all keys, later ones too, when there are more than its window of them.
     """
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or {}
@@ -22,6 +23,7 @@ def steady_positions(config: PreTrainedConfig) -> int | None:
         for kind in kinds
         if kind.get("rope_type") in CHANGING
     ]
+    limits += [text.keep_window_size] if hasattr(text, "keep_window_size") else []
     return min(limits, default=None)
 
 
@@ -38,7 +40,7 @@ def check_positions(config: PreTrainedConfig, longest: int) -> None:
     limit = steady_positions(config)
     if limit is not None and longest > limit:
         raise ValueError(
-            f"a prompt with its response has {longest} tokens, and beyond {limit} the rotary positions of this "
-            f"{config.model_type} depend on what else is read: lower max_prompt_tokens and max_response_tokens to "
+            f"a prompt with its response has {longest} tokens, and beyond {limit} what this {config.model_type} says "
+            f"depends on what else is read: lower max_prompt_tokens and max_response_tokens to "
             f"{limit} together"
         )

@@ -15,12 +15,6 @@ def soft_cap_slope(capped: Tensor, cap: float | None) -> Tensor | float:
     return 1.0 if cap is None else 1.0 - (capped / cap).square()
 
 
-def logit_cap(config: PreTrainedConfig) -> float | None:
-    """The cap on the logits of a causal language model, None where there is none."""
-    cap: float | None = getattr(config.get_text_config(), "final_logit_softcapping", None)
-    return cap
-
-
 def score_cap(config: PreTrainedConfig) -> float | None:
     """The cap on attention scores of a model, None where there is none."""
     cap: float | None = getattr(config.get_text_config(), "attn_logit_softcapping", None)

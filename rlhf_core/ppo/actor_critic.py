@@ -216,7 +216,7 @@ def load_actor_critic(
         warmup_steps: how many of them, the first ones, only values take.
 
     Raises:
-        ValueError: if the architecture has no stock classifier with a linear `score` head.
+        ValueError: if the classifier of the architecture has no linear `score` head.
     """
 
     def value() -> PreTrainedModel:

@@ -16,7 +16,7 @@ from rlhf_core.distributed import rank, wait
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
 from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.models.ensembles import AGGREGATE
+from rlhf_core.models.fitness import check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
@@ -64,7 +64,7 @@ def adopt_reward_model(
         SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
-    _check_scores(source)
+    check_reward_model(AutoConfig.from_pretrained(source))
     _check_lengths(config, source)
     tokenizer = load_tokenizer(str(source), day=day)
     model = load_reward_model(source, tokenizer)
@@ -110,17 +110,6 @@ def _pass_on_known(
     if rank() == 0:
         shutil.copyfile(source / KNOWN, out / KNOWN)
     wait()
-
-
-def _check_scores(source: Path) -> None:
-    config = AutoConfig.from_pretrained(source)
-    architectures = config.architectures or []
-    scores = config.num_labels == 1 or hasattr(config, AGGREGATE)
-    if not any(name.endswith("ForSequenceClassification") for name in architectures) or not scores:
-        raise ValueError(
-            f"{', '.join(architectures) or 'an unnamed architecture'} with {config.num_labels} labels is no reward "
-            f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
-        )
 
 
 def _check_lengths(config: RewardModelConfig, source: Path) -> None:

@@ -379,7 +379,7 @@ def counted() -> Iterator[list[str]]:
     calls: list[str] = []
 
     def note(module: torch.nn.Module, *_: object) -> None:
-        if isinstance(module, PreTrainedModel) and torch.is_inference_mode_enabled():
+        if isinstance(module, PreTrainedModel) and not torch.is_grad_enabled():
             calls.append(type(module).__name__)
 
     handle = torch.nn.modules.module.register_module_forward_hook(note)

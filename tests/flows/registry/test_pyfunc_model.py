@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks.families.configurations import configuration
 from flows.registry.client import Registry
 from flows.registry.packaging import CODE, Serving, package
 from flows.registry.references import ModelRef
@@ -130,6 +131,20 @@ def test_an_ensemble_is_served_with_the_score_that_its_members_make_together(
     items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
     assert made["score"].tolist() == pytest.approx(score(folder, items, RewardModelConfig(**LENGTHS)), abs=1e-4)
     assert list(made.columns) == ["score"]
+
+
+def test_a_reward_model_with_code_of_its_own_is_served(speaker: Path, packaged: Packaged, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(speaker))
+    torch.manual_seed(3)
+    config = configuration("olmoe", vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    model = load_reward_model(tmp_path / "base", tokenizer)
+    setattr(model.config, TEMPERATURE, 1.7)
+    folder = save(model, tokenizer, tmp_path / "saved" / "model")
+    served = mlflow.pyfunc.load_model(str(packaged(folder, Serving(task="score", **LENGTHS))))
+    made = served.predict(pd.DataFrame({"prompt": PROMPTS, "response": RESPONSES}))
+    items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
+    assert made["score"].tolist() == pytest.approx(score(folder, items, RewardModelConfig(**LENGTHS)), abs=1e-4)
 
 
 def test_answers_by_version_without_the_project_take_the_likeliest_token(

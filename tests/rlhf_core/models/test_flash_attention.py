@@ -7,12 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers.masking_utils import sliding_window_causal_mask_function
 
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.models import flash_attention
 from rlhf_core.models.attention import ragged_attention
 from rlhf_core.models.flash_attention import fits, row_attention
+from rlhf_core.models.visibility import Visibility
 
 CPU = torch.device("cpu")
 IDS = st.integers(1, 12).map(lambda length: [1] * length)
@@ -41,6 +43,13 @@ def outputs_and_gradients(output: Tensor, inputs: list[Tensor]) -> list[Tensor]:
     return [output, *torch.autograd.grad((output.float() * weights).sum(), inputs)]
 
 
+def visible(window: int | None) -> Visibility | None:
+    """The mask by which a stock model asks for a window."""
+    if window is None:
+        return None
+    return Visibility(mask_function=sliding_window_causal_mask_function(window), local_size=window)
+
+
 @given(trees=TREES, heads=HEADS, window=WINDOWS)
 def test_outputs_and_gradients_equal_those_tree_by_tree(
     flash_by_the_book: Callable[..., Tensor], trees: list[Tree], heads: tuple[int, int], window: int | None
@@ -48,7 +57,7 @@ def test_outputs_and_gradients_equal_those_tree_by_tree(
     row = lay(trees, CPU)
     inputs = states(row, *heads)
     options = {"row": row, "sliding_window": window, "scaling": 0.7}
-    expected = ragged_attention(Layer(*heads), *inputs, None, **options)[0]
+    expected = ragged_attention(Layer(*heads), *inputs, visible(window), **options)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flash_attention, "varlen_attn", flash_by_the_book)
         found = row_attention(*inputs, **options)
@@ -63,10 +72,10 @@ def test_the_kernel_gives_what_it_gives_tree_by_tree(heads: tuple[int, int], win
     row = lay(LONG, torch.device("cuda"))
     inputs = states(row, *heads, width=64)
     options = {"row": row, "sliding_window": window}
-    expected = ragged_attention(Layer(*heads), *inputs, None, **options)[0]
+    expected = ragged_attention(Layer(*heads), *inputs, visible(window), **options)[0]
     with torch.autocast("cuda", dtype=torch.bfloat16):
         assert fits(inputs[0])
-        found = ragged_attention(Layer(*heads), *inputs, None, **options)[0]
+        found = ragged_attention(Layer(*heads), *inputs, visible(window), **options)[0]
     assert found.dtype == torch.bfloat16
     for mine, other in zip(outputs_and_gradients(found, inputs), outputs_and_gradients(expected, inputs), strict=True):
         assert float((mine.float() - other).norm() / other.norm()) < 1e-2

@@ -1,0 +1,99 @@
+"""Models of the hub are refused by their configuration alone, before any work; here a folder stands for the hub."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from benchmarks.families.configurations import configuration
+from benchmarks.families.trial import tokenizer
+from flows.config.errors import InputError
+from flows.config.ladder import HubBase, LadderConfig
+from flows.pipeline import families
+from flows.pipeline.families import check_families
+from flows.pipeline.lifecycle import open_run
+from flows.stages.base import from_hub
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+HUB = {"model": "someone/something", "revision": REVISION}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, PreTrainedConfig]:
+    """What the hub says of each name."""
+    said: dict[str, PreTrainedConfig] = {}
+
+    def read(name: str, *, revision: str) -> PreTrainedConfig:
+        assert revision == REVISION
+        if name not in said:
+            raise OSError(f"{name} is not there")
+        return said[name]
+
+    monkeypatch.setattr(families.AutoConfig, "from_pretrained", read)
+    return said
+
+
+def config_with(storage: Path, **sections: Any) -> LadderConfig:
+    return LadderConfig.model_validate({"project": "desk", "storage": storage, **sections})
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        (
+            "mamba",
+            "mamba gives no cache .* so it cannot be a reward model, and the ladder needs one; name a base of an",
+        ),
+        (
+            "bert",
+            "BertForSequenceClassification has no linear `score` head, so it cannot be a reward model, and the la",
+        ),
+        ("xlnet", "xlnet is trained on permutations of a text and reads in both directions; RLHF Ladder trains causal"),
+    ],
+)
+def test_a_base_that_can_have_no_reward_model_is_refused_before_any_work(
+    family: str, reason: str, hub: dict[str, PreTrainedConfig], tmp_path: Path
+) -> None:
+    hub["someone/something"] = configuration(family)
+    config = config_with(tmp_path / "storage", base={"kind": "hub", **HUB})
+    with (
+        pytest.raises(InputError, match=rf"^field 'base': someone/something@01234567: {reason}"),
+        open_run(config, "x", what="ladder", before=(), last=True),
+    ):
+        raise AssertionError("it was opened")
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_base_without_a_stock_classifier_is_taken(hub: dict[str, PreTrainedConfig], tmp_path: Path) -> None:
+    hub["someone/something"] = configuration("olmoe")
+    check_families(config_with(tmp_path, base={"kind": "hub", **HUB}))
+
+
+@pytest.mark.parametrize("section", ["reward_model", "judge"])
+def test_a_language_model_that_is_taken_for_a_reward_model_is_refused(
+    section: str, hub: dict[str, PreTrainedConfig], tmp_path: Path
+) -> None:
+    hub["someone/something"] = configuration("llama", architectures=["LlamaForCausalLM"])
+    with pytest.raises(InputError, match=rf"^field '{section}.from': someone/something@01234567: LlamaForCausalLM"):
+        check_families(config_with(tmp_path, **{section: {"from": HUB}}))
+
+
+def test_what_cannot_be_fetched_is_left_to_who_fetches_it(hub: dict[str, PreTrainedConfig], tmp_path: Path) -> None:
+    assert not hub
+    check_families(config_with(tmp_path, base={"kind": "hub", **HUB}))
+
+
+def test_the_base_stage_loads_the_base_as_later_stages_will(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BERT as a decoder computes exactly, but has a reward model of another kind of head."""
+    torch.manual_seed(0)
+    monkeypatch.chdir(tmp_path)
+    for family in ("nanochat", "bert"):
+        AutoModelForCausalLM.from_config(configuration(family)).save_pretrained(tmp_path / family)
+        tokenizer().save_pretrained(tmp_path / family)
+    assert list(from_hub(HubBase(model="nanochat", revision=REVISION), tmp_path / "out")) == []
+    assert (tmp_path / "out" / "config.json").exists()
+    with pytest.raises(InputError, match=r"^field 'base': bert@01234567: BertForSequenceClassification has no linear"):
+        list(from_hub(HubBase(model="bert", revision=REVISION), tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
