@@ -70,10 +70,10 @@ def from_hub(config: HubBase, out: Path) -> Stage:
         InputError: if no policy and no reward model can be made of it.
     """
     try:
-        model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
-        check_base(model.config)
         tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
         settle_template(tokenizer, day=config.date)
+        model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
+        check_base(model.config)
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
         load_policy(out, load_tokenizer(str(out)))

@@ -18,6 +18,17 @@ HUB = HubBase(model="someone/model", revision="0" * 40, date=date(2026, 11, 29))
 CLOCK = "{{ strftime_now('%d %b %Y') }}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
 
 
+def _reading(load: Any, folder: Path) -> Any:
+    """The hub's model from a folder, and everything else as ever."""
+
+    def read(source: str | Path, **options: Any) -> Any:
+        if source != HUB.model:
+            return load(source, **options)
+        return load(folder, **{name: value for name, value in options.items() if name != "revision"})
+
+    return read
+
+
 @pytest.fixture
 def offer(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let the hub offer the speaker with another chat template."""
@@ -26,10 +37,8 @@ def offer(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
         tokenizer = AutoTokenizer.from_pretrained(speaker)
         tokenizer.chat_template = template
         tokenizer.save_pretrained(tmp_path / "hub")
-        load = {kind: kind.from_pretrained for kind in (AutoTokenizer, AutoModelForCausalLM)}
-        folders = {AutoTokenizer: tmp_path / "hub", AutoModelForCausalLM: speaker}
-        for kind, folder in folders.items():
-            monkeypatch.setattr(kind, "from_pretrained", lambda *_, f=folder, k=kind, **__: load[k](f))
+        for kind, folder in ((AutoTokenizer, tmp_path / "hub"), (AutoModelForCausalLM, speaker)):
+            monkeypatch.setattr(kind, "from_pretrained", _reading(kind.from_pretrained, folder))
         monkeypatch.setattr(preflight, "_ask_hub", lambda *_: None)
 
     return change
