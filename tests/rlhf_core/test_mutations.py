@@ -711,10 +711,31 @@ MUTANTS = [
         "test_label_noise.test_a_tie_of_four_votes_is_no_label",
     ),
     Mutant(
+        "ties that were left out are taken for agreement",
+        "rlhf_core.metrics.label_noise",
+        "(totals % 2 == 0) & ~np.isin(totals, totals[2 * chosen == totals])",
+        "np.zeros(len(totals), dtype=bool)",
+        "test_label_noise.test_ties_that_were_left_out_are_not_taken_for_agreement",
+    ),
+    Mutant(
+        "a perfect judge knows labels that chance decided",
+        "rlhf_core.metrics.label_noise",
+        "return 0.5",
+        "return 1.0",
+        "test_label_noise.test_a_judge_is_right_about_half_of_the_labels_that_chance_decided",
+    ),
+    Mutant(
+        "a tie of votes is a label that somebody gave",
+        "flows.data.tables",
+        "self.chosen == self.rejected, 0,",
+        "self.chosen < self.rejected, 0,",
+        "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
+    ),
+    Mutant(
         "all votes are behind every held-out label",
         "flows.data.tables",
-        "(self.chosen + self.rejected)[self.is_held_out]",
-        "(self.chosen + self.rejected)",
+        "self.chosen + self.rejected)[self.is_held_out]",
+        "self.chosen + self.rejected)",
         "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
     ),
     Mutant(
