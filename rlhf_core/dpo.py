@@ -21,7 +21,7 @@ from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures, together
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, mean, share
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import digest, load_policy, save
 from rlhf_core.models.lora import add_adapter
@@ -266,8 +266,8 @@ def _judge(
     results = together(policy, _sizes(items), config.optimiser.max_tokens, read)
     losses, gaps = (to_numpy(torch.cat(parts)) for parts in zip(*results, strict=True))
     prompts = np.repeat(np.arange(len(items)), counts)
-    figures = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
-    return {name: mean(values, prompts) for name, values in figures.items()}, gaps
+    figures = {"held_out_loss": mean(losses, prompts), "margin": mean(gaps, prompts)}
+    return {**figures, "agreement": share(hits(gaps), prompts)}, gaps
 
 
 def _sizes(items: Sequence[Anchored]) -> list[int]:

@@ -103,8 +103,8 @@ def as_trained(template: str) -> str:
 
     That is the prompt up to where the assistant begins, the answer, and the end-of-sequence token. Templates differ
     there: some write no end, others a line break after it. Whoever has a saved reward model read whole conversations,
-    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were, and
-    so do answers that are not text alone, as with calls of tools.
+    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were,
+    and so do answers that are not text alone, as with calls of tools.
 
     Args:
         template: in Jinja, as tokenizers have it; one that is so already is left alone.

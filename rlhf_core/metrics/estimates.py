@@ -95,6 +95,25 @@ def mean(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
     return clustered(weighted_mean, np.arange(len(samples)) if clusters is None else clusters, samples)
 
 
+def share(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """Mean of samples from 0 to 1, such as hits, with an interval that stays there.
+
+    Where all samples are 0, or all 1, every resample is the same and says nothing of how rare the other is: then it is
+    the interval of `proportion`, each cluster being a trial.
+
+    Args:
+        values: samples in [0, 1], shape ``[N]``.
+        clusters: as of `mean`.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    estimate = mean(values, clusters)
+    if estimate.has_interval and estimate.value in (0.0, 1.0):
+        return proportion(round(estimate.value) * estimate.n, estimate.n)
+    return estimate.within(0.0, 1.0)
+
+
 def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[Any]) -> Estimate:
     """A statistic of observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
 

@@ -711,6 +711,13 @@ MUTANTS = [
         "test_label_noise.test_a_tie_of_four_votes_is_no_label",
     ),
     Mutant(
+        "what happened each of five times is certain",
+        "rlhf_core.metrics.estimates",
+        "estimate.value in (0.0, 1.0)",
+        "estimate.value in ()",
+        "test_estimates.test_what_always_happened_may_yet_fail",
+    ),
+    Mutant(
         "ties that were left out are taken for agreement",
         "rlhf_core.metrics.label_noise",
         "(totals % 2 == 0) & ~np.isin(totals, totals[2 * chosen == totals])",
