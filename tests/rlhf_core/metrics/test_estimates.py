@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.gates.gate import judge
+from rlhf_core.metrics import estimates
 from rlhf_core.metrics.estimates import (
     Estimate,
     clustered,
@@ -60,6 +61,14 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
 def test_an_interval_is_the_same_each_time() -> None:
     values = np.random.default_rng(2).normal(size=50)
     assert mean(values) == mean(values)
+
+
+def test_resamples_of_many_clusters_are_not_kept_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=2500)
+    kept = mean(values, np.arange(2500) // 2)
+    monkeypatch.setattr(estimates, "MOST_KEPT", 100)
+    monkeypatch.setattr(estimates, "_kept_draws", None)
+    assert mean(values, np.arange(2500) // 2) == kept
 
 
 def test_equal_samples_have_no_spread() -> None:
