@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""Used where a tokenizer brings no chat template of its own."""
+"""Used where a tokenizer brings no chat template of its own. Its marks are no tokens, so a user can write them too."""
 
 BEGINNING = "{{ bos_token }}"
 """Stands before it where the tokenizer marks the beginning of every text."""
