@@ -711,6 +711,13 @@ MUTANTS = [
         "test_label_noise.test_a_tie_of_four_votes_is_no_label",
     ),
     Mutant(
+        "an adapter is lost that is on a layer which nothing calls",
+        "rlhf_core.models.lora",
+        'if merges(""):',
+        'if merges("") or adapted:',
+        "test_lora.test_a_layer_whose_adapter_would_be_lost_is_refused",
+    ),
+    Mutant(
         "what happened each of five times is certain",
         "rlhf_core.metrics.estimates",
         "estimate.value in (0.0, 1.0)",
