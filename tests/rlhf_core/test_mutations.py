@@ -671,7 +671,7 @@ MUTANTS = [
     Mutant(
         "n counts pairs",
         "rlhf_core.metrics.estimates",
-        "np.concatenate(parts), draws.shape[1])",
+        "np.concatenate(parts), size)",
         "np.concatenate(parts), count)",
         "test_estimates.test_copies_of_an_observation_add_no_certainty",
     ),
@@ -930,8 +930,8 @@ MUTANTS = [
     Mutant(
         "ties are lost",
         "rlhf_core.metrics.win_rate",
-        "mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",
-        "mean(_gains(rewards, reference_rewards) > 0.0)",
+        "share((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",
+        "share(_gains(rewards, reference_rewards) > 0.0)",
         "test_policy_metrics.test_ties_are_half_a_win",
     ),
     Mutant(
