@@ -1,6 +1,6 @@
 """Direct preference optimisation: the policy is trained on preference pairs, anchored to the SFT model by KL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import Loss, LossFigures, together
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, mean, share
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import digest, load_policy, save
 from rlhf_core.models.lora import add_adapter
@@ -59,6 +59,7 @@ def train_policy(
     term_models: Mapping[str, Path] = NO_MODELS,
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
+    tuned: Collection[str] | None = None,
 ) -> Stage:
     """Train a policy by `train_dpo` and measure its answers as those of PPO's policy are, on the same prompts.
 
@@ -69,13 +70,14 @@ def train_policy(
         judge: folder of a reward model trained on other pairs, which measures too.
         train: pairs to learn from.
         held_out: pairs to measure on.
-        held_out_prompts: every second one gives the figures of the answers.
+        held_out_prompts: those that are not `tuned` give the figures of the answers.
         out: folder that receives `policy`.
         seed: seed of order and answers.
         term_models: folders of the further reward models of `config.reward`, by the name of their term.
         cache: folder that keeps what the SFT model says of pairs, and its answers to prompts with their scores, by
             content; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from.
+        tuned: as of PPO, which watches them; `every_second` one unless they are named.
 
     Yields:
         The metrics of `train_dpo`.
@@ -86,7 +88,7 @@ def train_policy(
     Raises:
         ValueError: as `train_dpo`, or if there are fewer than four held-out prompts.
     """
-    _, judged = halves(config, held_out_prompts)
+    _, judged = halves(config, held_out_prompts, tuned)
     result = yield from train_dpo(
         config,
         sft=sft,
@@ -264,8 +266,8 @@ def _judge(
     results = together(policy, _sizes(items), config.optimiser.max_tokens, read)
     losses, gaps = (to_numpy(torch.cat(parts)) for parts in zip(*results, strict=True))
     prompts = np.repeat(np.arange(len(items)), counts)
-    figures = {"held_out_loss": losses, "margin": gaps, "agreement": hits(gaps)}
-    return {name: mean(values, prompts) for name, values in figures.items()}, gaps
+    figures = {"held_out_loss": mean(losses, prompts), "margin": mean(gaps, prompts)}
+    return {**figures, "agreement": share(hits(gaps), prompts)}, gaps
 
 
 def _sizes(items: Sequence[Anchored]) -> list[int]:

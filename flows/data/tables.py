@@ -37,8 +37,8 @@ class PairVotes(NamedTuple):
 
     @property
     def held_out(self) -> NDArray[np.int64]:
-        """Votes behind the label of each held-out pair; an annotator who found both alike is not counted."""
-        return (self.chosen + self.rejected)[self.is_held_out]
+        """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted."""
+        return np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)[self.is_held_out]
 
 
 class Table:

@@ -30,7 +30,7 @@ from rlhf_core.evaluators.reward_model import score
 from rlhf_core.evaluators.sft import held_out_losses
 from rlhf_core.generation.sampling import generate
 from rlhf_core.metrics.calibration import hits, losses
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, mean, share
 from rlhf_core.metrics.win_rate import paired_gain, win_rate
 
 ROWS = 2000
@@ -118,17 +118,18 @@ def _reward_models(sides: Sides, data: UsedTable) -> Comparison:
     first, second = (_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders)
 
     def paired(
-        measured: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: NDArray[np.bool_] | slice = slice(None)
+        measured: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+        estimate: Callable[..., Estimate],
+        rows: NDArray[np.bool_] | slice = slice(None),
     ) -> Paired:
         ours, theirs = measured(first)[rows], measured(second)[rows]
         by = np.array(prompts)[rows]
-        each = [mean(values, by) for values in (ours, theirs, ours - theirs)]
-        return Paired(challenger=each[0], champion=each[1], between=each[2])
+        return Paired(challenger=estimate(ours, by), champion=estimate(theirs, by), between=mean(ours - theirs, by))
 
-    figures = {"agreement": paired(hits)}
+    figures = {"agreement": paired(hits, share)}
     untuned = np.array([prompt not in unseen.tuned for prompt in prompts])
     if untuned.any():
-        figures["nll, nats"] = paired(losses, untuned)
+        figures["nll, nats"] = paired(losses, mean, untuned)
     note = f"nll on {untuned.sum()} of these pairs: on the prompts of the others a temperature was fitted"
     notes = unseen.notes if untuned.all() else (*unseen.notes, note)
     return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=notes)
@@ -194,7 +195,7 @@ def _some(rows: Sequence[Row], limit: int) -> Sequence[Row]:
 
 
 def _ends(first: Sequence[float], second: Sequence[float]) -> Paired:
-    return Paired(challenger=mean(first), champion=mean(second), between=paired_gain(first, second))
+    return Paired(challenger=share(first), champion=share(second), between=paired_gain(first, second))
 
 
 def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> NDArray[np.float64]:

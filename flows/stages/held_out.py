@@ -10,11 +10,11 @@ from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out
 from flows.registry.references import DataRefs, ModelRef
 from flows.storage.records import read_pairs, read_prompts
 from flows.storage.snapshots import read_split
-from rlhf_core.data.records import Pair
+from rlhf_core.data.records import Pair, every_second
 from rlhf_core.training.stage import Stage
 
-FEWEST = 4
-"""Prompts that judge a stage at least, half of which it is tuned on."""
+FEWEST = 2
+"""Prompts that a stage is tuned on at least, and that judge it."""
 
 
 class HeldOut(NamedTuple):
@@ -22,12 +22,17 @@ class HeldOut(NamedTuple):
 
     Attributes:
         pairs: of the preferences.
+        tuned_by_pairs: prompts of pairs that a stage is tuned on, `every_second` one of the whole table, which is what
+            `tuned_prompts` finds in it later, whatever was left out.
         prompts: of the prompts.
+        tuned_by_prompts: the same of these.
         note: how many are left out and what was trained on them, empty where none is.
     """
 
     pairs: list[Pair]
+    tuned_by_pairs: set[str]
     prompts: list[str]
+    tuned_by_prompts: set[str]
     note: str
 
 
@@ -40,15 +45,18 @@ def held_out(data: DataRefs, models: Iterable[ModelRef], registry: Registry) -> 
     learned = learned_prompts(models, registry)
     tables = {"pairs": data.preferences, "prompts": data.prompts}
     seen = {what: leave_out(read_split(table, "test"), learned) for what, table in tables.items()}
-    pairs = [pair for pair in read_pairs(data.preferences, "test") if pair.prompt not in seen["pairs"].prompts]
-    prompts = [prompt for prompt in read_prompts(data.prompts, "test") if prompt not in seen["prompts"].prompts]
+    pairs, prompts = read_pairs(data.preferences, "test"), read_prompts(data.prompts, "test")
+    by_pairs, by_prompts = every_second(pair.prompt for pair in pairs), every_second(prompts)
+    pairs = [pair for pair in pairs if pair.prompt not in seen["pairs"].prompts]
+    prompts = [prompt for prompt in prompts if prompt not in seen["prompts"].prompts]
     note = ". ".join(_sentences(seen))
-    if note and min(len({pair.prompt for pair in pairs}), len(set(prompts))) < FEWEST:
+    left = (({pair.prompt for pair in pairs}, by_pairs), (set(prompts), by_prompts))
+    if note and min(len(part) for texts, tuned in left for part in (texts & tuned, texts - tuned)) < FEWEST:
         raise InputError(
-            f"fewer than {FEWEST} held-out prompts are left to judge by: {note}. Train on the data, shares and seed "
-            "that those models were trained with, or add rows with other prompts"
+            f"fewer than {FEWEST} held-out prompts are left to tune on, or to judge by: {note}. Train on the data, "
+            "shares and seed that those models were trained with, or add rows with other prompts"
         )
-    return HeldOut(pairs, prompts, note)
+    return HeldOut(pairs, by_pairs, prompts, by_prompts, note)
 
 
 def _sentences(seen: Mapping[str, SeenRows]) -> Iterable[str]:

@@ -110,6 +110,7 @@ def _plan(
             **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
             held_out_pairs=judging.pairs,
             held_out_prompts=judging.prompts,
+            tuned=judging.tuned_by_prompts,
             out=out,
             seed=context.seed,
             term_models=rewards.model_folders(registry),

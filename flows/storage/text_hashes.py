@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data_contracts.conversation import read_conversation
 from data_contracts.sameness import loose_form
 
 
@@ -16,5 +17,15 @@ def text_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def loose_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """A hash of each text without regard to case, white space, invisible marks and Unicode form, shape ``[N]``."""
-    return text_hashes(list(map(loose_form, texts)))
+    """A hash of each text without regard to case, white space, invisible marks and Unicode form, shape ``[N]``.
+
+    Of a conversation that is true of each turn, whose line breaks are letters in the JSON that it is written in.
+    """
+    return text_hashes(list(map(_loose_turns, texts)))
+
+
+def _loose_turns(text: str) -> str:
+    turns = read_conversation(text)
+    if len(turns) == 1:
+        return loose_form(text)
+    return "\n".join(f"{turn['role']} {loose_form(turn['content'])}" for turn in turns)

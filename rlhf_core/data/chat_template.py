@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""Used where a tokenizer brings no chat template of its own."""
+"""Used where a tokenizer brings no chat template of its own. Its marks are no tokens, so a user can write them too."""
 
 BEGINNING = "{{ bos_token }}"
 """Stands before it where the tokenizer marks the beginning of every text."""
@@ -21,14 +21,25 @@ BEGINNING = "{{ bos_token }}"
 CLOCK = "strftime_now"
 """What a template asks for the time, as transformers offers it."""
 
+_TAKE_ANSWER = "{% set last_answer = messages[-1]['content'] %}"
+
+_BESIDES = ("tool_calls", "reasoning_content", "thinking")
+"""What a message may hold beside its text; such a one the template writes itself."""
+
 _WITHOUT_ANSWER = (
-    "{% if messages and messages[-1]['role'] == 'assistant' and not add_generation_prompt %}"
-    "{% set last_answer = messages[-1]['content'] %}"
+    "{% if messages and messages[-1]['role'] == 'assistant' and not add_generation_prompt "
+    f"and messages[-1]['content'] is string and not ({' or '.join(f'messages[-1][{key!r}]' for key in _BESIDES)}) %}}"
+    f"{_TAKE_ANSWER}"
     "{% set messages = messages[:-1] %}{% set add_generation_prompt = true %}"
     "{% endif %}{{ '' }}"  # with an expression here no line break of what follows is trimmed
 )
 
-_WITH_ANSWER = "{% if last_answer is defined %}{{ last_answer + eos_token }}{% endif %}"
+_ANSWER = "{{ last_answer + eos_token }}"
+
+_WITH_ANSWER = "{% if last_answer is defined %}" + _ANSWER + "{% endif %}"
+
+_GENERATION = re.compile(r"{%[-+]?\s*generation\b")
+"""Begins a block of what the assistant writes, by which `transformers` makes a mask of it."""
 
 _PINNED = re.compile(r"{# chat template pinned to (\d{4}-\d\d-\d\d) #}")
 
@@ -92,14 +103,18 @@ def as_trained(template: str) -> str:
 
     That is the prompt up to where the assistant begins, the answer, and the end-of-sequence token. Templates differ
     there: some write no end, others a line break after it. Whoever has a saved reward model read whole conversations,
-    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were.
+    as RewardBench does, would then have it judge from a token that it was not trained on. Prompts stay as they were,
+    and so do answers that are not text alone, as with calls of tools.
 
     Args:
         template: in Jinja, as tokenizers have it; one that is so already is left alone.
     """
-    if template.startswith(_WITHOUT_ANSWER):
+    if _TAKE_ANSWER in template:
         return template
-    return _WITHOUT_ANSWER + template.removesuffix("\n") + _WITH_ANSWER
+    answer = _WITH_ANSWER
+    if _GENERATION.search(template):
+        answer = answer.replace(_ANSWER, "{% generation %}" + _ANSWER + "{% endgeneration %}")
+    return _WITHOUT_ANSWER + template.removesuffix("\n") + answer
 
 
 def _marks_beginnings(tokenizer: PreTrainedTokenizerBase) -> bool:

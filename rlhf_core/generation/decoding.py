@@ -262,10 +262,14 @@ def _next(model: PreTrainedModel, states: Tensor, chance: Tensor, temperature: f
 
 
 def at_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Logits divided by a temperature; at 0 all but the likeliest token are impossible, of several the first."""
+    """Logits divided by a temperature; at 0 all but the likeliest token are impossible, of several the first.
+
+    Where there is none, as logits are not finite, what comes out is none either.
+    """
     if temperature > 0:
         return logits / temperature
-    return torch.full_like(logits, -torch.inf).scatter(-1, logits.argmax(dim=-1, keepdim=True), 0.0)
+    best = logits.amax(dim=-1, keepdim=True)
+    return torch.full_like(logits, -torch.inf).scatter(-1, logits.argmax(dim=-1, keepdim=True), best - best)
 
 
 def invert(distribution: Tensor, chance: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_ratio
+from rlhf_core.metrics.estimates import Estimate, clustered, share, weighted_ratio
 
 VERDICTS = ("first", "second", "tie")
 
@@ -45,7 +45,7 @@ def agreement_figures(counts: ArrayLike, groups: ArrayLike) -> dict[str, Estimat
     strict = votes[:, :2].sum(axis=1) >= 2
     if not len(votes):
         return {}
-    figures = {"raw_agreement": mean(_agreeing(votes), labels).within(0.0, 1.0)}
+    figures = {"raw_agreement": share(_agreeing(votes), labels)}
     if (votes.sum(axis=0) > 0).sum() > 1:
         figures["krippendorff_alpha"] = clustered(_alpha, labels, votes).within(-1.0, 1.0)
     if strict.any():

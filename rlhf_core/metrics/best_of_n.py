@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from rlhf_core.metrics.estimates import Estimate, mean, point
+from rlhf_core.metrics.estimates import Estimate, point, share
 from rlhf_core.metrics.policy import Answers
 from rlhf_core.metrics.win_rate import paired_gain
 
@@ -88,5 +88,5 @@ def compare_best_of_n(policy: Answers, draws: Sequence[Answers]) -> dict[str, Es
         "best_of_n_reward_gain": paired_gain(best_of(n, reward, reward), draws[0].reward),
         "best_of_n_judge_gain": paired_gain(best_judge, draws[0].judge),
         "judge_gain_over_best_of_n": paired_gain(policy.judge, best_judge),
-        "judge_win_rate_over_best_of_n": mean(wins),
+        "judge_win_rate_over_best_of_n": share(wins),
     }

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import norm
 
-from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_mean
+from rlhf_core.metrics.estimates import Estimate, clustered, mean, share, weighted_mean
 
 BAND = (0.5, 4.0)
 """Where most margins of a useful reward model lie, in logits: below it is undecided, above it is overconfident."""
@@ -55,7 +55,7 @@ def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike) -> Esti
 def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     """Share of the pairs with |delta| inside `BAND`."""
     sizes = np.abs(deltas)
-    return mean((sizes >= BAND[0]) & (sizes <= BAND[1]), clusters)
+    return share((sizes >= BAND[0]) & (sizes <= BAND[1]), clusters)
 
 
 def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:

@@ -1,7 +1,7 @@
 """A figure with its sample size and its 95 % interval; what comes together, such as a prompt's pairs, counts once."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +15,9 @@ RESAMPLES = 1000
 
 _BATCH = 1_000_000
 """Weights that are held at a time, 8 MB."""
+
+MOST_KEPT = 20_000
+"""Clusters at most whose resamples are kept for the next figure, 40 MB."""
 
 
 def _finite(end: float) -> float | None:
@@ -95,6 +98,25 @@ def mean(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
     return clustered(weighted_mean, np.arange(len(samples)) if clusters is None else clusters, samples)
 
 
+def share(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
+    """Mean of samples from 0 to 1, such as hits, with an interval that stays there.
+
+    Where all samples are 0, or all 1, every resample is the same and says nothing of how rare the other is: then it is
+    the interval of `proportion`, each cluster being a trial.
+
+    Args:
+        values: samples in [0, 1], shape ``[N]``.
+        clusters: as of `mean`.
+
+    Raises:
+        ValueError: if there is no sample.
+    """
+    estimate = mean(values, clusters)
+    if estimate.has_interval and estimate.value in (0.0, 1.0):
+        return proportion(round(estimate.value) * estimate.n, estimate.n)
+    return estimate.within(0.0, 1.0)
+
+
 def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[Any]) -> Estimate:
     """A statistic of observations that come in clusters, such as the pairs of one prompt: clusters are resampled.
 
@@ -114,14 +136,14 @@ def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDAr
     if count == 0:
         raise ValueError("a figure needs at least one sample")
     members = np.unique(np.asarray(clusters), return_inverse=True)[1]
-    draws = _draws(int(members.max()) + 1)
+    size, step = int(members.max()) + 1, max(_BATCH // count, 1)
     value = float(statistic(np.ones(count), *samples))
-    step = max(_BATCH // count, 1)
     parts = [
         statistic(draws[start : start + step, members].astype(np.float64), *samples)
-        for start in range(0, RESAMPLES, step)
+        for draws in (_kept_draws(size) if size <= MOST_KEPT else _draws(size))
+        for start in range(0, len(draws), step)
     ]
-    return resampling_interval(value, np.concatenate(parts), draws.shape[1])
+    return resampling_interval(value, np.concatenate(parts), size)
 
 
 def resampling_interval(value: float, resampled: ArrayLike, n: int) -> Estimate:
@@ -155,17 +177,23 @@ def student_95(n: int) -> float:
     return float(scipy.stats.t.ppf(0.975, n - 1))
 
 
-@lru_cache(maxsize=2)
-def _draws(size: int) -> NDArray[np.uint16]:
-    """How often each of so many clusters is drawn in each resample, shape ``[RESAMPLES, size]``; always the same."""
+def _draws(size: int) -> Iterator[NDArray[np.uint16]]:
+    """How often each of so many clusters is drawn in each resample, always the same; a batch of them at a time.
+
+    Yields:
+        Shape ``[R, size]``, `RESAMPLES` rows in all.
+    """
     rng = np.random.default_rng(0)
     step = max(_BATCH // size, 1)
-    parts = []
     for start in range(0, RESAMPLES, step):
         rows = np.arange(min(step, RESAMPLES - start))[:, None]
         places = rows * size + rng.integers(size, size=(len(rows), size))
-        parts.append(np.bincount(places.ravel(), minlength=len(rows) * size).reshape(-1, size).astype(np.uint16))
-    return np.concatenate(parts)
+        yield np.bincount(places.ravel(), minlength=len(rows) * size).reshape(-1, size).astype(np.uint16)
+
+
+@lru_cache(maxsize=2)
+def _kept_draws(size: int) -> list[NDArray[np.uint16]]:
+    return list(_draws(size))
 
 
 def jackknife(value: float, left_out: ArrayLike) -> Estimate:

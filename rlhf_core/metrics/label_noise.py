@@ -25,8 +25,9 @@ def agreement_ceiling(
     the likelier response is right about a single label with probability max(p, 1 - p), and about a majority more often,
     as it is less of chance. Each pair's own majority share overstates both. Instead p is taken to follow a symmetric
     Beta(a, a), fitted to the counts by maximum likelihood (beta-binomial, empirical Bayes; which response is called
-    chosen does not matter, as the density is symmetric). The interval is that of the profile likelihood in a (Wilks,
-    1938), pairs being taken as independent, so it covers sampling error, not a wrong shape.
+    chosen does not matter, as the density is symmetric). Where no pair of so many votes is a tie, though it could be,
+    ties were left out, and the likelihood is that of counts which are none. The interval is that of the profile
+    likelihood in a (Wilks, 1938), pairs being taken as independent, so it covers sampling error, not a wrong shape.
 
     Bias: the shape is assumed; where p = sigma(delta) with normal delta the estimate is within .01 of the truth for
     single labels. The pairs with several votes must be a random subset: files cleaned of disagreement give too high a
@@ -35,26 +36,29 @@ def agreement_ceiling(
     Args:
         votes_chosen: annotators for the chosen response of each pair, shape ``[N]``.
         votes_rejected: annotators for the rejected response, shape ``[N]``.
-        judged_votes: votes behind each label that a judge is held against, ties of annotators left out, shape ``[M]``;
-            ones for single labels. The labels are those of the N pairs themselves unless given.
+        judged_votes: votes behind each label that a judge is held against, those for neither left out, shape ``[M]``;
+            ones for single labels, 0 for one that chance decided, as the votes are a tie. The labels are those of the N
+            pairs themselves, as if none of them were a tie, unless given.
 
     Returns:
-        The mean over the judged labels; a majority that is a tie is no label, so that none is among those of an even
-        number of votes. n counts the pairs with at least 3 votes, which the fit is of. None where there are none, or
-        nothing is judged, as then it cannot be known.
+        The mean over the judged labels, 1/2 for one that chance decided. n counts the pairs with at least 3 votes,
+        which the fit is of. None where there are none, or nothing is judged, as then it cannot be known.
 
     Raises:
         ValueError: if the lengths differ or a count is negative.
     """
     chosen, totals, repeats = _tabulate(votes_chosen, votes_rejected)
-    own = [a + b for a, b in zip(votes_chosen, votes_rejected, strict=True)]
-    judged = Counter(count for count in (own if judged_votes is None else judged_votes) if count > 0)
+    own = [a + b for a, b in zip(votes_chosen, votes_rejected, strict=True) if a + b]
+    judged = Counter(own if judged_votes is None else judged_votes)
     if not len(repeats) or not judged:
         return None
 
+    without_ties = (totals % 2 == 0) & ~np.isin(totals, totals[2 * chosen == totals])
+
     def log_likelihood(log_a: float) -> float:
         a = np.exp(log_a)
-        return float(repeats @ stats.betabinom.logpmf(chosen, totals, a, a))
+        kept = 1.0 - np.where(without_ties, stats.betabinom.pmf(totals // 2, totals, a, a), 0.0)
+        return float(repeats @ (stats.betabinom.logpmf(chosen, totals, a, a) - np.log(kept)))
 
     best, smallest, largest = _profile(log_likelihood)
     # annotators who agree have a small concentration, hence the high end of the ceiling
@@ -70,7 +74,7 @@ def ceilings(
     Args:
         votes_chosen: as of `agreement_ceiling`.
         votes_rejected: as of `agreement_ceiling`.
-        held_out_votes: votes behind each held-out label.
+        held_out_votes: votes behind each held-out label, 0 where they are even.
 
     Returns:
         `ceiling`, against one annotator, and `held_out_ceiling`, against the held-out labels, each the majority of its
@@ -120,9 +124,12 @@ def _mean_accuracy(judged: Mapping[int, int], log_a: float) -> float:
 def _accuracy(votes: int, a: float) -> float:
     """Chance that the majority of votes names the likelier response, p being from Beta(a, a), given that it is no tie.
 
+    1/2 where there are no votes.
     Of j votes for a response, p is from Beta(a + j, a + votes - j), and the response is the likelier one where p > 1/2.
     For one vote that is P(Beta(a + 1, a) > 1/2) = E[max(p, 1 - p)].
     """
+    if votes == 0:
+        return 0.5
     majorities = np.arange(votes // 2 + 1, votes + 1)
     chances = stats.betabinom.pmf(majorities, votes, a, a)
     return float(np.average(stats.beta.sf(0.5, a + majorities, a + votes - majorities), weights=chances))

@@ -12,7 +12,7 @@ from rlhf_core.data.pair_weights import balance
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.annotator_agreement import agreement_figures
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, share
 from rlhf_core.metrics.surface_features import Effect, surface_effects
 
 
@@ -75,7 +75,7 @@ def label_worth(
         pairs=len(pairs),
         total=len(pairs) if total is None else total,
         noise=dict(noise),
-        floors={name: mean(hits, groups) for name, hits in floors.items()},
+        floors={name: share(hits, groups) for name, hits in floors.items()},
         effects=surface_effects(pairs, groups),
         balanced=None,
     )

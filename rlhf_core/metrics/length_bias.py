@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, clustered, mean, weighted_covariance
+from rlhf_core.metrics.estimates import Estimate, clustered, share, weighted_covariance
 
 LENGTH_BAND = 0.8
 """Two responses are of like length if the shorter has at least this share of the longer one's words."""
@@ -58,7 +58,7 @@ def agreement_by_slice(deltas: NDArray[np.float64], pairs: Sequence[Pair]) -> di
         "agreement_high_confidence": high,
     }
     prompts = np.array([pair.prompt for pair in pairs])
-    return {name: mean(hits(deltas[indices]), prompts[indices]) for name, indices in slices.items() if len(indices)}
+    return {name: share(hits(deltas[indices]), prompts[indices]) for name, indices in slices.items() if len(indices)}
 
 
 def weighted_pearson(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.calibration import hits
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, mean, share
 
 
 def compare_refresh(
@@ -35,13 +35,9 @@ def compare_refresh(
         ValueError: if there is no pair.
     """
     prompts = [pair.prompt for pair in pairs]
-
-    def average(values: NDArray[np.float64]) -> Estimate:
-        return mean(values, prompts)
-
     return {
-        "agreement_on_policy": average(hits(refreshed)),
-        "last_agreement_on_policy": average(hits(last)),
-        "agreement_on_policy_gain": average(hits(refreshed) - hits(last)),
-        **({} if judge is None else {"judge_agreement_on_policy": average(hits(judge))}),
+        "agreement_on_policy": share(hits(refreshed), prompts),
+        "last_agreement_on_policy": share(hits(last), prompts),
+        "agreement_on_policy_gain": mean(hits(refreshed) - hits(last), prompts),
+        **({} if judge is None else {"judge_agreement_on_policy": share(hits(judge), prompts)}),
     }

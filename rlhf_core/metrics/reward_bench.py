@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlhf_core.metrics.calibration import expected_calibration_error, fit_temperature, losses
-from rlhf_core.metrics.estimates import Estimate, mean, point, proportion
+from rlhf_core.metrics.estimates import Estimate, mean, point, proportion, share
 
 SECTIONS: dict[str, dict[str, int]] = {
     "Chat": {
@@ -123,7 +123,7 @@ def accuracy(deltas: NDArray[np.float64], prompts: NDArray[np.str_]) -> Estimate
     wins = deltas > 0.0
     if len(np.unique(prompts)) == len(prompts):
         return proportion(int(wins.sum()), len(wins))
-    return mean(wins, prompts)
+    return share(wins, prompts)
 
 
 def section_accuracies(subsets: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -18,7 +18,7 @@ from rlhf_core.metrics.calibration import (
     share_in_band,
 )
 from rlhf_core.metrics.ensemble import mean_disagreement, member_correlation
-from rlhf_core.metrics.estimates import Estimate, difference, mean, point
+from rlhf_core.metrics.estimates import Estimate, difference, mean, point, share
 from rlhf_core.metrics.length_bias import agreement_by_slice, length_correlation
 
 
@@ -150,12 +150,12 @@ def evaluate_margins(
     def average(values: NDArray[np.float64]) -> Estimate:
         return mean(values, clusters)
 
-    agreement = average(hits(margins))
+    agreement = share(hits(margins), clusters)
     return {
         "judged_pairs": point(len(margins), agreement.n),
         "agreement": agreement,
         **({"share_of_ceiling": share_of_ceiling(agreement, ceiling)} if ceiling else {}),
-        **{f"floor_{name}": average(floor) for name, floor in floors.items()},
+        **{f"floor_{name}": share(floor, clusters) for name, floor in floors.items()},
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
         "abs_delta_median": abs_delta_median(margins, clusters),

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.estimates import Estimate, mean, share
 
 
 def win_rate(rewards: ArrayLike, reference_rewards: ArrayLike) -> Estimate:
@@ -16,7 +16,7 @@ def win_rate(rewards: ArrayLike, reference_rewards: ArrayLike) -> Estimate:
     Returns:
         The share in [0, 1], 0.5 for equals, with a bootstrap interval over prompts.
     """
-    return mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0).within(0.0, 1.0)
+    return share((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)
 
 
 def paired_gain(rewards: ArrayLike, reference_rewards: ArrayLike) -> Estimate:

@@ -24,7 +24,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.models.adaptable_layers import adaptable_layers, kinds_of
 from rlhf_core.models.classifiers import weightless_classifier
+from rlhf_core.models.trial import same
 from rlhf_core.models.trunk import trunk
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -54,16 +56,18 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, *, seed: int) -> 
         seed: of A, which is the same on every rank.
 
     Raises:
-        ValueError: if a name of `target_modules` is that of no linear layer.
+        ValueError: if a name of `target_modules` is that of no linear layer that an adapter can be on, or the merged
+            model would say something else, or the model does not say what its trunk is.
     """
     trunk = model.base_model
-    linear = [name for name, module in trunk.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    if trunk is model:
+        raise ValueError(f"adapter: {type(model).__name__} does not name its trunk, for adapters; set adapter to null")
+    linear = adaptable_layers(trunk)
     targets = linear if config.target_modules is None else list(config.target_modules)
     if unknown := [name for name in targets if not any(f".{layer}".endswith(f".{name}") for layer in linear)]:
-        kinds = sorted({layer.rpartition(".")[2] for layer in linear})
         raise ValueError(
             f"adapter.target_modules: {type(model).__name__} has no linear layer '{unknown[0]}'; take some of "
-            f"{', '.join(kinds)}"
+            f"{', '.join(kinds_of(linear))}"
         )
     for name, weight in model.named_parameters():
         weight.requires_grad_(_is_own(name))
@@ -78,6 +82,41 @@ def add_adapter(model: PreTrainedModel, config: AdapterConfig, *, seed: int) -> 
         torch.manual_seed(seed)
         inject_adapter_in_model(lora, trunk)
     model.eval()
+    _check_merging(model)
+
+
+@torch.no_grad()
+def _check_merging(model: PreTrainedModel) -> None:
+    """Test that a new adapter says the same when it is merged, which it does not where a layer is never called.
+
+    Raises:
+        ValueError: naming the layers.
+    """
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLinear)]
+    ids = torch.randint(model.config.vocab_size, (1, 6), generator=torch.Generator().manual_seed(0)).to(model.device)
+
+    def merges(kind: str) -> bool:
+        layers = [module for name, module in adapted if f".{name}".endswith(kind)]
+        matrices = [layer.lora_B["default"].get_parameter("weight") for layer in layers]
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for matrix in matrices:
+                nn.init.normal_(matrix, std=0.02)
+        states = [
+            trunk(either)(input_ids=ids, use_cache=False).last_hidden_state[0] for either in (model, merged(model))
+        ]
+        for matrix in matrices:
+            nn.init.zeros_(matrix)
+        return same(*states)
+
+    if merges(""):
+        return
+    kinds = kinds_of([name for name, _ in adapted])
+    lost = [kind for kind in kinds if not merges(f".{kind}")]
+    raise ValueError(
+        f"adapter.target_modules: {type(model).__name__} does not call its layers {', '.join(lost)} as layers, so an "
+        f"adapter on them would be lost; name others, such as {', '.join(kind for kind in kinds if kind not in lost)}"
+    )
 
 
 def is_adapted(model: nn.Module) -> bool:

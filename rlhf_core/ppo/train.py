@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ def train_policy(
     demonstrations: Sequence[Demonstration] = (),
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
+    tuned: Collection[str] | None = None,
 ) -> Stage:
     """Train a policy from an SFT model against a reward model.
 
@@ -55,7 +56,7 @@ def train_policy(
             policy's tokens; else that starts as the SFT model with a head of zeros.
         judge: folder of a reward model trained on other pairs; it only evaluates.
         prompts: prompts to train on.
-        held_out_prompts: every second one is watched and decides when to stop, the others give the final figures.
+        held_out_prompts: some are watched and decide when to stop, the others give the final figures.
         out: folder that receives `policy`, `value` and `answers.jsonl`, the answers of every evaluation.
         seed: seed of prompts, sampling and minibatches.
         term_models: folders of the further reward models of `config.reward`, by the name of their term.
@@ -63,6 +64,7 @@ def train_policy(
         cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
             and prompts; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
+        tuned: held-out prompts that are watched; `every_second` one unless they are named.
 
     Yields:
         Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at
@@ -85,7 +87,7 @@ def train_policy(
     """
     if config.ptx_coef and not demonstrations:
         raise ValueError("ptx_coef is above 0 and there are no demonstrations: give some, or set it to 0")
-    watched, judged = halves(config, held_out_prompts)
+    watched, judged = halves(config, held_out_prompts, tuned)
     run = PPORun(
         config,
         sft=sft,

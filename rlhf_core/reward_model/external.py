@@ -1,7 +1,7 @@
 """External reward models: taken as they are, calibrated if they are not, and measured like trained ones."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -37,6 +37,7 @@ def adopt_reward_model(
     out: Path,
     ceiling: Estimate | None = None,
     day: date | None = None,
+    tuned: Collection[str] | None = None,
 ) -> Stage:
     """Take a reward model with its weights; one without a temperature gets that of the held-out pairs.
 
@@ -46,11 +47,12 @@ def adopt_reward_model(
         config: lengths and precision.
         source: folder of a sequence classifier with one label, or of an ensemble.
         train: pairs that the floors learn from.
-        held_out: pairs; a missing temperature is fitted on every second prompt, and the others are judged.
+        held_out: pairs; a missing temperature is fitted on those of some prompts, and the others are judged.
         demonstrations: whose mean score is told.
         out: folder that receives the model.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
         day: to which a chat template that reads the clock is pinned; None is today.
+        tuned: as of `train_reward_model`.
 
     Yields:
         Nothing: no step is taken.
@@ -68,7 +70,9 @@ def adopt_reward_model(
     _check_lengths(config, source)
     tokenizer = load_tokenizer(str(source), day=day)
     model = load_reward_model(source, tokenizer)
-    fit_half, judged_half = (told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out))
+    fit_half, judged_half = (
+        told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
+    )
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)
@@ -83,6 +87,7 @@ def adopt_reward_model(
             held_out=held_out,
             demonstrations=demonstrations,
             ceiling=ceiling,
+            tuned=tuned,
         ),
         series={"delta": deltas.tolist()},
         samples=shown(judged_half, deltas),

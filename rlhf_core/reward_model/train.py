@@ -1,6 +1,6 @@
 """Bradley-Terry reward model: the SFT trunk with scalar heads on the last token, trained on preference pairs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def train_reward_model(
     ceiling: Estimate | None = None,
     cache: Path | None = None,
     checkpoints: Checkpoints = NEVER,
+    tuned: Collection[str] | None = None,
 ) -> Stage:
     """Train a reward model, centre it on demonstrations and fit its temperature.
 
@@ -54,7 +55,7 @@ def train_reward_model(
         init_from: folder of the SFT model.
         train: pairs to learn from.
         held_out: pairs to measure on, of which those count that are told apart once cut; the temperature is fitted on
-            every second prompt and judged on the others.
+            those of some prompts and judged on the others.
         demonstrations: whose mean score becomes 0.
         out: folder that receives the model.
         seed: seed of heads, order and bootstraps.
@@ -62,6 +63,7 @@ def train_reward_model(
         cache: folder that keeps what the trained model says of the demonstrations, by the content of both; None keeps
             nothing.
         checkpoints: where the stage keeps its state and goes on from.
+        tuned: prompts of held-out pairs on which the temperature is fitted; `every_second` one unless they are named.
 
     Yields:
         `loss_nats` per pair and `lr`; with debias `length` the figures of `debiased_loss` too.
@@ -82,7 +84,9 @@ def train_reward_model(
     model = load_reward_model(init_from, tokenizer, heads=config.heads)
     if config.adapter is not None:
         add_adapter(model, config.adapter, seed=seed)
-    fit_half, judged_half = (told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out))
+    fit_half, judged_half = (
+        told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
+    )
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
     demonstrated_scores = _settle(config, model, encode(tokenizer, demonstrations, config.lengths), cache)
     fitted = fit_temperature(margins(config, model, tokenizer, fit_half))

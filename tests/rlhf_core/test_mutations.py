@@ -671,7 +671,7 @@ MUTANTS = [
     Mutant(
         "n counts pairs",
         "rlhf_core.metrics.estimates",
-        "np.concatenate(parts), draws.shape[1])",
+        "np.concatenate(parts), size)",
         "np.concatenate(parts), count)",
         "test_estimates.test_copies_of_an_observation_add_no_certainty",
     ),
@@ -711,10 +711,45 @@ MUTANTS = [
         "test_label_noise.test_a_tie_of_four_votes_is_no_label",
     ),
     Mutant(
+        "an adapter is lost that is on a layer which nothing calls",
+        "rlhf_core.models.lora",
+        'if merges(""):',
+        'if merges("") or adapted:',
+        "test_lora.test_a_layer_whose_adapter_would_be_lost_is_refused",
+    ),
+    Mutant(
+        "what happened each of five times is certain",
+        "rlhf_core.metrics.estimates",
+        "estimate.value in (0.0, 1.0)",
+        "estimate.value in ()",
+        "test_estimates.test_what_always_happened_may_yet_fail",
+    ),
+    Mutant(
+        "ties that were left out are taken for agreement",
+        "rlhf_core.metrics.label_noise",
+        "(totals % 2 == 0) & ~np.isin(totals, totals[2 * chosen == totals])",
+        "np.zeros(len(totals), dtype=bool)",
+        "test_label_noise.test_ties_that_were_left_out_are_not_taken_for_agreement",
+    ),
+    Mutant(
+        "a perfect judge knows labels that chance decided",
+        "rlhf_core.metrics.label_noise",
+        "return 0.5",
+        "return 1.0",
+        "test_label_noise.test_a_judge_is_right_about_half_of_the_labels_that_chance_decided",
+    ),
+    Mutant(
+        "a tie of votes is a label that somebody gave",
+        "flows.data.tables",
+        "self.chosen == self.rejected, 0,",
+        "self.chosen < self.rejected, 0,",
+        "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
+    ),
+    Mutant(
         "all votes are behind every held-out label",
         "flows.data.tables",
-        "(self.chosen + self.rejected)[self.is_held_out]",
-        "(self.chosen + self.rejected)",
+        "self.chosen + self.rejected)[self.is_held_out]",
+        "self.chosen + self.rejected)",
         "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
     ),
     Mutant(
@@ -895,8 +930,8 @@ MUTANTS = [
     Mutant(
         "ties are lost",
         "rlhf_core.metrics.win_rate",
-        "mean((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",
-        "mean(_gains(rewards, reference_rewards) > 0.0)",
+        "share((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",
+        "share(_gains(rewards, reference_rewards) > 0.0)",
         "test_policy_metrics.test_ties_are_half_a_win",
     ),
     Mutant(

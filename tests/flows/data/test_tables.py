@@ -113,8 +113,9 @@ def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so
 
 
 def test_votes_behind_held_out_labels_are_those_of_held_out_pairs() -> None:
-    votes = PairVotes(np.array([2, 1, 3, 1]), np.array([1, 0, 2, 0]), np.array([True, False, True, True]))
-    assert votes.held_out.tolist() == [3, 5, 1]
+    held_out = np.array([True, False, True, True, True, True])
+    votes = PairVotes(np.array([2, 1, 3, 1, 2, 0]), np.array([1, 0, 2, 0, 2, 0]), held_out)
+    assert votes.held_out.tolist() == [3, 5, 1, 0, 0]
 
 
 def test_a_fatal_rule_refuses_the_table_and_names_row_field_and_mend(tmp_path: Path) -> None:

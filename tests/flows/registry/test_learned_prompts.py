@@ -6,12 +6,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.learned_prompts import TrainingUnknown, learned_prompts, leave_out, matching, tuned_prompts
-from flows.registry.references import DatasetRef, ModelRef
+from flows.registry.references import DataRefs, DatasetRef, ModelRef
+from flows.stages.held_out import held_out
 from flows.storage.snapshots import SnapshotWriter
 from flows.storage.text_hashes import loose_hashes
+
+LABEL = {"chosen": "yes", "rejected": "no", "votes_chosen": 1, "votes_rejected": 0}
 
 Made = Callable[..., ModelRef]
 Table = Callable[..., DatasetRef]
@@ -40,7 +44,7 @@ def table(tmp_path: Path) -> Table:
     def write(kind: str, **splits: Sequence[str]) -> DatasetRef:
         writer = SnapshotWriter(tmp_path / "part")
         rows = [
-            {"prompt": prompt, "group": prompt.split()[0], "split": split}
+            {"prompt": prompt, "group": prompt.split()[0], "split": split, **LABEL}
             for split, prompts in splits.items()
             for prompt in prompts
         ]
@@ -120,6 +124,30 @@ def test_a_version_is_tuned_on_every_second_held_out_prompt(desk: Registry, made
     assert matching(asked, tuned_prompts(reward_model, desk)) == {"h1 x", "h3 x"}
     assert matching(asked, tuned_prompts(taken, desk)) == {"h1 x", "h3 x", "h4 x"}
     assert matching(asked, tuned_prompts(policy, desk)) == {"h2 x", "h4 x"}
+
+
+def test_what_a_stage_leaves_out_does_not_move_what_it_is_tuned_on(desk: Registry, made: Made, table: Table) -> None:
+    asked = [f"h{number} x" for number in range(10)]
+    tables = {kind: table(kind, train=["r x"], judge=["j x"], test=asked) for kind in ("preferences", "prompts")}
+    sft = made("sft", datasets={"training": table("demonstrations", train=["h1 x", "h2 x"])})
+    judging = held_out(DataRefs(datasets=tables, counts={}, report="", ladder_run="", seconds=0.0), [sft], desk)
+    assert [pair.prompt for pair in judging.pairs] == judging.prompts == ["h0 x", *asked[3:]]
+    for kind, stage, tuned in (
+        ("preferences", "reward-model", judging.tuned_by_pairs),
+        ("prompts", "policy", judging.tuned_by_prompts),
+    ):
+        version = made(stage, {"sft": sft}, {"training": tables[kind]})
+        known = matching(asked, tuned_prompts(version, desk))
+        assert tuned & set(judging.prompts) == known & set(judging.prompts) == {"h0 x", "h4 x", "h6 x", "h8 x"}
+
+
+def test_a_stage_is_refused_where_nothing_is_left_to_tune_it_on(desk: Registry, made: Made, table: Table) -> None:
+    asked = [f"h{number} x" for number in range(10)]
+    tables = {kind: table(kind, train=["r x"], test=asked) for kind in ("preferences", "prompts")}
+    sft = made("sft", datasets={"training": table("demonstrations", train=asked[2::2])})
+    data = DataRefs(datasets=tables, counts={}, report="", ladder_run="", seconds=0.0)
+    with pytest.raises(InputError, match="fewer than 2 held-out prompts are left to tune on, or to judge by: 4 of 10"):
+        held_out(data, [sft], desk)
 
 
 def test_a_table_that_is_not_here_is_fetched_from_where_it_is_kept_and_else_nothing_is_known(

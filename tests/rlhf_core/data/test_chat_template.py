@@ -131,3 +131,43 @@ def test_without_a_template_texts_begin_as_the_tokenizer_begins_them(
     stock = AutoTokenizer.from_pretrained(tmp_path / "sft")
     question = [{"role": "user", "content": "how"}]
     assert stock.apply_chat_template(question, add_generation_prompt=True, return_dict=False) == ids
+
+
+TOOLS = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] | tojson if m['content'] else '' }}"
+    "{{ m['tool_calls'] | tojson if m['tool_calls'] else '' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+CALL = {"type": "function", "function": {"name": "look", "arguments": {}}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"content": None, "tool_calls": [CALL]}, {"content": "so:", "tool_calls": [CALL]}, {"content": [{"text": "hi"}]}],
+)
+def test_an_answer_that_is_not_text_alone_is_written_as_the_template_has_it(
+    tokenizer: PreTrainedTokenizerBase, answer: dict[str, Any]
+) -> None:
+    talk = [{"role": "user", "content": "how"}, {"role": "assistant", **answer}]
+    stock = tokenizer.apply_chat_template(talk, chat_template=TOOLS, tokenize=False)
+    assert tokenizer.apply_chat_template(talk, chat_template=as_trained(TOOLS), tokenize=False) == stock
+    assert len(stock) > len("<|user|>how<|assistant|>")
+
+
+def test_stock_masks_of_what_the_assistant_writes_hold_the_last_answer_and_its_end(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    template = "{% for m in messages %}<|user|>{% generation %}{{ m['content'] }}{% endgeneration %}{% endfor %}\n"
+    talk = [{"role": "assistant", "content": "fine, thanks"}]
+    written = tokenizer.apply_chat_template(
+        talk, chat_template=as_trained(template), return_dict=True, return_assistant_tokens_mask=True
+    )
+    masked = [token for token, one in zip(written["input_ids"], written["assistant_masks"], strict=True) if one]
+    assert tokenizer.decode(masked) == f"fine, thanks{tokenizer.eos_token}"
+
+
+def test_a_template_that_was_saved_as_trained_is_left_alone() -> None:
+    for template in (TURNS, TOOLS, "{% generation %}{% endgeneration %}"):
+        assert as_trained(as_trained(template)) == as_trained(template)
+    earlier = as_trained(TURNS).replace(" and messages[-1]['content'] is string", "")
+    assert as_trained(earlier) == earlier

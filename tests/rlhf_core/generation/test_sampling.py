@@ -89,6 +89,12 @@ def test_at_temperature_0_only_the_first_of_the_likeliest_is_possible() -> None:
     assert torch.equal(at_temperature(logits, 2.0), logits / 2.0)
 
 
+def test_at_temperature_0_what_is_no_number_stays_none() -> None:
+    logits = torch.tensor([[torch.nan, 1.0], [torch.inf, 1.0], [-torch.inf, -torch.inf], [-torch.inf, 5.0]])
+    _, logprobs = invert(at_temperature(logits, 0.0).log_softmax(dim=-1), torch.full((4,), 0.5, dtype=torch.double))
+    assert logprobs.isfinite().tolist() == [False, False, False, True]
+
+
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
 def test_a_temperature_is_a_number_from_0(temperature: float) -> None:
     with pytest.raises(ValidationError, match="temperature"):

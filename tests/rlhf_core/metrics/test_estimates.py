@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.gates.gate import judge
+from rlhf_core.metrics import estimates
 from rlhf_core.metrics.estimates import (
     Estimate,
     clustered,
@@ -16,6 +17,7 @@ from rlhf_core.metrics.estimates import (
     point,
     proportion,
     resampling_interval,
+    share,
     weighted_covariance,
     weighted_mean,
 )
@@ -24,15 +26,15 @@ ALONE = np.arange(100)
 
 
 def test_a_proportion_has_the_wilson_interval() -> None:
-    share, n, z = 0.7, 10, 1.959963984540054
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    assert proportion(7, 10) == pytest.approx((share, middle - half, middle + half, n))
+    right, n, z = 0.7, 10, 1.959963984540054
+    middle = (right + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(right * (1 - right) / n + z**2 / (4 * n**2))
+    assert proportion(7, 10) == pytest.approx((right, middle - half, middle + half, n))
 
 
-@given(n=st.integers(1, 500), share=st.floats(0.0, 1.0))
-def test_a_proportion_lies_in_its_interval_inside_0_and_1(n: int, share: float) -> None:
-    found = proportion(round(share * n), n)
+@given(n=st.integers(1, 500), part=st.floats(0.0, 1.0))
+def test_a_proportion_lies_in_its_interval_inside_0_and_1(n: int, part: float) -> None:
+    found = proportion(round(part * n), n)
     assert 0.0 <= found.lower <= found.value <= found.upper <= 1.0
 
 
@@ -59,6 +61,14 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
 def test_an_interval_is_the_same_each_time() -> None:
     values = np.random.default_rng(2).normal(size=50)
     assert mean(values) == mean(values)
+
+
+def test_resamples_of_many_clusters_are_not_kept_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=2500)
+    kept = mean(values, np.arange(2500) // 2)
+    monkeypatch.setattr(estimates, "MOST_KEPT", 100)
+    monkeypatch.setattr(estimates, "_kept_draws", None)
+    assert mean(values, np.arange(2500) // 2) == kept
 
 
 def test_equal_samples_have_no_spread() -> None:
@@ -172,6 +182,20 @@ def test_a_figure_without_an_interval_goes_through_json() -> None:
 def test_an_interval_is_cut_to_where_the_figure_can_lie() -> None:
     assert Estimate(0.9, 0.7, 1.1, 5).within(0.0, 1.0) == Estimate(0.9, 0.7, 1.0, 5)
     assert not mean([1.0]).within(0.0, 1.0).has_interval
+
+
+def test_what_always_happened_may_yet_fail() -> None:
+    # Wilson with z = 1.959964: all of n has the lower end n / (n + z^2)
+    five = 5 / (5 + 1.959963984540054**2)
+    assert share([1, 1, 1, 1, 1]) == pytest.approx((1.0, five, 1.0, 5))
+    assert share(np.zeros(40), np.repeat(np.arange(5), 8)) == pytest.approx((0.0, 0.0, 1 - five, 5))
+    assert not share(np.ones(240), np.zeros(240)).has_interval
+
+
+def test_a_share_that_is_neither_all_nor_none_is_a_mean_within_0_and_1() -> None:
+    hits = np.array([1, 1, 1, 1, 1, 0.5])
+    assert mean(hits).upper > 1.0
+    assert share(hits) == mean(hits)._replace(upper=1.0)
 
 
 def test_weighted_covariance_is_that_of_repeated_rows() -> None:

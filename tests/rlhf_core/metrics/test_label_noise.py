@@ -121,6 +121,21 @@ def test_uniform_preferences_by_hand() -> None:
     assert ceiling is not None and ceiling.value == pytest.approx((3 / 4 + 13 / 16) / 2, abs=1e-4)
 
 
+def test_ties_that_were_left_out_are_not_taken_for_agreement() -> None:
+    # where p is uniform, 0, 1, 2, 3 and 4 of four votes for the first are equally frequent; without ties 3 and 4 stay
+    for pairs in (
+        ([4] * 4000 + [3] * 4000, [0] * 4000 + [1] * 4000),
+        ([4] * 4 + [3] * 4 + [2] * 2, [0] * 4 + [1] * 4 + [2] * 2),
+    ):
+        ceiling = agreement_ceiling(*pairs, judged_votes=SINGLE)
+        assert ceiling is not None and ceiling.value == pytest.approx(3 / 4, abs=1e-4)
+
+
+def test_a_judge_is_right_about_half_of_the_labels_that_chance_decided() -> None:
+    found = ceilings([3] * 5000 + [2] * 5000, [0] * 5000 + [1] * 5000, [0, 1])  # p is uniform
+    assert found["held_out_ceiling"].value == pytest.approx((1 / 2 + 3 / 4) / 2, abs=1e-4)
+
+
 def test_labels_are_majorities_of_the_votes_of_their_pair_unless_others_are_judged() -> None:
     chosen, rejected = [3, 2, 5, 1, 4, 2, 1], [0, 1, 0, 0, 1, 1, 1]  # of 3, 3, 5, 1, 5, 3 and 2 votes
     own = agreement_ceiling(chosen, rejected)

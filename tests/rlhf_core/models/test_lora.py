@@ -19,6 +19,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from benchmarks.families.configurations import configuration
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.sampling import SamplingConfig
@@ -31,6 +32,7 @@ from rlhf_core.models.forward import response_logprobs, response_scores
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.loading import load_policy, load_reward_model, save, weights_digest
 from rlhf_core.models.lora import ADAPTER, add_adapter, merged, twin
+from rlhf_core.models.ways import choose_way
 from rlhf_core.training.optimiser import Optimiser
 
 TREES = [Tree([3, 5, 6, 7, 4], [[8, 9, 2]]), Tree([3, 5, 4], [[8], [9, 2]]), Tree([3], [[7, 4]])]
@@ -124,6 +126,65 @@ def test_a_layer_that_is_not_there_is_refused(base: Path, tokenizer: PreTrainedT
     config = LORA.model_copy(update={"target_modules": (name,)})
     with pytest.raises(ValueError, match=rf"adapter.target_modules: .* has no linear layer '{name}'; take some of .+"):
         add_adapter(load_policy(base, tokenizer), config, seed=0)
+
+
+def tiny(family: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(configuration(family)).eval()
+    choose_way(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("family", "adapted", "left_alone"),
+    [
+        ("deepseek_v3", "self_attn.o_proj", "down_proj"),  # peft would adapt all experts, which is not merged
+        ("phimoe", "self_attn.o_proj", "router"),  # a linear layer by its class that gives two tensors
+        ("falcon", "dense_4h_to_h", "lm_head"),  # a class of its own that is a linear layer
+    ],
+)
+def test_mixtures_of_experts_have_adapters_on_what_is_a_layer_and_are_saved_whole(
+    family: str, adapted: str, left_alone: str
+) -> None:
+    model = learned(tiny(family))
+    names = list(layers(model))
+    assert any(name.endswith(adapted) for name in names) and not any(left_alone in name for name in names)
+    plain = merged(model)
+    assert plain.state_dict().keys() == tiny(family).state_dict().keys()
+    torch.testing.assert_close(logits(plain), logits(model), rtol=0, atol=1e-4)
+
+
+def refusal(model: PreTrainedModel, config: AdapterConfig) -> str:
+    """Why a model gets no adapter; empty where it has one now."""
+    try:
+        add_adapter(model, config, seed=1)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_a_layer_whose_adapter_would_be_lost_is_refused() -> None:
+    refused = refusal(tiny("jamba"), LORA)
+    assert "JambaForCausalLM does not call its layers dt_proj as layers, so an adapter on them would be lost" in refused
+    others = tuple(refused.partition("such as ")[2].split(", "))
+    assert {"q_proj", "x_proj"} < set(others)
+    assert refusal(tiny("jamba"), LORA.model_copy(update={"target_modules": others})) == ""
+
+
+@pytest.mark.parametrize(
+    ("family", "names", "reason"),
+    [
+        (
+            "deepseek_v3",
+            ("down_proj",),
+            "no linear layer 'down_proj'; take some of kv_a_proj",
+        ),
+        ("llama4_text", None, "does not name its trunk"),
+    ],
+)
+def test_what_no_adapter_can_be_on_is_refused(family: str, names: tuple[str, ...] | None, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        add_adapter(tiny(family), LORA.model_copy(update={"target_modules": names}), seed=0)
 
 
 def test_a_new_adapter_changes_nothing_and_its_seed_decides_it(base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -274,7 +335,7 @@ def test_merging_adds_alpha_over_rank_times_b_a() -> None:
     shape = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1}
     model = LlamaForCausalLM(LlamaConfig(num_attention_heads=2, **shape))
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    add_adapter(model, AdapterConfig(rank=2, alpha=5.0), seed=1)
+    assert refusal(model, AdapterConfig(rank=2, alpha=5.0)) == ""
     learned_parts = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     torch.manual_seed(2)
     with torch.no_grad():
