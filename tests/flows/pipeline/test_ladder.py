@@ -77,7 +77,7 @@ def test_a_climb_says_nothing_else_on_the_way(climbed: CompletedProcess[str]) ->
 def test_a_climb_keeps_what_its_labels_are_worth_and_says_it(
     climbed: CompletedProcess[str], client: MlflowClient, runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    assert "labels: a perfect judge agrees with at most 0." in climbed.stdout
+    assert "labels: a perfect judge agrees with one annotator on 0." in climbed.stdout
     kept = files(client, runs["ladder"], "labels")
     assert set(kept) == {"labels/report.md", "labels/figures.json", "labels/odds.png"}
     assert all(kept.values())
