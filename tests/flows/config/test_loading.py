@@ -50,6 +50,38 @@ def test_a_key_that_stands_twice_in_an_override_is_named_too(tmp_path: Path) -> 
         load_config(path, overrides=["sft={epochs: 1, epochs: 2}"])
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("project: a\n\tseed: 1", 2), ("project: a\n---\nseed: 1", 2), ("seed: !!python/name:os.system", 1), ("a: [", 1)],
+)
+def test_what_is_no_yaml_is_named_by_its_line_in_one(tmp_path: Path, text: str, line: int) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_config(path)
+    assert str(refused.value).startswith(f"{path}: is not valid YAML at line {line}: ")
+    assert str(refused.value).endswith("; mend it there") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("policy.beta=.inf", "policy.beta"),
+        ("sft.optimiser.lr=1e999", "sft.optimiser.lr"),
+        ("policy.optimiser.betas=[0.9, .nan]", "policy.optimiser.betas.1"),
+        (
+            "gates.policy=[{name: a, metric: b, direction: above, threshold: .nan, failure: c, reason: d}]",
+            "gates.policy.0",
+        ),
+    ],
+)
+def test_a_setting_that_is_no_number_is_named(tmp_path: Path, override: str, field: str) -> None:
+    path = tmp_path / "endless.yaml"
+    path.write_text("project: endless")
+    with pytest.raises(InputError, match=rf"field '{field}[.a-z]*' is not a finite number"):
+        load_config(path, overrides=[override])
+
+
 @pytest.mark.parametrize("folder", ["what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0"])
 def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "storage.yaml"
