@@ -14,7 +14,7 @@ from flows.config.deploy import DeployConfig
 from flows.config.errors import InputError
 
 CRON_FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
-"""Prefect takes a sixth as seconds, which others write first; their 3 o'clock on Mondays would be the 3rd of a month."""
+"""Prefect takes a sixth as seconds, which others write first; 3 on Mondays would be the 3rd of a month."""
 
 OF_NO_FIXED_LENGTH = re.compile(r"P[^T]*\d[YM]")
 """A duration of months or years, which Prefect would take for 30 or 365 days each."""
