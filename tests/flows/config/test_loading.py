@@ -1,12 +1,13 @@
 """Configuration files: keys written twice, folders that cannot be, time zones that are none."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from flows.config.errors import InputError
-from flows.config.folders import check_folder, make_folder
+from flows.config.folders import check_folder, check_parts, make_folder
 from flows.config.loading import load_config
 from flows.config.unique_keys import load_yaml
 
@@ -121,3 +122,14 @@ def test_what_is_in_the_way_of_a_folder_is_named_and_nothing_is_made(tmp_path: P
     assert not (tmp_path / "new").exists()
     make_folder(tmp_path / "new" / "deep")
     assert (tmp_path / "new" / "deep").is_dir()
+
+
+def test_what_another_user_made_in_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work" / "deep").mkdir(parents=True)
+    for name in ("mlflow.db", "work/a.lock"):
+        (tmp_path / name).write_text("")
+    kept = tmp_path / "work"
+    monkeypatch.setattr("os.access", lambda path, mode: path != kept and mode == os.W_OK | os.X_OK * path.is_dir())
+    check_parts(tmp_path, "*.db", "work/*")
+    with pytest.raises(InputError, match=r"work may not be written to; give this user the right"):
+        check_parts(tmp_path, "*", "work/*")
