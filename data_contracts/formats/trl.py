@@ -1,6 +1,8 @@
 """TRL's dataset types as text or messages: prompt-only, prompt-completion, preference; and whole conversations."""
 
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from data_contracts.conversation import Message
@@ -9,20 +11,26 @@ from data_contracts.formats.items import Item, Misfit, RawRow, Record, Tie, comp
 from data_contracts.formats.registry import adapter, holds
 from data_contracts.schemas.preferences import VOTES
 
-SCORES = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("rating_chosen", "rating_rejected"),
-    ("chosen_rating", "rejected_rating"),
-    ("chosen-rating", "rejected-rating"),
+_GRADES = {"score", "rating", "reward", "grade"}
+_OVERALL = {"overall", "average", "avg", "mean", "total"}
+_SIDES = {"chosen", "rejected"}
+"""The words of which names of scores are made, in any order, as public data sets have them."""
+
+_SIDE = re.compile("chosen|rejected")
+
+_TRANSCRIPT = re.compile(r"\W*(?:human|user):.*assistant:\s*", re.IGNORECASE | re.DOTALL)
+"""A text in which names tell who speaks, up to where the assistant does."""
+
+_FLATTENED = (
+    "is a transcript whose speakers would all become one user; write messages, or begin each turn on a line of its own "
+    "with Human: or Assistant:"
 )
-"""Names of the grades of both responses, as public data sets have them."""
 
 
 @adapter("trl", "prompts", fits=holds("prompt"), precedence=0)
 def prompts(row: RawRow) -> Iterator[Record]:
     """The prompt of any type that has one."""
-    yield {"prompt": turns_of(row, "prompt")}
+    yield {"prompt": _prompt_of(row)}
 
 
 def _is_demonstration(row: RawRow) -> bool:
@@ -35,7 +43,7 @@ def demonstrations(row: RawRow) -> Iterator[Record]:
     if row.get("completion") is None and row.get("messages") is not None:
         yield _answer("messages", messages_of(row, "messages"))
         return
-    prompt, completion = turns_of(row, "prompt"), turns_of(row, "completion")
+    prompt, completion = _prompt_of(row), turns_of(row, "completion")
     if isinstance(completion, list):
         yield _answer("completion", [*_as_messages(prompt), *completion])
     else:
@@ -60,7 +68,7 @@ def pair(row: RawRow) -> Record:
         Misfit: if they are something else.
     """
     chosen, rejected = turns_of(row, "chosen"), turns_of(row, "rejected")
-    prompt = None if row.get("prompt") is None else turns_of(row, "prompt")
+    prompt = None if row.get("prompt") is None else _prompt_of(row)
     if isinstance(chosen, list) or isinstance(rejected, list):
         both = messages_of(row, "chosen"), messages_of(row, "rejected")
         repeated = all(turns[0]["role"] != "assistant" for turns in both) and (
@@ -73,10 +81,17 @@ def pair(row: RawRow) -> Record:
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+def _prompt_of(row: RawRow) -> Any:
+    prompt = turns_of(row, "prompt")
+    if isinstance(prompt, str) and _TRANSCRIPT.fullmatch(prompt):
+        raise Misfit("prompt", _FLATTENED)
+    return prompt
+
+
 def _labelled(texts: Record, row: RawRow) -> Item:
     """A pair with its votes and its grade, or the tie that these say it is."""
     votes = {name: cell for name in VOTES if (cell := number_in(row.get(name))) is not None}
-    margin, gap = number_in(row.get("margin")), _gap(row)
+    margin, gap = number_of(row, "margin"), _gap(row)
     grade = gap if margin is None else margin
     record = texts | votes | ({} if grade is None else {"grade": grade})
     if votes:
@@ -93,7 +108,8 @@ def _gap(row: RawRow) -> float | None:
     Raises:
         Misfit: if it is lower, or one of both scores is missing or no number.
     """
-    names = next((pair for pair in SCORES if any(number_of(row, name) is not None for name in pair)), None)
+    pairs = _score_fields(tuple(row))
+    names = next((pair for pair in pairs if any(number_of(row, name) is not None for name in pair)), None)
     if names is None:
         return None
     chosen, rejected = (number_of(row, name) for name in names)
@@ -102,6 +118,18 @@ def _gap(row: RawRow) -> float | None:
     if chosen < rejected:
         raise Misfit(names[1], f"is above {names[0]}", rule="scores_favour_chosen")
     return chosen - rejected
+
+
+@lru_cache
+def _score_fields(fields: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The names of the scores of both responses that some fields speak of, the shortest first."""
+    names = sorted((name for name in fields if _is_score(name)), key=lambda name: (len(name), name))
+    return list(dict.fromkeys((_SIDE.sub("chosen", name), _SIDE.sub("rejected", name)) for name in names))
+
+
+def _is_score(field: str) -> bool:
+    words = set(re.split("[_-]", field))
+    return len(words & _SIDES) == len(words & _GRADES) == 1 and words <= _SIDES | _GRADES | _OVERALL
 
 
 def _answer(field: str, conversation: list[Message]) -> Record:
@@ -126,6 +154,8 @@ def _divide(chosen: Any, rejected: Any) -> Record:
             raise Misfit(field, "is not text, so that the prompt that both begin with cannot be found")
     same = zip(chosen, rejected, strict=False)
     shared = chosen[: next((index for index, (a, b) in enumerate(same) if a != b), min(len(chosen), len(rejected)))]
+    if _TRANSCRIPT.match(shared):
+        raise Misfit("chosen", _FLATTENED)
     cut = max(shared.rfind(" "), shared.rfind("\n")) + 1
     if not shared[:cut].strip():
         raise Misfit("rejected", "shares no beginning with chosen", rule="prompt_is_shared")

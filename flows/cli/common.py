@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.config.ladder import LadderConfig
+    from flows.config.ladder import IngestConfig, LadderConfig
 
 EXIT_INPUT = 2
 EXIT_GATE = 3
@@ -40,6 +40,13 @@ def connected(config: Path, overrides: list[str] | None) -> "LadderConfig":
     settings = prepared(config, overrides)
     see_mlflow()
     return settings
+
+
+def see_storage(settings: "IngestConfig") -> None:
+    """See that a climb may write to whatever an earlier one made in the storage folder."""
+    from flows.config.folders import check_parts
+
+    check_parts(settings.storage, "*", "snapshots/*", "work/*")
 
 
 def see_mlflow() -> None:

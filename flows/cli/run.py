@@ -16,6 +16,7 @@ from flows.cli.common import (
     connected,
     quietly,
     see_mlflow,
+    see_storage,
     start_orchestrator,
 )
 
@@ -40,6 +41,7 @@ def run(
     with quietly():
         with importing():
             settings = connected(config, overrides)
+            see_storage(settings)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
             start_orchestrator()  # beside the imports that follow, which take as long
             from flows.pipeline.gating import StoppedByGate  # imports Prefect, which reads what is set by now
@@ -64,6 +66,7 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
 
         settings = load_ingest_config(config, overrides=overrides or [])
         prepare(settings.storage)
+        see_storage(settings)
         see_mlflow()
         start_orchestrator()  # beside the imports that follow
         from flows.data.ingest import ingest_alone  # imports Prefect, which reads what `prepare` set

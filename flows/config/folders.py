@@ -30,3 +30,18 @@ def check_folder(folder: Path) -> None:
         raise InputError(f"{folder}: {nearest} is no folder; name another")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: {nearest} may not be written to; give this user the right, or name another folder")
+
+
+def check_parts(folder: Path, *patterns: str) -> None:
+    """See whether what lies in a folder may be written to, as another user may have made it.
+
+    Args:
+        folder: that exists.
+        patterns: of the parts that are meant, below it.
+
+    Raises:
+        InputError: naming the first that may not.
+    """
+    for part in sorted(part for pattern in patterns for part in folder.glob(pattern)):
+        if not os.access(part, os.W_OK | os.X_OK if part.is_dir() else os.W_OK):
+            raise InputError(f"{part} may not be written to; give this user the right, or name another storage")

@@ -1,6 +1,7 @@
 """Loading of configuration files: YAML and --set become a validated configuration; errors name field and mend."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -56,7 +57,18 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
         config = model.model_validate(document)
     except ValidationError as error:
         raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
+    if endless := _not_finite(config.model_dump(by_alias=True)):
+        raise InputError(f"{path}: field '{endless}' is not a finite number; change it")
     return config.model_copy(update={"storage": _absolute(config.storage, path)})
+
+
+def _not_finite(part: Any, place: str = "") -> str | None:
+    """Where in a configuration the first NaN or infinity stands."""
+    if isinstance(part, float):
+        return None if math.isfinite(part) else place
+    named = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list | tuple) else ()
+    found = (_not_finite(item, f"{place}.{name}".removeprefix(".")) for name, item in named)
+    return next((where for where in found if where), None)
 
 
 def _absolute(storage: Path, path: Path) -> Path:
@@ -80,8 +92,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}: is not valid YAML{line}: {error.problem}; mend it there") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid YAML: {error}") from None
+        raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder`")
     return document

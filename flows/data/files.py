@@ -53,9 +53,12 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     number = 0
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{name} is empty: fetch or export it again")
-        refuse_what_is_no_data(_head(path, name), suffix, name)
+            start = file.read(HEAD_BYTES)
+        if not start:
+            raise InputError(f"{name} is empty: fetch or export it again")
+        refuse_what_is_no_data(_unpacked(start, path, name), suffix, name)
+        if path.suffix == ".gz" and not start.startswith(_GZIP):
+            raise InputError(f"{name} is not gzipped: let its name end without .gz")
         for number, row in readers.get(suffix, _json_rows)(path, name):
             yield SourceRow(name, number, row)
     except (EOFError, zlib.error, pa.ArrowException) as error:
@@ -95,16 +98,14 @@ def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
     yield from rows.with_format("arrow").iter(BATCH_ROWS)
 
 
-def _head(path: Path, name: str) -> bytes:
+def _unpacked(start: bytes, path: Path, name: str) -> bytes:
     """The first bytes of a file, unpacked if they are gzipped."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if not head.startswith(_GZIP):
-        return head
+    if not start.startswith(_GZIP):
+        return start
     if path.suffix != ".gz":
         raise InputError(f"{name} is gzipped: let its name end with .gz")
-    with _opened(path) as unpacked:
-        return unpacked.read(HEAD_BYTES)
+    with _opened(path) as file:
+        return file.read(HEAD_BYTES)
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -184,6 +184,8 @@ def _refuse_copies(digests: Mapping[str, str]) -> None:
     places: dict[tuple[str, str], str] = {}
     for place, digest in digests.items():
         use, _, name = place.split(":", 2)
+        if use != "held_out" and f"{place}.gz" in digests:
+            raise InputError(f"{name}.gz: is {name} packed, and both are read as {use}: remove one")
         other = places.setdefault((use, digest), place)
         if use != "held_out" and other != place:
             raise InputError(

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 
 from dotenv import load_dotenv
 
 from flows.config.errors import InputError
-from flows.config.folders import make_folder
+from flows.config.folders import check_parts, make_folder
 
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
@@ -49,6 +50,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 20_000
 def quiet() -> None:
     """Switch telemetry off, and the chatter of libraries unless the user asked for it."""
     os.environ.update(QUIET)
+    _name_home()
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -63,10 +65,11 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
         threads: CPU threads for torch and its libraries; None leaves the choice to them.
 
     Raises:
-        InputError: if the folder cannot be made or written to, or a proxy cannot be used.
+        InputError: if the folder, or a database in it, cannot be made or written to, or a proxy cannot be used.
     """
     name_servers(storage)
     make_folder(storage)
+    check_parts(storage, "*.db", "*.lock")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
@@ -109,6 +112,14 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def _name_home() -> None:
+    """Give a user who has no home, as in containers, one to keep caches in; libraries look for it when imported."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = gettempdir()
 
 
 @contextmanager

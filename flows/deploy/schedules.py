@@ -13,6 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from flows.config.deploy import DeployConfig
 from flows.config.errors import InputError
 
+CRON_FIELDS = ("minute", "hour", "day of the month", "month", "day of the week")
+"""Prefect takes a sixth as seconds, which others write first; 3 on Mondays would be the 3rd of a month."""
+
 OF_NO_FIXED_LENGTH = re.compile(r"P[^T]*\d[YM]")
 """A duration of months or years, which Prefect would take for 30 or 365 days each."""
 
@@ -54,12 +57,16 @@ def _parsed(text: str, timezone: str) -> Schedule:
         return RRule(text, timezone=timezone)
     if text.startswith("P"):
         return Interval(_duration(text), timezone=timezone)
+    if len(text.split()) > len(CRON_FIELDS):
+        raise ValueError(f"has {len(text.split())} fields, and cron has {len(CRON_FIELDS)}: {', '.join(CRON_FIELDS)}")
     return Cron(text, timezone=timezone)
 
 
 def _duration(text: str) -> timedelta:
     if OF_NO_FIXED_LENGTH.match(text):
-        raise ValueError("months and years have no fixed length; as cron, 0 3 1 * * is every month")
+        raise ValueError(
+            "months and years have no fixed length; as cron, 0 3 1 * * is every month and 0 3 1 1 * every year"
+        )
     try:
         duration = TypeAdapter(timedelta).validate_python(text)
     except ValidationError:

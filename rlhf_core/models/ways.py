@@ -54,7 +54,7 @@ def _has_linear_head(model: PreTrainedModel, trial: Trial) -> bool:
     """Whether the logits of a language model, if it is one, are those of its linear head, scaled and capped.
 
     Raises:
-        ValueError: if they cannot be made of its final states at all.
+        ValueError: if they cannot be made of its final states at all, or are no numbers.
     """
     head = model.get_output_embeddings()
     if head is None:
@@ -65,6 +65,10 @@ def _has_linear_head(model: PreTrainedModel, trial: Trial) -> bool:
         return True
     if same(stock_logits(model, states), expected):
         return False
+    if not expected.isfinite().all():
+        raise ValueError(
+            f"{name_of(model)}: the model's logits are not finite (NaN or infinite): its weights are damaged"
+        )
     raise ValueError(
         f"{name_of(model)}: {type(model).__name__} makes its logits of more than the final state of a token, so its "
         "log-probabilities cannot be computed here"

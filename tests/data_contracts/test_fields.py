@@ -47,6 +47,11 @@ def outcome(row: dict[str, Any]) -> Any:
         ({"votes_chosen": 0, "votes_rejected": 0, "votes_tied": 1}, "tie"),
         ({"score_chosen": 6, "score_rejected": 7}, ("scores_favour_chosen", "score_rejected")),
         ({"chosen_score": 6, "rejected_score": 7, "margin": 2}, ("scores_favour_chosen", "rejected_score")),
+        ({"chosen_reward": 6, "rejected_reward": "6.0"}, "tie"),
+        ({"rejected_overall_score": 7, "chosen_overall_score": 6}, ("scores_favour_chosen", "rejected_overall_score")),
+        ({"mean-rating-chosen": 6, "mean-rating-rejected": 4, "chosen_score_by": "ann", "chosen_tokens": 1}, 2),
+        ({"score_chosen": 6, "score_rejected": 5, "chosen_reward": 1, "rejected_reward": 2}, 1),
+        ({"margin": "much"}, ("fits_format", "margin")),
         ({"score_chosen": "8,5", "score_rejected": 3}, ("fits_format", "score_chosen")),
         ({"score_chosen": True, "score_rejected": 0}, ("fits_format", "score_chosen")),
         ({"score_chosen": 3, "score_rejected": None}, ("fits_format", "score_rejected")),
@@ -161,6 +166,20 @@ def test_transcripts_are_read_however_their_line_breaks_came_through(breaks: str
     assert recognise(sides) == "hh-rlhf"
     found = outcome(sides)
     assert (found["prompt"], found["chosen"], found["rejected"]) == (write_conversation(LONG), "So.", "No.")
+
+
+@pytest.mark.parametrize(
+    ("between", "human", "assistant"),
+    [(" ", "Human", "Assistant"), ("\\n\\n", "human", "assistant"), ("\n\n", "### User", "### Assistant")],
+)
+def test_a_transcript_is_no_single_turn(between: str, human: str, assistant: str) -> None:
+    asked = between.join([f"{human}: Hi", f"{assistant}: Hello", f"{human}: How?", f"{assistant}:"])
+    sides = {name: f"{asked} I say {PAIR[name]}" for name in ("chosen", "rejected")}
+    assert outcome(sides) == ("fits_format", "chosen")
+    assert outcome(PAIR | {"prompt": asked}) == ("fits_format", "prompt")
+    assert convert("demonstrations", {"prompt": asked, "completion": "So."}).misfits[0].field == "prompt"
+    said = f"What does '{human}: Hi{between}{assistant}: Hello' mean?"
+    assert outcome(PAIR | {"prompt": said})["prompt"] == said
 
 
 def test_names_inside_a_turn_are_text_where_empty_lines_part_the_turns() -> None:

@@ -71,7 +71,7 @@ def csv_with_a_lost_quote(path: Path) -> None:
 
 BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "truncated gzip": ("a.jsonl.gz", gzip.compress(lines(GOOD))[:-200], r"is damaged after row \d+ .*: fetch it again"),
-    "no gzip": ("a.jsonl.gz", b"plain text", r"is damaged after row 0.*: fetch it again"),
+    "no gzip": ("a.jsonl.gz", b"plain text", r"is not gzipped: let its name end without .gz"),
     "invalid UTF-8": (
         "a.jsonl",
         lines(GOOD[:2]) + b'\n{"prompt": "\xff"}',

@@ -1,12 +1,13 @@
 """Configuration files: keys written twice, folders that cannot be, time zones that are none."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from flows.config.errors import InputError
-from flows.config.folders import check_folder, make_folder
+from flows.config.folders import check_folder, check_parts, make_folder
 from flows.config.loading import load_config
 from flows.config.unique_keys import load_yaml
 
@@ -50,6 +51,38 @@ def test_a_key_that_stands_twice_in_an_override_is_named_too(tmp_path: Path) -> 
         load_config(path, overrides=["sft={epochs: 1, epochs: 2}"])
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("project: a\n\tseed: 1", 2), ("project: a\n---\nseed: 1", 2), ("seed: !!python/name:os.system", 1), ("a: [", 1)],
+)
+def test_what_is_no_yaml_is_named_by_its_line_in_one(tmp_path: Path, text: str, line: int) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as refused:
+        load_config(path)
+    assert str(refused.value).startswith(f"{path}: is not valid YAML at line {line}: ")
+    assert str(refused.value).endswith("; mend it there") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("policy.beta=.inf", "policy.beta"),
+        ("sft.optimiser.lr=1e999", "sft.optimiser.lr"),
+        ("policy.optimiser.betas=[0.9, .nan]", "policy.optimiser.betas.1"),
+        (
+            "gates.policy=[{name: a, metric: b, direction: above, threshold: .nan, failure: c, reason: d}]",
+            "gates.policy.0",
+        ),
+    ],
+)
+def test_a_setting_that_is_no_number_is_named(tmp_path: Path, override: str, field: str) -> None:
+    path = tmp_path / "endless.yaml"
+    path.write_text("project: endless")
+    with pytest.raises(InputError, match=rf"field '{field}[.a-z]*' is not a finite number"):
+        load_config(path, overrides=[override])
+
+
 @pytest.mark.parametrize("folder", ["what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0"])
 def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "storage.yaml"
@@ -89,3 +122,14 @@ def test_what_is_in_the_way_of_a_folder_is_named_and_nothing_is_made(tmp_path: P
     assert not (tmp_path / "new").exists()
     make_folder(tmp_path / "new" / "deep")
     assert (tmp_path / "new" / "deep").is_dir()
+
+
+def test_what_another_user_made_in_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work" / "deep").mkdir(parents=True)
+    for name in ("mlflow.db", "work/a.lock"):
+        (tmp_path / name).write_text("")
+    kept = tmp_path / "work"
+    monkeypatch.setattr("os.access", lambda path, mode: path != kept and mode == os.W_OK | os.X_OK * path.is_dir())
+    check_parts(tmp_path, "*.db", "work/*")
+    with pytest.raises(InputError, match=r"work may not be written to; give this user the right"):
+        check_parts(tmp_path, "*", "work/*")

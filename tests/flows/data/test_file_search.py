@@ -75,6 +75,21 @@ def test_the_same_bytes_twice_are_no_second_annotator(tmp_path: Path) -> None:
     assert len(file_digests(FileData(preferences=(one,), prompts=(one,), held_out=(one, one)))) == 4
 
 
+def test_a_file_and_its_packed_copy_are_no_two_annotators(tmp_path: Path) -> None:
+    plain = lines(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    folder = FileSource(path=str(tmp_path))
+    with pytest.raises(InputError, match=r"^.*a\.jsonl\.gz: is .*a\.jsonl packed, and both are read as preferences"):
+        file_digests(FileData(preferences=(folder,)))
+    assert len(file_digests(FileData(held_out=(folder,)))) == 2
+
+
+def test_what_is_not_gzipped_is_told_so(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl").rename(tmp_path / "a.jsonl.gz")
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz is not gzipped: let its name end without \.gz"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz", "a.jsonl.gz"])
 @pytest.mark.parametrize("text", ["lines", "array"])
 def test_json_is_read_by_what_it_holds(name: str, text: str, tmp_path: Path) -> None:

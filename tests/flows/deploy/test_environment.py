@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.config.errors import InputError
-from flows.deploy.environment import name_servers
+from flows.deploy.environment import name_servers, quiet
 
 PROXY = "http://127.0.0.1:9"
 
@@ -53,3 +53,17 @@ def test_an_empty_variable_is_an_absent_one(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     name_servers(tmp_path)
     assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_a_user_without_a_home_has_one_for_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setenv("HOME", "/somewhere")
+    quiet()
+    assert os.environ["HOME"] == "/somewhere"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("flows.deploy.environment.gettempdir", lambda: str(tmp_path))
+    quiet()
+    assert Path.home() == tmp_path

@@ -26,8 +26,16 @@ def test_what_is_no_schedule_is_told_how_to_write_one(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["P1M", "P1Y", "P2Y6M", "P1MT1H"])
 def test_months_and_years_are_no_interval(text: str) -> None:
-    with pytest.raises(InputError, match=r"have no fixed length; as cron, 0 3 1 \* \* is every month"):
+    with pytest.raises(
+        InputError, match=r"have no fixed length; as cron, 0 3 1 \* \* is every month and 0 3 1 1 \* every year"
+    ):
         parse_schedule(text, "UTC", "ladder")
+
+
+def test_cron_with_seconds_is_refused_as_nobody_agrees_where_they_stand() -> None:
+    with pytest.raises(InputError, match=r"'0 0 3 \* \* 1': has 6 fields, and cron has 5: minute, hour"):
+        parse_schedule("0 0 3 * * 1", "UTC", "ladder")
+    assert parse_schedule("@daily", "UTC", "ladder").cron == "@daily"
 
 
 @pytest.mark.parametrize("text", ["0 3 31 2 *", "FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30"])

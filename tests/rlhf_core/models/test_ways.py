@@ -281,6 +281,11 @@ def test_numbers_that_are_none_are_refused() -> None:
         model.model.norm.weight[0] = torch.nan
     with pytest.raises(ValueError, match=r"gives numbers that are not finite \(NaN or infinite\)"):
         choose_way(model)
+    model = build("llama")
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.inf
+    with pytest.raises(ValueError, match=r"the model's logits are not finite .*: its weights are damaged"):
+        choose_way(model)
 
 
 def test_a_padded_way_is_told(caplog: pytest.LogCaptureFixture) -> None:
