@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
+from torch.nn import Module
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -147,14 +148,17 @@ def _forced_gap(policy: PreTrainedModel, stock: PreTrainedModel) -> float:
     expected = torch.cat([_logprobs(stock, *pair) for pair in WHOLE])
     ours.square().sum().backward()
     expected.square().sum().backward()
-    gradients = [
-        (mine.grad.cpu(), other.grad)
-        for mine, other in zip(policy.parameters(), stock.parameters(), strict=True)
-        if mine.grad is not None and other.grad is not None
-    ]
+    return max(gradient_gap(policy, stock), _gap(ours, expected))
+
+
+def gradient_gap(policy: Module, stock: Module) -> float:
+    """The largest difference of gradients, share of the largest of `stock`; without bound where one side has none."""
+    pairs = [(ours.grad, other.grad) for ours, other in zip(policy.parameters(), stock.parameters(), strict=True)]
+    if any((ours is None) != (other is None) and (other if ours is None else ours).any() for ours, other in pairs):
+        return float("inf")
+    gradients = [(ours.cpu(), other) for ours, other in pairs if ours is not None and other is not None]
     largest = max(float(other.abs().max()) for _, other in gradients)
-    gap = max(float((mine - other).abs().max()) for mine, other in gradients) / largest
-    return max(gap, _gap(ours, expected))
+    return max(_gap(ours, other) for ours, other in gradients) / largest
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from data_contracts.conversation import opening, write_conversation
 from data_contracts.formats.fields import stripped
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.schemas.preferences import tie_goes_to_second
+from data_contracts.schemas.preferences import TIED, tie_goes_to_second
 from data_contracts.schemas.rules import SHAPE
 from data_contracts.schemas.validation import Violation
 
@@ -79,7 +79,7 @@ def convert_rows(
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))
             continue
         if not ties:
-            items = [LeftOut("a tie of the votes") if isinstance(item, Tie) else item for item in items]
+            items = [LeftOut(TIED) if isinstance(item, Tie) else item for item in items]
         left_out.update(item.reason for item in items if isinstance(item, LeftOut))
         votes += [
             Cast(source, number, str(_group(item.prompt)), item.votes) for item in items if isinstance(item, Ballot)

@@ -18,6 +18,9 @@ TRIPLE = ("prompt", "chosen", "rejected")
 
 VOTES = ("votes_chosen", "votes_rejected", "votes_tied")
 
+TIED = "a tie of the votes"
+"""Why a pair is left out of which nobody knows the better response."""
+
 LARGEST = 10**9
 """No count, grade, score or rank is beyond it; a larger number is a broken cell."""
 

@@ -24,6 +24,8 @@ _NUMBERS = {
     "grade": pa.float64(),
 }
 
+_LABELS = (("is_label", pa.bool_()), ("keeps_ties", pa.bool_()))
+
 
 def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
     """64 bits for each row that its texts decide, in whatever Unicode form; which response was chosen does not."""
@@ -41,12 +43,12 @@ class Buckets:
         self.kind = kind
         self.folder = folder
         fields = [(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS[kind]]
-        self.schema = pa.schema([*fields, (KEY, pa.uint64()), ("prompt_key", pa.uint64()), ("is_label", pa.bool_())])
+        self.schema = pa.schema([*fields, (KEY, pa.uint64()), ("prompt_key", pa.uint64()), *_LABELS])
         self._writers: dict[int, pa.RecordBatchFileWriter] = {}
         folder.mkdir(parents=True)
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Deal rows, in the columns of their kind with `key`, `prompt_key` and `is_label`."""
+        """Deal rows, in the columns of their kind with `key`, `prompt_key`, `is_label` and `keeps_ties`."""
         order = np.argsort(frame[KEY].to_numpy(), kind="stable")
         rows = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
         rows = rows.take(order)

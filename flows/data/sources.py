@@ -25,10 +25,16 @@ DATA_FOLDER = "RLHF_DATA"
 
 
 class Read(NamedTuple):
-    """A batch of records, and whether each is one person's label of its pair."""
+    """A batch of records.
+
+    Attributes:
+        is_label: whether each is one person's label of its pair.
+        keeps_ties: whether pairs that such labels leave even are records.
+    """
 
     batch: Batch
     is_label: bool
+    keeps_ties: bool = False
 
 
 def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
@@ -54,7 +60,7 @@ def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
     Raises:
         InputError: naming the row, if one has no prompt that is text; while reading, if a file is missing or damaged.
     """
-    for batch, _ in () if isinstance(data, EmbeddedData) else _read("prompts", data.held_out):
+    for batch, *_ in () if isinstance(data, EmbeddedData) else _read("prompts", data.held_out):
         rules = {rule.name: rule for rule in CONTRACTS["prompts"].row_rules if rule.fatal}
         broken = broken_rules("prompts", batch.frame, tuple(rules.values()))
         wrong = (item for name, rows in broken.items() for item in describe(rules[name], batch.frame[rows]))
@@ -143,7 +149,7 @@ def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
             yield Read(_copies(kind, source), is_label=False)
         for rows in _opened(source):
             for batch in convert_file(kind, rows, source):
-                yield Read(batch, source.repeats == "votes")
+                yield Read(batch, source.repeats == "votes", source.ties == "keep")
 
 
 def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, SPLIT, Kind
-from data_contracts.schemas.preferences import aggregate_votes
+from data_contracts.schemas.preferences import TIED, VOTES, aggregate_votes
 from data_contracts.schemas.rules import LEAK
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
@@ -47,6 +47,8 @@ class Table:
     Attributes:
         raw_votes: votes by annotator, of formats that give them.
         judge: whether the judge must get rows of it.
+        tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
+            `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Table:
         self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
         self.raw_votes = Votes(folder / "votes.csv")
+        self.tied: list[pd.DataFrame] = []
         self._shares = shares
         self._clock = clock
         self._buckets = Buckets(kind, folder / "buckets")
@@ -70,7 +73,7 @@ class Table:
 
     def take(self, reads: Iterable[Read]) -> None:
         """First pass: judge every row by itself, and deal the sound ones into buckets."""
-        for batch, is_label in self._clock.each("read", reads):
+        for batch, is_label, keeps_ties in self._clock.each("read", reads):
             self._rows += batch.rows
             self._records += len(batch.frame) + len(batch.misfits)
             self._left_out += batch.left_out
@@ -80,12 +83,12 @@ class Table:
                 sound = self.quarantine.sift(batch.frame, broken_rules(self.kind, batch.frame, self.contract.row_rules))
             if not sound.empty:
                 with self._clock.step("deal into buckets"):
-                    self._deal(sound, is_label)
+                    self._deal(sound.assign(is_label=is_label, keeps_ties=keeps_ties))
 
-    def _deal(self, frame: pd.DataFrame, is_label: bool) -> None:
+    def _deal(self, frame: pd.DataFrame) -> None:
         prompts = loose_hashes(frame["prompt"].tolist())
         self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
-        self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts, is_label=is_label))
+        self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts))
 
     @property
     def held_out(self) -> NDArray[np.uint64]:
@@ -110,18 +113,29 @@ class Table:
             with self._clock.step("measure"):
                 self._numbers.append(measure(self.kind, frame, frame["copies"].to_numpy()))
                 if self.kind == "preferences":
-                    self._votes.append(frame[["votes_chosen", "votes_rejected", SPLIT]])
+                    self._votes.append(frame[[*VOTES[:2], SPLIT]])
         self.quarantine.close()
         self.snapshot.close()
 
     def _with_votes(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Merge the labels of one pair into votes."""
+        """Merge the labels of one pair into votes; even ones are left out, unless all their sources keep ties."""
         labels = frame["is_label"] & (frame["copies"] > 0)
         if self.kind != "preferences" or not labels.any():
             return frame
-        merged = aggregate_votes(frame[labels])
-        self._merged += int(labels.sum()) - len(merged)
+        repeated = frame[labels]
+        merged = aggregate_votes(repeated.assign(keeps_ties=repeated.groupby(KEY)["keeps_ties"].transform("all")))
+        self._merged += len(repeated) - len(merged)
+        even = (merged["votes_chosen"] == merged["votes_rejected"]) & ~merged["keeps_ties"]
+        if even.any():
+            merged = self._without_ties(merged, even)
         return pd.concat([frame[~labels], merged], ignore_index=True).sort_values(KEY, ignore_index=True, kind="stable")
+
+    def _without_ties(self, merged: pd.DataFrame, even: "pd.Series[bool]") -> pd.DataFrame:
+        tied = merged[even]
+        self._left_out[TIED] += len(tied)
+        self._records -= len(tied)
+        self.tied.append(tied[[KEY, "group", *VOTES[:2]]].assign(**{SPLIT: self._splits(tied)}))
+        return merged[~even]
 
     def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> pd.DataFrame:
         shared = frame[KEY].duplicated(keep=False)
@@ -151,7 +165,7 @@ class Table:
 
     @property
     def counts(self) -> Counts:
-        """What became of all rows; nothing is lost.
+        """What became of all rows; nothing is lost. Pairs that their labels leave even are no records.
 
         Raises:
             RuntimeError: if a row is missing from the count, which is a mistake of this code.
@@ -183,9 +197,9 @@ class Table:
 
     @property
     def votes(self) -> PairVotes:
-        """The votes of every pair in the snapshot."""
-        frame = pd.concat(self._votes)
-        chosen, rejected = (frame[name].to_numpy() for name in ("votes_chosen", "votes_rejected"))
+        """The votes of every pair in the snapshot, and of the tied ones, which are no held-out pairs."""
+        frame = pd.concat([*self._votes, *(tied.assign(**{SPLIT: ""}) for tied in self.tied)])
+        chosen, rejected = (frame[name].to_numpy() for name in VOTES[:2])
         return PairVotes(chosen, rejected, (frame[SPLIT] == HELD_OUT).to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:

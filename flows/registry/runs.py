@@ -17,6 +17,7 @@ from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.stage import Event
 
 PARAMS_PER_CALL = 100  # limits of the tracking API
@@ -122,7 +123,11 @@ class Runs:
             model: what was measured, on whose page they are shown too.
             dataset: what it was measured on.
             file: name of the JSON file.
+
+        Raises:
+            NotFiniteError: if one is no number; then nothing is logged.
         """
+        refuse_nan(estimates)
         suffixes = {"value": "", "lower": "/lower", "upper": "/upper"}
         fields = {name: estimate.as_json() for name, estimate in estimates.items()}
         final = {
@@ -148,3 +153,16 @@ class Runs:
             self.client.log_inputs(run_id, datasets=inputs)
         for ref in {ref.name: ref for ref in datasets.values()}.values():
             self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")
+
+
+def refuse_nan(estimates: Mapping[str, Estimate]) -> None:
+    """Test that figures are numbers, before any of them is kept.
+
+    Raises:
+        NotFiniteError: naming those that are not.
+    """
+    if wrong := sorted(name for name, estimate in estimates.items() if not estimate.is_number):
+        raise NotFiniteError(
+            f"figures that are no numbers (NaN): {', '.join(wrong)}; weights of a model are damaged, or its data "
+            "hold what these figures are not made for; look at its samples and at the report on the data"
+        )

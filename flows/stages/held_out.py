@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from flows.config.errors import InputError
 from flows.registry.client import Registry
-from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out
+from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.references import DataRefs, ModelRef
 from flows.storage.records import read_pairs, read_prompts
 from flows.storage.snapshots import read_split
@@ -23,7 +23,7 @@ class HeldOut(NamedTuple):
     Attributes:
         pairs: of the preferences.
         tuned_by_pairs: prompts of pairs that a stage is tuned on, `every_second` one of the whole table, which is what
-            `tuned_prompts` finds in it later, whatever was left out.
+            `tuned_prompts` finds in it later, whatever was left out; and those that a model that is taken was tuned on.
         prompts: of the prompts.
         tuned_by_prompts: the same of these.
         note: how many are left out and what was trained on them, empty where none is.
@@ -36,8 +36,16 @@ class HeldOut(NamedTuple):
     note: str
 
 
-def held_out(data: DataRefs, models: Iterable[ModelRef], registry: Registry) -> HeldOut:
+def held_out(
+    data: DataRefs, models: Iterable[ModelRef], registry: Registry, *, taken: ModelRef | None = None
+) -> HeldOut:
     """What is held out from some models and all that they were made from.
+
+    Args:
+        data: the tables of a climb.
+        models: all that go into a stage.
+        registry: where they are.
+        taken: one of them that keeps its temperature: pairs that it was fitted on count as tuned on, and judge nothing.
 
     Raises:
         InputError: if it cannot be known what one of them was trained on, or too little is left.
@@ -47,9 +55,11 @@ def held_out(data: DataRefs, models: Iterable[ModelRef], registry: Registry) -> 
     seen = {what: leave_out(read_split(table, "test"), learned) for what, table in tables.items()}
     pairs, prompts = read_pairs(data.preferences, "test"), read_prompts(data.prompts, "test")
     by_pairs, by_prompts = every_second(pair.prompt for pair in pairs), every_second(prompts)
+    tuned = set() if taken is None else matching((pair.prompt for pair in pairs), tuned_prompts(taken, registry))
+    note = ". ".join(_sentences(seen, tuned - by_pairs))
+    by_pairs |= tuned
     pairs = [pair for pair in pairs if pair.prompt not in seen["pairs"].prompts]
     prompts = [prompt for prompt in prompts if prompt not in seen["prompts"].prompts]
-    note = ". ".join(_sentences(seen))
     left = (({pair.prompt for pair in pairs}, by_pairs), (set(prompts), by_prompts))
     if note and min(len(part) for texts, tuned in left for part in (texts & tuned, texts - tuned)) < FEWEST:
         raise InputError(
@@ -59,8 +69,10 @@ def held_out(data: DataRefs, models: Iterable[ModelRef], registry: Registry) -> 
     return HeldOut(pairs, by_pairs, prompts, by_prompts, note)
 
 
-def _sentences(seen: Mapping[str, SeenRows]) -> Iterable[str]:
-    return filter(None, (rows.sentence(f"held-out {what}") for what, rows in seen.items()))
+def _sentences(seen: Mapping[str, SeenRows], tuned: set[str]) -> Iterable[str]:
+    yield from filter(None, (rows.sentence(f"held-out {what}") for what, rows in seen.items()))
+    if tuned:
+        yield f"{len(tuned)} more held-out prompts judge nothing, since the model that is taken was tuned on them"
 
 
 def noted(stage: Stage, note: str) -> Stage:

@@ -114,7 +114,7 @@ def _taken(
 
     def start(out: Path, _: Checkpoints) -> Stage:
         registry = context.registry()
-        judging = held_out(data, [sft] if version is None else [sft, version], registry)
+        judging = held_out(data, [sft] if version is None else [sft, version], registry, taken=version)
         adoption = adopt_reward_model(
             config,
             source=files_of(source, registry),

@@ -20,6 +20,7 @@ from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
+from flows.registry.runs import refuse_nan
 from flows.registry.tags import describe, lineage_tags, template_tags
 from flows.stages.figures import Series, figures_of
 from flows.stages.plan import Plan
@@ -246,6 +247,7 @@ def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:
 def _checked(result: StageResult, plan: Plan) -> StageResult:
     if missing := set(plan.models) - set(result.artifacts):
         raise RuntimeError(f"stage {plan.stage} did not make {', '.join(sorted(missing))}")
+    refuse_nan(result.estimates)
     return result
 
 

@@ -132,10 +132,10 @@ def _formats(template: str) -> list[str]:
     tokens = list(_tokens(template))
     formats = []
     for index, token in enumerate(tokens):
-        if token == ("name", "lipsum") or tokens[index : index + 2] == [("operator", "|"), ("name", "random")]:
+        if _may_use_chance(tokens[index : index + 5]):
             raise ValueError(
-                "the chat template uses chance (`random` or `lipsum`), so that no text would be read twice in the same "
-                "way; take that out of its `chat_template`"
+                "the chat template uses chance (`random` or `lipsum`, or `map` with a filter that only rendering "
+                "tells), so that no text would be read twice in the same way; take that out of its `chat_template`"
             )
         if token != ("name", CLOCK):
             continue
@@ -150,6 +150,21 @@ def _formats(template: str) -> list[str]:
                     f"the format as text in its `chat_template`, such as {CLOCK}('%d %b %Y')"
                 )
     return formats
+
+
+def _may_use_chance(tokens: list[tuple[str, str]]) -> bool:
+    """Whether tokens begin with what draws at random; `map` takes the name of a filter as text."""
+    match tokens:
+        case [("name", "lipsum"), *_]:
+            return True
+        case [("operator", "|") | ("name", "filter"), ("name", "random"), *_]:
+            return True
+        case [("operator", "|") | ("name", "filter"), ("name", "map"), ("operator", "("), first, after]:
+            if first[0] == "string" and after in (("operator", ","), ("operator", ")")):
+                return bool(ast.literal_eval(first[1]) == "random")
+            return first[0] != "name" or after != ("operator", "=")
+        case _:
+            return False
 
 
 def _tokens(template: str) -> Iterator[tuple[str, str]]:

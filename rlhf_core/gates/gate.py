@@ -32,7 +32,7 @@ class Gate(Frozen):
 
 
 class Verdict(Frozen):
-    """What a gate says about a stage; numbers are None where the figure is missing, bounds where it has no interval."""
+    """What a gate says about a stage; numbers are None where none or NaN is there, bounds where no interval is."""
 
     gate: str
     status: Literal["pass", "fail", "abstain"]
@@ -67,15 +67,16 @@ def blocked(verdicts: Sequence[Verdict], *, abstain_blocks: bool = True) -> list
 
 def _judge(gate: Gate, estimate: Estimate | None) -> Verdict:
     status, why = _decide(gate, estimate)
+    known = estimate if estimate and estimate.is_number else None
     return Verdict(
         gate=gate.name,
         status=status,
         metric=gate.metric,
         direction=gate.direction,
         threshold=gate.threshold,
-        value=estimate.value if estimate else None,
-        lower=estimate.lower if estimate and estimate.has_interval else None,
-        upper=estimate.upper if estimate and estimate.has_interval else None,
+        value=known.value if known else None,
+        lower=known.lower if known and known.has_interval else None,
+        upper=known.upper if known and known.has_interval else None,
         n=estimate.n if estimate else 0,
         explanation=f"{gate.metric}: {why}",
     )
@@ -85,6 +86,8 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
     if estimate is None:
         allowed = ", which this gate allows" if gate.when_missing == "pass" else ""
         return gate.when_missing, f"was not measured{allowed}"
+    if not estimate.is_number:
+        return "fail", "is no number (NaN), so it cannot pass"
     if estimate.n < gate.min_samples:
         return "abstain", f"a verdict needs {gate.min_samples} prompts, and this has {estimate.n}"
     if not estimate.has_interval:

@@ -44,6 +44,11 @@ class Estimate(NamedTuple):
         """Whether both ends are known."""
         return not (math.isinf(self.lower) or math.isinf(self.upper))
 
+    @property
+    def is_number(self) -> bool:
+        """Whether value and ends are numbers, or no ends; NaN is none."""
+        return not any(map(math.isnan, (self.value, self.lower, self.upper)))
+
     def within(self, lowest: float, highest: float) -> "Estimate":
         """The same with its interval cut to where such a figure can lie, if it has one."""
         if not self.has_interval:

@@ -81,15 +81,19 @@ def label_worth(
     )
 
 
-def counted_agreement(pairs: Sequence[Pair], groups: Sequence[str], votes: ArrayLike) -> dict[str, Estimate]:
+def counted_agreement(
+    pairs: Sequence[Pair], groups: Sequence[str], votes: ArrayLike, *, even: Sequence[tuple[str, int]] = ()
+) -> dict[str, Estimate]:
     """What `agreement_figures` says of counted votes, for which nobody knows who cast them.
 
     Args:
         pairs: N pairs.
         groups: what is drawn together, shape ``[N]``.
         votes: annotators for the chosen and for the rejected response, shape ``[N, 2]``.
+        even: of pairs that are none of these, as each response got as many votes: their group, and how many each got.
     """
-    return agreement_figures(_by_response(pairs, np.asarray(votes)), groups)
+    counts = [*_by_response(pairs, np.asarray(votes)), *((count, count, 0) for _, count in even)]
+    return agreement_figures(counts, [*groups, *(group for group, _ in even)])
 
 
 def after_balance(pairs: Sequence[Pair], groups: Sequence[str], how: Balance) -> Balanced:

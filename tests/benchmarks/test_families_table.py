@@ -8,7 +8,7 @@ import torch
 from benchmarks.families.__main__ import PAGE
 from benchmarks.families.configurations import FAMILIES, NOT_BUILT
 from benchmarks.families.table import exactness, family_table
-from benchmarks.families.trial import EXACT, Trial, try_families, try_family
+from benchmarks.families.trial import EXACT, Trial, gradient_gap, try_families, try_family
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,22 @@ def test_the_page_says_what_is_seen(trials: list[Trial]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     said = text.partition("<!-- families -->\n")[2].partition("<!-- /families -->\n")[0].splitlines()
     assert said == list(family_table(trials))
+
+
+def linear(*gradients: list[float] | None) -> torch.nn.Module:
+    model = torch.nn.Sequential(*(torch.nn.Linear(2, 1, bias=False) for _ in gradients))
+    for weights, gradient in zip(model.parameters(), gradients, strict=True):
+        weights.grad = None if gradient is None else torch.tensor([gradient])
+    return model
+
+
+def test_a_lost_gradient_is_a_gap_however_small() -> None:
+    stock = linear([4.0, 0.0], [1e-6, 0.0], None)
+    assert gradient_gap(linear([4.0, 1.0], [0.0, 0.0], None), stock) == 0.25
+    assert gradient_gap(linear([4.0, 0.0], [1e-6, 0.0], [0.0, 0.0]), stock) == 0.0  # not used either
+    for lost in (linear([4.0, 0.0], None, None), linear([4.0, 0.0], [1e-6, 0.0], [1e-6, 0.0])):
+        assert gradient_gap(lost, stock) == float("inf")
+    assert gradient_gap(linear([4.0, float("nan")], [1e-6, 0.0], None), stock) == float("inf")
 
 
 def test_a_family_that_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -627,6 +627,13 @@ MUTANTS = [
         "test_gates.test_below_passes_by_its_upper_bound_and_not_by_its_value",
     ),
     Mutant(
+        "a gate judges what is no number",
+        "rlhf_core.gates.gate",
+        "if not estimate.is_number:",
+        "if False:",
+        "test_gates.test_a_bound_that_is_no_number_fails",
+    ),
+    Mutant(
         "the threshold itself passes",
         "rlhf_core.gates.gate",
         "passed = bound > gate.threshold",

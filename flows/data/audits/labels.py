@@ -12,7 +12,7 @@ from rich.console import Console
 from data_contracts.records import SPLIT
 from flows.config.errors import InputError
 from flows.data.audits.label_report import in_short, odds_figure, page
-from flows.data.buckets import row_keys
+from flows.data.buckets import KEY, row_keys
 from flows.data.tables import Table
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
@@ -137,5 +137,15 @@ def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
     if preferences.raw_votes.rows:
         return preferences.raw_votes.noise(held_out)
     counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
-    figures = counted_agreement(sample.pairs, sample.groups, counts)
+    figures = counted_agreement(sample.pairs, sample.groups, counts, even=_even(preferences, sample))
     return figures | ceilings(votes.chosen.tolist(), votes.rejected.tolist(), held_out)
+
+
+def _even(preferences: Table, sample: Sample) -> list[tuple[str, int]]:
+    """Groups and votes of training pairs that their labels leave even, as large a part of them as the sample is."""
+    if not preferences.tied:
+        return []
+    tied = pd.concat(preferences.tied)
+    train = tied[tied[SPLIT] == "train"]
+    part = train.nsmallest(round(len(train) * len(sample.frame) / max(sample.total, 1)), KEY)
+    return [(str(group), int(votes)) for group, votes in zip(part["group"], part["votes_chosen"], strict=True)]

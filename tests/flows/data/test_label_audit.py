@@ -180,6 +180,19 @@ def test_the_ceiling_knows_of_pairs_that_a_tie_leaves_out(tmp_path: Path) -> Non
     assert honest.noise["ceiling"].n == 100
 
 
+def test_agreement_knows_of_pairs_that_their_labels_leave_even(tmp_path: Path) -> None:
+    texts = [{"prompt": f"{SECRET} {i}", "chosen": f"turn it off {i}", "rejected": f"wait {i}"} for i in range(200)]
+    even = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in texts[:80]]
+    numbered = (SourceRow("labels.jsonl", number, row) for number, row in enumerate([*texts, *even, *texts[80:]], 1))
+    read = Read(convert_rows("preferences", lambda row: [row], numbered), is_label=True)
+    table = make_tables({"preferences": [read]}, Shares(), ContractConfig(), folder=tmp_path / "work", clock=Clock())
+    noise = measure_labels(table["preferences"]).noise
+    train = sum((frame["split"] == "train").sum() for frame in table["preferences"].tied)
+    assert 0 < train < 80 and table["preferences"].counts.left_out == {"a tie of the votes": 80}
+    kept = table["preferences"].snapshot.split_rows["train"]
+    assert noise["raw_agreement"][::3] == (pytest.approx(kept / (kept + train)), kept + train)
+
+
 def test_votes_without_names_have_no_kappa_and_counted_votes_no_file(tmp_path: Path) -> None:
     unnamed = ingested([asked(index, ["a", "a", "b"]) for index in range(60)], tmp_path / "unnamed")
     assert set(pd.read_csv(unnamed.raw_votes.path)["annotator"].isna()) == {True}

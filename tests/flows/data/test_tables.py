@@ -33,10 +33,12 @@ BATCH = 7
 Rows = list[dict[str, Any]]
 
 
-def reads(kind: Kind, rows: Rows, *, votes: bool = False, source: str = "made-up.jsonl") -> Iterator[Read]:
+def reads(
+    kind: Kind, rows: Rows, *, votes: bool = False, ties: bool = False, source: str = "made-up.jsonl"
+) -> Iterator[Read]:
     numbered = [SourceRow(source, number, row) for number, row in enumerate(rows, start=1)]
     for start in range(0, len(numbered), BATCH):
-        yield Read(convert_rows(kind, lambda row: [row], numbered[start : start + BATCH]), votes)
+        yield Read(convert_rows(kind, lambda row: [row], numbered[start : start + BATCH]), votes, ties)
 
 
 def make(tables: dict[Kind, Any], folder: Path, contract: ContractConfig = LENIENT) -> dict[Kind, Table]:
@@ -100,8 +102,7 @@ def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_written(tmp_pat
 
 
 def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so(tmp_path: Path) -> None:
-    swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in pairs()]
-    rows = [*pairs(), *pairs(), *swapped]
+    rows = [*pairs(), *pairs(), *swapped(pairs())]
     table = make({"preferences": reads("preferences", rows, votes=True)}, tmp_path)["preferences"]
     _, frame = content(table, tmp_path)
     assert set(zip(frame["votes_chosen"], frame["votes_rejected"], strict=True)) == {(2, 1)}
@@ -110,6 +111,41 @@ def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so
     assert table.votes.chosen.sum() + table.votes.rejected.sum() == len(rows)
     held_out = int((frame["split"] == "test").sum())
     assert table.votes.held_out.tolist() == [3] * held_out
+
+
+def swapped(rows: Rows) -> Rows:
+    return [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+
+
+def test_labels_that_leave_a_pair_even_are_counted_and_no_pair(tmp_path: Path) -> None:
+    rows = pairs()
+    rows += [*swapped(rows[:10]), *rows[:5], *swapped(rows[:5])]  # five pairs 2:2, five 1:1
+    table = make({"preferences": reads("preferences", rows, votes=True)}, tmp_path)["preferences"]
+    _, frame = content(table, tmp_path)
+    assert set(frame["prompt"]) == {row["prompt"] for row in pairs()[10:]}
+    assert table.counts.left_out == {"a tie of the votes": 10}
+    assert (table.counts.records, table.counts.written, table.counts.merged) == (60 - 10, 30, 20)
+    assert table.votes.chosen.sum() + table.votes.rejected.sum() == len(rows)  # the ceiling knows of all
+    assert len(table.votes.held_out) == (frame["split"] == "test").sum()
+
+
+def test_even_labels_are_ties_where_all_their_sources_keep_these(tmp_path: Path) -> None:
+    made = {
+        name: make(
+            {
+                "preferences": [
+                    *reads("preferences", pairs(), votes=True, ties=True),
+                    *reads("preferences", swapped(pairs()[:10]), votes=True, ties=keeps, source="other.jsonl"),
+                ]
+            },
+            tmp_path / name,
+        )["preferences"]
+        for name, keeps in (("kept", True), ("left out", False))
+    }
+    _, kept = content(made["kept"], tmp_path)
+    even = kept[kept["votes_chosen"] == kept["votes_rejected"]]
+    assert (len(kept), len(even), made["kept"].counts.left_out) == (40, 10, {})
+    assert made["left out"].counts.left_out == {"a tie of the votes": 10}
 
 
 def test_votes_behind_held_out_labels_are_those_of_held_out_pairs() -> None:
@@ -204,7 +240,8 @@ def test_whatever_the_rows_none_is_lost_and_their_order_and_files_do_not_matter(
     folder = tmp_path_factory.mktemp("made")
     table = make({"preferences": reads("preferences", rows, votes=votes)}, folder)["preferences"]
     counts = table.counts
-    assert counts.rows == counts.records == len(rows) == counts.written + counts.merged + counts.quarantined
+    assert counts.rows == len(rows) == counts.records + counts.left_out.get("a tie of the votes", 0)
+    assert counts.records == counts.written + counts.merged + counts.quarantined
     lines = quarantined(folder, "preferences")
     assert len(lines.drop_duplicates("row")) == counts.quarantined and Counter(lines["rule"]) == counts.by_rule
     shuffled = data.draw(st.permutations(rows))

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.config.errors import InputError
@@ -219,6 +220,15 @@ def test_estimates_are_metrics_with_their_bounds(registry: Registry, run_id: str
     registry.log_estimates(run_id, {"agreement": Estimate(0.7, 0.6, 0.8, 100)})
     metrics = registry.client.get_run(run_id).data.metrics
     assert metrics == {"final/agreement": 0.7, "final/agreement/lower": 0.6, "final/agreement/upper": 0.8}
+
+
+@pytest.mark.parametrize("figure", [(np.nan, 0.6, 0.8), (0.7, np.nan, 0.8), (0.7, 0.6, np.nan)])
+def test_a_figure_that_is_no_number_is_refused_and_nothing_logged(
+    registry: Registry, run_id: str, figure: tuple[float, float, float]
+) -> None:
+    with pytest.raises(ValueError, match=r"no numbers \(NaN\): ece;"):
+        registry.log_estimates(run_id, {"agreement": Estimate(0.7, 0.6, 0.8, 9), "ece": Estimate(*figure, 9)})
+    assert registry.client.get_run(run_id).data.metrics == {} and registry.estimates(run_id) == {}
 
 
 def test_datasets_are_inputs_with_their_use_source_and_report(registry: Registry, run_id: str, tmp_path: Path) -> None:

@@ -141,6 +141,24 @@ def test_what_a_stage_leaves_out_does_not_move_what_it_is_tuned_on(desk: Registr
         assert tuned & set(judging.prompts) == known & set(judging.prompts) == {"h0 x", "h4 x", "h6 x", "h8 x"}
 
 
+def test_what_a_taken_model_was_tuned_on_does_not_judge_it(desk: Registry, made: Made, table: Table) -> None:
+    asked = [f"h{number} x" for number in range(10)]
+    tables = {kind: table(kind, train=["r x"], test=asked) for kind in ("preferences", "prompts")}
+    data = DataRefs(datasets=tables, counts={}, report="", ladder_run="", seconds=0.0)
+    own, other = (
+        made(name, datasets={"training": table("preferences", train=["q x"], test=test)})
+        for name, test in (("reward-model", asked), ("judge", asked[1:4]))  # tuned on 0 2 4 6 8, and on 1 3
+    )
+    assert held_out(data, [own], desk, taken=own).tuned_by_pairs == {*asked[::2]}
+    assert held_out(data, [other], desk).tuned_by_pairs == {*asked[::2]}
+    found = held_out(data, [other], desk, taken=other)
+    assert found.tuned_by_pairs == {*asked[::2], "h1 x", "h3 x"} and len(found.pairs) == 10
+    assert found.note == "2 more held-out prompts judge nothing, since the model that is taken was tuned on them"
+    everywhere = made("judge", datasets={"training": table("preferences", train=["q x"], test=asked[1:])})
+    with pytest.raises(InputError, match="to judge by: 5 more held-out prompts judge nothing"):
+        held_out(data, [everywhere], desk, taken=everywhere)
+
+
 def test_a_stage_is_refused_where_nothing_is_left_to_tune_it_on(desk: Registry, made: Made, table: Table) -> None:
     asked = [f"h{number} x" for number in range(10)]
     tables = {kind: table(kind, train=["r x"], test=asked) for kind in ("preferences", "prompts")}

@@ -86,7 +86,13 @@ def test_a_day_is_today_unless_it_is_named(tokenizer: PreTrainedTokenizerBase) -
     assert pinned(GRANITE_3 + TURNS, date.today()) == tokenizer.chat_template
 
 
-@pytest.mark.parametrize("template", [TURNS, CHAT_TEMPLATE, "{{ strftime_now_not }}{# strftime_now('%d') #}"])
+NAMED = (
+    "{% set random = 'random' %}"
+    "{{ messages | map(attribute='role') | map('upper') | map('replace', 'A', random) | join }}"
+)
+
+
+@pytest.mark.parametrize("template", [TURNS, CHAT_TEMPLATE, "{{ strftime_now_not }}{# strftime_now('%d') #}", NAMED])
 def test_a_template_that_reads_no_clock_is_left_alone(template: str) -> None:
     assert pinned(template, DAY) == template
 
@@ -97,6 +103,12 @@ def test_a_template_that_reads_no_clock_is_left_alone(template: str) -> None:
         ("{% set form = '%d' %}{{ strftime_now(form) }}", "cannot be pinned"),
         ("{% set now = strftime_now %}{{ now('%d') }}", "cannot be pinned"),
         ("{{ ['a', 'b'] | random }}", "uses chance"),
+        ("{% filter random %}ab{% endfilter %}", "uses chance"),
+        ("{{ ['ab'] | map('random') | join }}", "uses chance"),
+        ("{{ ['ab'] | map( \"random\" , 1) | join }}", "uses chance"),
+        ("{{ ['ab'] | map('ran' ~ 'dom') | join }}", "uses chance"),
+        ("{% set f = 'random' %}{{ ['ab'] | map(f) | join }}", "uses chance"),
+        ("{{ ['ab'] | map(*['random']) | join }}", "uses chance"),
         ("{{ lipsum() }}", "uses chance"),
         ("{{ 'a }}", "not valid Jinja"),
     ],

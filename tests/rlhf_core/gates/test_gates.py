@@ -130,6 +130,9 @@ def test_a_bound_that_is_no_number_fails() -> None:
     nothing = float("nan")
     assert verdict(ABOVE, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
     assert verdict(BELOW, agreement=Estimate(nothing, nothing, nothing, 100)).status == "fail"
+    found = verdict(ABOVE, agreement=Estimate(nothing, 0.6, 0.8, 100))
+    assert (found.status, found.value, found.lower, found.upper) == ("fail", None, None, None)
+    assert found.explanation == "agreement: is no number (NaN), so it cannot pass"
 
 
 def test_too_few_prompts_abstain_however_good_the_figure() -> None:

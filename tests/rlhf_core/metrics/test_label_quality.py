@@ -35,6 +35,9 @@ def test_votes_at_random_agree_as_chance_does_though_the_majority_is_called_chos
 def test_single_votes_leave_the_noise_unknown() -> None:
     items = pairs(200, 0.5)
     assert counted_agreement(items, groups(items), np.tile([1, 0], (200, 1))) == {}
+    even = [(f"even {i}", 1) for i in range(50)]
+    noise = counted_agreement(items, groups(items), np.tile([2, 0], (200, 1)), even=even)
+    assert noise["raw_agreement"][::3] == (0.8, 100 + 50)  # 100 prompts of two pairs
     ceiling = {"ceiling": Estimate(0.8, 0.7, 0.9, 50)}
     assert label_worth(items, groups(items), ceiling).noise == ceiling
 
