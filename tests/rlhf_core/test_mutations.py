@@ -727,9 +727,23 @@ MUTANTS = [
     Mutant(
         "what happened each of five times is certain",
         "rlhf_core.metrics.estimates",
-        "estimate.value in (0.0, 1.0)",
-        "estimate.value in ()",
+        "value in (0.0, 1.0)",
+        "value in ()",
         "test_estimates.test_what_always_happened_may_yet_fail",
+    ),
+    Mutant(
+        "pairs of one prompt are trials of their own",
+        "rlhf_core.metrics.estimates",
+        "np.bincount(members, weights=samples - value) / len(samples)",
+        "(samples - value) / len(samples)",
+        "test_estimates.test_a_share_has_the_wilson_interval_of_as_many_trials_as_its_variance_says",
+    ),
+    Mutant(
+        "a share of few prompts has the normal distribution",
+        "rlhf_core.metrics.estimates",
+        "* student_95(n) ** 2",
+        "* 1.96**2",
+        "test_estimates.test_a_share_has_the_wilson_interval_of_as_many_trials_as_its_variance_says",
     ),
     Mutant(
         "ties that were left out are taken for agreement",
