@@ -704,6 +704,13 @@ MUTANTS = [
         "test_gates.test_a_figure_without_an_interval_abstains",
     ),
     Mutant(
+        "pairs of one prompt make the ceiling surer",
+        "rlhf_core.metrics.label_noise",
+        "drop = effect * student_95(n) ** 2 / 2",
+        "drop = student_95(n) ** 2 / 2",
+        "test_label_noise.test_copies_add_no_certainty_to_the_ceiling_and_one_prompt_has_no_interval",
+    ),
+    Mutant(
         "the ceiling is that of single labels whatever is judged",
         "rlhf_core.metrics.label_noise",
         "_accuracy(votes, np.exp(log_a)) for votes in judged",
