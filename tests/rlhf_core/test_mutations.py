@@ -734,8 +734,8 @@ MUTANTS = [
     Mutant(
         "what happened each of five times is certain",
         "rlhf_core.metrics.estimates",
-        "value in (0.0, 1.0)",
-        "value in ()",
+        "return proportion(round(value) * n, n)",
+        "return point(value, n)",
         "test_estimates.test_what_always_happened_may_yet_fail",
     ),
     Mutant(
