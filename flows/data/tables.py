@@ -23,16 +23,17 @@ from flows.data.step_timer import Clock
 from flows.data.votes import Votes
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
-from flows.storage.text_hashes import loose_hashes
+from flows.storage.text_hashes import loose_hashes, text_hashes
 
 HELD_OUT = "test"
 
 
 class PairVotes(NamedTuple):
-    """Votes for chosen and for rejected of every pair, and whether it is held out; shape ``[N]`` each."""
+    """Votes for chosen and for rejected of each pair, hash of its group, whether it is held out; shape ``[N]`` each."""
 
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]
+    groups: NDArray[np.uint64]
     is_held_out: NDArray[np.bool_]
 
     @property
@@ -113,7 +114,7 @@ class Table:
             with self._clock.step("measure"):
                 self._numbers.append(measure(self.kind, frame, frame["copies"].to_numpy()))
                 if self.kind == "preferences":
-                    self._votes.append(frame[[*VOTES[:2], SPLIT]])
+                    self._votes.append(_grouped(frame))
         self.quarantine.close()
         self.snapshot.close()
 
@@ -198,12 +199,17 @@ class Table:
     @property
     def votes(self) -> PairVotes:
         """The votes of every pair in the snapshot, and of the tied ones, which are no held-out pairs."""
-        frame = pd.concat([*self._votes, *(tied.assign(**{SPLIT: ""}) for tied in self.tied)])
-        chosen, rejected = (frame[name].to_numpy() for name in VOTES[:2])
-        return PairVotes(chosen, rejected, (frame[SPLIT] == HELD_OUT).to_numpy())
+        frame = pd.concat([*self._votes, *(_grouped(tied.assign(**{SPLIT: ""})) for tied in self.tied)])
+        chosen, rejected, groups = (frame[name].to_numpy() for name in (*VOTES[:2], "group"))
+        return PairVotes(chosen, rejected, groups, (frame[SPLIT] == HELD_OUT).to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
+
+
+def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """The votes of pairs, whose groups are hashes."""
+    return frame[[*VOTES[:2], SPLIT]].assign(group=text_hashes(frame["group"].tolist()))
 
 
 def make_tables(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_contracts.formats.convert import Cast
+from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.annotator_agreement import VERDICTS, agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_noise import ceilings
@@ -33,7 +34,7 @@ class Votes:
         self.path = path
         self.rows = 0
         self._sample: list[Cast] = []
-        self._tally: Counter[tuple[int, int]] = Counter()
+        self._tally: Counter[tuple[int, int, int]] = Counter()
 
     def add(self, casts: Sequence[Cast]) -> None:
         """Keep the votes of some rows."""
@@ -46,7 +47,8 @@ class Votes:
             for cast in casts:
                 out.writerows((cast.source, cast.row, name, _VERDICT_OF[vote]) for name, vote in cast.votes)
         self.rows += len(casts)
-        self._tally.update(_count(cast)[:2] for cast in casts)
+        groups = text_hashes([cast.group for cast in casts]).view(np.int64).tolist()
+        self._tally.update((group, *_count(cast)[:2]) for group, cast in zip(groups, casts, strict=True))
         self._sample = sorted([*self._sample, *casts], key=_sample_order)[:SAMPLE]
 
     def noise(self, held_out_votes: Sequence[int]) -> dict[str, Estimate]:
@@ -58,8 +60,8 @@ class Votes:
         verdicts = [{name: _VERDICT_OF[vote] for name, vote in cast.votes} for cast in self._sample]
         figures = agreement_figures([_count(cast) for cast in self._sample], groups)
         figures |= cohen_kappas({name: [row.get(name) for row in verdicts] for name in names}, groups)
-        first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T.tolist()
-        return figures | ceilings(first, second, held_out_votes)
+        together, first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T
+        return figures | ceilings(first.tolist(), second.tolist(), held_out_votes, groups=together)
 
 
 def _count(cast: Cast) -> tuple[int, int, int]:

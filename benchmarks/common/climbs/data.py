@@ -43,7 +43,8 @@ def draw(world: WorldConfig, shares: Shares, seed: int) -> Data:
     """
     drawn = generate(world, seed=seed)
     ceiling = agreement_ceiling(
-        *([row[name] for row in drawn.preferences] for name in ("votes_chosen", "votes_rejected"))
+        *([row[name] for row in drawn.preferences] for name in ("votes_chosen", "votes_rejected")),
+        groups=[row["group"] for row in drawn.preferences],
     )
     return Data(
         demonstrations=_divide(drawn.demonstrations, shares, lambda row: Demonstration(row["prompt"], row["response"])),

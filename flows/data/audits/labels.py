@@ -138,7 +138,7 @@ def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
         return preferences.raw_votes.noise(held_out)
     counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
     figures = counted_agreement(sample.pairs, sample.groups, counts, even=_even(preferences, sample))
-    return figures | ceilings(votes.chosen.tolist(), votes.rejected.tolist(), held_out)
+    return figures | ceilings(votes.chosen.tolist(), votes.rejected.tolist(), held_out, groups=votes.groups)
 
 
 def _even(preferences: Table, sample: Sample) -> list[tuple[str, int]]:

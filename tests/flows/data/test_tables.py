@@ -150,7 +150,9 @@ def test_even_labels_are_ties_where_all_their_sources_keep_these(tmp_path: Path)
 
 def test_votes_behind_held_out_labels_are_those_of_held_out_pairs() -> None:
     held_out = np.array([True, False, True, True, True, True])
-    votes = PairVotes(np.array([2, 1, 3, 1, 2, 0]), np.array([1, 0, 2, 0, 2, 0]), held_out)
+    votes = PairVotes(
+        np.array([2, 1, 3, 1, 2, 0]), np.array([1, 0, 2, 0, 2, 0]), np.arange(6, dtype=np.uint64), held_out
+    )
     assert votes.held_out.tolist() == [3, 5, 1, 0, 0]
 
 

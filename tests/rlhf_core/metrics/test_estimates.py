@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from scipy import stats
 
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.gates.gate import judge
@@ -192,10 +193,38 @@ def test_what_always_happened_may_yet_fail() -> None:
     assert not share(np.ones(240), np.zeros(240)).has_interval
 
 
-def test_a_share_that_is_neither_all_nor_none_is_a_mean_within_0_and_1() -> None:
-    hits = np.array([1, 1, 1, 1, 1, 0.5])
-    assert mean(hits).upper > 1.0
-    assert share(hits) == mean(hits)._replace(upper=1.0)
+def test_a_share_has_the_wilson_interval_of_as_many_trials_as_its_variance_says() -> None:
+    hits = np.repeat([1.0, 0.0], [90, 10])
+    t, z = 1.984217, 1.959964  # 97.5 % points, t with 99 degrees of freedom
+    trials = 99 * (z / t) ** 2  # p (1 - p) over its variance p (1 - p) / 99
+    root = z * np.sqrt(0.09 / trials + z**2 / (4 * trials**2))
+    middle, whole = 0.9 + z**2 / (2 * trials), 1 + z**2 / trials
+    expected = (0.9, (middle - root) / whole, (middle + root) / whole, 100)
+    assert share(hits) == pytest.approx(expected, abs=1e-6)
+    assert share(np.repeat(hits, 3), np.repeat(ALONE, 3)) == pytest.approx(expected, abs=1e-6)
+    assert share([0.5, 0.5]) == pytest.approx((0.5, 0.5, 0.5, 2))
+    with pytest.raises(ValueError, match="at least one"):
+        share([])
+
+
+@pytest.mark.parametrize(("n", "truth"), [(20, 0.5), (20, 0.8), (20, 0.9), (100, 0.5), (100, 0.9), (100, 0.98)])
+def test_shares_of_single_pairs_hold_the_truth_by_the_binomial_distribution(n: int, truth: float) -> None:
+    found = [share(np.arange(n) < hits) for hits in range(n + 1)]
+    chances = stats.binom.pmf(np.arange(n + 1), n, truth)
+    assert chances[[one.lower <= truth <= one.upper for one in found]].sum() > 0.93
+    assert chances[[one.lower > truth for one in found]].sum() < 0.035  # what a gate would pass by chance
+
+
+@pytest.mark.parametrize(("prompts", "pairs", "truth"), [(20, 4, 0.9), (100, 4, 0.98), (20, 20, 0.8), (100, 20, 0.9)])
+def test_shares_of_pairs_that_share_prompts_hold_the_truth(prompts: int, pairs: int, truth: float) -> None:
+    rng = np.random.default_rng(7)
+    chances = rng.beta(truth / 0.3 * 0.7, (1 - truth) / 0.3 * 0.7, (400, prompts, 1))  # correlated by .3
+    found = [
+        share(hits.ravel(), np.repeat(np.arange(prompts), pairs))
+        for hits in rng.random((400, prompts, pairs)) < chances
+    ]
+    assert np.mean([one.lower <= truth <= one.upper for one in found]) > 0.9
+    assert np.mean([one.lower > truth for one in found]) < 0.07
 
 
 def test_weighted_covariance_is_that_of_repeated_rows() -> None:

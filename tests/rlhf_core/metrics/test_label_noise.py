@@ -55,6 +55,30 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.90 <= covered / 200 <= 0.99
 
 
+def test_pairs_that_come_together_widen_the_interval_so_that_it_holds_the_truth() -> None:
+    """All twelve pairs of a prompt are as clear as one another."""
+    prompts, runs = np.repeat(np.arange(60), 12), 40
+    _, _, truth = simulate(1.9, 1, 5, seed=0)
+    held = {"together": 0, "apart": 0}
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        first = rng.binomial(5, 1 / (1 + np.exp(-rng.normal(0, 1.9, 60)[prompts])))
+        for name, groups in (("together", prompts), ("apart", None)):
+            ceiling = agreement_ceiling(first.tolist(), (5 - first).tolist(), groups=groups, judged_votes=SINGLE)
+            assert ceiling is not None and ceiling.n == (60 if name == "together" else 720)
+            held[name] += ceiling.lower <= truth <= ceiling.upper
+    assert held["together"] >= 0.9 * runs > 0.8 * runs > held["apart"], held
+
+
+def test_copies_add_no_certainty_to_the_ceiling_and_one_prompt_has_no_interval() -> None:
+    chosen, rejected, _ = simulate(1.9, 200, 5, seed=4)
+    once = agreement_ceiling(chosen, rejected, judged_votes=SINGLE)
+    copied = agreement_ceiling(chosen * 3, rejected * 3, groups=[*range(200)] * 3, judged_votes=SINGLE)
+    assert once is not None and copied == pytest.approx(once, abs=1e-5)
+    alone = agreement_ceiling(chosen, rejected, groups=["how"] * 200)
+    assert alone is not None and not alone.has_interval and alone.n == 1
+
+
 def test_which_response_is_called_chosen_does_not_matter() -> None:
     forwards = agreement_ceiling([3, 2, 3, 2], [0, 1, 0, 1])
     backwards = agreement_ceiling([0, 2, 3, 1], [3, 1, 0, 2])
