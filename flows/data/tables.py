@@ -18,7 +18,7 @@ from flows.config.data import ContractConfig, Shares
 from flows.data.buckets import KEY, Buckets, row_keys
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
-from flows.data.splits import check_splits, split_by_group
+from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
 from flows.data.votes import Votes
 from flows.registry.references import Counts
@@ -160,8 +160,10 @@ class Table:
             return [refused]
         try:
             check_splits(self.snapshot.split_rows, judge=self.judge)
-        except ValueError as error:
-            return [error]
+        except EmptySplit as error:
+            lost = self._left_out + self.quarantine.by_rule
+            which = "".join(f"\n  not written: {reason} ({count})" for reason, count in lost.most_common())
+            return [EmptySplit(f"{self.kind}: {error}{which}")]
         return []
 
     @property

@@ -74,6 +74,20 @@ def test_the_embedded_world_meets_its_contracts(tmp_path: Path) -> None:
     assert set(both.loc[held_out, "prompt"]).isdisjoint(both.loc[~held_out, "prompt"])
 
 
+def test_where_no_row_is_left_it_is_told_what_became_of_them(tmp_path: Path) -> None:
+    lines = [dict(row, score_chosen=2, score_rejected=2 + index % 4) for index, row in enumerate(pairs())]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    table = make(open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=1), tmp_path)["preferences"]
+    (problem,) = table.problems()
+    assert str(problem).splitlines() == [
+        "preferences: the splits train, judge, test have no row: there are too few groups for the shares; add rows or "
+        "raise the shares",
+        "  not written: scores_favour_chosen (30)",
+        "  not written: a tie of the votes (10)",
+    ]
+
+
 def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_written(tmp_path: Path) -> None:
     rows = pairs()
     rows[4] |= {"rejected": rows[4]["chosen"]}
