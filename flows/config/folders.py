@@ -28,7 +28,7 @@ def check_folder(folder: Path) -> None:
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise InputError(f"{folder}: {nearest} is no folder; name another")
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if not _may_write(nearest):
         raise InputError(f"{folder}: {nearest} may not be written to; give this user the right, or name another folder")
 
 
@@ -43,5 +43,11 @@ def check_parts(folder: Path, *patterns: str) -> None:
         InputError: naming the first that may not.
     """
     for part in sorted(part for pattern in patterns for part in folder.glob(pattern)):
-        if not os.access(part, os.W_OK | os.X_OK if part.is_dir() else os.W_OK):
+        if not _may_write(part):
             raise InputError(f"{part} may not be written to; give this user the right, or name another storage")
+
+
+def _may_write(path: Path) -> bool:
+    """Whether this process may, with the capabilities that a container gave it."""
+    mode = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -125,11 +125,21 @@ def test_what_is_in_the_way_of_a_folder_is_named_and_nothing_is_made(tmp_path: P
 
 
 def test_what_another_user_made_in_a_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "work" / "deep").mkdir(parents=True)
+    storage = tmp_path / "storage"
+    (storage / "work" / "deep").mkdir(parents=True)
     for name in ("mlflow.db", "work/a.lock"):
-        (tmp_path / name).write_text("")
-    kept = tmp_path / "work"
-    monkeypatch.setattr("os.access", lambda path, mode: path != kept and mode == os.W_OK | os.X_OK * path.is_dir())
-    check_parts(tmp_path, "*.db", "work/*")
+        (storage / name).write_text("")
+    asked: list[tuple[Path, int]] = []
+
+    def access(path: Path, mode: int, *, effective_ids: bool) -> bool:
+        asked.append((path.relative_to(storage), mode))
+        return path != storage / "work"
+
+    monkeypatch.setattr("os.access", access)
+    monkeypatch.setattr("os.supports_effective_ids", {access})
+    check_parts(storage, "*.db", "work/*")
     with pytest.raises(InputError, match=r"work may not be written to; give this user the right"):
-        check_parts(tmp_path, "*", "work/*")
+        check_parts(storage, "*", "work/*")
+    writing, entering = os.W_OK, os.W_OK | os.X_OK
+    seen = [(Path("mlflow.db"), writing), (Path("work/a.lock"), writing), (Path("work/deep"), entering)]
+    assert asked == [*seen, (Path("mlflow.db"), writing), (Path("work"), entering)]
