@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rlhf_core.distributed import rank
 from rlhf_core.metrics.policy import Answers
 
+ANSWERS = "answers.jsonl"
+
 
 class AnswersFile:
     """Written by rank 0.
@@ -21,7 +23,7 @@ class AnswersFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "answers.jsonl"
+        self._path = folder / ANSWERS
 
     def add(self, step: int, prompts: Sequence[str], answers: Answers) -> None:
         """Add the answers of an evaluation after so many updates."""

@@ -27,6 +27,7 @@ from rlhf_core.evaluators.reward_model import parameter_ratio
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.prompt_quality import prompt_figures
 from rlhf_core.ppo import train as ppo
+from rlhf_core.ppo.answers_file import ANSWERS
 from rlhf_core.reward_model import train as reward_model
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -80,7 +81,7 @@ class Storage:
 
     def answers(self, key: str) -> Path:
         """The answers of every evaluation of a policy stage; DPO writes none."""
-        return self.folder / "stages" / key / "model" / ppo.ANSWERS
+        return self.folder / "stages" / key / "model" / ANSWERS
 
     def find(self, key: str) -> Kept | None:
         """What is remembered of a stage; None where it has not ended."""
