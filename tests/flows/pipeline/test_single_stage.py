@@ -140,7 +140,7 @@ def test_other_shares_judge_a_version_by_what_it_was_not_trained_on(
     metrics = measured.data.metrics
     assert (metrics["left_out_rows"], metrics["held_out_rows"]) == (seen.sum(), len(held_out))
     judging = held_out[~seen & ~held_out.prompt.isin(tested[::2])]
-    assert estimates(client_of(copied_home), measured, tmp_path / "now")["agreement"]["n"] == len(judging)
+    assert estimates(client_of(copied_home), measured, tmp_path / "now")["agreement"]["n"] == judging.prompt.nunique()
     summary = client_of(copied_home).download_artifacts(ladder.info.run_id, "summary.txt", str(tmp_path))
     assert f"{seen.sum()} of {len(held_out)} held-out pairs left out" in " ".join(Path(summary).read_text().split())
 
