@@ -15,11 +15,9 @@ import pyarrow.compute as pc
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
-from flows.data.file_search import SUFFIXES, find_files
+from flows.data.file_search import SUFFIXES
 from flows.data.file_signatures import HEAD_BYTES, refuse_what_is_no_data
 from flows.data.json_array import read_array
-
-__all__ = ["BATCH_ROWS", "SUFFIXES", "find_files", "read_file", "read_hub"]
 
 BATCH_ROWS = 10_000
 

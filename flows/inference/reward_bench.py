@@ -19,7 +19,8 @@ from data_contracts.formats.rewardbench import SUBSET, pair
 from data_contracts.schemas.rules import is_text
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.data.files import SUFFIXES, find_files, read_file, read_hub
+from flows.data.file_search import SUFFIXES, find_files
+from flows.data.files import read_file, read_hub
 from flows.inference.ask import HUB, find_model, refusing
 from flows.registry.client import open_registry
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out

@@ -14,7 +14,8 @@ from flows.config.data import Shares, Source
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByPeople, RelabelConfig
-from flows.data.files import SUFFIXES, read_file
+from flows.data.file_search import SUFFIXES
+from flows.data.files import read_file
 from flows.data.sources import Read, convert_file
 from flows.data.splits import split_by_group
 from flows.registry.context import RunContext

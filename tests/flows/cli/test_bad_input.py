@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
-from flows.data.files import find_files, read_file, read_hub
+from flows.data.file_search import find_files
+from flows.data.files import read_file, read_hub
 from flows.data.quarantine import RowsRefused
 from flows.data.sources import open_sources
 from flows.data.step_timer import Clock

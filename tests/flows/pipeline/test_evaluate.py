@@ -16,10 +16,10 @@ from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.names import KEY_TAG, STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
-from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.evaluators.reward_model import score
+from tests.flows.toys import keep_table
 
 CONFIG = LadderConfig(project="desk", seed=3)
 THINGS = ("kettle", "bike", "phone", "lamp", "oven", "car", "door", "knife", "plant", "shoes")
@@ -53,20 +53,7 @@ def evaluated(
             for split, part in splits.items()
             for row in part
         ]
-        writer = SnapshotWriter(tmp_path / "part")
-        writer.add(pd.DataFrame(rows))
-        writer.close()
-        kept = writer.publish(kind, tmp_path / "snapshots")
-        (tmp_path / "report").mkdir(exist_ok=True)
-        return DatasetRef(
-            name=kind,
-            digest=kept.digest,
-            path=str(kept.path),
-            rows=kept.rows,
-            splits=kept.split_rows,
-            sources=(),
-            report=str(tmp_path / "report"),
-        )
+        return keep_table(kind, pd.DataFrame(rows), tmp_path)
 
     demonstrations = table("demonstrations", train=PAIRS[:1], test=PAIRS[1:2])
     tuned_and_not = [PAIRS[20], ("how do i mend my heart ?", "time .", "no .")]

@@ -13,11 +13,11 @@ from flows.config.ladder import LadderConfig
 from flows.promotion.comparison import Comparison, compare
 from flows.registry.client import Registry
 from flows.registry.references import DatasetRef, ModelRef
-from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.metrics.calibration import hits
+from tests.flows.toys import keep_table
 
 Register = Callable[..., ModelRef]
 Trained = Callable[..., ModelRef]
@@ -49,22 +49,9 @@ def table(tmp_path: Path) -> Callable[..., DatasetRef]:
     Rows = Sequence[tuple[str, str, str]]
 
     def write(name: str, test: Rows, train: Rows = (), judge: Rows = ()) -> DatasetRef:
-        writer = SnapshotWriter(tmp_path / f"{name}.part")
         parts = {"test": test, "train": train, "judge": judge}
         rows = [TABLES[name](row) | {"split": split} for split, part in parts.items() for row in part]
-        writer.add(pd.DataFrame(rows))
-        writer.close()
-        kept = writer.publish(name, tmp_path / "snapshots")
-        (tmp_path / "report").mkdir(exist_ok=True)
-        return DatasetRef(
-            name=name,
-            digest=kept.digest,
-            path=str(kept.path),
-            rows=kept.rows,
-            splits=kept.split_rows,
-            sources=("made",),
-            report=str(tmp_path / "report"),
-        )
+        return keep_table(name, pd.DataFrame(rows), tmp_path)
 
     return write
 

@@ -12,8 +12,8 @@ from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.learned_prompts import TrainingUnknown, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.references import DataRefs, DatasetRef, ModelRef
 from flows.stages.held_out import held_out
-from flows.storage.snapshots import SnapshotWriter
 from flows.storage.text_hashes import loose_hashes
+from tests.flows.toys import keep_table
 
 LABEL = {"chosen": "yes", "rejected": "no", "votes_chosen": 1, "votes_rejected": 0}
 
@@ -42,25 +42,12 @@ def table(tmp_path: Path) -> Table:
     """A snapshot of prompts by split; the group of a prompt is its first word."""
 
     def write(kind: str, **splits: Sequence[str]) -> DatasetRef:
-        writer = SnapshotWriter(tmp_path / "part")
         rows = [
             {"prompt": prompt, "group": prompt.split()[0], "split": split, **LABEL}
             for split, prompts in splits.items()
             for prompt in prompts
         ]
-        writer.add(pd.DataFrame(rows))
-        writer.close()
-        kept = writer.publish(kind, tmp_path / "snapshots")
-        (tmp_path / "report").mkdir(exist_ok=True)
-        return DatasetRef(
-            name=kind,
-            digest=kept.digest,
-            path=str(kept.path),
-            rows=kept.rows,
-            splits=kept.split_rows,
-            sources=(),
-            report=str(tmp_path / "report"),
-        )
+        return keep_table(kind, pd.DataFrame(rows), tmp_path)
 
     return write
 
