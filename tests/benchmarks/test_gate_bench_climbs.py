@@ -15,7 +15,7 @@ from rlhf_core.gates.gate import Gate, judge
 TINY = Recipe().having(
     {
         "world.demonstrations": 700,
-        "world.preference_prompts": 1600,
+        "world.preference_prompts": 2900,
         "world.prompts": 300,
         "base": {"width": 64, "layers": 2, "steps": 120, "batch_size": 24, "documents": 4000},
         "sft.evaluation_prompts": 100,
