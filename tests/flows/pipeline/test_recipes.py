@@ -140,11 +140,11 @@ def test_a_recipe_climbs_with_a_tiny_twin(
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Knows every repository, and gives models of Meta to nobody."""
+    """Knows every repository but has none of its files, and gives models of Meta to nobody."""
 
     def do_GET(self) -> None:
         gated = "meta-llama" in self.path and self.path.endswith("auth-check")
-        body = b"{}" if gated else b'{"id": "some/name", "siblings": []}'
+        body = b"[]" if "/tree/" in self.path else b"{}" if gated else b'{"id": "some/name", "siblings": []}'
         self.send_response(403 if gated else 200)
         self.send_header("X-Error-Code", "GatedRepo" if gated else "")
         self.send_header("Content-Length", str(len(body)))
@@ -169,8 +169,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     server.server_close()
 
 
-def test_a_model_behind_terms_is_told_before_any_work(rlhf: Callable[..., Finished], hub: None) -> None:
+def test_a_model_behind_terms_is_told_before_any_work(
+    rlhf: Callable[..., Finished], hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = ROOT / "configs" / "ultrafeedback_8b.yaml"
+    put_in_cache(tmp_path, yaml.safe_load(path.read_text())["base"], "qwen3", ["a text"])
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert rlhf("config", "check", path).returncode == 0
     done = rlhf("config", "check", path, "--set", "base.model=meta-llama/Llama-3.1-8B")
     assert done.returncode == 2
