@@ -17,7 +17,9 @@ class HubModel(Frozen):
     """A reward model on the hub at a pinned revision; needs a network."""
 
     model: HubName
+    """Name on the hub, `owner/name`."""
     revision: Revision
+    """Full commit hash, so that a run is repeatable."""
     date: datetime.date | None = None
     """Day to which a chat template that reads the clock is pinned; null is the day on which it is first taken."""
 
