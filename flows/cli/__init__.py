@@ -4,7 +4,7 @@ import gc
 
 import typer
 
-from flows.cli import deploy, lineage, models, promotion, receive, run
+from flows.cli import config, deploy, lineage, models, promotion, receive, run
 
 app = typer.Typer(
     help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
@@ -24,7 +24,8 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.command("evaluate", hidden=True)(models.reward_bench)  # its name until there was a flow that evaluates
-config_app.command()(run.check)
+for command in (run.check, config.show, config.docs, config.schema):
+    config_app.command()(command)
 data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")

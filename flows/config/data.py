@@ -13,6 +13,9 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.units import Rows, Share
 from rlhf_core.embedded_world.data import WorldConfig
 
+DATA_FOLDER = "RLHF_DATA"
+"""Environment variable that names the folder below which relative paths of data lie."""
+
 
 class Shares(Frozen):
     """How groups are divided; the rest is for training.
@@ -34,7 +37,7 @@ class Shares(Frozen):
 
 HubName = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
 
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash, so that a run is repeatable")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 EmbeddedData = WorldConfig
 

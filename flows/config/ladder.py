@@ -23,6 +23,8 @@ from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.config.units import Seed, Threads
 
+METHOD_UNLESS_NAMED = "ppo"
+
 
 class HubBase(Frozen):
     """A pretrained causal language model on the hub at a pinned revision; needs a network."""
@@ -89,7 +91,7 @@ class LadderConfig(IngestConfig):
     def _method_is_ppo_unless_named(cls, values: Any) -> Any:
         match values:
             case {"policy": {**settings}} if "method" not in settings:
-                return {**values, "policy": {"method": "ppo", **settings}}
+                return {**values, "policy": {"method": METHOD_UNLESS_NAMED, **settings}}
         return values
 
     @model_validator(mode="after")
