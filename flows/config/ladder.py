@@ -13,7 +13,7 @@ from flows.config.data import ContractConfig, DataConfig, EmbeddedData, HubName,
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
 from flows.config.relabel import ByJudge, Relabel
-from flows.config.reward_model import SCHEME, ModelSource, RewardModelSettings
+from flows.config.reward_model import SCHEME, HubModel, ModelSource, RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -85,6 +85,12 @@ class LadderConfig(IngestConfig):
         if isinstance(self.relabel, ByJudge):
             sources["relabel.model"] = self.relabel.model
         return {field: source for field, source in sources.items() if source is not None}
+
+    @property
+    def hub_models(self) -> dict[str, HubBase | HubModel]:
+        """The models that are taken from the hub, by the field that names them."""
+        models: dict[str, Any] = {"base": self.base, **self.taken_models}
+        return {field: model for field, model in models.items() if isinstance(model, HubBase | HubModel)}
 
     @model_validator(mode="before")
     @classmethod

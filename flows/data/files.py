@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
+from flows.config.hub import asking_hub
 from flows.data.file_search import SUFFIXES
 from flows.data.file_signatures import HEAD_BYTES, refuse_what_is_no_data
 from flows.data.json_array import read_array
@@ -79,13 +80,14 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
 
     number = 0
     try:
-        rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
-        for number, row in _table_rows(rows.with_format("arrow").iter(BATCH_ROWS)):
-            yield SourceRow(dataset, number, row)
+        with asking_hub(f"data set {dataset}@{revision[:8]}"):
+            rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
+            for number, row in _table_rows(rows.with_format("arrow").iter(BATCH_ROWS)):
+                yield SourceRow(dataset, number, row)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{dataset}@{revision[:8]} after row {number}: cannot be had from the hub ({_short(error)}): check name, "
-            "revision, split and network"
+            "revision and split"
         ) from None
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from flows.config.errors import InputError
+from flows.config.hub import asking_hub
 from flows.config.ladder import LadderConfig
 from flows.registry.client import open_registry
 from flows.registry.external_models import NOT_READ
@@ -108,8 +109,5 @@ def _fetched(config: LadderConfig, model: str) -> Path:
     if hub is None:
         require_mlflow()
         return open_registry(config.project, config.storage).resolve(model)
-    try:
+    with asking_hub(f"model {model}", otherwise=", or name a folder"):
         return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{model}: cannot be had from the hub ({reason}): check name, revision and network") from None

@@ -1,22 +1,13 @@
 """Whether the models that a configuration takes from the hub are of families that can do what they are taken for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from flows.config.errors import InputError
+from flows.config.hub import asking_hub
 from flows.config.ladder import HubBase, LadderConfig
-from flows.config.reward_model import HubModel
 from rlhf_core.models.fitness import check_base, check_reward_model
-
-
-def hub_models(config: LadderConfig) -> Iterator[tuple[str, HubBase | HubModel]]:
-    """Fields with models of the hub."""
-    if isinstance(config.base, HubBase):
-        yield "base", config.base
-    for field, source in config.taken_models.items():
-        if isinstance(source, HubModel):
-            yield field, source
 
 
 def check_families(config: LadderConfig) -> None:
@@ -27,11 +18,12 @@ def check_families(config: LadderConfig) -> None:
     Raises:
         InputError: naming the field, the family and the mend.
     """
-    for field, source in hub_models(config):
+    for field, source in config.hub_models.items():
         check: Callable[[PreTrainedConfig], None] = check_base if isinstance(source, HubBase) else check_reward_model
         try:
-            check(AutoConfig.from_pretrained(source.model, revision=source.revision))
-        except OSError:
+            with asking_hub(source.model):
+                check(AutoConfig.from_pretrained(source.model, revision=source.revision))
+        except InputError:
             continue
         except ValueError as error:
             reason = str(error).splitlines()[0].removeprefix(f"{source.model}: ")

@@ -4,20 +4,17 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-from transformers import AutoTokenizer
 
 from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
+from flows.config.hub import PATIENCE_SECONDS, asking_hub
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByPeople
 from flows.config.reward_model import SCHEME
 from flows.data.sources import source_files
-from flows.pipeline.families import check_families, hub_models
 from flows.stages.reward_inputs import check_reward, registered_models
-from rlhf_core.data.chat_template import settle_template
 
 TABLES = (*map(str, COLUMNS), "held_out")
 
@@ -48,9 +45,8 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         return [f"not asked for, {item}" for item in unasked]
     for field, kind, name, revision in hub:
         _ask_hub(field, kind, name, revision)
-        if kind == "model":
-            _try_tokenizer(field, name, revision)
-    check_families(config)
+    if config.hub_models:
+        _try_models(config)
     return []
 
 
@@ -81,7 +77,7 @@ def _check_files(config: LadderConfig) -> None:
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
-    for field, source in hub_models(config):
+    for field, source in config.hub_models.items():
         yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in TABLES:
@@ -89,26 +85,26 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
                 yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
 
 
-def _try_tokenizer(field: str, name: str, revision: str) -> None:
-    """Fetch the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
-    try:
-        settle_template(AutoTokenizer.from_pretrained(name, revision=revision))
-    except (OSError, ValueError) as error:
-        raise InputError(f"field '{field}': {name}@{revision[:8]}: {error}") from None
+def _try_models(config: LadderConfig) -> None:
+    """Fetch the tokenizers of models, whose chat template must be one and write the same on every day; see families."""
+    from transformers import AutoTokenizer  # noqa: PLC0415 takes seconds to import, after the hub was asked
+
+    from flows.pipeline.families import check_families  # noqa: PLC0415 the same
+    from rlhf_core.data.chat_template import settle_template  # noqa: PLC0415 the same
+
+    for field, source in config.hub_models.items():
+        named = f"{source.model}@{source.revision[:8]}"
+        try:
+            with asking_hub(f"model {named}", field=field):
+                settle_template(AutoTokenizer.from_pretrained(source.model, revision=source.revision))
+        except ValueError as error:
+            raise InputError(f"field '{field}': {named}: {error}") from None
+    check_families(config)
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
+    """See that the hub has something, and gives it."""
     hub = HfApi()
-    try:
-        hub.repo_info(name, revision=revision, repo_type=kind, timeout=20.0)
+    with asking_hub(f"{kind} {name}@{revision[:8]}", field=field, otherwise=", or check the rest with --offline"):
+        hub.repo_info(name, revision=revision, repo_type=kind, timeout=PATIENCE_SECONDS)
         hub.auth_check(name, repo_type=kind)
-    except GatedRepoError:
-        raise InputError(
-            f"field '{field}': the hub gives {kind} {name} only to who accepted its terms; accept them on its page and "
-            "set HF_TOKEN"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"field '{field}': the hub gives no {kind} {name}@{revision[:8]} ({type(error).__name__}); "
-            "check name, revision and network, or use --offline"
-        ) from None

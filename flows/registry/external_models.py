@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 from mlflow import MlflowClient
 
 from flows.config.errors import InputError
+from flows.config.hub import asking_hub
 from flows.config.ladder import LadderConfig
 from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
@@ -70,9 +71,14 @@ def registered(source: ModelSource, registry: Registry) -> ModelRef | None:
 
 
 def files_of(source: ModelSource, registry: Registry) -> Path:
-    """The files of what is taken, on this machine."""
+    """The files of what is taken, on this machine.
+
+    Raises:
+        InputError: if the hub does not give it, or the registry lacks it.
+    """
     if isinstance(source, HubModel):
-        return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
+        with asking_hub(f"model {name_of(source)}"):
+            return Path(snapshot_download(source.model, revision=source.revision, ignore_patterns=NOT_READ))
     return registry.folder(registry.pin(source.removeprefix(SCHEME)))
 
 

@@ -6,6 +6,7 @@ from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config.errors import InputError
+from flows.config.hub import asking_hub
 from flows.config.ladder import HubBase
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving
@@ -67,12 +68,13 @@ def from_hub(config: HubBase, out: Path) -> Stage:
     Its chat template is settled.
 
     Raises:
-        InputError: if no policy and no reward model can be made of it.
+        InputError: if it cannot be had, or no policy and no reward model can be made of it.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
-        settle_template(tokenizer, day=config.date)
-        model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
+        with asking_hub(f"model {config.model}@{config.revision[:8]}", field="base"):
+            tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+            settle_template(tokenizer, day=config.date)
+            model = complete_model(AutoModelForCausalLM, config.model, revision=config.revision)
         check_base(model.config)
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
