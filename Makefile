@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui up down status test test-all test-trl test-rewardbench check bench gate-bench style lock clean
+.PHONY: help install run ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ test-rewardbench: $(REWARDBENCH)/.installed  ## Compare scores of a reward model
 style: $(INSTALLED)  ## Mend what can be mended of style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(INSTALLED)  ## Write the page of all settings, and their schema for editors, from the code
+	$(BIN)/rlhf config docs > docs/reference/settings.md
+	$(BIN)/rlhf config schema > docs/reference/settings.schema.json
 
 lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay where they still fit
 	$(BIN)/pip-compile --quiet --extra dev --extra server --allow-unsafe --strip-extras --no-header \

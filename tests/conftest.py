@@ -24,6 +24,8 @@ CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_P
 
 Finished = subprocess.CompletedProcess[str]
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before another conftest imports what reads it
+
 settings.register_profile(
     "ladder", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -37,7 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(
         DO_NOT_TRACK="true",
         GX_ANALYTICS_ENABLED="false",
-        HF_HUB_OFFLINE="1",
         MLFLOW_DISABLE_TELEMETRY="true",
         MPLBACKEND="Agg",
         OMP_NUM_THREADS="1",

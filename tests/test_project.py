@@ -74,14 +74,16 @@ def test_help_is_answered_without_heavy_imports(tmp_path: Path) -> None:
     assert run_python(code, tmp_path).strip() == "[]"
 
 
-def test_a_configuration_is_checked_without_heavy_imports(tmp_path: Path) -> None:
+def test_a_configuration_is_shown_and_explained_without_heavy_imports(tmp_path: Path) -> None:
     heavy = {"torch", "transformers", "prefect", "mlflow", "great_expectations", "scipy.stats", "sklearn"}
     path = ROOT / "configs" / "embedded.yaml"
     code = (
-        f"import sys, pathlib; from flows.config.loading import load_config; load_config(pathlib.Path({str(path)!r}))\n"
-        f"print(sorted({heavy} & set(sys.modules)))"
+        "import sys, pathlib, flows.config.reference, flows.config.origins\n"
+        f"flows.config.origins.effective_yaml(pathlib.Path({str(path)!r})); flows.config.reference.settings_page()\n"
+        f"print(sorted({heavy} & set(sys.modules)))\n"
+        f"import flows.pipeline.preflight; print(sorted({heavy - {'scipy.stats'}} & set(sys.modules)))"
     )
-    assert run_python(code, tmp_path).strip() == "[]"
+    assert run_python(code, tmp_path).split() == ["[]", "[]"]
 
 
 def test_the_recipe_runs_without_the_pipeline(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _answer(error: HfHubHTTPError, what: str) -> str:
         return said.format(what=what, file=asked.rpartition("/")[2])
     match status:
         case 401:
-            return f"the hub refuses the token when asked for {what} (401): mend HF_TOKEN, or log in by `hf auth login`"
+            return f"the hub does not know who asks for {what} (401): check the name, and mend HF_TOKEN or log in anew"
         case 403:
             return f"the hub forbids {what} to this token (403): give it the right to read"
         case 429:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
-from flows.config.tree import Section, fields_of, sections_in
+from flows.config.tree import SectionClass, fields_of, sections_in
 from flows.config.unique_keys import load_yaml
 
 Config = TypeVar("Config", bound=IngestConfig)
@@ -141,9 +141,9 @@ def _explain(item: Any) -> str:
     return f"field '{field}': {message}{value}{mend}"
 
 
-def _locate(loc: tuple[int | str, ...]) -> tuple[Section, list[str]]:
+def _locate(loc: tuple[int | str, ...]) -> tuple[SectionClass, list[str]]:
     """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
-    options: list[Section] = [LadderFile]
+    options: list[SectionClass] = [LadderFile]
     section, written = options[0], []
     for part in loc:
         owner = next((model for model in options if part in fields_of(model)), None)
@@ -160,6 +160,6 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[Section, list[str]]:
     return section, written
 
 
-def _tags(model: Section) -> list[str]:
+def _tags(model: SectionClass) -> list[str]:
     """By what a member of a discriminated union is told from the others."""
     return [str(model.model_fields[name].default) for name in ("kind", "method", "by") if name in model.model_fields]

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from flows.config.ladder import LadderFile
 from flows.config.schema import Schema, file_schema
-from flows.config.tree import Section, fields_of, sections_in
+from flows.config.tree import SectionClass, fields_of, sections_in
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -61,11 +61,11 @@ def settings_page() -> str:
     return template.render(chapters=chapters)
 
 
-def _places(root: Section) -> dict[Section, list[str]]:
+def _places(root: SectionClass) -> dict[SectionClass, list[str]]:
     """Where in a file each section may stand, in the order of the file."""
-    found: dict[Section, list[str]] = {root: []}
+    found: dict[SectionClass, list[str]] = {root: []}
 
-    def visit(section: Section, place: str) -> None:
+    def visit(section: SectionClass, place: str) -> None:
         for name, field in fields_of(section).items():
             for inner in sections_in(field.annotation):
                 where = f"{place}.{name}".removeprefix(".")
@@ -78,7 +78,7 @@ def _places(root: Section) -> dict[Section, list[str]]:
     return found
 
 
-def _heading(section: Section, places: dict[Section, list[str]]) -> str:
+def _heading(section: SectionClass, places: dict[SectionClass, list[str]]) -> str:
     """Where a section first stands, and what tells it from others that may stand there: its tag, else its name."""
     if not places[section]:
         return "The file"

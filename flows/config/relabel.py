@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from flows.config.reward_model import ModelSource
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Answers, Prompts, VoteCount
+from rlhf_core.config.units import Prompts, ResponseCount, VoteCount
 
 
 def _odd(votes: int) -> int:
@@ -26,7 +26,7 @@ class RelabelConfig(Frozen):
     """Training prompts that it answers, at most; others in each round. Those that the judge learns from are spared."""
     held_out_prompts: Prompts = Field(250, ge=1)
     """Held-out prompts that it answers, at most, to measure reward models on."""
-    responses_per_prompt: Answers = Field(2, ge=2)
+    responses_per_prompt: ResponseCount = Field(2, ge=2)
     """Answers to each of them; n different ones make n (n - 1) / 2 pairs. Drawn as `policy.sampling` says."""
 
 

@@ -5,15 +5,15 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-Section = type[BaseModel]
+SectionClass = type[BaseModel]
 
 
-def fields_of(section: Section) -> dict[str, FieldInfo]:
+def fields_of(section: SectionClass) -> dict[str, FieldInfo]:
     """Fields by the names that files give them."""
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
-def sections_in(annotation: Any) -> list[Section]:
+def sections_in(annotation: Any) -> list[SectionClass]:
     """Configuration classes that an annotation mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Answers, Evaluations, NatsPerResponse, Probability, Ratio, Share
+from rlhf_core.config.units import Evaluations, NatsPerResponse, Probability, Ratio, ResponseCount, Share
 
 
 class FixedKLConfig(Frozen):
@@ -26,7 +26,7 @@ class AdaptiveKLConfig(Frozen):
     """The price of a nat follows the KL."""
     target_nats: NatsPerResponse = Field(6.0, gt=0)
     """KL to the SFT model that is aimed at, per response of a rollout."""
-    horizon: Answers = Field(10_000, ge=1)
+    horizon: ResponseCount = Field(10_000, ge=1)
     """Responses over which a steady error of one part would change beta by that part; 10,000 in the source. At least
     `rollout_size`."""
 

@@ -9,12 +9,12 @@ from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLCo
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.config.units import (
-    Answers,
     Logits,
     NatsPerResponse,
     Number,
     Prompts,
     Ratio,
+    ResponseCount,
     RewardPerNat,
     RewardUnits,
     Updates,
@@ -56,7 +56,7 @@ class UpdateConfig(PolicyConfig):
 
     epochs: Annotated[int, unit("passes over a rollout")] = Field(2, ge=1)
     """Passes over a rollout. 4 in the source; 2 keep a small policy nearer to the one that sampled."""
-    minibatch_size: Answers = Field(32, ge=1)
+    minibatch_size: ResponseCount = Field(32, ge=1)
     """Responses in an optimiser step."""
     beta: RewardPerNat = Field(0.05, ge=0)
     """Price of one nat of KL to the SFT model, in calibrated reward; where it adapts, its start."""

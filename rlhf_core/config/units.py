@@ -13,7 +13,7 @@ def unit(name: str) -> FieldInfo:
 
 
 Annotators = Annotated[int, unit("annotators")]
-Answers = Annotated[int, unit("responses")]
+ResponseCount = Annotated[int, unit("responses")]
 Demonstrations = Annotated[int, unit("demonstrations")]
 Documents = Annotated[int, unit("documents")]
 Evaluations = Annotated[int, unit("evaluations")]

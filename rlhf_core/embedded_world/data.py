@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Answers, Prompts
+from rlhf_core.config.units import Prompts, ResponseCount
 from rlhf_core.embedded_world import grammar
 from rlhf_core.embedded_world.annotators import AnnotatorConfig, utility, vote
 from rlhf_core.embedded_world.writers import ANNOTATED, ANNOTATED_SHARES, DEMONSTRATOR, write_answer
@@ -26,7 +26,7 @@ class WorldConfig(Frozen):
     """Prompts with a written answer, before splitting."""
     preference_prompts: Prompts = Field(11_000, ge=10)
     """Prompts with several answers, all compared with one another, before splitting."""
-    responses_per_prompt: Answers = Field(4, ge=2)
+    responses_per_prompt: ResponseCount = Field(4, ge=2)
     """Answers compared for each prompt; n answers make n (n - 1) / 2 pairs."""
     prompts: Prompts = Field(6000, ge=10)
     """Prompts for PPO and for the evaluation of policies, before splitting."""

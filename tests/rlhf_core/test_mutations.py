@@ -1244,6 +1244,20 @@ MUTANTS = [
         "test_classifiers.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
     ),
     Mutant(
+        "an editor lets a section be without its tag",
+        "flows.config.schema",
+        "tag != METHOD_UNLESS_NAMED",
+        "False",
+        "test_reference.test_only_the_method_of_ppo_may_be_left_out",
+    ),
+    Mutant(
+        "values that are merged in have no origin",
+        "flows.config.unique_keys",
+        "            loader.flatten_mapping(node)",
+        "            pass",
+        "test_origins.test_lines_are_those_of_keys_and_items",
+    ),
+    Mutant(
         "a trunk without a cache gets a classifier that cannot be read",
         "rlhf_core.models.classifiers",
         "if not _gives_cache(_trunk(type(config)))",

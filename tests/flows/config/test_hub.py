@@ -154,7 +154,7 @@ def test_what_the_cache_holds_needs_no_hub(ask_at: Callable[[str], None], closed
         (403, {"X_Error_Code": "GatedRepo"}, "only to who accepted its terms"),
         (
             401,
-            {},
+            {"X_Error_Code": "RepoNotFound"},
             "the hub has no model someone/model@01234567 that it shows: check the name, and set HF_TOKEN",
         ),
         (404, {"X_Error_Code": "RepoNotFound"}, "the hub has no model someone/model@01234567 that it shows"),
@@ -166,7 +166,7 @@ def test_what_the_cache_holds_needs_no_hub(ask_at: Callable[[str], None], closed
         (
             401,
             {"X_Error_Message": "Invalid credentials in Authorization header"},
-            "the hub refuses the token .* HF_TOKEN",
+            "the hub does not know who asks for .* mend HF_TOKEN",
         ),
         (403, {"X_Error_Message": "Access to this resource is disabled."}, "the hub has closed model someone/model"),
         (403, {}, "the hub forbids model someone/model@01234567 to this token"),

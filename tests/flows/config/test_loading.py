@@ -69,7 +69,7 @@ def test_what_is_no_yaml_is_named_by_its_line_in_one(tmp_path: Path, text: str, 
     [
         ("policy.beta=.inf", "policy.beta"),
         ("sft.optimiser.lr=1e999", "sft.optimiser.lr"),
-        ("policy.optimiser.betas=[0.9, .nan]", "policy.optimiser.betas.1"),
+        ("data={kind: embedded, annotators: {length_bias: .nan}}", "data.annotators.length_bias"),
         (
             "gates.policy=[{name: a, metric: b, direction: above, threshold: .nan, failure: c, reason: d}]",
             "gates.policy.0",
