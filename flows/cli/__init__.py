@@ -24,8 +24,8 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.command("evaluate", hidden=True)(models.reward_bench)  # its name until there was a flow that evaluates
-for command in (run.check, config.show, config.docs, config.schema):
-    config_app.command()(command)
+for on_config in (run.check, config.show, config.docs, config.schema):
+    config_app.command()(on_config)
 data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")

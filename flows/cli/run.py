@@ -94,9 +94,12 @@ def check(
     """Validate a configuration, and that what it names can be had; nothing is made."""
     with quietly():
         from flows.config.loading import load_file
+        from flows.deploy.environment import refuse_socks
         from flows.pipeline.preflight import check_reachable, in_registry
 
         file = load_file(config, overrides=overrides or [])
+        if not offline:
+            refuse_socks()
         settings = file.climb
         missing = check_reachable(settings, offline=offline)
         with TemporaryDirectory() as home:

@@ -160,7 +160,7 @@ def _range(node: Schema, headings: dict[str, str]) -> str:
         case {"pattern": pattern}:
             return f"text like `{pattern}`"
         case {"format": form}:
-            return form
+            return str(form)
     kind = TYPES.get(node["type"], node["type"])
     limits = ", ".join(f"{sign} {node[name]}" for name, sign in BOUNDS.items() if name in node)
     return f"{kind} {limits}".strip() + ("; not empty" if node.get("minLength") else "")

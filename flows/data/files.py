@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.data.file_search import SUFFIXES
 from flows.data.file_signatures import HEAD_BYTES, refuse_what_is_no_data
 from flows.data.json_array import read_array

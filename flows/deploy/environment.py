@@ -84,7 +84,7 @@ def name_servers(storage: Path) -> None:
     }
     os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
     pass_by_proxies()
-    _refuse_socks()
+    refuse_socks()
 
 
 def pass_by_proxies() -> None:
@@ -95,8 +95,12 @@ def pass_by_proxies() -> None:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*passed, *LOOPBACK]))
 
 
-def _refuse_socks() -> None:
-    """The clients here break on a SOCKS proxy, even one that they would not use."""
+def refuse_socks() -> None:
+    """Refuse a SOCKS proxy without its packages, on which the clients here break, even if they would not use it.
+
+    Raises:
+        InputError: naming the variable and the packages.
+    """
     for name, url in _proxies().items():
         if url.lower().startswith("socks") and find_spec("socksio") is None:
             raise InputError(f"{name} {url}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it")

@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.config.ladder import LadderConfig
 from flows.registry.client import open_registry
 from flows.registry.external_models import NOT_READ

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from transformers import AutoConfig, PreTrainedConfig
 
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.config.ladder import HubBase, LadderConfig
 from rlhf_core.models.fitness import check_base, check_reward_model
 

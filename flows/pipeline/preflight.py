@@ -9,7 +9,7 @@ from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
-from flows.config.hub import PATIENCE_SECONDS, asking_hub
+from flows.config.hub_access import PATIENCE_SECONDS, asking_hub
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByPeople
 from flows.config.reward_model import SCHEME

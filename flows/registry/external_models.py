@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 from mlflow import MlflowClient
 
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.config.ladder import LadderConfig
 from flows.config.reward_model import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry

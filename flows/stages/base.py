@@ -6,7 +6,7 @@ from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.config.ladder import HubBase
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving

@@ -11,10 +11,12 @@ from threading import Thread
 
 import pytest
 from huggingface_hub import constants, snapshot_download
+from typer.testing import CliRunner
 
-from flows.config import hub
+from flows.cli import app
+from flows.config import hub_access
 from flows.config.errors import InputError
-from flows.config.hub import asking_hub
+from flows.config.hub_access import asking_hub
 from flows.config.reward_model import HubModel
 from flows.data.files import read_hub
 from flows.pipeline.preflight import _ask_hub
@@ -38,7 +40,7 @@ def ask_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], N
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(hub_access, "PATIENCE_SECONDS", 0.5)
     return change
 
 
@@ -243,3 +245,13 @@ def test_the_command_says_in_a_line_that_there_is_no_network(
     assert done.stderr.startswith(f"error: field 'base': the hub cannot be reached ({closed}: ")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "storage").exists()
+
+
+def test_the_command_refuses_a_proxy_that_it_cannot_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    refused = CliRunner().invoke(app, ["config", "check", str(TINY)])
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: ALL_PROXY socks5://127.0.0.1:1: a SOCKS proxy needs a package")
+    assert CliRunner().invoke(app, ["config", "check", str(TINY), "--offline"]).exit_code == 0
