@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,14 @@ from benchmarks.quality.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
 from benchmarks.quality.gate_bench.outcome import Caught, Outcome, caught, worth
 from benchmarks.quality.gate_bench.report import gate_table, judged, score
 from benchmarks.quality.gate_bench.sensitivity import moved, strictest, thresholds
+from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.tokenizer import Tree
 from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
 from rlhf_core.gates.gate import Gate
+from rlhf_core.generation.rollout import Rollout
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.ppo.update import centred_advantages
 from tests.conftest import ROOT
 
 GATE = Gate(name="high", metric="a", direction="above", threshold=0.5, min_samples=10, failure="low", reason="Why not.")
@@ -205,3 +210,22 @@ def test_a_change_and_a_fault_touch_the_keys_of_what_they_change_and_of_what_com
     assert changed(Climb("fault", Recipe(), faults=(faults.VALUE_OF_NOISE,))) == {"policy", "truth"}
     assert changed(Climb("change", Recipe(), changes.FEW_PAIRS)) == {"data", "reward_model", "policy", "truth"}
     assert changed(Climb("setting", Recipe().having({"judge.epochs": 2}))) == {"judge", "policy", "truth"}
+
+
+def test_a_mistake_that_nothing_meets_is_noticed() -> None:
+    mistake = faults.WRONG_ADVANTAGES.active({})
+    with pytest.raises(LookupError, match="estimate_advantages: the mistake was never there"), mistake:
+        pass
+
+
+def test_advantages_of_the_wrong_sign_are_those_that_ppo_reads() -> None:
+    mask, nothing = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2)
+    rollout = Rollout([Tree([1], [[2, 3]])], mask, nothing, torch.tensor([True]))
+
+    def advantages() -> list[list[float]]:
+        found, _ = centred_advantages(PPOConfig(lam=1.0), rollout, torch.ones(1), nothing, nothing, offset=0.0)
+        return found.tolist()
+
+    assert advantages() == [[1.0, 1.0]]
+    with faults.WRONG_ADVANTAGES.active({}):
+        assert advantages() == [[-1.0, -1.0]]
