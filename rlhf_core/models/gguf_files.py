@@ -35,7 +35,7 @@ def check_gguf(path: Path) -> None:
     if not path.is_file():
         others = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf")))
         raise ValueError(f"{path} is not there; {f'beside it are {others}' if others else 'check path and file'}")
-    if not _has_package():
+    if find_spec("gguf") is None:
         raise ValueError(f"{path}: reading GGUF files needs the package gguf; pip install 'rlhf-ladder[gguf]'")
     if SHARD.search(path.name):
         raise ValueError(f"{path} is one part of a model; join the parts by `llama-gguf-split --merge`, and name that")
@@ -51,10 +51,3 @@ def read_notes(path: Path) -> GGUFNotes:
     fields = GGUFReader(path).fields
     said = {name: str(fields[key].contents()) for name, key in KEYS.items() if key in fields}
     return GGUFNotes(**said)
-
-
-def _has_package() -> bool:
-    try:
-        return find_spec("gguf") is not None
-    except ValueError:  # of a module that was taken out by hand
-        return False
