@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from huggingface_hub.errors import GatedRepoError
 from transformers import AutoTokenizer
 
 from data_contracts.records import COLUMNS
@@ -17,7 +17,7 @@ from flows.config.relabel import ByPeople
 from flows.data.sources import source_files
 from flows.pipeline.families import check_model
 from flows.registry.external_models import check_local, moved, name_of, pin, refusal
-from flows.registry.hub import cached, resolve
+from flows.registry.hub import UNREACHABLE, cached, resolve
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
@@ -143,7 +143,7 @@ def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
             f"field '{field}': the hub gives {kind} {name} only to who accepted its terms; accept them on its page and "
             "set HF_TOKEN"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except UNREACHABLE as error:
         raise InputError(
             f"field '{field}': the hub gives no {kind} {name}@{revision[:8]} ({type(error).__name__}); "
             "check name, revision and network, or use --offline"

@@ -29,6 +29,7 @@ def offer(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     cache = tmp_path / "cache"
     folder = cache / "models--someone--model" / "snapshots" / HUB.revision
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(preflight, "_ask_hub", lambda *_: None)
     shutil.copytree(speaker, folder)
 

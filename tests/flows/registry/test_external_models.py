@@ -39,6 +39,7 @@ def hub_cache(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (home / "refs").mkdir()
     (home / "refs" / "main").write_text(COMMIT)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return home
 
 

@@ -1,6 +1,7 @@
 """A base from a GGUF file, written here as llama.cpp writes one: same weights, same ids, same template and stops."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -152,6 +153,16 @@ def test_texts_are_split_as_the_vocabulary_was_learned(taken: Path) -> None:
     text = "a\n\n12  3"
     assert tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) == ["a", "ĊĊ", "1", "2", "ĠĠ", "3"]
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_the_way_that_a_file_names_is_taken() -> None:
+    with TemporaryDirectory() as folder:
+        by_digit, as_gpt2 = (
+            load_gguf_tokenizer(path, read_notes(path))
+            for path in (write(Path(folder) / f"{split}.gguf", split=split).path for split in ("smollm", "gpt-2"))
+        )
+    assert by_digit.tokenize("a\n\n12") == ["a", "ĊĊ", "1", "2"]
+    assert as_gpt2.tokenize("a\n\n12") == ["a", "Ċ", "Ċ", "1", "2"]
 
 
 def test_a_way_to_split_that_nobody_knows_is_refused(tmp_path: Path) -> None:
