@@ -36,7 +36,21 @@ MUTANTS = [
         "rlhf_core.models.weights",
         'report["missing_keys"] - {*new}',
         "set()",
-        "test_classifiers.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
+        "test_weights.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
+    ),
+    Mutant(
+        "weights that nobody reads are passed over",
+        "rlhf_core.models.weights",
+        "more - {*spare}",
+        "set()",
+        "test_weights.test_a_model_with_weights_that_nobody_reads_is_none_but_where_they_are_spare",
+    ),
+    Mutant(
+        "a weight that is no number is loaded",
+        "rlhf_core.models.weights",
+        ".isfinite().all()",
+        ".isfinite().any()",
+        "test_weights.test_a_model_with_one_weight_that_is_no_number_is_none",
     ),
     Mutant(
         "a GGUF file's texts are split as GPT-2 whatever it says",
@@ -1263,13 +1277,6 @@ MUTANTS = [
         "setattr(module, name, 0.0)",
         "setattr(module, name, getattr(module, name))",
         "test_experts.test_jitter_is_turned_off_and_a_threshold_is_not",
-    ),
-    Mutant(
-        "missing weights are drawn at random",
-        "rlhf_core.models.loading",
-        'report["missing_keys"].difference(new)',
-        "set()",
-        "test_classifiers.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
     ),
     Mutant(
         "a trunk without a cache gets a classifier that cannot be read",

@@ -54,6 +54,47 @@ def put(name: str, make: Callable[[Tensor], Tensor], of: str = NORM) -> Change:
     return lambda weights: weights.update({name: make(weights[of])})
 
 
+class Saved:
+    """A stand-in for a class of models: what its loader reports, and one layer that has a bad number, or none."""
+
+    def __init__(self, bad: float = 0.0, **report: str) -> None:
+        self.layer = torch.nn.Linear(2, 2)
+        self.layer.weight.data[1, 0] = bad
+        kinds = ("missing", "unexpected", "mismatched")
+        self.report = {f"{kind}_keys": {report[kind]} if kind in report else set() for kind in kinds}
+
+    def from_pretrained(self, _: str, **__: object) -> tuple[torch.nn.Module, dict[str, set[str]]]:
+        return self.layer, self.report
+
+
+def refusal(saved: Saved, **allowed: tuple[str, ...]) -> str:
+    try:
+        complete_model(saved, "somewhere", **allowed)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_a_model_with_missing_weights_is_none_but_where_they_are_new() -> None:
+    saved = Saved(missing=HEAD)
+    assert refusal(saved) == f"somewhere: Linear needs weights that are not there: {HEAD}; name a whole model"
+    assert refusal(saved, new=(HEAD,)) == ""
+
+
+def test_a_model_with_weights_that_nobody_reads_is_none_but_where_they_are_spare() -> None:
+    saved = Saved(unexpected="v_head.bias")
+    assert refusal(saved).startswith("somewhere: Linear does not read weights that are there: v_head.bias; take")
+    assert refusal(saved, spare=("v_head.bias",)) == ""
+
+
+def test_a_model_with_one_weight_that_is_no_number_is_none() -> None:
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        assert (
+            refusal(Saved(bad)) == "somewhere: weights are not finite (NaN or infinite): weight; fetch or save it again"
+        )
+    assert refusal(Saved(3e38)) == ""
+
+
 FAULTS: dict[str, tuple[str, Change, str]] = {
     "missing": ("policy", lambda weights: weights.pop(NORM), f"needs weights that are not there: {NORM}; name"),
     "no head": ("rm", lambda weights: weights.pop(HEAD), f"needs weights that are not there: {HEAD}; name"),
