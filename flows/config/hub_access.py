@@ -9,7 +9,7 @@ from threading import Thread
 from time import monotonic
 
 import httpx2
-from huggingface_hub import constants, get_session
+from huggingface_hub import HfApi, constants, get_session
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -68,6 +68,24 @@ def asking_hub(what: str, *, field: str | None = None, otherwise: str = "") -> I
         if silence:
             refusal = f"the hub cannot be reached ({silence}), and its cache here lacks {what}: {mend}{otherwise}"
         raise InputError(f"field '{field}': {refusal}" if field else refusal) from None
+
+
+def require_on_hub(field: str, kind: str, name: str, revision: str) -> None:
+    """See that the hub has something, and gives it.
+
+    Args:
+        field: of the configuration that names it.
+        kind: model or dataset.
+        name: owner/name.
+        revision: commit, branch or tag.
+
+    Raises:
+        InputError: naming field, name and the mend.
+    """
+    hub = HfApi()
+    with asking_hub(f"{kind} {name}@{revision[:8]}", field=field, otherwise=", or check the rest with --offline"):
+        hub.repo_info(name, revision=revision, repo_type=kind, timeout=PATIENCE_SECONDS)
+        hub.auth_check(name, repo_type=kind)
 
 
 @lru_cache(maxsize=1)

@@ -1,19 +1,19 @@
 """The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
 
-import datetime
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from data_contracts.records import COLUMNS
 from flows.config.compute import ComputeConfig
-from flows.config.data import ContractConfig, DataConfig, EmbeddedData, HubName, Revision, Shares
+from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
+from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
-from flows.config.reward_model import SCHEME, HubModel, ModelSource, RewardModelSettings
+from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -25,18 +25,7 @@ from rlhf_core.config.units import Seed, Threads
 
 METHOD_UNLESS_NAMED = "ppo"
 
-
-class HubBase(Frozen):
-    """A pretrained causal language model on the hub at a pinned revision; needs a network."""
-
-    kind: Literal["hub"] = "hub"
-    """A base from the Hugging Face hub."""
-    model: HubName
-    """Name on the hub, `owner/name`."""
-    revision: Revision
-    """Full commit hash, so that a run is repeatable."""
-    date: datetime.date | None = None
-    """Day to which a chat template that reads the clock is pinned; null is the day on which the base is first taken."""
+BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
 
 class IngestConfig(Frozen):
@@ -63,7 +52,7 @@ class LadderConfig(IngestConfig):
     """CPU threads; null leaves the choice to torch."""
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     """On how many ranks stages run; no result depends on it."""
-    base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
+    base: BaseConfig = Field(default_factory=PretrainConfig, discriminator="kind")
     """The language model that everything starts from."""
     sft: SFTConfig = Field(default_factory=SFTConfig)
     """Stage 1, supervised fine-tuning."""
@@ -87,10 +76,10 @@ class LadderConfig(IngestConfig):
         return {field: source for field, source in sources.items() if source is not None}
 
     @property
-    def hub_models(self) -> dict[str, HubBase | HubModel]:
-        """The models that are taken from the hub, by the field that names them."""
-        models: dict[str, Any] = {"base": self.base, **self.taken_models}
-        return {field: model for field, model in models.items() if isinstance(model, HubBase | HubModel)}
+    def pretrained_models(self) -> dict[str, HubModel | LocalModel]:
+        """The models that come from the hub or from this machine, by the field that names them."""
+        models = {"base": self.base, **self.taken_models}
+        return {field: model for field, model in models.items() if isinstance(model, HubModel | LocalModel)}
 
     @model_validator(mode="before")
     @classmethod
@@ -149,12 +138,14 @@ class LadderConfig(IngestConfig):
     @model_validator(mode="after")
     def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
         if self.base.kind == "embedded" and self.data.kind != "embedded":
-            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' here")
+            raise ValueError(
+                "base.kind 'embedded' speaks only the embedded world; use 'from_text', 'folder', 'gguf' or 'hub' here"
+            )
         return self
 
     @model_validator(mode="after")
     def _prompts_and_responses_fit_the_base(self) -> "LadderConfig":
-        if isinstance(self.base, HubBase):
+        if isinstance(self.base, Pretrained):
             return self
         trained = {"reward_model": self.reward_model, "judge": self.judge}
         limits: dict[str, SamplingConfig | RewardModelConfig] = {

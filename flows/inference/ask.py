@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from flows.config.errors import InputError
-from flows.config.hub_access import asking_hub
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubModel
 from flows.registry.client import open_registry
-from flows.registry.external_models import NOT_READ
+from flows.registry.hub import download
 from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
+from rlhf_core.models.model_files import check_files
 
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
@@ -81,7 +81,13 @@ def refusing(model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
+        raise InputError(said_of(model, error)) from None
+
+
+def said_of(model: str, error: Exception) -> str:
+    """What is wrong with a model, after its name, which is said once."""
+    reason = str(error)
+    return reason if reason.startswith(model) else f"{model}: {reason}"
 
 
 def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
@@ -96,11 +102,10 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
     try:
+        check_files(folder)
         architectures = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
-        ) from None
+        raise InputError(said_of(model, error)) from None
     return folder, any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
@@ -109,5 +114,4 @@ def _fetched(config: LadderConfig, model: str) -> Path:
     if hub is None:
         require_mlflow()
         return open_registry(config.project, config.storage).resolve(model)
-    with asking_hub(f"model {model}", otherwise=", or name a folder"):
-        return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
+    return download(HubModel(model=hub["name"], revision=hub["revision"] or "main"))

@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from huggingface_hub import HfApi
-
 from data_contracts.records import COLUMNS
 from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
-from flows.config.hub_access import PATIENCE_SECONDS, asking_hub
+from flows.config.hub_access import require_on_hub
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
-from flows.config.reward_model import SCHEME
 from flows.data.sources import source_files
 from flows.stages.reward_inputs import check_reward, registered_models
 
@@ -20,7 +18,7 @@ TABLES = (*map(str, COLUMNS), "held_out")
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers of the hub.
+    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers.
 
     Nothing is made.
 
@@ -29,7 +27,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         offline: do not ask the hub.
 
     Returns:
-        What was not looked for, one line each.
+        What was not looked for, and what may be another thing one day, one line each.
 
     Raises:
         InputError: naming the field and what cannot be had.
@@ -44,10 +42,13 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         ]
         return [f"not asked for, {item}" for item in unasked]
     for field, kind, name, revision in hub:
-        _ask_hub(field, kind, name, revision)
-    if config.hub_models:
-        _try_models(config)
-    return []
+        if kind == "dataset":
+            require_on_hub(field, kind, name, revision)
+    if not any(kind == "model" for _, kind, _, _ in hub):
+        return []
+    from flows.pipeline.families import try_hub_models  # noqa: PLC0415 torch takes seconds to import
+
+    return try_hub_models(config)
 
 
 def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
@@ -58,8 +59,12 @@ def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
 
 
 def _check_files(config: LadderConfig) -> None:
-    """Files and folders on this machine, and packages of which a setting needs one."""
+    """Files, folders and models on this machine, and packages of which a setting needs one."""
     check_folder(config.storage)
+    if any(isinstance(source, LocalModel) for source in config.pretrained_models.values()):
+        from flows.pipeline.families import try_local_models  # noqa: PLC0415 torch takes seconds to import
+
+        try_local_models(config)
     if isinstance(config.relabel, ByPeople) and config.relabel.folder is not None:
         check_folder(config.relabel.folder.absolute())
     if isinstance(config.data, FileData):
@@ -77,34 +82,10 @@ def _check_files(config: LadderConfig) -> None:
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
-    for field, source in config.hub_models.items():
-        yield field, "model", source.model, source.revision
+    for field, source in config.pretrained_models.items():
+        if isinstance(source, HubModel):
+            yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in TABLES:
             for dataset in getattr(config.data, table):
                 yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
-
-
-def _try_models(config: LadderConfig) -> None:
-    """Fetch the tokenizers of models, whose chat template must be one and write the same on every day; see families."""
-    from transformers import AutoTokenizer  # noqa: PLC0415 takes seconds to import, after the hub was asked
-
-    from flows.pipeline.families import check_families  # noqa: PLC0415 the same
-    from rlhf_core.data.chat_template import settle_template  # noqa: PLC0415 the same
-
-    for field, source in config.hub_models.items():
-        named = f"{source.model}@{source.revision[:8]}"
-        try:
-            with asking_hub(f"model {named}", field=field):
-                settle_template(AutoTokenizer.from_pretrained(source.model, revision=source.revision))
-        except ValueError as error:
-            raise InputError(f"field '{field}': {named}: {error}") from None
-    check_families(config)
-
-
-def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
-    """See that the hub has something, and gives it."""
-    hub = HfApi()
-    with asking_hub(f"{kind} {name}@{revision[:8]}", field=field, otherwise=", or check the rest with --offline"):
-        hub.repo_info(name, revision=revision, repo_type=kind, timeout=PATIENCE_SECONDS)
-        hub.auth_check(name, repo_type=kind)

@@ -32,6 +32,48 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a head that is not there is drawn at random",
+        "rlhf_core.models.weights",
+        'report["missing_keys"] - {*new}',
+        "set()",
+        "test_weights.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
+    ),
+    Mutant(
+        "weights that nobody reads are passed over",
+        "rlhf_core.models.weights",
+        "more - {*spare}",
+        "set()",
+        "test_weights.test_a_model_with_weights_that_nobody_reads_is_none_but_where_they_are_spare",
+    ),
+    Mutant(
+        "a weight that is no number is loaded",
+        "rlhf_core.models.weights",
+        ".isfinite().all()",
+        ".isfinite().any()",
+        "test_weights.test_a_model_with_one_weight_that_is_no_number_is_none",
+    ),
+    Mutant(
+        "a GGUF file's texts are split as GPT-2 whatever it says",
+        "rlhf_core.base.gguf",
+        "if not isinstance(splitting, ByteLevel) or notes.split in AS_GPT2:",
+        "if isinstance(splitting, ByteLevel):",
+        "test_gguf.test_the_way_that_a_file_names_is_taken",
+    ),
+    Mutant(
+        "the same folder at another path is another base",
+        "flows.config.pretrained",
+        'if name != "path" or info.context != IDENTITY_CONTEXT',
+        "if True",
+        "test_pretrained.test_a_key_covers_content_and_not_place",
+    ),
+    Mutant(
+        "a branch that moved is the same base",
+        "flows.config.pretrained",
+        '"revision": self.pinned, "commit"',
+        '"revision": self.revision, "commit"',
+        "test_pretrained.test_a_key_covers_the_commit_and_not_the_branch",
+    ),
+    Mutant(
         "what a version was trained on judges it",
         "flows.registry.learned_prompts",
         "known = np.any([np.zeros(len(frame), dtype=bool), *by.values()], axis=0)",

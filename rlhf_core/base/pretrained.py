@@ -1,0 +1,63 @@
+"""A pretrained model as base: copied whole into a plain folder, with its chat template settled."""
+
+from datetime import date
+from pathlib import Path
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf_core.base import gguf
+from rlhf_core.data.chat_template import settle_template
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.models.fitness import check_base
+from rlhf_core.models.gguf_files import check_gguf, read_notes
+from rlhf_core.models.loading import load_policy
+from rlhf_core.models.model_files import check_files, keep_notes
+from rlhf_core.models.weights import complete_model
+from rlhf_core.training.stage import Stage, StageResult
+
+
+def adopt(folder: Path, *, out: Path, day: date | None = None) -> Stage:
+    """Copy a causal language model and its tokenizer, and load the copy as later stages will.
+
+    Args:
+        folder: that `from_pretrained` reads.
+        out: folder that receives the model.
+        day: to which a chat template that reads the clock is pinned; None is today.
+
+    Yields:
+        Nothing: no step is taken.
+
+    Raises:
+        ValueError: if weights are missing, unread or not finite, or no policy and no reward model can be made of it.
+    """
+    yield from ()
+    check_files(folder)
+    check_base(AutoConfig.from_pretrained(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settle_template(tokenizer, day=day)
+    return _saved(complete_model(AutoModelForCausalLM, folder), tokenizer, folder, out)
+
+
+def adopt_gguf(path: Path, *, out: Path, day: date | None = None) -> Stage:
+    """The same with the model and tokenizer of a GGUF file, whose weights are dequantised.
+
+    Raises:
+        ValueError: as `adopt`, or if the file cannot be read here.
+    """
+    yield from ()
+    check_gguf(path)
+    check_base(AutoConfig.from_pretrained(path.parent, gguf_file=path.name))
+    notes = read_notes(path)
+    tokenizer = gguf.load_tokenizer(path, notes)
+    settle_template(tokenizer, day=day)
+    result = _saved(gguf.load_dequantised(path), tokenizer, path.parent, out)
+    gguf.write_card(path, notes, out)
+    return result
+
+
+def _saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> StageResult:
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    keep_notes(folder, out)
+    load_policy(out, load_tokenizer(str(out)))
+    return StageResult(artifacts={"base": out})
