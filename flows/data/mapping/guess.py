@@ -5,18 +5,21 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from data_contracts.formats.items import RawRow
-from flows.config.columns import ColumnFormat
+from flows.config.columns import ColumnFormat, Columns
 from flows.data.mapping.columns_seen import SeenColumns, any_word
-from flows.data.mapping.guess_verdict import take_verdict
+from flows.data.mapping.guess_verdict import is_label, take_verdict
 from flows.data.mapping.names import Family, apart, better_and_worse, families, turns, words_of
 from flows.data.mapping.vocabulary import (
     ABOUT,
+    ANNOTATOR,
     ANSWER,
     BELOW_PROMPT,
     BESIDE_SYSTEM,
     HISTORY,
+    LABEL,
     MODEL,
     PROMPT,
+    REMARK,
     RESPONSE,
     SPEAKER,
     SYSTEM,
@@ -66,7 +69,8 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     rest, doubts = take_verdict(seen, columns, family)
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
         return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses")
-    return Guess({"columns": columns, **rest}, doubts, tuple(seen.left))
+    ordered = {use: columns[use] for use in Columns.model_fields if use in columns}
+    return Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
 
 
 def _take_responses(seen: SeenColumns, columns: dict[str, Any]) -> Family | None:
@@ -108,7 +112,7 @@ def _are_responses(seen: SeenColumns, family: Family) -> bool:
         return False
     if any_word(family.words, RESPONSE):
         return True
-    return long or (not family.words and not all(seen.is_numeric(name) for name in family.names))
+    return long or not any(seen.is_numeric(name) or is_label(seen, name) for name in family.names)
 
 
 def _two_responses(seen: SeenColumns) -> list[Family]:
@@ -130,8 +134,8 @@ def _take_prompt(seen: SeenColumns, columns: dict[str, Any], *, holds_prompt: bo
     if several := turns(seen.left):
         columns["prompt"] = list(seen.take(*several))
         return
-    name = _named_first(seen, PROMPT)
-    if name is None or holds_prompt:
+    name = None if holds_prompt else _named_first(seen, PROMPT) or _longest(seen, columns)
+    if name is None:
         return
     if _ends_with_an_answer(seen, name) and not ("responses" in columns or "chosen" in columns):
         (columns["messages"],) = seen.take(name)
@@ -154,6 +158,15 @@ def _named_first(seen: SeenColumns, wanted: Sequence[str]) -> str | None:
         if found := [name for name in usable if word in words_of(name)]:
             return min(found, key=lambda name: len(words_of(name)))
     return None
+
+
+def _longest(seen: SeenColumns, columns: dict[str, Any]) -> str | None:
+    """The longest texts beside the responses, which are prompts by any other name."""
+    if "responses" not in columns and "chosen" not in columns:
+        return None
+    usable = [name for name in seen.left if not (_is_about(name) or _is_text_free(seen, name) or is_label(seen, name))]
+    asking = [name for name in usable if not any_word(words_of(name), LABEL | ANNOTATOR | REMARK)]
+    return max(asking, key=lambda name: seen.length(name), default=None)
 
 
 def _is_text_free(seen: SeenColumns, name: str) -> bool:
