@@ -50,8 +50,8 @@ class SeenColumns:
         cells = [number_in(cell) for cell in self.cells(name)]
         return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
 
-    def is_list(self, name: str, of: type) -> bool:
-        """Whether all cells are lists of one type, or the JSON text of such lists."""
+    def is_list(self, name: str, *of: type) -> bool:
+        """Whether all cells are lists of these types, or the JSON text of such lists."""
         cells = [_listed(cell) for cell in self.cells(name)]
         return bool(cells) and all(
             isinstance(cell, list) and cell != [] and all(isinstance(item, of) for item in cell) for cell in cells

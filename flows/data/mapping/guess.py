@@ -37,12 +37,14 @@ class Guess(NamedTuple):
         doubts: what should be looked at before it is used.
         unread: the columns that it does not use.
         lacking: what was not found.
+        responses: the columns of responses, where a label of them was not found.
     """
 
     format: dict[str, Any]
     doubts: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     lacking: str = ""
+    responses: tuple[str, ...] = ()
 
     @property
     def mapping(self) -> ColumnFormat:
@@ -68,7 +70,7 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
         return Guess({"columns": columns}, (), tuple(seen.left))
     rest, doubts = take_verdict(seen, columns, family)
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
-        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses")
+        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses", family.names)
     ordered = {use: columns[use] for use in Columns.model_fields if use in columns}
     return Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
 
@@ -134,20 +136,20 @@ def _take_prompt(seen: SeenColumns, columns: dict[str, Any], *, holds_prompt: bo
     if several := turns(seen.left):
         columns["prompt"] = list(seen.take(*several))
         return
-    name = None if holds_prompt else _named_first(seen, PROMPT) or _longest(seen, columns)
-    if name is None:
+    asked = None if holds_prompt else _named_first(seen, PROMPT) or _longest(seen, columns)
+    if asked is None:
         return
-    if _ends_with_an_answer(seen, name) and not ("responses" in columns or "chosen" in columns):
-        (columns["messages"],) = seen.take(name)
+    if _ends_with_an_answer(seen, asked) and not ("responses" in columns or "chosen" in columns):
+        (columns["messages"],) = seen.take(asked)
         return
-    (columns["prompt"],) = seen.take(name)
+    (columns["prompt"],) = seen.take(asked)
     for use, among, is_messages in (("input", BELOW_PROMPT, False), ("history", HISTORY, True)):
         found = [
             other
             for other in seen.left
             if any_word(words_of(other), among) and not _is_about(other) and seen.is_list(other, dict) == is_messages
         ]
-        if found and not seen.is_list(name, dict) and not seen.is_numeric(found[0]):
+        if found and not seen.is_list(asked, dict) and not seen.is_numeric(found[0]):
             (columns[use],) = seen.take(found[0])
 
 

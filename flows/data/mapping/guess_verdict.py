@@ -193,7 +193,7 @@ def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family)
             and all(seen.is_numeric(name) for name in family.names)
         ]
         overall = [family for family in found if not family.words & OF_ONE_THING]
-        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int | float)]
+        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int, float)]
         if len(responses.names) > 1 and found:
             columns[use] = list(seen.take(*(overall or found)[0].names))
             return True

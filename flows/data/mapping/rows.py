@@ -53,6 +53,11 @@ def cell_at(row: RawRow, name: str) -> Any:
     return cell
 
 
+def has_column(row: RawRow, name: str) -> bool:
+    """Whether a row has a column, be it null, or a path that leads to something."""
+    return name in row or cell_at(row, name) is not None
+
+
 def _prompts(mapping: ColumnFormat, row: RawRow) -> Iterator[Record]:
     columns = mapping.columns
     if columns.prompt:
