@@ -66,7 +66,7 @@ def recognised(first: SourceRow) -> str:
         ) from None
     if name is None:
         raise InputError(
-            f"{no_format(first)}: {_MAP}, name one of {', '.join(sorted(FORMATS))} as its `format`, or register your own"
+            f"{no_format(first)}: {_MAP}, name one of {', '.join(sorted(FORMATS))} as its `format`, or register one"
         )
     return name
 

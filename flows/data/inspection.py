@@ -82,7 +82,7 @@ def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:
     if labels:
         said = f"labels or their annotators seem to stand in {', '.join(labels)}, and {name} does not read them"
         console.print(f"[yellow]warning[/yellow] {escape(said)}", soft_wrap=True)
-    if guess.format and (labels or guess.mapping.columns.kinds[0] not in fitting):
+    if guess.format and (set(labels) - set(guess.unread) or guess.mapping.columns.kinds[0] not in fitting):
         console.print(f"\nto read {' and '.join(guess.mapping.columns.kinds)} instead, map the columns:")
         _show_guess(path, rows, guess, console)
     elif guess.responses:

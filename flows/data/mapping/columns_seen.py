@@ -50,6 +50,10 @@ class SeenColumns:
         cells = [number_in(cell) for cell in self.cells(name)]
         return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
 
+    def is_ticked(self, name: str) -> bool:
+        """Whether all cells are true or false."""
+        return {str(cell).strip().casefold() for cell in self.cells(name)} <= {"true", "false"}
+
     def is_list(self, name: str, *of: type) -> bool:
         """Whether all cells are lists of these types, or the JSON text of such lists."""
         cells = [_listed(cell) for cell in self.cells(name)]

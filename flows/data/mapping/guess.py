@@ -18,6 +18,7 @@ from flows.data.mapping.vocabulary import (
     HISTORY,
     LABEL,
     MODEL,
+    NO_PROMPT_ALONE,
     PROMPT,
     REMARK,
     RESPONSE,
@@ -63,10 +64,13 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     family = _take_responses(seen, columns)
     holds_prompt = family is not None and all(seen.is_list(name, dict) for name in family.names)
     _take_prompt(seen, columns, holds_prompt=holds_prompt)
-    if "prompt" not in columns and not holds_prompt and "messages" not in columns:
+    if not holds_prompt and "prompt" not in columns and "messages" not in columns:
         return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
     if family is None:
         _take_answer(seen, columns)
+        asked = columns.get("prompt")
+        if isinstance(asked, str) and set(words_of(asked)) <= NO_PROMPT_ALONE and "response" not in columns:
+            return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
         return Guess({"columns": columns}, (), tuple(seen.left))
     rest, doubts = take_verdict(seen, columns, family)
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
@@ -110,11 +114,11 @@ def _are_responses(seen: SeenColumns, family: Family) -> bool:
     long = seen.length(*family.names) > LONG
     if any(_is_about(name) for name in family.names) and not (long and not any_word(family.words, ABOUT)):
         return False
-    if any_word(family.words, SPEAKER):
-        return False
+    labels = any(is_label(seen, name) or seen.is_ticked(name) for name in family.names)
     if any_word(family.words, RESPONSE):
-        return True
-    return long or not any(seen.is_numeric(name) or is_label(seen, name) for name in family.names)
+        return not labels
+    numeric = any(seen.is_numeric(name) for name in family.names)
+    return not any_word(family.words, SPEAKER) and (long or not (numeric or labels))
 
 
 def _two_responses(seen: SeenColumns) -> list[Family]:
@@ -184,6 +188,6 @@ def _ends_with_an_answer(seen: SeenColumns, name: str) -> bool:
 def _take_answer(seen: SeenColumns, columns: dict[str, Any]) -> None:
     """The one answer of a demonstration, if there is any."""
     answers = [name for name in seen.left if any_word(words_of(name), ANSWER) and not _is_about(name)]
-    texts = [name for name in answers if not _is_text_free(seen, name)]
+    texts = [name for name in answers if not _is_text_free(seen, name) and not seen.is_list(name, dict)]
     if texts and "messages" not in columns:
         (columns["response"],) = seen.take(max(texts, key=lambda name: seen.length(name)))

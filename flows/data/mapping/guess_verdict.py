@@ -50,7 +50,8 @@ def take_verdict(
 def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | None:
     """The column that says who compared the responses of a row."""
     named_so = [name for name in seen.left if not any_word(words_of(name), LABEL | CONTROL | REMARK)]
-    usable = [name for name in named_so if seen.cells(name) and not _is_family_of_labels(seen, name, sides)]
+    by_person = _labels_by_person(seen, sides)
+    usable = [name for name in named_so if seen.cells(name) and name not in by_person]
     named = [name for name in usable if any_word(words_of(name), ANNOTATOR)]
     ids = [name for name in named if any_word(words_of(name), IDENTITY)]
     persons = [name for word in PERSON for name in usable if word in words_of(name)]
@@ -60,7 +61,8 @@ def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | Non
 def labels_among(seen: SeenColumns, sides: tuple[str, ...]) -> dict[str, Reading]:
     """The columns that seem to hold labels of two responses, with what they say."""
     found = {}
-    for name in seen.left:
+    of_one = _scores_by_response(seen, sides)
+    for name in (name for name in seen.left if name not in of_one):
         words = words_of(name)
         is_named = any_word(words, LABEL | ANNOTATOR)
         if any_word(words, CONTROL | REMARK) or ("id" in words and not any_word(words, BETTER)):
@@ -78,12 +80,17 @@ def is_label(seen: SeenColumns, name: str) -> bool:
     return read_labels(name, seen.labels(name), (), named_so=False) is not None
 
 
-def _is_family_of_labels(seen: SeenColumns, name: str, sides: tuple[str, ...]) -> bool:
-    """Whether a column is one of several that hold an annotator's labels each, such as `rater_1` and `rater_2`."""
-    mine = [family for family in families(seen.left) if name in family.names]
-    return any(
-        all(read_labels(other, seen.labels(other), sides, named_so=True) for other in family.names) for family in mine
-    )
+def _labels_by_person(seen: SeenColumns, sides: tuple[str, ...]) -> set[str]:
+    """Columns that hold an annotator's labels each, such as `rater_1` and `rater_2`."""
+    named = [name for name in seen.left if any_word(words_of(name), ANNOTATOR)]
+    labels = {name for name in named if read_labels(name, seen.labels(name), sides, named_so=True)}
+    return labels if len(labels) > 1 else set()
+
+
+def _scores_by_response(seen: SeenColumns, sides: tuple[str, ...]) -> set[str]:
+    """Columns that rate one of the responses each, such as `overall_a` and `overall_b`."""
+    rating = [family for family in families(seen.left) if family.sides == sides and any_word(family.words, SCORE)]
+    return {name for family in rating for name in family.names if all(map(seen.is_numeric, family.names))}
 
 
 def _take_labels(

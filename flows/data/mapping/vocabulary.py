@@ -8,7 +8,7 @@ def _words(text: str) -> frozenset[str]:
 RESPONSE = _words(
     "response responses answer answers completion completions output outputs reply replies candidate candidates "
     "generation "
-    "generations gen resp ans continuation summary summaries text option conversation dialogue chat solution "
+    "generations gen resp ans ref continuation summary summaries text option conversation dialogue chat solution "
     "translation story"
 )
 
@@ -22,9 +22,12 @@ PROMPT = tuple(
 )
 """Words of a prompt, the surest first."""
 
+NO_PROMPT_ALONE = _words("text title article post context message input")
+"""Words of a prompt that say too little where nothing answers it."""
+
 SYSTEM = _words("system sys preamble persona")
 BESIDE_SYSTEM = _words("prompt message instruction instructions text msg content")
-BELOW_PROMPT = _words("input context passage document background article reference")
+BELOW_PROMPT = _words("input context passage document background article")
 HISTORY = _words("history previous earlier context conversation dialogue turns messages")
 ANSWER = (RESPONSE | _words("ideal gold target demonstration assistant")) - _words("conversation chat")
 SPEAKER = _words("user human turn turns annotator rater")
