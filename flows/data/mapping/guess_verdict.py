@@ -105,6 +105,10 @@ def _take_labels(
     if not readings:
         return None
     chosen = _one_or_all(list(readings))
+    if len(chosen) > 1:
+        undecided = _undecided(seen, readings[chosen[0]])
+        readings |= undecided
+        chosen += undecided
     seen.take(*chosen)
     columns["label"] = chosen[0] if len(chosen) == 1 else chosen
     if len(chosen) > 1:
@@ -115,6 +119,17 @@ def _take_labels(
     if others := [name for name in readings if name not in chosen]:
         doubts.append(f"{', '.join(others)} would be labels too")
     return rest, tuple(doubts)
+
+
+def _undecided(seen: SeenColumns, reading: Reading) -> dict[str, Reading]:
+    """Columns of people who, in these rows, preferred nothing."""
+    columns = {name: {label_text(cell) for cell in seen.labels(name)} for name in seen.left}
+    says = {text: says_no_side(text) for texts in columns.values() for text in texts}
+    return {
+        name: reading._replace(labels={text: Meaning(says=says[text] or "tie") for text in texts})
+        for name, texts in columns.items()
+        if texts and all(says[text] for text in texts)
+    }
 
 
 def _explained(seen: SeenColumns, names: Sequence[str], readings: Sequence[Reading]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ ANNOTATOR = _words(
 IDENTITY = _words("id pid name email")
 PERSON = ("email", "username", "user", "person", "by")
 GRADE = _words("strength margin degree magnitude intensity")
-CONTROL = MEASURE | _words("golden gold hint confidence difficulty status")
+CONTROL = MEASURE | RANK | _words("count counts golden gold hint confidence difficulty status")
 REMARK = _words("comment comments reason reasons rationale explanation justification notes note feedback")
 OF_ONE_THING = _words(
     "helpfulness helpful safety safe harmless harmlessness honesty accuracy correctness fluency relevance style tone "
