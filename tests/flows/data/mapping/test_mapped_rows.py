@@ -79,6 +79,11 @@ GIVEN: list[tuple[Cells, Cells, list[Any]]] = [
 ]
 
 
+def test_columns_that_name_either_response_give_either() -> None:
+    batch = convert(LABEL, ROW | {"l": "A"}, ROW | {"l": "B"})
+    assert batch.frame["chosen"].tolist() == ["So.", "No."]
+
+
 @pytest.mark.parametrize(("form", "row", "expected"), GIVEN)
 def test_a_shape_gives_pairs(form: Cells, row: Cells, expected: list[Any]) -> None:
     assert said(form, row) == expected
