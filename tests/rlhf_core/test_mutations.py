@@ -36,7 +36,7 @@ MUTANTS = [
         "flows.data.mapping.labels",
         '_VOTES = {"first": 1, "second": 2, "tie": 0}',
         '_VOTES = {"first": 1, "second": 1, "tie": 0}',
-        "test_mapped_rows.test_columns_that_name_either_response_give_either",
+        "test_mapped_rows.test_labels_are_votes_for_the_response_that_they_name",
     ),
     Mutant(
         "what a version was trained on judges it",

@@ -9,6 +9,7 @@ from data_contracts.conversation import write_conversation
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import Kind
 from flows.config.columns import ColumnFormat
+from flows.data.mapping.labels import opinions_of
 from flows.data.mapping.rows import mapped
 
 ROW = {"q": " How? ", "a": "So.", "b": "No."}
@@ -79,9 +80,10 @@ GIVEN: list[tuple[Cells, Cells, list[Any]]] = [
 ]
 
 
-def test_columns_that_name_either_response_give_either() -> None:
-    batch = convert(LABEL, ROW | {"l": "A"}, ROW | {"l": "B"})
-    assert batch.frame["chosen"].tolist() == ["So.", "No."]
+def test_labels_are_votes_for_the_response_that_they_name() -> None:
+    mapping = ColumnFormat.model_validate(LABEL)
+    opinions = [opinion for label in AB for opinion in opinions_of(mapping, {"l": label})]
+    assert [opinion.vote for opinion in opinions] == [1, 2, 0, None]
 
 
 @pytest.mark.parametrize(("form", "row", "expected"), GIVEN)
