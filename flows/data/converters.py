@@ -66,7 +66,7 @@ def recognised(first: SourceRow) -> str:
         ) from None
     if name is None:
         raise InputError(
-            f"{no_format(first)}: {_MAP}, name one of {', '.join(sorted(FORMATS))} as its `format`, or register one"
+            f"{no_format(first)}; name one of {', '.join(sorted(FORMATS))} as its `format`, {_MAP}, or register one"
         )
     return name
 

@@ -72,7 +72,7 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
     """
     labels = np.asarray(groups)
     codes = {name: np.array([_code(vote) for vote in column]) for name, column in votes.items()}
-    voted = np.array([codes[name] >= 0 for name in votes], dtype=np.float32).reshape(len(votes), -1)
+    voted = np.array([codes[name] >= 0 for name in votes], dtype=np.float32).reshape(len(votes), len(labels))
     shared = voted @ voted.T
     couples = combinations(range(len(votes)), 2)
     names = list(votes)
