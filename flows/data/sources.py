@@ -11,12 +11,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
-from data_contracts.formats.items import Convert
-from data_contracts.formats.registry import FORMATS, SeveralFormats, recognise
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.config.errors import InputError
+from flows.data.converters import converter
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
 from rlhf_core.embedded_world.data import SOURCE, generate
@@ -103,42 +102,15 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
         InputError: if no format is named and none recognised, or it does not give this kind of data.
     """
     rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
+    chunk = list(islice(rows, BATCH_ROWS))
+    if not chunk:
         return
-    convert = _converter(kind, source, first)
-    rows = chain([first], rows)
-    while chunk := list(islice(rows, BATCH_ROWS)):
-        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=source.ties == "keep")
-
-
-def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
-    name = source.format or recognised(first)
-    adapters: Mapping[Kind, object] = FORMATS[name]
-    if kind not in adapters:
-        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(adapters)} and no {kind}; move it")
-    return FORMATS[name][kind].convert
-
-
-def recognised(first: SourceRow) -> str:
-    """The format that the first row of a file looks like.
-
-    Raises:
-        InputError: if that is none, or several alike.
-    """
-    try:
-        name = recognise(first.row)
-    except SeveralFormats as error:
-        raise InputError(
-            f"{first.source} row {first.number}: {error}; name one as its `format`, or give one a higher precedence"
-        ) from None
-    if name is None:
-        fields = ", ".join(map(str, list(first.row)[:10]))
-        raise InputError(
-            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
-            f"{', '.join(sorted(FORMATS))} as its `format`, or register your own"
-        )
-    return name
+    convert, remarks = converter(kind, source, chunk)
+    keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
+    while chunk:
+        batch = convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
+        yield batch._replace(remarks=remarks)
+        chunk, remarks = list(islice(rows, BATCH_ROWS)), ()
 
 
 def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
@@ -181,7 +153,7 @@ def _copies(kind: Kind, source: FileSource) -> Batch:
     """What stands for the files that are passed over: no row, each counted by its name."""
     files, folder = _search(source)
     names = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
-    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0)
+    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0, [])
 
 
 def _refuse_copies(digests: Mapping[str, str]) -> None:

@@ -72,6 +72,11 @@ MUTANTS = [
         '"revision": self.pinned, "commit"',
         '"revision": self.revision, "commit"',
         "test_pretrained.test_a_key_covers_the_commit_and_not_the_branch",
+        "the label of the second response is a vote for the first",
+        "flows.data.mapping.labels",
+        '_VOTES = {"first": 1, "second": 2, "tie": 0}',
+        '_VOTES = {"first": 1, "second": 1, "tie": 0}',
+        "test_mapped_rows.test_labels_are_votes_for_the_response_that_they_name",
     ),
     Mutant(
         "what a version was trained on judges it",

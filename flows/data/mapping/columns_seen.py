@@ -1,0 +1,92 @@
+"""The columns of some rows as a guess looks at them: nested ones by their paths, and what is in each."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from data_contracts.formats.fields import number_in
+from data_contracts.formats.items import RawRow
+from flows.data.mapping.names import words_of
+from flows.data.mapping.vocabulary import ABOUT, LABEL, REMARK
+
+DEEPEST = 3
+
+
+class SeenColumns:
+    """Columns with their cells.
+
+    Attributes:
+        left: columns that nothing has taken yet, in the order of the file.
+    """
+
+    def __init__(self, rows: Sequence[RawRow]) -> None:
+        self.rows = [dict(_paths(row)) for row in rows]
+        self.left = list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def take(self, *names: str) -> tuple[str, ...]:
+        """Columns that have found their use."""
+        self.left = [name for name in self.left if name not in names]
+        return names
+
+    def cells(self, name: str) -> list[Any]:
+        """What stands in a column where it is not blank."""
+        cells = (row.get(name) for row in self.rows)
+        return [cell for cell in cells if cell is not None and not (isinstance(cell, str) and not cell.strip())]
+
+    def labels(self, name: str) -> list[Any]:
+        """The cells of a column, and what lists and objects in it hold, as those of several people's labels do."""
+        items: list[Any] = []
+        for cell in map(_listed, self.cells(name)):
+            items += cell.values() if isinstance(cell, dict) else cell if isinstance(cell, list) else [cell]
+        return [item for item in items if item is not None]
+
+    def length(self, *names: str) -> float:
+        """Mean characters of the cells in some columns; 0 without any."""
+        cells = [cell for name in names for cell in self.cells(name)]
+        return sum(len(str(cell)) for cell in cells) / max(len(cells), 1)
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether all cells are numbers, or numbers as text."""
+        cells = [number_in(cell) for cell in self.cells(name)]
+        return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
+
+    def is_ticked(self, name: str) -> bool:
+        """Whether all cells are true or false."""
+        return {str(cell).strip().casefold() for cell in self.cells(name)} <= {"true", "false"}
+
+    def is_list(self, name: str, *of: type) -> bool:
+        """Whether all cells are lists of these types, or the JSON text of such lists."""
+        cells = [_listed(cell) for cell in self.cells(name)]
+        return bool(cells) and all(
+            isinstance(cell, list) and cell != [] and all(isinstance(item, of) for item in cell) for cell in cells
+        )
+
+
+def _paths(row: RawRow, before: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """The cells of a row; those of an object by their path, unless it is one message or several people's labels."""
+    for name, cell in row.items():
+        if isinstance(cell, dict) and cell and "role" not in cell and depth < DEEPEST and not _are_peoples(name, cell):
+            yield from _paths(cell, f"{before}{name}.", depth + 1)
+        else:
+            yield f"{before}{name}", cell
+
+
+def _are_peoples(name: str, cell: dict[Any, Any]) -> bool:
+    """Whether an object holds what several people said, by their names."""
+    fields = [words_of(str(field)) for field in cell]
+    named = any_word(words_of(name), LABEL) and not any(any_word(words, LABEL | ABOUT | REMARK) for words in fields)
+    return named and all(isinstance(said, str | int | float | None) for said in cell.values())
+
+
+def _listed(cell: Any) -> Any:
+    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+    return cell
+
+
+def any_word(words: Iterable[str], among: frozenset[str]) -> bool:
+    """Whether one of some words is among others."""
+    return not among.isdisjoint(words)
