@@ -16,7 +16,7 @@ from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from flows.config.data import load_formats
 from flows.config.errors import InputError
 from flows.data.file_search import search_files
-from flows.data.files import read_file
+from flows.data.files import read_file, unread_columns
 from flows.data.sources import recognised
 
 SHOWN = 3
@@ -42,10 +42,16 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     console = Console(highlight=False)
     files = search_files(path)
     for file in files.data:
-        _inspect(list(islice(read_file(file, file.name), rows)), console)
+        _inspect(list(islice(read_file(file, _below(file, path)), rows)), console)
+        if unread := unread_columns(file):
+            console.print(f"not read, as they have no name: column {escape(', '.join(unread))}")
     if files.copies:
-        names = ", ".join(file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files.copies)
+        names = ", ".join(_below(file, path) for file in files.copies)
         console.print(f"not read, as hidden or backup files: {escape(names)}")
+
+
+def _below(file: Path, path: Path) -> str:
+    return file.relative_to(path).as_posix() if path.is_dir() else file.name
 
 
 def _inspect(rows: list[SourceRow], console: Console) -> None:
