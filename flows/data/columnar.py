@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
-from flows.data.delimited import NAMELESS
+from flows.data.delimited import NAMELESS, refuse_repeated
 
 BATCH_ROWS = 10_000
 
@@ -45,9 +45,7 @@ def table_rows(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[i
     """
     number = 0
     for batch in batches:
-        names = batch.schema.names
-        if len(set(names)) < len(names):
-            raise InputError(f"{name}: two columns have the same name: rename one")
+        refuse_repeated(batch.schema.names, name)
         plain = pa.RecordBatch.from_pydict(
             {
                 field.name: _plain(batch.column(field.name))

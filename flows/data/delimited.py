@@ -21,7 +21,7 @@ _SEPARATORS = ",;\t|"
 
 _QUOTED = re.compile(r'"[^"]*"')
 
-_NAMED_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_NAMED_SEPARATOR = re.compile(r'"?sep=([,;|\t])"?\s*', re.IGNORECASE)
 """The line before the header by which spreadsheets say what separates cells."""
 
 
@@ -73,8 +73,8 @@ def read_delimited(text: TextIO, name: str) -> Iterator[tuple[int, RawRow]]:
             yield number, row
     except csv.Error as error:
         raise InputError(
-            f"{name} row {number + 1} (from line {line + 1}): is not CSV ({error}): mend its quotation marks; one inside "
-            "a quoted text is written twice"
+            f"{name} row {number + 1} (from line {line + 1}): is not CSV ({error}): mend its quotation marks; inside a "
+            "quoted text each is written twice"
         ) from None
 
 
@@ -90,17 +90,31 @@ def open_delimited(text: TextIO, name: str) -> Delimited:
     if named:
         before, first = before + 1, text.readline()
     separator = named[1] if named else _separator(first)
-    reader = csv.reader(chain([first], text), delimiter=separator, strict=True)
-    cells = [cell.strip() for cell in next(reader, [])]
+    spaced = f"{separator} " in first
+    reader = csv.reader(chain([first], text), delimiter=separator, strict=True, skipinitialspace=spaced)
+    try:
+        cells = [cell.strip() for cell in next(reader, [])]
+    except csv.Error as error:
+        raise InputError(f"{name}, header: is not CSV ({error}): mend its quotation marks") from None
     refuse_other_encodings(separator.join(cells), f"{name}, header")
     header = ["" if NAMELESS.fullmatch(cell) else cell for cell in cells]
     names = [cell for cell in header if cell]
-    if twice := [cell for cell in dict.fromkeys(names) if names.count(cell) > 1]:
-        raise InputError(f"{name}: two columns have the same name, {', '.join(twice)}: rename one")
+    refuse_repeated(names, name)
     if cells and not names:
         raise InputError(f"{name}: no column has a name: let the first line be a header, as prompt,chosen,rejected")
     rows = ((before + reader.line_num, row) for row in reader)
     return Delimited(header, rows, separator, before + reader.line_num)
+
+
+def refuse_repeated(columns: list[str], name: str) -> None:
+    """Refuse a table of which two columns have the same name.
+
+    Raises:
+        InputError: naming them.
+    """
+    if len(set(columns)) < len(columns):
+        twice = ", ".join(column for column in dict.fromkeys(columns) if columns.count(column) > 1)
+        raise InputError(f"{name}: two columns have the same name, {twice}: rename one")
 
 
 def _separator(header: str) -> str:

@@ -144,7 +144,18 @@ def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
 def _json_lines(text: TextIO, name: str) -> Iterator[tuple[int, RawRow]]:
     for number, line in enumerate(text, start=1):
         if line.strip():
-            yield number, _object(line, f"{name} row {number}")
+            row = _object(line, f"{name} row {number}")
+            if number == 1 and _is_table(row):
+                raise InputError(
+                    f"{name} row 1: is a table by columns, as pandas writes it by default: write rows, by "
+                    "orient='records', lines=True"
+                )
+            yield number, row
+
+
+def _is_table(row: RawRow) -> bool:
+    """Whether an object holds columns by the numbers of their rows."""
+    return bool(row) and all(isinstance(cell, dict) and cell and all(map(str.isdecimal, cell)) for cell in row.values())
 
 
 def _object(line: str, where: str) -> RawRow:
