@@ -22,11 +22,8 @@ _SIGNATURES = (
     (re.compile(rb"BZh\d|\xfd7zXZ"), "is packed by something other than gzip and Zstandard: unpack it"),
     (re.compile(rb"\x1f\x8b|\x28\xb5\x2f\xfd"), "is packed twice: unpack it once"),
 )
-_NO_TEXT = (
-    (re.compile(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}"), "is UTF-16 without its byte order mark: save it as UTF-8"),
-    (re.compile(rb"[^\0]*\0"), "is no text, as it holds a byte that is zero: export it again"),
-)
-"""What text is refused for that has no byte order mark of UTF-16 or UTF-32."""
+_UTF_16 = re.compile(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}")
+"""What UTF-16 in any European language begins with where it has no byte order mark."""
 
 _BY_ENDING = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow")}
 
@@ -45,7 +42,8 @@ def refuse_what_is_no_data(head: bytes, suffix: str, name: str) -> None:
     for ending, (magic, what) in _BY_ENDING.items():
         if suffix != ending and head.startswith(magic):
             raise InputError(f"{name} is {what}: let its name end with {ending}")
-    is_bytes_of_utf_8 = suffix not in _BY_ENDING and encoding_of(head) == UTF_8
-    for signature, what in (*_SIGNATURES, *_NO_TEXT) if is_bytes_of_utf_8 else _SIGNATURES:
+    for signature, what in _SIGNATURES:
         if signature.match(head):
             raise InputError(f"{name} {what}")
+    if suffix not in _BY_ENDING and encoding_of(head) == UTF_8 and _UTF_16.match(head):
+        raise InputError(f"{name} is UTF-16 without its byte order mark: save it as UTF-8")
