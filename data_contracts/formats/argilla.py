@@ -57,7 +57,7 @@ def preferences(row: RawRow) -> Iterator[Item]:
     record = _annotated(row)
     names = _responses(record.fields)
     prompt = _prompt(record.fields)
-    for answer in _first_answers(record):
+    for answer in _by_person(record):
         if answer.status in ("discarded", "draft"):
             yield LeftOut(f"response that is {answer.status}")
     rankings = _rankings(record, names)
@@ -124,13 +124,10 @@ def _objects(items: Any) -> list[RawRow]:
     return items
 
 
-def _first_answers(record: _Annotated) -> list[_Answer]:
+def _by_person(record: _Annotated) -> list[_Answer]:
     """One answer of each person, whatever the question, by which their status is known."""
-    return list(
-        {
-            answer.user or index: answer for answers in record.answers.values() for index, answer in enumerate(answers)
-        }.values()
-    )
+    answers = (item for given in record.answers.values() for item in enumerate(given))
+    return list({answer.user or index: answer for index, answer in answers}.values())
 
 
 def _responses(fields: RawRow) -> dict[str, str]:
@@ -159,44 +156,58 @@ def _rankings(record: _Annotated, names: dict[str, str]) -> list[Ranking]:
         question: [answer for answer in answers if answer.status == "submitted" and answer.value is not None]
         for question, answers in record.answers.items()
     }
-    by_question = {
-        question: [(answer.user, ranks) for answer in answers if (ranks := _ranks(answer.value, names)) is not None]
+    compared = {
+        question: ranked
         for question, answers in submitted.items()
+        if (ranked := [(item.user, ranks) for item in answers if (ranks := _ranks(item.value, names)) is not None])
     }
-    compared = {question: ranks for question, ranks in by_question.items() if ranks}
+    for question, ranked in compared.items():
+        if len(ranked) < len(submitted[question]):
+            raise Misfit("responses", f"has an answer to {question} that names no response and no tie")
+    by_any: dict[str, list[Ranking]] = {question: list(ranked) for question, ranked in compared.items()}
     if rated := _rated(submitted, names):
-        compared["ratings"] = rated
-    if len(compared) > 1:
-        raise Misfit("responses", f"compares the responses by {', '.join(sorted(compared))}{_MAP}")
-    if not compared and any(submitted.values()):
+        by_any["ratings"] = rated
+    if len(by_any) > 1:
+        raise Misfit("responses", f"compares the responses by {', '.join(sorted(by_any))}{_MAP}")
+    if not by_any and any(submitted.values()):
         raise Misfit("responses", f"has no answer that ranks, rates or names {', '.join(names.values())}")
-    for question, ranks in compared.items():
-        if question != "ratings" and len(ranks) < len(submitted[question]):
-            raise Misfit(
-                "responses", f"has an answer to {question} that names none of {', '.join(names.values())} or a tie"
-            )
-        return list(ranks)
-    return []
+    return next(iter(by_any.values()), [])
 
 
-def _ranks(value: Any, names: dict[str, str]) -> list[float | None] | None:
+def _ranks(value: Any, names: dict[str, str]) -> list[float] | None:
     """The ranks of the responses by an answer that names one, a tie, or all in order; None by any other."""
-    if isinstance(value, dict):  # as the library `datasets` turns a list of objects
-        columns = [cells for cells in (value.get("value") or value.get("text"), value.get("rank")) if cells]
-        value = [dict(zip(("value", "rank"), cells, strict=False)) for cells in zip(*columns, strict=False)]
-    if isinstance(value, list):
-        items = [item if isinstance(item, dict) else {"value": item} for item in value]
-        order = {
-            _plain(item.get("value", item.get("text"))): number_in(item.get("rank", rank))
-            for rank, item in enumerate(items, start=1)
-        }
-        ranks = [order.get(_plain(name), order.get(suffix)) for suffix, name in names.items()]
-        return ranks if any(rank is not None for rank in ranks) else None
+    if isinstance(value, dict | list):
+        return _in_order(value, names)
+    if not isinstance(value, str):
+        return None
     plain = _plain(value)
     if plain in _TIES:
-        return [1] * len(names)
-    chosen = [plain in (suffix, _plain(name)) for suffix, name in names.items()]
-    return [1 if is_chosen else 2 for is_chosen in chosen] if any(chosen) and isinstance(value, str) else None
+        return [1.0] * len(names)
+    ranks = [1.0 if plain in (suffix, _plain(name)) else 2.0 for suffix, name in names.items()]
+    if 1.0 in ranks and len(ranks) > 2:
+        raise Misfit(
+            "responses", f"names the best of {len(ranks)} responses, which says nothing of the others; rank them"
+        )
+    return ranks if 1.0 in ranks else None
+
+
+def _in_order(value: Any, names: dict[str, str]) -> list[float] | None:
+    """The ranks of the responses by a list of their names, the best first, or of objects with their ranks."""
+    if isinstance(value, dict):  # as the library `datasets` turns a list of objects
+        columns = {"value": value.get("value") or value.get("text") or [], "rank": value.get("rank") or []}
+        value = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=False)]
+    items = [item if isinstance(item, dict) else {"value": item} for item in value]
+    order = {
+        _plain(item.get("value", item.get("text"))): number_in(item.get("rank", rank))
+        for rank, item in enumerate(items, start=1)
+    }
+    ranks = [order.get(_plain(name), order.get(suffix)) for suffix, name in names.items()]
+    if all(rank is None for rank in ranks):
+        return None
+    numbers = [float(rank) for rank in ranks if isinstance(rank, int | float)]
+    if len(numbers) < len(ranks):
+        raise Misfit("responses", f"does not rank each of {', '.join(names.values())}")
+    return numbers
 
 
 def _rated(submitted: dict[str, list[_Answer]], names: dict[str, str]) -> list[Ranking]:

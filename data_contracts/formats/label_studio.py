@@ -117,7 +117,7 @@ def _data(row: RawRow) -> RawRow:
 
 
 def _texts(data: RawRow) -> tuple[str, str] | None:
-    return next((pair for pair in _NAMES if all(data.get(name) not in (None, "") for name in pair)), None)
+    return next((pair for pair in _NAMES if all(data.get(name) is not None for name in pair)), None)
 
 
 def _lists(data: RawRow) -> dict[str, list[RawRow]]:
