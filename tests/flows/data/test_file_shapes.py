@@ -2,6 +2,7 @@
 
 import decimal
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import pytest
 
 from flows.config.data import FileData, FileSource
 from flows.config.errors import InputError
+from flows.data.delimited import read_delimited
 from flows.data.file_search import search_files
 from flows.data.files import read_file, unread_columns
 from flows.data.sources import open_sources
@@ -299,6 +301,15 @@ def test_what_cannot_be_read_is_refused_by_its_true_reason_in_one_line(shape: st
     with pytest.raises(InputError, match=message) as refused:
         read(path)
     assert "\n" not in str(refused.value) and "“so”" not in str(refused.value)
+
+
+def test_a_row_of_another_width_is_named() -> None:
+    for row in ("1", "1,2,3"):
+        try:
+            problem = str(list(read_delimited(io.StringIO(f"a,b\n1,2\n{row}\n"), "a.csv")))
+        except ValueError as error:
+            problem = str(error)
+        assert problem.startswith(f"a.csv row 2 (line 3): has {len(row.split(','))} cells, and the header has 2")
 
 
 def test_columns_without_a_name_are_counted_as_not_read(tmp_path: Path) -> None:
