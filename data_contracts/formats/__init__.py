@@ -1,6 +1,16 @@
 """Dataset formats. Start in `registry`, where each has its precedence; `fields` reads the cells of raw rows."""
 
-from data_contracts.formats import annotated, hh_rlhf, label_studio, oasst, ranked, rewardbench, self_instruct, trl
+from data_contracts.formats import (
+    annotated,
+    argilla,
+    hh_rlhf,
+    label_studio,
+    oasst,
+    ranked,
+    rewardbench,
+    self_instruct,
+    trl,
+)
 from data_contracts.formats.items import Ballot, Convert, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.formats.registry import FORMATS, Adapter, adapter, has, holds, makers, recognise
 
@@ -16,6 +26,7 @@ __all__ = [
     "Tie",
     "adapter",
     "annotated",
+    "argilla",
     "has",
     "hh_rlhf",
     "holds",

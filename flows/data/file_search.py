@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.config.errors import InputError
+from flows.data.text_files import PACKINGS
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".arrow")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 
 _BACKUPS = ("~", ".bak", ".backup", ".orig", ".old", ".swp", ".tmp", ".part", ".incomplete")
-_COPY_FOLDERS = ("__MACOSX", "__pycache__")
+_COPY_FOLDERS = ("__MACOSX", "__pycache__", "_delta_log")
 
 _SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 """What `save_to_disk` of the library `datasets` writes beside the rows."""
@@ -59,6 +60,11 @@ def find_files(path: Path) -> list[Path]:
     return search_files(path).data
 
 
+def unpacked(name: str) -> str:
+    """The name of a file without the ending that says how it is packed."""
+    return name.removesuffix(next((ending for ending in PACKINGS if name.endswith(ending)), ""))
+
+
 def _nothing(path: Path, copies: list[Path]) -> str:
     if path.is_symlink():
         return f"{path} is a link to a file that is not here: fetch it, as by `git annex get`"
@@ -92,7 +98,7 @@ def _is_like_data(name: str) -> bool:
     """Whether a file is data by its ending, or a backup of such a file."""
     for ending in _BACKUPS:
         name = name.removesuffix(ending)
-    return name.removesuffix(".gz").endswith(SUFFIXES)
+    return unpacked(name).endswith(SUFFIXES)
 
 
 def _is_copy(below: Path) -> bool:

@@ -3,8 +3,7 @@
 import re
 
 from flows.config.errors import InputError
-
-HEAD_BYTES = 512
+from flows.data.text_files import UTF_8, encoding_of
 
 _SIGNATURES = (
     (
@@ -20,9 +19,12 @@ _SIGNATURES = (
         "is a web page and not data: fetch the file itself, by its raw address and with the rights that it needs",
     ),
     (re.compile(rb"PK\x03\x04"), "is a ZIP archive or a spreadsheet: unpack it, or export it as CSV"),
-    (re.compile(rb"\xff\xfe(?!\xff)|\xfe\xff"), "is UTF-16: save it as UTF-8 without a byte order mark"),
-    (re.compile(rb"\x28\xb5\x2f\xfd|BZh\d|\xfd7zXZ"), "is packed by something other than gzip: unpack it"),
+    (re.compile(rb"BZh\d|\xfd7zXZ"), "is packed by something other than gzip and Zstandard: unpack it"),
+    (re.compile(rb"\x1f\x8b|\x28\xb5\x2f\xfd"), "is packed twice: unpack it once"),
 )
+_UTF_16 = re.compile(rb"(?:[^\0]\0){4}|(?:\0[^\0]){4}")
+"""What UTF-16 in any European language begins with where it has no byte order mark."""
+
 _BY_ENDING = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow")}
 
 
@@ -30,16 +32,18 @@ def refuse_what_is_no_data(head: bytes, suffix: str, name: str) -> None:
     """Name a file for what it is.
 
     Args:
-        head: its first bytes, unpacked if it is gzipped.
+        head: its first bytes, unpacked if it is packed.
         suffix: its ending.
         name: what errors call it.
 
     Raises:
         InputError: if it is known to be something other than its ending says.
     """
-    for signature, what in _SIGNATURES:
-        if signature.match(head):
-            raise InputError(f"{name} {what}")
     for ending, (magic, what) in _BY_ENDING.items():
         if suffix != ending and head.startswith(magic):
             raise InputError(f"{name} is {what}: let its name end with {ending}")
+    for signature, what in _SIGNATURES:
+        if signature.match(head):
+            raise InputError(f"{name} {what}")
+    if suffix not in _BY_ENDING and encoding_of(head) == UTF_8 and _UTF_16.match(head):
+        raise InputError(f"{name} is UTF-16 without its byte order mark: save it as UTF-8")

@@ -1,73 +1,85 @@
 """Readers of raw files and hub data sets; errors name file and row and never show the text."""
 
 import csv
-import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO, cast
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub
-from flows.data.file_search import SUFFIXES
-from flows.data.file_signatures import HEAD_BYTES, refuse_what_is_no_data
+from flows.data.columnar import BATCH_ROWS, arrow_rows, columns_of, parquet_rows, table_rows
+from flows.data.delimited import NAMELESS, open_delimited, read_delimited
+from flows.data.file_search import SUFFIXES, unpacked
+from flows.data.file_signatures import refuse_what_is_no_data
 from flows.data.json_array import read_array
-
-BATCH_ROWS = 10_000
+from flows.data.text_files import HEAD_BYTES, PACKINGS, head_of, open_text, refuse_other_encodings
 
 LONGEST_LINE = 10_000_000
-"""Bytes of one line; a longer one is a lost line break."""
+"""Characters of one line; a longer one is a lost line break."""
 
-_BYTES = "latin-1"  # every byte is a character, so that a line which is not UTF-8 can be named
+_BOM = "\ufeff"
 
-_GZIP = b"\x1f\x8b"
+_TABLES = (".parquet", ".arrow")
+_DELIMITED = (".csv", ".tsv")
 
-_BOM = b"\xef\xbb\xbf"
+_DAMAGES = (EOFError, zlib.error, pa.ArrowException, OSError, UnicodeError)
+"""What is raised where a file ends too soon, or is not what its first bytes say."""
 
 
 def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     """Rows of one file, numbered from 1.
 
     JSON Lines count lines, empty ones too; JSON, CSV, Parquet and Arrow count records. Whether JSON is one array or
-    lines of objects, its first sign says, whatever the ending.
+    lines of objects, its first sign says, whatever the ending. Folders of a partition (`annotator=7`) that the name
+    holds right before the file are columns, where the row has none of that name.
 
     Args:
-        path: a file with one of `SUFFIXES`; text may be gzipped, with `.gz` at the end.
+        path: a file with one of `SUFFIXES`; text may be packed, with an ending of `PACKINGS` after it.
         name: what rows and errors call it.
 
     Raises:
         InputError: if it is empty, damaged or holds something else.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    readers = {".csv": _csv_rows, ".parquet": _parquet_rows, ".arrow": _arrow_rows}
+    suffix = Path(unpacked(path.name)).suffix
+    readers = {".csv": _delimited_rows, ".tsv": _delimited_rows, ".parquet": parquet_rows, ".arrow": arrow_rows}
     if suffix not in SUFFIXES:
-        raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz or not): rename it")
-    number = 0
+        raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz, .zst or not): rename it")
+    number, partition = 0, _partition(name)
     try:
-        with path.open("rb") as file:
-            start = file.read(HEAD_BYTES)
-        if not start:
-            raise InputError(f"{name} is empty: fetch or export it again")
-        refuse_what_is_no_data(_unpacked(start, path, name), suffix, name)
-        if path.suffix == ".gz" and not start.startswith(_GZIP):
-            raise InputError(f"{name} is not gzipped: let its name end without .gz")
+        _refuse_wrong_packing(path, suffix, name)
+        refuse_what_is_no_data(head_of(path), suffix, name)
         for number, row in readers.get(suffix, _json_rows)(path, name):
-            yield SourceRow(name, number, row)
-    except (EOFError, zlib.error, pa.ArrowException) as error:
-        raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
+            yield SourceRow(name, number, partition | row if partition else row)
     except PermissionError:
         raise InputError(f"{name}: may not be read: give this user the right") from None
-    except OSError as error:
+    except _DAMAGES as error:
         raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
     if number == 0:
         raise InputError(f"{name} holds no row: fetch or export it again")
+
+
+def nameless_columns(path: Path) -> list[str]:
+    """The columns that `read_file` leaves out, as nobody named them: an index that pandas wrote, or what has no header.
+
+    Of a file that cannot be read there are none; `read_file` says why.
+    """
+    suffix = Path(unpacked(path.name)).suffix
+    try:
+        if suffix in _DELIMITED:
+            with open_text(path, newline="") as text:
+                names = open_delimited(text, path.name).header
+        else:
+            names = columns_of(path) if suffix in _TABLES else []
+    except (InputError, csv.Error, *_DAMAGES):
+        return []
+    return [f"{index} of {len(names)}" for index, name in enumerate(names, start=1) if NAMELESS.fullmatch(name)]
 
 
 def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -> Iterator[SourceRow]:
@@ -82,7 +94,8 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
     try:
         with asking_hub(f"data set {dataset}@{revision[:8]}"):
             rows = load_dataset(dataset, data_dir=data_dir, split=split, revision=revision, streaming=True)
-            for number, row in _table_rows(rows.with_format("arrow").iter(BATCH_ROWS)):
+            tables = (batch for table in rows.with_format("arrow").iter(BATCH_ROWS) for batch in table.to_batches())
+            for number, row in table_rows(tables, dataset):
                 yield SourceRow(dataset, number, row)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
@@ -91,65 +104,78 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
         ) from None
 
 
-def _tables(builder: str, path: Path, **settings: Any) -> Iterator[pa.Table]:
-    from datasets import load_dataset  # noqa: PLC0415 takes a second to import
-
-    rows = load_dataset(builder, data_files=[str(path)], split="train", streaming=True, **settings)
-    yield from rows.with_format("arrow").iter(BATCH_ROWS)
-
-
-def _unpacked(start: bytes, path: Path, name: str) -> bytes:
-    """The first bytes of a file, unpacked if they are gzipped."""
-    if not start.startswith(_GZIP):
-        return start
-    if path.suffix != ".gz":
-        raise InputError(f"{name} is gzipped: let its name end with .gz")
-    with _opened(path) as file:
-        return file.read(HEAD_BYTES)
+def _partition(name: str) -> RawRow:
+    """What the folders right before a file say of its rows, as Hive, Spark and pandas divide tables."""
+    folders: list[list[str]] = []
+    for folder in reversed(PurePosixPath(name).parent.parts):
+        if "=" not in folder:
+            break
+        folders.insert(0, folder.split("=", 1))
+    return {key: None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for key, value in folders}
 
 
-def _opened(path: Path) -> BinaryIO:
-    """A file, unpacked where its name says that it is gzipped."""
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def _refuse_wrong_packing(path: Path, suffix: str, name: str) -> None:
+    with path.open("rb") as file:
+        start = file.read(HEAD_BYTES)
+    if not start:
+        raise InputError(f"{name} is empty: fetch or export it again")
+    packing = next((ending for ending, (magic, _) in PACKINGS.items() if start.startswith(magic)), "")
+    if packing and path.suffix != packing:
+        raise InputError(f"{name} is {PACKINGS[packing][1]}: let its name end with {packing}")
+    if path.suffix in PACKINGS and not packing:
+        refuse_what_is_no_data(start, suffix, name)
+        raise InputError(f"{name} is not {PACKINGS[path.suffix][1]}: let its name end without {path.suffix}")
+    if packing and suffix in _TABLES:
+        raise InputError(f"{name} is {PACKINGS[packing][1]}, and {suffix} is packed inside: unpack it")
+
+
+def _delimited_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
+    with open_text(path, newline="") as text:
+        yield from read_delimited(text, name)
 
 
 def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    with _opened(path) as file:
-        head = file.read(HEAD_BYTES).removeprefix(_BOM).lstrip()
-        while not head and (chunk := file.read(HEAD_BYTES)):
-            head = chunk.lstrip()
-        file.seek(0)
-        if head[:1] == b"[":
-            yield from read_array(file, name, longest=LONGEST_LINE)
-        else:
-            yield from _json_lines(file, name)
+    with open_text(path) as text:
+        is_array = (
+            next((line for line in iter(lambda: text.read(HEAD_BYTES), "") if line.strip()), "").lstrip()[:1] == "["
+        )
+    with open_text(path) as text:
+        yield from read_array(text, name, longest=LONGEST_LINE) if is_array else _json_lines(text, name)
 
 
-def _json_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, RawRow]]:
-    for number, line in enumerate(file, start=1):
+def _json_lines(text: TextIO, name: str) -> Iterator[tuple[int, RawRow]]:
+    for number, line in enumerate(text, start=1):
         if line.strip():
-            yield number, _object(line, f"{name} row {number}")
+            row = _object(line, f"{name} row {number}")
+            if number == 1 and _is_table(row):
+                raise InputError(
+                    f"{name} row 1: is a table by columns, as pandas writes it by default: write rows, by "
+                    "orient='records', lines=True"
+                )
+            yield number, row
 
 
-def _object(line: bytes, where: str) -> RawRow:
-    row = _parse(line, where)
+def _is_table(row: RawRow) -> bool:
+    """Whether an object holds columns by the numbers of their rows."""
+    return bool(row) and all(isinstance(cell, dict) and cell and all(map(str.isdecimal, cell)) for cell in row.values())
+
+
+def _object(line: str, where: str) -> RawRow:
+    row = _parse(line.removeprefix(_BOM), where)
     if not isinstance(row, dict):
         raise InputError(f"{where}: is not a JSON object: write one object per line, or all of them as one array")
     return row
 
 
-def _parse(text: bytes, where: str) -> Any:
-    if len(text) > LONGEST_LINE:
+def _parse(line: str, where: str) -> Any:
+    if len(line) > LONGEST_LINE:
         raise InputError(
-            f"{where}: has {len(text) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
+            f"{where}: has {len(line) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
             "look for a lost line break, or shorten it"
         )
-    if text.startswith(_BOM):
-        raise InputError(f"{where}: starts with a byte order mark: save the file as UTF-8 without one")
+    refuse_other_encodings(line, where)
     try:
-        return json.loads(text.decode())
-    except UnicodeDecodeError as error:
-        raise InputError(f"{where}: is not UTF-8 at byte {error.start + 1}: convert the file") from None
+        return json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row; "
@@ -159,58 +185,6 @@ def _parse(text: bytes, where: str) -> Any:
         raise InputError(f"{where}: is nested too deeply: mend the row") from None
     except ValueError as error:
         raise InputError(f"{where}: holds a number that nothing can hold ({_short(error)}): mend the row") from None
-
-
-def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    from datasets import Features, Value  # noqa: PLC0415 takes a second to import
-
-    with _opened(path) as file, io.TextIOWrapper(file, encoding=_BYTES, newline="") as text:
-        header = next(csv.reader(text), [])
-    if header and header[0].encode(_BYTES).startswith(_BOM):
-        raise InputError(f"{name} row 1, field {header[0][3:]}: starts with a byte order mark: save it without one")
-    if len(set(header)) < len(header):
-        raise InputError(f"{name}: two columns have the same name: rename one")
-    # Every cell is text: what looks like a number or a gap in a CSV file is for the contract to judge.
-    settings = {"features": Features({column: Value("string") for column in header}), "na_filter": False}
-    number = 0
-    try:
-        for table in _tables("csv", path, encoding=_BYTES, **settings):
-            for row in table.to_pylist():
-                number += 1
-                yield number, {field: _decoded(cell, name, number, field) for field, cell in row.items()}
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{name} after row {number}: is not CSV ({_short(error)}): mend its quotation marks") from None
-
-
-def _decoded(cell: str | None, name: str, number: int, field: str) -> str | None:
-    try:
-        return cell and cell.encode(_BYTES).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name} row {number}, field {field}: is not UTF-8 at byte {error.start + 1}: convert the file"
-        ) from None
-
-
-def _parquet_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    yield from _table_rows(_tables("parquet", path, batch_size=BATCH_ROWS))
-
-
-def _arrow_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
-    yield from _table_rows(_tables("arrow", path))
-
-
-def _table_rows(tables: Iterator[pa.Table]) -> Iterator[tuple[int, RawRow]]:
-    """Rows of tables, in which a NaN is a gap, as pandas has it."""
-    number = 0
-    for table in tables:
-        for index, field in enumerate(table.schema):
-            if pa.types.is_floating(field.type):
-                column = table.column(index)
-                gaps = pc.is_nan(column)
-                table = table.set_column(index, field, pc.if_else(gaps, pa.scalar(None, field.type), column))
-        for row in table.to_pylist():
-            number += 1
-            yield number, row
 
 
 def _short(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from flows.config.data import load_formats
 from flows.config.errors import InputError
 from flows.data.converters import no_format, recognised
 from flows.data.file_search import search_files
-from flows.data.files import read_file
+from flows.data.files import nameless_columns, read_file
 from flows.data.mapping.guess import Guess, guess_columns
 from flows.data.mapping.guess_verdict import annotator_among, labels_among
 from flows.data.mapping.rows import mapped
@@ -55,10 +55,16 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     console = Console(highlight=False)
     files = search_files(path)
     for file in files.data:
-        _inspect(file, list(islice(read_file(file, file.name), rows)), console)
+        _inspect(file, list(islice(read_file(file, _below(file, path)), rows)), console)
+        if nameless := nameless_columns(file):
+            console.print(f"not read, as they have no name: column {escape(', '.join(nameless))}")
     if files.copies:
-        names = ", ".join(file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files.copies)
+        names = ", ".join(_below(file, path) for file in files.copies)
         console.print(f"not read, as hidden or backup files: {escape(names)}")
+
+
+def _below(file: Path, path: Path) -> str:
+    return file.relative_to(path).as_posix() if path.is_dir() else file.name
 
 
 def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:

@@ -1,25 +1,24 @@
 """Streaming reader of a JSON array, so that no file is held whole."""
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any, TextIO
 
 from flows.config.errors import InputError
+from flows.data.text_files import refuse_other_encodings
 
-CHUNK_BYTES = 2**20
-
+CHUNK_CHARACTERS = 2**20
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 _DECODER = json.JSONDecoder()
 
 
-def read_array(file: IO[bytes], name: str, *, longest: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_array(text: TextIO, name: str, *, longest: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Parse the objects of an array one by one.
 
     Args:
-        file: opened in binary mode; the bracket that opens the array comes first.
+        text: the bracket that opens the array comes first.
         name: what errors call it.
         longest: characters of one object; a longer one is a lost bracket.
 
@@ -29,7 +28,7 @@ def read_array(file: IO[bytes], name: str, *, longest: int) -> Iterator[tuple[in
     Raises:
         InputError: naming the row, if it is something else or not UTF-8.
     """
-    window = _Window(file, name)
+    window = _Window(text)
     window.passes("[")
     number = 0
     while not window.passes("]"):
@@ -47,11 +46,8 @@ def read_array(file: IO[bytes], name: str, *, longest: int) -> Iterator[tuple[in
 class _Window:
     """The part of a file's text that is not parsed yet, as far as it is read."""
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: TextIO) -> None:
         self._file = file
-        self._name = name
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._bytes = 0
         self._text, self._offset = "", 0
 
     def is_at_end(self) -> bool:
@@ -75,7 +71,7 @@ class _Window:
         self.is_at_end()
         while True:
             try:
-                value, self._offset = _DECODER.raw_decode(self._text, self._offset)
+                value, end = _DECODER.raw_decode(self._text, self._offset)
             except RecursionError:
                 raise InputError(f"{place}: is nested too deeply: mend the row") from None
             except json.JSONDecodeError as error:
@@ -88,18 +84,12 @@ class _Window:
             except ValueError:
                 raise InputError(f"{place}: holds a number that nothing can hold: mend the row") from None
             else:
+                refuse_other_encodings(self._text[self._offset : end], place)
+                self._offset = end
                 return value
 
     def _grows(self) -> bool:
         """Read on; False at the end of the file."""
-        chunk = self._file.read(CHUNK_BYTES)
-        if self._bytes == 0 and chunk.startswith(codecs.BOM_UTF8):
-            raise InputError(f"{self._name} row 1: starts with a byte order mark: save the file as UTF-8 without one")
-        try:
-            text = self._decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            at = self._bytes + error.start + 1
-            raise InputError(f"{self._name}: is not UTF-8 near byte {at}: convert the file") from None
-        self._bytes += len(chunk)
-        self._text, self._offset = self._text[self._offset :] + text, 0
+        chunk = self._file.read(CHUNK_CHARACTERS)
+        self._text, self._offset = self._text[self._offset :] + chunk, 0
         return bool(chunk)

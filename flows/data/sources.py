@@ -15,9 +15,11 @@ from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.config.errors import InputError
+from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter
 from flows.data.file_search import FoundFiles, search_files
-from flows.data.files import BATCH_ROWS, read_file, read_hub
+from flows.data.files import nameless_columns, read_file, read_hub
+from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
 
 
@@ -116,7 +118,7 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
 def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
     for source in sources:
         if isinstance(source, FileSource):
-            yield Read(_copies(kind, source), is_label=False)
+            yield Read(_passed_over(kind, source), is_label=False)
         for rows in _opened(source):
             for batch in convert_file(kind, rows, source):
                 yield Read(batch, source.repeats == "votes", source.ties == "keep")
@@ -149,19 +151,25 @@ def _search(source: FileSource) -> tuple[FoundFiles, Path]:
     return search_files(Path(folder) / path), Path(folder)
 
 
-def _copies(kind: Kind, source: FileSource) -> Batch:
-    """What stands for the files that are passed over: no row, each counted by its name."""
+def _passed_over(kind: Kind, source: FileSource) -> Batch:
+    """What stands for the files and columns that are not read: no row, each counted by its name."""
     files, folder = _search(source)
-    names = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
-    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0, [])
+    reasons = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
+    reasons.update(
+        f"column without a name, not read: {column} of {_below(file, folder)}"
+        for file in files.data
+        for column in nameless_columns(file)
+    )
+    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), reasons, [], [], 0, [])
 
 
 def _refuse_copies(digests: Mapping[str, str]) -> None:
     places: dict[tuple[str, str], str] = {}
     for place, digest in digests.items():
         use, _, name = place.split(":", 2)
-        if use != "held_out" and f"{place}.gz" in digests:
-            raise InputError(f"{name}.gz: is {name} packed, and both are read as {use}: remove one")
+        for packed in (f"{name}{ending}" for ending in PACKINGS):
+            if use != "held_out" and f"{place.removesuffix(name)}{packed}" in digests:
+                raise InputError(f"{packed}: is {name} packed, and both are read as {use}: remove one")
         other = places.setdefault((use, digest), place)
         if use != "held_out" and other != place:
             raise InputError(

@@ -19,7 +19,7 @@ from data_contracts.formats.rewardbench import SUBSET, pair
 from data_contracts.schemas.rules import is_text
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.data.file_search import SUFFIXES, find_files
+from flows.data.file_search import SUFFIXES, find_files, unpacked
 from flows.data.files import read_file, read_hub
 from flows.inference.ask import HUB, find_model, refusing
 from flows.registry.client import open_registry
@@ -165,7 +165,7 @@ def _longer(tokenizer: PreTrainedTokenizerBase, items: Sequence[Demonstration], 
 
 def _rows(source: str, split: str) -> Iterator[SourceRow]:
     hub = HUB.fullmatch(source)
-    if hub and not Path(source).exists() and not source.removesuffix(".gz").endswith(SUFFIXES):
+    if hub and not Path(source).exists() and not unpacked(source).endswith(SUFFIXES):
         yield from read_hub(hub["name"], revision=hub["revision"] or "main", split=split, data_dir=None)
         return
     for path in find_files(Path(source)):

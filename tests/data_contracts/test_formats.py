@@ -123,6 +123,27 @@ GIVEN: list[tuple[str, Kind, dict[str, Any], list[dict[str, Any]]]] = [
         {"subset": "s", "prompt": "How?", "chosen": "So.", "rejected": "No."},
         [{"prompt": "How?", "row": 1}],
     ),
+    (
+        "argilla",
+        "preferences",
+        {
+            "fields": {"prompt": "How?", "response_1": "No.", "response_2": "So."},
+            "responses": {"which": [{"value": "response_2", "user_id": "u"}]},
+        },
+        [PAIR],
+    ),
+    ("argilla", "prompts", {"fields": {"prompt": "How?"}, "responses": {}}, [{"prompt": "How?", "row": 1}]),
+    (
+        "label-studio",
+        "demonstrations",
+        {
+            "data": {"chat": [user("Hi")]},
+            "annotations": [
+                {"result": [{"type": "chatmessage", "from_name": "c", "value": {"chatmessage": assistant("So.")}}]}
+            ],
+        },
+        [{"prompt": "Hi", "response": "So.", "row": 1}],
+    ),
     ("trl", "prompts", {"prompt": " How? "}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": [user("How?")]}, [{"prompt": "How?", "row": 1}]),
     ("trl", "prompts", {"prompt": TWO_TURNS}, [{"prompt": write_conversation(TWO_TURNS), "row": 1}]),

@@ -814,6 +814,13 @@ MUTANTS = [
         "test_label_noise.test_a_judge_is_right_about_half_of_the_labels_that_chance_decided",
     ),
     Mutant(
+        "a row with more cells than the header is shifted by a column",
+        "flows.data.delimited",
+        "if len(cells) != len(header):",
+        "if len(cells) < len(header):",
+        "test_file_shapes.test_a_row_of_another_width_is_named",
+    ),
+    Mutant(
         "a tie of votes is a label that somebody gave",
         "flows.data.tables",
         "self.chosen == self.rejected, 0,",

@@ -12,7 +12,7 @@ from flows.config.data import EmbeddedData
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
-from flows.data.files import BATCH_ROWS
+from flows.data.columnar import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read
 from flows.registry.context import RunContext

@@ -18,6 +18,7 @@ from flows.data.file_search import SUFFIXES
 from flows.data.files import read_file
 from flows.data.sources import Read, convert_file
 from flows.data.splits import split_by_group
+from flows.data.text_files import PACKINGS
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key, inputs_of
 from flows.registry.references import DatasetRef, RoundModels
@@ -147,7 +148,7 @@ def labelled_file(path: Path) -> Path | None:
     Raises:
         InputError: if there are several.
     """
-    names = [f"{path.stem}{LABELLED}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")]
+    names = [f"{path.stem}{LABELLED}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", *PACKINGS)]
     files = [path.with_name(name) for name in names if path.with_name(name).is_file()]
     if len(files) > 1:
         raise InputError(f"{', '.join(map(str, files))}: all hold labels of {path.name}; leave one of them there")

@@ -75,11 +75,13 @@ def test_the_same_bytes_twice_are_no_second_annotator(tmp_path: Path) -> None:
     assert len(file_digests(FileData(preferences=(one,), prompts=(one,), held_out=(one, one)))) == 4
 
 
-def test_a_file_and_its_packed_copy_are_no_two_annotators(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("ending", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_a_file_and_its_packed_copy_are_no_two_annotators(ending: str, codec: str, tmp_path: Path) -> None:
     plain = lines(tmp_path / "a.jsonl")
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    with pa.output_stream(str(tmp_path / f"a.jsonl.{ending}"), compression=codec) as file:
+        file.write(plain.read_bytes())
     folder = FileSource(path=str(tmp_path))
-    with pytest.raises(InputError, match=r"^.*a\.jsonl\.gz: is .*a\.jsonl packed, and both are read as preferences"):
+    with pytest.raises(InputError, match=rf"^.*a\.jsonl\.{ending}: is .*a\.jsonl packed, and both are read as pref"):
         file_digests(FileData(preferences=(folder,)))
     assert len(file_digests(FileData(held_out=(folder,)))) == 2
 
