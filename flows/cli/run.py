@@ -13,7 +13,7 @@ from flows.cli.common import (
     ConfigFile,
     Overrides,
     as_typed,
-    connected,
+    connect,
     quietly,
     see_mlflow,
     see_storage,
@@ -40,7 +40,14 @@ def run(
 
     with quietly():
         with importing():
-            settings = connected(config, overrides)
+            from flows.config.loading import load_config
+            from flows.config.rounds import check_rounds
+            from flows.data.sources import check_files
+
+            settings = load_config(config, overrides=overrides or [])
+            check_rounds(settings, iterate)
+            check_files(settings.data)
+            connect(settings)
             see_storage(settings)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
             start_orchestrator()  # beside the imports that follow, which take as long
@@ -62,9 +69,11 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
     with quietly():
         from flows.config.loading import load_ingest_config
+        from flows.data.sources import check_files
         from flows.deploy.environment import prepare
 
         settings = load_ingest_config(config, overrides=overrides or [])
+        check_files(settings.data)
         prepare(settings.storage)
         see_storage(settings)
         see_mlflow()
@@ -116,7 +125,7 @@ def _check_deployment(file: "LadderFile") -> None:
 
         parse_schedules(file.deploy)
     if file.deploy.iterate > 1:
-        from flows.pipeline.rounds import check_rounds
+        from flows.config.rounds import check_rounds
 
         check_rounds(file.climb, file.deploy.iterate)
 

@@ -73,10 +73,16 @@ class FileSource(Source):
     """A raw file, a folder of them, or a glob.
 
     Attributes:
-        path: relative to the folder that the environment variable RLHF_DATA names, or absolute.
+        path: absolute; from the working folder where it begins with `./` or `../`; else from the folder that the
+            environment variable RLHF_DATA names, or the working folder where that is not set.
     """
 
     path: str
+
+    @property
+    def begins_here(self) -> bool:
+        """Whether it is relative to the working folder, whatever the environment says."""
+        return self.path.startswith(("./", "../"))
 
 
 class HubSource(Source):

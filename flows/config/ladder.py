@@ -22,6 +22,9 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 
+PROJECT = r"^[a-z0-9][a-z0-9-]*$"
+"""How a project may be called."""
+
 
 class HubBase(Frozen):
     """A pretrained causal language model on the hub at a pinned revision; needs a network."""
@@ -42,7 +45,7 @@ class IngestConfig(Frozen):
         shares: how the tables are divided.
     """
 
-    project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    project: Annotated[str, Field(pattern=PROJECT)]
     seed: int = 0
     storage: Path = Path(".rlhf")
     data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")

@@ -23,6 +23,9 @@ from rlhf_core.embedded_world.data import SOURCE, generate
 
 DATA_FOLDER = "RLHF_DATA"
 
+TABLES = (*map(str, COLUMNS), "held_out")
+"""What a configuration of data names sources of."""
+
 
 class Read(NamedTuple):
     """A batch of records.
@@ -45,7 +48,7 @@ def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
         seed: seed of the embedded world.
 
     Raises:
-        InputError: if RLHF_DATA is needed and not set; while reading, if a file is missing or damaged.
+        InputError: while reading, if a file is missing or damaged.
     """
     if isinstance(data, EmbeddedData):
         world = generate(data, seed=seed)
@@ -67,6 +70,20 @@ def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
         for item in chain(batch.misfits, wrong):
             raise InputError(f"data.held_out: {item.place}: {item.reason}: {item.mend}")
         yield batch.frame
+
+
+def check_files(data: DataConfig) -> None:
+    """See that the files of every table and evaluation set are there.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for table in TABLES if isinstance(data, FileData) else ():
+        for source in getattr(data, table):
+            try:
+                source_files(source)
+            except InputError as error:
+                raise InputError(f"field 'data.{table}': {error}") from None
 
 
 def source_files(source: FileSource) -> dict[str, Path]:
@@ -171,12 +188,10 @@ def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
 def _search(source: FileSource) -> tuple[FoundFiles, Path]:
     """The files of a source, and the folder below which they have their short names."""
     path = Path(source.path)
-    if path.is_absolute():
+    if path.is_absolute() or source.begins_here:
         return search_files(path), path.parent
-    folder = os.environ.get(DATA_FOLDER)
-    if not folder:
-        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
-    return search_files(Path(folder) / path), Path(folder)
+    folder = Path(os.environ.get(DATA_FOLDER) or "")
+    return search_files(folder / path), folder
 
 
 def _copies(kind: Kind, source: FileSource) -> Batch:

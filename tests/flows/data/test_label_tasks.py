@@ -14,7 +14,8 @@ from data_contracts.formats.registry import recognise
 from flows.config.data import ContractConfig, Shares
 from flows.config.errors import InputError
 from flows.config.loading import load_config
-from flows.data.relabel.annotators import annotator_of, relabelling
+from flows.config.rounds import check_rounds, relabelling
+from flows.data.relabel.annotators import annotator_of
 from flows.data.relabel.label_tasks import (
     AnswerPlan,
     Asked,
@@ -27,7 +28,6 @@ from flows.data.relabel.label_tasks import (
 from flows.data.splits import split_by_group
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.pipeline.rounds import check_rounds
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.references import DatasetRef, ModelRef, RoundModels
