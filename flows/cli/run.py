@@ -103,14 +103,17 @@ def check(
     """Validate a configuration, and that what it names can be had; nothing is made."""
     with quietly():
         from flows.config.loading import load_file
-        from flows.pipeline.preflight import check_reachable, in_registry
+        from flows.data.sources import check_files
 
         file = load_file(config, overrides=overrides or [])
         settings = file.climb
-        missing = check_reachable(settings, offline=offline)
+        check_files(settings.data)
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
             _check_deployment(file)
+            from flows.pipeline.preflight import check_reachable, in_registry  # imports torch
+
+            missing = check_reachable(settings, offline=offline)
             if not offline:
                 _check_servers(settings, in_registry(settings))
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
@@ -120,14 +123,13 @@ def check(
 
 def _check_deployment(file: "LadderFile") -> None:
     """What a climb does not see, and `rlhf deploy` does; Prefect is imported only where there is something to check."""
+    from flows.config.rounds import check_rounds
+
+    check_rounds(file.climb, file.deploy.iterate)
     if file.deploy.schedules:
         from flows.deploy.schedules import parse_schedules
 
         parse_schedules(file.deploy)
-    if file.deploy.iterate > 1:
-        from flows.config.rounds import check_rounds
-
-        check_rounds(file.climb, file.deploy.iterate)
 
 
 def _check_servers(settings: "LadderConfig", models: list[tuple[str, str]]) -> None:

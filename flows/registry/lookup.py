@@ -125,7 +125,7 @@ def require_registry() -> None:
     Raises:
         InputError: if there is no database yet.
     """
-    with _local_registry("there is no registry"):
+    with _local_registry("nothing is registered"):
         pass
 
 
@@ -141,7 +141,7 @@ def _local_registry(missing: str) -> Iterator[sqlite3.Connection | None]:
         return
     path = Path(uri.removeprefix(SQLITE))
     if not path.exists():
-        raise InputError(f"{missing}: there is none at {path} yet; climb first with `rlhf run`")
+        raise InputError(f"{missing}: there is no {path} yet; climb first with `rlhf run`")
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         try:
             database.execute("SELECT 1 FROM model_versions, registered_model_aliases LIMIT 1")
