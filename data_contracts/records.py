@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict
 
-CONTRACT_VERSION = "4"
+CONTRACT_VERSION = "5"
 """Raised whenever a column or a rule changes; part of the digest of every snapshot."""
 
 Kind = Literal["demonstrations", "preferences", "prompts"]

@@ -10,6 +10,7 @@ from data_contracts.conversation import opening, write_conversation
 from data_contracts.formats.fields import stripped
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.records import COLUMNS, Kind
+from data_contracts.sameness import same_form
 from data_contracts.schemas.preferences import TIED, tie_goes_to_second
 from data_contracts.schemas.rules import SHAPE
 from data_contracts.schemas.validation import Violation
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
         misfits: rows that are not what their format says.
         votes: what several people said of the rows, whatever became of these.
         rows: count of raw rows.
+        annotators: who compared the pair of each record, None where that is not known.
     """
 
     frame: pd.DataFrame
@@ -50,6 +52,7 @@ class Batch(NamedTuple):
     misfits: list[Violation]
     votes: list[Cast]
     rows: int
+    annotators: list[str | None]
 
 
 def convert_rows(
@@ -78,8 +81,7 @@ def convert_rows(
             rule = _RULES[misfit.rule]
             misfits.append(Violation(source, number, rule.name, misfit.field, misfit.reason, rule.mend))
             continue
-        if not ties:
-            items = [LeftOut(TIED) if isinstance(item, Tie) else item for item in items]
+        items = [LeftOut(TIED) if isinstance(item, Tie) and not (ties and _differ(item)) else item for item in items]
         left_out.update(item.reason for item in items if isinstance(item, LeftOut))
         votes += [
             Cast(source, number, str(_group(item.prompt)), item.votes) for item in items if isinstance(item, Ballot)
@@ -90,7 +92,7 @@ def convert_rows(
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)
-    return Batch(frame, left_out, misfits, votes, count)
+    return Batch(frame, left_out, misfits, votes, count, [record.get("annotator") for record in records])
 
 
 def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
@@ -105,6 +107,13 @@ def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
     if kind == "preferences":
         whole = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0, "grade": 0.0} | whole
     return whole
+
+
+def _differ(tie: Tie) -> bool:
+    """Whether a tie is between two responses; of one that stands there twice nothing can be learnt."""
+    chosen, rejected = tie.record["chosen"], tie.record["rejected"]
+    both = isinstance(chosen, str) and isinstance(rejected, str)
+    return not both or same_form(chosen.strip()) != same_form(rejected.strip())
 
 
 def _in_any_order(record: Record) -> Record:

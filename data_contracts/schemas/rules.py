@@ -138,6 +138,15 @@ SHAPE: tuple[Rule, ...] = (
         fatal=True,
     ),
     Rule(
+        "label_is_known",
+        "",
+        "holds a label that the configuration does not explain",
+        "add it to the format's `labels` as first, second, tie or skip, or mend the row",
+        _all_hold,
+        (),
+        fatal=True,
+    ),
+    Rule(
         "prompt_is_shared",
         "rejected",
         "chosen and rejected answer different prompts",
@@ -155,6 +164,16 @@ SHAPE: tuple[Rule, ...] = (
     ),
 )
 """What only a format can see, before there is a record."""
+
+VOTED_TWICE = Rule(
+    "annotator_votes_once",
+    "prompt",
+    "the same annotator has an earlier row on this pair",
+    "keep one of the rows, as an annotator has one vote on a pair",
+    _all_hold,
+    (),
+)
+"""What only the rows of one pair together show, as no record holds its annotators."""
 
 LEAK = Rule(
     "prompt_not_held_out",

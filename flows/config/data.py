@@ -2,13 +2,14 @@
 
 import runpy
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from data_contracts.formats.registry import FORMATS, makers
 from data_contracts.records import Kind
 from data_contracts.schemas.validation import CONTRACTS
+from flows.config.columns import ColumnFormat
 from rlhf_core.config import Frozen
 from rlhf_core.embedded_world.data import WorldConfig
 
@@ -52,21 +53,44 @@ def load_formats(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     return paths
 
 
+def _how_written(value: object) -> str:
+    """Which way of saying the format a value is meant to be."""
+    return "mapping" if isinstance(value, dict | ColumnFormat) else "name"
+
+
+Format = Annotated[Annotated[str, Tag("name")] | Annotated[ColumnFormat, Tag("mapping")], Discriminator(_how_written)]
+
+
 class Source(Frozen):
     """How the rows of a source are understood.
 
     Attributes:
-        format: a name from `data_contracts.formats`; without it, each file's first row is recognised.
-        repeats: what several rows on one pair are: copies of one, or the votes of several people.
+        format: a name from `data_contracts.formats`, or the columns; without it, each file's first row is recognised.
+        repeats: what several rows on one pair are: copies of one, or the votes of several people, as they always are
+            where a column says who compared them.
         synthetic: whether rows marked `synthetic` may be used.
         ties: what becomes of pairs of which nobody knows the better response. Kept ones tell something to what learns
             from votes (`reward_model.labels: votes`), where they pull both scores together.
     """
 
-    format: str | None = None
+    format: Format | None = None
     repeats: Literal["copies", "votes"] = "copies"
     synthetic: bool = False
     ties: Literal["leave_out", "keep"] = "leave_out"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _annotators_vote(cls, values: Any) -> Any:
+        match values:
+            case {"format": {"columns": {"annotator": str()}}} if "repeats" not in values:
+                return {**values, "repeats": "votes"}
+        return values
+
+    @model_validator(mode="after")
+    def _votes_are_no_copies(self) -> "Source":
+        if isinstance(self.format, ColumnFormat) and self.format.columns.annotator and self.repeats == "copies":
+            raise ValueError("format.columns.annotator has several people label one pair; write `repeats: votes`")
+        return self
 
 
 class FileSource(Source):
@@ -95,12 +119,22 @@ class HubSource(Source):
     max_rows: int | None = Field(default=None, ge=1)
 
 
+_NEEDED: dict[Kind, str] = {
+    "preferences": "`responses`, with a `label`",
+    "demonstrations": "`response` or `messages`",
+    "prompts": "`prompt`",
+}
+
+
 def gives(kind: Kind) -> AfterValidator:
-    """A check that the format of each source, where it is named, exists and gives this kind of data."""
+    """A check that the format of each source, where it is said, exists and gives this kind of data."""
 
     def check(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         for name in (source.format for source in sources):
-            if name is not None and name not in makers(kind):
+            if isinstance(name, ColumnFormat):
+                if kind not in name.columns.kinds:
+                    raise ValueError(f"format.columns gives no {kind}; name a column as {_NEEDED[kind]}")
+            elif name is not None and name not in makers(kind):
                 problem = "gives no" if name in FORMATS else "is unknown; it must give"
                 raise ValueError(f"format '{name}' {problem} {kind}; there are {', '.join(makers(kind))}")
         return sources

@@ -126,9 +126,10 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
     if first is None:
         return
     convert = _converter(kind, source, first)
+    keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
     rows = chain([first], rows)
     while chunk := list(islice(rows, BATCH_ROWS)):
-        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=source.ties == "keep")
+        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
 
 
 def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
@@ -198,7 +199,7 @@ def _copies(kind: Kind, source: FileSource) -> Batch:
     """What stands for the files that are passed over: no row, each counted by its name."""
     files, folder = _search(source)
     names = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
-    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0)
+    return Batch(pd.DataFrame(columns=list(COLUMNS[kind]), dtype=object), names, [], [], 0, [])
 
 
 def _refuse_copies(digests: Mapping[str, str]) -> None:

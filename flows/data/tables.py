@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, SPLIT, Kind
 from data_contracts.schemas.preferences import TIED, VOTES, aggregate_votes
-from data_contracts.schemas.rules import LEAK
+from data_contracts.schemas.rules import LEAK, VOTED_TWICE
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
@@ -20,7 +20,7 @@ from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
-from flows.data.votes import Votes
+from flows.data.votes import Votes, casts_of, voted_twice
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
 from flows.storage.text_hashes import loose_hashes, text_hashes
@@ -81,7 +81,8 @@ class Table:
             self.quarantine.add_misfits(batch.misfits)
             self.raw_votes.add(batch.votes)
             with self._clock.step("row rules"):
-                sound = self.quarantine.sift(batch.frame, broken_rules(self.kind, batch.frame, self.contract.row_rules))
+                broken = broken_rules(self.kind, batch.frame, self.contract.row_rules)
+                sound = self.quarantine.sift(batch.frame.assign(annotator=batch.annotators), broken)
             if not sound.empty:
                 with self._clock.step("deal into buckets"):
                     self._deal(sound.assign(is_label=is_label, keeps_ties=keeps_ties))
@@ -120,23 +121,28 @@ class Table:
 
     def _with_votes(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Merge the labels of one pair into votes; even ones are left out, unless all their sources keep ties."""
-        labels = frame["is_label"] & (frame["copies"] > 0)
-        if self.kind != "preferences" or not labels.any():
+        if self.kind != "preferences" or not frame["is_label"].any():
             return frame
-        repeated = frame[labels]
-        merged = aggregate_votes(repeated.assign(keeps_ties=repeated.groupby(KEY)["keeps_ties"].transform("all")))
-        self._merged += len(repeated) - len(merged)
-        even = (merged["votes_chosen"] == merged["votes_rejected"]) & ~merged["keeps_ties"]
-        if even.any():
-            merged = self._without_ties(merged, even)
-        return pd.concat([frame[~labels], merged], ignore_index=True).sort_values(KEY, ignore_index=True, kind="stable")
+        again = voted_twice(frame)
+        frame = self.quarantine.sift(frame, {VOTED_TWICE.name: again} if again.any() else {})
+        self.raw_votes.add(casts_of(frame))
+        labels = frame["is_label"] & (frame["copies"] > 0)
+        if labels.any():
+            repeated = frame[labels]
+            merged = aggregate_votes(repeated.assign(keeps_ties=repeated.groupby(KEY)["keeps_ties"].transform("all")))
+            self._merged += len(repeated) - len(merged)
+            frame = pd.concat([frame[~labels], merged], ignore_index=True)
+            frame = frame.sort_values(KEY, ignore_index=True, kind="stable")
+        even = frame["is_label"] & (frame["votes_chosen"] == frame["votes_rejected"]) & ~frame["keeps_ties"]
+        return self._without_ties(frame, even) if even.any() else frame
 
-    def _without_ties(self, merged: pd.DataFrame, even: "pd.Series[bool]") -> pd.DataFrame:
-        tied = merged[even]
+    def _without_ties(self, frame: pd.DataFrame, even: "pd.Series[bool]") -> pd.DataFrame:
+        tied = frame[even]
         self._left_out[TIED] += len(tied)
         self._records -= len(tied)
-        self.tied.append(tied[[KEY, "group", *VOTES[:2]]].assign(**{SPLIT: self._splits(tied)}))
-        return merged[~even]
+        merged = tied[tied["copies"] > 0]
+        self.tied.append(merged[[KEY, "group", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
+        return frame[~even].reset_index(drop=True)
 
     def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> pd.DataFrame:
         shared = frame[KEY].duplicated(keep=False)

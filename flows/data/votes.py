@@ -2,13 +2,18 @@
 
 import csv
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from data_contracts.formats.convert import Cast
+from data_contracts.sameness import same_form
+from flows.data.buckets import KEY
 from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.annotator_agreement import VERDICTS, agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
@@ -62,6 +67,45 @@ class Votes:
         figures |= cohen_kappas({name: [row.get(name) for row in verdicts] for name in names}, groups)
         together, first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T
         return figures | ceilings(first.tolist(), second.tolist(), held_out_votes, groups=together)
+
+
+def voted_twice(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows are of an annotator with an earlier row on the same pair; shape ``[N]``.
+
+    Args:
+        frame: preferences in which those of one pair share their `key`, with `annotator`, None where it is not known.
+    """
+    ordered = frame[frame["annotator"].notna()].sort_values(["source", "row"], kind="stable")
+    again = ordered.duplicated([KEY, "annotator"])
+    return np.asarray(again.reindex(frame.index, fill_value=False), dtype=bool)
+
+
+def casts_of(frame: pd.DataFrame) -> list[Cast]:
+    """The votes on each pair that several people compared in rows of their own, one of them known by name at least.
+
+    Args:
+        frame: as in `voted_twice`.
+    """
+    labels = frame[frame["is_label"]]
+    named = labels.loc[labels["annotator"].notna(), KEY]
+    several = labels[labels[KEY].isin(named) & labels[KEY].duplicated(keep=False)]
+    by_pair: dict[int, list[dict[Hashable, Any]]] = defaultdict(list)
+    for row in several.to_dict("records"):
+        by_pair[row[KEY]].append(row)
+    return list(map(_cast, by_pair.values()))
+
+
+def _cast(rows: list[dict[Hashable, Any]]) -> Cast:
+    """The votes of rows on one pair, in which the response that sorts first is the first."""
+    first = min(same_form(rows[0]["chosen"]), same_form(rows[0]["rejected"]))
+    source, row = min((row["source"], row["row"]) for row in rows)
+    votes = tuple((row["annotator"], _side(row, same_form(row["chosen"]) == first)) for row in rows)
+    return Cast(source, row, min(row["group"] for row in rows), votes)
+
+
+def _side(row: dict[Hashable, Any], chosen_is_first: bool) -> int:
+    won, lost = row["votes_chosen"], row["votes_rejected"]
+    return 0 if won == lost else 1 if (won > lost) == chosen_is_first else 2
 
 
 def _count(cast: Cast) -> tuple[int, int, int]:

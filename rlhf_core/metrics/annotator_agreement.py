@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from heapq import nlargest
 from itertools import combinations
 
 import numpy as np
@@ -71,10 +72,13 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
     """
     labels = np.asarray(groups)
     codes = {name: np.array([_code(vote) for vote in column]) for name, column in votes.items()}
-    shared = {couple: (codes[couple[0]] >= 0) & (codes[couple[1]] >= 0) for couple in combinations(votes, 2)}
+    voted = np.array([codes[name] >= 0 for name in votes], dtype=np.float32).reshape(len(votes), -1)
+    shared = voted @ voted.T
+    couples = combinations(range(len(votes)), 2)
+    names = list(votes)
     kappas = {}
-    for one, other in sorted(shared, key=lambda couple: -int(shared[couple].sum()))[:MOST_KAPPAS]:
-        both = shared[one, other]
+    for one, other in ((names[i], names[j]) for i, j in nlargest(MOST_KAPPAS, couples, key=lambda at: shared[at])):
+        both = (codes[one] >= 0) & (codes[other] >= 0)
         verdicts = codes[one][both] * len(VERDICTS) + codes[other][both]
         if len(set(labels[both])) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
             combinations_seen = np.eye(len(VERDICTS) ** 2)[verdicts]
