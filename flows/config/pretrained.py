@@ -116,6 +116,6 @@ ModelSource = Annotated[
     | Annotated[FolderModel, Tag("folder")],
     Discriminator(_origin),
 ]
-"""A model from elsewhere: `models:/name/version`, `models:/name@alias`, `path` of a folder, or `model` and `revision`."""
+"""A model from elsewhere: an address in the registry, the `path` of a folder, or `model` and `revision` on the hub."""
 
 TakenBase = HubBase | FolderBase | GGUFBase

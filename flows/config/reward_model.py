@@ -14,8 +14,8 @@ class RewardModelSettings(RewardModelConfig):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
     source: ModelSource | None = Field(None, alias="from")
-    """`from`: where it is taken from instead of being trained: `models:/name/version`, `models:/name@alias`, `path` of a
-    folder, or `model` and `revision` on the hub. It is measured and judged like a trained one."""
+    """`from`: where it is taken from instead of being trained: `models:/name/version`, `models:/name@alias`, `path` of
+    a folder, or `model` and `revision` on the hub. It is measured and judged like a trained one."""
 
     @model_validator(mode="after")
     def _nothing_is_for_training(self) -> Self:
