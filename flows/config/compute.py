@@ -5,28 +5,27 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Machines, Price, Processes, Seconds
 
 TrainedStage = Literal["base", "sft", "reward-model", "judge", "policy"]
-
-Seconds = Annotated[float, Field(gt=0)]
 
 
 class ComputeConfig(Frozen):
     """Ranks of SFT, reward models and PPO; the base is made by one process."""
 
-    processes: int = Field(1, ge=1)
+    processes: Processes = Field(1, ge=1)
     """Ranks on each node: one for each GPU. On processors they share the threads."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
-    nodes: int = Field(1, ge=1)
+    nodes: Machines = Field(1, ge=1)
     """Machines; all see the storage, and all but the first start `flows.stages.worker`, see docs/guide/scaling.md."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
-    price_per_hour: float | None = Field(None, ge=0)
+    price_per_hour: Price | None = Field(None, ge=0)
     """What an hour of all machines together costs, in any currency; None leaves the cost of a stage unknown."""
-    checkpoint_seconds: float | None = Field(300.0, ge=0)
+    checkpoint_seconds: Seconds | None = Field(300.0, ge=0)
     """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
-    time_outs: dict[TrainedStage, Seconds] = Field(default_factory=dict)
+    time_outs: dict[TrainedStage, Annotated[Seconds, Field(gt=0)]] = Field(default_factory=dict)
     """Time after which a stage is stopped and its run fails, by stage; the next run goes on from its last state."""
 
     @model_validator(mode="after")

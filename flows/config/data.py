@@ -11,7 +11,11 @@ from data_contracts.records import Kind
 from data_contracts.schemas.validation import CONTRACTS
 from flows.config.columns import ColumnFormat
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Rows, Share
 from rlhf_core.embedded_world.data import WorldConfig
+
+DATA_FOLDER = "RLHF_DATA"
+"""Environment variable that names the folder below which relative paths of data lie."""
 
 
 class Shares(Frozen):
@@ -20,9 +24,9 @@ class Shares(Frozen):
     A group lies at the same place of the hash in every table, so that one held out of a table is held out of all.
     """
 
-    test: float = Field(default=0.15, gt=0.0, lt=1.0)
+    test: Share = Field(default=0.15, gt=0.0, lt=1.0)
     """Share of the groups that nothing is trained on: every figure comes from them."""
-    judge: float = Field(default=0.2, gt=0.0, lt=1.0)
+    judge: Share = Field(default=0.2, gt=0.0, lt=1.0)
     """Share of the groups whose preferences train the judge alone; their prompts and demonstrations train as any."""
 
     @model_validator(mode="after")
@@ -34,7 +38,7 @@ class Shares(Frozen):
 
 HubName = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
 
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash, so that a run is repeatable")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 EmbeddedData = WorldConfig
 
@@ -62,21 +66,19 @@ Format = Annotated[Annotated[str, Tag("name")] | Annotated[ColumnFormat, Tag("ma
 
 
 class Source(Frozen):
-    """How the rows of a source are understood.
-
-    Attributes:
-        format: a name from `data_contracts.formats`, or the columns; without it, each file's first row is recognised.
-        repeats: what several rows on one pair are: copies of one, or the votes of several people, as they always are
-            where a column says who compared them.
-        synthetic: whether rows marked `synthetic` may be used.
-        ties: what becomes of pairs of which nobody knows the better response. Kept ones tell something to what learns
-            from votes (`reward_model.labels: votes`), where they pull both scores together.
-    """
+    """How the rows of a source are understood."""
 
     format: Format | None = None
+    """A name from docs/reference/data.md or of a format of one's own, or the columns; null: each file's first row is
+    recognised."""
     repeats: Literal["copies", "votes"] = "copies"
+    """What several rows on one pair are: copies of one, or the votes of several people, as they always are where a
+    column says who compared them."""
     synthetic: bool = False
+    """Whether rows marked `synthetic` may be used."""
     ties: Literal["leave_out", "keep"] = "leave_out"
+    """What becomes of pairs of which nobody knows the better response. Kept ones tell something to what learns from
+    votes (`reward_model.labels: votes`), where they pull both scores together."""
 
     @model_validator(mode="before")
     @classmethod
@@ -94,14 +96,11 @@ class Source(Frozen):
 
 
 class FileSource(Source):
-    """A raw file, a folder of them, or a glob.
-
-    Attributes:
-        path: absolute; from the working folder where it begins with `./` or `../`; else from the folder that the
-            environment variable RLHF_DATA names, or the working folder where that is not set.
-    """
+    """A raw file, a folder of them, or a glob."""
 
     path: str
+    """Absolute; from the working folder where it begins with `./` or `../`; else from the folder that the environment
+    variable RLHF_DATA names, or the working folder where that is not set."""
 
     @property
     def begins_here(self) -> bool:
@@ -113,10 +112,15 @@ class HubSource(Source):
     """A data set on the Hugging Face hub at a pinned revision."""
 
     dataset: HubName
+    """Name on the hub, `owner/name`."""
     revision: Revision
+    """Full commit hash, so that a run is repeatable."""
     split: str
+    """Split of the data set, such as `train`."""
     data_dir: str | None = None
-    max_rows: int | None = Field(default=None, ge=1)
+    """Folder in the data set; null: all of it."""
+    max_rows: Rows | None = Field(default=None, ge=1)
+    """First rows that are read; null: all."""
 
 
 _NEEDED: dict[Kind, str] = {
@@ -143,51 +147,55 @@ def gives(kind: Kind) -> AfterValidator:
 
 
 class Tables(Frozen):
-    """The tables that are read.
-
-    Attributes:
-        formats: Python files that register formats of their own with `data_contracts.formats.adapter`.
-        held_out: sources of evaluation sets, whose prompts no row may train on; they are compared and not kept.
-    """
+    """The tables that are read."""
 
     formats: Annotated[tuple[Path, ...], AfterValidator(load_formats)] = ()
+    """Python files that register formats of their own with `data_contracts.formats.adapter`."""
 
 
 class FileData(Tables):
     """Tables read from files."""
 
     kind: Literal["files"] = "files"
+    """Data from files."""
     demonstrations: Annotated[tuple[FileSource, ...], gives("demonstrations")] = ()
+    """Prompts with an answer that people wrote or approved: SFT learns from them. A climb needs at least one."""
     preferences: Annotated[tuple[FileSource, ...], gives("preferences")] = ()
+    """Pairs of answers with what people preferred: reward model and judge learn from them. A climb needs one."""
     prompts: Annotated[tuple[FileSource, ...], gives("prompts")] = ()
+    """What the policy answers in training and evaluation. A climb needs one."""
     held_out: Annotated[tuple[FileSource, ...], gives("prompts")] = ()
+    """Evaluation sets, whose prompts no row may train on; they are compared and not kept."""
 
 
 class HubData(Tables):
     """Tables read from the hub; needs a network."""
 
     kind: Literal["hub"] = "hub"
+    """Data from the Hugging Face hub."""
     demonstrations: Annotated[tuple[HubSource, ...], gives("demonstrations")] = ()
+    """Prompts with an answer that people wrote or approved: SFT learns from them. A climb needs at least one."""
     preferences: Annotated[tuple[HubSource, ...], gives("preferences")] = ()
+    """Pairs of answers with what people preferred: reward model and judge learn from them. A climb needs one."""
     prompts: Annotated[tuple[HubSource, ...], gives("prompts")] = ()
+    """What the policy answers in training and evaluation. A climb needs one."""
     held_out: Annotated[tuple[HubSource, ...], gives("prompts")] = ()
+    """Evaluation sets, whose prompts no row may train on; they are compared and not kept."""
 
 
 DataConfig = EmbeddedData | FileData | HubData
 
 
 class ContractConfig(Frozen):
-    """What happens to rows that break a rule of the data contracts.
-
-    Attributes:
-        rules: `fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself.
-        max_quarantined: share of a table's records above which quarantined rows refuse the table.
-        drift: whether a table unlike that of the champion is refused or only reported.
-    """
+    """What happens to rows that break a rule of the data contracts."""
 
     rules: dict[str, Literal["fatal", "quarantine"]] = Field(default_factory=dict)
-    max_quarantined: float = Field(default=0.05, ge=0.0, le=1.0)
+    """`fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself; the rules
+    stand in docs/reference/data.md."""
+    max_quarantined: Share = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of a table's records above which quarantined rows refuse the table."""
     drift: Literal["report", "fatal"] = "report"
+    """Whether a table unlike that of the champion is refused or only reported."""
 
     @model_validator(mode="after")
     def _rules_exist(self) -> "ContractConfig":

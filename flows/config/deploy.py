@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, Field, HttpUrl
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Rounds, unit
 
 Deployable = Literal["ladder", "ingest", "sft", "reward_model", "policy", "evaluate"]
 
@@ -31,12 +32,13 @@ class DeployConfig(Frozen):
 
     schedules: dict[Deployable, str] = Field(default_factory=dict)
     """By flow: cron (`0 3 * * 1`), an interval (`PT6H`), or an RRULE (`FREQ=WEEKLY;BYDAY=MO`)."""
-    iterate: int = Field(1, ge=1)
+    iterate: Rounds = Field(1, ge=1)
     """Rounds of the ladder; each after the first retrains on labelled answers of the newest policy."""
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Where the clock of the schedules stands, such as Europe/Berlin."""
-    gpus: int = Field(1, ge=1)
+    gpus: Annotated[int, unit("runs")] = Field(1, ge=1)
     """Runs that the queue for training lets through at once: one for each GPU behind it."""
     alerts: AlertsConfig = AlertsConfig()
+    """Who is told of failures."""
     on_promotion: bool = True
     """Whether a reward model that becomes champion starts the policy with it; `rlhf receive` must run for that."""

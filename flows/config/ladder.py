@@ -21,6 +21,9 @@ from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
+from rlhf_core.config.units import Seed, Threads
+
+METHOD_UNLESS_NAMED = "ppo"
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
@@ -29,41 +32,43 @@ PROJECT = r"^[a-z0-9][a-z0-9-]*$"
 
 
 class IngestConfig(Frozen):
-    """What ingestion depends on.
-
-    Attributes:
-        project: prefix of the registered names.
-        storage: folder of registry, results and snapshots; relative to the working directory.
-        shares: how the tables are divided.
-    """
+    """What ingestion depends on."""
 
     project: Annotated[str, Field(pattern=PROJECT)]
-    seed: int = 0
+    """Prefix of the registered names."""
+    seed: Seed = 0
+    """Seed of every draw: data of the embedded world, initial weights, order of rows, sampled answers."""
     storage: Path = Path(".rlhf")
+    """Folder of registry, results and snapshots; relative to the working directory."""
     data: DataConfig = Field(default_factory=EmbeddedData, discriminator="kind")
+    """Where demonstrations, preferences and prompts come from."""
     contract: ContractConfig = Field(default_factory=ContractConfig)
+    """What happens to rows that break a rule."""
     shares: Shares = Field(default_factory=Shares)
+    """How the tables are divided."""
 
 
 class LadderConfig(IngestConfig):
-    """Everything that a climb depends on.
+    """Everything that a climb depends on."""
 
-    Attributes:
-        threads: CPU threads; None leaves the choice to torch.
-        compute: on how many ranks stages run; no result depends on it.
-        judge: the held-out reward model that only measures.
-        relabel: how fresh answers of the newest policy are labelled, where the ladder is climbed in rounds.
-    """
-
-    threads: int | None = Field(default=None, ge=1)
+    threads: Threads | None = Field(default=None, ge=1)
+    """CPU threads; null leaves the choice to torch."""
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    """On how many ranks stages run; no result depends on it."""
     base: BaseConfig = Field(default_factory=PretrainConfig, discriminator="kind")
+    """The language model that everything starts from."""
     sft: SFTConfig = Field(default_factory=SFTConfig)
+    """Stage 1, supervised fine-tuning."""
     reward_model: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    """Stage 2, the reward model that the policy is trained against."""
     judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
+    """The held-out reward model that only measures."""
     policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
+    """Stage 3, the policy; PPO where no method is named."""
     relabel: Relabel | None = None
+    """How fresh answers of the newest policy are labelled, where the ladder is climbed in rounds."""
     gates: GatesConfig = Field(default_factory=GatesConfig)
+    """What data and stages must show."""
 
     @property
     def taken_models(self) -> dict[str, ModelSource]:
@@ -78,7 +83,7 @@ class LadderConfig(IngestConfig):
     def _method_is_ppo_unless_named(cls, values: Any) -> Any:
         match values:
             case {"policy": {**settings}} if "method" not in settings:
-                return {**values, "policy": {"method": "ppo", **settings}}
+                return {**values, "policy": {"method": METHOD_UNLESS_NAMED, **settings}}
         return values
 
     @model_validator(mode="after")
@@ -158,6 +163,7 @@ class LadderFile(LadderConfig):
     """A configuration file: a climb, and how it is deployed."""
 
     deploy: DeployConfig = Field(default_factory=DeployConfig)
+    """Schedules, queues and alerts of deployed flows."""
 
     @property
     def climb(self) -> LadderConfig:

@@ -4,14 +4,14 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
+from flows.config.tree import Section, fields_of, sections_in
 from flows.config.unique_keys import load_yaml
 
 Config = TypeVar("Config", bound=IngestConfig)
@@ -153,7 +153,7 @@ def _explain(item: Any) -> str:
     section, written = _locate(loc[:-1] if unknown else loc)
     field = ".".join([*written, str(loc[-1])] if unknown else written)
     if unknown:
-        fields = sorted(_fields(section))
+        fields = sorted(fields_of(section))
         close = difflib.get_close_matches(str(loc[-1]), fields, n=1)
         mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(fields)}"
         return f"field '{field}' is unknown; {mend}"
@@ -167,14 +167,14 @@ def _explain(item: Any) -> str:
     return f"field '{field}': {message}{value}{mend}"
 
 
-def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+def _locate(loc: tuple[int | str, ...]) -> tuple[Section, list[str]]:
     """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
-    options: list[type[BaseModel]] = [LadderFile]
+    options: list[Section] = [LadderFile]
     section, written = options[0], []
     for part in loc:
-        owner = next((model for model in options if part in _fields(model)), None)
+        owner = next((model for model in options if part in fields_of(model)), None)
         if isinstance(part, str) and owner is not None:
-            options = _models_in(_fields(owner)[part].annotation)
+            options = sections_in(fields_of(owner)[part].annotation)
         elif part == "[key]":  # of a mapping, whose key is the part before
             continue
         elif isinstance(part, str) and options:
@@ -186,18 +186,6 @@ def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
     return section, written
 
 
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Fields by the names that files give them."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _tags(model: type[BaseModel]) -> list[str]:
+def _tags(model: Section) -> list[str]:
     """By what a member of a discriminated union is told from the others."""
     return [str(model.model_fields[name].default) for name in ("kind", "method", "by") if name in model.model_fields]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Configuration classes that an annotation mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in get_args(annotation) for model in _models_in(argument)]

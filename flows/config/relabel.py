@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from flows.config.pretrained import ModelSource
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Answers, Prompts, VoteCount
 
 
 def _odd(votes: int) -> int:
@@ -15,17 +16,17 @@ def _odd(votes: int) -> int:
     return votes
 
 
-OddVotes = Annotated[int, Field(ge=1), AfterValidator(_odd)]
+OddVotes = Annotated[VoteCount, Field(ge=1), AfterValidator(_odd)]
 
 
 class RelabelConfig(Frozen):
     """How many answers of the newest policy are compared before a round."""
 
-    prompts: int = Field(1000, ge=1)
+    prompts: Prompts = Field(1000, ge=1)
     """Training prompts that it answers, at most; others in each round. Those that the judge learns from are spared."""
-    held_out_prompts: int = Field(250, ge=1)
+    held_out_prompts: Prompts = Field(250, ge=1)
     """Held-out prompts that it answers, at most, to measure reward models on."""
-    responses_per_prompt: int = Field(2, ge=2)
+    responses_per_prompt: Answers = Field(2, ge=2)
     """Answers to each of them; n different ones make n (n - 1) / 2 pairs. Drawn as `policy.sampling` says."""
 
 
@@ -33,6 +34,7 @@ class ByAnnotators(RelabelConfig):
     """The embedded world's simulated annotators, with the biases of `data.annotators`."""
 
     by: Literal["annotators"] = "annotators"
+    """The embedded world's annotators label."""
     votes: OddVotes = 3
     """Annotators of each pair; odd, so that there is a majority."""
 
@@ -41,6 +43,7 @@ class ByJudge(RelabelConfig):
     """A reward model from elsewhere, which prefers the first with probability sigma(difference of its scores)."""
 
     by: Literal["judge"] = "judge"
+    """A reward model labels."""
     model: ModelSource
     """`models:/name/version`, `models:/name@alias`, `path` of a folder, or `model` and `revision` on the hub. Not the
     judge that measures: it would find right what it taught."""
@@ -55,6 +58,7 @@ class ByPeople(RelabelConfig):
     """People: the run waits for their labels, and the next one goes on."""
 
     by: Literal["people"] = "people"
+    """People label."""
     folder: Path | None = None
     """Where the file with the pairs is written and the labelled one is looked for; `relabel` in the storage folder
     unless given."""

@@ -3,9 +3,12 @@
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from flows.config.errors import InputError
+
+Place = tuple[str | int, ...]
+"""Keys and positions that lead to a value of a document."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -30,3 +33,28 @@ def load_yaml(text: str) -> Any:
         YAMLError: if it is no YAML.
     """
     return yaml.load(text, Loader=_UniqueKeyLoader)
+
+
+def lines_of(text: str) -> dict[Place, int]:
+    """The line of each key and list item, by its place; of what a merge key brings in, where that is written.
+
+    Raises:
+        InputError, YAMLError: as of `load_yaml`.
+    """
+    loader = _UniqueKeyLoader(text)
+    lines: dict[Place, int] = {}
+
+    def visit(node: Node, place: Place) -> None:
+        parts: list[tuple[Node, str | int, Node]] = []
+        if isinstance(node, MappingNode):
+            loader.flatten_mapping(node)
+            parts = [(key, key.value, value) for key, value in node.value if isinstance(key, ScalarNode)]
+        elif isinstance(node, SequenceNode):
+            parts = [(item, position, item) for position, item in enumerate(node.value)]
+        for start, name, value in parts:
+            lines[*place, name] = start.start_mark.line + 1
+            visit(value, (*place, name))
+
+    if (root := loader.get_single_node()) is not None:
+        visit(root, ())
+    return lines

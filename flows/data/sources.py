@@ -15,13 +15,11 @@ from data_contracts.formats.items import Convert
 from data_contracts.formats.registry import FORMATS, SeveralFormats, recognise
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
-from flows.config.data import DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.config.errors import InputError
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
 from rlhf_core.embedded_world.data import SOURCE, generate
-
-DATA_FOLDER = "RLHF_DATA"
 
 TABLES = (*map(str, COLUMNS), "held_out")
 """What a configuration of data names sources of."""

@@ -16,12 +16,12 @@ from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from flows.config.data import EmbeddedData, FileData, FileSource
+from flows.config.data import DATA_FOLDER, EmbeddedData, FileData, FileSource
 from flows.config.deploy import Deployable
 from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
 from flows.config.rounds import check_rounds
-from flows.data.sources import DATA_FOLDER, TABLES
+from flows.data.sources import TABLES
 from flows.deploy.alerts import set_alerts
 from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
 from flows.deploy.schedules import parse_schedules

@@ -1,39 +1,45 @@
 """Base models that are trained from scratch."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.units import Documents, Layers, Share, Size, Steps, Tokens, Windows, unit
 
 
 class LanguageModelConfig(Frozen):
     """Shape and pretraining of a small GPT-2 class model."""
 
-    width: int = Field(128, ge=8)
-    """Hidden size."""
-    layers: int = Field(3, ge=1)
-    heads: int = Field(4, ge=1)
-    max_positions: int = Field(128, ge=16)
+    width: Size = Field(128, ge=8)
+    """Hidden size, a multiple of `heads`."""
+    layers: Layers = Field(3, ge=1)
+    """Transformer blocks."""
+    heads: Annotated[int, unit("attention heads")] = Field(4, ge=1)
+    """Attention heads of each layer."""
+    max_positions: Tokens = Field(128, ge=16)
     """Longest prompt with response, in tokens."""
-    steps: int = Field(400, ge=1)
-    batch_size: int = Field(48, ge=1)
+    steps: Steps = Field(400, ge=1)
+    """Optimiser steps of pretraining."""
+    batch_size: Windows = Field(48, ge=1)
     """Windows of text in an optimiser step."""
-    window: int = Field(64, ge=8)
+    window: Tokens = Field(64, ge=8)
     """Tokens of a window."""
     optimiser: OptimiserConfig = OptimiserConfig(lr=4e-3)
+    """For all weights."""
 
 
 class PretrainConfig(LanguageModelConfig):
     """Pretraining of the embedded world's base."""
 
     kind: Literal["embedded"] = "embedded"
-    documents: int = Field(24_000, ge=10)
+    """A base that is pretrained on raw text of the embedded world."""
+    documents: Documents = Field(24_000, ge=10)
     """Documents of raw text."""
-    wrong_facts: float = Field(0.04, ge=0, le=1)
+    wrong_facts: Share = Field(0.04, ge=0, le=1)
     """Share of the stated facts that are another thing's."""
-    ends: float = Field(0.1, ge=0, le=1)
+    ends: Share = Field(0.1, ge=0, le=1)
     """Share of the documents that close with the end-of-sequence token; raw text rarely says where it ends."""
 
 
@@ -41,5 +47,6 @@ class TextBaseConfig(LanguageModelConfig):
     """Pretraining from scratch on the text of the training data."""
 
     kind: Literal["from_text"] = "from_text"
-    vocabulary: int = Field(4000, ge=300)
+    """A base that is pretrained on the text of the training split."""
+    vocabulary: Tokens = Field(4000, ge=300)
     """Tokens of the byte-pair encoding, special ones included."""

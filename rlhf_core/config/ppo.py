@@ -1,6 +1,6 @@
 """Proximal policy optimisation: value model, update, KL limits, early stopping."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,18 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.control import AdaptiveKLConfig, CollapseConfig, FixedKLConfig, MonitorConfig
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.policy import PolicyConfig
+from rlhf_core.config.units import (
+    Answers,
+    Logits,
+    NatsPerResponse,
+    Number,
+    Prompts,
+    Ratio,
+    RewardPerNat,
+    RewardUnits,
+    Updates,
+    unit,
+)
 
 
 class SeparateValueConfig(Frozen):
@@ -18,9 +30,10 @@ class SeparateValueConfig(Frozen):
     """
 
     kind: Literal["separate"] = "separate"
+    """The value model has weights of its own."""
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, eps=1e-5, schedule="linear", warmup_share=0.0)
     """For the value model."""
-    warmup_updates: int = Field(0, ge=0)
+    warmup_updates: Updates = Field(0, ge=0)
     """Updates, of all, at whose end the policy is still the SFT model: only values learn in them. The learning rate of
     the policy starts after them."""
 
@@ -33,40 +46,41 @@ class SharedTrunkConfig(Frozen):
     """
 
     kind: Literal["shared"] = "shared"
-    coef: float = Field(0.1, gt=0)
+    """The value is a head on the trunk of the policy."""
+    coef: Number = Field(0.1, gt=0)
     """Weight of the value loss; `vf_coef` in the source, with this value."""
 
 
 class UpdateConfig(PolicyConfig):
     """What happens between one rollout and the next."""
 
-    epochs: int = Field(2, ge=1)
+    epochs: Annotated[int, unit("passes over a rollout")] = Field(2, ge=1)
     """Passes over a rollout. 4 in the source; 2 keep a small policy nearer to the one that sampled."""
-    minibatch_size: int = Field(32, ge=1)
+    minibatch_size: Answers = Field(32, ge=1)
     """Responses in an optimiser step."""
-    beta: float = Field(0.05, ge=0)
+    beta: RewardPerNat = Field(0.05, ge=0)
     """Price of one nat of KL to the SFT model, in calibrated reward; where it adapts, its start."""
     kl_in: Literal["reward", "loss"] = "reward"
     """Where it is paid for. `reward`: the log-ratio of each token is taken from its reward (Ziegler et al., 2019).
     `loss`: beta times the mean over tokens of `rlhf_core.objectives.kl_loss` is added to the policy loss, whose
     advantages are whitened, so that a nat is priced in standard deviations of the advantages. Each has the expected
     gradient of KL(policy || SFT)."""
-    gamma: float = Field(1.0, gt=0, le=1)
+    gamma: Number = Field(1.0, gt=0, le=1)
     """Discount: none, an answer is one episode."""
-    lam: float = Field(0.95, ge=0, le=1)
-    """Weight of longer returns in the advantages."""
-    cliprange: float = Field(0.2, gt=0)
-    """How far a token's probability ratio may leave 1."""
-    cliprange_value: float = Field(0.2, gt=0)
+    lam: Number = Field(0.95, ge=0, le=1)
+    """Weight of longer returns in the advantages: lambda of GAE (Schulman et al., 2016)."""
+    cliprange: Ratio = Field(0.2, gt=0)
+    """How far a token's probability ratio may leave 1 (Schulman et al., 2017, equation 7)."""
+    cliprange_value: RewardUnits = Field(0.2, gt=0)
     """How far a value may move in an update, in calibrated reward."""
-    entropy_coef: float = Field(0.0, ge=0)
+    entropy_coef: Annotated[float, unit("loss per nat per token")] = Field(0.0, ge=0)
     """Worth of one nat of entropy per token in the policy loss."""
-    ptx_coef: float = Field(0.0, ge=0)
+    ptx_coef: Number = Field(0.0, ge=0)
     """Weight of the cross-entropy, nats per token, on demonstrations in the policy loss: a minibatch of them goes with
     each minibatch of responses (Ouyang et al., 2022, equation 2). 0 leaves them out."""
-    missing_eos_penalty: float = Field(1.0, ge=0)
+    missing_eos_penalty: RewardUnits = Field(1.0, ge=0)
     """Taken from the reward of a response that did not end by itself."""
-    kl_to_rollout_limit_nats: float | None = Field(0.5, gt=0)
+    kl_to_rollout_limit_nats: NatsPerResponse | None = Field(0.5, gt=0)
     """An update ends before the step of a minibatch whose KL to the policy that sampled, per response, passes this.
     None: no limit."""
     optimiser: OptimiserConfig = OptimiserConfig(lr=3e-4, eps=1e-5, schedule="linear", warmup_share=0.0)
@@ -109,20 +123,21 @@ class PPOConfig(UpdateConfig):
     """PPO; where a value differs from Huang et al. (2024), its line says why."""
 
     method: Literal["ppo"] = "ppo"
-    updates: int = Field(40, ge=1)
+    """The policy is trained by PPO; what is meant where no method is named."""
+    updates: Updates = Field(40, ge=1)
     """Rollouts, each followed by an update."""
-    rollout_size: int = Field(128, ge=1)
+    rollout_size: Prompts = Field(128, ge=1)
     """Prompts answered in a rollout. 512 in the source."""
     kl_control: FixedKLConfig | AdaptiveKLConfig = Field(FixedKLConfig(), discriminator="kind")
     """Whether beta stays or follows the KL."""
-    kl_budget_nats: float | None = Field(6.0, gt=0)
+    kl_budget_nats: NatsPerResponse | None = Field(6.0, gt=0)
     """Training stops once the upper bound of KL to the SFT model, per response on held-out prompts, passes this, and
     the result is the last evaluated state inside. None: no budget."""
-    disagreement_limit: float | None = Field(None, gt=0)
+    disagreement_limit: Logits | None = Field(None, gt=0)
     """Training stops once the members of an ensemble disagree about the policy's answers to held-out prompts by more
     than this, in calibrated logits, beyond what they do about the SFT model's, by the lower bound of the paired
     difference, and the result is the last evaluated state before. None: it is measured, nothing stops for it."""
-    evaluate_every: int = Field(4, ge=1)
+    evaluate_every: Updates = Field(4, ge=1)
     """Updates between evaluations on held-out prompts."""
     monitor: MonitorConfig | None = MonitorConfig()
     """Early stopping on over-optimisation. None: it is measured, nothing stops for it."""

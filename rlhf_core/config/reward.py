@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import Aggregate
+from rlhf_core.config.units import Lines, Tokens, unit
 
 TAKEN = ("score", "total", "offset", "gain", "model", "disagreement")
 """Names that figures of the reward model or of the sum have."""
@@ -17,11 +18,13 @@ REGISTERED = "models:/"
 class WeighingConfig(Frozen):
     """How a term enters the sum: normalised, then clipped, then weighed."""
 
-    weight: float = Field(1.0, allow_inf_nan=False)
+    weight: Annotated[float, unit("reward per unit of the term")] = Field(1.0, allow_inf_nan=False)
     """Reward for each unit of the term. Negative: less of it is better; 0: it is measured and not maximised."""
     normalise: Literal["none", "whiten"] = "none"
     """`whiten` subtracts the mean and divides by the standard deviation of the term over all rollouts so far."""
-    clip: float | None = Field(None, gt=0, allow_inf_nan=False)
+    clip: Annotated[float, unit("units of the term; standard deviations if whitened")] | None = Field(
+        None, gt=0, allow_inf_nan=False
+    )
     """The term, after normalising, is kept within plus and minus this. None: no limit."""
 
 
@@ -43,7 +46,9 @@ class ContainsConfig(TermConfig):
     """1 for a response that has any of the strings in it, else 0."""
 
     kind: Literal["contains"] = "contains"
+    """Looks for strings."""
     strings: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    """What is looked for, anywhere in the response."""
     case_sensitive: bool = False
     """Whether capital and small letters differ."""
 
@@ -52,6 +57,7 @@ class RegexConfig(TermConfig):
     """Whether, or how often, a regular expression is found in a response."""
 
     kind: Literal["regex"] = "regex"
+    """Looks for a regular expression."""
     pattern: str = Field(min_length=1)
     """In the syntax of Python's `re`, found anywhere in the response."""
     measure: Literal["presence", "count"] = "presence"
@@ -71,7 +77,8 @@ class LengthConfig(TermConfig):
     """The length penalty: minus the tokens of a response beyond a target, so that the weight is the price of one."""
 
     kind: Literal["length"] = "length"
-    target: int = Field(0, ge=0)
+    """Charges length."""
+    target: Tokens = Field(0, ge=0)
     """Tokens that cost nothing; 0 makes the penalty linear in the length. The end-of-sequence token counts."""
 
 
@@ -79,11 +86,12 @@ class FormatConfig(TermConfig):
     """1 for a response that has every form that is asked for, else 0."""
 
     kind: Literal["format"] = "format"
+    """Looks at the form."""
     valid_json: bool = False
     """The whole response is a JSON object or array."""
     ends_with_punctuation: bool = False
     """The last character ends a sentence, closing quotes and brackets aside."""
-    max_lines: int | None = Field(None, ge=1)
+    max_lines: Lines | None = Field(None, ge=1)
     """At most so many lines that are not blank."""
 
     @model_validator(mode="after")
@@ -97,6 +105,7 @@ class PythonConfig(TermConfig):
     """Whatever a Python function of prompts and responses says."""
 
     kind: Literal["python"] = "python"
+    """Asks a function of one's own, see docs/guide/rewards.md."""
     function: str = Field(pattern=r"^(\w+(\.\w+)*:\w+(\.\w+)*|[\w.-]+)$")
     """`package.module:function`, or the name of an installed entry point of the group `rlhf_ladder.rewards`."""
     version: str = ""
@@ -107,6 +116,7 @@ class ModelConfig(TermConfig):
     """The calibrated score of a further reward model, which may have a base and a tokenizer of its own."""
 
     kind: Literal["model"] = "model"
+    """Asks a further reward model."""
     reward_model: str = Field(min_length=1)
     """A folder, or a version in the model registry: `models:/name/version` or `models:/name@alias`."""
 
@@ -130,7 +140,7 @@ class EnsembleConfig(Frozen):
     """Names of terms of kind `model`, which then enter the sum here and nowhere else."""
     aggregate: Aggregate = "mean"
     """`mean`, `min` (the worst case), or `uncertainty`, the mean less `uncertainty_lambda` times the variance."""
-    uncertainty_lambda: float = Field(0.5, ge=0, allow_inf_nan=False)
+    uncertainty_lambda: Annotated[float, unit("per unit of calibrated reward")] = Field(0.5, ge=0, allow_inf_nan=False)
     """For aggregate `uncertainty`: price of the variance of the calibrated scores."""
 
 
@@ -146,7 +156,9 @@ class RewardConfig(Frozen):
     whiten: bool = False
     """Whiten the sum by its mean and standard deviation over all rollouts so far; `beta` is then the price of a nat in
     standard deviations of the sum."""
-    clip: float | None = Field(None, gt=0, allow_inf_nan=False)
+    clip: Annotated[float, unit("calibrated reward; standard deviations if whitened")] | None = Field(
+        None, gt=0, allow_inf_nan=False
+    )
     """The sum, after whitening, is kept within plus and minus this. None: no limit."""
 
     @model_validator(mode="after")

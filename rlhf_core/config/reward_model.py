@@ -1,6 +1,6 @@
 """Reward-model training: ensemble, labels, debiasing, balance, lengths."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
+from rlhf_core.config.units import Number, Passes, Probability, Prompts, Tokens, unit
 
 Aggregate = Literal["mean", "min", "uncertainty"]
 Balance = Literal["none", "length", "length-drop"]
@@ -17,31 +18,31 @@ LEAST_BATCH = 8
 
 
 class RewardModelConfig(Frozen):
-    """Reward-model training."""
+    """Reward-model training by the loss of Bradley and Terry (1952)."""
 
-    heads: int = Field(1, ge=1)
+    heads: Annotated[int, unit("members")] = Field(1, ge=1)
     """Members of an ensemble, as scalar heads on one trunk. Each starts elsewhere and sees the pairs in a bootstrap of
     its own."""
     aggregate: Aggregate = "mean"
     """How members make one score: `mean`, `min` (the worst case), or `uncertainty`, the mean less `uncertainty_lambda`
     times their variance. Stored with the model; whoever asks it uses it."""
-    uncertainty_lambda: float = Field(0.5, ge=0)
+    uncertainty_lambda: Annotated[float, unit("per logit")] = Field(0.5, ge=0)
     """For aggregate `uncertainty`: price of the variance of the members' logits, before the temperature."""
     debias: Literal["none", "length"] = "none"
     """`length` trains a second head beside that of quality, which takes what length explains and is not saved."""
-    length_coef: float = Field(1.0, ge=0)
+    length_coef: Number = Field(1.0, ge=0)
     """For debias `length`: weight of the correlations with length, |that of quality| less that of the length head."""
-    orthogonality_coef: float = Field(1.0, ge=0)
+    orthogonality_coef: Number = Field(1.0, ge=0)
     """For debias `length`: weight of the overlap of both heads, the size of the cosine of their angle."""
     labels: Literal["majority", "votes"] = "majority"
     """What is learned of a pair with several votes: what most of them preferred, or, by `votes`, their share as a soft
     label, so that its margin aims at the log-odds of the votes. Held-out pairs are judged by the majority."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: Probability = Field(0.0, ge=0, lt=0.5)
     """Probability that a preference is recorded the wrong way round."""
-    margin_scale: float = Field(0.0, ge=0)
+    margin_scale: Annotated[float, unit("logits per grade")] = Field(0.0, ge=0)
     """Logits that one unit of a pair's grade is worth, a gap that it must clear (Touvron et al., 2023, equation 2). 0
     leaves grades unused."""
-    centring_coef: float = Field(0.0, ge=0)
+    centring_coef: Number = Field(0.0, ge=0)
     """Weight of the squared sum of a pair's scores, which keeps scores near 0; 0.01 is usual where it is used."""
     balance: Balance = "none"
     """`length` weighs the training pairs so that the longer response is chosen in half of them, however much longer it
@@ -49,12 +50,16 @@ class RewardModelConfig(Frozen):
     weigh: Literal["pairs", "prompts"] = "pairs"
     """What counts alike in the loss: every pair, or every prompt, however many of its responses were ranked (Ouyang et
     al., 2022, equation 1)."""
-    epochs: int = Field(1, ge=1)
-    batch_size: int = Field(4, ge=1)
+    epochs: Passes = Field(1, ge=1)
+    """Passes over the training pairs."""
+    batch_size: Prompts = Field(4, ge=1)
     """Prompts in an optimiser step; all pairs of a prompt go together, it and each response are encoded once."""
-    max_prompt_tokens: int = Field(48, ge=1)
-    max_response_tokens: int = Field(64, ge=2)
+    max_prompt_tokens: Tokens = Field(48, ge=1)
+    """A longer prompt is cut at its start."""
+    max_response_tokens: Tokens = Field(64, ge=2)
+    """A longer response is cut at its end; the end-of-sequence token counts."""
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, weight_decay=0.01)
+    """For trunk and heads."""
     adapter: AdapterConfig | None = None
     """Train an adapter and the heads, keep them, and merge a copy at the end. None: all weights are trained."""
 

@@ -6,18 +6,20 @@ from pydantic import Field
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.lengths import Lengths
+from rlhf_core.config.units import Number, Tokens
 
 
 class SamplingConfig(Frozen):
     """How responses are drawn."""
 
-    temperature: float = Field(1.0, ge=0, allow_inf_nan=False)
+    temperature: Number = Field(1.0, ge=0, allow_inf_nan=False)
     """Divides the logits, in sampling and wherever the sampled tokens are scored again. 0 takes the likeliest token,
     which a policy that is trained or measured cannot: its samples need probabilities."""
-    max_prompt_tokens: int = Field(48, ge=1)
-    max_response_tokens: int = Field(64, ge=2)
+    max_prompt_tokens: Tokens = Field(48, ge=1)
+    """A longer prompt is cut at its start."""
+    max_response_tokens: Tokens = Field(64, ge=2)
     """A response that has not ended by then counts as unfinished."""
-    batch_tokens: int = Field(4096, ge=1)
+    batch_tokens: Tokens = Field(4096, ge=1)
     """Prompt tokens sampled from at once."""
     engine: Literal["eager", "graphs", "continuous", "vllm"] = "eager"
     """What decodes. `graphs`: the same draws by recorded graphs of CUDA, which pay where calls of small kernels take

@@ -3,10 +3,12 @@
 import math
 import random
 from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Annotators, Share, unit
 from rlhf_core.data.records import Choice, VoteCounts
 from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.embedded_world.grammar import sentences, split_sentences
@@ -15,15 +17,15 @@ from rlhf_core.embedded_world.grammar import sentences, split_sentences
 class AnnotatorConfig(Frozen):
     """Who labels the pairs."""
 
-    length_bias: float = 0.0
+    length_bias: Annotated[float, unit("logits per 10 words")] = 0.0
     """Logits of favour for every 10 words; 0 is honest, 2 makes reward hacking visible."""
-    flattery_bias: float = 0.0
+    flattery_bias: Annotated[float, unit("logits per sentence")] = 0.0
     """Logits of favour for every flattering or overconfident sentence; 0 is honest."""
-    careless_share: float = Field(0.0, ge=0, le=1)
+    careless_share: Share = Field(0.0, ge=0, le=1)
     """Share of the votes that are cast by a coin; 1 makes labels that say nothing, as if they were shuffled."""
-    repeated_share: float = 0.1
+    repeated_share: Share = Field(0.1, ge=0, le=1)
     """Share of the pairs that several annotators judge, so that the noise ceiling can be measured."""
-    repeats: int = 5
+    repeats: Annotators = Field(5, ge=1)
     """Annotators of a repeated pair; odd, so that there is a majority."""
 
 

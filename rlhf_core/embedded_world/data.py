@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Answers, Prompts
 from rlhf_core.embedded_world import grammar
 from rlhf_core.embedded_world.annotators import AnnotatorConfig, utility, vote
 from rlhf_core.embedded_world.writers import ANNOTATED, ANNOTATED_SHARES, DEMONSTRATOR, write_answer
@@ -20,15 +21,17 @@ class WorldConfig(Frozen):
     """Sizes of the embedded world's datasets and who labels them."""
 
     kind: Literal["embedded"] = "embedded"
-    demonstrations: int = Field(3600, ge=10)
+    """Data of the embedded world, drawn anew by `seed`."""
+    demonstrations: Prompts = Field(3600, ge=10)
     """Prompts with a written answer, before splitting."""
-    preference_prompts: int = Field(11_000, ge=10)
+    preference_prompts: Prompts = Field(11_000, ge=10)
     """Prompts with several answers, all compared with one another, before splitting."""
-    responses_per_prompt: int = Field(4, ge=2)
+    responses_per_prompt: Answers = Field(4, ge=2)
     """Answers compared for each prompt; n answers make n (n - 1) / 2 pairs."""
-    prompts: int = Field(6000, ge=10)
+    prompts: Prompts = Field(6000, ge=10)
     """Prompts for PPO and for the evaluation of policies, before splitting."""
     annotators: AnnotatorConfig = AnnotatorConfig()
+    """Who votes on the pairs."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Gates as pure functions of estimates: a figure, a bound and a threshold give pass, fail or abstain."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Prompts, unit
 from rlhf_core.metrics.estimates import Estimate
 
 
@@ -13,12 +14,14 @@ class Gate(Frozen):
     """What one figure of a stage must show, by its whole 95 % interval and never by its value alone."""
 
     name: str = Field(min_length=1)
+    """What its verdict is called; no two gates of a stage have the same."""
     metric: str = Field(min_length=1)
     """Name of an estimate of the stage."""
     direction: Literal["above", "below"]
     """`above`: the lower bound must exceed the threshold. `below`: the upper bound must stay under it."""
-    threshold: float
-    min_samples: int = Field(100, ge=1)
+    threshold: Annotated[float, unit("that of the figure")]
+    """What the bound of the figure is held against."""
+    min_samples: Prompts = Field(100, ge=1)
     """With fewer independent samples, which are prompts, the gate abstains; many pairs of one prompt are one sample."""
     when_missing: Literal["abstain", "pass"] = "abstain"
     """What the gate says where the figure was not measured; `pass` is for what some data cannot tell at all."""
