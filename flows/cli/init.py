@@ -35,9 +35,7 @@ def init(
         elif data and model is not None and like is None:
             made = start_project(folder, data, model)
         else:
-            raise InputError(
-                f"name both --data and --model, or an example by --like instead: {', '.join(examples())}"
-            )
+            raise InputError(f"name both --data and --model, or an example by --like instead: {', '.join(examples())}")
         _tell(made)
 
 

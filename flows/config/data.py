@@ -136,7 +136,8 @@ def gives(kind: Kind) -> AfterValidator:
     def check(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         for name in (source.format for source in sources):
             if isinstance(name, ColumnFormat):
-                if kind not in name.columns.kinds:
+                kinds = name.columns.kinds
+                if kind not in kinds and not (kind == "demonstrations" and "preferences" in kinds):
                     raise ValueError(f"format.columns gives no {kind}; name a column as {_NEEDED[kind]}")
             elif name is not None and name not in makers(kind):
                 problem = "gives no" if name in FORMATS else "is unknown; it must give"

@@ -12,13 +12,16 @@ import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.formats.items import Convert
-from data_contracts.formats.registry import FORMATS, SeveralFormats, recognise
+from data_contracts.formats.preferred import preferred_answers
+from data_contracts.formats.registry import FORMATS, SeveralFormats, fits, recognise
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
+from flows.config.columns import ColumnFormat
 from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
 from flows.config.errors import InputError
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
+from flows.data.mapped_rows import mapped
 from rlhf_core.embedded_world.data import SOURCE, generate
 
 TABLES = (*map(str, COLUMNS), "held_out")
@@ -131,11 +134,20 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
 
 
 def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
-    name = source.format or recognised(first)
-    adapters: Mapping[Kind, object] = FORMATS[name]
-    if kind not in adapters:
-        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(adapters)} and no {kind}; move it")
-    return FORMATS[name][kind].convert
+    """The function that makes a kind of data of rows: preferred answers where they hold pairs and no demonstration."""
+    if isinstance(source.format, ColumnFormat):
+        name = "what format.columns describes"
+        by_kind = {given: mapped(source.format, given) for given in source.format.columns.kinds}
+    else:
+        name = source.format or recognised(first)
+        by_kind = {given: adapter.convert for given, adapter in FORMATS[name].items()}
+        if "preferences" in by_kind and not fits(name, kind, first.row):
+            by_kind.pop("demonstrations", None)
+    if kind == "demonstrations" and kind not in by_kind and "preferences" in by_kind:
+        return preferred_answers(by_kind["preferences"])
+    if kind not in by_kind:
+        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(by_kind)} and no {kind}; move it")
+    return by_kind[kind]
 
 
 def recognised(first: SourceRow) -> str:
