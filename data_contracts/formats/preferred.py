@@ -22,7 +22,7 @@ def preferred_answers(pairs: Convert) -> Convert:
                 case LeftOut():
                     yield item
                 case pair:
-                    kept = {name: pair[name] for name in ("prompt", "group") if name in pair}
-                    yield {**kept, "response": pair["chosen"]}
+                    group = {"group": pair["group"]} if "group" in pair else {}
+                    yield {"prompt": pair["prompt"], "response": pair["chosen"], **group}
 
     return demonstrations
