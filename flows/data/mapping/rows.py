@@ -14,7 +14,7 @@ from data_contracts.formats.items import Convert, Item, LeftOut, Misfit, RawRow,
 from data_contracts.formats.registry import FORMATS
 from data_contracts.records import Kind
 from flows.config.columns import ColumnFormat, Columns
-from flows.data.mapped_labels import mean_lead, opinions_of
+from flows.data.mapping.labels import mean_lead, opinions_of
 
 _is_transcript = FORMATS["hh-rlhf"]["prompts"].fits
 

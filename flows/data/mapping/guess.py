@@ -1,0 +1,174 @@
+"""A guess at what the columns of a file mean, by their names and by what stands in them."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from data_contracts.formats.items import RawRow
+from flows.config.columns import ColumnFormat
+from flows.data.mapping.columns_seen import SeenColumns, any_word
+from flows.data.mapping.guess_verdict import take_verdict
+from flows.data.mapping.names import Family, apart, better_and_worse, families, turns, words_of
+from flows.data.mapping.vocabulary import (
+    ABOUT,
+    ANSWER,
+    BELOW_PROMPT,
+    BESIDE_SYSTEM,
+    HISTORY,
+    MODEL,
+    PROMPT,
+    RESPONSE,
+    SPEAKER,
+    SYSTEM,
+)
+
+LONG = 40
+"""Mean characters above which cells are texts rather than names, whatever their column is called."""
+
+
+class Guess(NamedTuple):
+    """A mapping that seems right.
+
+    Attributes:
+        format: what stands below `format` in a configuration; empty where too little was found.
+        doubts: what should be looked at before it is used.
+        unread: the columns that it does not use.
+        lacking: what was not found.
+    """
+
+    format: dict[str, Any]
+    doubts: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    lacking: str = ""
+
+    @property
+    def mapping(self) -> ColumnFormat:
+        """The format, read."""
+        return ColumnFormat.model_validate(self.format)
+
+
+def guess_columns(rows: Sequence[RawRow]) -> Guess:
+    """What the columns of some rows seem to mean.
+
+    Args:
+        rows: the first of a file.
+    """
+    seen = SeenColumns(rows)
+    columns: dict[str, Any] = {}
+    family = _take_responses(seen, columns)
+    holds_prompt = family is not None and all(seen.is_list(name, dict) for name in family.names)
+    _take_prompt(seen, columns, holds_prompt=holds_prompt)
+    if "prompt" not in columns and not holds_prompt and "messages" not in columns:
+        return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
+    if family is None:
+        _take_answer(seen, columns)
+        return Guess({"columns": columns}, (), tuple(seen.left))
+    rest, doubts = take_verdict(seen, columns, family)
+    if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
+        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses")
+    return Guess({"columns": columns, **rest}, doubts, tuple(seen.left))
+
+
+def _take_responses(seen: SeenColumns, columns: dict[str, Any]) -> Family | None:
+    """The columns to compare, if there are any."""
+    pair = better_and_worse(name for name in seen.left if not _is_about(name))
+    if pair and not any(seen.is_numeric(name) for name in pair.names) and _says_which_is_better(seen, pair):
+        columns["chosen"], columns["rejected"] = seen.take(*pair.names)
+        return pair
+    found = [family for family in families(seen.left) if _are_responses(seen, family)] or _two_responses(seen)
+    if found:
+        best = max(found, key=lambda family: (any_word(family.words, RESPONSE), seen.length(*family.names)))
+        columns["responses"] = list(seen.take(*best.names))
+        return best
+    lists = [name for name in seen.left if any_word(words_of(name), RESPONSE) and seen.is_list(name, str)]
+    if lists:
+        columns["responses"] = lists[0]
+        seen.take(lists[0])
+        return Family(frozenset(words_of(lists[0])), (lists[0],), ("first", "second"))
+    return None
+
+
+def _says_which_is_better(seen: SeenColumns, pair: Family) -> bool:
+    """Whether two columns hold the better and the worse response, and not only what those are called."""
+    return pair.sides == ("chosen", "rejected") or bool(pair.words & RESPONSE) or seen.length(*pair.names) > LONG
+
+
+def _is_about(name: str) -> bool:
+    """Whether a column holds something about a text, such as its score or its model."""
+    words = words_of(name)
+    last = next((word for word in reversed(words) if len(word) > 1 and not word.isdecimal()), "")
+    return any_word(words, ABOUT) or last in MODEL
+
+
+def _are_responses(seen: SeenColumns, family: Family) -> bool:
+    long = seen.length(*family.names) > LONG
+    if any(_is_about(name) for name in family.names) and not (long and not any_word(family.words, ABOUT)):
+        return False
+    if any_word(family.words, SPEAKER):
+        return False
+    if any_word(family.words, RESPONSE):
+        return True
+    return long or (not family.words and not all(seen.is_numeric(name) for name in family.names))
+
+
+def _two_responses(seen: SeenColumns) -> list[Family]:
+    """Two columns of responses that are named by their models or kinds, such as `gpt4_answer` and `claude_answer`."""
+    named = [name for name in seen.left if any_word(words_of(name), RESPONSE) and not _is_about(name)]
+    pairs = [
+        Family(frozenset(words_of(one)) & frozenset(words_of(other)), (one, other), tuple(map(" ".join, sides)))
+        for one, other in combinations(named, 2)
+        if all(sides := apart(one, other))
+    ]
+    return [family for family in pairs if family.words & RESPONSE]
+
+
+def _take_prompt(seen: SeenColumns, columns: dict[str, Any], *, holds_prompt: bool) -> None:
+    for name in list(seen.left):
+        words = set(words_of(name))
+        if words & SYSTEM and words <= SYSTEM | BESIDE_SYSTEM and "system" not in columns:
+            (columns["system"],) = seen.take(name)
+    if several := turns(seen.left):
+        columns["prompt"] = list(seen.take(*several))
+        return
+    name = _named_first(seen, PROMPT)
+    if name is None or holds_prompt:
+        return
+    if _ends_with_an_answer(seen, name) and not ("responses" in columns or "chosen" in columns):
+        (columns["messages"],) = seen.take(name)
+        return
+    (columns["prompt"],) = seen.take(name)
+    for use, among, is_messages in (("input", BELOW_PROMPT, False), ("history", HISTORY, True)):
+        found = [
+            other
+            for other in seen.left
+            if any_word(words_of(other), among) and not _is_about(other) and seen.is_list(other, dict) == is_messages
+        ]
+        if found and not seen.is_list(name, dict) and not seen.is_numeric(found[0]):
+            (columns[use],) = seen.take(found[0])
+
+
+def _named_first(seen: SeenColumns, wanted: Sequence[str]) -> str | None:
+    """The column whose name has the first of some words; of several, the one with the fewest others."""
+    usable = [name for name in seen.left if not _is_about(name) and not _is_text_free(seen, name)]
+    for word in wanted:
+        if found := [name for name in usable if word in words_of(name)]:
+            return min(found, key=lambda name: len(words_of(name)))
+    return None
+
+
+def _is_text_free(seen: SeenColumns, name: str) -> bool:
+    return seen.is_numeric(name) or not seen.cells(name)
+
+
+def _ends_with_an_answer(seen: SeenColumns, name: str) -> bool:
+    return seen.is_list(name, dict) and all(
+        isinstance(cell, str) or cell[-1].get("role") == "assistant" for cell in seen.cells(name)
+    )
+
+
+def _take_answer(seen: SeenColumns, columns: dict[str, Any]) -> None:
+    """The one answer of a demonstration, if there is any."""
+    answers = [name for name in seen.left if any_word(words_of(name), ANSWER) and not _is_about(name)]
+    texts = [name for name in answers if not _is_text_free(seen, name)]
+    if texts and "messages" not in columns:
+        (columns["response"],) = seen.take(max(texts, key=lambda name: seen.length(name)))

@@ -1,0 +1,212 @@
+"""A guess at which columns say what annotators preferred, and who they were."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from flows.config.columns import Meaning, label_text
+from flows.data.mapping.columns_seen import SeenColumns, any_word
+from flows.data.mapping.label_values import Reading, read_labels, says_no_side
+from flows.data.mapping.names import Family, families, words_of
+from flows.data.mapping.vocabulary import (
+    ANNOTATOR,
+    CONTROL,
+    COUNT,
+    GRADE,
+    IDENTITY,
+    LABEL,
+    MODEL,
+    OF_ONE_THING,
+    PERSON,
+    RANK,
+    REMARK,
+    SCORE,
+    TICK,
+    TIE,
+)
+
+
+def take_verdict(
+    seen: SeenColumns, columns: dict[str, Any], responses: Family
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Add the columns that say what was preferred, and return what explains them, and what is in doubt."""
+    if annotator := annotator_among(seen, responses.sides):
+        (columns["annotator"],) = seen.take(annotator)
+    several = len(responses.names) > 2
+    if "chosen" in columns:
+        rest, doubts = {}, ()
+    elif not several and (labels := _take_labels(seen, columns, responses)):
+        rest, doubts = labels
+    elif not several and (votes := _votes(seen, responses.sides)):
+        columns["votes"] = votes
+        seen.take(*votes.values())
+        rest, doubts = {}, ()
+    else:
+        rest, doubts = {}, ()
+        _take_numbers(seen, columns, responses)
+    if "chosen" in columns or (isinstance(columns.get("label"), str) and not _is_graded(rest)):
+        _take_grade(seen, columns)
+    return rest, doubts
+
+
+def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | None:
+    """The column that says who compared the responses of a row."""
+    usable = [
+        name
+        for name in seen.left
+        if not any_word(words_of(name), LABEL | CONTROL | REMARK)
+        and seen.cells(name)
+        and not _is_family_of_labels(seen, name, sides)
+    ]
+    named = [name for name in usable if any_word(words_of(name), ANNOTATOR)]
+    ids = [name for name in named if any_word(words_of(name), IDENTITY)]
+    persons = [name for word in PERSON for name in usable if word in words_of(name)]
+    return next(iter([*ids, *named, *persons]), None)
+
+
+def labels_among(seen: SeenColumns, sides: tuple[str, ...]) -> dict[str, Reading]:
+    """The columns that seem to hold labels of two responses, with what they say."""
+    found = {}
+    for name in seen.left:
+        words = words_of(name)
+        if any_word(words, CONTROL | REMARK) or "id" in words:
+            continue
+        reading = read_labels(name, seen.cells(name), sides, named_so=any_word(words, LABEL | ANNOTATOR))
+        if reading is not None:
+            found[name] = reading
+    return found
+
+
+def _is_family_of_labels(seen: SeenColumns, name: str, sides: tuple[str, ...]) -> bool:
+    """Whether a column is one of several that hold an annotator's labels each, such as `rater_1` and `rater_2`."""
+    mine = [family for family in families(seen.left) if name in family.names]
+    return any(
+        all(read_labels(other, seen.cells(other), sides, named_so=True) for other in family.names) for family in mine
+    )
+
+
+def _take_labels(
+    seen: SeenColumns, columns: dict[str, Any], responses: Family
+) -> tuple[dict[str, Any], tuple[str, ...]] | None:
+    if named := _label_by_name(seen, responses):
+        label, names, plain = named
+        columns["label"], columns["names"] = label, list(names)
+        seen.take(label, *(name for name in names if name not in responses.names))
+        return ({"labels": plain} if plain else {}), ()
+    readings = labels_among(seen, responses.sides)
+    if not readings:
+        return None
+    chosen = _one_or_all(list(readings))
+    seen.take(*chosen)
+    columns["label"] = chosen[0] if len(chosen) == 1 else chosen
+    if len(chosen) > 1:
+        columns.pop("annotator", None)
+    read = [readings[name] for name in chosen]
+    if scale := next((reading.scale for reading in read if reading.scale), None):
+        rest: dict[str, Any] = {"scale": scale.model_dump()}
+    else:
+        rest = {
+            "labels": _spelt(seen, chosen, {text: says for reading in read for text, says in reading.labels.items()})
+        }
+    return rest, tuple(dict.fromkeys(reading.doubt for reading in read if reading.doubt))
+
+
+def _one_or_all(names: Sequence[str]) -> list[str]:
+    """The label of most weight, or the labels of several people."""
+    if len(names) == 1:
+        return list(names)
+    whole = [name for name in names if not any_word(words_of(name), OF_ONE_THING)]
+    people = [name for name in whole if any_word(words_of(name), ANNOTATOR)]
+    numbered = next((list(family.names) for family in families(whole)), [])
+    spoken = [name for name in whole if any_word(words_of(name), LABEL)]
+    if len(people) > 1 or len(numbered) > 1 or not spoken:
+        return people if len(people) > 1 else numbered if len(numbered) > 1 else (whole or list(names[:1]))
+    return [next((name for name in spoken if "overall" in words_of(name)), spoken[0])]
+
+
+def _label_by_name(seen: SeenColumns, responses: Family) -> tuple[str, tuple[str, ...], dict[str, str]] | None:
+    """A label that calls the responses by what stands in two columns, or by what their own columns are called."""
+    called = [
+        family.names for family in families(seen.left) if len(family.names) == 2 and any_word(family.words, MODEL)
+    ]
+    for names in [*called, responses.names]:
+        for label in seen.left:
+            if label in names or not any_word(words_of(label), LABEL):
+                continue
+            plain: dict[str, str] = {}
+            if len(names) == 2 and _calls(seen, label, names, plain):
+                return label, names, plain
+    return None
+
+
+def _calls(seen: SeenColumns, label: str, names: tuple[str, ...], plain: dict[str, str]) -> bool:
+    """Whether all labels are what stands in two columns, or name no side; these are added to `plain`."""
+    hits = 0
+    for row in seen.rows:
+        text = label_text(row.get(label))
+        if text and text in {label_text(row.get(name)) for name in names}:
+            hits += 1
+        elif text and (says := says_no_side(text)):
+            plain[str(row.get(label)).strip()] = says
+        elif text:
+            return False
+    return hits > 0
+
+
+def _votes(seen: SeenColumns, sides: tuple[str, ...]) -> dict[str, str] | None:
+    """Columns that count votes, or tick the winner."""
+    for family in families(seen.left):
+        counts = any_word(family.words, COUNT) and all(seen.is_numeric(name) for name in family.names)
+        ticks = any_word(family.words, TICK) and all(_are_ticks(seen, name) for name in family.names)
+        if counts or ticks:
+            tie = [
+                name
+                for name in seen.left
+                if family.words - MODEL <= set(words_of(name)) and any_word(words_of(name), TIE)
+            ]
+            uses = ("first", "second", "tie")
+            return dict(zip(uses, [*family.names[:2], *tie[:1]], strict=False))
+    return None
+
+
+def _are_ticks(seen: SeenColumns, name: str) -> bool:
+    return all(label_text(cell) in {"0", "1", "true", "false", "x"} for cell in seen.cells(name))
+
+
+def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family) -> None:
+    """Ranks or scores, one for each response."""
+    uses: tuple[tuple[Literal["ranks", "scores"], frozenset[str]], ...] = (("ranks", RANK), ("scores", SCORE))
+    for use, words in uses:
+        found = [
+            family
+            for family in families(seen.left)
+            if any_word(family.words, words)
+            and len(family.names) == len(responses.names)
+            and all(seen.is_numeric(name) for name in family.names)
+        ]
+        overall = [family for family in found if not family.words & OF_ONE_THING]
+        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int | float)]
+        if len(responses.names) > 1 and found:
+            columns[use] = list(seen.take(*(overall or found)[0].names))
+            return
+        if len(responses.names) == 1 and lists:
+            (columns[use],) = seen.take(lists[0])
+            return
+
+
+def _take_grade(seen: SeenColumns, columns: dict[str, Any]) -> None:
+    found = [name for name in seen.left if any_word(words_of(name), GRADE) and seen.is_numeric(name)]
+    if found and all(float(cell) >= 0 for cell in seen.cells(found[0])):
+        (columns["grade"],) = seen.take(found[0])
+
+
+def _is_graded(rest: dict[str, Any]) -> bool:
+    return "scale" in rest or any(isinstance(says, dict) for says in rest.get("labels", {}).values())
+
+
+def _spelt(seen: SeenColumns, names: Sequence[str], labels: dict[str, Meaning]) -> dict[str, Any]:
+    """Labels as they are written in the file."""
+    written = {label_text(cell): str(cell).strip() for name in names for cell in seen.cells(name)}
+    return {
+        written.get(text, text): {meaning.says: meaning.grade} if meaning.grade else meaning.says
+        for text, meaning in labels.items()
+    }
