@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
-from data_contracts.formats.items import Convert
+from data_contracts.formats.items import Convert, RawRow
 from data_contracts.formats.preferred import preferred_answers
 from data_contracts.formats.registry import FORMATS, SeveralFormats, fits, recognise
 from data_contracts.records import COLUMNS, Kind
@@ -21,7 +21,7 @@ from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, F
 from flows.config.errors import InputError
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
-from flows.data.mapped_rows import mapped
+from flows.data.mapping.rows import mapped
 from rlhf_core.embedded_world.data import SOURCE, generate
 
 TABLES = (*map(str, COLUMNS), "held_out")
@@ -148,6 +148,14 @@ def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
     if kind not in by_kind:
         raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(by_kind)} and no {kind}; move it")
     return by_kind[kind]
+
+
+def kinds_of(source: Source, first: RawRow) -> list[Kind]:
+    """What rows like the first of a source give by themselves."""
+    if isinstance(source.format, ColumnFormat):
+        return list(source.format.columns.kinds)
+    name = source.format or recognise(first)
+    return [] if name is None else [kind for kind in FORMATS[name] if fits(name, kind, first)]
 
 
 def recognised(first: SourceRow) -> str:

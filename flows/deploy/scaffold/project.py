@@ -17,7 +17,7 @@ from flows.config.folders import make_folder
 from flows.config.ladder import PROJECT
 from flows.config.schema import file_schema
 from flows.deploy.scaffold.sizes import Sizes, fit
-from flows.deploy.scaffold.sources import DataSource, from_folder, read_source, without_source
+from flows.deploy.scaffold.sources import DataSource, from_folder, read_source, tables_of, to_be_written
 
 HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
@@ -63,15 +63,16 @@ def start_project(folder: Path, data: Sequence[Path], model: str) -> NewProject:
     project = _project(folder)
     base, local = _base(model, folder)
     sources = [read_source(path, folder) for path in data]
-    sizes = fit(sources, local)
-    missing = without_source(sources)
+    sizes, tables, missing = fit(sources, local), tables_of(sources), to_be_written(sources)
     values = {
         "project": project,
         "base": base,
         "missing": missing,
         "sizes": sizes,
         "sources": sources,
-        "tables": {kind: _table(kind, sources) for kind in COLUMNS},
+        "tables": {kind: [_flow(source.settings) for source in tables[kind]] for kind in COLUMNS},
+        "imitates_pairs": not any(source.gives("demonstrations") for source in tables["demonstrations"]),
+        "several_annotators": any(source.settings.get("repeats") == "votes" for source in tables["preferences"]),
     }
     texts = {"ladder.yaml": _rendered("ladder.yaml.jinja", values), **_always(values)}
     if missing:
@@ -93,7 +94,7 @@ def start_from_example(folder: Path, name: str) -> NewProject:
     if name not in known:
         raise InputError(f"--like {name}: there is no such example; there are {', '.join(known)}")
     text = files(EXAMPLES).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    text = SCHEMA_LINE + re.sub(r"^project: .*$", f"project: {project}", text, flags=re.MULTILINE)
+    text = SCHEMA_LINE + "\n" + re.sub(r"^project: .*$", f"project: {project}", text, flags=re.MULTILINE)
     values = {"project": project, "missing": [], "sources": []}
     return NewProject(folder, _write(folder, {"ladder.yaml": text, **_always(values)}), [], None)
 
@@ -103,7 +104,7 @@ def examples() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in files(EXAMPLES).iterdir() if path.name.endswith(".yaml"))
 
 
-SCHEMA_LINE = "# yaml-language-server: $schema=./ladder.schema.json\n"
+SCHEMA_LINE = "# yaml-language-server: $schema=./ladder.schema.json"
 """By which editors find what completes and checks a configuration."""
 
 
@@ -129,11 +130,6 @@ def _base(model: str, folder: Path) -> tuple[dict[str, str], Path | None]:
             "of the hub"
         )
     return {"kind": "hub", "model": hub["model"], "revision": hub["revision"] or "main"}, None
-
-
-def _table(kind: str, sources: Sequence[DataSource]) -> list[str]:
-    """The sources of a table, as YAML in one line each."""
-    return [_flow(source.settings) for source in sources if kind in source.frames]
 
 
 def _flow(value: Any) -> str:

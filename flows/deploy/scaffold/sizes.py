@@ -50,21 +50,39 @@ class Sizes(NamedTuple):
 
     Attributes:
         test: share of the groups that is held out.
-        pair_prompts: different prompts that were compared.
-        enough: whether the default gates can judge a reward model on what is held out.
+        pair_prompts: different prompts that were compared, of those that were read.
+        demonstrations: of those that were read.
         accelerator: whether they are for a GPU.
     """
 
     lengths: Lengths
     test: float
     pair_prompts: int
-    enough: bool
+    demonstrations: int
     accelerator: bool
 
     @property
-    def most_held_out(self) -> int:
-        """Pairs' prompts that are held out."""
+    def held_out(self) -> int:
+        """Prompts of pairs that are held out, about."""
         return round(self.pair_prompts * self.test)
+
+    @property
+    def wanted(self) -> int:
+        """Those that the default gates ask for."""
+        return JUDGED
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know before the first run."""
+        limits = self.lengths
+        how = "by the model's tokenizer" if limits.measured else f"estimated, {CHARACTERS:g} characters a token"
+        lines = [f"lengths: {limits.max_prompt_tokens} and {limits.max_response_tokens} tokens, {how}"]
+        if self.pair_prompts and self.held_out < JUDGED:
+            lines.append(
+                f"few pairs: they ask {self.pair_prompts} different prompts, of which {self.held_out} are held out; the "
+                f"gates ask for {JUDGED} and may abstain, which ends the climb (`gates: {{mode: advisory}}` goes on)"
+            )
+        return lines
 
 
 def fit(sources: Sequence[DataSource], model: Path | None) -> Sizes:
@@ -77,10 +95,10 @@ def fit(sources: Sequence[DataSource], model: Path | None) -> Sizes:
     Raises:
         InputError: if the folder holds no model.
     """
+    lengths = _lengths(sources, model)
     pairs = prompts_of(sources, "preferences")
-    wanted = JUDGED / pairs if pairs else 1.0
-    test = min(max(math.ceil(20 * wanted) / 20, 0.15), 0.4)
-    return Sizes(_lengths(sources, model), test, pairs, wanted <= test, ACCELERATOR.exists())
+    test = min(max(math.ceil(20 * JUDGED / max(pairs, 1)) / 20, 0.15), 0.4)
+    return Sizes(lengths, test, pairs, prompts_of(sources, "demonstrations") or pairs, ACCELERATOR.exists())
 
 
 def _lengths(sources: Sequence[DataSource], model: Path | None) -> Lengths:

@@ -1,23 +1,31 @@
 """What the data files of a new project are taken for, and how much there is of them."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from data_contracts.formats.convert import convert_rows
-from data_contracts.formats.items import RawRow
-from data_contracts.formats.registry import FORMATS, recognise
-from data_contracts.records import COLUMNS, TEXTS, Kind
+from data_contracts.formats.convert import SourceRow
+from data_contracts.formats.registry import fits, recognise
+from data_contracts.records import TEXTS, Kind
+from flows.config.data import FileSource
 from flows.config.errors import InputError
 from flows.data.file_search import find_files
 from flows.data.files import read_file
+from flows.data.mapping.guess import guess_columns
+from flows.data.sources import convert_file, kinds_of
 
 READ_ROWS = 20_000
 """Raw rows that are read of a source, to measure it."""
+
+GUESS_ROWS = 1_000
+"""Rows by which the meaning of columns is guessed."""
+
+OWN_FORMAT = "ours"
+"""What a format of the team's own is called."""
 
 
 class DataSource(NamedTuple):
@@ -27,17 +35,23 @@ class DataSource(NamedTuple):
         path: as a person named it.
         fields: columns of its first row.
         settings: `path`, `format` and what else a source has.
-        frames: what its first rows give, by kind of data; empty where no format fits.
+        frames: what its first rows give, by kind of data; empty where nothing says what they are.
+        doubts: what to look at before it is used.
     """
 
     path: Path
     fields: tuple[str, ...]
     settings: dict[str, Any]
     frames: dict[Kind, pd.DataFrame]
+    doubts: tuple[str, ...] = ()
+
+    def gives(self, *kinds: Kind) -> bool:
+        """Whether it gives any of these kinds."""
+        return any(kind in self.frames for kind in kinds)
 
 
 def read_source(path: Path, beginning: Path) -> DataSource:
-    """Say what the files of a path are.
+    """Say what the files of a path are: a known format, else columns whose meaning is guessed.
 
     Args:
         path: file, folder or glob.
@@ -50,14 +64,25 @@ def read_source(path: Path, beginning: Path) -> DataSource:
     if not rows:
         raise InputError(f"{path} holds no row: export it again")
     first = rows[0].row
-    settings: dict[str, Any] = {"path": from_folder(path, beginning)}
-    name = recognise(first)
-    frames: dict[Kind, pd.DataFrame] = {}
-    for kind in _kinds(name, first):
-        frame = convert_rows(kind, FORMATS[str(name)][kind].convert, rows).frame
-        if len(frame):
-            frames[kind] = frame
-    return DataSource(path, tuple(map(str, first)), settings | ({"format": name} if frames else {}), frames)
+    how, doubts = _how(rows)
+    settings = {"path": from_folder(path, beginning), **how}
+    if not how:
+        return DataSource(path, tuple(map(str, first)), settings | {"format": OWN_FORMAT}, {})
+    source = FileSource.model_validate(settings)
+    batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds_of(source, first)}
+    frames = {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}
+    return DataSource(path, tuple(map(str, first)), settings, frames, doubts)
+
+
+def _how(rows: Sequence[SourceRow]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The `format` of some rows and what goes with it, and what is doubtful about it; nothing where nothing fits."""
+    guess = guess_columns([row.row for row in rows[:GUESS_ROWS]])
+    name = recognise(rows[0].row)
+    if name is not None and (
+        "responses" not in guess.format.get("columns", {}) or fits(name, "preferences", rows[0].row)
+    ):
+        return {"format": name}, ()
+    return ({"format": guess.format} if guess.format else {}), guess.doubts
 
 
 def from_folder(path: Path, folder: Path) -> str:
@@ -68,10 +93,26 @@ def from_folder(path: Path, folder: Path) -> str:
     return below if below.startswith("../") else f"./{below}"
 
 
-def without_source(sources: Iterable[DataSource]) -> list[Kind]:
-    """Tables that no source gives."""
-    given = {kind for source in sources for kind in source.frames}
-    return [kind for kind in COLUMNS if kind not in given]
+def tables_of(sources: Sequence[DataSource]) -> dict[Kind, list[DataSource]]:
+    """The sources of each table: those that give it and no pairs, else all that give pairs, whatever they are.
+
+    Raises:
+        InputError: if nothing gives pairs, and no format is to be written.
+    """
+    pairs = [source for source in sources if source.gives("preferences") or not source.frames]
+    if not pairs:
+        raise InputError(
+            f"--data {', '.join(str(source.path) for source in sources)}: holds no pairs of answers with a preference, "
+            "of which a reward model is made; name a file of them too"
+        )
+    written = [source for source in sources if source.gives("demonstrations") and not source.gives("preferences")]
+    asked = [source for source in sources if tuple(source.frames) == ("prompts",)]
+    return {"demonstrations": written or pairs, "preferences": pairs, "prompts": asked or pairs}
+
+
+def to_be_written(sources: Iterable[DataSource]) -> list[Kind]:
+    """What a format of the team's own must give of the rows that nothing is known of."""
+    return ["preferences", "prompts"] if any(not source.frames for source in sources) else []
 
 
 def texts_of(sources: Iterable[DataSource]) -> tuple[list[str], list[str]]:
@@ -92,7 +133,3 @@ def prompts_of(sources: Iterable[DataSource], kind: Kind) -> int:
 
 def _frames(sources: Iterable[DataSource]) -> Iterator[tuple[Kind, pd.DataFrame]]:
     return ((kind, frame) for source in sources for kind, frame in source.frames.items())
-
-
-def _kinds(name: str | None, first: RawRow) -> list[Kind]:
-    return [] if name is None else [kind for kind, adapter in FORMATS[name].items() if adapter.fits(first)]
