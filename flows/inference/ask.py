@@ -4,19 +4,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from mlflow import MlflowClient
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubModel
 from flows.inference.arguments import HUB, check_temperature, is_reward_model
 from flows.registry.client import Registry
 from flows.registry.database import prepare_database
-from flows.registry.external_models import NOT_READ
+from flows.registry.hub import download
 from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
+from rlhf_core.models.model_files import check_files
 
 
 def answer(
@@ -90,6 +91,10 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
         InputError: if there is no such model.
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
+    try:
+        check_files(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: {' '.join(str(error).split())}") from None
     return folder, is_reward_model(folder, model)
 
 
@@ -99,8 +104,4 @@ def _fetched(config: LadderConfig, model: str) -> Path:
         require_mlflow()
         prepare_database()
         return Registry(MlflowClient(), "", config.storage).resolve(model)
-    try:
-        return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{model}: cannot be had from the hub ({reason}): check name, revision and network") from None
+    return download(HubModel(model=hub["name"], revision=hub["revision"] or "main"))
