@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.config.errors import InputError
 from flows.registry.lookup import require_version
+from rlhf_core.models.model_files import CONFIG, check_files
 
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
@@ -86,13 +87,10 @@ def architectures(folder: Path, model: str) -> list[str]:
         model: what a person called it.
 
     Raises:
-        InputError: if the folder holds no model.
+        InputError: if the folder holds no whole model.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return list(config.get("architectures") or [])
-    except (OSError, ValueError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "config.json is no JSON object"
-        raise InputError(
-            f"{model}: {folder} holds no model (config.json: {reason}); name a folder that `save_pretrained` wrote"
-        ) from None
+        check_files(folder)
+        return list(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("architectures") or [])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: {' '.join(str(error).split())}") from None

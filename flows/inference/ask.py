@@ -17,7 +17,6 @@ from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
-from rlhf_core.models.model_files import check_files
 
 
 def answer(
@@ -91,10 +90,6 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
         InputError: if there is no such model.
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
-    try:
-        check_files(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{model}: {' '.join(str(error).split())}") from None
     return folder, is_reward_model(folder, model)
 
 

@@ -18,8 +18,9 @@ from flows.config.ladder import PROJECT
 from flows.config.schema import file_schema
 from flows.deploy.scaffold.sizes import Sizes, fit
 from flows.deploy.scaffold.sources import DataSource, from_folder, read_source, tables_of, to_be_written
+from rlhf_core.models.model_files import check_files
 
-HUB = re.compile(r"(?P<model>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+HUB = re.compile(r"(?P<model>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>[\w./-]+))?")
 
 EXAMPLES = "flows.configs"
 """Where the configurations lie that come with this project."""
@@ -63,6 +64,7 @@ def start_project(folder: Path, data: Sequence[Path], model: str) -> NewProject:
     project = _project(folder)
     base, local = _base(model, folder)
     sources = [read_source(path, folder) for path in data]
+    names = {source.path: f"source{number}" for number, source in enumerate(sources, start=1)}
     sizes, tables, missing = fit(sources, local), tables_of(sources), to_be_written(sources)
     values = {
         "project": project,
@@ -70,9 +72,9 @@ def start_project(folder: Path, data: Sequence[Path], model: str) -> NewProject:
         "missing": missing,
         "sizes": sizes,
         "sources": sources,
-        "tables": {kind: [_flow(source.settings) for source in tables[kind]] for kind in COLUMNS},
+        "tables": {kind: [(names[source.path], source.settings) for source in tables[kind]] for kind in COLUMNS},
         "imitates_pairs": not any(source.gives("demonstrations") for source in tables["demonstrations"]),
-        "several_annotators": any(source.settings.get("repeats") == "votes" for source in tables["preferences"]),
+        "several_annotators": any(source.votes for source in tables["preferences"]),
     }
     texts = {"ladder.yaml": _rendered("ladder.yaml.jinja", values), **_always(values)}
     if missing:
@@ -120,6 +122,7 @@ def _base(model: str, folder: Path) -> tuple[dict[str, str], Path | None]:
     """The base as the configuration names it, and where it lies on this machine."""
     path = Path(model)
     if path.is_dir():
+        _check_model(path)
         return {"kind": "folder", "path": from_folder(path, folder)}, path
     if path.suffix == ".gguf" and path.is_file():
         return {"kind": "gguf", "path": from_folder(path.parent, folder), "file": path.name}, None
@@ -132,8 +135,17 @@ def _base(model: str, folder: Path) -> tuple[dict[str, str], Path | None]:
     return {"kind": "hub", "model": hub["model"], "revision": hub["revision"] or "main"}, None
 
 
+def _check_model(folder: Path) -> None:
+    try:
+        check_files(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--model {' '.join(str(error).split())}") from None
+
+
 def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, allow_unicode=True, width=10_000).strip()
+    """A value as YAML in one line."""
+    listed = yaml.safe_dump([value], sort_keys=False, default_flow_style=True, allow_unicode=True, width=10_000)
+    return listed.strip()[1:-1]
 
 
 def _always(values: dict[str, Any]) -> dict[str, str]:

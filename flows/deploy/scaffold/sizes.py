@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
-from flows.config.errors import InputError
 from flows.deploy.scaffold.sources import DataSource, prompts_of, texts_of
+from rlhf_core.models.model_files import CONFIG
 
 JUDGED = 400
 """Held-out prompts of pairs that the default gates ask for: 200, beside as many that fit a temperature."""
@@ -79,7 +79,7 @@ class Sizes(NamedTuple):
         lines = [f"lengths: {limits.max_prompt_tokens} and {limits.max_response_tokens} tokens, {how}"]
         if self.pair_prompts and self.held_out < JUDGED:
             lines.append(
-                f"few pairs: they ask {self.pair_prompts} different prompts, of which {self.held_out} are held out; the "
+                f"few pairs: they have {self.pair_prompts} different prompts, {self.held_out} of them held out; the "
                 f"gates ask for {JUDGED} and may abstain, which ends the climb (`gates: {{mode: advisory}}` goes on)"
             )
         return lines
@@ -91,9 +91,6 @@ def fit(sources: Sequence[DataSource], model: Path | None) -> Sizes:
     Args:
         sources: of the project.
         model: folder of its base, None where that is not on this machine.
-
-    Raises:
-        InputError: if the folder holds no model.
     """
     lengths = _lengths(sources, model)
     pairs = prompts_of(sources, "preferences")
@@ -141,13 +138,7 @@ def _tokenizer(model: Path) -> Tokenizer | None:
 
 def _positions(model: Path) -> int:
     """Tokens that a model can read at once."""
-    try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        settings = {**config, **config.get("text_config", {})}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"--model {model}: holds no config.json that can be read ({error}); name a folder that "
-            "`save_pretrained` wrote, a .gguf file, or owner/name of the hub"
-        ) from None
+    config = json.loads((model / CONFIG).read_text(encoding="utf-8"))
+    settings = {**config, **config.get("text_config", {})}
     found = (settings.get(name) for name in ("max_position_embeddings", "n_positions", "n_ctx"))
     return next((positions for positions in found if isinstance(positions, int)), POSITIONS)

@@ -37,6 +37,7 @@ class DataSource(NamedTuple):
         settings: `path`, `format` and what else a source has.
         frames: what its first rows give, by kind of data; empty where nothing says what they are.
         doubts: what to look at before it is used.
+        votes: whether several people labelled a pair, in rows of their own.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class DataSource(NamedTuple):
     settings: dict[str, Any]
     frames: dict[Kind, pd.DataFrame]
     doubts: tuple[str, ...] = ()
+    votes: bool = False
 
     def gives(self, *kinds: Kind) -> bool:
         """Whether it gives any of these kinds."""
@@ -71,16 +73,18 @@ def read_source(path: Path, beginning: Path) -> DataSource:
     source = FileSource.model_validate(settings)
     batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds_of(source, first)}
     frames = {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}
-    return DataSource(path, tuple(map(str, first)), settings, frames, doubts)
+    votes = source.repeats == "votes"
+    return DataSource(
+        path, tuple(map(str, first)), settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes
+    )
 
 
 def _how(rows: Sequence[SourceRow]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The `format` of some rows and what goes with it, and what is doubtful about it; nothing where nothing fits."""
     guess = guess_columns([row.row for row in rows[:GUESS_ROWS]])
     name = recognise(rows[0].row)
-    if name is not None and (
-        "responses" not in guess.format.get("columns", {}) or fits(name, "preferences", rows[0].row)
-    ):
+    compared = "responses" in guess.format.get("columns", {})
+    if name is not None and (fits(name, "preferences", rows[0].row) or not compared):
         return {"format": name}, ()
     return ({"format": guess.format} if guess.format else {}), guess.doubts
 
