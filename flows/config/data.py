@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from data_contracts.formats.registry import FORMATS, makers
 from data_contracts.records import Kind
@@ -136,17 +136,39 @@ class HubData(Tables):
 DataConfig = EmbeddedData | FileData | HubData
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class TableShares(Frozen):
+    """A share for each table."""
+
+    demonstrations: Share = 0.05
+    preferences: Share = 0.05
+    prompts: Share = 0.05
+
+
+def _shares_tag(shares: object) -> str:
+    return "by table" if isinstance(shares, dict | TableShares) else "for all"
+
+
 class ContractConfig(Frozen):
     """What happens to rows that break a rule of the data contracts.
 
     Attributes:
         rules: `fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself.
-        max_quarantined: share of a table's records above which quarantined rows refuse the table.
+        max_quarantined: share of a table's records above which quarantined rows refuse the table; one for all tables, or
+            by table.
+        near_held_out: similarity, as of `flows.data.near_duplicates`, from which on a prompt that trains is too near one
+            that is held out; null compares no more than the same prompts. One word in eleven makes .7. The embedded
+            world, whose prompts are made of the same few phrases, is not looked at.
         drift: whether a table unlike that of the champion is refused or only reported.
     """
 
     rules: dict[str, Literal["fatal", "quarantine"]] = Field(default_factory=dict)
-    max_quarantined: float = Field(default=0.05, ge=0.0, le=1.0)
+    max_quarantined: Annotated[
+        Annotated[Share, Tag("for all")] | Annotated[TableShares, Tag("by table")], Discriminator(_shares_tag)
+    ] = 0.05
+    near_held_out: float | None = Field(default=0.7, ge=0.3, le=1.0)
     drift: Literal["report", "fatal"] = "report"
 
     @model_validator(mode="after")
@@ -155,3 +177,9 @@ class ContractConfig(Frozen):
         if unknown := [name for name in self.rules if name not in rules]:
             raise ValueError(f"no rule is called {', '.join(unknown)}; there are {', '.join(rules)}")
         return self
+
+    def allowed(self, kind: Kind) -> float:
+        """The share of a table's records that may be quarantined."""
+        shares = self.max_quarantined
+        share: float = getattr(shares, kind) if isinstance(shares, TableShares) else shares
+        return share

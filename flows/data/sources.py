@@ -23,6 +23,11 @@ from rlhf_core.embedded_world.data import SOURCE, generate
 
 DATA_FOLDER = "RLHF_DATA"
 
+FIRST_ROWS = 100
+
+RICHNESS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
+"""Each holds the texts of those that follow it."""
+
 
 class Read(NamedTuple):
     """A batch of records.
@@ -30,11 +35,14 @@ class Read(NamedTuple):
     Attributes:
         is_label: whether each is one person's label of its pair.
         keeps_ties: whether pairs that such labels leave even are records.
+        is_part: whether each is a part of a row that says more, such as the prompt of a pair: several rows may share
+            it, and it is one record.
     """
 
     batch: Batch
     is_label: bool
     keeps_ties: bool = False
+    is_part: bool = False
 
 
 def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
@@ -148,8 +156,17 @@ def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
         if isinstance(source, FileSource):
             yield Read(_copies(kind, source), is_label=False)
         for rows in _opened(source):
-            for batch in convert_file(kind, rows, source):
-                yield Read(batch, source.repeats == "votes", source.ties == "keep")
+            first = list(islice(rows, FIRST_ROWS))
+            is_part = _says_more(kind, source, first)
+            for batch in convert_file(kind, chain(first, rows), source):
+                yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
+
+
+def _says_more(kind: Kind, source: Source, first: list[SourceRow]) -> bool:
+    """Whether the rows of a file hold more than this kind of data, of which they give a part."""
+    adapters = FORMATS[source.format or recognised(first[0])] if first else {}
+    richer = [adapter for other, adapter in adapters.items() if RICHNESS.index(other) < RICHNESS.index(kind)]
+    return any(adapter.fits(row.row) for adapter in richer for row in first)
 
 
 def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:
