@@ -169,7 +169,7 @@ NEAR_LEAK = Rule(
     "prompt_near_held_out",
     "prompt",
     "the row trains, and its prompt is nearly one that is held out in a table or a source of this data",
-    "give rows whose prompts are nearly the same one group in every table, remove the row, or set contract.near_held_out",
+    "give rows with nearly the same prompt one group in every table, remove the row, or set contract.near_held_out",
     _all_hold,
     (),
 )

@@ -156,11 +156,11 @@ class ContractConfig(Frozen):
 
     Attributes:
         rules: `fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself.
-        max_quarantined: share of a table's records above which quarantined rows refuse the table; one for all tables, or
-            by table.
-        near_held_out: similarity, as of `flows.data.near_duplicates`, from which on a prompt that trains is too near one
-            that is held out; null compares no more than the same prompts. One word in eleven makes .7. The embedded
-            world, whose prompts are made of the same few phrases, is not looked at.
+        max_quarantined: share of a table's records above which quarantined rows refuse the table; a number for all
+            tables, or one by table.
+        near_held_out: similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt
+            beside one that is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those
+            of the embedded world are all made of the same few phrases, and never looked at.
         drift: whether a table unlike that of the champion is refused or only reported.
     """
 

@@ -24,7 +24,9 @@ _NUMBER = np.uint64(2**14 - 1)
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 """Signs of Thai, Lao, Burmese, Khmer, Japanese and Chinese, where no space parts words."""
 
-_PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00bf\u00a1\u3001\u3002\u2013\u2014", " "))
+_PUNCTUATION = str.maketrans(
+    dict.fromkeys(".,;:!?'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00bf\u00a1\u3001\u3002\u2013\u2014", " ")
+)
 """What parts words and is none; other signs are kept: `2+2` is not `2-2`."""
 
 

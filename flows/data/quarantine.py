@@ -130,7 +130,8 @@ class Quarantine:
         known = set(names)
         largest = [item for item in self.by_reason.most_common() if item[0][0] in known][:REASONS_FIRST]
         return [
-            f"  {count / records:.1%} {name} ({count}). Mend: {self._rules[name].mend} (field {field or 'none'}: {reason})"
+            f"  {count / records:.1%} {name} ({count}). Mend: {self._rules[name].mend} "
+            f"({f'field {field}: ' if field else ''}{reason})"
             for (name, field, reason), count in largest
         ]
 

@@ -184,7 +184,7 @@ class Table:
     def _without_near(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
         if apart.near is None:
             return frame
-        near = (frame[SPLIT] != HELD_OUT).to_numpy(dtype=bool)
+        near = frame[SPLIT].to_numpy() != HELD_OUT
         texts = list(map(loose_text, frame.loc[near, "prompt"]))
         near[near] = apart.near.similarities(texts, apart.least) > 0.0
         return self.quarantine.sift(frame, {NEAR_LEAK.name: near} if near.any() else {})
