@@ -187,14 +187,39 @@ class HubData(Tables):
 DataConfig = EmbeddedData | FileData | HubData
 
 
+Quarantined = Annotated[Share, Field(ge=0.0, le=1.0)]
+
+
+class TableShares(Frozen):
+    """A share for each table."""
+
+    demonstrations: Quarantined = 0.05
+    """Of the demonstrations."""
+    preferences: Quarantined = 0.05
+    """Of the pairs."""
+    prompts: Quarantined = 0.05
+    """Of the prompts."""
+
+
+def _shares_tag(shares: object) -> str:
+    return "by table" if isinstance(shares, dict | TableShares) else "for all"
+
+
 class ContractConfig(Frozen):
     """What happens to rows that break a rule of the data contracts."""
 
     rules: dict[str, Literal["fatal", "quarantine"]] = Field(default_factory=dict)
     """`fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself; the rules
     stand in docs/reference/data.md."""
-    max_quarantined: Share = Field(default=0.05, ge=0.0, le=1.0)
-    """Share of a table's records above which quarantined rows refuse the table."""
+    max_quarantined: Annotated[
+        Annotated[Quarantined, Tag("for all")] | Annotated[TableShares, Tag("by table")], Discriminator(_shares_tag)
+    ] = 0.05
+    """Share of a table's records above which quarantined rows refuse the table; a number for all tables, or one by
+    table."""
+    near_held_out: float | None = Field(default=0.7, ge=0.3, le=1.0)
+    """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that is
+    held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world are
+    all made of the same few phrases, and never looked at."""
     drift: Literal["report", "fatal"] = "report"
     """Whether a table unlike that of the champion is refused or only reported."""
 
@@ -204,3 +229,9 @@ class ContractConfig(Frozen):
         if unknown := [name for name in self.rules if name not in rules]:
             raise ValueError(f"no rule is called {', '.join(unknown)}; there are {', '.join(rules)}")
         return self
+
+    def allowed(self, kind: Kind) -> float:
+        """The share of a table's records that may be quarantined."""
+        shares = self.max_quarantined
+        share: float = getattr(shares, kind) if isinstance(shares, TableShares) else shares
+        return share

@@ -17,7 +17,16 @@ from data_contracts.formats.registry import FORMATS, SeveralFormats, fits, recog
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.columns import ColumnFormat
-from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.config.data import (
+    DATA_FOLDER,
+    DataConfig,
+    EmbeddedData,
+    FileData,
+    FileSource,
+    Format,
+    HubSource,
+    Source,
+)
 from flows.config.errors import InputError
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
@@ -27,6 +36,11 @@ from rlhf_core.embedded_world.data import SOURCE, generate
 TABLES = (*map(str, COLUMNS), "held_out")
 """What a configuration of data names sources of."""
 
+FIRST_ROWS = 100
+
+RICHNESS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
+"""Each holds the texts of those that follow it."""
+
 
 class Read(NamedTuple):
     """A batch of records.
@@ -34,11 +48,14 @@ class Read(NamedTuple):
     Attributes:
         is_label: whether each is one person's label of its pair.
         keeps_ties: whether pairs that such labels leave even are records.
+        is_part: whether each is a part of a row that says more, such as the prompt of a pair: several rows may share
+            it, and it is one record.
     """
 
     batch: Batch
     is_label: bool
     keeps_ties: bool = False
+    is_part: bool = False
 
 
 def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
@@ -150,12 +167,11 @@ def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
     return by_kind[kind]
 
 
-def kinds_of(source: Source, first: RawRow) -> list[Kind]:
-    """What rows like the first of a source give by themselves."""
-    if isinstance(source.format, ColumnFormat):
-        return list(source.format.columns.kinds)
-    name = source.format or recognise(first)
-    return [] if name is None else [kind for kind in FORMATS[name] if fits(name, kind, first)]
+def kinds_of(form: Format, row: RawRow) -> list[Kind]:
+    """What a row of a format gives by itself."""
+    if isinstance(form, ColumnFormat):
+        return list(form.columns.kinds)
+    return [kind for kind in FORMATS[form] if fits(form, kind, row)]
 
 
 def recognised(first: SourceRow) -> str:
@@ -184,8 +200,19 @@ def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
         if isinstance(source, FileSource):
             yield Read(_copies(kind, source), is_label=False)
         for rows in _opened(source):
-            for batch in convert_file(kind, rows, source):
-                yield Read(batch, source.repeats == "votes", source.ties == "keep")
+            first = list(islice(rows, FIRST_ROWS))
+            is_part = _says_more(kind, source, first)
+            for batch in convert_file(kind, chain(first, rows), source):
+                yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
+
+
+def _says_more(kind: Kind, source: Source, first: list[SourceRow]) -> bool:
+    """Whether the rows of a file hold more than this kind of data, of which they give a part."""
+    if not first:
+        return False
+    form = source.format or recognised(first[0])
+    given = {other for row in first for other in kinds_of(form, row.row)}
+    return any(RICHNESS.index(other) < RICHNESS.index(kind) for other in given)
 
 
 def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:

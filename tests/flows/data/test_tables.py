@@ -331,7 +331,7 @@ REAL: list[tuple[str, Kind, int, dict[str, int], dict[str, int]]] = [
         {"prompt_is_shared": 1, "roles_alternate": 3, "chosen_not_empty": 4},
         {},
     ),
-    ("hh-rlhf/harmless-base-sample.jsonl.gz", "prompts", 1494, {"roles_alternate": 4, "not_repeated": 2}, {}),
+    ("hh-rlhf/harmless-base-sample.jsonl.gz", "prompts", 1494, {"roles_alternate": 4}, {}),
     ("oasst/en_100_tree.jsonl", "demonstrations", 207, {}, SYNTHETIC),
     ("oasst/en_100_tree.jsonl", "preferences", 732, {}, SYNTHETIC),
     ("oasst/en_100_tree.jsonl", "prompts", 95, {}, {"synthetic message": 5}),
