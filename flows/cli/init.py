@@ -43,6 +43,8 @@ def _tell(made: "NewProject") -> None:
     for source in made.sources:
         kinds = ", ".join(f"{len(frame)} {kind}" for kind, frame in source.frames.items())
         typer.echo(f"{source.path}: {kinds or 'no known format; formats.py is to say what its rows are'}")
+        for doubt in source.doubts:
+            typer.echo(f"  look at it: {doubt}")
     if made.sizes is not None:
         for line in made.sizes.remarks:
             typer.echo(line)

@@ -68,15 +68,14 @@ def read_source(path: Path, beginning: Path) -> DataSource:
     first = rows[0].row
     how, doubts = _how(rows)
     settings = {"path": from_folder(path, beginning), **how}
-    if not how:
-        return DataSource(path, tuple(map(str, first)), settings | {"format": OWN_FORMAT}, {})
     source = FileSource.model_validate(settings)
-    batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds_of(source, first)}
+    fields = tuple(map(str, first))
+    if source.format is None:
+        return DataSource(path, fields, settings | {"format": OWN_FORMAT}, {})
+    batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds_of(source.format, first)}
     frames = {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}
     votes = source.repeats == "votes"
-    return DataSource(
-        path, tuple(map(str, first)), settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes
-    )
+    return DataSource(path, fields, settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes)
 
 
 def _how(rows: Sequence[SourceRow]) -> tuple[dict[str, Any], tuple[str, ...]]:
