@@ -40,6 +40,17 @@ def connect(settings: "LadderConfig") -> None:
     see_mlflow()
 
 
+def own_config(config: Path | None, overrides: list[str] | None, *, model: str | None) -> "LadderConfig":
+    """Read a configuration, or the working folder's own, as `of_registry` says; nothing is made."""
+    from flows.config.loading import load_own_config
+    from flows.registry.lookup import project_of_version
+
+    settings = load_own_config(config, project=model and project_of_version(model), overrides=overrides or [])
+    if settings.threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # which torch reads when it is imported
+    return settings
+
+
 def of_registry(
     config: Path | None, overrides: list[str] | None, *, model: str | None, see: Callable[[], None]
 ) -> "LadderConfig":
@@ -51,11 +62,9 @@ def of_registry(
         model: what is asked for, whose project is taken where there is no configuration; None needs one.
         see: sees that what is asked for is in the registry, before anything is made or imported.
     """
-    from flows.config.loading import load_own_config
     from flows.deploy.environment import name_servers
-    from flows.registry.lookup import project_of_version
 
-    settings = load_own_config(config, project=model and project_of_version(model), overrides=overrides or [])
+    settings = own_config(config, overrides, model=model)
     name_servers(settings.storage)
     see()
     connect(settings)

@@ -2,11 +2,23 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from flows.cli.common import PORTS, ConfigOption, ModelArgument, Overrides, check_output, of_registry, quietly
+from flows.cli.common import (
+    PORTS,
+    ConfigOption,
+    ModelArgument,
+    Overrides,
+    check_output,
+    of_registry,
+    own_config,
+    quietly,
+)
+
+if TYPE_CHECKING:
+    from flows.config.ladder import LadderConfig
 
 
 def generate(
@@ -19,12 +31,12 @@ def generate(
 ) -> None:
     """Answer prompts with a registered model or a folder."""
     with quietly():
-        from flows.inference.arguments import check_answers, check_registered_model, check_temperature, check_written
+        from flows.inference.arguments import check_answers, check_temperature, check_written
 
         check_temperature(temperature)
         check_written(model)
         check_answers(model)
-        settings = of_registry(config, overrides, model=model, see=lambda: check_registered_model(model))
+        settings = _settings_for(model, config, overrides)
         questions = prompts or _lines(sys.stdin)
         from flows.inference.ask import answer
 
@@ -41,11 +53,11 @@ def score(
 ) -> None:
     """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
     with quietly():
-        from flows.inference.arguments import check_registered_model, check_scores, check_written
+        from flows.inference.arguments import check_scores, check_written
 
         check_written(model)
         check_scores(model, "answers")
-        settings = of_registry(config, overrides, model=model, see=lambda: check_registered_model(model))
+        settings = _settings_for(model, config, overrides)
         from flows.inference.ask import rate
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
@@ -67,13 +79,13 @@ def reward_bench(
 ) -> None:
     """Hold a reward model against labelled pairs: accuracy by subset and section, and calibration."""
     with quietly():
-        from flows.inference.arguments import check_registered_model, check_scores, check_written
+        from flows.inference.arguments import check_scores, check_written
         from flows.inference.pair_set import read_pair_set
 
         check_output("--scores", scores)
         check_written(model)
         check_scores(model, "pairs")
-        settings = of_registry(config, overrides, model=model, see=lambda: check_registered_model(model))
+        settings = _settings_for(model, config, overrides)
         pair_set = read_pair_set(pairs, split=split, subsets=subset or ())
         from flows.inference import reward_bench_tables as report
         from flows.inference.reward_bench import evaluate_pairs
@@ -101,6 +113,16 @@ def ui(
         from flows.deploy.pages import serve_pages
 
         serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+def _settings_for(model: str, config: Path | None, overrides: list[str] | None) -> "LadderConfig":
+    """How a model is asked; only one of the registry needs that, and nothing is made for others."""
+    from flows.inference.arguments import is_registered
+    from flows.registry.lookup import require_version
+
+    if is_registered(model):
+        return of_registry(config, overrides, model=model, see=lambda: require_version(model))
+    return own_config(config, overrides, model=model)
 
 
 def _lines(stream: TextIO) -> list[str]:

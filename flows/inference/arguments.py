@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from flows.config.errors import InputError
-from flows.registry.lookup import require_version
 from rlhf_core.models.model_files import CONFIG, check_files
 
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
@@ -26,18 +25,13 @@ def check_written(model: str) -> None:
     """
     if Path(model).is_dir():
         architectures(Path(model), model)
-    elif not HUB.fullmatch(model) and not REGISTERED.fullmatch(model):
+    elif is_registered(model) and not REGISTERED.fullmatch(model):
         raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
 
 
-def check_registered_model(model: str) -> None:
-    """See that a version of a local registry is there; folders and models of the hub are not looked for.
-
-    Raises:
-        InputError: if it is not.
-    """
-    if not Path(model).is_dir() and not HUB.fullmatch(model):
-        require_version(model)
+def is_registered(model: str) -> bool:
+    """Whether a model is one of the registry, as it is neither a folder nor written like one of the hub."""
+    return not Path(model).is_dir() and not HUB.fullmatch(model)
 
 
 def check_temperature(temperature: float | None) -> None:
