@@ -31,7 +31,7 @@ POSITIONS = 2048
 ACCELERATOR = Path("/dev/nvidiactl")
 
 
-class Lengths(NamedTuple):
+class TextLengths(NamedTuple):
     """Where prompts and responses are cut, and which share of them is.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sizes(NamedTuple):
         accelerator: whether they are for a GPU.
     """
 
-    lengths: Lengths
+    lengths: TextLengths
     test: float
     pair_prompts: int
     demonstrations: int
@@ -98,14 +98,14 @@ def fit(sources: Sequence[DataSource], model: Path | None) -> Sizes:
     return Sizes(lengths, test, pairs, prompts_of(sources, "demonstrations") or pairs, ACCELERATOR.exists())
 
 
-def _lengths(sources: Sequence[DataSource], model: Path | None) -> Lengths:
+def _lengths(sources: Sequence[DataSource], model: Path | None) -> TextLengths:
     tokenizer = None if model is None else _tokenizer(model)
     prompts, responses = (_counts(texts, tokenizer) for texts in texts_of(sources))
     half = (POSITIONS if model is None else _positions(model)) // 2
     most = min(LONGEST, half)
     prompt_limit = _limit([count + TEMPLATE_TOKENS for count in prompts], most)
     response_limit = _limit([count + 1 for count in responses], most)
-    return Lengths(
+    return TextLengths(
         prompt_limit,
         response_limit,
         _share_above(prompts, prompt_limit - TEMPLATE_TOKENS),
