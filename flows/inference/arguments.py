@@ -87,4 +87,10 @@ def architectures(folder: Path, model: str) -> list[str]:
         check_files(folder)
         return list(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("architectures") or [])
     except (OSError, ValueError) as error:
-        raise InputError(f"{model}: {' '.join(str(error).split())}") from None
+        raise InputError(said_of(model, error)) from None
+
+
+def said_of(model: str, error: Exception) -> str:
+    """What is wrong with a model, after its name, which is said once."""
+    reason = str(error)
+    return reason if reason.startswith(model) else f"{model}: {reason}"

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import HubModel
-from flows.inference.arguments import HUB, check_temperature, is_reward_model
+from flows.inference.arguments import HUB, check_temperature, is_reward_model, said_of
 from flows.registry.client import Registry
 from flows.registry.database import prepare_database
 from flows.registry.hub import download
@@ -76,7 +76,7 @@ def refusing(model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
+        raise InputError(said_of(model, error)) from None
 
 
 def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:

@@ -14,8 +14,8 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
 from flows.data.sources import TABLES, check_files
-from flows.pipeline.families import check_families
-from flows.registry.external_models import check_local, moved, name_of
+from flows.pipeline.families import check_model
+from flows.registry.external_models import check_local, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
@@ -51,7 +51,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
             _ask_hub(field, kind, name, revision)
     for field, source in _models_on_hub(config):
         _try_tokenizer(field, source)
-    check_families(config)
+        check_model(field, source)
     return notes
 
 
@@ -93,11 +93,14 @@ def _models_on_hub(config: LadderConfig) -> list[tuple[str, HubModel]]:
 
 
 def _check_local(field: str, source: LocalModel) -> None:
+    if source.digest is not None:
+        pin(field, source)
     try:
         check_local(source)
     except InputError as error:
         raise InputError(f"field '{field}': {error}") from None
     _try_tokenizer(field, source)
+    check_model(field, source)
 
 
 def _ask_for_model(field: str, source: HubModel) -> list[str]:
@@ -118,7 +121,7 @@ def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
     try:
         settle_template(AutoTokenizer.from_pretrained(source.name, **source.loading))
     except (OSError, ValueError) as error:
-        raise InputError(f"field '{field}': {name_of(source)}: {error}") from None
+        raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:

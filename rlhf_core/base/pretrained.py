@@ -13,7 +13,7 @@ from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.models.fitness import check_base
 from rlhf_core.models.gguf_files import described
 from rlhf_core.models.loading import load_policy
-from rlhf_core.models.model_files import check_kind, keep_notes
+from rlhf_core.models.model_files import check_files, keep_notes
 from rlhf_core.models.weights import complete_model
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -36,7 +36,7 @@ def adopt(folder: Path, *, out: Path, file: str | None = None, day: date | None 
     yield from ()
     options = {} if file is None else {"gguf_file": file}
     if file is None:
-        check_kind(folder)
+        check_files(folder)
     check_base(AutoConfig.from_pretrained(folder, **options))
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     settle_template(tokenizer, day=day)

@@ -150,7 +150,7 @@ def test_a_classifier_without_some_of_its_weights_is_refused(lost: str, tmp_path
     weights = load_file(folder / "model.safetensors")
     del weights[lost]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=rf"needs weights that are not there: {lost}; name a complete model"):
+    with pytest.raises(ValueError, match=rf"needs weights that are not there: {lost}; name a whole model"):
         load_reward_model(folder, tokenizer())
 
 
@@ -179,7 +179,7 @@ def test_a_model_with_missing_weights_is_none_but_where_they_are_new() -> None:
         complete_model(Family, "somewhere")
     except ValueError as error:
         noticed = str(error)
-    assert noticed == "somewhere: Identity needs weights that are not there: score.weight; name a complete model"
+    assert noticed == "somewhere: Identity needs weights that are not there: score.weight; name a whole model"
 
 
 def test_the_class_is_made_once_of_stock_parts() -> None:
