@@ -159,8 +159,8 @@ class ContractConfig(Frozen):
         max_quarantined: share of a table's records above which quarantined rows refuse the table; a number for all
             tables, or one by table.
         near_held_out: similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt
-            beside one that is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those
-            of the embedded world are all made of the same few phrases, and never looked at.
+            beside one that is held out; null looks for none. Prompts of eleven words of which one differs have .7.
+            Those of the embedded world are all made of the same few phrases, and never looked at.
         drift: whether a table unlike that of the champion is refused or only reported.
     """
 
