@@ -80,8 +80,8 @@ class HeldOutPrompts:
         places = np.searchsorted(self._pairs, pairs).clip(max=len(self._pairs) - 1)
         known = self._pairs[places] == pairs
         weights = np.where(known, self._weights[places], np.log(self._size + 1))
-        totals: NDArray[np.float64] = np.bincount(rows, weights, len(texts))
-        shareable: NDArray[np.float64] = np.bincount(rows, weights * known, len(texts))
+        totals = np.bincount(rows, weights, len(texts)).astype(np.float64)
+        shareable = np.bincount(rows, weights * known, len(texts))
         kept = known & (shareable >= least * totals)[rows]
         names = self._nominates[places]
         shape = (len(texts), len(self._pairs))
