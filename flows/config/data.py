@@ -217,9 +217,9 @@ class ContractConfig(Frozen):
     """Share of a table's records above which quarantined rows refuse the table; a number for all tables, or one by
     table."""
     near_held_out: float | None = Field(default=0.7, ge=0.3, le=1.0)
-    """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that is
-    held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world are
-    all made of the same few phrases, and never looked at."""
+    """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that
+    is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world
+    are all made of the same few phrases, and never looked at."""
     drift: Literal["report", "fatal"] = "report"
     """Whether a table unlike that of the champion is refused or only reported."""
 

@@ -18,6 +18,8 @@ NOMINATING = 100
 
 BATCH_PROMPTS = 10_000
 
+CANDIDATES_AT_ONCE = 50_000
+
 _NUMBER = np.uint64(2**14 - 1)
 """The bits of a key that number the prompts of a batch; the others are of a pair's hash."""
 
@@ -78,7 +80,8 @@ class HeldOutPrompts:
         places = np.searchsorted(self._pairs, pairs).clip(max=len(self._pairs) - 1)
         known = self._pairs[places] == pairs
         weights = np.where(known, self._weights[places], np.log(self._size + 1))
-        totals, shareable = (np.bincount(rows, part, len(texts)) for part in (weights, weights * known))
+        totals = np.bincount(rows, weights, len(texts)).astype(np.float64)
+        shareable = np.bincount(rows, weights * known, len(texts))
         kept = known & (shareable >= least * totals)[rows]
         names = self._nominates[places]
         shape = (len(texts), len(self._pairs))
@@ -87,10 +90,12 @@ class HeldOutPrompts:
             for part in (kept, kept & names, kept & ~names)
         )
         found, candidates = self._candidates(naming, common.sum(axis=1), totals, least)
-        shared = held[found].multiply(self._by_prompt[candidates]).sum(axis=1)
-        similar = shared / (totals[found] + self._totals[candidates] - shared)
         nearest = np.zeros(len(texts))
-        np.maximum.at(nearest, found, np.where(similar >= least - 1e-9, similar, 0.0))
+        for start in range(0, len(found), CANDIDATES_AT_ONCE):
+            row, candidate = (some[start : start + CANDIDATES_AT_ONCE] for some in (found, candidates))
+            shared = held[row].multiply(self._by_prompt[candidate]).sum(axis=1)
+            similar = shared / (totals[row] + self._totals[candidate] - shared)
+            np.maximum.at(nearest, row, np.where(similar >= least - 1e-9, similar, 0.0))
         return nearest
 
     def _candidates(
