@@ -45,6 +45,7 @@ class Batch(NamedTuple):
         votes: what several people said of the rows, whatever became of these.
         rows: count of raw rows.
         annotators: who compared the pair of each record, None where that is not known.
+        remarks: what a person should know of the file, a sentence each.
     """
 
     frame: pd.DataFrame
@@ -53,6 +54,7 @@ class Batch(NamedTuple):
     votes: list[Cast]
     rows: int
     annotators: list[str | None]
+    remarks: tuple[str, ...] = ()
 
 
 def convert_rows(

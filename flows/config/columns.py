@@ -70,7 +70,7 @@ def _spellings(label: object) -> tuple[str, ...]:
     return {True: _YES, False: _NO}[label] if isinstance(label, bool) else (label_text(label),)
 
 
-def _meaning(value: object) -> object:
+def _meaning(value: Any) -> Any:
     match value:
         case Meaning() | {"says": _}:
             return value

@@ -188,6 +188,7 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
             if name.endswith("-drift")
             for item in seen.broken
         ),
+        remarks=tuple(remark for table in checked.tables.values() for remark in table.remarks),
         report=str(written),
         ladder_run=context.run_id,
         seconds=time.monotonic() - started,

@@ -1,8 +1,11 @@
 """Inspection of raw data before they are ingested: format, a few records, and what the row rules say of them."""
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -10,16 +13,26 @@ from rich.table import Table
 
 from data_contracts.conversation import read_conversation
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
-from data_contracts.formats.registry import FORMATS
+from data_contracts.formats.items import Convert
+from data_contracts.formats.registry import FORMATS, Adapter, recognise
 from data_contracts.records import TEXTS, Kind
+from data_contracts.schemas.rules import Rule
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from flows.config.data import load_formats
 from flows.config.errors import InputError
+from flows.data.converters import no_format, recognised
 from flows.data.file_search import search_files
 from flows.data.files import read_file
-from flows.data.sources import recognised
+from flows.data.mapping.guess import Guess, guess_columns
+from flows.data.mapping.guess_verdict import annotator_among, labels_among
+from flows.data.mapping.rows import mapped
+from flows.data.mapping.unread import unread_columns
+
+KINDS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 
 SHOWN = 3
+
+MOST_MISFITS = 10
 
 CELL = 60
 
@@ -42,22 +55,63 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     console = Console(highlight=False)
     files = search_files(path)
     for file in files.data:
-        _inspect(list(islice(read_file(file, file.name), rows)), console)
+        _inspect(file, list(islice(read_file(file, file.name), rows)), console)
     if files.copies:
         names = ", ".join(file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files.copies)
         console.print(f"not read, as hidden or backup files: {escape(names)}")
 
 
-def _inspect(rows: list[SourceRow], console: Console) -> None:
-    first = rows[0]
-    name = recognised(first)
-    fitting = [kind for kind, adapter in FORMATS[name].items() if adapter.fits(first.row)]
-    console.print(f"[bold]{escape(first.source)}[/bold]: {name}, which gives {', '.join(fitting)}")
-    kind = next(kind for kind in ("preferences", "demonstrations", "prompts") if kind in fitting)
-    batch = convert_rows(kind, FORMATS[name][kind].convert, rows)
+def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:
+    raw = [row for _, _, row in rows]
+    guess = guess_columns(raw)
+    if recognise(rows[0].row) is None:
+        if not guess.format:
+            raise InputError(f"{no_format(rows[0])}; no mapping can be guessed, as there is {guess.lacking}")
+        console.print(f"[bold]{escape(rows[0].source)}[/bold]: no known format, but these columns seem to say enough")
+        _show_guess(path, rows, guess, console)
+        return
+    name = recognised(rows[0])
+    fitting: dict[Kind, Adapter] = {kind: each for kind, each in FORMATS[name].items() if each.fits(raw[0])}
+    console.print(f"[bold]{escape(rows[0].source)}[/bold]: {name}, which gives {', '.join(fitting)}")
+    kind = next(kind for kind in KINDS if kind in fitting)
+    _show_records(kind, fitting[kind].convert, rows, console)
+    unread = unread_columns(raw, *(adapter.convert for adapter in fitting.values()))
+    labels = list(dict.fromkeys([*labels_among(unread, ()), *filter(None, [annotator_among(unread)])]))
+    if unread.left:
+        console.print(f"{name} does not read: {', '.join(unread.left)}", markup=False, soft_wrap=True)
+    if labels:
+        said = f"labels or their annotators seem to stand in {', '.join(labels)}, and {name} does not read them"
+        console.print(f"[yellow]warning[/yellow] {escape(said)}", soft_wrap=True)
+    if guess.format and (set(labels) - set(guess.unread) or guess.mapping.columns.kinds[0] not in fitting):
+        console.print(f"\nto read {' and '.join(guess.mapping.columns.kinds)} instead, map the columns:")
+        _show_guess(path, rows, guess, console)
+    elif guess.responses:
+        console.print(f"{', '.join(guess.responses)} seem to be responses, but there is {guess.lacking}", markup=False)
+
+
+def _show_guess(path: Path, rows: list[SourceRow], guess: Guess, console: Console) -> None:
+    """Print a mapping as a configuration holds it, and what it makes of the rows."""
+    kind = guess.mapping.columns.kinds[0]
+    source = {kind: [{"path": str(path.resolve()), "format": guess.format}]}
+    written = yaml.safe_dump(source, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    console.print(written.rstrip(), markup=False, soft_wrap=True)
+    for doubt in guess.doubts:
+        console.print(f"# check {doubt}", markup=False, soft_wrap=True)
+    _show_records(kind, mapped(guess.mapping, kind), rows, console, votes="annotator" in guess.format["columns"])
+    if guess.unread:
+        console.print(f"the mapping does not read: {', '.join(guess.unread)}", markup=False, soft_wrap=True)
+
+
+def _show_records(
+    kind: Kind, convert: Convert, rows: list[SourceRow], console: Console, *, votes: bool = False
+) -> None:
+    batch = convert_rows(kind, convert, rows, ties=votes)
     console.print(f"{kind}: {batch.rows} raw rows read, {len(batch.frame)} records")
     console.print(_records(kind, batch))
-    console.print(_verdict(kind, batch))
+    if votes:
+        people = len(set(batch.annotators) - {None})
+        console.print(f"rows on one pair are votes, as in `repeats: votes`; annotators: {people}")
+    console.print(_verdict(kind, batch, [*CONTRACTS[kind].row_rules, *([] if votes else CONTRACTS[kind].set_rules)]))
 
 
 def _records(kind: Kind, batch: Batch) -> Table:
@@ -74,15 +128,17 @@ def _records(kind: Kind, batch: Batch) -> Table:
     return table
 
 
-def _verdict(kind: Kind, batch: Batch) -> Table:
+def _verdict(kind: Kind, batch: Batch, rules: Sequence[Rule]) -> Table:
     contract = CONTRACTS[kind]
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in ("contract", "records", "first row", "what", "mend"):
         table.add_column(column, overflow="fold")
-    for item in {other.rule: other for other in reversed(batch.misfits)}.values():
-        count = sum(other.rule == item.rule for other in batch.misfits)
-        table.add_row(item.rule, str(count), str(item.row), f"{item.field} {item.reason}", item.mend)
-    for name, broken in broken_rules(kind, batch.frame, (*contract.row_rules, *contract.set_rules)).items():
+    first_of = {(item.rule, item.field, item.reason): item for item in reversed(batch.misfits)}
+    counts = Counter((item.rule, item.field, item.reason) for item in batch.misfits)
+    for what, count in counts.most_common(MOST_MISFITS):
+        item = first_of[what]
+        table.add_row(item.rule, str(count), str(item.row), escape(f"{item.field} {item.reason}"), escape(item.mend))
+    for name, broken in broken_rules(kind, batch.frame, rules).items():
         rule = contract.rules[name]
         first = batch.frame["row"].to_numpy()[broken][0]
         table.add_row(name, str(int(broken.sum())), str(first), rule.reason, rule.mend)

@@ -91,7 +91,7 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
         title=f"Data of {project}",
         lead="Every record was written, merged with others or quarantined. This page shows no text of the data.",
         short=_in_short(refs, seen.populations),
-        alarm=bool(refs.drift),
+        alarm=bool(refs.drift or refs.remarks),
         sections=sections,
     )
     path.write_text(html, encoding="utf-8")
@@ -112,7 +112,8 @@ def render(refs: DataRefs) -> Group:
     if refs.estimates:
         sheets.append(prompt_sheet(refs.estimates))
     parts: list[RenderableType] = [for_terminal(sheet) for sheet in sheets if sheet.rows]
-    return Group(*parts, *(f"[yellow]drift[/yellow] {escape(line)}" for line in refs.drift))
+    said = [*(("drift", line) for line in refs.drift), *(("warning", line) for line in refs.remarks)]
+    return Group(*parts, *(f"[yellow]{what}[/yellow] {escape(line)}" for what, line in said))
 
 
 def _in_short(refs: DataRefs, populations: Mapping[str, Population]) -> list[str]:
@@ -126,7 +127,8 @@ def _in_short(refs: DataRefs, populations: Mapping[str, Population]) -> list[str
     count = sum(len(seen.findings) for seen in populations.values())
     broken = [item for seen in populations.values() for item in seen.broken]
     lines.append(f"Of {count} checks on the tables as a whole, {len(broken)} do not hold." if broken else _all(count))
-    return [*lines, *(f"Unlike the champion's data: {line}." for line in refs.drift)]
+    remarks = [f"Look at {line}." for line in refs.remarks]
+    return [*lines, *remarks, *(f"Unlike the champion's data: {line}." for line in refs.drift)]
 
 
 def _ceilings(noise: Mapping[str, Estimate]) -> str:

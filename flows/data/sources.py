@@ -11,26 +11,21 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
-from data_contracts.formats.items import Convert, RawRow
-from data_contracts.formats.preferred import preferred_answers
-from data_contracts.formats.registry import FORMATS, SeveralFormats, fits, recognise
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
-from flows.config.columns import ColumnFormat
 from flows.config.data import (
     DATA_FOLDER,
     DataConfig,
     EmbeddedData,
     FileData,
     FileSource,
-    Format,
     HubSource,
     Source,
 )
 from flows.config.errors import InputError
+from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import BATCH_ROWS, read_file, read_hub
-from flows.data.mapping.rows import mapped
 from rlhf_core.embedded_world.data import SOURCE, generate
 
 TABLES = (*map(str, COLUMNS), "held_out")
@@ -140,59 +135,15 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
         InputError: if no format is named and none recognised, or it does not give this kind of data.
     """
     rows = iter(rows)
-    first = next(rows, None)
-    if first is None:
+    chunk = list(islice(rows, BATCH_ROWS))
+    if not chunk:
         return
-    convert = _converter(kind, source, first)
+    convert, remarks = converter(kind, source, chunk)
     keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
-    rows = chain([first], rows)
-    while chunk := list(islice(rows, BATCH_ROWS)):
-        yield convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
-
-
-def _converter(kind: Kind, source: Source, first: SourceRow) -> Convert:
-    """The function that makes a kind of data of rows: preferred answers where they hold pairs and no demonstration."""
-    if isinstance(source.format, ColumnFormat):
-        name = "what format.columns describes"
-        by_kind = {given: mapped(source.format, given) for given in source.format.columns.kinds}
-    else:
-        name = source.format or recognised(first)
-        by_kind = {given: adapter.convert for given, adapter in FORMATS[name].items()}
-        if "preferences" in by_kind and not fits(name, kind, first.row):
-            by_kind.pop("demonstrations", None)
-    if kind == "demonstrations" and kind not in by_kind and "preferences" in by_kind:
-        return preferred_answers(by_kind["preferences"])
-    if kind not in by_kind:
-        raise InputError(f"{first.source}: looks like {name}, which gives {', '.join(by_kind)} and no {kind}; move it")
-    return by_kind[kind]
-
-
-def kinds_of(form: Format, row: RawRow) -> list[Kind]:
-    """What a row of a format gives by itself."""
-    if isinstance(form, ColumnFormat):
-        return list(form.columns.kinds)
-    return [kind for kind in FORMATS[form] if fits(form, kind, row)]
-
-
-def recognised(first: SourceRow) -> str:
-    """The format that the first row of a file looks like.
-
-    Raises:
-        InputError: if that is none, or several alike.
-    """
-    try:
-        name = recognise(first.row)
-    except SeveralFormats as error:
-        raise InputError(
-            f"{first.source} row {first.number}: {error}; name one as its `format`, or give one a higher precedence"
-        ) from None
-    if name is None:
-        fields = ", ".join(map(str, list(first.row)[:10]))
-        raise InputError(
-            f"{first.source} row {first.number}: no known format has the fields {fields}; name one of "
-            f"{', '.join(sorted(FORMATS))} as its `format`, or register your own"
-        )
-    return name
+    while chunk:
+        batch = convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
+        yield batch._replace(remarks=remarks)
+        chunk, remarks = list(islice(rows, BATCH_ROWS)), ()
 
 
 def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:

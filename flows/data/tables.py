@@ -67,6 +67,7 @@ class Table:
     Attributes:
         raw_votes: votes by annotator, of formats that give them.
         judge: whether the judge must get rows of it.
+        remarks: what a person should know of the files, a sentence each.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
             `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
         held_out: prompts of the test split, as `loose_text` writes them.
@@ -82,6 +83,7 @@ class Table:
         self.quarantine = Quarantine(kind, folder / "quarantine.csv", contract)
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
         self.raw_votes = Votes(folder / "votes.csv")
+        self.remarks: list[str] = []
         self.tied: list[pd.DataFrame] = []
         self._shares = shares
         self._clock = clock
@@ -98,11 +100,14 @@ class Table:
             self._rows += batch.rows
             self._records += len(batch.frame) + len(batch.misfits)
             self._left_out += batch.left_out
+            self.remarks += batch.remarks
             self.quarantine.add_misfits(batch.misfits)
             self.raw_votes.add(batch.votes)
             with self._clock.step("row rules"):
                 broken = broken_rules(self.kind, batch.frame, self.contract.row_rules)
-                sound = self.quarantine.sift(batch.frame.assign(annotator=batch.annotators), broken)
+                sound = self.quarantine.sift(
+                    batch.frame.assign(annotator=np.array(batch.annotators, dtype=object)), broken
+                )
             if not sound.empty:
                 with self._clock.step("deal into buckets"):
                     self._deal(sound.assign(**dict(zip(Read._fields[1:], said, strict=True))))

@@ -119,6 +119,7 @@ class DataRefs(Frozen):
         labels: what the labels of the preferences are worth, None without preferences.
         estimates: what the prompts are like, which gates judge; none without prompts.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
+        remarks: what a person should know of the files, such as labels that no format reads, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
         fresh: labelled answers of the policies of earlier rounds, the oldest first.
@@ -129,6 +130,7 @@ class DataRefs(Frozen):
     labels: LabelWorth | None = None
     estimates: dict[str, Estimate] = {}
     drift: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     report: str
     ladder_run: str
     seconds: float

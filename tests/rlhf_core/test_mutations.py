@@ -32,6 +32,13 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "the label of the second response is a vote for the first",
+        "flows.data.mapping.labels",
+        '_VOTES = {"first": 1, "second": 2, "tie": 0}',
+        '_VOTES = {"first": 1, "second": 1, "tie": 0}',
+        "test_mapped_rows.test_labels_are_votes_for_the_response_that_they_name",
+    ),
+    Mutant(
         "what a version was trained on judges it",
         "flows.registry.learned_prompts",
         "known = np.any([np.zeros(len(frame), dtype=bool), *by.values()], axis=0)",

@@ -6,6 +6,8 @@ from typing import Any
 
 from data_contracts.formats.fields import number_in
 from data_contracts.formats.items import RawRow
+from flows.data.mapping.names import words_of
+from flows.data.mapping.vocabulary import ABOUT, LABEL, REMARK
 
 DEEPEST = 3
 
@@ -31,6 +33,13 @@ class SeenColumns:
         cells = (row.get(name) for row in self.rows)
         return [cell for cell in cells if cell is not None and not (isinstance(cell, str) and not cell.strip())]
 
+    def labels(self, name: str) -> list[Any]:
+        """The cells of a column, and what lists and objects in it hold, as those of several people's labels do."""
+        items: list[Any] = []
+        for cell in map(_listed, self.cells(name)):
+            items += cell.values() if isinstance(cell, dict) else cell if isinstance(cell, list) else [cell]
+        return [item for item in items if item is not None]
+
     def length(self, *names: str) -> float:
         """Mean characters of the cells in some columns; 0 without any."""
         cells = [cell for name in names for cell in self.cells(name)]
@@ -41,8 +50,12 @@ class SeenColumns:
         cells = [number_in(cell) for cell in self.cells(name)]
         return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
 
-    def is_list(self, name: str, of: type) -> bool:
-        """Whether all cells are lists of one type, or the JSON text of such lists."""
+    def is_ticked(self, name: str) -> bool:
+        """Whether all cells are true or false."""
+        return {str(cell).strip().casefold() for cell in self.cells(name)} <= {"true", "false"}
+
+    def is_list(self, name: str, *of: type) -> bool:
+        """Whether all cells are lists of these types, or the JSON text of such lists."""
         cells = [_listed(cell) for cell in self.cells(name)]
         return bool(cells) and all(
             isinstance(cell, list) and cell != [] and all(isinstance(item, of) for item in cell) for cell in cells
@@ -50,21 +63,23 @@ class SeenColumns:
 
 
 def _paths(row: RawRow, before: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
-    """The cells of a row; those of an object by the path to them, unless it is one message or goes too deep."""
+    """The cells of a row; those of an object by their path, unless it is one message or several people's labels."""
     for name, cell in row.items():
-        if isinstance(cell, dict) and cell and "role" not in cell and depth < DEEPEST and _has_names(cell):
+        if isinstance(cell, dict) and cell and "role" not in cell and depth < DEEPEST and not _are_peoples(name, cell):
             yield from _paths(cell, f"{before}{name}.", depth + 1)
         else:
             yield f"{before}{name}", cell
 
 
-def _has_names(cell: dict[Any, Any]) -> bool:
-    """Whether an object has fields, and not what several people said by their numbers."""
-    return not all(str(key).isdecimal() for key in cell)
+def _are_peoples(name: str, cell: dict[Any, Any]) -> bool:
+    """Whether an object holds what several people said, by their names."""
+    fields = [words_of(str(field)) for field in cell]
+    named = any_word(words_of(name), LABEL) and not any(any_word(words, LABEL | ABOUT | REMARK) for words in fields)
+    return named and all(isinstance(said, str | int | float | None) for said in cell.values())
 
 
 def _listed(cell: Any) -> Any:
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
+    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
         try:
             return json.loads(cell)
         except (ValueError, RecursionError):

@@ -5,18 +5,22 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from data_contracts.formats.items import RawRow
-from flows.config.columns import ColumnFormat
+from flows.config.columns import ColumnFormat, Columns
 from flows.data.mapping.columns_seen import SeenColumns, any_word
-from flows.data.mapping.guess_verdict import take_verdict
+from flows.data.mapping.guess_verdict import is_label, take_verdict
 from flows.data.mapping.names import Family, apart, better_and_worse, families, turns, words_of
 from flows.data.mapping.vocabulary import (
     ABOUT,
+    ANNOTATOR,
     ANSWER,
     BELOW_PROMPT,
     BESIDE_SYSTEM,
     HISTORY,
+    LABEL,
     MODEL,
+    NO_PROMPT_ALONE,
     PROMPT,
+    REMARK,
     RESPONSE,
     SPEAKER,
     SYSTEM,
@@ -34,12 +38,14 @@ class Guess(NamedTuple):
         doubts: what should be looked at before it is used.
         unread: the columns that it does not use.
         lacking: what was not found.
+        responses: the columns of responses, where a label of them was not found.
     """
 
     format: dict[str, Any]
     doubts: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     lacking: str = ""
+    responses: tuple[str, ...] = ()
 
     @property
     def mapping(self) -> ColumnFormat:
@@ -58,15 +64,19 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     family = _take_responses(seen, columns)
     holds_prompt = family is not None and all(seen.is_list(name, dict) for name in family.names)
     _take_prompt(seen, columns, holds_prompt=holds_prompt)
-    if "prompt" not in columns and not holds_prompt and "messages" not in columns:
+    if not holds_prompt and "prompt" not in columns and "messages" not in columns:
         return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
     if family is None:
         _take_answer(seen, columns)
+        asked = columns.get("prompt")
+        if isinstance(asked, str) and set(words_of(asked)) <= NO_PROMPT_ALONE and "response" not in columns:
+            return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
         return Guess({"columns": columns}, (), tuple(seen.left))
     rest, doubts = take_verdict(seen, columns, family)
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
-        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses")
-    return Guess({"columns": columns, **rest}, doubts, tuple(seen.left))
+        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses", family.names)
+    ordered = {use: columns[use] for use in Columns.model_fields if use in columns}
+    return Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
 
 
 def _take_responses(seen: SeenColumns, columns: dict[str, Any]) -> Family | None:
@@ -104,11 +114,11 @@ def _are_responses(seen: SeenColumns, family: Family) -> bool:
     long = seen.length(*family.names) > LONG
     if any(_is_about(name) for name in family.names) and not (long and not any_word(family.words, ABOUT)):
         return False
-    if any_word(family.words, SPEAKER):
-        return False
+    labels = any(is_label(seen, name) or seen.is_ticked(name) for name in family.names)
     if any_word(family.words, RESPONSE):
-        return True
-    return long or (not family.words and not all(seen.is_numeric(name) for name in family.names))
+        return not labels
+    numeric = any(seen.is_numeric(name) for name in family.names)
+    return not any_word(family.words, SPEAKER) and (long or not (numeric or labels))
 
 
 def _two_responses(seen: SeenColumns) -> list[Family]:
@@ -130,20 +140,20 @@ def _take_prompt(seen: SeenColumns, columns: dict[str, Any], *, holds_prompt: bo
     if several := turns(seen.left):
         columns["prompt"] = list(seen.take(*several))
         return
-    name = _named_first(seen, PROMPT)
-    if name is None or holds_prompt:
+    asked = None if holds_prompt else _named_first(seen, PROMPT) or _longest(seen, columns)
+    if asked is None:
         return
-    if _ends_with_an_answer(seen, name) and not ("responses" in columns or "chosen" in columns):
-        (columns["messages"],) = seen.take(name)
+    if _ends_with_an_answer(seen, asked) and not ("responses" in columns or "chosen" in columns):
+        (columns["messages"],) = seen.take(asked)
         return
-    (columns["prompt"],) = seen.take(name)
+    (columns["prompt"],) = seen.take(asked)
     for use, among, is_messages in (("input", BELOW_PROMPT, False), ("history", HISTORY, True)):
         found = [
             other
             for other in seen.left
             if any_word(words_of(other), among) and not _is_about(other) and seen.is_list(other, dict) == is_messages
         ]
-        if found and not seen.is_list(name, dict) and not seen.is_numeric(found[0]):
+        if found and not seen.is_list(asked, dict) and not seen.is_numeric(found[0]):
             (columns[use],) = seen.take(found[0])
 
 
@@ -154,6 +164,15 @@ def _named_first(seen: SeenColumns, wanted: Sequence[str]) -> str | None:
         if found := [name for name in usable if word in words_of(name)]:
             return min(found, key=lambda name: len(words_of(name)))
     return None
+
+
+def _longest(seen: SeenColumns, columns: dict[str, Any]) -> str | None:
+    """The longest texts beside the responses, which are prompts by any other name."""
+    if "responses" not in columns and "chosen" not in columns:
+        return None
+    usable = [name for name in seen.left if not (_is_about(name) or _is_text_free(seen, name) or is_label(seen, name))]
+    asking = [name for name in usable if not any_word(words_of(name), LABEL | ANNOTATOR | REMARK)]
+    return max(asking, key=lambda name: seen.length(name), default=None)
 
 
 def _is_text_free(seen: SeenColumns, name: str) -> bool:
@@ -169,6 +188,6 @@ def _ends_with_an_answer(seen: SeenColumns, name: str) -> bool:
 def _take_answer(seen: SeenColumns, columns: dict[str, Any]) -> None:
     """The one answer of a demonstration, if there is any."""
     answers = [name for name in seen.left if any_word(words_of(name), ANSWER) and not _is_about(name)]
-    texts = [name for name in answers if not _is_text_free(seen, name)]
+    texts = [name for name in answers if not _is_text_free(seen, name) and not seen.is_list(name, dict)]
     if texts and "messages" not in columns:
         (columns["response"],) = seen.take(max(texts, key=lambda name: seen.length(name)))

@@ -9,6 +9,7 @@ from flows.data.mapping.label_values import Reading, read_labels, says_no_side
 from flows.data.mapping.names import Family, families, words_of
 from flows.data.mapping.vocabulary import (
     ANNOTATOR,
+    BETTER,
     CONTROL,
     COUNT,
     GRADE,
@@ -32,17 +33,15 @@ def take_verdict(
     if annotator := annotator_among(seen, responses.sides):
         (columns["annotator"],) = seen.take(annotator)
     several = len(responses.names) > 2
-    if "chosen" in columns:
-        rest, doubts = {}, ()
-    elif not several and (labels := _take_labels(seen, columns, responses)):
-        rest, doubts = labels
-    elif not several and (votes := _votes(seen, responses.sides)):
+    rest: dict[str, Any] = {}
+    doubts: tuple[str, ...] = ()
+    if "chosen" not in columns and not several and (votes := _votes(seen, responses.sides)):
         columns["votes"] = votes
         seen.take(*votes.values())
-        rest, doubts = {}, ()
-    else:
-        rest, doubts = {}, ()
-        _take_numbers(seen, columns, responses)
+    elif "chosen" not in columns and not several and (labels := _take_labels(seen, columns, responses)):
+        rest, doubts = labels
+    elif "chosen" not in columns and not _take_numbers(seen, columns, responses) and not several:
+        rest, doubts = _take_scale(seen, columns, responses)
     if "chosen" in columns or (isinstance(columns.get("label"), str) and not _is_graded(rest)):
         _take_grade(seen, columns)
     return rest, doubts
@@ -50,13 +49,9 @@ def take_verdict(
 
 def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | None:
     """The column that says who compared the responses of a row."""
-    usable = [
-        name
-        for name in seen.left
-        if not any_word(words_of(name), LABEL | CONTROL | REMARK)
-        and seen.cells(name)
-        and not _is_family_of_labels(seen, name, sides)
-    ]
+    named_so = [name for name in seen.left if not any_word(words_of(name), LABEL | CONTROL | REMARK)]
+    by_person = _labels_by_person(seen, sides)
+    usable = [name for name in named_so if seen.cells(name) and name not in by_person]
     named = [name for name in usable if any_word(words_of(name), ANNOTATOR)]
     ids = [name for name in named if any_word(words_of(name), IDENTITY)]
     persons = [name for word in PERSON for name in usable if word in words_of(name)]
@@ -66,22 +61,36 @@ def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | Non
 def labels_among(seen: SeenColumns, sides: tuple[str, ...]) -> dict[str, Reading]:
     """The columns that seem to hold labels of two responses, with what they say."""
     found = {}
-    for name in seen.left:
+    of_one = _scores_by_response(seen, sides)
+    for name in (name for name in seen.left if name not in of_one):
         words = words_of(name)
-        if any_word(words, CONTROL | REMARK) or "id" in words:
+        is_named = any_word(words, LABEL | ANNOTATOR)
+        if any_word(words, CONTROL | REMARK) or ("id" in words and not any_word(words, BETTER)):
             continue
-        reading = read_labels(name, seen.cells(name), sides, named_so=any_word(words, LABEL | ANNOTATOR))
+        if any_word(words, MODEL) and not is_named:
+            continue
+        reading = read_labels(name, seen.labels(name), sides, named_so=is_named)
         if reading is not None:
             found[name] = reading
     return found
 
 
-def _is_family_of_labels(seen: SeenColumns, name: str, sides: tuple[str, ...]) -> bool:
-    """Whether a column is one of several that hold an annotator's labels each, such as `rater_1` and `rater_2`."""
-    mine = [family for family in families(seen.left) if name in family.names]
-    return any(
-        all(read_labels(other, seen.cells(other), sides, named_so=True) for other in family.names) for family in mine
-    )
+def is_label(seen: SeenColumns, name: str) -> bool:
+    """Whether the cells of a column could be labels by what they say."""
+    return read_labels(name, seen.labels(name), (), named_so=False) is not None
+
+
+def _labels_by_person(seen: SeenColumns, sides: tuple[str, ...]) -> set[str]:
+    """Columns that hold an annotator's labels each, such as `rater_1` and `rater_2`."""
+    named = [name for name in seen.left if any_word(words_of(name), ANNOTATOR)]
+    labels = {name for name in named if read_labels(name, seen.labels(name), sides, named_so=True)}
+    return labels if len(labels) > 1 else set()
+
+
+def _scores_by_response(seen: SeenColumns, sides: tuple[str, ...]) -> set[str]:
+    """Columns that rate one of the responses each, such as `overall_a` and `overall_b`."""
+    rating = [family for family in families(seen.left) if family.sides == sides and any_word(family.words, SCORE)]
+    return {name for family in rating for name in family.names if all(map(seen.is_numeric, family.names))}
 
 
 def _take_labels(
@@ -96,18 +105,40 @@ def _take_labels(
     if not readings:
         return None
     chosen = _one_or_all(list(readings))
+    if len(chosen) > 1:
+        undecided = _undecided(seen, readings[chosen[0]])
+        readings |= undecided
+        chosen += undecided
     seen.take(*chosen)
     columns["label"] = chosen[0] if len(chosen) == 1 else chosen
     if len(chosen) > 1:
         columns.pop("annotator", None)
     read = [readings[name] for name in chosen]
-    if scale := next((reading.scale for reading in read if reading.scale), None):
-        rest: dict[str, Any] = {"scale": scale.model_dump()}
-    else:
-        rest = {
-            "labels": _spelt(seen, chosen, {text: says for reading in read for text, says in reading.labels.items()})
-        }
-    return rest, tuple(dict.fromkeys(reading.doubt for reading in read if reading.doubt))
+    rest = _explained(seen, chosen, read)
+    doubts = list(dict.fromkeys(reading.doubt for reading in read if reading.doubt))
+    if others := [name for name in readings if name not in chosen]:
+        doubts.append(f"{', '.join(others)} would be labels too")
+    return rest, tuple(doubts)
+
+
+def _undecided(seen: SeenColumns, reading: Reading) -> dict[str, Reading]:
+    """Columns of people who, in these rows, preferred nothing."""
+    columns = {name: {label_text(cell) for cell in seen.labels(name)} for name in seen.left}
+    says = {text: says_no_side(text) for texts in columns.values() for text in texts}
+    return {
+        name: reading._replace(labels={text: Meaning(says=says[text] or "tie") for text in texts})
+        for name, texts in columns.items()
+        if texts and all(says[text] for text in texts)
+    }
+
+
+def _explained(seen: SeenColumns, names: Sequence[str], readings: Sequence[Reading]) -> dict[str, Any]:
+    """What the labels of some columns say, as a configuration writes it."""
+    if scale := next((reading.scale for reading in readings if reading.scale), None):
+        ends = {"first": scale.first, "second": scale.second}
+        return {"scale": {side: int(end) if end.is_integer() else end for side, end in ends.items()}}
+    meanings = {text: meaning for reading in readings for text, meaning in reading.labels.items()}
+    return {"labels": _spelt(seen, names, meanings)}
 
 
 def _one_or_all(names: Sequence[str]) -> list[str]:
@@ -153,26 +184,26 @@ def _calls(seen: SeenColumns, label: str, names: tuple[str, ...], plain: dict[st
 
 
 def _votes(seen: SeenColumns, sides: tuple[str, ...]) -> dict[str, str] | None:
-    """Columns that count votes, or tick the winner."""
-    for family in families(seen.left):
+    """Columns that count votes for the two responses, or tick the winner."""
+    for family in (family for family in families(seen.left) if len(family.names) == 2):
         counts = any_word(family.words, COUNT) and all(seen.is_numeric(name) for name in family.names)
-        ticks = any_word(family.words, TICK) and all(_are_ticks(seen, name) for name in family.names)
-        if counts or ticks:
-            tie = [
-                name
-                for name in seen.left
-                if family.words - MODEL <= set(words_of(name)) and any_word(words_of(name), TIE)
-            ]
-            uses = ("first", "second", "tie")
-            return dict(zip(uses, [*family.names[:2], *tie[:1]], strict=False))
+        ticks = any_word(family.words, TICK) and _are_ticks(seen, family.names)
+        if ticks or (counts and family.sides == sides):
+            shared = family.words - MODEL
+            tie = [name for name in seen.left if shared <= set(words_of(name)) and any_word(words_of(name), TIE)]
+            return dict(zip(("first", "second", "tie"), [*family.names, *tie[:1]], strict=False))
     return None
 
 
-def _are_ticks(seen: SeenColumns, name: str) -> bool:
-    return all(label_text(cell) in {"0", "1", "true", "false", "x"} for cell in seen.cells(name))
+def _are_ticks(seen: SeenColumns, names: Sequence[str]) -> bool:
+    """Whether one of some columns at most is ticked in each row."""
+    rows = [[label_text(row.get(name)) for name in names] for row in seen.rows]
+    ticked = [sum(text in ("1", "true", "x", "yes") for text in row) for row in rows]
+    known = {text for row in rows for text in row} <= {"", "0", "1", "true", "false", "x", "yes", "no"}
+    return known and max(ticked, default=0) == 1
 
 
-def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family) -> None:
+def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family) -> bool:
     """Ranks or scores, one for each response."""
     uses: tuple[tuple[Literal["ranks", "scores"], frozenset[str]], ...] = (("ranks", RANK), ("scores", SCORE))
     for use, words in uses:
@@ -184,13 +215,26 @@ def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family)
             and all(seen.is_numeric(name) for name in family.names)
         ]
         overall = [family for family in found if not family.words & OF_ONE_THING]
-        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int | float)]
+        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int, float)]
         if len(responses.names) > 1 and found:
             columns[use] = list(seen.take(*(overall or found)[0].names))
-            return
+            return True
         if len(responses.names) == 1 and lists:
             (columns[use],) = seen.take(lists[0])
-            return
+            return True
+    return False
+
+
+def _take_scale(
+    seen: SeenColumns, columns: dict[str, Any], responses: Family
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A number that rates two responses together, for want of anything that is called a label."""
+    found = [name for name in seen.left if any_word(words_of(name), SCORE) and seen.is_numeric(name)]
+    reading = read_labels(found[0], seen.labels(found[0]), responses.sides, named_so=True) if found else None
+    if reading is None:
+        return {}, ()
+    (columns["label"],) = seen.take(found[0])
+    return _explained(seen, found[:1], [reading]), (reading.doubt or f"whether {found[0]} compares the two responses",)
 
 
 def _take_grade(seen: SeenColumns, columns: dict[str, Any]) -> None:
@@ -205,8 +249,8 @@ def _is_graded(rest: dict[str, Any]) -> bool:
 
 def _spelt(seen: SeenColumns, names: Sequence[str], labels: dict[str, Meaning]) -> dict[str, Any]:
     """Labels as they are written in the file."""
-    written = {label_text(cell): str(cell).strip() for name in names for cell in seen.cells(name)}
+    written = {label_text(cell): str(cell).strip() for name in names for cell in seen.labels(name)}
     return {
-        written.get(text, text): {meaning.says: meaning.grade} if meaning.grade else meaning.says
+        written.get(text, text): {meaning.says: int(meaning.grade)} if meaning.grade else meaning.says
         for text, meaning in labels.items()
     }

@@ -71,7 +71,7 @@ def read_labels(column: str, values: Sequence[object], sides: tuple[str, ...], *
         return ticks
     if not _in_words(texts):
         return _numbers(_floats(texts), sides) if named_so else None
-    for pair in dict.fromkeys([sides[:2], *(sequence[:2] for sequence in SEQUENCES)]):
+    for pair in dict.fromkeys(pair[:2] for pair in (sides, *SEQUENCES) if len(pair) > 1):
         read = {text: _says(text, pair) for text in texts}
         known = {text: meaning for text, meaning in read.items() if meaning is not None}
         if len(known) == len(read) and any(meaning.says in ("first", "second") for meaning in known.values()):
@@ -119,6 +119,8 @@ def _by_sign(signs: "re.Match[str]", pair: tuple[str, ...]) -> Meaning | None:
 
 def _with_counterparts(known: dict[str, Meaning], pair: tuple[str, ...]) -> dict[str, Meaning]:
     """The labels, and for each that names a side the one that names the other, as a file may lack it by chance."""
+    if any(" " in side for side in pair):
+        return known
     other = {pair[0]: pair[1], pair[1]: pair[0]}
     side = re.compile(rf"(?<![^\W\d_])({'|'.join(map(re.escape, pair))})(?![^\W\d_])")
     swapped = {}

@@ -70,7 +70,7 @@ def mean_lead(opinions: Sequence[Opinion]) -> float:
     votes = [opinion for opinion in opinions if opinion.vote is not None]
     second_wins = sum({1: 1, 2: -1}.get(opinion.vote or 0, 0) for opinion in votes) < 0
     lead = sum(opinion.lead for opinion in votes) / max(len(votes), 1)
-    return max(-lead if second_wins else lead, 0.0)
+    return max(0.0, -lead if second_wins else lead)
 
 
 def _meaning(mapping: ColumnFormat, row: RawRow, column: str, cell: Any) -> Meaning | None:

@@ -15,6 +15,9 @@ SEQUENCES = (
     tuple("xyz"),
     tuple("0123456789"),
     ("i", "ii", "iii", "iv"),
+    tuple("甲乙丙丁"),
+    tuple("абвг"),
+    tuple("أبجد"),
 )
 """What tells one of several responses from the others, in names and in labels."""
 
@@ -35,7 +38,7 @@ BETTER_AND_WORSE = (
 )
 
 _PREFIX = re.compile(r"(?:inputs?|outputs?|answers?|assignment|data|params|payload|fields|value)[.:/]", re.IGNORECASE)
-_SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
+_SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])|(?<=[^\x00-\x7f])(?=[A-Za-z0-9])")
 
 
 class Family(NamedTuple):

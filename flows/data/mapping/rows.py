@@ -19,7 +19,7 @@ from flows.data.mapping.labels import mean_lead, opinions_of
 _is_transcript = FORMATS["hh-rlhf"]["prompts"].fits
 
 
-class Response(NamedTuple):
+class ResponseCell(NamedTuple):
     """A cell to compare, with its column."""
 
     column: str
@@ -51,6 +51,11 @@ def cell_at(row: RawRow, name: str) -> Any:
             case _:
                 return None
     return cell
+
+
+def has_column(row: RawRow, name: str) -> bool:
+    """Whether a row has a column, be it null, or a path that leads to something."""
+    return name in row or cell_at(row, name) is not None
 
 
 def _prompts(mapping: ColumnFormat, row: RawRow) -> Iterator[Record]:
@@ -128,7 +133,7 @@ def _ordered(columns: Columns, row: RawRow) -> Iterator[Item]:
             yield {**pair, "grade": abs(high - low) if columns.scores else 0.0}
 
 
-def _pair(columns: Columns, row: RawRow, chosen: Response, rejected: Response) -> Record:
+def _pair(columns: Columns, row: RawRow, chosen: ResponseCell, rejected: ResponseCell) -> Record:
     """Two responses with their prompt, which whole conversations hold themselves."""
     cells: RawRow = {"chosen": chosen.cell, "rejected": rejected.cell}
     if columns.prompt:
@@ -143,11 +148,11 @@ def _pair(columns: Columns, row: RawRow, chosen: Response, rejected: Response) -
     return {**record, "prompt": _with_system(columns, row, record["prompt"])}
 
 
-def _responses(columns: Columns, row: RawRow) -> list[Response]:
+def _responses(columns: Columns, row: RawRow) -> list[ResponseCell]:
     names = columns.responses or (columns.chosen or "", columns.rejected or "")
     if len(names) > 1:
-        return [Response(name, row[name]) for name in names]
-    return [Response(names[0], cell) for cell in _list_in(row, names[0])]
+        return [ResponseCell(name, row[name]) for name in names]
+    return [ResponseCell(names[0], cell) for cell in _list_in(row, names[0])]
 
 
 def _prompt(columns: Columns, row: RawRow) -> Any:

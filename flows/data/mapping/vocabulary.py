@@ -6,8 +6,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 RESPONSE = _words(
-    "response responses answer answers completion completions output outputs reply replies candidate candidates generation "
-    "generations continuation summary summaries text option conversation dialogue chat solution translation story"
+    "response responses answer answers completion completions output outputs reply replies candidate candidates "
+    "generation "
+    "generations gen resp ans ref continuation summary summaries text option conversation dialogue chat solution "
+    "translation story"
 )
 
 PROMPT = tuple(
@@ -20,17 +22,22 @@ PROMPT = tuple(
 )
 """Words of a prompt, the surest first."""
 
+NO_PROMPT_ALONE = _words("text title article post context message input")
+"""Words of a prompt that say too little where nothing answers it."""
+
 SYSTEM = _words("system sys preamble persona")
 BESIDE_SYSTEM = _words("prompt message instruction instructions text msg content")
-BELOW_PROMPT = _words("input context passage document background article reference")
+BELOW_PROMPT = _words("input context passage document background article")
 HISTORY = _words("history previous earlier context conversation dialogue turns messages")
 ANSWER = (RESPONSE | _words("ideal gold target demonstration assistant")) - _words("conversation chat")
 SPEAKER = _words("user human turn turns annotator rater")
 
-ABOUT = _words(
-    "id ids score scores rating ratings rank ranks reward tokens token length len words time latency url hash date type "
-    "version cost vote votes count category language lang source split"
+MEASURE = _words(
+    "token tokens length len words time duration latency url hash date type version cost category language lang "
+    "source split "
+    "round batch index number strength"
 )
+ABOUT = MEASURE | _words("id ids score scores rating ratings rank ranks reward vote votes count")
 """Words of columns that say something about a text."""
 
 MODEL = _words("model models name names source engine generator policy system provider llm")
@@ -38,19 +45,23 @@ SCORE = _words("score scores rating ratings reward rewards grade grades points s
 RANK = _words("rank ranks ranking rankings position place")
 COUNT = _words("vote votes count counts wins")
 TICK = _words("winner wins win won preferred prefers prefer better chosen best choice selected vote on")
+BETTER = _words("better best safer preferred winner")
 TIE = _words("tie ties tied equal draw")
 LABEL = _words(
-    "label labels preference preferences pref preferred prefer prefers winner win verdict choice chosen better best overall "
-    "judgment judgement selected selection comparison decision vote votes likert annotation result pick picked side"
+    "label labels preference preferences pref preferred prefer prefers winner win verdict choice chosen better "
+    "best overall "
+    "judgment judgement selected selection comparison decision vote votes likert annotation result pick picked "
+    "side slider scale which"
 )
 ANNOTATOR = _words(
-    "annotator annotators rater raters worker workers labeler labeller labelers judge reviewer evaluator grader participant "
+    "annotator annotators rater raters worker workers labeler labeller labelers judge reviewer evaluator grader "
+    "participant "
     "contractor crowdworker assessor respondent prolific expert turker coder"
 )
 IDENTITY = _words("id pid name email")
 PERSON = ("email", "username", "user", "person", "by")
 GRADE = _words("strength margin degree magnitude intensity")
-CONTROL = _words("golden gold hint confidence difficulty language lang split status time duration date")
+CONTROL = MEASURE | RANK | _words("count counts golden gold hint confidence difficulty status")
 REMARK = _words("comment comments reason reasons rationale explanation justification notes note feedback")
 OF_ONE_THING = _words(
     "helpfulness helpful safety safe harmless harmlessness honesty accuracy correctness fluency relevance style tone "

@@ -13,10 +13,11 @@ from data_contracts.formats.registry import fits, recognise
 from data_contracts.records import TEXTS, Kind
 from flows.config.data import FileSource
 from flows.config.errors import InputError
+from flows.data.converters import kinds_of
 from flows.data.file_search import find_files
 from flows.data.files import read_file
 from flows.data.mapping.guess import guess_columns
-from flows.data.sources import convert_file, kinds_of
+from flows.data.sources import convert_file
 
 READ_ROWS = 20_000
 """Raw rows that are read of a source, to measure it."""

@@ -9,9 +9,11 @@ from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.config.data import FileData
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,6 +53,36 @@ def test_inspection_looks_at_every_file_and_at_formats_of_ones_own(own_format: P
     own_format.write_text("1 / 0")
     refused = CliRunner().invoke(app, ["data", "inspect", str(tmp_path / "raw"), "--formats", str(own_format)])
     assert refused.exit_code == 2 and "own.py does not run (ZeroDivisionError" in refused.stderr
+
+
+VENDOR = (
+    "prompt,response_a,response_b,preferred,rater\nHow?,So.,No.,A,r1\nHow?,So.,No.,B,r2\nWhy?,So.,No.,both bad,r1\n"
+)
+
+
+def test_inspection_guesses_a_mapping_that_can_be_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "vendor.csv"
+    path.write_text(VENDOR)
+    shown = inspect(path)
+    assert "vendor.csv: trl, which gives prompts\n" in shown
+    assert "trl does not read: response_a, response_b, preferred, rater" in shown
+    assert "warning labels or their annotators seem to stand in preferred, rater, and trl does not read them" in shown
+    pasted = yaml.safe_load(shown[shown.index("preferences:\n- path:") : shown.index("preferences: 3 raw rows")])
+    (source,) = FileData.model_validate(pasted).preferences
+    assert source.path == str(path) and source.repeats == "votes"
+    assert "annotators: 2" in shown and "preferences: 3 raw rows read, 2 records" in shown
+    assert "a label that means skip" in shown
+
+
+def test_inspection_says_what_a_mapping_would_need(tmp_path: Path) -> None:
+    path = tmp_path / "vendor.csv"
+    path.write_text("prompt,response_a,response_b\nHow?,So.,No.\n")
+    assert "response_a, response_b seem to be responses, but there is no column that looks like a label" in inspect(
+        path
+    )
+    path.write_text("zebra,horse\n1,2\n")
+    refused = CliRunner().invoke(app, ["data", "inspect", str(path)])
+    assert refused.exit_code == 2 and "as there is no column that looks like a prompt" in refused.stderr
 
 
 @pytest.mark.slow
