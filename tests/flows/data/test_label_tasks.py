@@ -182,7 +182,7 @@ def test_a_registered_judge_labels_by_its_scores_and_is_named_with_its_version(
     prompt = "how do i clean my kettle ?"
     texts = ("rub it with lemon .", "hope that helps .", "sure , i can help .")
     asked = [Asked(prompt=prompt, first=one, second=other, group="g") for one, other in combinations(texts, 2)]
-    batch, is_label, _ = next(found.label(asked))
+    batch, is_label, *_ = next(found.label(asked))
     scores = dict(zip(texts, score(scorer, [Demonstration(prompt, text) for text in texts], LENGTHS), strict=True))
     for row in batch.frame.to_dict("records"):
         gap = scores[row["chosen"]] - scores[row["rejected"]]
