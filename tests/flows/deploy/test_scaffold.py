@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from data_contracts.formats.registry import FORMATS
 from flows.cli import app
 from flows.config.data import FileData
 from flows.config.ladder import LadderFile
@@ -125,6 +126,7 @@ def test_a_gguf_file_is_a_base(desk: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_nothing_is_known_of_gets_a_format_to_fill_in(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "ours", {})  # which goes with the test
     (desk / "odd.csv").write_text("alpha,beta\n1,2\n3,4\n")
     done = init("ours", "--data", "odd.csv", "--model", "model")
     assert "odd.csv: no known format; formats.py is to say what its rows are" in done.stdout
