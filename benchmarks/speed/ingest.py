@@ -86,7 +86,9 @@ def ours(path: Path, folder: Path, clock: Any) -> None:
     from flows.data.tables import make_tables  # noqa: PLC0415
 
     reads = open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=0)
-    (table,) = make_tables(reads, Shares(), ContractConfig(), folder=folder / "work", clock=clock).values()
+    contract = ContractConfig()
+    made = make_tables(reads, Shares(), contract, folder=folder / "work", clock=clock, near=contract.near_held_out)
+    (table,) = made.values()
     assert not table.problems() and table.counts.quarantined == 0
     with clock.step("suites"):
         assert not Suites(folder / "docs").check("preferences", table.numbers).broken

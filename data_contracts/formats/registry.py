@@ -66,9 +66,19 @@ def recognise(row: RawRow) -> str | None:
     return names[0] if names else None
 
 
+def fits(name: str, kind: Kind, row: RawRow) -> bool:
+    """Whether a raw row looks as if a format gave a kind of data of it."""
+    return kind in FORMATS[name] and FORMATS[name][kind].fits(row)
+
+
 def makers(kind: Kind) -> list[str]:
-    """Names of the formats that give a kind of data, the most general first."""
-    found = {name: adapters[kind].precedence for name, adapters in FORMATS.items() if kind in adapters}
+    """Names of the formats that give a kind of data, the most general first; pairs have preferred answers too."""
+    enough = (kind, "preferences") if kind == "demonstrations" else (kind,)
+    found = {
+        name: max(adapters[given].precedence for given in enough if given in adapters)
+        for name, adapters in FORMATS.items()
+        if any(given in adapters for given in enough)
+    }
     return sorted(found, key=lambda name: (found[name], name))
 
 

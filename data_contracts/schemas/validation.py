@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas import demonstrations, preferences, prompts
-from data_contracts.schemas.rules import LEAK, SHAPE, VOTED_TWICE, Rule, schema
+from data_contracts.schemas.rules import LEAK, NEAR_LEAK, SHAPE, VOTED_TWICE, Rule, schema
 
 
 class Contract(NamedTuple):
@@ -24,7 +24,7 @@ class Contract(NamedTuple):
     @property
     def rules(self) -> dict[str, Rule]:
         """All rules that a row can break, by name, in the order in which they are judged."""
-        return {rule.name: rule for rule in (*SHAPE, *self.row_rules, *self.set_rules, VOTED_TWICE, LEAK)}
+        return {rule.name: rule for rule in (*SHAPE, *self.row_rules, *self.set_rules, VOTED_TWICE, LEAK, NEAR_LEAK)}
 
 
 CONTRACTS: dict[Kind, Contract] = {

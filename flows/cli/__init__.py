@@ -1,13 +1,14 @@
 """The commands of `rlhf`, a module for each group of them. Start in `run`."""
 
 import gc
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, lineage, models, promotion, receive, run
+from flows.cli import config, deploy, init, lineage, models, promotion, receive, run
 
 app = typer.Typer(
-    help="RLHF Ladder: from preferences to a policy, with gates and lineage.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -16,7 +17,7 @@ config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
-    *(run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
+    *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
     *(models.reward_bench, models.ui),
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune),
@@ -29,6 +30,21 @@ for on_config in (run.check, config.show, config.docs, config.schema):
 data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlhf-ladder {version('rlhf-ladder')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """RLHF Ladder: from preferences to a policy, with gates and lineage."""
 
 
 def main() -> None:

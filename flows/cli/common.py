@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,31 +15,73 @@ if TYPE_CHECKING:
 EXIT_INPUT = 2
 EXIT_GATE = 3
 EXIT_WAITING = 4
-DEFAULT_CONFIG = Path("configs/embedded.yaml")
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file, such as configs/embedded.yaml.")]
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration whose registry is meant.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file, as `rlhf init` writes it.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Whose registry is meant. By default ladder.yaml of the working folder; the defaults where there is none.",
+    ),
+]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="field.name=value, replaces a value of the file.")]
 ModelArgument = Annotated[
     str, typer.Argument(help="name/version, name@alias, a folder, or owner/name[@revision] of the hub.")
 ]
+PORTS = {"min": 1, "max": 65535}
 
 
-def prepared(config: Path, overrides: list[str] | None) -> "LadderConfig":
-    """Read a configuration and set the environment, which Prefect and MLflow read when they are imported."""
-    from flows.config.loading import load_config
+def connect(settings: "LadderConfig") -> None:
+    """Set the environment, which Prefect and MLflow read when they are imported, and see that its MLflow answers."""
     from flows.deploy.environment import prepare
 
-    settings = load_config(config, overrides=overrides or [])
     prepare(settings.storage, threads=settings.threads)
-    return settings
-
-
-def connected(config: Path, overrides: list[str] | None) -> "LadderConfig":
-    """As `prepared`, and the MLflow server that the environment names answers."""
-    settings = prepared(config, overrides)
     see_mlflow()
+
+
+def own_config(config: Path | None, overrides: list[str] | None, *, model: str | None) -> "LadderConfig":
+    """Read a configuration, or the working folder's own, as `of_registry` says; nothing is made."""
+    from flows.config.loading import load_own_config
+    from flows.registry.lookup import project_of_version
+
+    settings = load_own_config(config, project=model and project_of_version(model), overrides=overrides or [])
+    if settings.threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # which torch reads when it is imported
     return settings
+
+
+def of_registry(
+    config: Path | None, overrides: list[str] | None, *, model: str | None, see: Callable[[], None]
+) -> "LadderConfig":
+    """Read a configuration, the working folder's own where none is named, and connect to its registry.
+
+    Args:
+        config: None where none is named.
+        overrides: what is to replace values of it.
+        model: what is asked for, whose project is taken where there is no configuration; None needs one.
+        see: sees that what is asked for is in the registry, before anything is made or imported.
+    """
+    from flows.deploy.environment import name_servers
+
+    settings = own_config(config, overrides, model=model)
+    name_servers(settings.storage)
+    see()
+    connect(settings)
+    return settings
+
+
+def check_output(option: str, path: Path | None) -> None:
+    """See that a file that an option names can be written, before the work that it is to hold."""
+    from flows.config.errors import InputError
+    from flows.config.folders import check_folder
+
+    if path is None:
+        return
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise InputError(f"{option} {path}: {reason}; name a file in a folder that is there")
+    check_folder(path.absolute().parent)
 
 
 def see_storage(settings: "IngestConfig") -> None:

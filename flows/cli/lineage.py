@@ -2,12 +2,13 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, ConfigOption, Overrides, connected, prepared, quietly
+from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,14 +22,18 @@ VersionArgument = Annotated[str, typer.Argument(help="name/version or name@alias
 
 def lineage(
     model: VersionArgument,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with the graph instead.")] = None,
 ) -> None:
     """Say what a version was made from, by what, where and for how much."""
     with quietly():
-        archive = _archive(config, overrides)
+        from flows.registry.lookup import parse_version, require_version
+
+        check_output("--html", html)
+        parse_version(model)
+        archive = _archive(config, overrides, see=lambda: require_version(model))
         from flows.lineage import story as report
 
         story = report.tell(archive, model)
@@ -45,12 +50,20 @@ def lineage(
 
 def impact(
     source: Annotated[str, typer.Argument(help="dataset:DIGEST, where the start of it will do; or a version.")],
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
     """List every version that a dataset or a version went into, those that hold an alias first."""
     with quietly():
-        archive = _archive(config, overrides)
+        from flows.registry.lookup import DATASET, parse_version, require_dataset, require_version
+
+        if not source.startswith(DATASET):
+            parse_version(source)
+        archive = _archive(
+            config,
+            overrides,
+            see=lambda: require_dataset(source) if source.startswith(DATASET) else require_version(source),
+        )
         from flows.lineage.impact import render
 
         _console().print(render(archive, source))
@@ -58,13 +71,17 @@ def impact(
 
 def audit(
     model: Annotated[str | None, typer.Argument(help="A version; without it, all that hold an alias.")] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Recompute all digests behind a version. Exit code 1: something is missing or was altered."""
     with quietly():
-        archive = _archive(config, overrides)
         from flows.config.errors import InputError
+        from flows.registry.lookup import parse_version, require_registry, require_version
+
+        if model is not None:
+            parse_version(model)
+        archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
         from flows.lineage import audit as auditing
 
         versions = archive.aliased() if model is None else [archive.find(model)]
@@ -77,14 +94,16 @@ def audit(
 
 
 def prune(
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     keep_days: Annotated[float, typer.Option(min=0, help="What is younger stays.")] = 30.0,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only say what would go.")] = False,
 ) -> None:
     """Remove what no version with an alias needs: old versions, snapshots, states of interrupted trainings."""
     with quietly():
-        settings = connected(config, overrides)
+        from flows.registry.lookup import require_registry
+
+        settings = of_registry(config, overrides, model=None, see=require_registry)
         from mlflow import MlflowClient
 
         from flows.lineage.retention import Retention, render
@@ -106,10 +125,14 @@ def _console() -> "Console":
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
-def _archive(config: Path, overrides: list[str] | None) -> "Archive":
+def _archive(config: Path | None, overrides: list[str] | None, *, see: Callable[[], None]) -> "Archive":
     """What the registry remembers: that of the environment, and only where it names none that of a configuration."""
-    if "MLFLOW_TRACKING_URI" not in os.environ:
-        prepared(config, overrides)
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        see()
+    else:
+        from flows.registry.lookup import UNNAMED
+
+        of_registry(config, overrides, model=UNNAMED, see=see)
     from mlflow import MlflowClient
 
     from flows.lineage.archive import Archive

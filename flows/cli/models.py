@@ -2,27 +2,44 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, ConfigOption, ModelArgument, Overrides, connected, prepared, quietly
+from flows.cli.common import (
+    PORTS,
+    ConfigOption,
+    ModelArgument,
+    Overrides,
+    check_output,
+    of_registry,
+    own_config,
+    quietly,
+)
+
+if TYPE_CHECKING:
+    from flows.config.ladder import LadderConfig
 
 
 def generate(
     model: ModelArgument,
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one per line from stdin.")] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     temperature: Annotated[float | None, typer.Option(help="Not the configuration's; 0: the likeliest token.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder."""
     with quietly():
-        settings = prepared(config, overrides)
+        from flows.inference.arguments import check_answers, check_temperature, check_written
+
+        check_temperature(temperature)
+        check_written(model)
+        check_answers(model)
+        settings = _settings_for(model, config, overrides)
+        questions = prompts or _lines(sys.stdin)
         from flows.inference.ask import answer
 
-        questions = prompts or [line.strip() for line in sys.stdin if line.strip()]
         for response in answer(settings, model, questions, temperature=temperature, seed=seed):
             typer.echo(response.text if response.finished else f"{response.text} [unfinished]")
 
@@ -31,12 +48,16 @@ def score(
     model: ModelArgument,
     prompt: Annotated[str, typer.Option(help="What the user wrote.")],
     response: Annotated[list[str], typer.Option(help="What was answered; give several to compare.")],
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
     """Score responses by a reward model: calibrated logits, 0 is the mean of the demonstrations."""
     with quietly():
-        settings = prepared(config, overrides)
+        from flows.inference.arguments import check_scores, check_written
+
+        check_written(model)
+        check_scores(model, "answers")
+        settings = _settings_for(model, config, overrides)
         from flows.inference.ask import rate
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
@@ -49,7 +70,7 @@ def reward_bench(
         str,
         typer.Argument(help="Pairs in RewardBench's format: file, folder, glob, or owner/name[@revision] of the hub."),
     ],
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     subset: Annotated[list[str] | None, typer.Option(help="Only this one; may be given several times.")] = None,
     split: Annotated[str, typer.Option(help="Of a data set of the hub.")] = "train",
@@ -58,11 +79,17 @@ def reward_bench(
 ) -> None:
     """Hold a reward model against labelled pairs: accuracy by subset and section, and calibration."""
     with quietly():
-        settings = prepared(config, overrides)
-        from flows.inference import reward_bench_tables as report
-        from flows.inference.reward_bench import evaluate_pairs, read_pair_set
+        from flows.inference.arguments import check_scores, check_written
+        from flows.inference.pair_set import read_pair_set
 
+        check_output("--scores", scores)
+        check_written(model)
+        check_scores(model, "pairs")
+        settings = _settings_for(model, config, overrides)
         pair_set = read_pair_set(pairs, split=split, subsets=subset or ())
+        from flows.inference import reward_bench_tables as report
+        from flows.inference.reward_bench import evaluate_pairs
+
         typer.echo(f"scoring {len(pair_set)} pairs of {pairs} by {model}", err=True)
         judged = evaluate_pairs(settings, model, pair_set)
         if scores is not None:
@@ -71,14 +98,38 @@ def reward_bench(
 
 
 def ui(
-    config: Annotated[Path, typer.Argument(help="The configuration whose storage is shown.")] = DEFAULT_CONFIG,
+    config: Annotated[
+        Path | None, typer.Argument(help="Whose storage is shown; by default as of --config of other commands.")
+    ] = None,
     overrides: Overrides = None,
-    mlflow_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 5000,
-    prefect_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.", **PORTS)] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Another one is taken if it is in use.", **PORTS)] = 4200,
 ) -> None:
     """Open the MLflow and Prefect pages on a climb's storage until Ctrl-C."""
     with quietly():
-        settings = connected(config, overrides)
+        from flows.registry.lookup import UNNAMED, require_registry
+
+        settings = of_registry(config, overrides, model=UNNAMED, see=require_registry)
         from flows.deploy.pages import serve_pages
 
         serve_pages(settings, mlflow_port=mlflow_port, prefect_port=prefect_port)
+
+
+def _settings_for(model: str, config: Path | None, overrides: list[str] | None) -> "LadderConfig":
+    """How a model is asked; only one of the registry needs that, and nothing is made for others."""
+    from flows.inference.arguments import is_registered
+    from flows.registry.lookup import require_version
+
+    if is_registered(model):
+        return of_registry(config, overrides, model=model, see=lambda: require_version(model))
+    return own_config(config, overrides, model=model)
+
+
+def _lines(stream: TextIO) -> list[str]:
+    """The prompts of a stream, one on each line that is not empty."""
+    from flows.config.errors import InputError
+
+    lines = [line.strip() for line in stream if line.strip()]
+    if not lines:
+        raise InputError("there is no prompt, neither as an argument nor on stdin")
+    return lines

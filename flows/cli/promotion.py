@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import DEFAULT_CONFIG, EXIT_GATE, ConfigOption, Overrides, connected, quietly
+from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, of_registry, quietly
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
@@ -14,7 +14,7 @@ Why = Annotated[str, typer.Option(help="The reason, which is kept.")]
 
 def promote(
     model: Annotated[str, typer.Argument(help="Registered name, for its challenger; or name/version, name@alias.")],
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     yes: Yes = False,
     force: Annotated[bool, typer.Option("--force", help="Even if gates did not pass; needs --why.")] = False,
@@ -23,7 +23,14 @@ def promote(
 ) -> None:
     """Make a version champion, after a look at it beside the present one. Exit code 3: its gates did not pass."""
     with quietly():
-        settings = connected(config, overrides)
+        from flows.config.errors import InputError
+        from flows.registry.lookup import named_version, require_project, require_version
+
+        if force and not why:
+            raise InputError('--force: give the reason, which is kept, as --why "the reason"')
+        version = named_version(model)
+        settings = of_registry(config, overrides, model=version, see=lambda: require_version(version))
+        require_project(settings.project, version)
         from rich.console import Console
 
         from flows.promotion.promote import PromotionRefused, check_gates, propose
@@ -53,7 +60,7 @@ def promote(
 
 def rollback(
     model: Annotated[str, typer.Argument(help="Registered name.")],
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     yes: Yes = False,
     why: Why = "",
@@ -61,7 +68,10 @@ def rollback(
 ) -> None:
     """Return to the previous champion."""
     with quietly():
-        settings = connected(config, overrides)
+        from flows.registry.lookup import require_model, require_project
+
+        settings = of_registry(config, overrides, model=model, see=lambda: require_model(model))
+        require_project(settings.project, model)
         from flows.promotion.promote import previous_champion, roll_back
         from flows.registry.client import open_registry
 
@@ -75,13 +85,17 @@ def rollback(
 
 def history(
     model: Annotated[str | None, typer.Argument(help="Registered name; all of the project by default.")] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, an object for each move.")] = False,
 ) -> None:
     """List who made which version champion, when, from what and why; the newest first."""
     with quietly():
-        settings = connected(config, overrides)
+        from flows.registry.lookup import require_model, require_registry
+
+        settings = of_registry(
+            config, overrides, model=model, see=lambda: require_model(model) if model else require_registry()
+        )
         import json
 
         from rich.console import Console

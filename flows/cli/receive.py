@@ -1,17 +1,18 @@
 """The command that runs the receiver of promotions."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.common import quietly
+from flows.cli.common import PORTS, quietly
 
 
 def receive(
-    port: Annotated[int, typer.Option(help="Where to listen.")] = 5050,
+    port: Annotated[int, typer.Option(help="Where to listen.", **PORTS)] = 5050,
     host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
     address: Annotated[str, typer.Option(help="How MLflow reaches this receiver; http://HOST:PORT if not given.")] = "",
     folder: Annotated[Path, typer.Option(help="Keeps the secret and what was handled.")] = Path(".stack/receiver"),
@@ -20,7 +21,11 @@ def receive(
 ) -> None:
     """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
     with quietly():
+        from flows.config.errors import InputError
         from flows.deploy.environment import prepare
+
+        if address and not re.fullmatch(r"https?://[^/\s]+\S*", address):
+            raise InputError(f"--address {address}: is no address; write http://HOST:PORT")
 
         prepare(folder.resolve())
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")

@@ -13,7 +13,7 @@ from flows.cli.common import (
     ConfigFile,
     Overrides,
     as_typed,
-    connected,
+    connect,
     quietly,
     see_mlflow,
     see_storage,
@@ -40,7 +40,14 @@ def run(
 
     with quietly():
         with importing():
-            settings = connected(config, overrides)
+            from flows.config.loading import load_config
+            from flows.config.rounds import check_rounds
+            from flows.data.sources import check_files
+
+            settings = load_config(config, overrides=overrides or [])
+            check_rounds(settings, iterate)
+            check_files(settings.data)
+            connect(settings)
             see_storage(settings)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
             start_orchestrator()  # beside the imports that follow, which take as long
@@ -62,9 +69,11 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
     with quietly():
         from flows.config.loading import load_ingest_config
+        from flows.data.sources import check_files
         from flows.deploy.environment import prepare
 
         settings = load_ingest_config(config, overrides=overrides or [])
+        check_files(settings.data)
         prepare(settings.storage)
         see_storage(settings)
         see_mlflow()
@@ -94,17 +103,20 @@ def check(
     """Validate a configuration, and that what it names can be had; nothing is made."""
     with quietly():
         from flows.config.loading import load_file
+        from flows.data.sources import check_files
         from flows.deploy.environment import refuse_socks
-        from flows.pipeline.preflight import check_reachable, in_registry
 
         file = load_file(config, overrides=overrides or [])
         if not offline:
             refuse_socks()
         settings = file.climb
-        missing = check_reachable(settings, offline=offline)
+        check_files(settings.data)
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
             _check_deployment(file)
+            from flows.pipeline.preflight import check_reachable, in_registry  # imports torch
+
+            missing = check_reachable(settings, offline=offline)
             if not offline:
                 _check_servers(settings, in_registry(settings))
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
@@ -114,14 +126,13 @@ def check(
 
 def _check_deployment(file: "LadderFile") -> None:
     """What a climb does not see, and `rlhf deploy` does; Prefect is imported only where there is something to check."""
+    from flows.config.rounds import check_rounds
+
+    check_rounds(file.climb, file.deploy.iterate)
     if file.deploy.schedules:
         from flows.deploy.schedules import parse_schedules
 
         parse_schedules(file.deploy)
-    if file.deploy.iterate > 1:
-        from flows.pipeline.rounds import check_rounds
-
-        check_rounds(file.climb, file.deploy.iterate)
 
 
 def _check_servers(settings: "LadderConfig", models: list[tuple[str, str]]) -> None:

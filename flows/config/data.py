@@ -99,7 +99,13 @@ class FileSource(Source):
     """A raw file, a folder of them, or a glob."""
 
     path: str
-    """Relative to the folder that the environment variable RLHF_DATA names, or absolute."""
+    """Absolute; from the working folder where it begins with `./` or `../`; else from the folder that the environment
+    variable RLHF_DATA names, or the working folder where that is not set."""
+
+    @property
+    def begins_here(self) -> bool:
+        """Whether it is relative to the working folder, whatever the environment says."""
+        return self.path.startswith(("./", "../"))
 
 
 class HubSource(Source):
@@ -130,7 +136,8 @@ def gives(kind: Kind) -> AfterValidator:
     def check(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         for name in (source.format for source in sources):
             if isinstance(name, ColumnFormat):
-                if kind not in name.columns.kinds:
+                kinds = name.columns.kinds
+                if kind not in kinds and not (kind == "demonstrations" and "preferences" in kinds):
                     raise ValueError(f"format.columns gives no {kind}; name a column as {_NEEDED[kind]}")
             elif name is not None and name not in makers(kind):
                 problem = "gives no" if name in FORMATS else "is unknown; it must give"
@@ -180,14 +187,39 @@ class HubData(Tables):
 DataConfig = EmbeddedData | FileData | HubData
 
 
+Quarantined = Annotated[Share, Field(ge=0.0, le=1.0)]
+
+
+class TableShares(Frozen):
+    """A share for each table."""
+
+    demonstrations: Quarantined = 0.05
+    """Of the demonstrations."""
+    preferences: Quarantined = 0.05
+    """Of the pairs."""
+    prompts: Quarantined = 0.05
+    """Of the prompts."""
+
+
+def _shares_tag(shares: object) -> str:
+    return "by table" if isinstance(shares, dict | TableShares) else "for all"
+
+
 class ContractConfig(Frozen):
     """What happens to rows that break a rule of the data contracts."""
 
     rules: dict[str, Literal["fatal", "quarantine"]] = Field(default_factory=dict)
     """`fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself; the rules
     stand in docs/reference/data.md."""
-    max_quarantined: Share = Field(default=0.05, ge=0.0, le=1.0)
-    """Share of a table's records above which quarantined rows refuse the table."""
+    max_quarantined: Annotated[
+        Annotated[Quarantined, Tag("for all")] | Annotated[TableShares, Tag("by table")], Discriminator(_shares_tag)
+    ] = 0.05
+    """Share of a table's records above which quarantined rows refuse the table; a number for all tables, or one by
+    table."""
+    near_held_out: float | None = Field(default=0.7, ge=0.3, le=1.0)
+    """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that
+    is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world
+    are all made of the same few phrases, and never looked at."""
     drift: Literal["report", "fatal"] = "report"
     """Whether a table unlike that of the champion is refused or only reported."""
 
@@ -197,3 +229,9 @@ class ContractConfig(Frozen):
         if unknown := [name for name in self.rules if name not in rules]:
             raise ValueError(f"no rule is called {', '.join(unknown)}; there are {', '.join(rules)}")
         return self
+
+    def allowed(self, kind: Kind) -> float:
+        """The share of a table's records that may be quarantined."""
+        shares = self.max_quarantined
+        share: float = getattr(shares, kind) if isinstance(shares, TableShares) else shares
+        return share

@@ -27,11 +27,14 @@ METHOD_UNLESS_NAMED = "ppo"
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
+PROJECT = r"^[a-z0-9][a-z0-9-]*$"
+"""How a project may be called."""
+
 
 class IngestConfig(Frozen):
     """What ingestion depends on."""
 
-    project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    project: Annotated[str, Field(pattern=PROJECT)]
     """Prefix of the registered names."""
     seed: Seed = 0
     """Seed of every draw: data of the embedded world, initial weights, order of rows, sampled answers."""

@@ -16,6 +16,9 @@ from flows.config.unique_keys import load_yaml
 
 Config = TypeVar("Config", bound=IngestConfig)
 
+OWN_CONFIG = Path("ladder.yaml")
+"""What a command reads where no configuration is named, in the working folder."""
+
 
 def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
     """Read and validate the configuration of a climb.
@@ -31,6 +34,29 @@ def load_config(path: Path, *, overrides: Sequence[str] = ()) -> LadderConfig:
         InputError: naming file, field and mend.
     """
     return load_file(path, overrides=overrides).climb
+
+
+def load_own_config(path: Path | None, *, project: str | None, overrides: Sequence[str] = ()) -> LadderConfig:
+    """Read the configuration that is named, else `ladder.yaml` of the working folder, else take the defaults.
+
+    For commands to which a configuration only says where the registry is and how models are asked.
+
+    Args:
+        path: None where none is named.
+        project: the one whose defaults are taken; None where a configuration must be there to name it.
+        overrides: as of `load_config`.
+
+    Raises:
+        InputError: as of `load_config`.
+    """
+    if path is not None or OWN_CONFIG.exists():
+        return load_config(path or OWN_CONFIG, overrides=overrides)
+    if project is None:
+        raise InputError(f"there is no {OWN_CONFIG} here to say which project is meant: name one by --config")
+    document: dict[str, Any] = {"project": project}
+    for override in overrides:
+        _override(document, override)
+    return _validated(LadderFile, OWN_CONFIG, document).climb
 
 
 def load_file(path: Path, *, overrides: Sequence[str] = ()) -> LadderFile:

@@ -24,7 +24,12 @@ _NUMBERS = {
     "grade": pa.float64(),
 }
 
-_LABELS = (("is_label", pa.bool_()), ("keeps_ties", pa.bool_()), ("annotator", pa.string()))
+_LABELS = (
+    ("is_label", pa.bool_()),
+    ("keeps_ties", pa.bool_()),
+    ("is_part", pa.bool_()),
+    ("annotator", pa.string()),
+)
 
 
 def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
@@ -48,7 +53,7 @@ class Buckets:
         folder.mkdir(parents=True)
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Deal rows, in the columns of their kind with `key`, `prompt_key`, and what is known of labels."""
+        """Deal rows, in the columns of their kind with `key`, `prompt_key`, `annotator` and all of `Read`."""
         order = np.argsort(frame[KEY].to_numpy(), kind="stable")
         rows = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
         rows = rows.take(order)

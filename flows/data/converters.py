@@ -5,10 +5,11 @@ from difflib import get_close_matches
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import Convert, RawRow
-from data_contracts.formats.registry import FORMATS, Adapter, SeveralFormats, recognise
+from data_contracts.formats.preferred import preferred_answers
+from data_contracts.formats.registry import FORMATS, Adapter, SeveralFormats, fits, recognise
 from data_contracts.records import Kind
 from flows.config.columns import ColumnFormat
-from flows.config.data import Source
+from flows.config.data import Format, Source
 from flows.config.errors import InputError
 from flows.data.mapping.guess import guess_columns
 from flows.data.mapping.rows import has_column, mapped
@@ -23,6 +24,8 @@ _MAP = "map its columns with `format: {columns: ...}`, as `rlhf data inspect` gu
 def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Convert, tuple[str, ...]]:
     """The function for the rows of a file, and what a person should know of its choice.
 
+    Pairs give their preferred answers as demonstrations, where they hold no others.
+
     Args:
         kind: what the rows shall give.
         source: the format, by name or by columns, if it is said.
@@ -33,14 +36,17 @@ def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Conve
             columns are mapped that no row has.
     """
     file, rows = chunk[0].source, [row for _, _, row in chunk]
+    given = kinds_of(source.format or recognised(chunk[0]), rows[0])
+    if kind == "demonstrations" and kind not in given and "preferences" in given:
+        convert, remarks = converter("preferences", source, chunk)
+        return preferred_answers(convert), remarks
     if isinstance(source.format, ColumnFormat):
         _refuse_absent(source.format, rows, file)
         return mapped(source.format, kind), ()
     name = source.format or recognised(chunk[0])
     adapters: Mapping[Kind, Adapter] = FORMATS[name]
     if kind not in adapters or not (source.format or any(map(adapters[kind].fits, rows))):
-        given = ", ".join(other for other, adapter in adapters.items() if adapter.fits(rows[0]))
-        raise InputError(f"{file}: looks like {name}, which gives {given} and no {kind}{_mend(rows, kind)}")
+        raise InputError(f"{file}: looks like {name}, which gives {', '.join(given)} and no {kind}{_mend(rows, kind)}")
     labels = {} if kind == "prompts" else unread_labels(rows, adapters[kind].convert)
     if sure := [label for label, prefers_both in labels.items() if prefers_both and source.format is None]:
         raise InputError(
@@ -50,6 +56,13 @@ def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Conve
     return adapters[kind].convert, tuple(
         f"{file}: labels seem to stand in {label}, which format {name} does not read" for label in labels
     )
+
+
+def kinds_of(form: Format, row: RawRow) -> list[Kind]:
+    """What a row of a format gives by itself."""
+    if isinstance(form, ColumnFormat):
+        return list(form.columns.kinds)
+    return [kind for kind in FORMATS[form] if fits(form, kind, row)]
 
 
 def recognised(first: SourceRow) -> str:

@@ -23,7 +23,7 @@ from flows.config.ladder import IngestConfig
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
-from flows.data.quarantine import QuarantineExceeded
+from flows.data.quarantine import QuarantineExceeded, RowsRefused
 from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
@@ -57,7 +57,7 @@ def plan_of(config: IngestConfig) -> IngestPlan:
 class DataRefused(InputError):
     """Tables that may not be used; `problems` holds what is wrong with each.
 
-    The message names rows, never their text.
+    The message names rows, never their text; it says why for every table before it says where.
     """
 
     def __init__(self, problems: tuple[ValueError, ...]) -> None:
@@ -65,7 +65,11 @@ class DataRefused(InputError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join(["the data are refused and nothing was written", *map(str, self.problems)])
+        rows = [problem for problem in self.problems if isinstance(problem, RowsRefused)]
+        others = [str(problem) for problem in self.problems if not isinstance(problem, RowsRefused)]
+        reasons = [line for problem in rows for line in problem.reasons]
+        places = [line for problem in rows for line in problem.places]
+        return "\n".join(["the data are refused and nothing was written", *reasons, *others, *places])
 
 
 class Checked(NamedTuple):
@@ -135,7 +139,8 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
     apart = held_out_prompts(plan.data)
-    by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart)
+    near = None if isinstance(plan.data, EmbeddedData) else plan.contract.near_held_out
+    by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart, near=near)
     if problems := [problem for table in by_kind.values() for problem in table.problems()]:
         for problem in problems:
             if isinstance(problem, QuarantineExceeded):

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,26 @@ from flows.config.data import ContractConfig
 
 SHOWN_PER_RULE = 10
 
+REASONS_FIRST = 3
+"""Reasons that a refusal says before it names any place."""
+
 ROWS_AT_ONCE = 20_000
 
 HEADER = (*Violation._fields, "record")
 
 
 class RowsRefused(ValueError):
-    """Rows of a table that refuse it; the message names places and mends, never texts."""
+    """Rows of a table that refuse it; the message names places and mends, never texts.
+
+    Attributes:
+        reasons: lines on why: how many rows, and the largest reasons with counts, shares and mends.
+        places: lines on where: the first rows of each reason.
+    """
+
+    def __init__(self, reasons: Sequence[str], places: Sequence[str]) -> None:
+        super().__init__("\n".join([*reasons, *places]))
+        self.reasons = reasons
+        self.places = places
 
 
 class QuarantineExceeded(RowsRefused):
@@ -37,6 +50,7 @@ class Quarantine:
         path: the CSV file with all of them.
         rows: count of records; one that breaks several rules counts once.
         by_rule: records by rule.
+        by_reason: records by rule, field and what is wrong, as a rule on the shape of rows knows several wrongs.
     """
 
     def __init__(self, kind: Kind, path: Path, config: ContractConfig) -> None:
@@ -44,6 +58,7 @@ class Quarantine:
         self.path = path
         self.rows = 0
         self.by_rule: Counter[str] = Counter()
+        self.by_reason: Counter[tuple[str, str, str]] = Counter()
         self._config = config
         self._rules = CONTRACTS[kind].rules
         self._shown: dict[str, list[Violation]] = {}
@@ -81,13 +96,14 @@ class Quarantine:
         """Whether the table is refused, after all of its records were seen."""
         fatal = [name for name in self._shown if self._is_fatal(name)]
         if fatal:
-            return RowsRefused("\n".join([f"{self.kind} break fatal rules of their contract", *self._lines(fatal)]))
-        if self.rows > self._config.max_quarantined * records:
+            head = f"{self.kind} break fatal rules of their contract"
+            return RowsRefused([head, *self._reasons(fatal, records)], self._places(fatal))
+        if self.rows > self._config.allowed(self.kind) * records:
             head = (
                 f"{self.kind}: {self.rows} of {records} records would be quarantined, more than the share of "
-                f"{self._config.max_quarantined:g} that contract.max_quarantined allows"
+                f"{self._config.allowed(self.kind):g} that contract.max_quarantined allows"
             )
-            return QuarantineExceeded("\n".join([head, *self._lines(self._shown)]))
+            return QuarantineExceeded([head, *self._reasons(self._shown, records)], self._places(self._shown))
         return None
 
     def _add(self, rule: Rule, frame: pd.DataFrame) -> None:
@@ -99,6 +115,7 @@ class Quarantine:
 
     def _note(self, item: Violation, record: str) -> None:
         self.by_rule[item.rule] += 1
+        self.by_reason[item.rule, item.field, item.reason] += 1
         shown = self._shown.setdefault(item.rule, [])
         if len(shown) < SHOWN_PER_RULE:
             shown.append(item)
@@ -108,11 +125,22 @@ class Quarantine:
         handling = self._config.rules.get(name)
         return self._rules[name].fatal if handling is None else handling == "fatal"
 
-    def _lines(self, names: Iterable[str]) -> list[str]:
+    def _reasons(self, names: Iterable[str], records: int) -> list[str]:
+        """The largest reasons, with count, share of the records and mend."""
+        known = set(names)
+        largest = [item for item in self.by_reason.most_common() if item[0][0] in known][:REASONS_FIRST]
+        return [
+            f"  {count / records:.1%} {name} ({count}). Mend: {self._rules[name].mend} "
+            f"({f'field {field}: ' if field else ''}{reason})"
+            for (name, field, reason), count in largest
+        ]
+
+    def _places(self, names: Iterable[str]) -> list[str]:
+        """The first rows that break each rule, the rule that most rows break first."""
         lines = []
-        for name in names:
+        for name in sorted(names, key=lambda name: -self.by_rule[name]):
             shown = self._shown[name]
-            lines.append(f"  {name} ({self.by_rule[name]}). Mend: {shown[0].mend}.")
+            lines.append(f"  {self.kind}, {name} ({self.by_rule[name]}). Mend: {shown[0].mend}.")
             lines.extend(f"    {item.place}: {item.reason}" for item in shown)
             if self.by_rule[name] > len(shown):
                 lines.append(f"    and {self.by_rule[name] - len(shown)} more")

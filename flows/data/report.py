@@ -89,7 +89,7 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
     )
     html = environment.get_template("page.html").render(
         title=f"Data of {project}",
-        lead="Every record was written, merged into votes or quarantined. This page shows no text of the data.",
+        lead="Every record was written, merged with others or quarantined. This page shows no text of the data.",
         short=_in_short(refs, seen.populations),
         alarm=bool(refs.drift or refs.remarks),
         sections=sections,
@@ -147,7 +147,8 @@ def _all(count: int) -> str:
 
 def _fate(kind: str, counts: Counts) -> str:
     share = counts.quarantined / max(counts.records, 1)
-    merged = f", {counts.merged:,} merged into votes" if counts.merged else ""
+    into = "votes" if kind == "preferences" else "the same of other rows"
+    merged = f", {counts.merged:,} merged into {into}" if counts.merged else ""
     left = f"; {sum(counts.left_out.values()):,} parts of rows or files are no records" if counts.left_out else ""
     return (
         f"{kind.capitalize()}: {counts.rows:,} raw rows gave {counts.records:,} records, of which {counts.written:,} "

@@ -13,14 +13,30 @@ import pandas as pd
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
-from flows.config.data import DATA_FOLDER, DataConfig, EmbeddedData, FileData, FileSource, HubSource, Source
+from flows.config.data import (
+    DATA_FOLDER,
+    DataConfig,
+    EmbeddedData,
+    FileData,
+    FileSource,
+    HubSource,
+    Source,
+)
 from flows.config.errors import InputError
 from flows.data.columnar import BATCH_ROWS
-from flows.data.converters import converter
+from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import nameless_columns, read_file, read_hub
 from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
+
+TABLES = (*map(str, COLUMNS), "held_out")
+"""What a configuration of data names sources of."""
+
+FIRST_ROWS = 100
+
+RICHNESS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
+"""Each holds the texts of those that follow it."""
 
 
 class Read(NamedTuple):
@@ -29,11 +45,14 @@ class Read(NamedTuple):
     Attributes:
         is_label: whether each is one person's label of its pair.
         keeps_ties: whether pairs that such labels leave even are records.
+        is_part: whether each is a part of a row that says more, such as the prompt of a pair: several rows may share
+            it, and it is one record.
     """
 
     batch: Batch
     is_label: bool
     keeps_ties: bool = False
+    is_part: bool = False
 
 
 def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
@@ -44,7 +63,7 @@ def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
         seed: seed of the embedded world.
 
     Raises:
-        InputError: if RLHF_DATA is needed and not set; while reading, if a file is missing or damaged.
+        InputError: while reading, if a file is missing or damaged.
     """
     if isinstance(data, EmbeddedData):
         world = generate(data, seed=seed)
@@ -66,6 +85,20 @@ def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
         for item in chain(batch.misfits, wrong):
             raise InputError(f"data.held_out: {item.place}: {item.reason}: {item.mend}")
         yield batch.frame
+
+
+def check_files(data: DataConfig) -> None:
+    """See that the files of every table and evaluation set are there.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for table in TABLES if isinstance(data, FileData) else ():
+        for source in getattr(data, table):
+            try:
+                source_files(source)
+            except InputError as error:
+                raise InputError(f"field 'data.{table}': {error}") from None
 
 
 def source_files(source: FileSource) -> dict[str, Path]:
@@ -120,8 +153,19 @@ def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
         if isinstance(source, FileSource):
             yield Read(_passed_over(kind, source), is_label=False)
         for rows in _opened(source):
-            for batch in convert_file(kind, rows, source):
-                yield Read(batch, source.repeats == "votes", source.ties == "keep")
+            first = list(islice(rows, FIRST_ROWS))
+            is_part = _says_more(kind, source, first)
+            for batch in convert_file(kind, chain(first, rows), source):
+                yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
+
+
+def _says_more(kind: Kind, source: Source, first: list[SourceRow]) -> bool:
+    """Whether the rows of a file hold more than this kind of data, of which they give a part."""
+    if not first:
+        return False
+    form = source.format or recognised(first[0])
+    given = {other for row in first for other in kinds_of(form, row.row)}
+    return any(RICHNESS.index(other) < RICHNESS.index(kind) for other in given)
 
 
 def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:
@@ -143,12 +187,10 @@ def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
 def _search(source: FileSource) -> tuple[FoundFiles, Path]:
     """The files of a source, and the folder below which they have their short names."""
     path = Path(source.path)
-    if path.is_absolute():
+    if path.is_absolute() or source.begins_here:
         return search_files(path), path.parent
-    folder = os.environ.get(DATA_FOLDER)
-    if not folder:
-        raise InputError(f"data.path {source.path} is relative to {DATA_FOLDER}, which is not set; export it first")
-    return search_files(Path(folder) / path), Path(folder)
+    folder = Path(os.environ.get(DATA_FOLDER) or "")
+    return search_files(folder / path), folder
 
 
 def _passed_over(kind: Kind, source: FileSource) -> Batch:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_contracts.records import COLUMNS, SPLIT, Kind
+from data_contracts.records import COLUMNS, SPLIT, TEXTS, Kind
 from data_contracts.schemas.preferences import TIED, VOTES, aggregate_votes
-from data_contracts.schemas.rules import LEAK, VOTED_TWICE
+from data_contracts.schemas.rules import LEAK, NEAR_LEAK, VOTED_TWICE, same_texts
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
 from flows.data.buckets import KEY, Buckets, row_keys
+from flows.data.near_duplicates import HeldOutPrompts
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.splits import EmptySplit, check_splits, split_by_group
@@ -23,9 +24,27 @@ from flows.data.step_timer import Clock
 from flows.data.votes import Votes, casts_of, voted_twice
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
-from flows.storage.text_hashes import loose_hashes, text_hashes
+from flows.storage.text_hashes import loose_hashes, loose_text, text_hashes
 
 HELD_OUT = "test"
+
+NEAR_STEP = "near held-out prompts"
+
+
+class HeldApart(NamedTuple):
+    """What no row may train on.
+
+    Attributes:
+        prompts: hashes of prompts, sorted.
+        groups: the same of groups beside those that the split keeps apart anyway.
+        near: what a prompt may not be nearly the same as, None where that is not looked at.
+        least: similarity from which on it is.
+    """
+
+    prompts: NDArray[np.uint64]
+    groups: NDArray[np.uint64]
+    near: HeldOutPrompts | None
+    least: float
 
 
 class PairVotes(NamedTuple):
@@ -51,6 +70,7 @@ class Table:
         remarks: what a person should know of the files, a sentence each.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
             `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
+        held_out: prompts of the test split, as `loose_text` writes them.
     """
 
     def __init__(
@@ -68,7 +88,7 @@ class Table:
         self._shares = shares
         self._clock = clock
         self._buckets = Buckets(kind, folder / "buckets")
-        self._held_out: list[NDArray[np.uint64]] = []
+        self.held_out: set[str] = set()
         self._numbers: list[pd.DataFrame] = []
         self._votes: list[pd.DataFrame] = []
         self._rows = self._records = self._merged = 0
@@ -76,7 +96,7 @@ class Table:
 
     def take(self, reads: Iterable[Read]) -> None:
         """First pass: judge every row by itself, and deal the sound ones into buckets."""
-        for batch, is_label, keeps_ties in self._clock.each("read", reads):
+        for batch, *said in self._clock.each("read", reads):
             self._rows += batch.rows
             self._records += len(batch.frame) + len(batch.misfits)
             self._left_out += batch.left_out
@@ -90,29 +110,26 @@ class Table:
                 )
             if not sound.empty:
                 with self._clock.step("deal into buckets"):
-                    self._deal(sound.assign(is_label=is_label, keeps_ties=keeps_ties))
+                    self._deal(sound.assign(**dict(zip(Read._fields[1:], said, strict=True))))
 
     def _deal(self, frame: pd.DataFrame) -> None:
-        prompts = loose_hashes(frame["prompt"].tolist())
-        self._held_out.append(np.unique(prompts[self._splits(frame) == HELD_OUT]))
-        self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=prompts))
+        prompts = list(map(loose_text, frame["prompt"]))
+        self.held_out.update(np.array(prompts, dtype=object)[self._splits(frame) == HELD_OUT])
+        self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=text_hashes(prompts)))
 
-    @property
-    def held_out(self) -> NDArray[np.uint64]:
-        """Hashes of the prompts of the test split, as `loose_hashes` gives them."""
-        return np.unique(np.concatenate(self._held_out)) if self._held_out else np.empty(0, dtype=np.uint64)
-
-    def settle(self, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> None:
-        """Second pass: merge votes, judge rows with the same texts together, and write what passes.
+    def settle(self, apart: "HeldApart") -> None:
+        """Second pass: merge rows, judge those with the same texts together and all beside what is held out, and write.
 
         Args:
-            held_out: hashes of the prompts that no row may train on, sorted.
-            groups: the same of groups beside those that the split keeps apart anyway.
+            apart: what no row may train on.
         """
         for frame in self._clock.each("read buckets", self._buckets.read()):
             with self._clock.step("set rules"):
+                frame = self._without_repeated_parts(frame)
                 frame = frame.assign(copies=frame.groupby(KEY)[KEY].transform("size") - 1)
-                frame = self._judged(self._with_votes(frame), held_out, groups)
+                frame = self._judged(self._with_votes(frame), apart)
+            with self._clock.step(NEAR_STEP):
+                frame = self._without_near(frame, apart)
             if frame.empty:
                 continue
             with self._clock.step("write"):
@@ -123,6 +140,16 @@ class Table:
                     self._votes.append(_grouped(frame))
         self.quarantine.close()
         self.snapshot.close()
+
+    def _without_repeated_parts(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Merge what several rows say beside more, such as the prompt of many pairs, into one record of it."""
+        shared = frame[frame[KEY].duplicated(keep=False)]
+        if not shared["is_part"].any():
+            return frame
+        rows_first = same_texts(shared.sort_values("is_part", kind="stable"), TEXTS[self.kind])
+        merged = rows_first.index[rows_first.duplicated()].intersection(shared.index[shared["is_part"]])
+        self._merged += len(merged)
+        return frame.drop(index=merged).reset_index(drop=True)
 
     def _with_votes(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Merge the labels of one pair into votes; even ones are left out, unless all their sources keep ties."""
@@ -149,7 +176,7 @@ class Table:
         self.tied.append(merged[[KEY, "group", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
         return frame[~even].reset_index(drop=True)
 
-    def _judged(self, frame: pd.DataFrame, held_out: NDArray[np.uint64], groups: NDArray[np.uint64]) -> pd.DataFrame:
+    def _judged(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
         shared = frame[KEY].duplicated(keep=False)
         if shared.any():
             columns = list(COLUMNS[self.kind])
@@ -159,11 +186,19 @@ class Table:
                 broken[name][shared.to_numpy()] = rows
             frame = self.quarantine.sift(frame, broken)
         frame = frame.assign(**{SPLIT: self._splits(frame)})
-        leaks = np.isin(frame["prompt_key"].to_numpy(), held_out)
-        if len(groups):
-            leaks |= np.isin(loose_hashes(frame["group"].tolist()), groups)
+        leaks = np.isin(frame["prompt_key"].to_numpy(), apart.prompts)
+        if len(apart.groups):
+            leaks |= np.isin(loose_hashes(frame["group"].tolist()), apart.groups)
         leaks &= (frame[SPLIT] != HELD_OUT).to_numpy()
         return self.quarantine.sift(frame, {LEAK.name: leaks} if leaks.any() else {})
+
+    def _without_near(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
+        if apart.near is None:
+            return frame
+        near = frame[SPLIT].to_numpy() != HELD_OUT
+        texts = list(map(loose_text, frame.loc[near, "prompt"]))
+        near[near] = apart.near.similarities(texts, apart.least) > 0.0
+        return self.quarantine.sift(frame, {NEAR_LEAK.name: near} if near.any() else {})
 
     def problems(self) -> list[ValueError]:
         """All reasons to refuse the table's rows."""
@@ -233,6 +268,7 @@ def make_tables(
     folder: Path,
     clock: Clock,
     held_out: Iterable[pd.DataFrame] = (),
+    near: float | None = None,
     judge: bool = True,
 ) -> dict[Kind, Table]:
     """Take all tables through both passes; the second needs to know what any table holds out.
@@ -244,6 +280,7 @@ def make_tables(
         folder: where temporary files lie.
         clock: adds up the time of each step.
         held_out: rows of no table, on whose prompts and groups nothing may train either.
+        near: similarity from which on a prompt that trains is too near one that is held out; None looks at none.
         judge: whether the judge must get preferences.
     """
     tables = {
@@ -253,9 +290,12 @@ def make_tables(
     for kind, table in tables.items():
         table.take(reads[kind])
     with clock.step("read what is held out"):
-        apart = [loose_hashes(frame[name].tolist()) for frame in held_out for name in ("prompt", "group")]
-    evaluated = np.unique(np.concatenate(apart)) if apart else np.empty(0, dtype=np.uint64)
-    tested = np.unique(np.concatenate([evaluated, *(table.held_out for table in tables.values())]))
+        evaluated = {loose_text(text) for frame in held_out for name in ("prompt", "group") for text in frame[name]}
+        tested = evaluated.union(*(table.held_out for table in tables.values()))
+        prompts, groups = (np.sort(text_hashes(list(texts))) for texts in (tested, evaluated))
+    with clock.step(NEAR_STEP):
+        apart = HeldApart(prompts, groups, None if near is None else HeldOutPrompts(sorted(tested)), near or 1.0)
     for table in tables.values():
-        table.settle(tested, evaluated)
+        table.held_out.clear()
+        table.settle(apart)
     return tables

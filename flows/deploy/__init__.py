@@ -1,1 +1,1 @@
-"""Servers, deployments, schedules, automations, alerts. Start in `deployments`."""
+"""Servers, deployments, schedules, automations, alerts; a new project's folder. Start in `deployments`."""

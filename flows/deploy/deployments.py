@@ -16,16 +16,17 @@ from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from flows.config.data import EmbeddedData
+from flows.config.data import DATA_FOLDER, EmbeddedData, FileData, FileSource
 from flows.config.deploy import Deployable
 from flows.config.ladder import LadderConfig, LadderFile
 from flows.config.relabel import ByPeople
+from flows.config.rounds import check_rounds
+from flows.data.sources import TABLES
 from flows.deploy.alerts import set_alerts
 from flows.deploy.automations import ignore_promotions, start_policy_on_promotion
 from flows.deploy.schedules import parse_schedules
 from flows.pipeline.evaluate import evaluate
 from flows.pipeline.ladder import ladder
-from flows.pipeline.rounds import check_rounds
 from flows.pipeline.single_stage import data_alone, policy_alone, reward_model_alone, sft_alone
 
 POOL = "rlhf"
@@ -42,7 +43,7 @@ FLOWS: dict[Deployable, tuple[Flow[..., Any], str]] = {
 }
 """Every flow that is deployed, and the queue of its runs."""
 
-VARIABLES = ("MLFLOW_TRACKING_URI", "PREFECT_LOCAL_STORAGE_PATH", "RLHF_DATA")
+VARIABLES = ("MLFLOW_TRACKING_URI", "PREFECT_LOCAL_STORAGE_PATH", DATA_FOLDER)
 """Variables that runs get as they are here: where models and results lie, and raw data."""
 
 
@@ -127,7 +128,7 @@ def _register(
         tags=[config.project],
         work_pool_name=POOL,
         work_queue_name=queue,
-        job_variables={"env": {name: os.environ[name] for name in VARIABLES if name in os.environ}},
+        job_variables={"env": _variables()},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     if earlier is not None:
@@ -139,6 +140,11 @@ def _register(
     client.update_deployment(identity, form)
     text = None if schedule is None else str(schedule.cron or schedule.rrule or f"every {schedule.interval}")
     return Deployed(name, queue, text, paused=bool(earlier and earlier.paused) or bool(schedule and rests))
+
+
+def _variables() -> dict[str, str]:
+    """What runs get of the environment; the working folder as that of raw data, where none is named."""
+    return {DATA_FOLDER: os.getcwd()} | {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
 
 
 def _earlier(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
@@ -178,7 +184,14 @@ def anywhere(config: LadderConfig) -> LadderConfig:
     data = config.data
     if not isinstance(data, EmbeddedData):
         data = data.model_copy(update={"formats": tuple(path.absolute() for path in data.formats)})
+    if isinstance(data, FileData):
+        data = data.model_copy(update={table: tuple(map(_anywhere, getattr(data, table))) for table in TABLES})
     relabel = config.relabel
     if isinstance(relabel, ByPeople) and relabel.folder:
         relabel = relabel.model_copy(update={"folder": relabel.folder.absolute()})
     return config.model_copy(update={"data": data, "relabel": relabel, "storage": config.storage.absolute()})
+
+
+def _anywhere(source: FileSource) -> FileSource:
+    """A source that is found from any working folder; its files keep their names."""
+    return source.model_copy(update={"path": os.path.abspath(source.path)}) if source.begins_here else source

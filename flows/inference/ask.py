@@ -1,26 +1,22 @@
 """Inference by a model of the registry, the hub or a folder: answers of a policy, scores of a reward model."""
 
-import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import AutoConfig
+from mlflow import MlflowClient
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import HubModel
-from flows.registry.client import open_registry
+from flows.inference.arguments import HUB, check_temperature, is_reward_model, said_of
+from flows.registry.client import Registry
+from flows.registry.database import prepare_database
 from flows.registry.hub import download
 from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
-from rlhf_core.models.model_files import check_files
-
-HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
-"""A model or a data set of the hub; what ends in a number is a version of the registry."""
 
 
 def answer(
@@ -42,9 +38,8 @@ def answer(
         InputError: if there is no such model, or it does not generate, or not from these prompts.
     """
     sampling = config.policy.sampling
+    check_temperature(temperature)
     if temperature is not None:
-        if not 0 <= temperature < math.inf:
-            raise InputError(f"--temperature {temperature}: must be a number from 0, which takes the likeliest token")
         sampling = sampling.model_copy(update={"temperature": temperature})
     folder, scores = find_model(config, model)
     if scores:
@@ -84,12 +79,6 @@ def refusing(model: str) -> Iterator[None]:
         raise InputError(said_of(model, error)) from None
 
 
-def said_of(model: str, error: Exception) -> str:
-    """What is wrong with a model, after its name, which is said once."""
-    reason = str(error)
-    return reason if reason.startswith(model) else f"{model}: {reason}"
-
-
 def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
     """Where a model lies on this machine, and whether it has the head of a reward model.
 
@@ -101,17 +90,13 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
         InputError: if there is no such model.
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
-    try:
-        check_files(folder)
-        architectures = AutoConfig.from_pretrained(folder).architectures or []
-    except (OSError, ValueError) as error:
-        raise InputError(said_of(model, error)) from None
-    return folder, any(name.endswith("ForSequenceClassification") for name in architectures)
+    return folder, is_reward_model(folder, model)
 
 
 def _fetched(config: LadderConfig, model: str) -> Path:
     hub = HUB.fullmatch(model)
     if hub is None:
         require_mlflow()
-        return open_registry(config.project, config.storage).resolve(model)
+        prepare_database()
+        return Registry(MlflowClient(), "", config.storage).resolve(model)
     return download(HubModel(model=hub["name"], revision=hub["revision"] or "main"))

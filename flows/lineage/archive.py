@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 from flows.config.errors import InputError
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training, datasets_of, read_training
+from flows.registry.lookup import parse_version
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
     CARD_TAG,
@@ -40,8 +40,6 @@ from flows.registry.names import (
 from flows.registry.references import Counts
 
 PER_PAGE = 10_000
-
-NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 
 class Kept(NamedTuple):
@@ -68,13 +66,9 @@ class Archive:
         Raises:
             InputError: if there is none, or no ladder registered it.
         """
-        match = NAMED.fullmatch(model)
-        if match is None:
-            raise InputError(f"{model} names no version; write name/version or name@alias")
-        name, version, alias = match["name"], match["version"], match["alias"]
+        name, version, alias = parse_version(model)
         try:
-            if alias is not None:
-                version = str(self.client.get_model_version_by_alias(name, alias).version)
+            version = version or str(self.client.get_model_version_by_alias(name, str(alias)).version)
             ladder_version = version_of(self.client.get_model_version(name, version))
         except MlflowException:
             raise InputError(f"{model} is not in the registry at {mlflow.get_tracking_uri()}") from None

@@ -6,9 +6,8 @@ from functools import cached_property
 import networkx as nx
 
 from flows.config.errors import InputError
+from flows.registry.lookup import DATASET
 from rlhf_core.config import Frozen
-
-DATASET = "dataset:"
 
 
 class Version(Frozen):

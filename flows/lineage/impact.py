@@ -6,8 +6,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
-from flows.lineage.graph import DATASET, Graph
+from flows.lineage.graph import Graph
 from flows.lineage.story import SHORT, when
+from flows.registry.lookup import DATASET
 
 
 def render(archive: Archive, source: str) -> Group:

@@ -9,10 +9,11 @@ from urllib.parse import quote
 import jinja2
 import mlflow
 
-from flows.lineage.graph import DATASET, Version
+from flows.lineage.graph import Version
 from flows.lineage.layout import Layout, lay_out
 from flows.lineage.story import SHORT, Story, facts, gates_by_status
 from flows.lineage.training_record import DatasetUse
+from flows.registry.lookup import DATASET
 
 CARD_WIDTH, CARD_HEIGHT = 264, 132
 

@@ -18,9 +18,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
-from flows.lineage.graph import DATASET, Graph, Version
+from flows.lineage.graph import Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
+from flows.registry.lookup import DATASET
 from flows.registry.names import MODELS, SNAPSHOT_TAG, STAGE_PREFIX, data_experiment, registered_name
 from flows.storage.locks import is_held
 

@@ -3,9 +3,10 @@
 from prefect import flow
 
 from flows.config.ladder import LadderConfig
+from flows.config.rounds import check_rounds
 from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.lifecycle import open_run
-from flows.pipeline.rounds import Times, check_rounds, waiting
+from flows.pipeline.rounds import Times, waiting
 from flows.pipeline.run import LadderRun, Result
 from flows.registry.external_models import pin_base, pin_models
 from flows.registry.references import LadderResult, Round

@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from data_contracts.records import COLUMNS
-from flows.config.data import FileData, HubData
+from flows.config.data import HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
 from flows.config.hub_access import require_on_hub
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
-from flows.data.sources import source_files
+from flows.data.sources import TABLES, check_files
 from flows.stages.reward_inputs import check_reward, registered_models
-
-TABLES = (*map(str, COLUMNS), "held_out")
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
@@ -67,13 +64,7 @@ def _check_files(config: LadderConfig) -> None:
         try_local_models(config)
     if isinstance(config.relabel, ByPeople) and config.relabel.folder is not None:
         check_folder(config.relabel.folder.absolute())
-    if isinstance(config.data, FileData):
-        for table in TABLES:
-            for source in getattr(config.data, table):
-                try:
-                    source_files(source)
-                except InputError as error:
-                    raise InputError(f"field 'data.{table}': {error}") from None
+    check_files(config.data)
     samplings = {"sft.sampling": config.sft.sampling, "policy.sampling": config.policy.sampling}
     for section, sampling in samplings.items():
         if sampling.engine == "vllm" and find_spec("vllm") is None:

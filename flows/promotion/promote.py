@@ -9,7 +9,8 @@ from flows.config.errors import InputError
 from flows.promotion.history import PROMOTE, ROLLBACK, How, PromotionRecord, history, project_of, record_promotion
 from flows.registry.client import Registry
 from flows.registry.differences import differences
-from flows.registry.names import CHALLENGER, CHAMPION, GATE_PREFIX, PASSED, STATUS_TAG
+from flows.registry.lookup import named_version, require_project
+from flows.registry.names import CHAMPION, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import ModelRef
 from rlhf_core.config import Frozen
 
@@ -44,8 +45,8 @@ def propose(registry: Registry, model: str) -> Proposal:
         InputError: when there is no such version, its files are not those that were registered, it belongs to another
             project, or it is champion already.
     """
-    version = registry.pin(model if "/" in model or "@" in model else f"{model}@{CHALLENGER}")
-    _check_project(registry, version.name)
+    version = registry.pin(named_version(model))
+    require_project(project_of(registry), version.name)
     champion = registry.champion(version.name)
     if champion == version:
         raise InputError(f"{version.label} is champion already; `rlhf history {version.name}` says since when")
@@ -110,7 +111,7 @@ def previous_champion(registry: Registry, name: str) -> ModelRef:
     Raises:
         InputError: when there was none, or its version is gone.
     """
-    _check_project(registry, name)
+    require_project(project_of(registry), name)
     champion = registry.champion(name)
     now = champion.version if champion else None
     for version in reversed(_champions(history(registry, name), now)):
@@ -193,9 +194,3 @@ def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
         f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
     ]
     return tuple(bad) or ("its gates did not pass",)
-
-
-def _check_project(registry: Registry, name: str) -> None:
-    project = project_of(registry)
-    if not name.startswith(f"{project}-"):
-        raise InputError(f"{name} is no model of project {project}; name its configuration by --config")

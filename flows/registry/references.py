@@ -70,7 +70,7 @@ class Counts(Frozen):
         rows: raw rows.
         records: what the format made of them, rows that do not fit it included.
         written: records of the snapshot.
-        merged: records that became votes of another one.
+        merged: records that became votes of another one, or are a part that another row has too, such as its prompt.
         quarantined: records set aside.
         by_rule: how many of them broke each rule; one may break several.
         left_out: parts of raw rows that the format itself does not count as records, by reason.

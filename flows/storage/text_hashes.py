@@ -21,10 +21,11 @@ def loose_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
 
     Of a conversation that is true of each turn, whose line breaks are letters in the JSON that it is written in.
     """
-    return text_hashes(list(map(_loose_turns, texts)))
+    return text_hashes(list(map(loose_text, texts)))
 
 
-def _loose_turns(text: str) -> str:
+def loose_text(text: str) -> str:
+    """One text for all that `loose_hashes` takes for the same."""
     turns = read_conversation(text)
     if len(turns) == 1:
         return loose_form(text)

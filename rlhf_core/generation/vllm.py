@@ -65,7 +65,7 @@ def _library() -> Any:
     except ModuleNotFoundError as error:
         raise ValueError(
             "sampling.engine vllm needs the package vllm, which is not installed: install it into an environment of "
-            "its own (docs/evidence/performance.md says which release was tried), or take another engine"
+            "its own, or take another engine"
         ) from error
 
 

@@ -123,7 +123,7 @@ def _check_weights(path: Path) -> None:
             raise ValueError(f"{path} is a pointer of Git LFS, not the weights; fetch them by `git lfs pull`")
     if path.suffix == ".safetensors":
         try:
-            with safe_open(path, "pt"):
+            with safe_open(path, "np"):
                 pass
         except SafetensorError as error:
             raise ValueError(f"{path} is cut short or damaged ({error}); fetch or save it again") from None

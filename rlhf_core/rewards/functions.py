@@ -5,6 +5,7 @@ Free of torch, so that a configuration is checked at once.
 
 import hashlib
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -31,7 +32,7 @@ class FunctionError(ValueError):
 
 
 def load_function(name: str) -> RewardFunction:
-    """Import a reward function.
+    """Import a reward function; its module may lie in the working folder, after all that is installed.
 
     Args:
         name: `package.module:function`, or the name of an installed entry point of the group `rlhf_ladder.rewards`.
@@ -40,6 +41,8 @@ def load_function(name: str) -> RewardFunction:
         FunctionError: saying what is absent and how to mend it.
     """
     entry = _find(name)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
         importlib.import_module(entry.module)
     except Exception as error:  # whatever a module of somebody else's raises

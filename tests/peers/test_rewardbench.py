@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from flows.config.loading import load_config
-from flows.inference.reward_bench import evaluate_pairs, read_pair_set
+from flows.inference.pair_set import read_pair_set
+from flows.inference.reward_bench import evaluate_pairs
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.metrics.reward_bench import SECTIONS
 from rlhf_core.models.heads import TEMPERATURE

@@ -86,6 +86,20 @@ MUTANTS = [
         "test_learned_prompts.test_rows_are_counted_by_version_and_said",
     ),
     Mutant(
+        "what a template repeats makes prompts near duplicates",
+        "flows.data.near_duplicates",
+        "np.log((self._size + 1) / counts)",
+        "np.full(len(counts), np.log(self._size + 1))",
+        "test_near_duplicates.test_what_a_template_repeats_makes_no_near_duplicates",
+    ),
+    Mutant(
+        "a prompt is near only where all of its words are held out",
+        "flows.data.near_duplicates",
+        "(shareable >= least * totals)[rows]",
+        "(shareable >= totals)[rows]",
+        "test_near_duplicates.test_one_prompt_is_compared_by_its_pairs_of_words",
+    ),
+    Mutant(
         "what a temperature was fitted on judges it",
         "rlhf_core.evaluators.reward_model",
         "every_second(pair.prompt for pair in pairs) if tuned is None else tuned",

@@ -9,7 +9,6 @@ from typing import Any
 
 from data_contracts.formats.convert import SourceRow, convert_rows
 from flows.config.data import EmbeddedData
-from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
 from flows.data.columnar import BATCH_ROWS
@@ -38,25 +37,6 @@ class Annotator:
     digest: str
     version: ModelRef | None
     label: Callable[[Sequence[Asked]], Iterator[Read]]
-
-
-def relabelling(config: LadderConfig) -> Relabel:
-    """How fresh answers are labelled.
-
-    Raises:
-        InputError: if nobody is configured to do so, or annotators who know only the embedded world.
-    """
-    if config.relabel is None:
-        raise InputError(
-            "field 'relabel' is missing, and another round needs someone to label the answers of the newest policy; "
-            "add relabel: {by: annotators}, {by: judge, model: models:/name/version} or {by: people}"
-        )
-    if isinstance(config.relabel, ByAnnotators) and not isinstance(config.data, EmbeddedData):
-        raise InputError(
-            "field 'relabel.by': annotators know only the embedded world, and data.kind is another; "
-            "use judge or people here, or climb once"
-        )
-    return config.relabel
 
 
 def annotator_of(

@@ -16,8 +16,9 @@ from data_contracts.suites.drift import Profile, profile
 from flows.config.data import ContractConfig, EmbeddedData, Shares
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import Relabel
+from flows.config.rounds import relabelling
 from flows.data.ingest import Checked, DataRefused, publish_table
-from flows.data.relabel.annotators import Annotator, annotator_of, file_digest, relabelling
+from flows.data.relabel.annotators import Annotator, annotator_of, file_digest
 from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
 from flows.data.sources import Read
 from flows.data.step_timer import Clock

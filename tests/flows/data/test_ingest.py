@@ -100,11 +100,18 @@ def test_refused_data_leave_nothing_behind(storage: Path, tmp_path: Path) -> Non
 
 def test_quarantined_rows_lie_in_a_file_beside_the_snapshots(storage: Path, tmp_path: Path) -> None:
     data = questions(tmp_path / "pairs.jsonl.gz", rejected=" ")
+    evaluated = tmp_path / "evaluated.jsonl"
+    evaluated.write_text(json.dumps({"prompt": "How do I mend : part 30"}))
+    data = data.model_copy(update={"held_out": (FileSource(path=str(evaluated)),)})
     refs = ingest(PLAN.model_copy(update={"data": data}), context(storage))
     with (Path(refs.preferences.report) / "quarantine.csv").open(encoding="utf-8") as file:
-        (line,) = csv.DictReader(file)
-    assert (line["source"], line["row"], line["rule"]) == ("pairs.jsonl.gz", "8", "rejected_not_empty")
-    assert refs.counts["preferences"].by_rule == {"rejected_not_empty": 1} and refs.preferences.rows == 59
+        lines = [(line["source"], line["row"], line["rule"]) for line in csv.DictReader(file)]
+    assert lines == [
+        ("pairs.jsonl.gz", "8", "rejected_not_empty"),
+        ("pairs.jsonl.gz", "31", "prompt_near_held_out"),
+    ]
+    assert refs.counts["preferences"].by_rule == {"rejected_not_empty": 1, "prompt_near_held_out": 1}
+    assert (refs.preferences.rows, refs.counts["prompts"].by_rule) == (58, {"prompt_near_held_out": 1})
     assert refs.preferences.sources == ("pairs.jsonl.gz",)
     page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
     (example,) = [line for line in page.splitlines() if "<td>rejected_not_empty</td>" in line]

@@ -14,7 +14,8 @@ from data_contracts.formats.registry import recognise
 from flows.config.data import ContractConfig, Shares
 from flows.config.errors import InputError
 from flows.config.loading import load_config
-from flows.data.relabel.annotators import annotator_of, relabelling
+from flows.config.rounds import check_rounds, relabelling
+from flows.data.relabel.annotators import annotator_of
 from flows.data.relabel.label_tasks import (
     AnswerPlan,
     Asked,
@@ -27,7 +28,6 @@ from flows.data.relabel.label_tasks import (
 from flows.data.splits import split_by_group
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.pipeline.rounds import check_rounds
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.references import DatasetRef, ModelRef, RoundModels
@@ -182,7 +182,7 @@ def test_a_registered_judge_labels_by_its_scores_and_is_named_with_its_version(
     prompt = "how do i clean my kettle ?"
     texts = ("rub it with lemon .", "hope that helps .", "sure , i can help .")
     asked = [Asked(prompt=prompt, first=one, second=other, group="g") for one, other in combinations(texts, 2)]
-    batch, is_label, _ = next(found.label(asked))
+    batch, is_label, *_ = next(found.label(asked))
     scores = dict(zip(texts, score(scorer, [Demonstration(prompt, text) for text in texts], LENGTHS), strict=True))
     for row in batch.frame.to_dict("records"):
         gap = scores[row["chosen"]] - scores[row["rejected"]]

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config.errors import InputError
 from flows.config.loading import load_config
-from flows.inference.reward_bench import evaluate_pairs, read_pair_set
+from flows.inference.pair_set import read_pair_set
+from flows.inference.reward_bench import evaluate_pairs
 from rlhf_core.metrics.estimates import proportion
 
 CONFIG = Path("configs/tiny.yaml")

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.config.errors import InputError
-from flows.lineage.graph import DATASET, Graph, Version
+from flows.lineage.graph import Graph, Version
 from flows.lineage.layout import lay_out
 from flows.lineage.retention import needed_digests, superseded
+from flows.registry.lookup import DATASET
 
 PROJECT, OTHER = "toy", "toy-shop"
 NAMES = ("toy-base", "toy-sft", "toy-policy", "toy-shop-sft", "somebody-else")

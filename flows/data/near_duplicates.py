@@ -1,0 +1,145 @@
+"""Prompts that are nearly the same as a held-out one: how similar two texts are, and an exact search that scales."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from flows.storage.text_hashes import text_hashes
+
+Pairs = NDArray[np.uint64]
+
+NOMINATING = 100
+"""Held-out prompts at most with a pair of words that names them as candidates; of more it is a common phrase."""
+
+BATCH_PROMPTS = 10_000
+
+CANDIDATES_AT_ONCE = 50_000
+
+_NUMBER = np.uint64(2**14 - 1)
+"""The bits of a key that number the prompts of a batch; the others are of a pair's hash."""
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+"""Signs of Thai, Lao, Burmese, Khmer, Japanese and Chinese, where no space parts words."""
+
+_PUNCTUATION = str.maketrans(
+    dict.fromkeys(".,;:!?'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00bf\u00a1\u3001\u3002\u2013\u2014", " ")
+)
+"""What parts words and is none; other signs are kept: `2+2` is not `2-2`."""
+
+
+class HeldOutPrompts:
+    """Held-out prompts by their pairs of neighbouring words, of which start and end are two.
+
+    The similarity of two prompts is the Jaccard similarity of their sets of pairs, each of which weighs
+    `log((H + 1) / h)`: H prompts are held out, and h of them, or one, have the pair. What a template repeats in every
+    prompt thus weighs next to nothing, and prompts that share no more than it are not alike.
+
+    Memory grows by about 30 bytes for each word that is held out.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Index distinct texts, as `flows.storage.text_hashes.loose_text` writes them, in any order."""
+        pairs, prompts, self._size = _all_pairs(texts)
+        order = np.argsort(pairs, kind="stable")
+        starts = np.flatnonzero(np.diff(pairs[order], prepend=~pairs[order[:1]]))
+        self._pairs, counts = pairs[order[starts]], np.diff(starts, append=len(pairs))
+        self._by_pair = sparse.csr_array(
+            (np.ones(len(pairs), dtype=np.float32), prompts[order], np.append(starts, len(pairs))),
+            shape=(len(self._pairs), self._size),
+        )
+        self._by_prompt = self._by_pair.T.tocsr()
+        self._weights = np.log((self._size + 1) / counts)
+        self._nominates = counts <= NOMINATING
+        self._totals = self._by_prompt @ self._weights
+
+    def similarities(self, texts: Sequence[str], least: float) -> NDArray[np.float64]:
+        """How similar the most similar held-out prompt is to each text, 0 where none reaches `least`.
+
+        It is exact for all that share a pair of words that no more than 100 held-out prompts have.
+
+        Args:
+            texts: N loose texts.
+            least: similarity in (0, 1].
+
+        Returns:
+            Similarities in [0, 1], shape ``[N]``.
+        """
+        if not len(self._pairs):
+            return np.zeros(len(texts))
+        starts = range(0, len(texts), BATCH_PROMPTS)
+        parts = [self._nearest(texts[start : start + BATCH_PROMPTS], least) for start in starts]
+        return np.concatenate([np.empty(0), *parts])
+
+    def _nearest(self, texts: Sequence[str], least: float) -> NDArray[np.float64]:
+        pairs, rows = _word_pairs(texts)
+        places = np.searchsorted(self._pairs, pairs).clip(max=len(self._pairs) - 1)
+        known = self._pairs[places] == pairs
+        weights = np.where(known, self._weights[places], np.log(self._size + 1))
+        totals = np.bincount(rows, weights, len(texts)).astype(np.float64)
+        shareable = np.bincount(rows, weights * known, len(texts))
+        kept = known & (shareable >= least * totals)[rows]
+        names = self._nominates[places]
+        shape = (len(texts), len(self._pairs))
+        held, naming, common = (
+            sparse.csr_array((weights[part], (rows[part], places[part])), shape=shape)
+            for part in (kept, kept & names, kept & ~names)
+        )
+        found, candidates = self._candidates(naming, common.sum(axis=1), totals, least)
+        nearest = np.zeros(len(texts))
+        for start in range(0, len(found), CANDIDATES_AT_ONCE):
+            row, candidate = (some[start : start + CANDIDATES_AT_ONCE] for some in (found, candidates))
+            shared = held[row].multiply(self._by_prompt[candidate]).sum(axis=1)
+            similar = shared / (totals[row] + self._totals[candidate] - shared)
+            np.maximum.at(nearest, row, np.where(similar >= least - 1e-9, similar, 0.0))
+        return nearest
+
+    def _candidates(
+        self, naming: sparse.csr_array, common: NDArray[np.float64], totals: NDArray[np.float64], least: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows, and held-out prompts that share a naming pair and reach `least` if they share all common ones."""
+        found = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
+        for start in range(0, naming.shape[0], 1000):
+            shared = (naming[start : start + 1000] @ self._by_pair).tocoo()
+            row, candidate = shared.row + start, shared.col
+            most = np.minimum(shared.data + common[row], self._totals[candidate])
+            possible = most >= least * (totals[row] + self._totals[candidate] - most) - 1e-9
+            found.append((row[possible], candidate[possible]))
+        rows, candidates = zip(*found, strict=True)
+        return np.concatenate(rows), np.concatenate(candidates)
+
+
+def _all_pairs(texts: Iterable[str]) -> tuple[Pairs, NDArray[np.int64], int]:
+    """The pairs of any number of texts as of `_word_pairs`, the number of the text of each, and how many there are."""
+    rest = list(texts)
+    pairs, prompts = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(rest), BATCH_PROMPTS):
+        some, numbers = _word_pairs(rest[start : start + BATCH_PROMPTS])
+        pairs.append(some)
+        prompts.append(numbers + start)
+    return np.concatenate(pairs), np.concatenate(prompts), len(rest)
+
+
+def _word_pairs(texts: Sequence[str]) -> tuple[Pairs, NDArray[np.int64]]:
+    """Hashes of the distinct pairs of neighbouring words of each text, ascending, and the number of its text.
+
+    A text without a word has none.
+    """
+    words = [["", *found, ""] if (found := _words(text)) else [] for text in texts]
+    numbers = np.repeat(np.arange(len(words), dtype=np.uint64), [len(text) for text in words])
+    codes, distinct = pd.factorize(np.array(list(chain.from_iterable(words)), dtype=object))
+    hashes = text_hashes(list(distinct))[codes]
+    pairs = (hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:]) & ~_NUMBER
+    keys = np.sort((pairs | numbers[:-1])[numbers[:-1] == numbers[1:]])
+    keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+    return keys & ~_NUMBER, (keys & _NUMBER).astype(np.int64)
+
+
+def _words(text: str) -> list[str]:
+    if not text.isascii():
+        text = _UNSPACED.sub(r" \g<0> ", text)
+    return text.translate(_PUNCTUATION).split()

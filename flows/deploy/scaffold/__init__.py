@@ -1,0 +1,1 @@
+"""A new project's folder, which a team keeps in git. Start in `project`."""

@@ -1,0 +1,96 @@
+"""Arguments of the commands that ask models, seen before torch is imported, which takes seconds."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from flows.config.errors import InputError
+from rlhf_core.models.model_files import CONFIG, check_files
+
+HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
+"""A model or a data set of the hub; what ends in a number is a version of the registry."""
+
+REGISTERED = re.compile(r"[^/@\s]+(/\d+|@[^/@\s]+)")
+
+
+def check_written(model: str) -> None:
+    """See that a model is written as one, and that a folder holds one.
+
+    Args:
+        model: name/version, name@alias, a folder, or owner/name of the hub, with @revision or without.
+
+    Raises:
+        InputError: if it is none of these, or a folder without a model.
+    """
+    if Path(model).is_dir():
+        architectures(Path(model), model)
+    elif is_registered(model) and not REGISTERED.fullmatch(model):
+        raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
+
+
+def is_registered(model: str) -> bool:
+    """Whether a model is one of the registry, as it is neither a folder nor written like one of the hub."""
+    return not Path(model).is_dir() and not HUB.fullmatch(model)
+
+
+def check_temperature(temperature: float | None) -> None:
+    """See that `--temperature` is one.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if temperature is not None and not 0 <= temperature < math.inf:
+        raise InputError(f"--temperature {temperature}: must be a number from 0, which takes the likeliest token")
+
+
+def check_answers(model: str) -> None:
+    """See that a folder does not hold a reward model.
+
+    Raises:
+        InputError: if it does.
+    """
+    if Path(model).is_dir() and is_reward_model(Path(model), model):
+        raise InputError(f"{model} is a reward model, which answers no prompts; `rlhf score` takes it")
+
+
+def check_scores(model: str, what: str) -> None:
+    """See that a folder holds a reward model.
+
+    Args:
+        model: what is asked.
+        what: it would score.
+
+    Raises:
+        InputError: if it does not.
+    """
+    if Path(model).is_dir() and not is_reward_model(Path(model), model):
+        raise InputError(f"{model} is no reward model, so it scores no {what}; `rlhf generate` takes it")
+
+
+def is_reward_model(folder: Path, model: str) -> bool:
+    """Whether a model has the head of a sequence classifier; as of `architectures`."""
+    return any(name.endswith("ForSequenceClassification") for name in architectures(folder, model))
+
+
+def architectures(folder: Path, model: str) -> list[str]:
+    """The classes that a folder's model says it is of.
+
+    Args:
+        folder: where it lies.
+        model: what a person called it.
+
+    Raises:
+        InputError: if the folder holds no whole model.
+    """
+    try:
+        check_files(folder)
+        return list(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("architectures") or [])
+    except (OSError, ValueError) as error:
+        raise InputError(said_of(model, error)) from None
+
+
+def said_of(model: str, error: Exception) -> str:
+    """What is wrong with a model, after its name, which is said once."""
+    reason = str(error)
+    return reason if reason.startswith(model) else f"{model}: {reason}"
