@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from data_contracts.records import Kind
 from rlhf_core.config import Frozen
+from rlhf_core.config.units import Number
 
 Says = Literal["first", "second", "tie", "skip"]
 
@@ -28,15 +29,12 @@ ColumnNames = Annotated[tuple[Column, ...], BeforeValidator(_listed)]
 
 
 class Meaning(Frozen):
-    """What a label says.
-
-    Attributes:
-        says: which response is better, that both are alike, or that the label is no vote.
-        grade: by how much that response is better, in steps of the annotators' scale; 0 where no label says it.
-    """
+    """What a label says."""
 
     says: Says
-    grade: float = Field(default=0.0, ge=0.0)
+    """Which response is better, that both are alike, or that the label is no vote."""
+    grade: Number = Field(default=0.0, ge=0.0)
+    """By how much that response is better, in steps of the annotators' scale; 0 where no label says it."""
 
 
 def label_text(cell: object) -> str:
@@ -87,8 +85,11 @@ class VoteColumns(Frozen):
     """Columns that count the annotators who said the same; one annotator's tick (`true`, 1) is a count of one."""
 
     first: Column
+    """Of those who preferred the first response."""
     second: Column
+    """The same of the second."""
     tie: Column | None = None
+    """Of those who found them alike."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,15 +98,12 @@ class VoteColumns(Frozen):
 
 
 class Scale(Frozen):
-    """The ends of a scale of numbers, on which the middle is a tie and the distance from it the grade.
+    """The ends of a scale of numbers, on which the middle is a tie and the distance from it the grade."""
 
-    Attributes:
-        first: the number by which an annotator prefers the first response most.
-        second: the same of the second; it may be the smaller one.
-    """
-
-    first: float
-    second: float
+    first: Number
+    """The number by which an annotator prefers the first response most."""
+    second: Number
+    """The same of the second; it may be the smaller one."""
 
     @model_validator(mode="after")
     def _has_two_ends(self) -> "Scale":
@@ -115,44 +113,41 @@ class Scale(Frozen):
 
 
 class Columns(Frozen):
-    """Which column holds what. Of nested rows a name may be a path, such as `task.prompt` or `answers.0`.
-
-    Attributes:
-        prompt: the prompt, as text or messages; several columns are its turns, the user's first.
-        input: what the prompt is about, put below it.
-        system: the system prompt.
-        history: the messages before the prompt.
-        responses: two or more responses to compare; one column that holds a list of them.
-        chosen: the better response, where columns say it.
-        rejected: the worse one.
-        label: what an annotator said of two responses; one column for each annotator, or one that holds a list or an
-            object of all their labels.
-        names: what `label` calls the two responses in a row, such as the columns with the names of their models.
-        scores: a score for each response, the highest the best; or one column with a list of them.
-        ranks: the same of ranks, 1 the best.
-        votes: how many annotators preferred which.
-        annotator: who compared them, one row for each; rows on one pair are then votes.
-        grade: by how much the better response is better.
-        response: what an assistant should answer.
-        messages: a whole conversation that ends with it.
-    """
+    """Which column holds what. Of nested rows a name may be a path, such as `task.prompt` or `answers.0`."""
 
     prompt: ColumnNames = ()
+    """The prompt, as text or messages; several columns are its turns, the user's first."""
     input: Column | None = None
+    """What the prompt is about, put below it."""
     system: Column | None = None
+    """The system prompt."""
     history: Column | None = None
+    """The messages before the prompt."""
     responses: ColumnNames = ()
+    """Two or more responses to compare; one column that holds a list of them."""
     chosen: Column | None = None
+    """The better response, where columns say it."""
     rejected: Column | None = None
+    """The worse one."""
     label: ColumnNames = ()
+    """What an annotator said of two responses; one column for each annotator, or one that holds a list or an object of
+    all their labels."""
     names: ColumnNames = ()
+    """What `label` calls the two responses in a row, such as the columns with the names of their models."""
     scores: ColumnNames = ()
+    """A score for each response, the highest the best; or one column with a list of them."""
     ranks: ColumnNames = ()
+    """The same of ranks, 1 the best."""
     votes: VoteColumns | None = None
+    """How many annotators preferred which."""
     annotator: Column | None = None
+    """Who compared them, one row for each; rows on one pair are then votes."""
     grade: Column | None = None
+    """By how much the better response is better."""
     response: Column | None = None
+    """What an assistant should answer."""
     messages: Column | None = None
+    """A whole conversation that ends with it."""
 
     @property
     def by_use(self) -> dict[str, tuple[str, ...]]:
@@ -233,16 +228,14 @@ class Columns(Frozen):
 
 
 class ColumnFormat(Frozen):
-    """A format that a configuration describes: the columns, and what the labels in them say.
-
-    Attributes:
-        labels: what each label says; case and white space around do not matter.
-        scale: the same of labels that are numbers between two ends.
-    """
+    """A format that a configuration describes: the columns, and what the labels in them say."""
 
     columns: Columns
+    """Which column holds what."""
     labels: Annotated[dict[str, Meaning], BeforeValidator(_read_labels)] = {}
+    """What each label says; case and white space around do not matter."""
     scale: Scale | None = None
+    """The same of labels that are numbers between two ends."""
 
     @model_validator(mode="after")
     def _labels_are_explained(self) -> "ColumnFormat":

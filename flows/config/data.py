@@ -11,7 +11,7 @@ from data_contracts.records import Kind
 from data_contracts.schemas.validation import CONTRACTS
 from flows.config.columns import ColumnFormat
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Rows, Share
+from rlhf_core.config.units import Rows, Share, Similarity
 from rlhf_core.embedded_world.data import WorldConfig
 
 DATA_FOLDER = "RLHF_DATA"
@@ -216,7 +216,7 @@ class ContractConfig(Frozen):
     ] = 0.05
     """Share of a table's records above which quarantined rows refuse the table; a number for all tables, or one by
     table."""
-    near_held_out: float | None = Field(default=0.7, ge=0.3, le=1.0)
+    near_held_out: Similarity | None = Field(default=0.7, ge=0.3, le=1.0)
     """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that
     is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world
     are all made of the same few phrases, and never looked at."""

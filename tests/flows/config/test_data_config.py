@@ -13,7 +13,7 @@ BAD = [
         FILES + "preferences: [{path: a, format: typo}]",
         "format 'typo' is unknown; it must give preferences; there are trl",
     ),
-    (FILES + "demonstrations: [{path: a, format: llmbar}]", "format 'llmbar' gives no demonstrations; there are trl"),
+    (FILES + "demonstrations: [{path: a, format: mt-bench}]", "format 'mt-bench' gives no demonstrations; there are"),
     (
         FILES + "preferences: [{path: a, repeats: maybe}]",
         "field 'data.preferences.0.repeats': must be 'copies' or 'votes'",
@@ -22,7 +22,7 @@ BAD = [
     (FILES + "formats: [absent.py]", "absent.py does not run (FileNotFoundError"),
     (
         "project: toy\ncontract: {rules: {typo: fatal}}",
-        "no rule is called typo; there are fits_format, prompt_is_shared",
+        "no rule is called typo; there are fits_format, label_is_known",
     ),
     (
         "project: toy\ncontract: {max_quarantined: 2}",

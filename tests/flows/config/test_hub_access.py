@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config import hub_access
 from flows.config.errors import InputError
-from flows.config.hub_access import asking_hub
-from flows.config.reward_model import HubModel
+from flows.config.hub_access import asking_hub, require_on_hub
+from flows.config.pretrained import HubModel
 from flows.data.files import read_hub
-from flows.pipeline.preflight import _ask_hub
 from flows.registry.client import Registry
 from flows.registry.external_models import files_of
 from tests.conftest import TINY, Finished
@@ -96,7 +95,7 @@ def test_a_hub_that_does_not_answer_is_told_in_seconds(
     ask_at(address)
     start = time.monotonic()
     with pytest.raises(InputError) as preflight:
-        _ask_hub("base", "model", MODEL.model, COMMIT)
+        require_on_hub("base", "model", MODEL.model, COMMIT)
     with pytest.raises(InputError) as models:
         files_of(MODEL, Registry.__new__(Registry))
     with pytest.raises(InputError) as data:
@@ -122,7 +121,7 @@ def test_a_name_whose_look_up_hangs_is_told_in_seconds(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
     start = time.monotonic()
     with pytest.raises(InputError, match=r"hanging.invalid: no answer in 0.5 seconds"):
-        _ask_hub("base", "model", MODEL.model, COMMIT)
+        require_on_hub("base", "model", MODEL.model, COMMIT)
     assert time.monotonic() - start < 2
 
 
@@ -133,7 +132,7 @@ def test_a_hub_that_is_not_to_be_asked_is_told_so(
     with pytest.raises(
         InputError, match=r"^field 'base': the hub cannot be reached \(HF_HUB_OFFLINE is set\), and its"
     ):
-        _ask_hub("base", "model", MODEL.model, COMMIT)
+        require_on_hub("base", "model", MODEL.model, COMMIT)
 
 
 def test_what_the_cache_holds_needs_no_hub(ask_at: Callable[[str], None], closed: str, tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_each_answer_of_the_hub_is_one_line_with_its_mend(
     ask_at(answering(status, **headers))
     start = time.monotonic()
     with pytest.raises(InputError, match=rf"^field 'base': .*{said}") as refused:
-        _ask_hub("base", "model", MODEL.model, COMMIT)
+        require_on_hub("base", "model", MODEL.model, COMMIT)
     assert "\n" not in str(refused.value)
     assert time.monotonic() - start < 5
 

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-ANY_NUMBER = {"seed", "weight", "length_bias", "flattery_bias", "threshold"}
+ANY_NUMBER = {"seed", "weight", "length_bias", "flattery_bias", "threshold", "first", "second"}
 LIMITS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 Schema = dict[str, Any]
