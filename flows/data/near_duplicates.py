@@ -39,7 +39,7 @@ class HeldOutPrompts:
     `log((H + 1) / h)`: H prompts are held out, and h of them, or one, have the pair. What a template repeats in every
     prompt thus weighs next to nothing, and prompts that share no more than it are not alike.
 
-    Memory grows by about 30 bytes for each word that is held out.
+    Memory grows by about 30 bytes for each word that is held out, and twice that while they are indexed.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -100,9 +100,9 @@ class HeldOutPrompts:
 
     def _candidates(
         self, naming: sparse.csr_array, common: NDArray[np.float64], totals: NDArray[np.float64], least: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Rows, and held-out prompts that share a naming pair and reach `least` if they share all common ones."""
-        found = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
+        found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]
         for start in range(0, naming.shape[0], 1000):
             shared = (naming[start : start + 1000] @ self._by_pair).tocoo()
             row, candidate = shared.row + start, shared.col
@@ -113,10 +113,10 @@ class HeldOutPrompts:
         return np.concatenate(rows), np.concatenate(candidates)
 
 
-def _all_pairs(texts: Iterable[str]) -> tuple[Pairs, NDArray[np.int64], int]:
+def _all_pairs(texts: Iterable[str]) -> tuple[Pairs, NDArray[np.int32], int]:
     """The pairs of any number of texts as of `_word_pairs`, the number of the text of each, and how many there are."""
     rest = list(texts)
-    pairs, prompts = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
+    pairs, prompts = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)]
     for start in range(0, len(rest), BATCH_PROMPTS):
         some, numbers = _word_pairs(rest[start : start + BATCH_PROMPTS])
         pairs.append(some)
@@ -124,7 +124,7 @@ def _all_pairs(texts: Iterable[str]) -> tuple[Pairs, NDArray[np.int64], int]:
     return np.concatenate(pairs), np.concatenate(prompts), len(rest)
 
 
-def _word_pairs(texts: Sequence[str]) -> tuple[Pairs, NDArray[np.int64]]:
+def _word_pairs(texts: Sequence[str]) -> tuple[Pairs, NDArray[np.int32]]:
     """Hashes of the distinct pairs of neighbouring words of each text, ascending, and the number of its text.
 
     A text without a word has none.
@@ -136,7 +136,7 @@ def _word_pairs(texts: Sequence[str]) -> tuple[Pairs, NDArray[np.int64]]:
     pairs = (hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:]) & ~_NUMBER
     keys = np.sort((pairs | numbers[:-1])[numbers[:-1] == numbers[1:]])
     keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
-    return keys & ~_NUMBER, (keys & _NUMBER).astype(np.int64)
+    return keys & ~_NUMBER, (keys & _NUMBER).astype(np.int32)
 
 
 def _words(text: str) -> list[str]:
