@@ -21,7 +21,7 @@ from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
-from flows.data.votes import Votes, casts_of, voted_twice
+from flows.data.votes import PairVotes, Votes, casts_of, voted_twice
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
 from flows.storage.text_hashes import loose_hashes, loose_text, text_hashes
@@ -45,20 +45,6 @@ class HeldApart(NamedTuple):
     groups: NDArray[np.uint64]
     near: HeldOutPrompts | None
     least: float
-
-
-class PairVotes(NamedTuple):
-    """Votes for chosen and for rejected of each pair, hash of its group, whether it is held out; shape ``[N]`` each."""
-
-    chosen: NDArray[np.int64]
-    rejected: NDArray[np.int64]
-    groups: NDArray[np.uint64]
-    is_held_out: NDArray[np.bool_]
-
-    @property
-    def held_out(self) -> NDArray[np.int64]:
-        """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted."""
-        return np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)[self.is_held_out]
 
 
 class Table:

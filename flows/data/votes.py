@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,20 @@ SAMPLE = 5000
 HEADER = ("source", "row", "annotator", "verdict")
 
 _VERDICT_OF = {1: VERDICTS[0], 2: VERDICTS[1], 0: VERDICTS[2]}
+
+
+class PairVotes(NamedTuple):
+    """Votes for chosen and for rejected of each pair, hash of its group, whether it is held out; shape ``[N]`` each."""
+
+    chosen: NDArray[np.int64]
+    rejected: NDArray[np.int64]
+    groups: NDArray[np.uint64]
+    is_held_out: NDArray[np.bool_]
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted."""
+        return np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)[self.is_held_out]
 
 
 class Votes:

@@ -22,7 +22,8 @@ from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.sources import Read, file_digests, held_out_prompts, open_sources
 from flows.data.step_timer import Clock
-from flows.data.tables import PairVotes, Table, make_tables
+from flows.data.tables import Table, make_tables
+from flows.data.votes import PairVotes
 from flows.storage.snapshots import Snapshot
 from rlhf_core.embedded_world.data import WorldConfig
 
