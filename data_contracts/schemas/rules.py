@@ -138,15 +138,6 @@ SHAPE: tuple[Rule, ...] = (
         fatal=True,
     ),
     Rule(
-        "label_is_known",
-        "",
-        "holds a label that the configuration does not explain",
-        "add it to the format's `labels` as first, second, tie or skip, or mend the row",
-        _all_hold,
-        (),
-        fatal=True,
-    ),
-    Rule(
         "prompt_is_shared",
         "rejected",
         "chosen and rejected answer different prompts",
@@ -161,6 +152,15 @@ SHAPE: tuple[Rule, ...] = (
         "swap the two responses and their scores, or remove the scores if a low one is good",
         _all_hold,
         (),
+    ),
+    Rule(
+        "label_is_known",
+        "",
+        "holds a label that the configuration does not explain",
+        "add it to the format's `labels` as first, second, tie or skip, or mend the row",
+        _all_hold,
+        (),
+        fatal=True,
     ),
 )
 """What only a format can see, before there is a record."""
