@@ -135,9 +135,10 @@ def test_without_a_network_only_what_the_cache_has_is_there(hub_cache: Path) -> 
     assert cached(HubBase(model="someone/model", revision="main")) == hub_cache / "snapshots" / COMMIT
     other = HubBase(model="someone/other", revision="main")
     assert cached(other) is None
-    with pytest.raises(InputError, match=r"field 'base': someone/other has no revision main on the hub or"):
+    lacking = r"the hub cannot be reached \(HF_HUB_OFFLINE is set\), and its cache here lacks model someone/other@main"
+    with pytest.raises(InputError, match=f"field 'base': {lacking}"):
         pin("base", other)
-    with pytest.raises(InputError, match=r"someone/other@main: cannot be had from the hub \(.*\): check name"):
+    with pytest.raises(InputError, match=lacking):
         download(other)
 
 

@@ -19,6 +19,8 @@ from flows.stages.reward_model import train_judge, train_reward_model
 from flows.stages.sft import train_sft
 
 STORED = {
+    "CARD_TAG": "model_card.name",
+    "LICENCE_TAG": "model_card.licence",
     "CHALLENGER": "challenger",
     "CHAMPION": "champion",
     "GATE_PREFIX": "gate.",
