@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import HubBase
-from flows.pipeline import preflight
+from flows.pipeline import families, preflight
 from flows.registry.hub import download
 from flows.registry.names import TEMPLATE_DAY_TAG
 from flows.registry.tags import template_tags
@@ -30,7 +30,7 @@ def offer(speaker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     folder = cache / "models--someone--model" / "snapshots" / HUB.revision
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(preflight, "_ask_hub", lambda *_: None)
+    monkeypatch.setattr(families, "require_on_hub", lambda *_: None)
     shutil.copytree(speaker, folder)
 
     def change(template: Any) -> None:
