@@ -72,6 +72,8 @@ MUTANTS = [
         '"revision": self.pinned, "commit"',
         '"revision": self.revision, "commit"',
         "test_pretrained.test_a_key_covers_the_commit_and_not_the_branch",
+    ),
+    Mutant(
         "the label of the second response is a vote for the first",
         "flows.data.mapping.labels",
         '_VOTES = {"first": 1, "second": 2, "tie": 0}',
