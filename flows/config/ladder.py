@@ -17,7 +17,9 @@ from flows.config.reward_model import SCHEME, ModelSource, RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.outside_measures import OutsideMeasureConfig
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.config.reward import PythonConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
@@ -58,6 +60,7 @@ class LadderConfig(IngestConfig):
         compute: on how many ranks stages run; no result depends on it.
         judge: the held-out reward model that only measures.
         relabel: how fresh answers of the newest policy are labelled, where the ladder is climbed in rounds.
+        outside_measures: what people are told of the answers besides; no gate and no training sees it.
     """
 
     threads: int | None = Field(default=None, ge=1)
@@ -69,6 +72,7 @@ class LadderConfig(IngestConfig):
     policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
     relabel: Relabel | None = None
     gates: GatesConfig = Field(default_factory=GatesConfig)
+    outside_measures: tuple[OutsideMeasureConfig, ...] = ()
 
     @property
     def taken_models(self) -> dict[str, ModelSource]:
@@ -108,6 +112,20 @@ class LadderConfig(IngestConfig):
             case ByJudge(labels="soft") if self.reward_model.labels == "majority":
                 raise ValueError(
                     "relabel.labels soft are lost on reward_model.labels majority; set that to votes, or these to drawn"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _outside_measures_differ_and_are_outside(self) -> "LadderConfig":
+        names = [measure.name for measure in self.outside_measures]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"outside_measures: several are called '{twice[0]}'; give each a name of its own")
+        trained = {term.function: term.name for term in self.policy.reward.terms if isinstance(term, PythonConfig)}
+        for measure in self.outside_measures:
+            if measure.function in trained:
+                raise ValueError(
+                    f"outside_measures: '{measure.name}' is {measure.function}, which policy.reward maximises as "
+                    f"'{trained[measure.function]}', so it is not outside; remove one of them"
                 )
         return self
 

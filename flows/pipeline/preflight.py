@@ -16,6 +16,7 @@ from flows.config.relabel import ByPeople
 from flows.config.reward_model import SCHEME
 from flows.data.sources import source_files
 from flows.pipeline.families import check_families, hub_models
+from flows.pipeline.outside_measures import check_outside_measures
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
@@ -39,6 +40,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     """
     _check_files(config)
     check_reward(config.policy.reward)
+    check_outside_measures(config)
     hub = list(_on_hub(config))
     if offline:
         unasked = [
