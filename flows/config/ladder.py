@@ -1,19 +1,19 @@
 """The configuration of a climb: one YAML file mirrors this tree, and is checked before any work starts."""
 
-import datetime
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from data_contracts.records import COLUMNS
 from flows.config.compute import ComputeConfig
-from flows.config.data import ContractConfig, DataConfig, EmbeddedData, HubName, Revision, Shares
+from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
+from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
-from flows.config.reward_model import SCHEME, ModelSource, RewardModelSettings
+from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
@@ -24,15 +24,7 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 
-
-class HubBase(Frozen):
-    """A pretrained causal language model on the hub at a pinned revision; needs a network."""
-
-    kind: Literal["hub"] = "hub"
-    model: HubName
-    revision: Revision
-    date: datetime.date | None = None
-    """Day to which a chat template that reads the clock is pinned; null is the day on which the base is first taken."""
+BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
 
 class IngestConfig(Frozen):
@@ -65,7 +57,7 @@ class LadderConfig(IngestConfig):
 
     threads: int | None = Field(default=None, ge=1)
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
-    base: PretrainConfig | TextBaseConfig | HubBase = Field(default_factory=PretrainConfig, discriminator="kind")
+    base: BaseConfig = Field(default_factory=PretrainConfig, discriminator="kind")
     sft: SFTConfig = Field(default_factory=SFTConfig)
     reward_model: RewardModelSettings = Field(default_factory=RewardModelSettings)
     judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
@@ -153,12 +145,14 @@ class LadderConfig(IngestConfig):
     @model_validator(mode="after")
     def _embedded_base_needs_embedded_data(self) -> "LadderConfig":
         if self.base.kind == "embedded" and self.data.kind != "embedded":
-            raise ValueError("base.kind 'embedded' speaks only the embedded world; use 'from_text' or 'hub' here")
+            raise ValueError(
+                "base.kind 'embedded' speaks only the embedded world; use 'from_text', 'folder', 'gguf' or 'hub' here"
+            )
         return self
 
     @model_validator(mode="after")
     def _prompts_and_responses_fit_the_base(self) -> "LadderConfig":
-        if isinstance(self.base, HubBase):
+        if isinstance(self.base, Pretrained):
             return self
         trained = {"reward_model": self.reward_model, "judge": self.judge}
         limits: dict[str, SamplingConfig | RewardModelConfig] = {

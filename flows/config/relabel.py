@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from flows.config.reward_model import ModelSource
+from flows.config.pretrained import ModelSource
 from rlhf_core.config import Frozen
 
 
@@ -42,8 +42,8 @@ class ByJudge(RelabelConfig):
 
     by: Literal["judge"] = "judge"
     model: ModelSource
-    """`models:/name/version`, `models:/name@alias`, or `model` and `revision` on the hub. Not the judge that measures:
-    it would find right what it taught."""
+    """`models:/name/version`, `models:/name@alias`, `path` of a folder, or `model` and `revision` on the hub. Not the
+    judge that measures: it would find right what it taught."""
     labels: Literal["drawn", "soft"] = "drawn"
     """`drawn`: each vote is drawn from that probability. `soft`: the votes are shared out by it, and many votes are a
     soft label; needs `reward_model.labels: votes`."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from transformers import AutoConfig, PreTrainedConfig
 
 from flows.config.errors import InputError
-from flows.config.ladder import HubBase, LadderConfig
-from flows.config.reward_model import HubModel
+from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubBase, HubModel
 from rlhf_core.models.fitness import check_base, check_reward_model
 
 

@@ -12,8 +12,8 @@ from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import SCHEME
 from flows.config.relabel import ByPeople
-from flows.config.reward_model import SCHEME
 from flows.data.sources import source_files
 from flows.pipeline.families import check_families, hub_models
 from flows.pipeline.outside_measures import check_outside_measures

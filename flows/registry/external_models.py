@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.config.reward_model import SCHEME, HubModel, ModelSource
+from flows.config.pretrained import SCHEME, HubModel, ModelSource
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import database_file, prepare_database
 from flows.registry.learned_prompts import learned_prompts

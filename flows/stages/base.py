@@ -6,7 +6,8 @@ from prefect import flow
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config.errors import InputError
-from flows.config.ladder import HubBase
+from flows.config.ladder import BaseConfig
+from flows.config.pretrained import HubBase
 from flows.registry.context import RunContext
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, StageRecord
@@ -23,8 +24,6 @@ from rlhf_core.models.fitness import check_base
 from rlhf_core.models.loading import complete_model, load_policy
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage, StageResult
-
-BaseConfig = PretrainConfig | TextBaseConfig | HubBase
 
 
 @flow(name="base", flow_run_name="{context.project} base")

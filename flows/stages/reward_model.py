@@ -7,7 +7,8 @@ from pathlib import Path
 from prefect import flow
 
 from flows.config.errors import InputError
-from flows.config.reward_model import ModelSource, RewardModelSettings
+from flows.config.pretrained import ModelSource
+from flows.config.reward_model import RewardModelSettings
 from flows.registry.context import RunContext
 from flows.registry.external_models import day_of, files_of, name_of, registered
 from flows.registry.packaging import Serving

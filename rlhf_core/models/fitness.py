@@ -8,6 +8,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from rlhf_core.models.classifiers import weightless_classifier
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
+from rlhf_core.models.model_files import check_kind
 
 UNFIT = {
     "rwkv": "rescales its own weights whenever it is evaluated, so what is trained would not be what is saved",
@@ -29,7 +30,8 @@ CAUSAL = "RLHF Ladder trains causal language models (decoder only)"
 
 
 def check_family(path: Path) -> None:
-    """As `check_configuration`, of a folder of a model."""
+    """As `check_configuration`, of a folder of a model, and as `check_kind`."""
+    check_kind(path)
     try:
         check_configuration(AutoConfig.from_pretrained(path))
     except ValueError as error:

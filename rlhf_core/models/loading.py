@@ -1,13 +1,12 @@
 """Loading and saving of policy, reward model and value model as plain `transformers` models."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
@@ -19,6 +18,7 @@ from rlhf_core.models.heads import score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
 from rlhf_core.models.ways import choose_way
+from rlhf_core.models.weights import complete_model
 
 
 def load_policy(path: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -72,34 +72,13 @@ def load_reward_model(
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
     score_head(weightless_classifier(config))
-    new = () if trained else (f"{HEAD}.weight",)
-    model = complete_model(classifier_class(config), path, new=new, num_labels=labels, dtype=torch.float32)
+    new, spare = ((), ()) if trained else ((f"{HEAD}.weight",), _weightless_language_model(config).state_dict())
+    options = {"new": new, "spare": spare, "num_labels": labels, "dtype": torch.float32}
+    model = complete_model(classifier_class(config), path, **options)
     if not trained:
         head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
     return _ready(model, tokenizer)
-
-
-def complete_model(family: Any, source: Path | str, *, new: Collection[str] = (), **options: Any) -> PreTrainedModel:
-    """A model with all its weights; `transformers` would draw those that are missing at random.
-
-    Args:
-        family: class whose `from_pretrained` loads it.
-        source: a folder, or a name on the hub.
-        new: weights that it need not have.
-        options: of `from_pretrained`.
-
-    Raises:
-        ValueError: naming the first weights that are missing.
-    """
-    model: PreTrainedModel
-    model, report = family.from_pretrained(source, output_loading_info=True, **options)
-    if missing := sorted(report["missing_keys"].difference(new)):
-        raise ValueError(
-            f"{source}: {type(model).__name__} needs {missing[0]}, and there are no such weights "
-            f"({len(missing)} are missing); name a complete model"
-        )
-    return model
 
 
 def save(
@@ -135,10 +114,7 @@ def save(
 def parameters(path: Path) -> int:
     """Weights of a saved language model or classifier, tied ones counted once; none of them is loaded."""
     config = AutoConfig.from_pretrained(path)
-    with torch.device("meta"):
-        model: PreTrainedModel = (
-            weightless_classifier(config) if _is_classifier(path) else AutoModelForCausalLM.from_config(config)
-        )
+    model = weightless_classifier(config) if _is_classifier(path) else _weightless_language_model(config)
     return int(model.num_parameters())
 
 
@@ -161,6 +137,12 @@ def weights_digest(model: PreTrainedModel) -> str:
 def _is_classifier(path: Path) -> bool:
     architectures = AutoConfig.from_pretrained(path).architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+def _weightless_language_model(config: PreTrainedConfig) -> PreTrainedModel:
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model
 
 
 def _drop_nothing(module: nn.Module) -> None:

@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from benchmarks.families.configurations import configuration
 from benchmarks.families.trial import tokenizer
 from flows.config.errors import InputError
-from flows.config.ladder import HubBase, LadderConfig
+from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubBase
 from flows.pipeline import families
 from flows.pipeline.families import check_families
 from flows.pipeline.lifecycle import open_run

@@ -8,7 +8,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flows.config.errors import InputError
-from flows.config.ladder import HubBase, LadderConfig
+from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubBase
 from flows.pipeline import preflight
 from flows.registry.names import TEMPLATE_DAY_TAG
 from flows.registry.tags import template_tags

@@ -39,7 +39,7 @@ def test_what_is_not_finite_is_counted() -> None:
 def test_a_reward_model_without_numbers_gives_no_scores(base: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(str(base))
     model = load_reward_model(base, tokenizer)
-    nn.init.constant_(model.score.weight, float("nan"))
+    nn.init.constant_(model.score.weight, torch.finfo(torch.float32).max)  # finite, or it would not be loaded
     save(model, tokenizer, tmp_path / "broken")
     config = RewardModelConfig(max_prompt_tokens=8, max_response_tokens=4)
     with pytest.raises(NotFiniteError, match="the model's scores are not finite, 2 of 2"):

@@ -1,0 +1,121 @@
+"""Where a model comes from that is not trained here: the hub, a folder, a GGUF file, the registry."""
+
+import datetime
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, SerializationInfo, SerializerFunctionWrapHandler, Tag
+from pydantic import model_serializer as serialised
+
+from flows.config.data import HubName
+from rlhf_core.config import Frozen
+
+SCHEME = "models:/"
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+IDENTITY = {"identity": True}
+"""Serialisation context that leaves out where a model lies and what its revision was called: keys need what it is."""
+
+ModelPath = Annotated[Path, AfterValidator(lambda path: Path(path).expanduser().absolute())]
+
+ContentDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Pretrained(Frozen):
+    """A model that is not trained here."""
+
+    date: datetime.date | None = None
+    """Day to which a chat template that reads the clock is pinned; null is the day on which it is first taken."""
+
+
+class HubModel(Pretrained):
+    """A model on the hub; needs a network, unless the local cache has it."""
+
+    model: HubName
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    """A full commit hash, or a branch or tag. These may move: a run takes what they mean when it starts."""
+    commit: Annotated[str, Field(pattern=rf"^{COMMIT.pattern}$")] | None = None
+    """What a branch or tag meant when the run started, which fills it in."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the revision may mean another commit one day."""
+        return COMMIT.fullmatch(self.revision) is None
+
+    @property
+    def pinned(self) -> str:
+        """The commit, or the revision while it is not resolved."""
+        return self.commit or self.revision
+
+    @serialised(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if info.context == IDENTITY:
+            fields |= {"revision": self.pinned, "commit": None}
+        return fields
+
+
+class LocalModel(Pretrained):
+    """A model on this machine, which is what its files hold, wherever they lie."""
+
+    path: ModelPath
+    """Folder; relative to the working directory, or absolute."""
+    digest: ContentDigest | None = None
+    """SHA-256 of the files that are read. A run fills it in; one that is written down must be that of the folder."""
+
+    @serialised(mode="wrap")
+    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if name != "path" or info.context != IDENTITY}
+
+
+class FolderModel(LocalModel):
+    """A folder that `from_pretrained` reads."""
+
+
+class HubBase(HubModel):
+    """A pretrained causal language model on the hub."""
+
+    kind: Literal["hub"] = "hub"
+
+
+class FolderBase(FolderModel):
+    """A pretrained causal language model in a folder that `from_pretrained` reads."""
+
+    kind: Literal["folder"] = "folder"
+
+
+class GGUFBase(LocalModel):
+    """A pretrained causal language model in a GGUF file, which is dequantised once; needs the extra `gguf`."""
+
+    kind: Literal["gguf"] = "gguf"
+    file: Annotated[str, Field(pattern=r"^[^/]+\.gguf$")]
+    """The file in the folder."""
+
+
+def _check_address(text: str) -> str:
+    if not re.fullmatch(rf"{SCHEME}[^/@\s]+(/\d+|@[\w-]+)", text):
+        raise ValueError(
+            f"'{text}' names no registered model; write models:/name/version or models:/name@alias, or give the path "
+            "of a folder, or model and revision of one on the hub"
+        )
+    return text
+
+
+def _origin(source: Any) -> str:
+    if isinstance(source, str):
+        return "registry"
+    return "folder" if isinstance(source, FolderModel) or (isinstance(source, dict) and "path" in source) else "hub"
+
+
+ModelSource = Annotated[
+    Annotated[str, AfterValidator(_check_address), Tag("registry")]
+    | Annotated[HubModel, Tag("hub")]
+    | Annotated[FolderModel, Tag("folder")],
+    Discriminator(_origin),
+]
+"""A model from elsewhere: an address in the registry, the `path` of a folder, or `model` and `revision` on the hub."""
+
+TakenBase = HubBase | FolderBase | GGUFBase

@@ -1,0 +1,126 @@
+"""The files of a saved model: which of them are read, and whether all are there and whole, before any is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+CONFIG = "config.json"
+
+ADAPTER = "adapter_config.json"
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of weights in one file, in the order in which `from_pretrained` looks for them."""
+
+INDEX = ".index.json"
+"""Ends the name of a file that says in which shard each weight is."""
+
+READ = (".json", ".model", ".spm", ".tiktoken", ".txt", ".codes", ".jinja")
+"""Endings of configurations, vocabularies and templates."""
+
+NOT_READ = ("readme", "licen", "notice", "requirements", "trainer_state", "training_args", "optimizer", "scheduler")
+"""How names of notes, and of states of trainers, begin."""
+
+POINTER = b"version https://git-lfs"
+
+MEND = "name a folder that `save_pretrained` wrote"
+
+
+def read_files(folder: Path) -> list[Path]:
+    """The files that decide what `from_pretrained` makes of a folder, in the order of their names.
+
+    Notes, states of trainers, and weights in forms that are not loaded here are none of them.
+
+    Raises:
+        ValueError: as `check_files`.
+    """
+    check_files(folder)
+    inside = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
+    texts = (path for path in inside if path.is_file() and path.suffix in READ)
+    settings = {path for path in texts if not path.name.lower().startswith(NOT_READ) and not _is_index(path)}
+    return sorted(settings.union(_weights(folder)))
+
+
+def check_files(folder: Path) -> None:
+    """See whether a folder holds a whole model, without loading it.
+
+    Raises:
+        ValueError: as `check_kind`, or naming the file of weights that is missing or damaged, and the mend.
+    """
+    check_kind(folder)
+    weights = _weights(folder)
+    if not weights:
+        raise ValueError(f"{folder} holds no {' or '.join(WEIGHTS)}, in one file or in shards; {_instead(folder)}")
+    for path in weights:
+        _check_weights(path)
+
+
+def check_kind(folder: Path) -> None:
+    """See whether a folder is that of a model, whole or not.
+
+    Raises:
+        ValueError: saying what it holds instead, and the mend.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; {MEND}")
+    if (folder / ADAPTER).exists():
+        base = _document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
+        raise ValueError(
+            f"{folder} holds an adapter on {base}, not a whole model; load it with peft, and name the folder that "
+            "`merge_and_unload().save_pretrained(...)` writes"
+        )
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds no {CONFIG}, so it is no model; {_instead(folder)}")
+    _document(folder / CONFIG)
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files of weights that `from_pretrained` would read, whether or not all shards are there."""
+    for path in (folder / name for name in WEIGHTS):
+        index = path.with_name(f"{path.name}{INDEX}")
+        if path.exists():
+            return [path]
+        if index.exists():
+            return [folder / shard for shard in sorted(set(_document(index).get("weight_map", {}).values()))]
+    return []
+
+
+def _is_index(path: Path) -> bool:
+    return path.name.endswith(INDEX)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); fetch or save it again") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} is no mapping of settings; fetch or save it again")
+    return document
+
+
+def _check_weights(path: Path) -> None:
+    """See that a file of weights is there and, of the form that says so itself, that it is whole."""
+    if not path.is_file():
+        raise ValueError(f"{path} is missing, and the index beside it lists weights in it; fetch or save it again")
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise ValueError(f"{path} is a pointer of Git LFS, not the weights; fetch them by `git lfs pull`")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{path} is cut short or damaged ({error}); fetch or save it again") from None
+
+
+def _instead(folder: Path) -> str:
+    """What to name instead of a folder without a model, by what lies in it."""
+    if below := sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}")):
+        return f"there are models in it, name one: {', '.join(below)}"
+    if gguf := sorted(path.name for path in folder.glob("*.gguf")):
+        return f"for {gguf[0]} write base: {{kind: gguf, path: {folder}, file: {gguf[0]}}}"
+    if any(folder.glob("**/*.distcp")) or any(folder.glob("**/*_states.pt")) or any(folder.glob("*world_size*.pt")):
+        return "it holds the shards of a trainer, which its own tool merges into such a folder; name that"
+    return MEND

@@ -1,0 +1,78 @@
+"""Weights of a saved model: all of them, of the right shapes, finite and no others, or refused by their names."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rlhf_core.models.model_files import check_files
+
+BUFFERS = re.compile(r"(\.masked_bias|\battn\.bias|\battention\.bias|rotary_emb\.inv_freq|position_ids)$")
+"""Constants that older versions of `transformers` wrote beside weights."""
+
+SHOWN = 3
+
+UNREADABLE = (OSError, RuntimeError, ImportError, LookupError, EOFError, UnpicklingError, SafetensorError)
+"""What `from_pretrained` raises of files that it cannot read."""
+
+
+def complete_model(
+    family: Any, source: Path | str, *, new: Collection[str] = (), spare: Collection[str] = (), **options: Any
+) -> PreTrainedModel:
+    """A model with all its weights; `transformers` would draw at random what is missing, and pass over what is more.
+
+    Args:
+        family: class whose `from_pretrained` loads it.
+        source: a folder, or a name on the hub.
+        new: weights that it need not have.
+        spare: weights that may be there without being read.
+        options: of `from_pretrained`.
+
+    Raises:
+        ValueError: naming the first weights that are missing, of other shapes, not read, or not finite; or the file
+            that is missing or damaged.
+    """
+    if Path(source).is_dir() and "gguf_file" not in options:
+        check_files(Path(source))
+    model: PreTrainedModel
+    try:
+        model, report = family.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except UNREADABLE as error:
+        raise ValueError(f"{source}: cannot be loaded ({_first_line(error)}); name a complete model") from None
+    name = type(model).__name__
+    others = [f"{key} {tuple(there)} instead of {tuple(here)}" for key, there, here in report["mismatched_keys"]]
+    _refuse(source, f"{name} needs weights of other shapes", others, "take config.json and weights of one model")
+    _refuse(
+        source, f"{name} needs weights that are not there", report["missing_keys"] - {*new}, "name a complete model"
+    )
+    more = {key for key in report["unexpected_keys"] if not BUFFERS.search(key)} - {*spare}
+    _refuse(source, f"{name} does not read weights that are there", more, "take config.json and weights of one model")
+    broken = [key for key, weight in model.state_dict().items() if key not in new and not _is_finite(weight)]
+    _refuse(source, "weights are not finite (NaN or infinite)", broken, "fetch or save it again")
+    return model
+
+
+def _refuse(source: Path | str, what: str, names: Collection[str], mend: str) -> None:
+    if names:
+        shown = ", ".join(sorted(names)[:SHOWN])
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise ValueError(f"{source}: {what}: {shown}{more}; {mend}")
+
+
+def _is_finite(weight: Tensor) -> bool:
+    """Whether all numbers are; the extremes tell it without a copy of the size of the weight."""
+    if weight.numel() == 0 or not weight.is_floating_point():
+        return True
+    return bool(torch.stack(weight.aminmax()).isfinite().all())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
