@@ -13,6 +13,8 @@ from benchmarks.quality.movies.task import ask
 FILE = "movie-reviews/movie_reviews.zip"
 """Pang and Lee (2004): 2,000 reviews in lower case, a sentence a line, marks apart from words."""
 
+SOURCE = "the repository nltk/nltk_data, packages/corpora/movie_reviews.zip (CC-BY-4.0)"
+
 WORDS = (8, 30)
 """Of a sentence, fewest and most."""
 
@@ -31,9 +33,7 @@ def read_reviews(data: Path) -> dict[str, list[str]]:
         return {name: archive.read(name).decode("latin-1").splitlines() for name in names}
 
 
-def demonstrations(
-    reviews: Mapping[str, Sequence[str]], forms: Mapping[str, str], taken: set[str]
-) -> Iterator[dict[str, Any]]:
+def demonstrations(reviews: Mapping[str, Sequence[str]], forms: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Rows of the format `trl`: the first words of a sentence, and how it goes on.
 
     A review gives one sentence at most, so it is on one side of every split whole; each opening occurs once.
@@ -41,9 +41,8 @@ def demonstrations(
     Args:
         reviews: lines of each review.
         forms: how a word is written, of all that may occur.
-        taken: openings in lower case that are no more to be had.
     """
-    taken = set(taken)
+    taken: set[str] = set()
     for lines in reviews.values():
         for sentence in sorted(filter(None, (rewrite(line, forms) for line in lines)), key=_hash):
             opening, continuation = divide(sentence)

@@ -13,6 +13,8 @@ from benchmarks.quality.movies.task import ask
 FILE = "sentiment-ratings/movieReviewSnippets.jsonl.gz"
 """Hutto and Gilbert (2014): `text`, and `ratings` from -4, most negative, to 4, by people who are not told apart."""
 
+SOURCE = "the repository cjhutto/vaderSentiment, folder additional_resources (MIT), a JSON object a line"
+
 LONGEST_OPENING = 2
 """Words at most that two snippets share as their prompt."""
 
