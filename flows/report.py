@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -17,6 +18,11 @@ def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
     if estimate.lower == estimate.upper:
         return f"{estimate.value:.{digits}g}"
     return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
+
+
+def warn(line: str) -> None:
+    """Tell whoever watches a run what they may want to mend."""
+    Console(highlight=False, markup=False).print(f"warning: {line}", soft_wrap=True)
 
 
 class Sheet(NamedTuple):

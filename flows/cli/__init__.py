@@ -1,6 +1,8 @@
 """The commands of `rlhf`, a module for each group of them. Start in `run`."""
 
 import gc
+import os
+import sys
 
 import typer
 
@@ -31,7 +33,8 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script; modules of users are also found in the working directory, after all others."""
+    sys.path.append(os.getcwd())
     try:
         app()
     finally:

@@ -11,7 +11,7 @@ from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
-from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, ModelSource, Pretrained
+from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
@@ -73,6 +73,12 @@ class LadderConfig(IngestConfig):
         if isinstance(self.relabel, ByJudge):
             sources["relabel.model"] = self.relabel.model
         return {field: source for field, source in sources.items() if source is not None}
+
+    @property
+    def pretrained_models(self) -> dict[str, HubModel | LocalModel]:
+        """The models that come from the hub or from this machine, by the field that names them."""
+        models = {"base": self.base, **self.taken_models}
+        return {field: model for field, model in models.items() if isinstance(model, HubModel | LocalModel)}
 
     @model_validator(mode="before")
     @classmethod

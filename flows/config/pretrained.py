@@ -15,7 +15,7 @@ SCHEME = "models:/"
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-IDENTITY = {"identity": True}
+IDENTITY_CONTEXT = {"identity": True}
 """Serialisation context that leaves out where a model lies and what its revision was called: keys need what it is."""
 
 ModelPath = Annotated[Path, AfterValidator(lambda path: Path(path).expanduser().absolute())]
@@ -49,10 +49,20 @@ class HubModel(Pretrained):
         """The commit, or the revision while it is not resolved."""
         return self.commit or self.revision
 
+    @property
+    def name(self) -> str:
+        """What `from_pretrained` is told."""
+        return self.model
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """What it is told beside that."""
+        return {"revision": self.pinned}
+
     @serialised(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
-        if info.context == IDENTITY:
+        if info.context == IDENTITY_CONTEXT:
             fields |= {"revision": self.pinned, "commit": None}
         return fields
 
@@ -65,10 +75,25 @@ class LocalModel(Pretrained):
     digest: ContentDigest | None = None
     """SHA-256 of the files that are read. A run fills it in; one that is written down must be that of the folder."""
 
+    @property
+    def place(self) -> Path:
+        """Where it lies, as people write it."""
+        return self.path
+
+    @property
+    def name(self) -> str:
+        """What `from_pretrained` is told."""
+        return str(self.path)
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """What it is told beside that."""
+        return {}
+
     @serialised(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
-        return {name: value for name, value in fields.items() if name != "path" or info.context != IDENTITY}
+        return {name: value for name, value in fields.items() if name != "path" or info.context != IDENTITY_CONTEXT}
 
 
 class FolderModel(LocalModel):
@@ -93,6 +118,16 @@ class GGUFBase(LocalModel):
     kind: Literal["gguf"] = "gguf"
     file: Annotated[str, Field(pattern=r"^[^/]+\.gguf$")]
     """The file in the folder."""
+
+    @property
+    def place(self) -> Path:
+        """The file."""
+        return self.path / self.file
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """The name of the file."""
+        return {"gguf_file": self.file}
 
 
 def _check_address(text: str) -> str:

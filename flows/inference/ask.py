@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from transformers import AutoConfig
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import HubModel
 from flows.registry.client import open_registry
-from flows.registry.external_models import NOT_READ
+from flows.registry.hub import download
 from flows.registry.server import require_mlflow
 from rlhf_core.data.records import Demonstration, Response
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
+from rlhf_core.models.model_files import check_files
 
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
@@ -95,11 +96,10 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
     """
     folder = Path(model) if Path(model).is_dir() else _fetched(config, model)
     try:
+        check_files(folder)
         architectures = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{model}: {folder} holds no model ({error}); name a folder that `save_pretrained` wrote"
-        ) from None
+        raise InputError(f"{model}: {' '.join(str(error).split())}") from None
     return folder, any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
@@ -108,8 +108,4 @@ def _fetched(config: LadderConfig, model: str) -> Path:
     if hub is None:
         require_mlflow()
         return open_registry(config.project, config.storage).resolve(model)
-    try:
-        return Path(snapshot_download(hub["name"], revision=hub["revision"], ignore_patterns=NOT_READ))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{model}: cannot be had from the hub ({reason}): check name, revision and network") from None
+    return download(HubModel(model=hub["name"], revision=hub["revision"] or "main"))

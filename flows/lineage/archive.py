@@ -23,11 +23,13 @@ from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training, datasets_of, read_training
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
+    CARD_TAG,
     CODE_TAG,
     DATASET_PREFIX,
     DIGEST_TAG,
     GATE_PREFIX,
     KEY_TAG,
+    LICENCE_TAG,
     ORIGIN_PREFIX,
     PARENT_PREFIX,
     SNAPSHOT_TAG,
@@ -195,6 +197,8 @@ def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -
         origins=origins,
         origin_digests=origin_digests,
         annotators=_tagged(tags, ANNOTATOR_PREFIX),
+        card=tags.get(CARD_TAG, ""),
+        licence=tags.get(LICENCE_TAG, ""),
         template_day=tags.get(TEMPLATE_DAY_TAG, ""),
     )
 

@@ -28,6 +28,8 @@ class Version(Frozen):
         origins: `name/version` by use of a dataset and role, such as `training-2.sampled-from`: what made its rows.
         origin_digests: what their files were then, by the same.
         annotators: who labelled a dataset, by use.
+        card: name that its model card states, of one that was taken with it.
+        licence: the same, its licence.
         template_day: to which its chat template is pinned, empty where that reads no clock.
     """
 
@@ -49,6 +51,8 @@ class Version(Frozen):
     origins: dict[str, str] = {}
     origin_digests: dict[str, str] = {}
     annotators: dict[str, str] = {}
+    card: str = ""
+    licence: str = ""
     template_day: str = ""
 
     @property

@@ -13,6 +13,15 @@ from flows.lineage.training_record import DatasetUse, Training
 
 SHORT = 12
 
+TAKEN = ("base", "reward-model.from", "judge.from")
+"""Parameters of a training that took its model from elsewhere."""
+
+FIELDS = ("model", "revision", "commit", "path", "file", "digest")
+"""Of these, what says which model it was."""
+
+UNSET = "None"
+"""How MLflow keeps a parameter that has no value."""
+
 
 class Story(NamedTuple):
     """How a version came to be.
@@ -105,6 +114,8 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     texts = [
         ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items())),
     ]
+    if version.card or version.licence:
+        texts.append(("model card", ", licence ".join([version.card, version.licence or "not stated"])))
     if version.template_day:
         texts.append(("chat template", f"pinned to {version.template_day}"))
     if training is None:
@@ -112,7 +123,7 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     if (temperature := training.figures.get("temperature")) is not None:
         texts.append(("temperature", f"{temperature:.3f}"))
     texts += [
-        ("hub model", _from_hub(training)),
+        ("taken from", _taken_from(training)),
         ("made", f"{when(training.started)}, {_duration(training)}, {_cost(training)}"),
         ("run", training.run_id),
         ("Prefect flow run", training.flow_run or "not recorded"),
@@ -198,9 +209,17 @@ def _cost(training: Training) -> str:
     return "cost unknown" if training.cost is None else f"cost {training.cost:.4f}"
 
 
-def _from_hub(training: Training) -> str:
-    model = training.settings.get("base.model")
-    return f"{model} at {training.settings.get('base.revision')}" if model else ""
+def _taken_from(training: Training) -> str:
+    """The hub model, folder or file of a base or a reward model that was taken, and what it was then."""
+    for section in TAKEN:
+        fields = {name: text for name in FIELDS if (text := training.settings.get(f"{section}.{name}", UNSET)) != UNSET}
+        if "model" in fields:
+            then = f", which was {fields['commit']}" if "commit" in fields else ""
+            return f"{fields['model']} at {fields['revision']}{then}"
+        if "path" in fields:
+            place = "/".join(fields[name] for name in ("path", "file") if name in fields)
+            return f"{place}, content {fields.get('digest', 'unknown')}"
+    return ""
 
 
 def _configuration(training: Training) -> str:

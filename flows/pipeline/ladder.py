@@ -7,7 +7,7 @@ from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.lifecycle import open_run
 from flows.pipeline.rounds import Times, check_rounds, waiting
 from flows.pipeline.run import LadderRun, Result
-from flows.registry.external_models import pin_models
+from flows.registry.external_models import pin_base, pin_models
 from flows.registry.references import LadderResult, Round
 from flows.stages.base import make_base
 from flows.stages.policy import train_policy
@@ -35,7 +35,7 @@ def ladder(config: LadderConfig, arguments: str = "CONFIG", iterate: Times = 1) 
         InputError: before any work, if nobody labels fresh answers or no reward model would learn from them.
         StoppedByGate: naming every gate that blocks, and why.
     """
-    config = pin_models(config)
+    config = pin_models(pin_base(config))
     check_rounds(config, iterate)
     rounds: list[Round] = []
     result: LadderResult | None = None

@@ -12,11 +12,13 @@ from flows.config.data import FileData, HubData
 from flows.config.errors import InputError
 from flows.config.folders import check_folder
 from flows.config.ladder import LadderConfig
-from flows.config.pretrained import SCHEME
+from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
 from flows.data.sources import source_files
-from flows.pipeline.families import check_families, hub_models
+from flows.pipeline.families import check_families
 from flows.pipeline.outside_measures import check_outside_measures
+from flows.registry.external_models import check_local, moved, name_of
+from flows.registry.hub import cached, resolve
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
@@ -24,7 +26,7 @@ TABLES = (*map(str, COLUMNS), "held_out")
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers of the hub.
+    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers.
 
     Nothing is made.
 
@@ -33,7 +35,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
         offline: do not ask the hub.
 
     Returns:
-        What was not looked for, one line each.
+        What was not looked for, and what may be another thing one day, one line each.
 
     Raises:
         InputError: naming the field and what cannot be had.
@@ -48,12 +50,14 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
             *(f"offline: {kind} {name}@{revision[:8]} of field '{field}'" for field, kind, name, revision in hub),
         ]
         return [f"not asked for, {item}" for item in unasked]
+    notes = [note for field, source in _models_on_hub(config) for note in _ask_for_model(field, source)]
     for field, kind, name, revision in hub:
-        _ask_hub(field, kind, name, revision)
-        if kind == "model":
-            _try_tokenizer(field, name, revision)
+        if kind != "model":
+            _ask_hub(field, kind, name, revision)
+    for field, source in _models_on_hub(config):
+        _try_tokenizer(field, source)
     check_families(config)
-    return []
+    return notes
 
 
 def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
@@ -64,8 +68,11 @@ def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
 
 
 def _check_files(config: LadderConfig) -> None:
-    """Files and folders on this machine, and packages of which a setting needs one."""
+    """Files, folders and models on this machine, and packages of which a setting needs one."""
     check_folder(config.storage)
+    for field, source in config.pretrained_models.items():
+        if isinstance(source, LocalModel):
+            _check_local(field, source)
     if isinstance(config.relabel, ByPeople) and config.relabel.folder is not None:
         check_folder(config.relabel.folder.absolute())
     if isinstance(config.data, FileData):
@@ -83,7 +90,7 @@ def _check_files(config: LadderConfig) -> None:
 
 def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
     """Field, kind, name and revision of everything that is on the hub."""
-    for field, source in hub_models(config):
+    for field, source in _models_on_hub(config):
         yield field, "model", source.model, source.revision
     if isinstance(config.data, HubData):
         for table in TABLES:
@@ -91,12 +98,38 @@ def _on_hub(config: LadderConfig) -> Iterator[tuple[str, str, str, str]]:
                 yield f"data.{table}", "dataset", dataset.dataset, dataset.revision
 
 
-def _try_tokenizer(field: str, name: str, revision: str) -> None:
-    """Fetch the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
+def _models_on_hub(config: LadderConfig) -> list[tuple[str, HubModel]]:
+    models = config.pretrained_models
+    return [(field, source) for field, source in models.items() if isinstance(source, HubModel)]
+
+
+def _check_local(field: str, source: LocalModel) -> None:
     try:
-        settle_template(AutoTokenizer.from_pretrained(name, revision=revision))
+        check_local(source)
+    except InputError as error:
+        raise InputError(f"field '{field}': {error}") from None
+    _try_tokenizer(field, source)
+
+
+def _ask_for_model(field: str, source: HubModel) -> list[str]:
+    """Notes on a model of the hub that can be had: that its revision may move, or that only the cache has it."""
+    try:
+        _ask_hub(field, "model", source.model, source.revision)
+    except InputError:
+        if cached(source) is None:
+            raise
+        notes = [f"{field}: the hub was not reached, and the cache of this machine has {name_of(source)}"]
+    else:
+        notes = []
+    return [*notes, *([moved(field, resolve(source))] if source.moves else [])]
+
+
+def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
+    """Read the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
+    try:
+        settle_template(AutoTokenizer.from_pretrained(source.name, **source.loading))
     except (OSError, ValueError) as error:
-        raise InputError(f"field '{field}': {name}@{revision[:8]}: {error}") from None
+        raise InputError(f"field '{field}': {name_of(source)}: {error}") from None
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:

@@ -9,6 +9,7 @@ from mlflow.entities import Run
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import IDENTITY_CONTEXT
 from flows.registry.client import Registry
 from flows.registry.keys import LADDER_CODE, code_version, content_key, inputs_of
 from flows.registry.names import (
@@ -67,7 +68,7 @@ def run_key(
         inputs: models that are given to it, by role.
         sources: digests of what else it is given, by name.
     """
-    counted = RunPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE))
+    counted = RunPlan(settings=config.model_dump(mode="json", exclude=ELSEWHERE, context=IDENTITY_CONTEXT))
     models = {role: ref.digest for role, ref in inputs.items()}
     datasets = {table.name: table.digest for table in data.tables}
     digests = inputs_of(models, datasets, {**sources, **data.measured})

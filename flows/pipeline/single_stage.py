@@ -8,7 +8,7 @@ from flows.pipeline.lifecycle import open_run
 from flows.pipeline.reuse import champion, parent
 from flows.pipeline.run import Result
 from flows.registry.client import Registry
-from flows.registry.external_models import pin_models
+from flows.registry.external_models import pin_base, pin_models
 from flows.registry.references import DataRefs, StageRecord
 from flows.stages.base import make_base
 from flows.stages.policy import train_policy
@@ -25,6 +25,7 @@ def data_alone(config: LadderConfig) -> DataRefs:
 @flow(name="rlhf-sft", flow_run_name="{config.project} sft alone")
 def sft_alone(config: LadderConfig, arguments: str = "CONFIG") -> Result:
     """Fine-tune the base, which is made if there is none like it yet."""
+    config = pin_base(config)
     with open_run(config, arguments, what="sft alone") as run:
         data = run.ingest()
         if not run.is_repeat(data):

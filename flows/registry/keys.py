@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flows.config.pretrained import IDENTITY_CONTEXT
 from rlhf_core.config import Frozen
 
 IDENTITY = "identity.json"
@@ -83,7 +84,7 @@ def identify(
     stage: str, config: Frozen, inputs: Mapping[str, str], seed: int, rooms: tuple[str, ...] = STAGE_CODE
 ) -> Identity:
     """Identity of a result under the code of this process, of which `rooms` decides it; else as in `Identity`."""
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json", context=IDENTITY_CONTEXT)
     return Identity(stage=stage, config=settings, inputs=dict(inputs), seed=seed, code=code_version(rooms))
 
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 from data_contracts.conversation import in_words
 from flows.registry.client import Registry
 from flows.registry.differences import differences
-from flows.registry.names import TEMPLATE_DAY_TAG
+from flows.registry.names import CARD_TAG, LICENCE_TAG, TEMPLATE_DAY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.registry.tags import describe
 from flows.report import format_estimate
@@ -39,6 +39,7 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
         notes = _notes(version.description or "", first)
         sections = [
             "\n".join([first, "", _links(record, registry)]),
+            *_card(version.tags),
             *_template(version.tags.get(TEMPLATE_DAY_TAG)),
             *_sections(record, verdicts, ref, registry),
         ]
@@ -80,6 +81,13 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
         yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])
     if record.samples:
         yield "\n".join(["**Samples, held out**\n", *map(_sample, record.samples)])
+
+
+def _card(tags: Mapping[str, str]) -> list[str]:
+    """What the model card says with which a model was taken."""
+    if not tags.keys() & {CARD_TAG, LICENCE_TAG}:
+        return []
+    return [f"**Taken with its model card** {tags.get(CARD_TAG, '')}, licence {tags.get(LICENCE_TAG, 'not stated')}."]
 
 
 def _template(day: str | None) -> list[str]:

@@ -68,6 +68,9 @@ ORIGIN_PREFIX, ANNOTATOR_PREFIX = "origin.", "annotator."
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""
 
+CARD_TAG, LICENCE_TAG = "model_card.name", "model_card.licence"
+"""Of a version that was taken with its model card: what that says."""
+
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"
 """Of the run that keeps a snapshot."""
 

@@ -1,17 +1,22 @@
 """Lineage as MLflow keeps it: tags of versions, their descriptions, snapshots as dataset inputs."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCard
 from mlflow.entities import Dataset
+from yaml import YAMLError
 
 from flows.registry.keys import code_version
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
+    CARD_TAG,
     CODE_TAG,
     DATASET_PREFIX,
+    LICENCE_TAG,
     ORIGIN_PREFIX,
     PARENT_PREFIX,
     SOURCE_PREFIX,
@@ -21,6 +26,9 @@ from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.data.chat_template import pinned_day
 
 SOURCES_SHOWN = 50
+
+CARD_WIDTH = 200
+"""Characters of a name or a licence that are kept."""
 
 
 def lineage_tags(
@@ -45,6 +53,20 @@ def template_tags(folder: Path) -> dict[str, str]:
     """The tag of a version whose chat template reads the clock: the day to which it is pinned."""
     day = pinned_day(folder)
     return {} if day is None else {TEMPLATE_DAY_TAG: day}
+
+
+def card_tags(folder: Path) -> dict[str, str]:
+    """Tags of a version that was taken with its model card: the name and the licence that the card states."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return {}
+    try:
+        read = ModelCard.load(card, ignore_metadata_errors=True)
+    except (OSError, ValueError, YAMLError):
+        return {}
+    heading = next((line for line in read.text.splitlines() if line.startswith("# ")), "")
+    stated = {CARD_TAG: read.data.model_name or heading.removeprefix("# "), LICENCE_TAG: read.data.license}
+    return {tag: textwrap.shorten(str(value), CARD_WIDTH) for tag, value in stated.items() if value}
 
 
 def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> str:

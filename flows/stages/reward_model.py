@@ -6,16 +6,16 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.config.errors import InputError
 from flows.config.pretrained import ModelSource
 from flows.config.reward_model import RewardModelSettings
 from flows.registry.context import RunContext
-from flows.registry.external_models import day_of, files_of, name_of, registered
+from flows.registry.external_models import day_of, digests_taken, files_of, name_of, registered
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
 from flows.stages.held_out import held_out, noted
 from flows.stages.plan import Plan
 from flows.stages.runner import run_stage
+from flows.stages.taken import taking
 from flows.storage.records import read_all_pairs, read_demonstrations, read_pairs
 from rlhf_core.evaluators.reward_model import measure_refresh, parameter_ratio
 from rlhf_core.reward_model import train as reward_model
@@ -127,7 +127,7 @@ def _taken(
             ceiling=data.ceiling,
             day=day_of(source),
         )
-        adopted = _refusing(adoption, f"{stage.replace('-', '_')}.from", name_of(source))
+        adopted = taking(adoption, f"{stage.replace('-', '_')}.from", source)
         return _sized(noted(adopted, judging.note), registry.folder(sft))
 
     version = registered(source, context.registry())
@@ -142,7 +142,7 @@ def _taken(
         uses={MAIN: Serving.within("score", config)},
         parents={"sft": sft, **({} if version is None else {"taken": version})},
         datasets={"evaluation": data.preferences, "demonstrations": data.demonstrations},
-        sources=data.measured,
+        sources={**data.measured, **digests_taken(source)},
     )
 
 
@@ -170,11 +170,3 @@ def _sized(stage: Stage, policy: Path) -> Stage:
     result = yield from stage
     ratio = parameter_ratio(result.artifacts[MAIN], policy)
     return replace(result, estimates=result.estimates | {"parameter_ratio": ratio})
-
-
-def _refusing(stage: Stage, field: str, name: str) -> Stage:
-    """A stage whose refusal names the field that is to be mended."""
-    try:
-        return (yield from stage)
-    except ValueError as error:
-        raise InputError(f"field '{field}': {name}: {error}") from None

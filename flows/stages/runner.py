@@ -21,7 +21,7 @@ from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
 from flows.registry.runs import refuse_nan
-from flows.registry.tags import describe, lineage_tags, template_tags
+from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
 from flows.stages.figures import Series, figures_of
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
@@ -152,7 +152,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags=lineage | template_tags(Path(trained.folders[artifact])),
+            tags=lineage | template_tags(Path(trained.folders[artifact])) | card_tags(Path(trained.folders[artifact])),
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()

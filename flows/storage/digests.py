@@ -1,7 +1,7 @@
 """Digests of files and folders."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +28,13 @@ def file_changes(then: Mapping[str, str], now: Mapping[str, str]) -> FileChanges
 
 def file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a folder by its relative name, in the order of the paths."""
+    return digests_of(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of some files of a folder by their relative names, in their order."""
     digests = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in files:
         with path.open("rb") as file:
             digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -72,9 +72,10 @@ def load_reward_model(
             f"set {AGGREGATE} there to mean, min or uncertainty if they are an ensemble of scores"
         )
     score_head(weightless_classifier(config))
-    new, spare = ((), ()) if trained else ((f"{HEAD}.weight",), _weightless_language_model(config).state_dict())
-    options = {"new": new, "spare": spare, "num_labels": labels, "dtype": torch.float32}
-    model = complete_model(classifier_class(config), path, **options)
+    new = () if trained else (f"{HEAD}.weight",)
+    spare = () if trained else tuple(_weightless_language_model(config).state_dict())
+    family = classifier_class(config)
+    model = complete_model(family, path, new=new, spare=spare, num_labels=labels, dtype=torch.float32)
     if not trained:
         head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)

@@ -1,6 +1,7 @@
 """The files of a saved model: which of them are read, and whether all are there and whole, before any is loaded."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ INDEX = ".index.json"
 READ = (".json", ".model", ".spm", ".tiktoken", ".txt", ".codes", ".jinja")
 """Endings of configurations, vocabularies and templates."""
 
-NOT_READ = ("readme", "licen", "notice", "requirements", "trainer_state", "training_args", "optimizer", "scheduler")
+NOTES = ("readme.md", "licen", "notice")
+"""How names of a model's card, its licence and its notices begin."""
+
+NOT_READ = (*NOTES, "readme", "requirements", "trainer_state", "training_args", "optimizer", "scheduler")
 """How names of notes, and of states of trainers, begin."""
 
 POINTER = b"version https://git-lfs"
@@ -40,6 +44,13 @@ def read_files(folder: Path) -> list[Path]:
     texts = (path for path in inside if path.is_file() and path.suffix in READ)
     settings = {path for path in texts if not path.name.lower().startswith(NOT_READ) and not _is_index(path)}
     return sorted(settings.union(_weights(folder)))
+
+
+def keep_notes(folder: Path, out: Path) -> None:
+    """Copy what must stay with a model that is passed on: its card, its licence and its notices."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name.lower().startswith(NOTES):
+            shutil.copyfile(path, out / path.name)
 
 
 def check_files(folder: Path) -> None:

@@ -20,6 +20,7 @@ from rlhf_core.models.fitness import check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
+from rlhf_core.models.model_files import check_kind, keep_notes
 from rlhf_core.models.scoring import score_trees
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -66,6 +67,7 @@ def adopt_reward_model(
         SelfTestError: if it brings known answers and does not give them.
     """
     yield from ()
+    check_kind(source)
     check_reward_model(AutoConfig.from_pretrained(source))
     _check_lengths(config, source)
     tokenizer = load_tokenizer(str(source), day=day)
@@ -76,6 +78,8 @@ def adopt_reward_model(
     if getattr(model.config, TEMPERATURE, None) is None:
         setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
     save(model, tokenizer, out)
+    if rank() == 0:
+        keep_notes(source, out)
     _pass_on_known(config, model, tokenizer, demonstrations[:OFFERED], source, out)
     deltas = margins(config, model, tokenizer, judged_half)
     return StageResult(

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from data_contracts.records import SPLIT, Kind
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.registry.references import DataRefs
+from flows.report import warn
 from flows.storage.snapshots import Split, read_parts
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.data.pair_trees import alike
@@ -85,7 +85,7 @@ def _special(tokenizer: PreTrainedTokenizerBase, table: str, columns: tuple[str,
                 raise InputError(f"field 'data.{table}': {error}") from None
     if with_tokens:
         tokens = ", ".join(token for token, _ in written.most_common(SHOWN))
-        _print(f"{with_tokens} of {rows} rows of {table} write special tokens of the base ({tokens}); they stay text")
+        warn(f"{with_tokens} of {rows} rows of {table} write special tokens of the base ({tokens}); they stay text")
     return with_tokens / max(rows, 1)
 
 
@@ -129,8 +129,4 @@ def _tell(limit: PairLimit, same: Mapping[str, int], total: Mapping[str, int]) -
                 "raise it, or take pairs whose answers differ earlier"
             )
         if same[split]:
-            _print(f"{lost} ({limit.field}); they teach nothing and are left out of every agreement")
-
-
-def _print(line: str) -> None:
-    Console(highlight=False, markup=False).print(f"warning: {line}", soft_wrap=True)
+            warn(f"{lost} ({limit.field}); they teach nothing and are left out of every agreement")

@@ -16,7 +16,7 @@ from flows.data.files import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read
 from flows.registry.context import RunContext
-from flows.registry.external_models import day_of, files_of, name_of, registered
+from flows.registry.external_models import TAKEN, day_of, digests_taken, files_of, name_of, registered
 from flows.registry.references import ModelRef, RoundModels
 from rlhf_core.annotation import ask_reward_model
 from rlhf_core.data.records import VoteCounts, decide
@@ -111,7 +111,8 @@ def _judge(config: LadderConfig, settings: ByJudge, source: str, seed: int, cont
         return _as_reads(choices, counts, source)
 
     name = f"{name_of(settings.model)}, {settings.labels} labels"
-    return Annotator(name, version.digest if version else "", version, votes)
+    digest = version.digest if version else digests_taken(settings.model).get(TAKEN, "")
+    return Annotator(name, digest, version, votes)
 
 
 def _as_reads(choices: Sequence[Asked], votes: Sequence[VoteCounts], source: str) -> Iterator[Read]:
