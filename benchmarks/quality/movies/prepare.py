@@ -28,9 +28,9 @@ def prepare(data: Path, out: Path) -> dict[str, int]:
     Raises:
         MissingData: naming the file and where it comes from.
     """
-    for file, source in ((snippets.FILE, snippets.SOURCE), (sentences.FILE, sentences.SOURCE)):
-        if not (data / file).is_file():
-            raise MissingData(f"{data / file} is not there; take it from {source}")
+    for kind in (snippets, sentences):
+        if not (path := kind.find(data)).is_file():
+            raise MissingData(f"{path} is not there; take it from {kind.SOURCE}, and name its folder by RLHF_DATA")
     rated = snippets.read_snippets(data)
     forms = sentences.written_forms([snippet.text for snippet in rated])
     tables = {

@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.quality.movies.task import ask
 
-FILE = "movie-reviews/movie_reviews.zip"
+ARCHIVE = "movie_reviews.zip"
 """Pang and Lee (2004): 2,000 reviews in lower case, a sentence a line, marks apart from words."""
 
-SOURCE = "the repository nltk/nltk_data, packages/corpora/movie_reviews.zip (CC-BY-4.0)"
+SOURCE = "packages/corpora in the repository nltk/nltk_data (CC-BY-4.0)"
 
 WORDS = (8, 30)
 """Of a sentence, fewest and most."""
@@ -28,9 +28,14 @@ _AROUND = ".,;:!?\"'()[]"
 
 def read_reviews(data: Path) -> dict[str, list[str]]:
     """The lines of each review, by its name."""
-    with zipfile.ZipFile(data / FILE) as archive:
+    with zipfile.ZipFile(find(data)) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".txt"))
         return {name: archive.read(name).decode("latin-1").splitlines() for name in names}
+
+
+def find(data: Path) -> Path:
+    """Where the archive is in a folder, or would be."""
+    return next((path for path in (data / ARCHIVE, data / "movie-reviews" / ARCHIVE) if path.is_file()), data / ARCHIVE)
 
 
 def demonstrations(reviews: Mapping[str, Sequence[str]], forms: Mapping[str, str]) -> Iterator[dict[str, Any]]:

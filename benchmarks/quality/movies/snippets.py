@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any, NamedTuple
 
 from benchmarks.quality.movies.task import ask
 
-FILE = "sentiment-ratings/movieReviewSnippets.jsonl.gz"
-"""Hutto and Gilbert (2014): `text`, and `ratings` from -4, most negative, to 4, by people who are not told apart."""
+ARCHIVE = "hutto_ICWSM_2014.tar.gz"
+"""Hutto and Gilbert (2014), as they publish it: tables of texts and of every rating, by number."""
 
-SOURCE = "the repository cjhutto/vaderSentiment, folder additional_resources (MIT), a JSON object a line"
+LINES = "sentiment-ratings/movieReviewSnippets.jsonl.gz"
+"""The same with `text` and `ratings` of a snippet on each line, which is read where there is no archive."""
+
+SOURCE = "additional_resources in the repository cjhutto/vaderSentiment (MIT)"
 
 LONGEST_OPENING = 2
 """Words at most that two snippets share as their prompt."""
@@ -26,17 +30,53 @@ MOST_OF_AN_OPENING = 12
 
 
 class Snippet(NamedTuple):
-    """A sentence of a review with what people think of it."""
+    """A sentence of a review with what people think of it.
+
+    Attributes:
+        text: as it was rated.
+        ratings: from -4, most negative, to 4, by people who are not told apart.
+    """
 
     text: str
     ratings: list[int]
 
 
 def read_snippets(data: Path) -> list[Snippet]:
-    """The snippets of the file, each text once."""
-    with gzip.open(data / FILE, "rt", encoding="utf-8") as lines:
+    """The rated snippets in a folder, each text once."""
+    path = find(data)
+    rated = _of_archive(path) if path.name == ARCHIVE else _of_lines(path)
+    return list({snippet.text.lower(): snippet for snippet in rated}.values())
+
+
+def find(data: Path) -> Path:
+    """Where the ratings are in a folder, or would be."""
+    return next((path for path in (data / ARCHIVE, data / LINES) if path.is_file()), data / ARCHIVE)
+
+
+def _of_archive(path: Path) -> list[Snippet]:
+    with tarfile.open(path) as archive:
+        texts, ratings = (
+            dict(zip(*columns, strict=True))
+            for columns in (
+                _columns(archive, "movieReviewSnippets_GroundTruth.txt"),
+                _columns(archive, "movieReviewSnippets_anonDataRatings.txt"),
+            )
+        )
+    return [Snippet(text.strip(), json.loads(ratings[number])) for number, text in texts.items()]
+
+
+def _columns(archive: tarfile.TarFile, name: str) -> tuple[list[str], list[str]]:
+    """The first and the last column of a table in which tabs are between columns."""
+    file = archive.extractfile(f"{ARCHIVE.removesuffix('.tar.gz')}/{name}")
+    assert file is not None
+    rows = [line.split("\t") for line in file.read().decode("utf-8").splitlines() if line.strip()]
+    return [row[0] for row in rows], [row[-1] for row in rows]
+
+
+def _of_lines(path: Path) -> list[Snippet]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    return list({row["text"].lower(): Snippet(row["text"].strip(), row["ratings"]) for row in rows}.values())
+    return [Snippet(row["text"].strip(), row["ratings"]) for row in rows]
 
 
 def preferences(snippets: Sequence[Snippet]) -> Iterator[dict[str, Any]]:
