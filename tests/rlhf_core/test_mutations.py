@@ -32,6 +32,13 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "an outside measure compares every model with the first",
+        "rlhf_core.metrics.outside_measures",
+        "            before = values",
+        "            before = values if before is None else before",
+        "test_outside_measures.test_each_model_is_compared_with_the_one_before_it_on_the_same_prompts",
+    ),
+    Mutant(
         "what a version was trained on judges it",
         "flows.registry.learned_prompts",
         "known = np.any([np.zeros(len(frame), dtype=bool), *by.values()], axis=0)",

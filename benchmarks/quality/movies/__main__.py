@@ -1,7 +1,7 @@
-"""`python -m benchmarks.quality.movies prepare` writes the data of `configs/movies.yaml`; `study` climbs, `table` prints.
+"""Film reviews: `python -m benchmarks.quality.movies prepare` writes the data of `configs/movies.yaml`.
 
-`study` keeps each climb as soon as it is over, so one that was cut goes on where it was: the stages that are done are in
-its storage.
+`study` climbs by arm and seed, and `table` prints what came of it. Each climb is kept as soon as it is over, and its
+stages are in the storage, so a study that was cut goes on.
 """
 
 import json

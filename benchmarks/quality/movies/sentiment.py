@@ -18,7 +18,7 @@ def textblob(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 
 @cache
-def _analyzer():  # noqa: ANN202
+def _analyzer():
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # noqa: PLC0415 an extra
 
     return SentimentIntensityAnalyzer()
