@@ -30,7 +30,7 @@ MEASURED_PROMPTS = 400
 
 FIELD = "outside_measures"
 
-Answers = Mapping[str, Sequence[Response]]
+StageAnswers = Mapping[str, Sequence[Response]]
 """Responses of each stage to the same prompts."""
 
 Measure = Callable[[Sequence[str], Sequence[Response]], Sequence[float]]
@@ -104,7 +104,7 @@ def view_answers(
     return measure_answers(prompts, answers, measures)
 
 
-def measure_answers(prompts: Sequence[str], answers: Answers, measures: Mapping[str, Measure]) -> OutsideView:
+def measure_answers(prompts: Sequence[str], answers: StageAnswers, measures: Mapping[str, Measure]) -> OutsideView:
     """Measure answers; a measure that fails is left out and said, as a climb that is over cannot be stopped by it.
 
     Args:
