@@ -31,7 +31,7 @@ MEASURES = {"vader": vader, "textblob": textblob}
 
 def climb(arm: str, seed: int, storage: Path) -> dict[str, Any]:
     """Climb once in a process of its own, and read what the registry has of it. Stages that arms share are reused."""
-    command = [sys.executable, "-m", "flows.cli", "run", CONFIG]
+    command = [str(Path(sys.executable).with_name("rlhf")), "run", CONFIG]
     for setting in (f"seed={seed}", f"storage={storage}", *ARMS[arm]):
         command += ["--set", setting]
     started = time.monotonic()
