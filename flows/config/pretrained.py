@@ -20,7 +20,7 @@ IDENTITY_CONTEXT = {"identity": True}
 
 ModelPath = Annotated[Path, AfterValidator(lambda path: Path(path).expanduser().absolute())]
 
-ContentDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Pretrained(Frozen):
@@ -72,7 +72,7 @@ class LocalModel(Pretrained):
 
     path: ModelPath
     """Folder; relative to the working directory, or absolute."""
-    digest: ContentDigest | None = None
+    digest: Sha256 | None = None
     """SHA-256 of the files that are read. A run fills it in; one that is written down must be that of the folder."""
 
     @property

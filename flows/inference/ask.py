@@ -81,7 +81,13 @@ def refusing(model: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise InputError(f"{model}: {error}") from None
+        raise InputError(said_of(model, error)) from None
+
+
+def said_of(model: str, error: Exception) -> str:
+    """What is wrong with a model, after its name, which is said once."""
+    reason = str(error)
+    return reason if reason.startswith(model) else f"{model}: {reason}"
 
 
 def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
@@ -99,7 +105,7 @@ def find_model(config: LadderConfig, model: str) -> tuple[Path, bool]:
         check_files(folder)
         architectures = AutoConfig.from_pretrained(folder).architectures or []
     except (OSError, ValueError) as error:
-        raise InputError(f"{model}: {' '.join(str(error).split())}") from None
+        raise InputError(said_of(model, error)) from None
     return folder, any(name.endswith("ForSequenceClassification") for name in architectures)
 
 

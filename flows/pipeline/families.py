@@ -1,30 +1,40 @@
 """Whether the models that a configuration takes are of families that can do what they are taken for."""
 
-from collections.abc import Callable
-
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.registry.external_models import name_of
+from flows.config.pretrained import FolderModel, HubModel, LocalModel
+from flows.registry.external_models import refusal
+from rlhf_core.models.classifiers import classifier_class
 from rlhf_core.models.fitness import check_base, check_reward_model
+from rlhf_core.models.weights import check_weights
 
 
 def check_families(config: LadderConfig) -> None:
-    """Read the configuration of every model of the hub or of this machine, and refuse those that a later stage would.
+    """See what every model of the hub or of this machine says of itself, and refuse those that a later stage would.
+
+    Raises:
+        InputError: as `check_model`.
+    """
+    for field, source in config.pretrained_models.items():
+        check_model(field, source)
+
+
+def check_model(field: str, source: HubModel | LocalModel) -> None:
+    """Read the configuration of a model; of a folder, the names and shapes of its weights too.
 
     What cannot be fetched is left to who fetches the weights.
 
     Raises:
-        InputError: naming the field, the family and the mend.
+        InputError: naming the field, the family or weights, and the mend.
     """
-    for field, source in config.pretrained_models.items():
-        check: Callable[[PreTrainedConfig], None] = check_base if field == "base" else check_reward_model
-        try:
-            check(AutoConfig.from_pretrained(source.name, **source.loading))
-        except OSError:
-            continue
-        except ValueError as error:
-            name = name_of(source)
-            reason = str(error).splitlines()[0].removeprefix(f"{name}: ")
-            raise InputError(f"field '{field}': {name}: {reason}") from None
+    try:
+        said = AutoConfig.from_pretrained(source.name, **source.loading)
+        (check_base if field == "base" else check_reward_model)(said)
+        if isinstance(source, FolderModel):
+            check_weights(AutoModelForCausalLM if field == "base" else classifier_class(said), source.path)
+    except OSError:
+        return
+    except ValueError as error:
+        raise InputError(f"field '{field}': {refusal(source, error)}") from None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from huggingface_hub.errors import GatedRepoError
 from transformers import AutoTokenizer
 
 from data_contracts.records import COLUMNS
@@ -15,10 +15,10 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
 from flows.data.sources import source_files
-from flows.pipeline.families import check_families
+from flows.pipeline.families import check_model
 from flows.pipeline.outside_measures import check_outside_measures
-from flows.registry.external_models import check_local, moved, name_of
-from flows.registry.hub import cached, resolve
+from flows.registry.external_models import check_local, moved, name_of, pin, refusal
+from flows.registry.hub import UNREACHABLE, cached, resolve
 from flows.stages.reward_inputs import check_reward, registered_models
 from rlhf_core.data.chat_template import settle_template
 
@@ -56,7 +56,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
             _ask_hub(field, kind, name, revision)
     for field, source in _models_on_hub(config):
         _try_tokenizer(field, source)
-    check_families(config)
+        check_model(field, source)
     return notes
 
 
@@ -104,11 +104,14 @@ def _models_on_hub(config: LadderConfig) -> list[tuple[str, HubModel]]:
 
 
 def _check_local(field: str, source: LocalModel) -> None:
+    if source.digest is not None:
+        pin(field, source)
     try:
         check_local(source)
     except InputError as error:
         raise InputError(f"field '{field}': {error}") from None
     _try_tokenizer(field, source)
+    check_model(field, source)
 
 
 def _ask_for_model(field: str, source: HubModel) -> list[str]:
@@ -129,7 +132,7 @@ def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
     try:
         settle_template(AutoTokenizer.from_pretrained(source.name, **source.loading))
     except (OSError, ValueError) as error:
-        raise InputError(f"field '{field}': {name_of(source)}: {error}") from None
+        raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
 def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
@@ -142,7 +145,7 @@ def _ask_hub(field: str, kind: str, name: str, revision: str) -> None:
             f"field '{field}': the hub gives {kind} {name} only to who accepted its terms; accept them on its page and "
             "set HF_TOKEN"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except UNREACHABLE as error:
         raise InputError(
             f"field '{field}': the hub gives no {kind} {name}@{revision[:8]} ({type(error).__name__}); "
             "check name, revision and network, or use --offline"

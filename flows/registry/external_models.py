@@ -1,6 +1,7 @@
 """External models: taken from the registry, the hub, a folder or a GGUF file instead of being trained."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,9 @@ from rlhf_core.models.gguf_files import check_gguf
 from rlhf_core.models.model_files import check_files, read_files
 
 Model = TypeVar("Model", bound=Pretrained)
+
+WHERE = re.compile(r"^/[^:]*: ")
+"""The folder on this machine, where what is wrong with a model begins with it."""
 
 TAKEN = "taken"
 """What lineage calls the content of a model from elsewhere."""
@@ -180,6 +184,13 @@ def digests_taken(source: ModelSource | Pretrained) -> dict[str, str]:
 def day_of(source: ModelSource) -> date | None:
     """The day to which its chat template is pinned, if it reads the clock and is not pinned; None is today."""
     return None if isinstance(source, str) else source.date
+
+
+def refusal(source: ModelSource | Pretrained, error: Exception) -> str:
+    """The first line of what is wrong with a model, after its name, which is said once."""
+    name = name_of(source)
+    reason = str(error).splitlines()[0]
+    return reason if reason.startswith(name) else f"{name}: {WHERE.sub('', reason)}"
 
 
 def name_of(source: ModelSource | Pretrained) -> str:

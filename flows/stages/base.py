@@ -35,9 +35,7 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
             case TextBaseConfig():
                 return from_text.pretrain(config, texts=_training_text(data), out=out, seed=context.seed)
             case Pretrained():
-                folder = files_of(config, context.registry())
-                file = config.file if isinstance(config, GGUFBase) else None
-                return taking(pretrained.adopt(folder, out=out, file=file, day=config.date), "base", config)
+                return taking(_adoption(config, context, out), "base", config)
 
     plan = Plan(
         stage="base",
@@ -53,6 +51,12 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
         alone=True,
     )
     return run_stage(plan, context)
+
+
+def _adoption(config: Pretrained, context: RunContext, out: Path) -> Stage:
+    if isinstance(config, GGUFBase):
+        return pretrained.adopt_gguf(config.place, out=out, day=config.date)
+    return pretrained.adopt(files_of(config, context.registry()), out=out, day=config.date)
 
 
 def _training_text(data: DataRefs) -> list[str]:

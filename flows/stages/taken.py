@@ -2,7 +2,7 @@
 
 from flows.config.errors import InputError
 from flows.config.pretrained import LocalModel, ModelSource, Pretrained
-from flows.registry.external_models import content_digest, name_of
+from flows.registry.external_models import content_digest, name_of, refusal
 from rlhf_core.training.stage import Stage
 
 
@@ -12,12 +12,11 @@ def taking(stage: Stage, field: str, source: ModelSource | Pretrained) -> Stage:
     Raises:
         InputError: if it refuses the model, or the model's files changed after the run had started.
     """
-    name = name_of(source)
     try:
         result = yield from stage
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"{name}: ")
-        raise InputError(f"field '{field}': {name}: {reason}") from None
+        raise InputError(f"field '{field}': {refusal(source, error)}") from None
     if isinstance(source, LocalModel) and source.digest not in (None, content_digest(source)):
+        name = name_of(source)
         raise InputError(f"field '{field}': {name} changed while the run read it; leave it as it is, and run again")
     return result

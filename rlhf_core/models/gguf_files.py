@@ -3,10 +3,27 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 MAGIC = b"GGUF"
 
+KEYS = {"name": "general.name", "license": "general.license", "split": "tokenizer.ggml.pre"}
+
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
+
+class GGUFNotes(NamedTuple):
+    """What a GGUF file says of itself, as far as it does.
+
+    Attributes:
+        name: of the model.
+        license: of the model.
+        split: how its tokenizer splits texts before it looks up words.
+    """
+
+    name: str = ""
+    license: str = ""
+    split: str = ""
 
 
 def check_gguf(path: Path) -> None:
@@ -27,11 +44,10 @@ def check_gguf(path: Path) -> None:
             raise ValueError(f"{path} is no GGUF file; fetch it again")
 
 
-def described(path: Path) -> dict[str, str]:
-    """What a GGUF file says of itself: `name` and `license`, as far as it does."""
+def read_notes(path: Path) -> GGUFNotes:
+    """What a GGUF file says of itself; the package gguf is imported here, and nowhere else."""
     from gguf import GGUFReader  # noqa: PLC0415
 
     fields = GGUFReader(path).fields
-    return {
-        name: str(fields[f"general.{name}"].contents()) for name in ("name", "license") if f"general.{name}" in fields
-    }
+    said = {name: str(fields[key].contents()) for name, key in KEYS.items() if key in fields}
+    return GGUFNotes(**said)

@@ -28,6 +28,9 @@ NOT_READ = (*NOTES, "readme", "requirements", "trainer_state", "training_args", 
 
 POINTER = b"version https://git-lfs"
 
+SHOWN = 4
+"""Names that a message lists."""
+
 MEND = "name a folder that `save_pretrained` wrote"
 
 
@@ -129,7 +132,8 @@ def _check_weights(path: Path) -> None:
 def _instead(folder: Path) -> str:
     """What to name instead of a folder without a model, by what lies in it."""
     if below := sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}")):
-        return f"there are models in it, name one: {', '.join(below)}"
+        more = f" and {len(below) - SHOWN} more" if len(below) > SHOWN else ""
+        return f"there are models in it, name one: {', '.join(below[:SHOWN])}{more}"
     if gguf := sorted(path.name for path in folder.glob("*.gguf")):
         return f"for {gguf[0]} write base: {{kind: gguf, path: {folder}, file: {gguf[0]}}}"
     if any(folder.glob("**/*.distcp")) or any(folder.glob("**/*_states.pt")) or any(folder.glob("*world_size*.pt")):

@@ -38,6 +38,24 @@ def complete_model(
         ValueError: naming the first weights that are missing, of other shapes, not read, or not finite; or the file
             that is missing or damaged.
     """
+    model = _loaded(family, source, new, spare, **options)
+    broken = [key for key, weight in model.state_dict().items() if key not in new and not _is_finite(weight)]
+    _refuse(source, "weights are not finite (NaN or infinite)", broken, "fetch or save it again")
+    return model
+
+
+def check_weights(family: Any, source: Path) -> None:
+    """See by names and shapes that a folder holds all weights and no others; their numbers are not read.
+
+    Raises:
+        ValueError: as `complete_model`.
+    """
+    _loaded(family, source, (), (), device_map="meta")
+
+
+def _loaded(
+    family: Any, source: Path | str, new: Collection[str], spare: Collection[str], **options: Any
+) -> PreTrainedModel:
     if Path(source).is_dir() and "gguf_file" not in options:
         check_files(Path(source))
     model: PreTrainedModel
@@ -46,17 +64,13 @@ def complete_model(
             source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except UNREADABLE as error:
-        raise ValueError(f"{source}: cannot be loaded ({_first_line(error)}); name a complete model") from None
-    name = type(model).__name__
+        raise ValueError(f"{source}: cannot be loaded ({_first_line(error)}); name a whole model") from None
+    name, one_model = type(model).__name__, "take config.json and weights of one model"
     others = [f"{key} {tuple(there)} instead of {tuple(here)}" for key, there, here in report["mismatched_keys"]]
-    _refuse(source, f"{name} needs weights of other shapes", others, "take config.json and weights of one model")
-    _refuse(
-        source, f"{name} needs weights that are not there", report["missing_keys"] - {*new}, "name a complete model"
-    )
-    more = {key for key in report["unexpected_keys"] if not BUFFERS.search(key)} - {*spare}
-    _refuse(source, f"{name} does not read weights that are there", more, "take config.json and weights of one model")
-    broken = [key for key, weight in model.state_dict().items() if key not in new and not _is_finite(weight)]
-    _refuse(source, "weights are not finite (NaN or infinite)", broken, "fetch or save it again")
+    more = {key for key in report["unexpected_keys"] if not BUFFERS.search(key)}
+    _refuse(source, f"{name} needs weights of other shapes", others, one_model)
+    _refuse(source, f"{name} needs weights that are not there", report["missing_keys"] - {*new}, "name a whole model")
+    _refuse(source, f"{name} does not read weights that are there", more - {*spare}, one_model)
     return model
 
 

@@ -17,7 +17,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.audit import AuditFinding, audit
 from flows.lineage.page import Servers, as_html
 from flows.lineage.retention import Retention, Waste
-from flows.lineage.story import Story, as_json, tell
+from flows.lineage.story import Story, as_json, facts, tell
 from flows.registry.provenance import commit_tags, hardware, spent
 from flows.storage.locks import exclusive
 from tests.conftest import ROOT
@@ -102,6 +102,34 @@ def test_the_tree_names_what_an_auditor_asks_for(first: Ladder) -> None:
     ):
         assert re.search(expected, told), expected
     assert told.count("packages python") == 1 and told.count("as of toy-policy/1") == 4
+
+
+COMMIT, DIGEST = "a" * 40, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"base.kind": "embedded", "base.width": "32"}, None),
+        ({"base.model": "a/b", "base.revision": COMMIT, "base.commit": "None"}, f"a/b at {COMMIT}"),
+        ({"base.model": "a/b", "base.revision": "main", "base.commit": COMMIT}, f"a/b at main, which was {COMMIT}"),
+        ({"base.path": "/models/a", "base.digest": DIGEST}, f"/models/a, content {DIGEST}"),
+        ({"base.path": "/m", "base.file": "a.gguf", "base.digest": DIGEST}, f"/m/a.gguf, content {DIGEST}"),
+        ({"judge.from.path": "/models/a", "judge.from.digest": DIGEST}, f"/models/a, content {DIGEST}"),
+        ({"reward-model.from": "models:/a/3"}, None),
+    ],
+)
+def test_where_a_model_was_taken_from_is_told(story: Story, settings: dict[str, str], told: str | None) -> None:
+    training = story.training(story.root)
+    assert training is not None
+    known = dict(facts(story.root, training.model_copy(update={"settings": settings})))
+    assert known.get("taken from") == told
+
+
+def test_name_and_licence_of_a_model_card_are_told(story: Story) -> None:
+    version = story.root.model_copy(update={"card": "A speaker", "licence": "apache-2.0"})
+    assert dict(facts(version, None))["model card"] == "A speaker, licence apache-2.0"
+    assert "model card" not in dict(facts(story.root, None))
 
 
 def test_json_has_every_node_and_edge(story: Story, first: Ladder) -> None:

@@ -21,7 +21,6 @@ from rlhf_core.models.heads import TEMPERATURE, add_value_head, as_classifier
 from rlhf_core.models.loading import load_policy, load_reward_model, parameters, save
 from rlhf_core.models.lora import add_adapter, twin
 from rlhf_core.models.precision import device
-from rlhf_core.models.weights import complete_model
 
 WITHOUT_THE_PROJECT = """
 import json, sys
@@ -150,7 +149,7 @@ def test_a_classifier_without_some_of_its_weights_is_refused(lost: str, tmp_path
     weights = load_file(folder / "model.safetensors")
     del weights[lost]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=rf"needs weights that are not there: {lost}; name a complete model"):
+    with pytest.raises(ValueError, match=rf"needs weights that are not there: {lost}; name a whole model"):
         load_reward_model(folder, tokenizer())
 
 
@@ -161,25 +160,6 @@ def test_a_policy_without_some_of_its_weights_is_refused(tmp_path: Path) -> None
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"LlamaForCausalLM needs weights that are not there: model.norm.weight"):
         load_policy(folder, tokenizer())
-
-
-def test_a_model_with_missing_weights_is_none_but_where_they_are_new() -> None:
-    class Family:
-        @staticmethod
-        def from_pretrained(_: str, **__: object) -> tuple[torch.nn.Module, dict[str, set[str]]]:
-            return torch.nn.Identity(), {
-                "mismatched_keys": set(),
-                "unexpected_keys": set(),
-                "missing_keys": {"score.weight"},
-            }
-
-    assert isinstance(complete_model(Family, "somewhere", new=("score.weight",)), torch.nn.Identity)
-    noticed = ""
-    try:
-        complete_model(Family, "somewhere")
-    except ValueError as error:
-        noticed = str(error)
-    assert noticed == "somewhere: Identity needs weights that are not there: score.weight; name a complete model"
 
 
 def test_the_class_is_made_once_of_stock_parts() -> None:

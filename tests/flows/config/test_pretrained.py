@@ -1,0 +1,39 @@
+"""What decides a stage of a model from elsewhere is what it is, whatever it is called and wherever it lies."""
+
+from datetime import date
+from pathlib import Path
+
+from flows.config.pretrained import FolderBase, FolderModel, GGUFBase, HubBase
+from flows.config.reward_model import RewardModelSettings
+from flows.registry.keys import content_key
+from rlhf_core.config import Frozen
+
+DIGEST, OTHER = "a" * 64, "b" * 64
+COMMIT, LATER = "a" * 40, "b" * 40
+
+
+def key(config: Frozen) -> str:
+    return content_key("base", config, {}, 0)
+
+
+def test_a_key_covers_content_and_not_place() -> None:
+    here, there = (FolderBase(path=Path(path), digest=DIGEST) for path in ("/here", "/there"))
+    assert key(here) == key(there)
+    assert key(here) != key(FolderBase(path=Path("/here"), digest=OTHER))
+    assert key(here) != key(FolderBase(path=Path("/here"), digest=DIGEST, date=date(2026, 11, 29)))
+    files = [GGUFBase(path=Path(path), file="model.gguf", digest=DIGEST) for path in ("/here", "/there")]
+    assert len({*map(key, files), key(here)}) == 2
+
+
+def test_a_key_covers_the_commit_and_not_the_branch() -> None:
+    by_branch = HubBase(model="someone/model", revision="main", commit=COMMIT)
+    assert key(by_branch) == key(HubBase(model="someone/model", revision=COMMIT))
+    assert key(by_branch) != key(HubBase(model="someone/model", revision="main", commit=LATER))
+
+
+def test_a_key_covers_a_model_within_a_section() -> None:
+    here, there = (
+        RewardModelSettings(source=FolderModel(path=Path(path), digest=DIGEST)) for path in ("/here", "/there")
+    )
+    assert key(here) == key(there)
+    assert here.model_dump(mode="json") != there.model_dump(mode="json")  # what is recorded has the place
