@@ -56,7 +56,7 @@ class LiveStage:
         now = time.monotonic()
         place = self._place(event, now)
         self.bar.update(self.task, completed=event.step, total=event.last, place=place, metrics=text)
-        if not self.console.is_terminal and now - self.last_line > LINE_EVERY_SECONDS:
+        if not self.console.is_terminal and (event.step == event.last or now - self.last_line > LINE_EVERY_SECONDS):
             self.last_line = now
             self.console.print(f"{self.stage}: step {place}  {text}", highlight=False)
 
@@ -67,6 +67,8 @@ class LiveStage:
             return str(event.step)
         step, began = self.first
         place = f"{event.step} of {event.last}"
+        if event.step == event.last:
+            return f"{place}, now measured and saved"
         if event.step == step:
             return place
         return f"{place}, {in_short((event.last - event.step) * (now - began) / (event.step - step))} left"

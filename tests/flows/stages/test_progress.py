@@ -34,6 +34,11 @@ def test_the_time_left_is_that_of_the_steps_since_the_first(monkeypatch: pytest.
     ]
 
 
+def test_the_last_step_is_told_at_once_with_what_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = said(monkeypatch, [(at, Event(step, {"loss": 1.0}, 1)) for at, step in ((20.0, 0), (21.0, 1))])
+    assert lines[1:3] == ["policy: step 0 of 1  loss 1", "policy: step 1 of 1, now measured and saved  loss 1"]
+
+
 def test_a_stage_that_goes_on_counts_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = said(monkeypatch, [(20.0, Event(15, {"loss": 1.0}, 20)), (40.0, Event(16, {"loss": 1.0}, 20))])
     assert lines[2] == "policy: step 16 of 20, 80 s left  loss 1"
