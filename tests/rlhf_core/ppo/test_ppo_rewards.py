@@ -289,8 +289,8 @@ def test_processes_of_their_own_find_a_function_by_its_entry_point(
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "apart.json").read_text())
     expected = train(models, tmp_path / "out", config.reward)
-    assert [step for step, _ in said["events"]] == [step for step, _ in expected.events]
-    for (_, found, _), (_, metrics, _) in zip(said["events"], expected.events, strict=True):
+    assert [step for step, _ in said["events"]] == [event.step for event in expected.events]
+    for (_, found), (_, metrics, _) in zip(said["events"], expected.events, strict=True):
         assert found == pytest.approx(metrics, abs=1e-5, rel=1e-5)
     assert said["estimates"]["reward_own"] > 0.0
 
