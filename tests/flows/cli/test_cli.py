@@ -84,7 +84,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
             "field 'reward_model.from': 'tiny-reward-model/1' names no registered model; write models:/name/version",
         ),
         (
-            "project: tiny\nreward_model: {from: {model: org/name, revision: main}}",
+            "project: tiny\nreward_model: {from: {model: org/name, revision: main branch}}",
             "field 'reward_model.from.revision': String should match",
         ),
         (
@@ -310,7 +310,7 @@ def by_transformers(folder: Path, response: str) -> float:
         (("generate", "tiny-policy@best", "why ?"), "tiny-policy has no alias 'best'"),
         (("generate", "tiny-policy/9", "why ?"), "tiny-policy/9 is not in the registry"),
         (("generate", "policy", "why ?"), "policy is no folder; name a model as name/version or name@alias"),
-        (("generate", "configs", "why ?"), "holds no model"),
+        (("generate", "configs", "why ?"), "holds no config.json, so it is no model"),
     ],
 )  # fmt: skip
 def test_what_a_model_cannot_do_is_refused(ask: Rlhf, arguments: tuple[str, ...], expected: str) -> None:
