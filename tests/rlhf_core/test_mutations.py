@@ -37,6 +37,8 @@ MUTANTS = [
         "            before = values",
         "            before = values if before is None else before",
         "test_outside_measures.test_each_model_is_compared_with_the_one_before_it_on_the_same_prompts",
+    ),
+    Mutant(
         "a head that is not there is drawn at random",
         "rlhf_core.models.weights",
         'report["missing_keys"] - {*new}',
