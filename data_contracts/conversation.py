@@ -32,6 +32,14 @@ def read_conversation(prompt: str) -> list[Message]:
     return [Message(role="user", content=prompt)]
 
 
+def in_words(prompt: str) -> str:
+    """A prompt for people to read: itself, or the speaker and the words of each of its turns, line by line."""
+    turns = read_conversation(prompt)
+    if [turn["role"] for turn in turns] == ["user"]:
+        return turns[0]["content"]
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+
 def opening(messages: Sequence[Message]) -> str:
     """The first user turn, by which conversations that begin alike stay in one split."""
     return next((turn["content"].strip() for turn in messages if turn["role"] == "user"), "")

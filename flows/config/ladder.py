@@ -17,7 +17,9 @@ from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.outside_measures import OutsideMeasureConfig
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.config.reward import PythonConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
@@ -69,6 +71,8 @@ class LadderConfig(IngestConfig):
     """How fresh answers of the newest policy are labelled, where the ladder is climbed in rounds."""
     gates: GatesConfig = Field(default_factory=GatesConfig)
     """What data and stages must show."""
+    outside_measures: tuple[OutsideMeasureConfig, ...] = ()
+    """What people are told of the answers besides; no gate and no training sees it."""
 
     @property
     def taken_models(self) -> dict[str, ModelSource]:
@@ -114,6 +118,20 @@ class LadderConfig(IngestConfig):
             case ByJudge(labels="soft") if self.reward_model.labels == "majority":
                 raise ValueError(
                     "relabel.labels soft are lost on reward_model.labels majority; set that to votes, or these to drawn"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _outside_measures_differ_and_are_outside(self) -> "LadderConfig":
+        names = [measure.name for measure in self.outside_measures]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"outside_measures: several are called '{twice[0]}'; give each a name of its own")
+        trained = {term.function: term.name for term in self.policy.reward.terms if isinstance(term, PythonConfig)}
+        for measure in self.outside_measures:
+            if measure.function in trained:
+                raise ValueError(
+                    f"outside_measures: '{measure.name}' is {measure.function}, which policy.reward maximises as "
+                    f"'{trained[measure.function]}', so it is not outside; remove one of them"
                 )
         return self
 

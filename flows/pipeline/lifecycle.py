@@ -11,6 +11,7 @@ from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, process_tags
+from flows.pipeline.outside_functions import check_outside_measures
 from flows.pipeline.run import LadderRun
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
@@ -63,6 +64,7 @@ def _started(
     registry = open_registry(config.project, config.storage)
     open_registry(data_experiment(config.project), config.storage)  # refused now, if that experiment was deleted
     rewards = resolve_reward(config.policy.reward, registry)
+    check_outside_measures(config)
     for ref in (*rewards.models.values(), *(registered(source, registry) for source in config.taken_models.values())):
         if ref is not None:
             registry.folder(ref)  # a file that is missing or altered ends the run now, not hours later

@@ -11,6 +11,7 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import SCHEME, HubModel, LocalModel
 from flows.config.relabel import ByPeople
 from flows.data.sources import TABLES, check_files
+from flows.pipeline.outside_functions import check_outside_measures
 from flows.stages.reward_inputs import check_reward, registered_models
 
 
@@ -31,6 +32,7 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     """
     _check_files(config)
     check_reward(config.policy.reward)
+    check_outside_measures(config)
     hub = list(_on_hub(config))
     if offline:
         unasked = [

@@ -16,7 +16,8 @@ from flows.data.audits.tokens import audit_tokens
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
-from flows.pipeline.gold_audit import GoldAudit, compare_answers
+from flows.pipeline.outside_functions import measure_sources
+from flows.pipeline.outside_measures import OutsideView, view_answers
 from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
 from flows.pipeline.summary import Summary, publish_summary
 from flows.registry.context import RunContext
@@ -234,7 +235,7 @@ class LadderRun:
             data=self.data,
             stages=list(self.stages.values()),
             verdicts=self.verdicts,
-            answers=self._gold_audit(),
+            answers=self._outside_view(),
             outcome=outcome,
             alias=CHALLENGER if self.published else None,
             seconds=time.monotonic() - self.started,
@@ -263,7 +264,8 @@ class LadderRun:
 
     def _key(self, data: DataRefs) -> str:
         inputs = self.inputs | self.rewards.parents
-        return run_key(self.what, self.config, data, inputs, self.rewards.sources)
+        sources = self.rewards.sources | measure_sources(self.config)
+        return run_key(self.what, self.config, data, inputs, sources)
 
     def _name_flow_run(self, *versions: str) -> None:
         """Let the flow run say what it does, on which data, and which version came out."""
@@ -271,8 +273,8 @@ class LadderRun:
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
         name_flow_run(", ".join([about, *on, *versions]))
 
-    def _gold_audit(self) -> GoldAudit | None:
+    def _outside_view(self) -> OutsideView | None:
         if self.data is None or self.earlier is not None or not self.stages.keys() >= set(ANSWERING):
             return None
         records = {stage: outcome.record for stage, outcome in self.stages.items()}
-        return compare_answers(self.config, self.data, records, self.context)
+        return view_answers(self.config, self.data, records, self.context)

@@ -1,7 +1,7 @@
 """The summary of a climb: versions, figures, verdicts, answers, and what to type next."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from flows.pipeline.gold_audit import GoldAudit
+from data_contracts.conversation import in_words
+from flows.pipeline.outside_measures import KEPT, OutsideView
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import ANSWERING
@@ -21,6 +22,9 @@ from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 
 WIDTH = 120
+
+SHOWN = 3
+"""Held-out prompts whose answers the terminal shows; what the run keeps has more."""
 
 ROUND_FIGURES = (
     "agreement_on_policy",
@@ -54,7 +58,7 @@ class Summary:
     data: DataRefs | None
     stages: Sequence[StageOutcome]
     verdicts: Mapping[str, Sequence[Verdict]]
-    answers: GoldAudit | None
+    answers: OutsideView | None
     outcome: str
     alias: str | None
     seconds: float
@@ -64,24 +68,26 @@ class Summary:
 
 def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
     """Show the summary in the terminal and keep it as text and HTML in the ladder's run."""
-    view = render(summary)
     record = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
-    for console in (Console(highlight=False), record):
-        console.print(view)
+    for console, prompts in ((Console(highlight=False), SHOWN), (record, KEPT)):
+        console.print(render(summary, prompts=prompts))
         console.print("Next:", *(f"  {escape(line)}" for line in _next(summary)), sep="\n", soft_wrap=True)
     registry.client.log_text(run_id, record.export_html(clear=False), "summary.html")
     registry.client.log_text(run_id, record.export_text(), "summary.txt")
     if summary.answers is not None:
-        registry.log_estimates(run_id, summary.answers.gold, file="gold.json")
+        kept = {"gold.json": summary.answers.gold, "outside_measures.json": summary.answers.measures}
+        for file, figures in kept.items():
+            if figures:
+                registry.log_estimates(run_id, figures, file=file)
 
 
-def render(summary: Summary) -> Group:
-    """Lay the summary out for a terminal."""
+def render(summary: Summary, *, prompts: int = SHOWN) -> Group:
+    """Lay the summary out for a terminal, with the answers to so many held-out prompts."""
     parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.stages or summary.data else []
     if summary.verdicts:
         parts.append(_verdicts(summary.verdicts))
     if summary.answers is not None:
-        parts += [_gold(summary.answers), *_answers(summary.answers)]
+        parts += [*_outside(summary.answers), *_answers(summary.answers, prompts)]
     if len(summary.rounds) > 1:
         parts.append(_rounds(summary.rounds))
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
@@ -167,28 +173,38 @@ def _rounds(rounds: Sequence[Round]) -> Table:
     return table
 
 
-def _gold(answers: GoldAudit) -> Table:
-    """Figures of the audit, which are named `<stage>_<figure>`, a column for each stage; parts without interval."""
-    table = _table("gold reward on held-out prompts [95 % interval], its parts indented", "figure", *ANSWERING)
-    for figure in dict.fromkeys(name.partition("_")[2] for name in answers.gold):
-        estimates = (answers.gold.get(f"{stage}_{figure}") for stage in ANSWERING)
-        cells = ("" if cell is None else _gold_cell(figure, cell) for cell in estimates)
+def _outside(answers: OutsideView) -> Iterator[RenderableType]:
+    """Figures named `<stage>_<figure>`, a column for each stage; parts of the gold reward without interval."""
+    if answers.gold:
+        yield _by_stage("gold reward on held-out prompts [95 % interval], its parts indented", answers.gold, digits=2)
+    if answers.measures:
+        count = next(iter(answers.measures.values())).n
+        title = f"outside measures on {count} held-out prompts [95 % interval], gains and wins over the column before"
+        yield _by_stage(title, answers.measures, digits=3)
+    yield from map(Text, answers.failures)
+
+
+def _by_stage(title: str, figures: Mapping[str, Estimate], *, digits: int) -> Table:
+    table = _table(title, "figure", *ANSWERING)
+    for figure in dict.fromkeys(name.partition("_")[2] for name in figures):
+        estimates = (figures.get(f"{stage}_{figure}") for stage in ANSWERING)
+        cells = ("" if cell is None else _cell(figure, cell, digits) for cell in estimates)
         table.add_row(figure.replace("gold_", "  "), *cells)
     return table
 
 
-def _gold_cell(figure: str, estimate: Estimate) -> str:
-    return f"{estimate.value:.2f}" if figure.startswith("gold_") else format_estimate(estimate, digits=2)
+def _cell(figure: str, estimate: Estimate, digits: int) -> str:
+    return f"{estimate.value:.2f}" if figure.startswith("gold_") else format_estimate(estimate, digits=digits)
 
 
-def _answers(answers: GoldAudit) -> list[RenderableType]:
+def _answers(answers: OutsideView, prompts: int) -> list[RenderableType]:
     """One table for each prompt, with the prompt above it."""
     tables: list[RenderableType] = []
-    for prompt, replies in answers.prompts:
-        table = _table("", "stage", "gold", "answer")
+    for prompt, replies in answers.prompts[:prompts]:
+        table = _table("", "stage", *replies[0].scores, "answer")
         for answer in replies:
-            table.add_row(answer.stage, f"{answer.gold:+.2f}", escape(answer.text))
-        tables += [Text(f"\nheld-out prompt: {prompt}", style="italic"), table]
+            table.add_row(answer.stage, *(f"{score:+.2f}" for score in answer.scores.values()), escape(answer.text))
+        tables += [Text(f"\nheld-out prompt: {in_words(prompt)}", style="italic"), table]
     return tables
 
 

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from data_contracts.conversation import in_words
 from flows.registry.client import Registry
 from flows.registry.differences import differences
 from flows.registry.names import CARD_TAG, LICENCE_TAG, TEMPLATE_DAY_TAG
@@ -138,7 +139,7 @@ def _sample(sample: Mapping[str, str]) -> str:
     """A sample as a code block, in which no text of a model or a person is read as Markdown."""
     lines = [
         textwrap.fill(
-            f"{name}: {textwrap.shorten(text, TEXT_SHOWN, placeholder=' ...')}", WIDTH, subsequent_indent="  "
+            f"{name}: {textwrap.shorten(in_words(text), TEXT_SHOWN, placeholder=' ...')}", WIDTH, subsequent_indent="  "
         )
         for name, text in sample.items()
     ]

@@ -25,15 +25,16 @@ class LiveStage:
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=20),
-            TextColumn("step {task.completed}"),
+            TextColumn("step {task.fields[place]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[metrics]}"),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task(stage, total=None, metrics="")
+        self.task = self.bar.add_task(stage, total=None, place="0", metrics="")
         self.started = self.last_line = time.monotonic()
+        self.first: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -52,8 +53,27 @@ class LiveStage:
         """Show the newest step."""
         shown = [name for name in self.key_metrics if name in event.metrics] or list(event.metrics)
         text = "  ".join(f"{name} {event.metrics[name]:.3g}" for name in shown[:METRICS_SHOWN])
-        self.bar.update(self.task, completed=event.step, metrics=text)
         now = time.monotonic()
-        if not self.console.is_terminal and now - self.last_line > LINE_EVERY_SECONDS:
+        place = self._place(event, now)
+        self.bar.update(self.task, completed=event.step, total=event.last, place=place, metrics=text)
+        if not self.console.is_terminal and (event.step == event.last or now - self.last_line > LINE_EVERY_SECONDS):
             self.last_line = now
-            self.console.print(f"{self.stage}: step {event.step}  {text}", highlight=False)
+            self.console.print(f"{self.stage}: step {place}  {text}", highlight=False)
+
+    def _place(self, event: Event, now: float) -> str:
+        """Which step of how many, and the time to the last one at the pace since the first."""
+        self.first = self.first or (event.step, now)
+        if event.last is None:
+            return str(event.step)
+        step, began = self.first
+        place = f"{event.step} of {event.last}"
+        if event.step == event.last:
+            return f"{place}, now measured and saved"
+        if event.step == step:
+            return place
+        return f"{place}, {in_short((event.last - event.step) * (now - began) / (event.step - step))} left"
+
+
+def in_short(seconds: float) -> str:
+    """A time as people say it: seconds below two minutes, else minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

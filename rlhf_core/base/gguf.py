@@ -45,8 +45,10 @@ def load_dequantised(path: Path) -> PreTrainedModel:
         ValueError: as `complete_model`.
     """
     model = complete_model(AutoModelForCausalLM, path.parent, gguf_file=path.name)
+    config = copy.deepcopy(model.config)
+    del config.quantization_config  # or what is read from the copy would count as quantised, and could not be saved
     with torch.device("meta"):
-        fresh: PreTrainedModel = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=model.dtype)
+        fresh: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
     fresh.load_state_dict(model.state_dict(), assign=True)
     fresh.tie_weights()
     fresh.generation_config = model.generation_config

@@ -61,7 +61,7 @@ def fit(config: LanguageModelConfig, model: GPT2LMHeadModel, stream: Sequence[in
         lr = optimiser.lr
         figures = optimiser.accumulate([starts.numel() * config.window], window_loss(config, tokens[starts + offsets]))
         optimiser.step()
-        yield Event(step, {**figures, "lr": lr})
+        yield Event(step, {**figures, "lr": lr}, config.steps - 1)
     model.eval()
 
 

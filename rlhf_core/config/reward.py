@@ -11,6 +11,9 @@ from rlhf_core.config.units import Lines, Tokens, unit
 
 TAKEN = ("score", "total", "offset", "gain", "model", "disagreement")
 """Names that figures of the reward model or of the sum have."""
+NAME = r"^[a-z][a-z0-9_]{0,39}$"
+FUNCTION = r"^(\w+(\.\w+)*:\w+(\.\w+)*|[\w.-]+)$"
+"""`package.module:function`, or an installed entry point."""
 REGISTERED = "models:/"
 """Starts the address of a version in the model registry."""
 
@@ -31,7 +34,7 @@ class WeighingConfig(Frozen):
 class TermConfig(WeighingConfig):
     """A further term."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    name: str = Field(pattern=NAME)
     """Its figures are called `reward_<name>`."""
 
     @field_validator("name")
@@ -106,7 +109,7 @@ class PythonConfig(TermConfig):
 
     kind: Literal["python"] = "python"
     """Asks a function of one's own, see docs/guide/rewards.md."""
-    function: str = Field(pattern=r"^(\w+(\.\w+)*:\w+(\.\w+)*|[\w.-]+)$")
+    function: str = Field(pattern=FUNCTION)
     """`package.module:function`, or the name of an installed entry point of the group `rlhf_ladder.rewards`."""
     version: str = ""
     """To be changed when the function's results change and its source does not, as with another word list."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.core_model_loading import revert_weight_conversion
 
 from rlhf_core.data.stop_tokens import settle_stops
 from rlhf_core.distributed import rank, wait, whole
@@ -73,7 +74,7 @@ def load_reward_model(
         )
     score_head(weightless_classifier(config))
     new = () if trained else (f"{HEAD}.weight",)
-    spare = () if trained else tuple(_weightless_language_model(config).state_dict())
+    spare = () if trained else _names_in_files(_weightless_language_model(config))
     family = classifier_class(config)
     model = complete_model(family, path, new=new, spare=spare, num_labels=labels, dtype=torch.float32)
     if not trained:
@@ -144,6 +145,13 @@ def _weightless_language_model(config: PreTrainedConfig) -> PreTrainedModel:
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model
+
+
+def _names_in_files(model: PreTrainedModel) -> set[str]:
+    """Names of weights in files, where those of a head may be others than in the model, as in those of GPT-NeoX."""
+    weights = model.state_dict()
+    head = {name: weight for name, weight in weights.items() if not name.startswith(f"{model.base_model_prefix}.")}
+    return {*weights, *revert_weight_conversion(model, head)}
 
 
 def _drop_nothing(module: nn.Module) -> None:

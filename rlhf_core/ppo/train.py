@@ -174,14 +174,14 @@ class PPORun(PolicyEvaluator):
         """
         sft = self.baseline(watched)
         if done == 0:
-            yield Event(0, self._evaluate(0, watched, sft, sft))
+            yield Event(0, self._evaluate(0, watched, sft, sft), self.config.updates)
         passes = endless_batches(len(prompts), self.config.rollout_size, seed=self.seed)
         batches = enumerate(itertools.islice(passes, self.config.updates), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):
             metrics = self._ppo_step([prompts[row] for row in rows], step)
             if step % self.config.evaluate_every == 0 or step == self.config.updates:
                 metrics |= self._evaluate(step, watched, sft, self.answer(self.actor_critic.policy, watched))
-            yield Event(step, metrics)
+            yield Event(step, metrics, self.config.updates)
             if self.early_stopping.stopped:
                 return
 

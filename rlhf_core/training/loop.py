@@ -45,7 +45,8 @@ def fit(
     Yields:
         The figures of the loss over the optimiser batch, and `lr`.
     """
-    optimiser = Optimiser(model, config, epochs * math.ceil(len(items) / batch_size))
+    steps = epochs * math.ceil(len(items) / batch_size)
+    optimiser = Optimiser(model, config, steps)
     parts = {"model": optimiser}
     done = checkpoints.restore(parts).get("step", 0)
     passes = (shuffled_batches(len(items), batch_size, epoch=epoch, seed=seed) for epoch in range(epochs))
@@ -54,5 +55,5 @@ def fit(
         lr = optimiser.lr
         figures = optimiser.accumulate(list(map(size, batch)), loss(batch))
         optimiser.step()
-        yield Event(step, {**figures, "lr": lr})
+        yield Event(step, {**figures, "lr": lr}, steps - 1)
         checkpoints.keep(parts, {"step": step + 1})

@@ -9,10 +9,17 @@ from rlhf_core.metrics.estimates import Estimate
 
 
 class Event(NamedTuple):
-    """Metrics of one optimiser step or update; the caller decides where they are logged."""
+    """Metrics of one optimiser step or update; the caller decides where they are logged.
+
+    Attributes:
+        step: its number.
+        metrics: figures by name.
+        last: number of the last step, unless something ends the stage before; None where that is not known.
+    """
 
     step: int
     metrics: dict[str, float]
+    last: int | None = None
 
 
 @dataclass(frozen=True)

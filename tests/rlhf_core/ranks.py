@@ -48,7 +48,7 @@ def run(job: Job) -> None:
     said: dict[str, Any] = {"events": [], "series": {}, "estimates": {}}
     try:
         while len(said["events"]) != job.events:
-            step, metrics = next(stage)
+            step, metrics, _ = next(stage)
             said["events"].append((step, {name: metrics[name] for name in metrics if not name.endswith("_seconds")}))
         next(stage)  # it is cut off after it has kept its state
     except StopIteration as end:

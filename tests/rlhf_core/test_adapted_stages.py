@@ -78,7 +78,7 @@ def go(stage: Stage, limit: int = 99) -> tuple[list[Event], StageResult | None]:
         result = end.value
     timed = [
         Event(step, {name: value for name, value in metrics.items() if not name.endswith("_seconds")})
-        for step, metrics in events
+        for step, metrics, _ in events
     ]
     return timed, result
 

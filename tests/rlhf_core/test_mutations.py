@@ -32,6 +32,13 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "an outside measure compares every model with the first",
+        "rlhf_core.metrics.outside_measures",
+        "            before = values",
+        "            before = values if before is None else before",
+        "test_outside_measures.test_each_model_is_compared_with_the_one_before_it_on_the_same_prompts",
+    ),
+    Mutant(
         "a head that is not there is drawn at random",
         "rlhf_core.models.weights",
         'report["missing_keys"] - {*new}',
@@ -838,14 +845,14 @@ MUTANTS = [
     ),
     Mutant(
         "a tie of votes is a label that somebody gave",
-        "flows.data.tables",
+        "flows.data.votes",
         "self.chosen == self.rejected, 0,",
         "self.chosen < self.rejected, 0,",
         "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
     ),
     Mutant(
         "all votes are behind every held-out label",
-        "flows.data.tables",
+        "flows.data.votes",
         "self.chosen + self.rejected)[self.is_held_out]",
         "self.chosen + self.rejected)",
         "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
@@ -1305,13 +1312,6 @@ MUTANTS = [
         "setattr(module, name, 0.0)",
         "setattr(module, name, getattr(module, name))",
         "test_experts.test_jitter_is_turned_off_and_a_threshold_is_not",
-    ),
-    Mutant(
-        "missing weights are drawn at random",
-        "rlhf_core.models.loading",
-        'report["missing_keys"].difference(new)',
-        "set()",
-        "test_classifiers.test_a_model_with_missing_weights_is_none_but_where_they_are_new",
     ),
     Mutant(
         "an editor lets a section be without its tag",

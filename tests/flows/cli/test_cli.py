@@ -1,5 +1,6 @@
 """`rlhf` as people type it: mistakes end with code 2 and a line that says how to mend them, models answer and score."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli import app, main
 from flows.cli.promotion import user
 
 Rlhf = Callable[..., CompletedProcess[str]]
@@ -175,6 +176,21 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
 def test_what_would_fail_later_is_refused_by_the_check(overrides: tuple[str, ...], expected: str) -> None:
     settings = [part for override in overrides for part in ("--set", override)]
     assert expected in refusal("config", "check", "configs/tiny.yaml", *settings)
+
+
+def test_functions_are_found_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "beside_the_yaml.py").write_text("def words(prompts, responses): return [1.0 for _ in responses]")
+    measure = "outside_measures: [{name: words, function: 'beside_the_yaml:words'}]"
+    (tmp_path / "own.yaml").write_text(f"project: own\nstorage: {tmp_path / 'storage'}\n{measure}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["rlhf", "config", "check", "--offline", "own.yaml"])
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("own.yaml: valid; project own, ")
 
 
 def test_an_evaluation_set_that_is_not_there_is_refused_by_the_check(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ BAD = [
     (FILES + "formats: [absent.py]", "absent.py does not run (FileNotFoundError"),
     (
         "project: toy\ncontract: {rules: {typo: fatal}}",
-        "no rule is called typo; there are fits_format, label_is_known",
+        "no rule is called typo; there are fits_format, prompt_is_shared",
     ),
     (
         "project: toy\ncontract: {max_quarantined: 2}",

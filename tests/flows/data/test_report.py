@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.gold_audit import Answer, GoldAudit
+from flows.pipeline.outside_measures import Answer, OutsideView
 from flows.pipeline.summary import WIDTH, Summary, publish_summary, render
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import ANSWERING
@@ -196,7 +196,7 @@ def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() 
 
 
 def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
-    answers = GoldAudit(
+    answers = OutsideView(
         [], {f"{stage}_{name}": Estimate(-5.25, -6.0, -4.5, 400) for stage in ANSWERING for name in NAMES}
     )
     console = Console(file=io.StringIO(), width=80)
@@ -220,8 +220,13 @@ def test_a_climb_that_its_data_stopped_shows_their_figures_and_verdicts() -> Non
 
 
 def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:
-    answers = GoldAudit(
-        [("why [bold]so?", [Answer("base", "no [/red] idea", -1.5), Answer("policy", "because", 2.0)])],
+    answers = OutsideView(
+        [
+            (
+                "why [bold]so?",
+                [Answer("base", "no [/red] idea", {"gold": -1.5}), Answer("policy", "because", {"gold": 2})],
+            )
+        ],
         {"base_gold": Estimate(-5.25, -6.0, -4.5, 20), "policy_gold": Estimate(0.5, 0.4, 0.6, 20)},
     )
     text = shown(summary(answers=answers, alias="challenger", outcome="trained [all] of it"))
@@ -241,7 +246,7 @@ def test_the_summary_is_kept_as_text_and_html_and_ends_with_what_to_type(
     registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = registry.start_run("ladder")
-    answers = GoldAudit([], {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)})
+    answers = OutsideView([], {"policy_gold": Estimate(0.5, 0.4, 0.6, 20)})
     publish_summary(summary(answers=answers), registry, run_id)
     kept = {name: registry.client.download_artifacts(run_id, name) for name in ("summary.txt", "summary.html")}
     text = Path(kept["summary.txt"]).read_text()

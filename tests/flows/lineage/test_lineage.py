@@ -184,8 +184,8 @@ def test_names_on_the_page_are_text(story: Story) -> None:
 
 def test_what_is_not_there_is_named(archive: Archive) -> None:
     for model, said in (
-        ("toy-policy/9", "error: toy-policy/9 is not in the registry at sqlite"),
-        ("toy-policy@best", "error: toy-policy@best is not in the registry at sqlite"),
+        ("toy-policy/9", "error: toy-policy/9 is not in the registry; the newest version of toy-policy is "),
+        ("toy-policy@best", "error: toy-policy has no alias 'best'; it has champion"),
         ("toy-policy", "error: toy-policy names no version; write name/version or name@alias"),
     ):
         for command in ("lineage", "impact", "audit"):

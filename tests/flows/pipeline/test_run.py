@@ -138,10 +138,11 @@ def test_a_stage_with_another_configuration_is_trained_again_with_all_that_depen
     assert [alias(client, name) for name in ("tiny-sft", *made)] == ["1", "2", "2", "2"]
 
 
-def test_a_changed_gate_judges_again_and_trains_nothing(
+def test_a_changed_gate_judges_again_and_an_outside_measure_measures_and_nothing_is_trained(
     climb: Climb, client_of: Client, runs_of: Runs, copied_home: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    again = climb(copied_home, config=with_gate(tmp_path, tiny, name="other-name", threshold=0.01))
+    measure = "outside_measures=[{name: words, function: tests.flows.outside:words}]"
+    again = climb(copied_home, measure, config=with_gate(tmp_path, tiny, name="other-name", threshold=0.01))
     assert again.returncode == 0, again.stderr
     assert started(again) == [] and "nothing to retrain" in again.stdout
     client = client_of(copied_home)
@@ -151,6 +152,9 @@ def test_a_changed_gate_judges_again_and_trains_nothing(
     (tmp_path / "first").mkdir()
     assert verdict(client, first, tmp_path / "first")["threshold"] == 0.0
     assert verdict(client, second, tmp_path)["threshold"] == 0.01
+    kept = client.download_artifacts(second.info.run_id, "outside_measures.json", str(tmp_path))
+    assert json.loads(Path(kept).read_text())["policy_words"]["value"] == second.data.metrics["final/policy_words"] > 0
+    assert "policy_words_gain" in second.data.metrics and "outside measures on" in again.stdout
 
 
 def test_a_version_that_fails_gates_made_stricter_loses_the_alias(

@@ -236,17 +236,18 @@ def test_a_climb_whose_reward_cannot_be_had_does_nothing(
 
 def test_the_examples_of_the_documentation_are_valid(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guide" / "rewards.md").read_text(), flags=re.DOTALL)
-    terms, ensemble, gates = blocks
+    terms, ensemble, gates, measures = blocks
     path = tmp_path / "example.yaml"
     path.write_text(f"project: example\n{ensemble}")
     joined = load_config(path).policy
     assert isinstance(joined, PPOConfig) and joined.disagreement_limit == 0.3
     assert joined.reward.ensemble is not None and joined.reward.ensemble.aggregate == "min"
-    path.write_text(f"project: example\n{terms}{gates}")
+    path.write_text(f"project: example\n{terms}{gates}{measures}")
     config = load_config(path)
     kinds = {term.kind for term in config.policy.reward.terms}
     assert kinds == {"length", "contains", "regex", "format", "python", "model"}
     assert [gate.metric for gate in config.gates.policy] == ["reward_apology"]
+    assert [measure.name for measure in config.outside_measures] == ["vader"]
 
 
 def test_nothing_is_resolved_where_nothing_is_named(toys: Toys) -> None:

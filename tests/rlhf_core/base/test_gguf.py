@@ -17,7 +17,7 @@ from rlhf_core.base.pretrained import adopt_gguf
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.models import gguf_files
 from rlhf_core.models.gguf_files import check_gguf, read_notes
-from rlhf_core.models.loading import load_policy
+from rlhf_core.models.loading import load_policy, save
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TOKENS = [*SPECIAL, *sorted(ByteLevel.alphabet()), "ĊĊ", "ĠĠ"]
@@ -134,6 +134,12 @@ def test_the_stock_folder_has_the_numbers_of_the_file(written: Written, taken: P
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-6, msg=name)
     ids = torch.tensor([[1, 40, 41, 42]])
     torch.testing.assert_close(stock(ids).logits, written.model.eval()(ids).logits, rtol=0, atol=1e-4)
+
+
+def test_what_is_read_from_the_stock_folder_can_be_saved_again(taken: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(taken))
+    assert save(load_policy(taken, tokenizer), tokenizer, tmp_path / "sft").is_dir()
+    assert "quantization_config" not in AutoModelForCausalLM.from_pretrained(tmp_path / "sft").config.to_dict()
 
 
 def test_template_and_stops_are_those_of_the_file(taken: Path) -> None:

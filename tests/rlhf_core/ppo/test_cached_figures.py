@@ -81,7 +81,7 @@ def ran(stage: Stage) -> Ran:
     with counted() as passes:
         while True:
             try:
-                step, metrics = next(stage)
+                step, metrics, _ = next(stage)
             except StopIteration as end:
                 return Ran(events, end.value, until_first, len(passes))
             until_first = until_first or len(passes)

@@ -89,7 +89,7 @@ def untimed(events: list[Event]) -> list[Event]:
     """Events without what no seed decides."""
     return [
         Event(step, {name: value for name, value in metrics.items() if not name.endswith("_seconds")})
-        for step, metrics in events
+        for step, metrics, _ in events
     ]
 
 
@@ -453,7 +453,7 @@ def test_every_update_says_what_its_parts_took(models: Models, tmp_path: Path) -
     parts = {"rollout_seconds", "scoring_seconds", "update_seconds"}
     assert parts.isdisjoint(start.metrics)
     assert len(updates) == 2
-    for _, metrics in updates:
+    for _, metrics, _ in updates:
         assert {name for name in metrics if name.endswith("_seconds")} == parts
         assert all(metrics[part] >= 0.0 for part in parts)
 
@@ -462,9 +462,9 @@ def test_an_engine_with_a_forward_of_its_own_says_how_far_it_is_off(models: Mode
     start, *updates = train(models, tmp_path / "out", updates=2, sampling=CONTINUOUS).events
     names = {"rollout_logprob_gap_nats", "rollout_logprob_gap_nats_max"}
     assert names.isdisjoint(start.metrics)
-    for _, metrics in updates:
+    for _, metrics, _ in updates:
         assert 0.0 < metrics["rollout_logprob_gap_nats"] <= metrics["rollout_logprob_gap_nats_max"] < 1e-3
-    assert all(names.isdisjoint(metrics) for _, metrics in train(models, tmp_path / "other", updates=1).events)
+    assert all(names.isdisjoint(metrics) for _, metrics, _ in train(models, tmp_path / "other", updates=1).events)
 
 
 def test_a_rollout_has_the_log_probabilities_of_the_policy_whatever_its_engine_says(

@@ -97,7 +97,7 @@ def train(models: Models, out: Path, reward: RewardConfig, *, until: int | None 
     stage, events = train_policy(config, **models._asdict(), out=out, **given), []
     while len(events) != until:
         try:
-            step, metrics = next(stage)
+            step, metrics, _ = next(stage)
         except StopIteration as end:
             return Outcome(events, end.value)
         events.append(Event(step, {name: metrics[name] for name in metrics if not name.endswith("_seconds")}))
@@ -119,7 +119,7 @@ def test_every_term_is_told_apart_by_update_by_evaluation_and_at_the_end(
     out, second = tmp_path / "out", {"second": models.judge}
     reward = RewardConfig(model=WeighingConfig(weight=3.0), terms=(BREVITY, THANKS, OWN, SECOND))
     events, result = train(models, out, reward, term_models=second)
-    for step, metrics in events[1:]:
+    for step, metrics, _ in events[1:]:
         assert metrics["reward_brevity"] == pytest.approx(-metrics["response_tokens"])
         weights = {"score": 3.0, "brevity": 0.25, "thanks": -0.5, "own": 2.0, "second": 0.5}
         total = sum(weight * metrics[f"reward_{name}"] for name, weight in weights.items())
@@ -149,7 +149,7 @@ def test_every_term_is_told_apart_by_update_by_evaluation_and_at_the_end(
 
 def test_without_further_terms_only_the_score_is_told(models: Models, tmp_path: Path) -> None:
     events, result = train(models, tmp_path / "out", RewardConfig())
-    for _, metrics in events[1:]:
+    for _, metrics, _ in events[1:]:
         told = {"reward_score", "reward_total", "reward_offset", "eval_reward_score"}
         assert {name for name in metrics if "reward" in name} == told
         assert metrics["reward_total"] == metrics["reward_score"]
@@ -253,7 +253,7 @@ def test_ppo_maximises_the_worst_of_several_reward_models_which_may_part(models:
     reward = RewardConfig(terms=(SECOND.model_copy(update={"weight": 1.0}),), ensemble=ensemble)
     inputs = {"term_models": {"second": models.judge}}
     (start, *updates), result = train(models, tmp_path / "free", reward, **inputs)
-    for _, metrics in updates:
+    for _, metrics, _ in updates:
         assert metrics["reward_total"] <= min(metrics["reward_score"], metrics["reward_second"]) + 1e-6
         assert metrics["reward_disagreement"] > 0.0
     apart = [abs(row["reward_score"] - row["reward_second"]) / 2 for row in answers(tmp_path / "free", 0)]
@@ -289,8 +289,8 @@ def test_processes_of_their_own_find_a_function_by_its_entry_point(
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "apart.json").read_text())
     expected = train(models, tmp_path / "out", config.reward)
-    assert [step for step, _ in said["events"]] == [step for step, _ in expected.events]
-    for (_, found), (_, metrics) in zip(said["events"], expected.events, strict=True):
+    assert [step for step, _ in said["events"]] == [event.step for event in expected.events]
+    for (_, found), (_, metrics, _) in zip(said["events"], expected.events, strict=True):
         assert found == pytest.approx(metrics, abs=1e-5, rel=1e-5)
     assert said["estimates"]["reward_own"] > 0.0
 

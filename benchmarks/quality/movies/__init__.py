@@ -1,0 +1,1 @@
+"""A climb on pretrained weights and real people's ratings of films; its data, outside measures and studies."""
