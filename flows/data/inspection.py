@@ -36,6 +36,11 @@ MOST_MISFITS = 10
 
 CELL = 60
 
+BY_HAND = (
+    "write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels: {A: first, B: second}}`, or "
+    "with `columns: {prompt: ..., response: ...}` for demonstrations"
+)
+
 
 def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     """Print what the files of a path are, and what the contract says of their first rows.
@@ -72,7 +77,7 @@ def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:
     guess = guess_columns(raw)
     if recognise(rows[0].row) is None:
         if not guess.format:
-            raise InputError(f"{no_format(rows[0])}; no mapping can be guessed, as there is {guess.lacking}")
+            raise InputError(f"{no_format(rows[0])}; no mapping can be guessed, as there is {guess.lacking}; {BY_HAND}")
         console.print(f"[bold]{escape(rows[0].source)}[/bold]: no known format, but these columns seem to say enough")
         _show_guess(path, rows, guess, console)
         return

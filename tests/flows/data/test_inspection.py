@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -83,6 +84,30 @@ def test_inspection_says_what_a_mapping_would_need(tmp_path: Path) -> None:
     path.write_text("zebra,horse\n1,2\n")
     refused = CliRunner().invoke(app, ["data", "inspect", str(path)])
     assert refused.exit_code == 2 and "as there is no column that looks like a prompt" in refused.stderr
+    path.write_bytes("Frage,Antwort Ä,Antwort Ö,偏好\nWie?,So.,Nein.,A\n".encode("utf-16"))
+    refused = CliRunner().invoke(app, ["data", "inspect", str(path)])
+    assert refused.exit_code == 2 and "has the fields Frage, Antwort Ä, Antwort Ö, 偏好;" in refused.stderr
+    assert "; write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels" in refused.stderr
+
+
+@pytest.mark.parametrize("answers", ["a list", "two conversations"])
+def test_inspection_reads_lists_and_messages_that_stand_in_cells_as_json(answers: str, tmp_path: Path) -> None:
+    def turn(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    said = [("So {}.", "No {}.", "A"), ("What {}?", "This {}.", "B")] * 2
+    rows = []
+    for at, (one, other, label) in enumerate(said):
+        asked, texts = [turn("system", "Be kind."), turn("user", f"How {at}?")], [one.format(at), other.format(at)]
+        whole = [json.dumps([*asked, turn("assistant", text)]) for text in texts]
+        lists = {"task": json.dumps(asked), "responses": json.dumps(texts)}
+        rows.append({**(lists if answers == "a list" else dict(zip("ab", whole, strict=True))), "winner": label})
+    names = {"a": "conversation_a", "b": "conversation_b"}
+    pd.DataFrame(rows).rename(columns=names).to_csv(tmp_path / "vendor.csv", index=False)
+    shown = inspect(tmp_path / "vendor.csv")
+    assert "preferences: 4 raw rows read, 4 records" in shown and "no row read breaks a rule" in shown
+    assert re.search(r"1 +\[1 turns\] How 0\? +So 0\. +No 0\.", shown)
+    assert re.search(r"2 +\[1 turns\] How 1\? +This 1\. +What 1\?", shown)
 
 
 @pytest.mark.slow
