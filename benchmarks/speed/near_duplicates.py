@@ -1,7 +1,7 @@
 """What finds nearly held-out prompts, how fast and how many of them: our exact search beside MinHash LSH of datasketch.
 
-`python -m benchmarks.speed.near_duplicates run --data FOLDER` takes real prompts, of the folder `hh-rlhf` of public data,
-with a third of their words replaced; it needs `pip install datasketch==2.0.0`, which is no dependency.
+`python -m benchmarks.speed.near_duplicates run --data FOLDER` takes real prompts, of the folder `hh-rlhf` of public
+data, with a third of their words replaced; it needs `pip install datasketch==2.0.0`, which is no dependency.
 """
 
 import gzip

@@ -37,8 +37,8 @@ MOST_MISFITS = 10
 CELL = 60
 
 BY_HAND = (
-    "write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels: {A: first, B: second}}`, or "
-    "with `columns: {prompt: ..., response: ...}` for demonstrations"
+    "write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels: {A: first, B: second}}`, "
+    "or with `columns: {prompt: ..., response: ...}` for demonstrations"
 )
 
 
