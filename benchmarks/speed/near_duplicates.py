@@ -30,6 +30,7 @@ SIZES = [10_000, 100_000, 1_000_000]
 SIMILARITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
 HELD_OUT = 0.15
 RECALL = 0.99
+NO_PAIRS = np.empty(0, dtype=np.uint32)
 SIDES = ("ours", "datasketch", "datasketch, rare pairs")
 
 app = typer.Typer(add_completion=False)
@@ -54,8 +55,7 @@ class MinHashCandidates:
         return np.array([bool(self._index.query(signature)) for signature in self._signatures(texts)], dtype=float)
 
     def _signatures(self, texts: Sequence[str]) -> Iterator[MinHash]:
-        sets = (pairs[~np.isin(pairs, self._common)] for pairs in word_pairs(texts))
-        return MinHash.generator(sets, num_perm=self.bands * self.rows, hashfunc=int)
+        return MinHash.generator(word_pairs(texts, self._common), num_perm=self.bands * self.rows, hashfunc=int)
 
 
 def bands(least: float) -> tuple[int, int]:
@@ -67,14 +67,15 @@ def bands(least: float) -> tuple[int, int]:
     raise ValueError(f"128 permutations are too few for {least}")
 
 
-def word_pairs(texts: Sequence[str]) -> Iterator[NDArray[np.uint32]]:
-    """Hashes of the pairs of each text."""
+def word_pairs(texts: Sequence[str], common: NDArray[np.uint32] = NO_PAIRS) -> Iterator[NDArray[np.uint32]]:
+    """Hashes of the pairs of each text, without common ones."""
     for start in range(0, len(texts), 10_000):
         some = texts[start : start + 10_000]
         pairs, rows = _word_pairs(some)
         order = np.argsort(rows, kind="stable")
-        hashes = (pairs >> np.uint64(32)).astype(np.uint32)[order]
-        yield from np.split(hashes, np.searchsorted(rows[order], np.arange(1, len(some))))
+        hashes, rows = (pairs >> np.uint64(32)).astype(np.uint32)[order], rows[order]
+        kept = ~np.isin(hashes, common)
+        yield from np.split(hashes[kept], np.searchsorted(rows[kept], np.arange(1, len(some))))
 
 
 def searched(side: str, texts: Sequence[str], least: float) -> Any:
