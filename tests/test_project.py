@@ -110,6 +110,18 @@ def test_imports_have_no_effect(tmp_path: Path) -> None:
 FOR_INGESTION = {"pandalm"}
 
 
+def test_what_an_installed_wheel_says_names_nothing_that_only_a_clone_has() -> None:
+    of_module = 1  # line where a module says what it is, which its readers see
+    places = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        for node in list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))[1:]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.lineno > of_module and re.search(r"docs/\w|`make ", node.value)
+    ]
+    assert places == []
+
+
 def test_there_are_configurations() -> None:
     assert {"embedded.yaml", "real_sample.yaml", "hh_rlhf.yaml"} <= {path.name for path in CONFIGS}
 

@@ -1,11 +1,11 @@
 """Readers of a row's fields: null is as good as absent, and a number or a conversation may be written as text."""
 
-import json
 import re
 from typing import Any
 
 from data_contracts.conversation import ROLES, Message
 from data_contracts.formats.items import Misfit, RawRow
+from data_contracts.formats.json_text import DECODER, RepeatedKey
 from data_contracts.schemas.preferences import LARGEST
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -50,7 +50,9 @@ def turns_of(row: RawRow, field: str) -> Any:
     cell = cell_of(row, field)
     if isinstance(cell, str) and _is_conversation(cell):
         try:
-            cell = json.loads(cell)
+            cell = DECODER.decode(cell)
+        except RepeatedKey as error:
+            raise Misfit(field, str(error)) from None
         except (ValueError, RecursionError):
             raise Misfit(
                 field,

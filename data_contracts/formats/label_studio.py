@@ -1,12 +1,12 @@
 """Label Studio's exports (JSON, JSON-MIN, CSV, TSV) of projects with a Pairwise, a Ranker or a Chat tag."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from data_contracts.conversation import ROLES, Message
 from data_contracts.formats.fields import cell_of, objects_of, text_of, turns_of
 from data_contracts.formats.items import Item, LeftOut, Misfit, RawRow, Record, judged
+from data_contracts.formats.json_text import DECODER
 from data_contracts.formats.rankings import Ranking, by_rankings
 from data_contracts.formats.registry import adapter, has
 
@@ -221,7 +221,7 @@ def _loaded(cell: Any) -> Any:
     """A cell as it was before CSV wrote it as JSON text."""
     if isinstance(cell, str) and cell.startswith("[{"):
         try:
-            return json.loads(cell)
+            return DECODER.decode(cell)
         except (ValueError, RecursionError):
             pass
     return cell

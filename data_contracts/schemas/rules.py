@@ -188,7 +188,8 @@ NEAR_LEAK = Rule(
     "prompt_near_held_out",
     "prompt",
     "the row trains, and its prompt is nearly one that is held out in a table or a source of this data",
-    "give rows with nearly the same prompt one group in every table, remove the row, or set contract.near_held_out",
+    "give rows with nearly the same prompt one group in every table, remove the row, or raise contract.near_held_out, "
+    "the similarity that counts (null: none)",
     _all_hold,
     (),
 )

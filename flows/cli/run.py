@@ -47,6 +47,7 @@ def run(
             settings = load_config(config, overrides=overrides or [])
             check_rounds(settings, iterate)
             check_files(settings.data)
+            _see_registered(settings)
             connect(settings)
             see_storage(settings)
             typer.echo(f"climbing {settings.project} in {settings.storage}", err=True)
@@ -111,6 +112,8 @@ def check(
             refuse_socks()
         settings = file.climb
         check_files(settings.data)
+        if not offline:
+            _see_registered(settings)
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
             _check_deployment(file)
@@ -122,6 +125,16 @@ def check(
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
         for line in missing:
             typer.echo(line)
+
+
+def _see_registered(settings: "LadderConfig") -> None:
+    """See that a local registry has the models that are named; nothing is made, and nothing heavy imported."""
+    from flows.deploy.environment import name_servers
+    from flows.pipeline.preflight import in_registry
+    from flows.registry.lookup import require_registered
+
+    name_servers(settings.storage)
+    require_registered(in_registry(settings))
 
 
 def _check_deployment(file: "LadderFile") -> None:

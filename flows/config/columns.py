@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
+from unicodedata import normalize
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from data_contracts.records import Kind
 from rlhf_core.config import Frozen
@@ -13,7 +15,7 @@ from rlhf_core.config.units import Number
 
 Says = Literal["first", "second", "tie", "skip"]
 
-Column = Annotated[str, Field(min_length=1)]
+Column = Annotated[str, Field(min_length=1), AfterValidator(partial(normalize, "NFC"))]
 
 _WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
@@ -38,8 +40,8 @@ class Meaning(Frozen):
 
 
 def label_text(cell: object) -> str:
-    """A label as `labels` spells it: without white space around, in small letters, whole numbers without a point."""
-    text = "" if cell is None else str(cell).strip()
+    """A label as `labels` spells it: as NFC, stripped, in small letters, whole numbers without a point."""
+    text = "" if cell is None else normalize("NFC", str(cell)).strip()
     whole = text.removesuffix(".0")
     return str(int(whole)) if _WHOLE.fullmatch(whole) else text.casefold()
 

@@ -18,7 +18,7 @@ class ComputeConfig(Frozen):
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
     nodes: Machines = Field(1, ge=1)
-    """Machines; all see the storage, and all but the first start `flows.stages.worker`, see docs/guide/scaling.md."""
+    """Machines; all see the storage, and on all but the first `torchrun` starts `-m flows.stages.worker`."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
     price_per_hour: Price | None = Field(None, ge=0)

@@ -69,8 +69,8 @@ class Source(Frozen):
     """How the rows of a source are understood."""
 
     format: Format | None = None
-    """A name from docs/reference/data.md or of a format of one's own, or the columns; null: each file's first row is
-    recognised."""
+    """The name of a format, one's own among them, or the columns; null: each file's first row is recognised. What a
+    name may be, `rlhf data inspect` shows, and an error where it is wrong."""
     repeats: Literal["copies", "votes"] = "copies"
     """What several rows on one pair are: copies of one, or the votes of several people, as they always are where a
     column says who compared them."""
@@ -209,8 +209,8 @@ class ContractConfig(Frozen):
     """What happens to rows that break a rule of the data contracts."""
 
     rules: dict[str, Literal["fatal", "quarantine"]] = Field(default_factory=dict)
-    """`fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself; the rules
-    stand in docs/reference/data.md."""
+    """`fatal` or `quarantine` by name of the rule, where it shall differ from what the rule says of itself; a wrong
+    name is answered by all that there are."""
     max_quarantined: Annotated[
         Annotated[Quarantined, Tag("for all")] | Annotated[TableShares, Tag("by table")], Discriminator(_shares_tag)
     ] = 0.05

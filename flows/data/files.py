@@ -6,12 +6,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
+from unicodedata import normalize
 from urllib.parse import unquote
 
 import pyarrow as pa
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.items import RawRow
+from data_contracts.formats.json_text import DECODER, RepeatedKey
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub
 from flows.data.columnar import BATCH_ROWS, arrow_rows, columns_of, parquet_rows, table_rows
@@ -56,6 +58,7 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         _refuse_wrong_packing(path, suffix, name)
         refuse_what_is_no_data(head_of(path), suffix, name)
         for number, row in readers.get(suffix, _json_rows)(path, name):
+            row = _composed(row)
             yield SourceRow(name, number, partition | row if partition else row)
     except PermissionError:
         raise InputError(f"{name}: may not be read: give this user the right") from None
@@ -102,6 +105,11 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
             f"{dataset}@{revision[:8]} after row {number}: cannot be had from the hub ({_short(error)}): check name, "
             "revision and split"
         ) from None
+
+
+def _composed(row: RawRow) -> RawRow:
+    """A row by names in the one form of their Unicode in which configurations hold them."""
+    return row if all(map(str.isascii, row)) else {normalize("NFC", field): cell for field, cell in row.items()}
 
 
 def _partition(name: str) -> RawRow:
@@ -175,12 +183,14 @@ def _parse(line: str, where: str) -> Any:
         )
     refuse_other_encodings(line, where)
     try:
-        return json.loads(line)
+        return DECODER.decode(line)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row; "
             "a file holds one object a line, or one array"
         ) from None
+    except RepeatedKey as error:
+        raise InputError(f"{where}: {error}: keep one") from None
     except RecursionError:
         raise InputError(f"{where}: is nested too deeply: mend the row") from None
     except ValueError as error:

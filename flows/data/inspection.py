@@ -1,9 +1,11 @@
 """Inspection of raw data before they are ingested: format, a few records, and what the row rules say of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from rich.box import SIMPLE_HEAD
@@ -36,6 +38,25 @@ MOST_MISFITS = 10
 
 CELL = 60
 
+BY_HAND = (
+    "write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels: {A: first, B: second}}`, "
+    "or with `columns: {prompt: ..., response: ...}` for demonstrations"
+)
+
+
+class _SameColumns(NamedTuple):
+    """Files that have the same columns, as shards of a table do.
+
+    Attributes:
+        sources: what a configuration names to read them: the path that was typed, if it holds no others.
+        title: what the first is called, and how many more there are.
+        rows: the first of each file.
+    """
+
+    sources: list[str]
+    title: str
+    rows: list[SourceRow]
+
 
 def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     """Print what the files of a path are, and what the contract says of their first rows.
@@ -54,10 +75,12 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
         raise InputError(f"--formats {error}") from None
     console = Console(highlight=False)
     files = search_files(path)
-    for file in files.data:
-        _inspect(file, list(islice(read_file(file, _below(file, path)), rows)), console)
-        if nameless := nameless_columns(file):
-            console.print(f"not read, as they have no name: column {escape(', '.join(nameless))}")
+    for table in _tables(files.data, path, rows):
+        _inspect(table, console)
+    for nameless, count in Counter(", ".join(nameless_columns(file)) for file in files.data).items():
+        if nameless:
+            of = f", in {count} of {len(files.data)} files" if len(files.data) > 1 else ""
+            console.print(f"not read, as they have no name: column {escape(nameless)}{of}")
     if files.copies:
         names = ", ".join(_below(file, path) for file in files.copies)
         console.print(f"not read, as hidden or backup files: {escape(names)}")
@@ -67,20 +90,41 @@ def _below(file: Path, path: Path) -> str:
     return file.relative_to(path).as_posix() if path.is_dir() else file.name
 
 
-def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:
-    raw = [row for _, _, row in rows]
+def _tables(files: Sequence[Path], path: Path, count: int) -> Iterator[_SameColumns]:
+    """The files by their columns, in the order of the first of each."""
+    by_columns: dict[frozenset[str], dict[Path, list[SourceRow]]] = {}
+    for file in files:
+        rows = list(islice(read_file(file, _below(file, path)), count))
+        by_columns.setdefault(frozenset(name for _, _, row in rows for name in row), {})[file] = rows
+    for tables in by_columns.values():
+        first, *others = tables
+        more = f" and {len(others)} more with the same columns" if others else ""
+        sources = [path] if len(by_columns) == 1 else [*tables]
+        yield _SameColumns(
+            [str(source.resolve()) for source in sources],
+            f"[bold]{escape(_below(first, path))}[/bold]{more}",
+            [row for rows in tables.values() for row in rows],
+        )
+
+
+def _inspect(table: _SameColumns, console: Console) -> None:
+    first, raw = table.rows[0], [row for _, _, row in table.rows]
     guess = guess_columns(raw)
-    if recognise(rows[0].row) is None:
+    if recognise(first.row) is None:
         if not guess.format:
-            raise InputError(f"{no_format(rows[0])}; no mapping can be guessed, as there is {guess.lacking}")
-        console.print(f"[bold]{escape(rows[0].source)}[/bold]: no known format, but these columns seem to say enough")
-        _show_guess(path, rows, guess, console)
+            raise InputError(f"{no_format(first)}; no mapping can be guessed, as there is {guess.lacking}; {BY_HAND}")
+        console.print(f"{table.title}: no known format, but these columns seem to say enough")
+        _show_guess(table, guess, console)
         return
-    name = recognised(rows[0])
+    name = recognised(first)
     fitting: dict[Kind, Adapter] = {kind: each for kind, each in FORMATS[name].items() if each.fits(raw[0])}
-    console.print(f"[bold]{escape(rows[0].source)}[/bold]: {name}, which gives {', '.join(fitting)}")
     kind = next(kind for kind in KINDS if kind in fitting)
-    _show_records(kind, fitting[kind].convert, rows, console)
+    if guess.format and convert_rows(kind, fitting[kind].convert, table.rows).frame.empty:
+        console.print(f"{table.title}: looks like {name}, which reads no row of it; these columns seem to say enough")
+        _show_guess(table, guess, console)
+        return
+    console.print(f"{table.title}: {name}, which gives {', '.join(fitting)}")
+    _show_records(kind, fitting[kind].convert, table.rows, console)
     unread = unread_columns(raw, *(adapter.convert for adapter in fitting.values()))
     labels = list(dict.fromkeys([*labels_among(unread, ()), *filter(None, [annotator_among(unread)])]))
     if unread.left:
@@ -88,22 +132,25 @@ def _inspect(path: Path, rows: list[SourceRow], console: Console) -> None:
     if labels:
         said = f"labels or their annotators seem to stand in {', '.join(labels)}, and {name} does not read them"
         console.print(f"[yellow]warning[/yellow] {escape(said)}", soft_wrap=True)
-    if guess.format and (set(labels) - set(guess.unread) or guess.mapping.columns.kinds[0] not in fitting):
-        console.print(f"\nto read {' and '.join(guess.mapping.columns.kinds)} instead, map the columns:")
-        _show_guess(path, rows, guess, console)
+    taken = [label for label in labels if label not in guess.unread]
+    if guess.format and (taken or guess.mapping.columns.kinds[0] not in fitting):
+        what = f"{', '.join(taken)} too" if kind in guess.mapping.columns.kinds else guess.mapping.columns.kinds[0]
+        console.print(f"\nto read {what}, map the columns:", markup=False)
+        _show_guess(table, guess, console)
     elif guess.responses:
         console.print(f"{', '.join(guess.responses)} seem to be responses, but there is {guess.lacking}", markup=False)
 
 
-def _show_guess(path: Path, rows: list[SourceRow], guess: Guess, console: Console) -> None:
+def _show_guess(table: _SameColumns, guess: Guess, console: Console) -> None:
     """Print a mapping as a configuration holds it, and what it makes of the rows."""
     kind = guess.mapping.columns.kinds[0]
-    source = {kind: [{"path": str(path.resolve()), "format": guess.format}]}
-    written = yaml.safe_dump(source, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    sources = [{"path": source, "format": deepcopy(guess.format)} for source in table.sources]
+    data = {"data": {"kind": "files", kind: sources}}
+    written = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
     console.print(written.rstrip(), markup=False, soft_wrap=True)
     for doubt in guess.doubts:
         console.print(f"# check {doubt}", markup=False, soft_wrap=True)
-    _show_records(kind, mapped(guess.mapping, kind), rows, console, votes="annotator" in guess.format["columns"])
+    _show_records(kind, mapped(guess.mapping, kind), table.rows, console, votes="annotator" in guess.format["columns"])
     if guess.unread:
         console.print(f"the mapping does not read: {', '.join(guess.unread)}", markup=False, soft_wrap=True)
 

@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from data_contracts.formats.json_text import DECODER, RepeatedKey
 from flows.config.errors import InputError
 from flows.data.text_files import refuse_other_encodings
 
 CHUNK_CHARACTERS = 2**20
 _SPACE = re.compile(r"[ \t\n\r]*")
-
-_DECODER = json.JSONDecoder()
 
 
 def read_array(text: TextIO, name: str, *, longest: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -71,7 +70,7 @@ class _Window:
         self.is_at_end()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._offset)
+                value, end = DECODER.raw_decode(self._text, self._offset)
             except RecursionError:
                 raise InputError(f"{place}: is nested too deeply: mend the row") from None
             except json.JSONDecodeError as error:
@@ -81,6 +80,8 @@ class _Window:
                     ) from None
                 if not self._grows():
                     raise InputError(f"{place}: is not JSON ({error.msg}): mend the row") from None
+            except RepeatedKey as error:
+                raise InputError(f"{place}: {error}: keep one") from None
             except ValueError:
                 raise InputError(f"{place}: holds a number that nothing can hold: mend the row") from None
             else:

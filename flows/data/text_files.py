@@ -26,8 +26,8 @@ _MARKS = (
 )
 
 _CONVERT = (
-    "convert the file to UTF-8: a spreadsheet saves it as “CSV UTF-8”; text from Windows is converted by "
-    "`iconv -f CP1252 -t UTF-8`"
+    "convert the file to UTF-8: a spreadsheet saves it as “CSV UTF-8”; or by `iconv -f CP1252 -t UTF-8`, if it is from "
+    "Windows in western Europe, elsewhere with another name in place of CP1252, such as GB18030 for Chinese"
 )
 
 

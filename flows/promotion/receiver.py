@@ -153,7 +153,7 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
         InputError: if the environment names no servers.
     """
     if not mlflow.get_tracking_uri().startswith("http") or get_current_settings().api.url is None:
-        raise InputError("promotions come from servers: set MLFLOW_TRACKING_URI and PREFECT_API_URL, or `make up`")
+        raise InputError("promotions come from servers: set MLFLOW_TRACKING_URI and PREFECT_API_URL")
     with exclusive(folder / "receiver.lock"):
         watcher = RegistryWatcher(
             client=MlflowClient(),

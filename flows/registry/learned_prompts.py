@@ -1,7 +1,8 @@
 """Prompts that versions have learned from, read back through lineage, so that none of them is judged by these.
 
-Two prompts are the same as in the contracts: without regard to case, white space and the form of their Unicode. Prompts
-of a group that was learned from count as well.
+Two prompts are the same as in the contracts: without regard to case, white space and the form of their Unicode. Nearly
+the same ones are not looked for here: ingestion has kept those of one set of data apart. Prompts of a group that was
+learned from count as well.
 """
 
 import json

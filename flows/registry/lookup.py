@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +88,22 @@ def require_version(model: str) -> None:
             raise InputError(f"{name} has no alias '{alias}'; {known}")
         if version is not None and int(version) not in versions:
             raise InputError(f"{model} is not in the registry; the newest version of {name} is {max(versions)}")
+
+
+def require_registered(models: Iterable[tuple[str, str]]) -> None:
+    """See that a local registry has the versions that a configuration names.
+
+    Args:
+        models: fields, and the versions that stand there.
+
+    Raises:
+        InputError: naming the first field of which `require_version` says that it has no such one.
+    """
+    for field, model in models:
+        try:
+            require_version(model)
+        except InputError as error:
+            raise InputError(f"field '{field}': {error}") from None
 
 
 def require_model(name: str) -> None:

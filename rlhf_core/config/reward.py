@@ -108,7 +108,7 @@ class PythonConfig(TermConfig):
     """Whatever a Python function of prompts and responses says."""
 
     kind: Literal["python"] = "python"
-    """Asks a function of one's own, see docs/guide/rewards.md."""
+    """Asks a function of one's own; `rlhf init` writes one to begin with."""
     function: str = Field(pattern=FUNCTION)
     """`package.module:function`, or the name of an installed entry point of the group `rlhf_ladder.rewards`."""
     version: str = ""

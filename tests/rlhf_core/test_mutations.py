@@ -844,6 +844,13 @@ MUTANTS = [
         "test_file_shapes.test_a_row_of_another_width_is_named",
     ),
     Mutant(
+        "of a key that stands twice the last one counts",
+        "data_contracts.formats.json_text",
+        "len(members) < len(pairs)",
+        "len(members) > len(pairs)",
+        "test_json_text.test_a_key_stands_once_in_an_object_of_any_depth",
+    ),
+    Mutant(
         "a tie of votes is a label that somebody gave",
         "flows.data.votes",
         "self.chosen == self.rejected, 0,",

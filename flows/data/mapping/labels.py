@@ -1,11 +1,11 @@
 """What annotators said of two responses, from the columns that a configuration maps."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data_contracts.formats.fields import number_of, whole_number_of
 from data_contracts.formats.items import Misfit, RawRow
+from data_contracts.formats.json_text import DECODER, RepeatedKey
 from flows.config.columns import ColumnFormat, Meaning, Scale, VoteColumns, label_text
 
 LONGEST_LABEL = 40
@@ -56,7 +56,7 @@ def opinions_of(mapping: ColumnFormat, row: RawRow) -> list[Opinion]:
     if len(columns.label) > 1:
         return [Opinion(name, _meaning(mapping, row, name, row.get(name))) for name in columns.label]
     (name,) = columns.label
-    match _nested(row.get(name)):
+    match _nested(row, name):
         case dict() as labels:
             return [Opinion(str(who), _meaning(mapping, row, name, label)) for who, label in labels.items()]
         case list() as labels:
@@ -127,11 +127,14 @@ def _count(row: RawRow, column: str) -> int:
     return count
 
 
-def _nested(cell: Any) -> Any:
+def _nested(row: RawRow, column: str) -> Any:
     """A list or an object that is written as JSON text, as columns of text hold them, as itself."""
+    cell = row.get(column)
     if isinstance(cell, str) and cell.strip()[:1] in ("[", "{"):
         try:
-            return json.loads(cell)
+            return DECODER.decode(cell)
+        except RepeatedKey as error:
+            raise Misfit(column, str(error)) from None
         except (ValueError, RecursionError):
             return cell
     return cell

@@ -1,7 +1,6 @@
 """Rows whose columns a configuration maps: what they give, read by the functions of the known formats."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import combinations
@@ -11,6 +10,7 @@ from data_contracts.conversation import Message
 from data_contracts.formats import hh_rlhf, trl
 from data_contracts.formats.fields import messages_of, number_of, text_of
 from data_contracts.formats.items import Convert, Item, LeftOut, Misfit, RawRow, Record, Tie, compare, judged
+from data_contracts.formats.json_text import DECODER, RepeatedKey
 from data_contracts.formats.registry import FORMATS
 from data_contracts.records import Kind
 from flows.config.columns import ColumnFormat, Columns
@@ -234,7 +234,9 @@ def _list_in(row: RawRow, column: str) -> list[Any]:
     cell = row[column]
     if isinstance(cell, str):
         try:
-            cell = json.loads(cell)
+            cell = DECODER.decode(cell)
+        except RepeatedKey as error:
+            raise Misfit(column, str(error)) from None
         except (ValueError, RecursionError):
             raise Misfit(column, "is no list, and no JSON text of one; write lists to JSON Lines or Parquet") from None
     if not isinstance(cell, list) or len(cell) < 2:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app, main
 from flows.cli.promotion import user
+from tests.conftest import ROOT
 
 Rlhf = Callable[..., CompletedProcess[str]]
 
@@ -169,13 +170,30 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
         (("policy.sampling.engine=vllm",), "field 'policy.sampling.engine': vllm is not installed"),
         (
             ("reward_model.from=models:/other-reward-model/3",),
-            "field 'reward_model.from': other-reward-model/3 is not in the registry, as there is none at",
+            "field 'reward_model.from': other-reward-model/3 is not in the registry: there is no ",
         ),
     ],
 )
 def test_what_would_fail_later_is_refused_by_the_check(overrides: tuple[str, ...], expected: str) -> None:
     settings = [part for override in overrides for part in ("--set", override)]
     assert expected in refusal("config", "check", "configs/tiny.yaml", *settings)
+
+
+@pytest.mark.parametrize("command", [("run",), ("config", "check")])
+def test_a_registered_model_that_is_not_there_is_said_before_anything_is_imported_or_made(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = [*command, str(ROOT / "configs" / "tiny.yaml"), "--set", "judge.from=models:/other-judge/3"]
+    code = (
+        "import sys; from typer.testing import CliRunner; from flows.cli import app\n"
+        f"done = CliRunner().invoke(app, {arguments!r})\n"
+        "print(done.exit_code, sorted({'torch', 'prefect', 'mlflow', 'transformers'} & set(sys.modules)), done.stderr)"
+    )
+    folder = tmp_path / "work"
+    folder.mkdir()
+    asked = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert asked.stdout.startswith("2 [] error: field 'judge.from': other-judge/3 is not in the registry: there is no")
+    assert list(folder.iterdir()) == []
 
 
 def test_functions_are_found_in_the_working_directory(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,8 @@ LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n"
 ARRAY = json.dumps(ROWS, ensure_ascii=False)
 ZIPPED = gzip.compress(LINES.encode())
 ZSTD = pa.Codec("zstd").compress(LINES.encode(), asbytes=True)
+FOREIGN = "Frage,Antwort Ä,偏好"
+FOREIGN_ROWS = [{"Frage": "1", "Antwort Ä": "2", "偏好": "A"}]
 MESSAGES = [[{"role": "user", "content": "How?"}, {"role": "assistant", "content": "So."}]]
 
 Content = bytes | str | Callable[[Path], Any]
@@ -102,6 +105,15 @@ READ: dict[str, tuple[str, Content, list[dict[str, Any]]]] = {
     "CSV with bars": ("a.csv", by_frame("to_csv", index=False, sep="|"), ROWS),
     "CSV whose first line names the separator": ("a.csv", "sep=;\r\nprompt;chosen\r\na;b\r\n", PLAIN),
     "separators in quoted names": ("a.csv", 'prompt,"a;b;c;d"\na,b\n', [{"prompt": "a", "a;b;c;d": "b"}]),
+    "names that are not ASCII": ("a.csv", f"{FOREIGN}\n1,2,A\n".encode("utf-8-sig"), FOREIGN_ROWS),
+    "names that are not ASCII, by a spreadsheet": (
+        "a.csv",
+        f"{FOREIGN}\r\n1,2,A\r\n".replace(",", "\t").encode("utf-16"),
+        FOREIGN_ROWS,
+    ),
+    "names whose signs are taken apart": ("a.csv", normalize("NFD", f"{FOREIGN}\n1,2,A\n"), FOREIGN_ROWS),
+    "the same in JSON": ("a.jsonl", json.dumps({"Pr\u0061\u0308f": "a"}), [{"Pr\u00e4f": "a"}]),
+    "the same in Parquet": ("a.parquet", parquet({"Pr\u0061\u0308f": ["a"]}), [{"Pr\u00e4f": "a"}]),
     "one column": ("a.csv", "prompt\nHow?\n\nWhy?\n", [{"prompt": "How?"}, {"prompt": "Why?"}]),
     "blank lines around a table": ("a.csv", "\n\nprompt,chosen\n\na,b\n\n\n", PLAIN),
     "spaces after commas": ("a.csv", 'prompt, "chosen"\na, "b, c"\n', [{"prompt": "a", "chosen": "b, c"}]),
@@ -235,6 +247,21 @@ REFUSED: dict[str, tuple[str, Content, str]] = {
         "a.csv",
         "a,größe\n1,2\n".encode("cp1252"),
         r"^a\.csv, header: is not UTF-8 at byte 5: conv",
+    ),
+    "Chinese of Windows in the header": (
+        "a.csv",
+        "问题,偏好\n1,2\n".encode("gb18030"),
+        r"^a\.csv, header: is not UTF-8 at byte 1: .*GB18030 for Chinese",
+    ),
+    "a key twice in JSON Lines": (
+        "a.jsonl",
+        LINES + '{"prompt": 1, "prompt": 2}\n',
+        r"^a\.jsonl row 3: has 'prompt' twice in one object: keep one$",
+    ),
+    "a key twice in a JSON array": (
+        "a.json",
+        '[{"a": 1}, {"a": 1, "b": {"c": 1, "d": 2, "c": 1}}]',
+        r"^a\.json row 2: has 'c' twice in one object: keep one$",
     ),
     "cp1252 in JSON Lines": ("a.jsonl", LINES.encode("cp1252", "replace"), r"row 1: is not UTF-8 at byte \d+: convert"),
     "cp1252 in gzip": ("a.jsonl.gz", gzip.compress(b'{"p": "caf\xe9"}'), r"row 1: is not UTF-8 at byte 11: convert"),

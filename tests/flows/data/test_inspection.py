@@ -8,11 +8,13 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.config.columns import ColumnFormat
 from flows.config.data import FileData
 
 if TYPE_CHECKING:
@@ -60,6 +62,12 @@ VENDOR = (
 )
 
 
+def pasted(shown: str) -> FileData:
+    """What the one mapping that is shown says in a configuration."""
+    written = shown[shown.index("data:\n") : shown.index("preferences: ", shown.index("data:\n"))]
+    return FileData.model_validate(yaml.safe_load(written)["data"])
+
+
 def test_inspection_guesses_a_mapping_that_can_be_pasted(tmp_path: Path) -> None:
     path = tmp_path / "vendor.csv"
     path.write_text(VENDOR)
@@ -67,8 +75,7 @@ def test_inspection_guesses_a_mapping_that_can_be_pasted(tmp_path: Path) -> None
     assert "vendor.csv: trl, which gives prompts\n" in shown
     assert "trl does not read: response_a, response_b, preferred, rater" in shown
     assert "warning labels or their annotators seem to stand in preferred, rater, and trl does not read them" in shown
-    pasted = yaml.safe_load(shown[shown.index("preferences:\n- path:") : shown.index("preferences: 3 raw rows")])
-    (source,) = FileData.model_validate(pasted).preferences
+    (source,) = pasted(shown).preferences
     assert source.path == str(path) and source.repeats == "votes"
     assert "annotators: 2" in shown and "preferences: 3 raw rows read, 2 records" in shown
     assert "a label that means skip" in shown
@@ -83,6 +90,60 @@ def test_inspection_says_what_a_mapping_would_need(tmp_path: Path) -> None:
     path.write_text("zebra,horse\n1,2\n")
     refused = CliRunner().invoke(app, ["data", "inspect", str(path)])
     assert refused.exit_code == 2 and "as there is no column that looks like a prompt" in refused.stderr
+    path.write_bytes("Frage,Antwort Ä,Antwort Ö,偏好\nWie?,So.,Nein.,A\n".encode("utf-16"))
+    refused = CliRunner().invoke(app, ["data", "inspect", str(path)])
+    assert refused.exit_code == 2 and "has the fields Frage, Antwort Ä, Antwort Ö, 偏好;" in refused.stderr
+    assert "; write it: `format: {columns: {prompt: ..., responses: [..., ...], label: ...}, labels" in refused.stderr
+
+
+def test_shards_are_inspected_as_one_table_whose_folder_is_named(tmp_path: Path) -> None:
+    said = [("response_1", [1000, 1001]), ("tie", [2000, 2001]), ("response_2", [3000, 3001])]
+    for number, (label, index) in enumerate(said):
+        asked = [[{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"How {at}?"}] for at in index]
+        columns = {"messages": asked, "responses": [["So.", f"No {at}."] for at in index], "preference": label}
+        frame = pd.DataFrame(columns, index=index[::-1]).astype({"preference": "category"})
+        frame.to_parquet(tmp_path / f"part-{number}.parquet")
+    shown = inspect(tmp_path)
+    assert "part-0.parquet and 2 more with the same columns: looks like trl, which reads no row of it; these" in shown
+    assert "preferences: 6 raw rows read, 4 records" in shown and shown.count("preferences:\n") == 1
+    assert "not read, as they have no name: column 4 of 4, in 3 of 3 files" in shown
+    (source,) = pasted(shown).preferences
+    assert source.path == str(tmp_path) and isinstance(source.format, ColumnFormat)
+    assert set(source.format.labels) == {"response_1", "tie", "response_2"}  # no shard has them all
+    (tmp_path / "z.csv").write_text("question,language\nWhy?,en\n")
+    assert [Path(source.path).name for source in pasted(inspect(tmp_path)).preferences] == [
+        f"part-{number}.parquet" for number in range(3)
+    ]
+
+
+def test_what_a_known_format_leaves_unread_is_offered_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"prompt": f"How {at}?", "chosen": "So.", "rejected": "No.", "annotator": "ab"[at % 2], "a": at}
+        for at in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "\nto read annotator too, map the columns:\ndata:\n" in inspect(path)
+
+
+@pytest.mark.parametrize("answers", ["a list", "two conversations"])
+def test_inspection_reads_lists_and_messages_that_stand_in_cells_as_json(answers: str, tmp_path: Path) -> None:
+    def turn(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    said = [("So {}.", "No {}.", "A"), ("What {}?", "This {}.", "B")] * 2
+    rows = []
+    for at, (one, other, label) in enumerate(said):
+        asked, texts = [turn("system", "Be kind."), turn("user", f"How {at}?")], [one.format(at), other.format(at)]
+        whole = [json.dumps([*asked, turn("assistant", text)]) for text in texts]
+        lists = {"task": json.dumps(asked), "responses": json.dumps(texts)}
+        rows.append({**(lists if answers == "a list" else dict(zip("ab", whole, strict=True))), "winner": label})
+    names = {"a": "conversation_a", "b": "conversation_b"}
+    pd.DataFrame(rows).rename(columns=names).to_csv(tmp_path / "vendor.csv", index=False)
+    shown = inspect(tmp_path / "vendor.csv")
+    assert "preferences: 4 raw rows read, 4 records" in shown and "no row read breaks a rule" in shown
+    assert re.search(r"1 +\[1 turns\] How 0\? +So 0\. +No 0\.", shown)
+    assert re.search(r"2 +\[1 turns\] How 1\? +This 1\. +What 1\?", shown)
 
 
 @pytest.mark.slow

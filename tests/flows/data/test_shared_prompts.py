@@ -159,7 +159,7 @@ def test_a_near_duplicate_refuses_the_data_where_the_rule_is_fatal(tmp_path: Pat
     rows: dict[Kind, Rows] = {"prompts": about("prompts", "Please")}
     (problem,) = read_files(tmp_path, rows, evaluated, contract=contract, near=0.7)["prompts"].problems()
     assert str(problem).startswith("prompts break fatal rules of their contract\n  ")
-    assert "prompt_near_held_out (" in str(problem) and "or set contract.near_held_out" in str(problem)
+    assert "prompt_near_held_out (" in str(problem) and "or raise contract.near_held_out, the " in str(problem)
 
 
 def test_the_share_that_may_be_quarantined_is_one_for_all_tables_or_by_table(tmp_path: Path) -> None:

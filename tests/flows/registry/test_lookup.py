@@ -16,6 +16,7 @@ from flows.registry.lookup import (
     require_dataset,
     require_model,
     require_project,
+    require_registered,
     require_registry,
     require_version,
 )
@@ -39,6 +40,12 @@ def database(storage: Path) -> Path:
     with contextlib.closing(sqlite3.connect(path)) as made:
         made.executescript(TABLES)
     return path
+
+
+def test_the_field_that_names_a_version_is_said(database: Path) -> None:
+    require_registered([("reward_model.from", "desk-policy/2"), ("judge.from", "desk-sft/1")])
+    with pytest.raises(InputError, match=r"^field 'judge\.from': other/2 is not in the registry; it has desk-policy"):
+        require_registered([("reward_model.from", "desk-policy/2"), ("judge.from", "other/2")])
 
 
 @pytest.mark.parametrize("model", ["desk-policy/2", "models:/desk-policy/2", "desk-policy@challenger"])

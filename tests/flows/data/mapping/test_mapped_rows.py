@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -86,6 +87,13 @@ def test_labels_are_votes_for_the_response_that_they_name() -> None:
     assert [opinion.vote for opinion in opinions] == [1, 2, 0, None]
 
 
+def test_names_and_labels_are_the_same_however_their_signs_are_written() -> None:
+    taken_apart = normalize("NFD", "Präferenz Ö")
+    form = {"columns": {**PAIR, "label": taken_apart}, "labels": {"Ä": "first", normalize("NFD", "Ü"): "second"}}
+    rows = [ROW | {"Präferenz Ö": label} for label in ("ü", normalize("NFD", "Ä"))]
+    assert convert(form, *rows).frame["chosen"].tolist() == ["No.", "So."]
+
+
 @pytest.mark.parametrize(("form", "row", "expected"), GIVEN)
 def test_a_shape_gives_pairs(form: Cells, row: Cells, expected: list[Any]) -> None:
     assert said(form, row) == expected
@@ -129,6 +137,13 @@ def test_what_prefers_nothing_is_left_out(form: Cells, row: Cells, reason: str) 
         (LABEL, {"l": "A", "b": None}, "b", "is missing"),
         (LABEL, {"l": "A", "q": None}, "q", "is missing"),
         ({"columns": {"prompt": "q", "responses": "a", "label": "l"}, "labels": AB}, {"l": "A"}, "a", "is no list"),
+        (LABEL, {"l": '{"ann": "A", "ann": "B"}'}, "l", "has 'ann' twice in one object"),
+        (
+            LABEL,
+            {"l": "A", "q": '[{"role": "user", "role": "user", "content": "How?"}]'},
+            "q",
+            "has 'role' twice in one object",
+        ),
         ({"columns": {**PAIR, "system": "s", "label": "l"}, "labels": AB}, {"l": "A", "s": 5}, "s", "is not text"),
         (
             {"columns": {"responses": ["a", "b"], "label": "l"}, "labels": AB},
