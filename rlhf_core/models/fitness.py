@@ -38,12 +38,12 @@ def check_family(path: Path) -> None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def check_growth(model: PreTrainedModel, rows: int) -> None:
+def check_growth(model: PreTrainedModel, tokens: int) -> None:
     """Refuse to enlarge the vocabulary of a model where that would leave its tables of different sizes.
 
     Args:
         model: with fewer rows than its tokenizer has tokens.
-        rows: for the tokens of its tokenizer, one for padding included.
+        tokens: of the tokenizer, one for padding included.
 
     Raises:
         ValueError: naming the mend.
@@ -51,7 +51,7 @@ def check_growth(model: PreTrainedModel, rows: int) -> None:
     family = model.config.model_type
     if family in FIXED_VOCABULARY:
         raise ValueError(
-            f"{model.name_or_path}: {family} cannot be given the {rows} rows of its tokenizer, as it keeps further tables "
+            f"{model.name_or_path}: {family} cannot be given rows for all {tokens} tokens, as it keeps further tables "
             "of its vocabulary; name a padding token of its own vocabulary in its tokenizer"
         )
 
