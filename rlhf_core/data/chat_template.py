@@ -78,8 +78,8 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
 
 
 def is_fallback(template: str | None) -> bool:
-    """Whether a chat template is the one that is used where a tokenizer brings none, or is missing itself."""
-    return template is None or template.removeprefix(BEGINNING) == CHAT_TEMPLATE
+    """Whether a chat template is missing, or the one that is used then, settled or not."""
+    return template is None or CHAT_TEMPLATE in template
 
 
 def pinned(template: str, day: date) -> str:

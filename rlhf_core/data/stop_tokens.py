@@ -1,12 +1,14 @@
 """Stop tokens, which end a response, and suppressed ones, which none may hold, in a model's generation settings."""
 
+from typing import Any
+
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-def listed_stops(path: str) -> list[int]:
+def listed_stops(path: str, **options: Any) -> list[int]:
     """Ids at which the generation settings in a model's folder or on the hub stop; none where there are no settings."""
     try:
-        return _ends(GenerationConfig.from_pretrained(path))
+        return _ends(GenerationConfig.from_pretrained(path, **options))
     except OSError:
         return []
 
