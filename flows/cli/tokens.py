@@ -25,7 +25,7 @@ def token_lines(report: "TokenReport") -> Iterator[str]:
     yield from report.notes
     if any(model.cuts for model in report.models):
         counts = ", ".join(f"{count:,} of {table}" for table, count in report.rows.items())
-        yield f"counted on the first rows of each table, before ingestion: {counts}"
+        yield f"counted on the first rows as they are read: {counts}"
 
 
 def _told(model: "ModelTokens") -> Mapping[str, str]:
@@ -41,8 +41,7 @@ def _told(model: "ModelTokens") -> Mapping[str, str]:
         "padding": _padding(model),
         "beginning": _beginning(model),
         "vocabulary": _vocabulary(model),
-        "lengths": f"{', '.join(lengths) or 'half of the positions each'} tokens of prompt and response; "
-        f"{_positions(model)}",
+        "lengths": f"{', '.join(lengths) or 'half of the positions each'} tokens; {_positions(model)}",
         "prompt": f"{len(model.ids)} tokens, {asked}: {_shortened(repr(model.prompt))}",
         "ids": _ids(model.ids),
     }
@@ -73,7 +72,7 @@ def _vocabulary(model: "ModelTokens") -> str:
     more, tied = model.tokens - model.rows, ", embeddings and head tied" if model.is_tied else ""
     change = f", {more} more than the model's {model.rows:,} rows, which grow" if more > 0 else ""
     if more < 0:
-        change = f"; {-more} of the model's {model.rows:,} rows are no tokens and are never sampled"
+        change = f"; {-more} of the model's {model.rows:,} rows are never sampled"
     return f"{model.tokens:,} tokens{change}{tied}"
 
 

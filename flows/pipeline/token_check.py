@@ -7,6 +7,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from data_contracts.records import Kind
+from flows.config.data import HubData
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.audits.cut_texts import CutTexts, Reading, cut_texts, first_rows, readings
@@ -96,7 +97,7 @@ def check_tokens(config: LadderConfig, *, offline: bool) -> TokenReport:
     models, notes = [], [f"{field} {name}: as it was registered" for field, name in in_registry(config)]
     published = list(published_models(config, offline=offline))
     tables = first_rows(config) if any(isinstance(model, Published) for model in published) else {}
-    if published and not tables:
+    if isinstance(config.data, HubData):
         notes.append("data on the hub are not read here: how many texts are cut is told after ingestion, before SFT")
     for model in published:
         if isinstance(model, str):
@@ -116,7 +117,8 @@ def _tokens_of(published: Published, config: LadderConfig, tables: Mapping[Kind,
         longest = config.policy.sampling.max_prompt_tokens
         [ids] = encode_prompts(tokenizer, prompts or [QUESTION], max_prompt_tokens=longest)
     except ValueError as error:
-        raise InputError(f"field '{published.field}': {error}") from None
+        name = "" if str(error).startswith(published.name) else f"{published.name}: "
+        raise InputError(f"field '{published.field}': {name}{error}") from None
     ends = dict.fromkeys([tokenizer.eos_token_id, *published.stops])
     needed = rows_needed(tokenizer)
     return ModelTokens(

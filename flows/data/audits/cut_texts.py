@@ -18,7 +18,7 @@ from rlhf_core.data.tokenizer import encode_prompts, encode_responses
 ROWS = 10_000
 """Rows of a table that are looked at, the first ones."""
 
-WORLD_ROWS = 500
+WORLD_ROWS = 200
 """Prompts of each table of an embedded world that are made to be looked at."""
 
 WHOLE = 10**9
