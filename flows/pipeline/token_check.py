@@ -10,7 +10,7 @@ from data_contracts.records import Kind
 from flows.config.data import HubData
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.data.audits.cut_texts import CutTexts, Reading, cut_texts, first_rows, readings
+from flows.data.audits.cut_texts import CutTexts, TableReading, cut_texts, first_rows, readings
 from flows.pipeline.preflight import in_registry
 from flows.pipeline.published_tokens import Published, published_models
 from rlhf_core.data.chat_template import is_fallback
@@ -66,7 +66,7 @@ class ModelTokens(NamedTuple):
     is_of_data: bool
     prompt: str
     ids: list[int]
-    readings: list[Reading]
+    readings: list[TableReading]
     cuts: list[CutTexts]
 
 

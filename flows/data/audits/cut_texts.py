@@ -31,7 +31,7 @@ RESPONSES: dict[Kind, tuple[str, ...]] = {
 }
 
 
-class Reading(NamedTuple):
+class TableReading(NamedTuple):
     """A section of a configuration that reads a table.
 
     Attributes:
@@ -67,16 +67,16 @@ class CutTexts(NamedTuple):
     longest: int | None = None
 
 
-def readings(config: LadderConfig) -> Iterator[Reading]:
+def readings(config: LadderConfig) -> Iterator[TableReading]:
     """What reads which table, by tokens of which model, and where it cuts."""
     spoken, policy = config.sft.sampling.lengths, config.policy.sampling.lengths
-    yield Reading("base", "sft.sampling", "demonstrations", spoken)
+    yield TableReading("base", "sft.sampling", "demonstrations", spoken)
     for section, settings in {"reward_model": config.reward_model, "judge": config.judge}.items():
         model = "base" if settings.source is None else f"{section}.from"
-        yield Reading(model, section, "preferences", settings.lengths)
+        yield TableReading(model, section, "preferences", settings.lengths)
     if isinstance(config.policy, DPOConfig):
-        yield Reading("base", "policy.sampling", "preferences", policy)
-    yield Reading("base", "policy.sampling", "prompts", policy)
+        yield TableReading("base", "policy.sampling", "preferences", policy)
+    yield TableReading("base", "policy.sampling", "prompts", policy)
 
 
 def first_rows(config: LadderConfig) -> dict[Kind, pd.DataFrame]:
@@ -104,7 +104,7 @@ def first_rows(config: LadderConfig) -> dict[Kind, pd.DataFrame]:
 
 
 def cut_texts(
-    tokenizer: PreTrainedTokenizerBase, tables: Mapping[Kind, pd.DataFrame], readings: Sequence[Reading]
+    tokenizer: PreTrainedTokenizerBase, tables: Mapping[Kind, pd.DataFrame], readings: Sequence[TableReading]
 ) -> list[CutTexts]:
     """Count the texts that lengths cut, and the pairs of which then nothing differs.
 

@@ -11,12 +11,12 @@ from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
-from rlhf_core.data.chat_template import is_fallback
+from rlhf_core.data.chat_template import is_fallback, settle_template
 from rlhf_core.data.packing import lay
 from rlhf_core.data.pair_trees import compare
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.stop_tokens import stop_ids
-from rlhf_core.data.tokenizer import encode, encode_prompts, load_tokenizer
+from rlhf_core.data.tokenizer import encode, encode_prompts, load_tokenizer, settle_tokenizer
 from rlhf_core.generation.sampling import generate
 from rlhf_core.models.loading import load_policy
 from rlhf_core.sft import train_sft
@@ -34,6 +34,22 @@ def chat(request: pytest.FixtureRequest) -> Published:
 def tokenizer(chat: Published, tmp_path: Path) -> PreTrainedTokenizerBase:
     published_tokenizer(chat).save_pretrained(tmp_path / "base")
     return load_tokenizer(str(tmp_path / "base"))
+
+
+def test_what_ends_a_turn_is_taught_and_never_pads() -> None:
+    for name, chat in PUBLISHED.items():
+        tokenizer = published_tokenizer(chat)
+        settle_tokenizer(tokenizer, tokenizer.convert_tokens_to_ids(list(chat.stops)))
+        assert tokenizer.eos_token == chat.taught, name
+        assert tokenizer.pad_token not in (None, chat.taught, chat.eos, *chat.stops), name
+
+
+def test_a_template_that_begins_twice_begins_once() -> None:
+    for chat in PUBLISHED.values():
+        tokenizer = published_tokenizer(chat)
+        settle_template(tokenizer)
+        talk = [{"role": "user", "content": QUESTION}]
+        assert tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True) == chat.prompt
 
 
 def test_a_prompt_is_asked_once_and_as_published_wherever_it_is_read(

@@ -6,22 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.packing import lay
-from rlhf_core.data.stop_tokens import known_tokens, rows_needed
+from rlhf_core.data.stop_tokens import known_tokens, rows_needed, settle_stops
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.generation.sampling import sample
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.logits import logits_of
 from rlhf_core.models.lora import add_adapter
-from tests.chat_models import PUBLISHED, QUESTION, publish
+from tests.chat_models import PUBLISHED, QUESTION, publish, published_tokenizer
 
 CHAT = PUBLISHED["pad is the end, which ends no turn"]
 SPARE = 5
+SMALL = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
 PROMPTS = [f"{QUESTION} {number}" for number in range(6)]
 
 
@@ -35,6 +37,20 @@ def padded(tmp_path: Path) -> Path:
         head[-SPARE:] = 40.0 * model.model.embed_tokens.weight[5]
     model.save_pretrained(folder)
     return folder
+
+
+def test_only_tokens_have_logits() -> None:
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=12, **SMALL))
+    states = torch.randn(3, 8)
+    model.generation_config.suppress_tokens = [10, 11]
+    torch.testing.assert_close(logits_of(model, states), (states @ model.lm_head.weight.T)[:, :10])
+
+
+def test_rows_that_no_token_has_are_suppressed() -> None:
+    tokenizer = published_tokenizer(CHAT)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=262, **SMALL))
+    settle_stops(model, tokenizer)
+    assert model.generation_config.suppress_tokens == [259, 260, 261]  # beyond 256 bytes and 3 special tokens
 
 
 @pytest.mark.parametrize("engine", ["eager", "graphs", "continuous"])
