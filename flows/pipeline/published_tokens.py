@@ -56,12 +56,10 @@ def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Publish
         alone = offline and isinstance(source, HubModel)
         try:
             yield _read(field, source, alone=alone)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if not alone:
                 raise InputError(f"field '{field}': {refusal(source, error)}") from None
             yield f"{field} {name_of(source)}: its tokenizer is on the hub, which is not asked"
-        except ValueError as error:
-            raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
 def _read(field: str, source: HubModel | LocalModel, *, alone: bool) -> Published:

@@ -38,7 +38,10 @@ _ANSWER = "{{ last_answer + eos_token }}"
 
 _WITH_ANSWER = "{% if last_answer is defined %}" + _ANSWER + "{% endif %}"
 
-_BEGINS_TWICE = "{{% set written %}}{{{{ '' }}}}{template}{{% endset %}}{{{{ written[bos_token | length :] }}}}"
+_BEGINS_TWICE = (
+    "{{% set written %}}{{{{ '' }}}}{template}{{% endset %}}"
+    "{{{{ written[bos_token | length :] if written.startswith(bos_token + bos_token) else written }}}}"
+)
 """A chat template without the first of the two beginnings that it writes."""
 
 _GENERATION = re.compile(r"{%[-+]?\s*generation\b")

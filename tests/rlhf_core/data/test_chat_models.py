@@ -44,6 +44,26 @@ def test_what_ends_a_turn_is_taught_and_never_pads() -> None:
         assert tokenizer.pad_token not in (None, chat.taught, chat.eos, *chat.stops), name
 
 
+@pytest.mark.parametrize("marker", ["", "{% if add_generation_prompt %}[ANSWER]{% endif %}"])
+@pytest.mark.parametrize("before", ["", " ", "\n"])
+def test_a_turns_end_is_found_after_spaces_and_without_a_marker_of_the_assistant(marker: str, before: str) -> None:
+    ask, answer = "[INST] {{ m['content'] }} [/INST]", f"{{{{ m['content'] }}}}{before}<|eot|>\n"
+    turn = f"{{% if m['role'] == 'user' %}}{ask}{{% else %}}{answer}{{% endif %}}"
+    template = f"{{% for m in messages %}}{turn}{{% endfor %}}{marker}"
+    chat = PUBLISHED["no template"]._replace(special=("<|endoftext|>", "<|eot|>"), template=template)
+    tokenizer = published_tokenizer(chat)
+    settle_tokenizer(tokenizer, [])
+    assert tokenizer.eos_token == "<|eot|>"
+
+
+def test_a_marker_that_is_always_there_is_no_end() -> None:
+    """A template that asks for an answer whether or not it is told to."""
+    template = "{% for m in messages %}<|im_start|>{{ m['content'] }}{% endfor %}<|im_end|>"
+    tokenizer = published_tokenizer(PUBLISHED["pad is the end, which ends no turn"]._replace(template=template))
+    settle_tokenizer(tokenizer, [])
+    assert tokenizer.eos_token == "<|endoftext|>"
+
+
 def test_a_template_that_begins_twice_begins_once() -> None:
     for chat in PUBLISHED.values():
         tokenizer = published_tokenizer(chat)
