@@ -168,7 +168,9 @@ def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTra
     model.config.eos_token_id = tokenizer.eos_token_id
     if (rows := rows_needed(tokenizer)) > len(model.get_input_embeddings().get_parameter("weight")):
         check_growth(model, rows)
-        model.resize_token_embeddings(rows)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # new rows are drawn around the mean of the others
+            model.resize_token_embeddings(rows)
     for module in model.modules():
         _drop_nothing(module)
         still_routers(module)

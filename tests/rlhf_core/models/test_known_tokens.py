@@ -107,6 +107,17 @@ def test_tied_embeddings_stay_tied_when_they_grow_are_saved_and_read_again(tmp_p
     assert len(reward_model.get_input_embeddings().weight) == rows + 1
 
 
+def test_new_rows_are_the_same_at_every_load_and_for_every_rank(tmp_path: Path) -> None:
+    base = publish(CHAT, tmp_path / "base")
+    tokenizer = load_tokenizer(str(base))
+    loaded = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loaded.append(load_policy(base, tokenizer).get_input_embeddings().weight[-1])
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(seed)))
+    assert torch.equal(*loaded)
+
+
 def test_ids_beyond_the_count_of_tokens_have_rows(tmp_path: Path) -> None:
     """The ids of a vocabulary may leave some out."""
     base = publish(CHAT, tmp_path / "base")
