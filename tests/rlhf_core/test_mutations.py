@@ -307,8 +307,8 @@ MUTANTS = [
     Mutant(
         "log-probabilities know no cap",
         "rlhf_core.models.vocabulary",
-        "soft_cap(_logits(states[part].to(dtype), matrix, bias), cap)",
-        "_logits(states[part].to(dtype), matrix, bias)",
+        "soft_cap(_logits(states[part].to(dtype), matrix, offsets), cap)",
+        "_logits(states[part].to(dtype), matrix, offsets)",
         "test_vocabulary.test_capped_log_probabilities_and_entropies_against_numpy",
     ),
     Mutant(
