@@ -1,6 +1,7 @@
 """Commands that climb, and that look at what a climb would use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from flows.cli.common import (
     see_storage,
     start_orchestrator,
 )
+from flows.cli.tokens import token_lines
 
 if TYPE_CHECKING:
     from flows.config.ladder import LadderConfig, LadderFile
@@ -101,7 +103,11 @@ def check(
     overrides: Overrides = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub for its models and data.")] = False,
 ) -> None:
-    """Validate a configuration, and that what it names can be had; nothing is made."""
+    """Validate a configuration, see that what it names can be had, and tell what models read and write in tokens.
+
+    Stop tokens, template, padding and lengths, a prompt with its ids, and how many texts of the data are cut. Nothing
+    is made.
+    """
     with quietly():
         from flows.config.loading import load_file
         from flows.data.sources import check_files
@@ -117,13 +123,14 @@ def check(
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
             _check_deployment(file)
-            from flows.pipeline.preflight import check_reachable, in_registry  # imports torch
+            from flows.pipeline.preflight import check_reachable, in_registry
 
             missing = check_reachable(settings, offline=offline)
             if not offline:
                 _check_servers(settings, in_registry(settings))
+            lines = [*missing, *(_token_lines(settings, offline) if _has_tokens(settings) else ())]
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
-        for line in missing:
+        for line in lines:
             typer.echo(line)
 
 
@@ -135,6 +142,17 @@ def _see_registered(settings: "LadderConfig") -> None:
 
     name_servers(settings.storage)
     require_registered(in_registry(settings))
+
+
+def _has_tokens(settings: "LadderConfig") -> bool:
+    """Whether there is a model whose tokenizer is known before the climb."""
+    return settings.base.kind == "embedded" or bool(settings.pretrained_models)
+
+
+def _token_lines(settings: "LadderConfig", offline: bool) -> Iterator[str]:
+    from flows.pipeline.token_check import check_tokens  # imports torch
+
+    return token_lines(check_tokens(settings, offline=offline))
 
 
 def _check_deployment(file: "LadderFile") -> None:

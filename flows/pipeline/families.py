@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub, require_on_hub
@@ -10,7 +10,6 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import FolderModel, HubModel, LocalModel
 from flows.registry.external_models import check_local, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
-from rlhf_core.data.chat_template import settle_template
 from rlhf_core.models.classifiers import classifier_class
 from rlhf_core.models.fitness import check_base, check_reward_model
 from rlhf_core.models.weights import check_weights
@@ -42,7 +41,6 @@ def try_local_models(config: LadderConfig) -> None:
                 check_local(source)
             except InputError as error:
                 raise InputError(f"field '{field}': {error}") from None
-            _try_tokenizer(field, source)
             _check_model(field, source)
 
 
@@ -59,7 +57,6 @@ def try_hub_models(config: LadderConfig) -> list[str]:
     for field, source in config.pretrained_models.items():
         if isinstance(source, HubModel):
             notes += _ask_for(field, source)
-            _try_tokenizer(field, source)
             _check_model(field, source)
     return notes
 
@@ -75,19 +72,10 @@ def _ask_for(field: str, source: HubModel) -> list[str]:
     return [*notes, *([moved(field, resolve(source))] if source.moves else [])]
 
 
-def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
-    """Read the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
-    try:
-        with _reaching(field, source):
-            settle_template(AutoTokenizer.from_pretrained(source.name, **source.loading))
-    except (OSError, ValueError) as error:
-        raise InputError(f"field '{field}': {refusal(source, error)}") from None
-
-
 def _check_model(field: str, source: HubModel | LocalModel) -> None:
     """Read the configuration of a model, if it can be had; of a folder, the names and shapes of its weights too."""
     try:
-        with _reaching(field, source):
+        with reaching(field, source):
             said = AutoConfig.from_pretrained(source.name, **source.loading)
     except (OSError, InputError):
         return
@@ -99,5 +87,6 @@ def _check_model(field: str, source: HubModel | LocalModel) -> None:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
-def _reaching(field: str, source: HubModel | LocalModel) -> AbstractContextManager[None]:
+def reaching(field: str, source: HubModel | LocalModel) -> AbstractContextManager[None]:
+    """What tells of a hub that does not answer, where a model is on it."""
     return asking_hub(f"model {name_of(source)}", field=field) if isinstance(source, HubModel) else nullcontext()

@@ -13,10 +13,11 @@ from flows.config.relabel import ByPeople
 from flows.data.sources import TABLES, check_files
 from flows.pipeline.outside_functions import check_outside_measures
 from flows.stages.reward_inputs import check_reward, registered_models
+from rlhf_core.config.base import TextBaseConfig
 
 
 def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
-    """Look for what a configuration names outside of the registry; try its reward functions and tokenizers.
+    """Look for what a configuration names outside of the registry; try its reward functions.
 
     Nothing is made.
 
@@ -33,21 +34,21 @@ def check_reachable(config: LadderConfig, *, offline: bool) -> list[str]:
     _check_files(config)
     check_reward(config.policy.reward)
     check_outside_measures(config)
-    hub = list(_on_hub(config))
+    hub, notes = list(_on_hub(config)), _later(config)
     if offline:
         unasked = [
             *(f"in the registry: model {model} of field '{field}'" for field, model in in_registry(config)),
             *(f"offline: {kind} {name}@{revision[:8]} of field '{field}'" for field, kind, name, revision in hub),
         ]
-        return [f"not asked for, {item}" for item in unasked]
+        return [*(f"not asked for, {item}" for item in unasked), *notes]
     for field, kind, name, revision in hub:
         if kind == "dataset":
             require_on_hub(field, kind, name, revision)
     if not any(kind == "model" for _, kind, _, _ in hub):
-        return []
+        return notes
     from flows.pipeline.families import try_hub_models  # noqa: PLC0415 torch takes seconds to import
 
-    return try_hub_models(config)
+    return [*try_hub_models(config), *notes]
 
 
 def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
@@ -55,6 +56,17 @@ def in_registry(config: LadderConfig) -> list[tuple[str, str]]:
     taken = [(field, source) for field, source in config.taken_models.items() if isinstance(source, str)]
     models = [(field, source.removeprefix(SCHEME)) for field, source in taken]
     return [*registered_models(config.policy.reward), *models]
+
+
+def _later(config: LadderConfig) -> list[str]:
+    """What will be known of the tokens of a base whose tokenizer is not there yet."""
+    if not isinstance(config.base, TextBaseConfig):
+        return []
+    return [
+        f"base from_text: its tokenizer of {config.base.vocabulary:,} tokens is learned from the training text, so "
+        "ids, and how many texts are cut, are told when that is done, before SFT; the chat template is "
+        f"<|user|>...<|assistant|>, responses end with <|end|>, {config.base.max_positions} positions"
+    ]
 
 
 def _check_files(config: LadderConfig) -> None:

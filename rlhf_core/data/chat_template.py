@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time
 from pathlib import Path
 
-from jinja2 import Environment, TemplateSyntaxError
+from jinja2 import Environment, TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
 CHAT_TEMPLATE = (
@@ -38,6 +38,12 @@ _ANSWER = "{{ last_answer + eos_token }}"
 
 _WITH_ANSWER = "{% if last_answer is defined %}" + _ANSWER + "{% endif %}"
 
+_BEGINS_TWICE = (
+    "{{% set written %}}{{{{ '' }}}}{template}{{% endset %}}"
+    "{{{{ written[bos_token | length :] if written.startswith(bos_token + bos_token) else written }}}}"
+)
+"""A chat template without the first of the two beginnings that it writes."""
+
 _GENERATION = re.compile(r"{%[-+]?\s*generation\b")
 """Begins a block of what the assistant writes, by which `transformers` makes a mask of it."""
 
@@ -48,7 +54,8 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
     """Give a tokenizer one chat template that writes the same texts in the same way on every day.
 
     Of several by name it is that called `default`; where there is none it is `CHAT_TEMPLATE`, with the beginning of a
-    sequence if the tokenizer writes one by itself. One that reads the clock is pinned: wherever it is rendered from now
+    sequence if the tokenizer writes one by itself. One that begins a text twice, as by `<s>` and `bos_token`, begins it
+    once. One that reads the clock is pinned: wherever it is rendered from now
     on, in stock transformers too, the clock says 0:00 of one day.
 
     Args:
@@ -69,6 +76,13 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
     if template is None:
         template = BEGINNING + CHAT_TEMPLATE if _marks_beginnings(tokenizer) else CHAT_TEMPLATE
     tokenizer.chat_template = pinned(template, day or date.today())
+    if _begins_twice(tokenizer):
+        tokenizer.chat_template = _BEGINS_TWICE.format(template=tokenizer.chat_template.removesuffix("\n"))
+
+
+def is_fallback(template: str | None) -> bool:
+    """Whether a chat template is missing, or the one that is used then, settled or not."""
+    return template is None or CHAT_TEMPLATE in template
 
 
 def pinned(template: str, day: date) -> str:
@@ -121,6 +135,17 @@ def _marks_beginnings(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer writes its beginning-of-sequence token before every text."""
     ids: list[int] = tokenizer("text")["input_ids"]
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+
+
+def _begins_twice(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template of a tokenizer writes its beginning-of-sequence token twice before anything else."""
+    if not tokenizer.bos_token:
+        return False
+    try:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "text"}], tokenize=False)
+    except TemplateError:
+        return False  # which tells whoever writes prompts by it
+    return str(text).startswith(2 * tokenizer.bos_token)
 
 
 def _formats(template: str) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -48,25 +48,40 @@ def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizer
 
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
-        end-of-sequence token is what training teaches: the special token that the chat template writes after an
-        answer, where it writes one, else its own. Its template is that of `settle_template` and `as_trained`.
+        end-of-sequence token is what training teaches: the added token that the chat template writes after an answer,
+        where it writes one, else its own. Its template is that of `settle_template` and `as_trained`.
 
     Raises:
         ValueError: if it has no end-of-sequence token, without which no response can end, or no one chat template that
             writes the same on every day.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    settle_tokenizer(tokenizer, listed_stops(path), day=day)
+    return tokenizer
+
+
+def settle_tokenizer(tokenizer: PreTrainedTokenizerBase, stops: Collection[int], *, day: date | None = None) -> None:
+    """Make a tokenizer as it was published one as `load_tokenizer` gives it.
+
+    Args:
+        tokenizer: changed in place.
+        stops: ids at which its model stops.
+        day: as of `load_tokenizer`.
+
+    Raises:
+        ValueError: as `load_tokenizer`.
+    """
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; set `eos_token` in its configuration")
+        name = tokenizer.name_or_path
+        raise ValueError(f"{name}: the tokenizer has no end-of-sequence token; set `eos_token` in its configuration")
     settle_template(tokenizer, day=day)
-    stops = {tokenizer.eos_token_id, *listed_stops(path)}
+    ends = {tokenizer.eos_token_id, *stops}
     if turn_end := _turn_end(tokenizer):
-        tokenizer.eos_token = turn_end
-    stops.add(tokenizer.eos_token_id)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in stops:
+        tokenizer.add_special_tokens({"eos_token": turn_end})
+    ends.add(tokenizer.eos_token_id)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
         tokenizer.add_special_tokens({"pad_token": PAD_TOKEN})
     tokenizer.chat_template = as_trained(tokenizer.chat_template)
-    return tokenizer
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
@@ -178,7 +193,7 @@ def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
 def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: Any) -> Any:
     """What the chat template makes of a conversation: text, unless it is told otherwise."""
     try:
-        return tokenizer.apply_chat_template(conversation, add_generation_prompt=True, **({"tokenize": False} | how))
+        return tokenizer.apply_chat_template(conversation, **({"tokenize": False, "add_generation_prompt": True} | how))
     except TemplateError as error:
         roles = ", ".join(turn["role"] for turn in conversation)
         raise ValueError(
@@ -201,17 +216,20 @@ def _shorten(ids: list[int], count: int, beginning: int | None) -> list[int]:
 
 
 def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The special token that the chat template writes right after an assistant's answer; None where it writes none.
+    """The added token that the chat template writes after an assistant's answer; None where it writes none.
 
-    None, too, of a template that asks for an answer whether or not it is told to, whose marker would look like an end.
+    It need not be a special one: some publish turn markers that are not. None, too, of a template that asks for an
+    answer whether or not it is told to, whose marker would look like an end, if it may be one.
     """
     question, answer = ({"role": role, "content": f"words of the {role}"} for role in ("user", "assistant"))
     with_marker, without_marker = (
-        tokenizer.apply_chat_template([question], tokenize=False, add_generation_prompt=marker)
-        for marker in (True, False)
+        str(_apply(tokenizer, [question], add_generation_prompt=marker)) for marker in (True, False)
     )
-    text = str(tokenizer.apply_chat_template([question, answer], tokenize=False))
+    text = str(_apply(tokenizer, [question, answer], add_generation_prompt=False))
     _, match, after = text.rpartition(answer["content"])
-    ids: list[int] = tokenizer(after, add_special_tokens=False)["input_ids"] if match else []
-    token = tokenizer.added_tokens_decoder.get(ids[0]) if ids and with_marker != without_marker else None
-    return str(token.content) if token is not None and token.special else None
+    ids: list[int] = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"] if match else []
+    token = tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
+    if token is None or token.content.isspace():
+        return None
+    may_ask = with_marker == without_marker and token.content in with_marker.rpartition(question["content"])[2]
+    return None if may_ask else str(token.content)

@@ -46,6 +46,7 @@ def draw_continuously(model: PreTrainedModel, request: DrawRequest) -> list[Draw
         **chance,
         max_new_tokens=limit,
         eos_token_id=list(request.stops),
+        suppress_tokens=model.generation_config.suppress_tokens,
     )
     batching = ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,

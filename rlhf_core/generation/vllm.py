@@ -16,6 +16,9 @@ from rlhf_core.models.lora import merged
 MEMORY_SHARE = 0.3
 """Of an accelerator's memory, for weights, keys and values of vLLM; training has the rest."""
 
+IMPOSSIBLE = -100.0
+"""The least that vLLM adds to a logit."""
+
 
 _LOADED: dict[tuple[str, str, int], Any] = {}
 """The one engine that is alive, by configuration of the model, type of its weights and room of a sequence."""
@@ -33,6 +36,7 @@ def draw_by_vllm(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
     vllm = _library()
     limit = request.max_response_tokens
     room = max(map(len, request.prompts)) + limit
+    no_tokens = dict.fromkeys(model.generation_config.suppress_tokens or (), IMPOSSIBLE)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False):
         merged(model).save_pretrained(folder)
         engine = _with_weights(vllm, model, folder, room)
@@ -44,6 +48,7 @@ def draw_by_vllm(model: PreTrainedModel, request: DrawRequest) -> list[Draw]:
                     max_tokens=limit,
                     stop_token_ids=list(request.stops),
                     logprobs=0,
+                    logit_bias=no_tokens or None,
                     seed=int(first * 2**32),
                     detokenize=False,
                 )

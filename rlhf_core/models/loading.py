@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.core_model_loading import revert_weight_conversion
 
-from rlhf_core.data.stop_tokens import settle_stops
+from rlhf_core.data.stop_tokens import rows_needed, settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
@@ -166,9 +166,11 @@ def _drop_nothing(module: nn.Module) -> None:
 def _ready(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.eos_token_id = tokenizer.eos_token_id
-    if len(tokenizer) > len(model.get_input_embeddings().get_parameter("weight")):
-        check_growth(model, len(tokenizer))
-        model.resize_token_embeddings(len(tokenizer))
+    if (rows := rows_needed(tokenizer)) > len(model.get_input_embeddings().get_parameter("weight")):
+        check_growth(model, rows)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # new rows are drawn around the mean of the others
+            model.resize_token_embeddings(rows)
     for module in model.modules():
         _drop_nothing(module)
         still_routers(module)

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from rlhf_core.data.stop_tokens import known_tokens
 from rlhf_core.models.soft_capping import soft_cap
 from rlhf_core.models.trunk import trunk, way_of
 from rlhf_core.models.vocabulary import head_logprobs
@@ -32,12 +33,13 @@ def logit_cap(config: PreTrainedConfig) -> float | None:
 
 
 def logits_of(model: PreTrainedModel, states: Tensor) -> Tensor:
-    """Logits after each of R final states, shape ``[R, D]``: shape ``[R, V]``, float32 at least."""
-    return linear_logits(model, states) if way_of(model).linear_head else stock_logits(model, states)
+    """Logits of each known token after each of R final states, shape ``[R, D]``: shape ``[R, V]``, float32 at least."""
+    logits = linear_logits(model, states) if way_of(model).linear_head else stock_logits(model, states)
+    return logits[:, : known_tokens(model)]
 
 
 def linear_logits(model: PreTrainedModel, states: Tensor) -> Tensor:
-    """`logits_of` by the linear head of a model, scaled and capped as its configuration says."""
+    """Logits of all rows by the linear head of a model, scaled and capped as its configuration says."""
     logits: Tensor = model.get_output_embeddings()(states)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return soft_cap(logit_scale(model.config) * logits, logit_cap(model.config))
@@ -62,8 +64,9 @@ def state_logprobs(
     if way_of(model).linear_head:
         scale, cap = logit_scale(model.config), logit_cap(model.config)
         head, folded = model.get_output_embeddings(), None if cap is None else cap / scale
-        return head_logprobs(states, head, targets, temperature=sampling_temperature / scale, cap=folded)
-    logs = (stock_logits(model, states) / sampling_temperature).log_softmax(dim=-1)
+        temperature, known = sampling_temperature / scale, known_tokens(model)
+        return head_logprobs(states, head, targets, temperature=temperature, cap=folded, known=known)
+    logs = (logits_of(model, states) / sampling_temperature).log_softmax(dim=-1)
     return logs.gather(1, targets[:, None]).squeeze(1), -(logs.exp() * logs).sum(dim=-1)
 
 

@@ -15,7 +15,13 @@ LEAST_ROWS = 64
 
 
 def head_logprobs(
-    states: Tensor, head: nn.Module, targets: Tensor, *, temperature: float = 1.0, cap: float | None = None
+    states: Tensor,
+    head: nn.Module,
+    targets: Tensor,
+    *,
+    temperature: float = 1.0,
+    cap: float | None = None,
+    known: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each target and entropy of its distribution, softmax(soft_cap(head(states)) / temperature).
 
@@ -27,6 +33,7 @@ def head_logprobs(
         targets: token ids, shape ``[R]``, int64.
         temperature: divides the logits.
         cap: soft cap on the logits, before the temperature; None for none.
+        known: rows of the head beyond so many are no tokens and have no probability; None for none.
 
     Returns:
         Log-probabilities and entropies, both shape ``[R]``, float32 at least, nats.
@@ -36,7 +43,7 @@ def head_logprobs(
     """
     if not isinstance(head, nn.Linear):
         raise ValueError(f"the head over the vocabulary is a {type(head).__name__}, not a linear layer")
-    logprobs, entropies = _HeadLogprobs.apply(states, head.weight, head.bias, targets, temperature, cap)  # type: ignore[no-untyped-call]
+    logprobs, entropies = _HeadLogprobs.apply(states, head.weight, head.bias, targets, temperature, cap, known)  # type: ignore[no-untyped-call]
     return logprobs, entropies
 
 
@@ -52,20 +59,21 @@ class _HeadLogprobs(torch.autograd.Function):
         targets: Tensor,
         temperature: float,
         cap: float | None,
+        known: int | None,
     ) -> tuple[Tensor, Tensor]:
         kind = states.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
         logprobs = states.new_empty(len(states), dtype=torch.promote_types(states.dtype, torch.float32))
         entropies = torch.empty_like(logprobs)
-        matrix = weight.to(dtype)
+        matrix, offsets = weight[:known].to(dtype), None if bias is None else bias[:known]
         for part in _parts(states, weight):
-            logits = soft_cap(_logits(states[part].to(dtype), matrix, bias), cap)
+            logits = soft_cap(_logits(states[part].to(dtype), matrix, offsets), cap)
             logs = logits.div_(temperature).log_softmax(dim=-1)
             logprobs[part] = logs.gather(1, targets[part, None]).squeeze(1)
             entropies[part] = -torch.linalg.vecdot(logs.exp(), logs)
         ctx.save_for_backward(states, weight, bias, targets, entropies)
         ctx.set_materialize_grads(False)
-        ctx.dtype, ctx.temperature, ctx.cap = dtype, temperature, cap
+        ctx.dtype, ctx.temperature, ctx.cap, ctx.known = dtype, temperature, cap, known
         return logprobs, entropies
 
     @staticmethod
@@ -73,13 +81,13 @@ class _HeadLogprobs(torch.autograd.Function):
         states, weight, bias, targets, entropies = ctx.saved_tensors
         if of_logprobs is None:
             of_logprobs = torch.zeros_like(entropies)
-        matrix = weight.to(ctx.dtype)
+        matrix, offsets = weight[: ctx.known].to(ctx.dtype), None if bias is None else bias[: ctx.known]
         of_states = torch.empty_like(states)
         of_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         of_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         for part in _parts(states, weight):
             inputs = states[part].to(ctx.dtype)
-            logits = soft_cap(_logits(inputs, matrix, bias), ctx.cap)
+            logits = soft_cap(_logits(inputs, matrix, offsets), ctx.cap)
             slope = soft_cap_slope(logits, ctx.cap)
             logits = logits.div_(ctx.temperature)
             if of_entropies is None:
@@ -91,12 +99,12 @@ class _HeadLogprobs(torch.autograd.Function):
                 of_logits.mul_(logs.neg_())
             of_logits.scatter_add_(1, targets[part, None], of_logprobs[part, None]).mul_(slope / ctx.temperature)
             if of_bias is not None:
-                of_bias += of_logits.sum(dim=0)
+                of_bias[: ctx.known] += of_logits.sum(dim=0)
             of_logits = of_logits.to(ctx.dtype)
             of_states[part] = (of_logits @ matrix).to(states.dtype)
             if of_weight is not None:
-                _add_product(of_weight, of_logits.T, inputs)
-        return of_states, of_weight, of_bias, None, None, None
+                _add_product(of_weight[: ctx.known], of_logits.T, inputs)
+        return of_states, of_weight, of_bias, None, None, None, None
 
 
 def _logits(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -32,6 +32,69 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "the tokenizer's end is taught, whatever ends a turn",
+        "rlhf_core.data.tokenizer",
+        "if turn_end := _turn_end(tokenizer):",
+        "if turn_end := None:",
+        "test_chat_models.test_what_ends_a_turn_is_taught_and_never_pads",
+    ),
+    Mutant(
+        "padding stays the end of a turn",
+        "rlhf_core.data.tokenizer",
+        "tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends",
+        "tokenizer.pad_token_id is None",
+        "test_chat_models.test_what_ends_a_turn_is_taught_and_never_pads",
+    ),
+    Mutant(
+        "a turn marker that is not special is no end",
+        "rlhf_core.data.tokenizer",
+        "if token is None or token.content.isspace():",
+        "if token is None or not token.special:",
+        "test_chat_models.test_what_ends_a_turn_is_taught_and_never_pads",
+    ),
+    Mutant(
+        "a template that begins twice is left alone",
+        "rlhf_core.data.chat_template",
+        "str(text).startswith(2 * tokenizer.bos_token)",
+        "False",
+        "test_chat_models.test_a_template_that_begins_twice_begins_once",
+    ),
+    Mutant(
+        "rows that are no tokens are sampled",
+        "rlhf_core.models.logits",
+        "return logits[:, : known_tokens(model)]",
+        "return logits",
+        "test_known_tokens.test_only_tokens_have_logits",
+    ),
+    Mutant(
+        "rows that are no tokens have a share of the probability",
+        "rlhf_core.models.vocabulary",
+        "matrix, offsets = weight[:known].to(dtype), None if bias is None else bias[:known]",
+        "matrix, offsets = weight.to(dtype), bias",
+        "test_vocabulary.test_rows_that_are_no_tokens_have_no_probability_and_no_gradient",
+    ),
+    Mutant(
+        "stock generate draws rows that are no tokens",
+        "rlhf_core.data.stop_tokens",
+        "suppress_tokens=list(range(known, rows)) or None,",
+        "",
+        "test_known_tokens.test_rows_that_no_token_has_are_suppressed",
+    ),
+    Mutant(
+        "a text of just so many tokens is cut",
+        "flows.data.audits.cut_texts",
+        "sum(length > limit for length in lengths)",
+        "sum(length >= limit for length in lengths)",
+        "test_cut_texts.test_texts_that_exceed_a_length_and_pairs_that_it_makes_the_same_are_counted",
+    ),
+    Mutant(
+        "pairs are compared whole",
+        "flows.data.audits.cut_texts",
+        "first[:longest] == second[:longest]",
+        "first == second",
+        "test_cut_texts.test_texts_that_exceed_a_length_and_pairs_that_it_makes_the_same_are_counted",
+    ),
+    Mutant(
         "an outside measure compares every model with the first",
         "rlhf_core.metrics.outside_measures",
         "            before = values",
@@ -244,8 +307,8 @@ MUTANTS = [
     Mutant(
         "log-probabilities know no cap",
         "rlhf_core.models.vocabulary",
-        "soft_cap(_logits(states[part].to(dtype), matrix, bias), cap)",
-        "_logits(states[part].to(dtype), matrix, bias)",
+        "soft_cap(_logits(states[part].to(dtype), matrix, offsets), cap)",
+        "_logits(states[part].to(dtype), matrix, offsets)",
         "test_vocabulary.test_capped_log_probabilities_and_entropies_against_numpy",
     ),
     Mutant(

@@ -1,5 +1,6 @@
 """Audit of tokens: what the tokenizer of the base makes of all texts, counted before anything is trained on them."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,10 +11,12 @@ from transformers import PreTrainedTokenizerBase
 from data_contracts.records import SPLIT, Kind
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import Pretrained
 from flows.registry.references import DataRefs
 from flows.report import warn
 from flows.storage.snapshots import Split, read_parts
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.data.chat_template import is_fallback
 from rlhf_core.data.pair_trees import alike
 from rlhf_core.data.records import Pair
 from rlhf_core.data.tokenizer import encode_prompts, encode_responses, load_tokenizer, special_tokens
@@ -42,6 +45,8 @@ class PairLimit(NamedTuple):
 def audit_tokens(config: LadderConfig, data: DataRefs, base: Path) -> dict[str, float]:
     """Count texts that write special tokens, and pairs that are the same once cut; print what there is.
 
+    That a base from elsewhere brings no chat template is printed too.
+
     Args:
         config: with the lengths.
         data: the tables, of which all rows are looked at.
@@ -57,6 +62,9 @@ def audit_tokens(config: LadderConfig, data: DataRefs, base: Path) -> dict[str, 
         tokenizer = load_tokenizer(str(base))
     except ValueError as error:
         raise InputError(f"field 'base': {error}") from None
+    if isinstance(config.base, Pretrained) and is_fallback(tokenizer.chat_template):
+        [ids] = encode_prompts(tokenizer, ["..."], max_prompt_tokens=sys.maxsize)
+        warn(f"the base has no chat template; prompts are written as {tokenizer.decode(ids)}")
     figures: dict[str, float] = {}
     for table, columns in TEXTS.items():
         figures[f"data/{table}_special_tokens"] = _special(tokenizer, table, columns, Path(data.datasets[table].path))

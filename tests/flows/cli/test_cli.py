@@ -156,9 +156,22 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
     assert done.exit_code == 0, done.output
     first, *others = done.stdout.splitlines()
     assert first.startswith(f"configs/{name}.yaml: valid; project {project}, data ")
-    asked = [line.partition(" of field ")[2] for line in others]
+    asked = [line.partition(" of field ")[2] for line in others if line.startswith("not asked for, offline: ")]
+    assert any("which is taught" in line for line in others) == (project in ("helpdesk", "tiny"))
     on_hub = ["'base'", "'data.demonstrations'", "'data.preferences'", "'data.prompts'"]
     assert asked == (on_hub if name in ("hh_rlhf", "multi_node", "hh_0_5b", "ultrafeedback_8b") else [])
+
+
+def test_a_check_reads_no_tokenizer_where_there_is_none_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor imports torch for it."""
+    monkeypatch.setitem(sys.modules, "flows.pipeline.token_check", None)
+    (tmp_path / "rows.jsonl").write_text("{}")
+    tables = {table: [{"path": f"{tmp_path}/rows.jsonl"}] for table in ("demonstrations", "preferences", "prompts")}
+    base = {"kind": "from_text", "vocabulary": 3000}
+    (tmp_path / "own.yaml").write_text(json.dumps({"project": "own", "base": base, "data": {"kind": "files"} | tables}))
+    done = CliRunner().invoke(app, ["config", "check", "--offline", str(tmp_path / "own.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "base from_text: its tokenizer of 3,000 tokens is learned from the training text" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from data_contracts.records import Kind
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import FolderBase
 from flows.data.audits.tokens import audit_tokens
 from flows.registry.references import DataRefs, DatasetRef
 from rlhf_core.base import embedded
@@ -125,6 +126,18 @@ def test_rows_that_write_special_tokens_are_counted(
     assert told == (
         "warning: 2 of 3 rows of demonstrations write special tokens of the base (<|end|>, <|user|>); they stay text\n"
     )
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_a_base_from_elsewhere_without_a_chat_template_is_told(
+    base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, capsys: pytest.CaptureFixture[str], brings: bool
+) -> None:
+    tokenizer.chat_template = "{% for m in messages %}<|user|>{{ m['content'] }}<|end|>{% endfor %}" if brings else None
+    tokenizer.save_pretrained(base)
+    taken = config().model_copy(update={"base": FolderBase(path=base)})
+    audit_tokens(taken, data_of(tmp_path, pairs_of(train=(0, 1))), base)
+    told = "warning: the base has no chat template; prompts are written as <|user|>...<|assistant|>\n"
+    assert capsys.readouterr().out == ("" if brings else told)
 
 
 def test_a_text_that_cannot_be_spelt_is_refused_before_training(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import HubBase
-from flows.pipeline import families, preflight
+from flows.pipeline import families
+from flows.pipeline.token_check import check_tokens
 from flows.registry.hub import download
 from flows.registry.names import TEMPLATE_DAY_TAG
 from flows.registry.tags import template_tags
@@ -68,7 +69,7 @@ def test_a_template_that_cannot_be_used_is_told_by_the_check_and_before_the_mode
     offer(template)
     config = LadderConfig(project="toy", base=HUB)
     with pytest.raises(InputError, match=f"field 'base': someone/model@00000000: .*{reason}"):
-        preflight.check_reachable(config, offline=False)
+        check_tokens(config, offline=False)
     with pytest.raises(InputError, match=f"field 'base': someone/model@00000000: .*{reason}"):
         take(tmp_path / "base")
     assert not (tmp_path / "base").exists()

@@ -46,6 +46,16 @@ def test_capped_log_probabilities_and_entropies_against_numpy() -> None:
     assert_softmax(logits / 0.7, logprobs, entropies)
 
 
+def test_rows_that_are_no_tokens_have_no_probability_and_no_gradient() -> None:
+    states, weight, bias = drawn(0, 5, 4), 9 * drawn(1, 9, 4), drawn(2, 9)
+    head = head_of(weight, bias)
+    logprobs, entropies = head_logprobs(states, head, TARGETS, temperature=0.7, known=7)
+    assert_softmax((states.numpy() @ weight.numpy()[:7].T + bias.numpy()[:7]) / 0.7, logprobs, entropies)
+    (logprobs.sum() + entropies.sum()).backward()
+    for of_rows in (head.weight.grad, head.bias.grad):
+        assert of_rows is not None and of_rows[:7].abs().sum() > 0 and of_rows[7:].abs().sum() == 0
+
+
 def assert_softmax(logits: NDArray[np.float64], logprobs: Tensor, entropies: Tensor) -> None:
     chance = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert_equal(logprobs, np.log(chance[np.arange(5), TARGETS.numpy()]))
@@ -65,16 +75,16 @@ def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "LEAST_ROWS", 1)
 
 
-@pytest.mark.parametrize("cap", [None, 1.5])
+@pytest.mark.parametrize(("cap", "rows"), [(None, 7), (1.5, 7), (None, 9), (1.5, 9)])
 @pytest.mark.parametrize("chunk", [7, 14, 1000])
 def test_gradients_are_those_of_finite_differences(
-    monkeypatch: pytest.MonkeyPatch, chunk: int, cap: float | None
+    monkeypatch: pytest.MonkeyPatch, chunk: int, cap: float | None, rows: int
 ) -> None:
     monkeypatch.setitem(vocabulary.CHUNK_LOGITS, "cpu", chunk)
-    inputs = [drawn(seed, *shape).requires_grad_() for seed, shape in enumerate([(5, 4), (7, 4), (7,)])]
+    inputs = [drawn(seed, *shape).requires_grad_() for seed, shape in enumerate([(5, 4), (rows, 4), (rows,)])]
 
     def both(states: Tensor, weight: Tensor, bias: Tensor) -> Any:
-        return vocabulary._HeadLogprobs.apply(states, weight, bias, TARGETS, 0.7, cap)
+        return vocabulary._HeadLogprobs.apply(states, weight, bias, TARGETS, 0.7, cap, 7)
 
     assert torch.autograd.gradcheck(both, inputs)
     assert torch.autograd.gradcheck(lambda states, weight: both(states, weight, None), inputs[:2])

@@ -1,0 +1,76 @@
+"""Tokenizers and configurations of the models that a configuration takes, as they were published, without weights."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import date
+from typing import NamedTuple
+
+from transformers import AutoConfig, AutoTokenizer, GPT2Config, PreTrainedConfig, PreTrainedTokenizerBase
+
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.config.pretrained import GGUFBase, HubModel, LocalModel
+from flows.pipeline.families import reaching
+from flows.registry.external_models import name_of, refusal
+from rlhf_core.base import embedded, gguf
+from rlhf_core.config.base import PretrainConfig
+from rlhf_core.data.stop_tokens import listed_stops
+from rlhf_core.models.gguf_files import read_notes
+
+
+class Published(NamedTuple):
+    """A model as it was published.
+
+    Attributes:
+        field: names it.
+        name: what it is called.
+        tokenizer: its own.
+        config: its own.
+        stops: ids at which it stops.
+        day: to which its chat template is pinned; None is today.
+    """
+
+    field: str
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    config: PreTrainedConfig
+    stops: list[int]
+    day: date | None = None
+
+
+def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Published | str]:
+    """Every model whose tokenizer is here, and a line for each that is not.
+
+    Args:
+        config: valid, with models that are there.
+        offline: take from the hub only what the cache of this machine has.
+
+    Raises:
+        InputError: naming the field, if a tokenizer cannot be read.
+    """
+    if isinstance(config.base, PretrainConfig):
+        tokenizer = embedded.build_tokenizer()
+        shape = GPT2Config(vocab_size=len(tokenizer), n_positions=config.base.max_positions)
+        yield Published("base", "of the embedded world", tokenizer, shape, [])
+    for field, source in config.pretrained_models.items():
+        alone = offline and isinstance(source, HubModel)
+        try:
+            yield _read(field, source, alone=alone)
+        except (OSError, ValueError) as error:
+            if not alone:
+                raise InputError(f"field '{field}': {refusal(source, error)}") from None
+            yield f"{field} {name_of(source)}: its tokenizer is on the hub, which is not asked"
+
+
+def _read(field: str, source: HubModel | LocalModel, *, alone: bool) -> Published:
+    options = source.loading | ({"local_files_only": True} if alone else {})
+    with nullcontext() if alone else reaching(field, source):
+        config = AutoConfig.from_pretrained(source.name, **options)
+        if isinstance(source, GGUFBase):
+            tokenizer = gguf.load_tokenizer(source.place, read_notes(source.place))
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source.name, **options)
+        end = config.eos_token_id  # where a model has no generation settings
+        ends = [end] if isinstance(end, int) else list(end or ())
+        stops = listed_stops(source.name, **options) or ends
+    return Published(field, name_of(source), tokenizer, config, stops, source.date)
