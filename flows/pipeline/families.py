@@ -1,8 +1,10 @@
 """Whether the models that a configuration takes are there, and of families that can do what they are taken for."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub, require_on_hub
@@ -10,10 +12,20 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import FolderModel, HubModel, LocalModel
 from flows.registry.external_models import check_local, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
-from rlhf_core.data.chat_template import settle_template
+from rlhf_core.data.chat_template import pinned_day, settle_template
+from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.imported_policy import check_writes_alike
 from rlhf_core.models.classifiers import classifier_class
-from rlhf_core.models.fitness import check_base, check_reward_model
+from rlhf_core.models.fitness import check_base, check_configuration, check_reward_model
 from rlhf_core.models.weights import check_weights
+
+POLICY = "policy.from"
+
+FIT: dict[str, Callable[[PreTrainedConfig], None]] = {"base": check_base, POLICY: check_configuration}
+"""Fields that take a language model, and what it must be fit for; the others take reward models."""
+
+ASKED = ("How do I mend a kettle?", "Write a short story. It should have two\nlines.")
+"""Prompts that a policy from elsewhere and the base must write as the same tokens."""
 
 
 def check_families(config: LadderConfig) -> None:
@@ -26,6 +38,7 @@ def check_families(config: LadderConfig) -> None:
     """
     for field, source in config.pretrained_models.items():
         _check_model(field, source)
+    _check_tokens(config)
 
 
 def try_local_models(config: LadderConfig) -> None:
@@ -44,6 +57,7 @@ def try_local_models(config: LadderConfig) -> None:
                 raise InputError(f"field '{field}': {error}") from None
             _try_tokenizer(field, source)
             _check_model(field, source)
+    _check_tokens(config)
 
 
 def try_hub_models(config: LadderConfig) -> list[str]:
@@ -61,6 +75,7 @@ def try_hub_models(config: LadderConfig) -> list[str]:
             notes += _ask_for(field, source)
             _try_tokenizer(field, source)
             _check_model(field, source)
+    _check_tokens(config)
     return notes
 
 
@@ -92,11 +107,34 @@ def _check_model(field: str, source: HubModel | LocalModel) -> None:
     except (OSError, InputError):
         return
     try:
-        (check_base if field == "base" else check_reward_model)(said)
+        FIT.get(field, check_reward_model)(said)
         if isinstance(source, FolderModel):
-            check_weights(AutoModelForCausalLM if field == "base" else classifier_class(said), source.path)
+            check_weights(AutoModelForCausalLM if field in FIT else classifier_class(said), source.path)
     except ValueError as error:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
+
+
+def _check_tokens(config: LadderConfig) -> None:
+    """See that a policy from elsewhere writes the tokens of the base, where the tokenizers of both are on this machine.
+
+    A chat template that reads the clock is pinned in either as it is in the other: what went through a climb is.
+    """
+    policy, base = (config.pretrained_models.get(field) for field in (POLICY, "base"))
+    folders = [_folder(source) for source in (policy, base)]
+    if policy is None or None in folders:
+        return
+    source, other = (folder for folder in folders if folder is not None)
+    try:
+        check_writes_alike(source, load_tokenizer(str(other), day=pinned_day(source)), ASKED, day=pinned_day(other))
+    except (OSError, ValueError) as error:
+        raise InputError(f"field '{POLICY}': {refusal(policy, error)}") from None
+
+
+def _folder(source: HubModel | LocalModel | None) -> Path | None:
+    """Where the tokenizer of a model lies on this machine as `transformers` reads it; None where it does not."""
+    if isinstance(source, HubModel):
+        return cached(source)
+    return source.path if isinstance(source, FolderModel) else None
 
 
 def _reaching(field: str, source: HubModel | LocalModel) -> AbstractContextManager[None]:

@@ -52,7 +52,7 @@ def lineage_tags(
 def template_tags(folder: Path) -> dict[str, str]:
     """The tag of a version whose chat template reads the clock: the day to which it is pinned."""
     day = pinned_day(folder)
-    return {} if day is None else {TEMPLATE_DAY_TAG: day}
+    return {} if day is None else {TEMPLATE_DAY_TAG: day.isoformat()}
 
 
 def card_tags(folder: Path) -> dict[str, str]:

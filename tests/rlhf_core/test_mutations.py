@@ -1316,7 +1316,7 @@ MUTANTS = [
     Mutant(
         "an editor lets a section be without its tag",
         "flows.config.schema",
-        "tag != METHOD_UNLESS_NAMED",
+        "tag not in (METHOD_UNLESS_NAMED, METHOD_OF_SOURCE)",
         "False",
         "test_reference.test_only_the_method_of_ppo_may_be_left_out",
     ),
