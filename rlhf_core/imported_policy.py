@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.policy import PolicyConfig
@@ -98,7 +99,7 @@ def _copy(source: Path, tokenizer: PreTrainedTokenizerBase, sft: Path, out: Path
     policy = load_policy(source, tokenizer)
     _check_vocabulary(policy, sft)
     _check_stops(policy, tokenizer, sft)
-    policy.to(dtype=AutoConfig.from_pretrained(source).dtype or torch.float32)
+    nn.Module.to(policy, AutoConfig.from_pretrained(source).dtype or torch.float32)
     save(policy, tokenizer, out)
     if rank() == 0:
         keep_notes(source, out)
@@ -109,8 +110,8 @@ def _check_vocabulary(policy: PreTrainedModel, sft: Path) -> None:
     rows, known = (config.get_text_config().vocab_size for config in (policy.config, AutoConfig.from_pretrained(sft)))
     if rows > known:
         raise ValueError(
-            f"its vocabulary has {rows} rows, and that of the SFT model {known}, which cannot say how likely the rest is; "
-            f"cut it off by `resize_token_embeddings({known})` before `save_pretrained`"
+            f"its vocabulary has {rows} rows, and that of the SFT model {known}, which cannot say how likely more "
+            f"tokens are; cut them off by `resize_token_embeddings({known})` before `save_pretrained`"
         )
 
 

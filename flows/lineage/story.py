@@ -11,6 +11,7 @@ from flows.config.pretrained import TAKEN
 from flows.lineage.archive import Archive, Kept
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import DatasetUse, Training
+from flows.registry.tags import imported
 
 SHORT = 12
 
@@ -116,8 +117,7 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
         ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items())),
     ]
     if version.trained_by:
-        data = "" if TAKEN in version.parents else "; training data unknown, so held-out prompts may be among them"
-        texts.append(("imported", f"trained by {version.trained_by}{data}"))
+        texts.append(("origin", imported(version.trained_by, known=TAKEN in version.parents)))
     if version.card or version.licence:
         texts.append(("model card", ", licence ".join([version.card, version.licence or "not stated"])))
     if version.template_day:

@@ -10,7 +10,7 @@ from flows.registry.client import Registry
 from flows.registry.differences import differences
 from flows.registry.names import CARD_TAG, IMPORTED_TAG, LICENCE_TAG, PARENT_PREFIX, TEMPLATE_DAY_TAG, TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
-from flows.registry.tags import describe
+from flows.registry.tags import describe, imported
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
@@ -86,13 +86,11 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
 
 
 def _imported(tags: Mapping[str, str]) -> list[str]:
-    """That a policy was trained elsewhere, and what cannot be known of it then."""
+    """Where a policy that was trained elsewhere was taken from, and what is known of it."""
     if TRAINED_BY_TAG not in tags:
         return []
-    said = f"**Imported** from {tags[IMPORTED_TAG]}, trained by {tags[TRAINED_BY_TAG]}."
-    if f"{PARENT_PREFIX}{TAKEN}" in tags:
-        return [said]
-    return [f"{said} Its training data are unknown: if held-out prompts are among them, its figures are too good."]
+    said = imported(tags[TRAINED_BY_TAG], known=f"{PARENT_PREFIX}{TAKEN}" in tags)
+    return [f"**Taken from** {tags[IMPORTED_TAG]}: {said}."]
 
 
 def _card(tags: Mapping[str, str]) -> list[str]:

@@ -69,6 +69,17 @@ def card_tags(folder: Path) -> dict[str, str]:
     return {tag: textwrap.shorten(str(value), CARD_WIDTH) for tag, value in stated.items() if value}
 
 
+def imported(trained_by: str, *, known: bool) -> str:
+    """What is said of a policy that was trained elsewhere, and of what cannot be known of it then.
+
+    Args:
+        trained_by: what trained it, in words.
+        known: whether a registry says what it was trained on.
+    """
+    said = f"imported, trained by {trained_by}"
+    return said if known else f"{said}; its training data are unknown, so held-out prompts may be among them"
+
+
 def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> str:
     """Description of a version: what it is and what it was made from."""
     made_from = [f"{role} {parent.label}" for role, parent in parents.items()]

@@ -47,8 +47,8 @@ def held_out(
         data: the tables of a climb.
         models: all that go into a stage.
         registry: where they are.
-        taken: one of them that keeps its temperature or state: what that was fitted or chosen on counts as tuned on, and
-            judges nothing.
+        taken: one of them that keeps its temperature or state: what that was fitted or chosen on counts as tuned on,
+            and judges nothing.
 
     Raises:
         InputError: if it cannot be known what one of them was trained on, or too little is left.

@@ -13,6 +13,7 @@ from flows.registry.external_models import day_of, digests_taken, files_of, name
 from flows.registry.names import IMPORTED_TAG, TRAINED_BY_TAG
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
+from flows.registry.tags import imported
 from flows.stages.held_out import held_out, noted
 from flows.stages.plan import Plan
 from flows.stages.reward_inputs import RewardInputs
@@ -27,9 +28,6 @@ from rlhf_core.imported_policy import import_policy
 from rlhf_core.ppo import train as ppo
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
-
-UNKNOWN = "its training data are unknown, so held-out prompts may be among them"
-"""What is said of a policy that no registry has."""
 
 
 @flow(name="policy", flow_run_name="{context.project} policy")
@@ -116,16 +114,15 @@ def _imported(config: ImportedPolicy, data: DataRefs, context: RunContext) -> _M
     """Policy that is there already; pairs and models only measure it."""
     source, version = config.source, registered(config.source, context.registry())
     trained_by = config.trained_by or (f"the run of {version.label}" if version else "someone unknown")
-    said = f"imported, trained by {trained_by}"
 
     def train(held_out_pairs: Sequence[Pair], checkpoints: Checkpoints, **shared: Any) -> Stage:
         folder = files_of(source, context.registry())
         adopted = taking(import_policy(config, source=folder, day=day_of(source), **shared), "policy.from", source)
-        return noted(adopted, said if version else f"{said}; {UNKNOWN}")
+        return noted(adopted, imported(trained_by, known=version is not None))
 
     return _Method(
         train=train,
-        models={"policy": f"Policy {said}, taken from {name_of(source)}"},
+        models={"policy": f"Policy imported, trained by {trained_by}, taken from {name_of(source)}"},
         uses={"policy": Serving.within("generate", config.sampling)},
         datasets={"evaluation": data.prompts},
         taken=version,
