@@ -54,7 +54,7 @@ def _differences(other: dict[str, int], ours: dict[str, int]) -> Iterator[str]:
     for what, tokens in groups.items():
         if tokens:
             shown = ", ".join(repr(token) for token in sorted(tokens)[:SHOWN])
-            more = f" and {len(tokens) - SHOWN} tokens" if len(tokens) > SHOWN else ""
+            more = f" and {len(tokens) - SHOWN} more" if len(tokens) > SHOWN else ""
             yield f"{what}: {shown}{more}"
 
 

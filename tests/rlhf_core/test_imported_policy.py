@@ -163,7 +163,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         r"another chat template: the prompt 'how thanks' begins 'how thanks <\|assistant\|>', where '<\|user\|> how t",
     ),
     "another end": (retokenize(end_early), r"ends an answer with '<\|unk\|>', where '<\|end\|>' is expected"),
-    "one more stop": (stop_at, r"end at <\|end\|>, thanks, and those of the SFT .* at <\|end\|>; set eos_token_id .* \[2\]"),
+    "one more stop": (stop_at, r"end at <\|end\|>, thanks, and those of .* at <\|end\|>; set eos_token_id .* \[2\]"),
     "more rows": (grow, r"has 64 rows, .* SFT model 10, .*resize_token_embeddings\(10\)"),
     "a norm is lost": (rewrite(lambda weights: weights.pop("model.norm.weight")), "not there: model.norm.weight"),
     "NaN": (rewrite(lambda weights: weights["lm_head.weight"][0, 0].fill_(torch.nan)), "not finite .*: lm_head"),

@@ -35,8 +35,8 @@ def test_padding_may_differ() -> None:
 def test_other_tokens_are_named() -> None:
     other = build_tokenizer()
     other.add_tokens(["a", "b", "c", "d", "e"])
-    assert "it has more: 'a', 'b', 'c' and 2 tokens" in refused(other, build_tokenizer())
-    assert "it lacks: 'a', 'b', 'c' and 2 tokens" in refused(build_tokenizer(), other)
+    assert "it has more: 'a', 'b', 'c' and 2 more" in refused(other, build_tokenizer())
+    assert "it lacks: 'a', 'b', 'c' and 2 more" in refused(build_tokenizer(), other)
 
 
 def test_a_vocabulary_that_is_joined_otherwise_is_another() -> None:
