@@ -32,6 +32,34 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a policy with other tokens is measured against the SFT model",
+        "rlhf_core.data.same_tokens",
+        "if differences := list(_differences(*(_vocabulary(each) for each in (other, ours)))):",
+        "if differences := []:",
+        "test_same_tokens.test_other_tokens_are_named",
+    ),
+    Mutant(
+        "a policy that reads prompts otherwise is measured against the SFT model",
+        "rlhf_core.data.same_tokens",
+        "if first != second:",
+        "if len(first) < len(second):",
+        "test_same_tokens.test_a_template_that_writes_the_same_is_the_same",
+    ),
+    Mutant(
+        "a policy that ends its answers otherwise is measured against the SFT model",
+        "rlhf_core.data.same_tokens",
+        "if other.eos_token != ours.eos_token:",
+        "if other.eos_token is None:",
+        "test_same_tokens.test_an_answer_ends_alike",
+    ),
+    Mutant(
+        "rows of padding make another vocabulary",
+        "rlhf_core.data.same_tokens",
+        "if token != PAD_TOKEN}",
+        "if True}",
+        "test_same_tokens.test_padding_may_differ",
+    ),
+    Mutant(
         "an outside measure compares every model with the first",
         "rlhf_core.metrics.outside_measures",
         "            before = values",
@@ -1318,7 +1346,7 @@ MUTANTS = [
         "flows.config.schema",
         "tag not in (METHOD_UNLESS_NAMED, METHOD_OF_SOURCE)",
         "False",
-        "test_reference.test_only_the_method_of_ppo_may_be_left_out",
+        "test_reference.test_only_the_methods_that_are_meant_anyway_may_be_left_out",
     ),
     Mutant(
         "values that are merged in have no origin",
