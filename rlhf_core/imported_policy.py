@@ -70,7 +70,7 @@ def import_policy(
     yield from ()
     _, judged = halves(config, held_out_prompts, tuned)
     check_files(source)
-    check_lengths(source, config.sampling.lengths, "sampling")
+    check_lengths(AutoConfig.from_pretrained(source), config.sampling.lengths, "sampling")
     tokenizer = load_tokenizer(str(sft))
     check_writes_alike(source, tokenizer, judged, day=day or pinned_day(sft))
     _copy(source, tokenizer, sft, out / "policy")

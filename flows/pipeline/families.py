@@ -12,11 +12,12 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import FolderModel, HubModel, LocalModel
 from flows.registry.external_models import check_local, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.chat_template import pinned_day, settle_template
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.imported_policy import check_writes_alike
 from rlhf_core.models.classifiers import classifier_class
-from rlhf_core.models.fitness import check_base, check_configuration, check_reward_model
+from rlhf_core.models.fitness import check_base, check_configuration, check_lengths, check_reward_model
 from rlhf_core.models.weights import check_weights
 
 POLICY = "policy.from"
@@ -37,7 +38,7 @@ def check_families(config: LadderConfig) -> None:
         InputError: naming the field, the family or weights, and the mend.
     """
     for field, source in config.pretrained_models.items():
-        _check_model(field, source)
+        _check_model(field, source, config)
     _check_tokens(config)
 
 
@@ -56,7 +57,7 @@ def try_local_models(config: LadderConfig) -> None:
             except InputError as error:
                 raise InputError(f"field '{field}': {error}") from None
             _try_tokenizer(field, source)
-            _check_model(field, source)
+            _check_model(field, source, config)
     _check_tokens(config)
 
 
@@ -74,7 +75,7 @@ def try_hub_models(config: LadderConfig) -> list[str]:
         if isinstance(source, HubModel):
             notes += _ask_for(field, source)
             _try_tokenizer(field, source)
-            _check_model(field, source)
+            _check_model(field, source, config)
     _check_tokens(config)
     return notes
 
@@ -99,8 +100,8 @@ def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
-def _check_model(field: str, source: HubModel | LocalModel) -> None:
-    """Read the configuration of a model, if it can be had; of a folder, the names and shapes of its weights too."""
+def _check_model(field: str, source: HubModel | LocalModel, config: LadderConfig) -> None:
+    """Read what a model says of itself, if it can be had; of a folder, the names and shapes of its weights too."""
     try:
         with _reaching(field, source):
             said = AutoConfig.from_pretrained(source.name, **source.loading)
@@ -108,10 +109,21 @@ def _check_model(field: str, source: HubModel | LocalModel) -> None:
         return
     try:
         FIT.get(field, check_reward_model)(said)
+        if field in (lengths := _lengths(config)):
+            check_lengths(said, *lengths[field])
         if isinstance(source, FolderModel):
             check_weights(AutoModelForCausalLM if field in FIT else classifier_class(said), source.path)
     except ValueError as error:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
+
+
+def _lengths(config: LadderConfig) -> dict[str, tuple[Lengths, str]]:
+    """Where texts are cut for a model that is taken, and the section that says so, by the field of the model."""
+    return {
+        POLICY: (config.policy.sampling.lengths, "policy.sampling"),
+        "reward_model.from": (config.reward_model.lengths, "reward_model"),
+        "judge.from": (config.judge.lengths, "judge"),
+    }
 
 
 def _check_tokens(config: LadderConfig) -> None:

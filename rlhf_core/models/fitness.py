@@ -88,18 +88,18 @@ def check_base(config: PreTrainedConfig) -> None:
         raise ValueError(f"{error}, and the ladder needs one; name a base of another family") from None
 
 
-def check_lengths(path: Path, lengths: Lengths, section: str = "") -> None:
+def check_lengths(config: PreTrainedConfig, lengths: Lengths, section: str = "") -> None:
     """Refuse lengths for which a model from elsewhere has too few positions.
 
     Args:
-        path: its folder.
+        config: its own.
         lengths: at which texts are cut for it.
         section: of the configuration that holds them, where they do not stand beside what names the model.
 
     Raises:
         ValueError: naming the settings to lower.
     """
-    positions = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     needed = sum(lengths)
     if positions is not None and needed > positions:
         prompt, response = (f"{section}.{name}".removeprefix(".") for name in lengths._fields)

@@ -68,8 +68,9 @@ def adopt_reward_model(
     """
     yield from ()
     check_kind(source)
-    check_reward_model(AutoConfig.from_pretrained(source))
-    check_lengths(source, config.lengths)
+    said = AutoConfig.from_pretrained(source)
+    check_reward_model(said)
+    check_lengths(said, config.lengths)
     tokenizer = load_tokenizer(str(source), day=day)
     model = load_reward_model(source, tokenizer)
     fit_half, judged_half = (

@@ -150,6 +150,23 @@ def test_what_cannot_be_taken_is_told_by_the_check(fault: str, folder: Path, spe
         check_reachable(checked(folder, speaker), offline=True)
 
 
+@pytest.mark.parametrize("section", ["policy", "reward_model", "judge"])
+def test_lengths_that_a_model_has_no_positions_for_are_told_by_the_check(
+    section: str, folder: Path, scorer: Path
+) -> None:
+    lengths = {"max_prompt_tokens": 600, "max_response_tokens": 600}
+    policy = section == "policy"
+    settings = {"sampling": lengths, "from": str(folder)} if policy else {"from": str(scorer), **lengths}
+    config = LadderConfig.model_validate(
+        {"project": "desk", "base": {"kind": "folder", "path": folder}, section: settings}
+    )
+    name = "policy.sampling" if policy else section
+    with pytest.raises(
+        InputError, match=rf"positions, and {name}.max_prompt_tokens 600 and .* 600 need 1200; lower th"
+    ):
+        check_reachable(config, offline=True)
+
+
 def test_a_template_that_reads_the_clock_may_be_pinned_in_one_of_both(folder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = CLOCK
