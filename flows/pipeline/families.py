@@ -1,6 +1,6 @@
 """Whether the models that a configuration takes are there, and of families that can do what they are taken for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -8,10 +8,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub, require_on_hub
+from flows.config.imported_policy import ImportedPolicy
 from flows.config.ladder import LadderConfig
-from flows.config.pretrained import FolderModel, HubModel, LocalModel
-from flows.registry.external_models import check_local, moved, name_of, pin, refusal
+from flows.config.pretrained import FolderModel, HubModel, LocalModel, ModelSource
+from flows.registry.client import Registry
+from flows.registry.external_models import check_local, files_of, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
+from flows.registry.references import DataRefs, StageRecord
+from flows.storage.records import read_prompts
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.chat_template import pinned_day, settle_template
 from rlhf_core.data.tokenizer import load_tokenizer
@@ -26,7 +30,10 @@ FIT: dict[str, Callable[[PreTrainedConfig], None]] = {"base": check_base, POLICY
 """Fields that take a language model, and what it must be fit for; the others take reward models."""
 
 ASKED = ("How do I mend a kettle?", "Write a short story. It should have two\nlines.")
-"""Prompts that a policy from elsewhere and the base must write as the same tokens."""
+"""Prompts that a policy from elsewhere and the base must write alike, where there are no data yet."""
+
+COMPARED = 64
+"""Prompts of the data that both are to write alike."""
 
 
 def check_families(config: LadderConfig) -> None:
@@ -80,6 +87,23 @@ def try_hub_models(config: LadderConfig) -> list[str]:
     return notes
 
 
+def check_policy_tokens(config: LadderConfig, data: DataRefs, base: StageRecord, registry: Registry) -> None:
+    """See that a policy from elsewhere, if one is named, writes the tokens of the base, before anything learns from it.
+
+    Args:
+        config: which may name one.
+        data: whose prompts it is to answer.
+        base: which was made or taken.
+        registry: where base and registered policies are.
+
+    Raises:
+        InputError: saying what differs.
+    """
+    if isinstance(config.policy, ImportedPolicy):
+        policy, prompts = config.policy.source, read_prompts(data.prompts, "train")[:COMPARED]
+        _compare_tokens(policy, files_of(policy, registry), registry.folder(base.model), prompts)
+
+
 def _ask_for(field: str, source: HubModel) -> list[str]:
     notes = []
     try:
@@ -127,17 +151,17 @@ def _lengths(config: LadderConfig) -> dict[str, tuple[Lengths, str]]:
 
 
 def _check_tokens(config: LadderConfig) -> None:
-    """See that a policy from elsewhere writes the tokens of the base, where the tokenizers of both are on this machine.
-
-    A chat template that reads the clock is pinned in either as it is in the other: what went through a climb is.
-    """
+    """As `check_policy_tokens`, where both tokenizers are on this machine already."""
     policy, base = (config.pretrained_models.get(field) for field in (POLICY, "base"))
-    folders = [_folder(source) for source in (policy, base)]
-    if policy is None or None in folders:
-        return
-    source, other = (folder for folder in folders if folder is not None)
+    source, other = _folder(policy), _folder(base)
+    if policy is not None and source is not None and other is not None:
+        _compare_tokens(policy, source, other, ASKED)
+
+
+def _compare_tokens(policy: ModelSource | LocalModel, source: Path, base: Path, prompts: Sequence[str]) -> None:
+    """Compare tokenizers; a template that reads the clock is pinned in either as it is in the other."""
     try:
-        check_writes_alike(source, load_tokenizer(str(other), day=pinned_day(source)), ASKED, day=pinned_day(other))
+        check_writes_alike(source, load_tokenizer(str(base), day=pinned_day(source)), prompts, day=pinned_day(base))
     except (OSError, ValueError) as error:
         raise InputError(f"field '{POLICY}': {refusal(policy, error)}") from None
 

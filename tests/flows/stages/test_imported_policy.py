@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlhf_core.ppo.early_stopping import STOPS
 
-pytestmark = pytest.mark.slow  # seven commands, about a minute of processor time beside the shared climb
+pytestmark = pytest.mark.slow  # eight commands, about a minute of processor time beside the shared climb
 
 Climb = Callable[..., CompletedProcess[str]]
 Client = Callable[[Path], MlflowClient]
@@ -122,6 +122,18 @@ def test_the_same_content_elsewhere_is_reused_and_a_ruined_one_is_measured_and_s
     refused = climb(copied, importing(moved))
     assert refused.returncode == 2 and "field 'policy.from'" in refused.stderr and "not finite" in refused.stderr
     assert len(client_of(copied).search_model_versions("name='tiny-policy'")) == 3
+
+
+def test_one_that_writes_other_tokens_is_refused_before_sft(
+    climb: Climb, foreign: Path, imported: Path, tmp_path: Path
+) -> None:
+    copied, other = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in (imported, foreign))
+    tokenizer = AutoTokenizer.from_pretrained(other)
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save_pretrained(other)
+    refused = climb(copied, importing(other), "sft.epochs=3")
+    assert refused.returncode == 2 and started(refused) == []
+    assert "field 'policy.from': " in refused.stderr and "it has more: '<think>'" in refused.stderr
 
 
 def test_a_registered_policy_is_taken_with_what_is_known_of_it(
