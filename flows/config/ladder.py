@@ -11,6 +11,7 @@ from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.gates import GatesConfig
+from flows.config.imported_policy import ImportedPolicy
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
@@ -25,7 +26,8 @@ from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.config.units import Seed, Threads
 
-METHOD_UNLESS_NAMED = "ppo"
+METHOD_UNLESS_NAMED, METHOD_OF_SOURCE = "ppo", "imported"
+"""How a policy is made where its section names no method: the first, or the second where it says `from` where."""
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
@@ -65,8 +67,8 @@ class LadderConfig(IngestConfig):
     """Stage 2, the reward model that the policy is trained against."""
     judge: RewardModelSettings = Field(default_factory=RewardModelSettings)
     """The held-out reward model that only measures."""
-    policy: PPOConfig | DPOConfig = Field(default_factory=PPOConfig, discriminator="method")
-    """Stage 3, the policy; PPO where no method is named."""
+    policy: PPOConfig | DPOConfig | ImportedPolicy = Field(default_factory=PPOConfig, discriminator="method")
+    """Stage 3, the policy: trained, by PPO where no method is named, or taken `from` elsewhere."""
     relabel: Relabel | None = None
     """How fresh answers of the newest policy are labelled, where the ladder is climbed in rounds."""
     gates: GatesConfig = Field(default_factory=GatesConfig)
@@ -76,11 +78,20 @@ class LadderConfig(IngestConfig):
 
     @property
     def taken_models(self) -> dict[str, ModelSource]:
-        """The reward models that are taken from elsewhere, by the field that names them."""
+        """Models besides the base that are taken from elsewhere, by the field that names them."""
         sources = {"reward_model.from": self.reward_model.source, "judge.from": self.judge.source}
+        if isinstance(self.policy, ImportedPolicy):
+            sources["policy.from"] = self.policy.source
         if isinstance(self.relabel, ByJudge):
             sources["relabel.model"] = self.relabel.model
         return {field: source for field, source in sources.items() if source is not None}
+
+    @property
+    def taken_stages(self) -> set[str]:
+        """Stages that take a model from elsewhere instead of making one."""
+        sections = {field.partition(".")[0] for field in self.taken_models} - {"relabel"}
+        base = {"base"} if isinstance(self.base, Pretrained) else set()
+        return base | {section.replace("_", "-") for section in sections}
 
     @property
     def pretrained_models(self) -> dict[str, HubModel | LocalModel]:
@@ -90,10 +101,16 @@ class LadderConfig(IngestConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _method_is_ppo_unless_named(cls, values: Any) -> Any:
+    def _method_may_be_left_out(cls, values: Any) -> Any:
         match values:
+            case {"policy": {"from": _, "method": method}} if method != METHOD_OF_SOURCE:
+                raise ValueError(
+                    f"policy: from takes a policy that is trained already, and method {method} would train one; leave "
+                    "one of them out"
+                )
             case {"policy": {**settings}} if "method" not in settings:
-                return {**values, "policy": {"method": METHOD_UNLESS_NAMED, **settings}}
+                method = METHOD_OF_SOURCE if "from" in settings else METHOD_UNLESS_NAMED
+                return {**values, "policy": {"method": method, **settings}}
         return values
 
     @model_validator(mode="after")

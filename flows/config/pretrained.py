@@ -5,13 +5,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, SerializationInfo, SerializerFunctionWrapHandler, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, SerializationInfo, Tag
+from pydantic import SerializerFunctionWrapHandler as Handler
 from pydantic import model_serializer as serialised
 
 from flows.config.data import HubName
 from rlhf_core.config import Frozen
 
 SCHEME = "models:/"
+
+PLACE = re.compile(r"~|\.{0,2}/|\.{1,2}$")
+"""How a text begins that is a path."""
+
+TAKEN = "taken"
+"""What lineage calls the content of a model from elsewhere."""
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -61,7 +68,7 @@ class HubModel(Pretrained):
         return {"revision": self.pinned}
 
     @serialised(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def _said(self, handler: Handler, info: SerializationInfo) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         if info.context == IDENTITY_CONTEXT:
             fields |= {"revision": self.pinned, "commit": None}
@@ -92,7 +99,7 @@ class LocalModel(Pretrained):
         return {}
 
     @serialised(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+    def _said(self, handler: Handler, info: SerializationInfo) -> dict[str, Any]:
         fields: dict[str, Any] = handler(self)
         return {name: value for name, value in fields.items() if name != "path" or info.context != IDENTITY_CONTEXT}
 
@@ -137,10 +144,14 @@ class GGUFBase(LocalModel):
 def _check_address(text: str) -> str:
     if not re.fullmatch(rf"{SCHEME}[^/@\s]+(/\d+|@[\w-]+)", text):
         raise ValueError(
-            f"'{text}' names no registered model; write models:/name/version or models:/name@alias, or give the path "
-            "of a folder, or model and revision of one on the hub"
+            f"'{text}' names no registered model; write models:/name/version or models:/name@alias, or a folder as "
+            f"./{text}, or one on the hub as {{model: owner/name, revision: main}}"
         )
     return text
+
+
+def _read_path(written: Any) -> Any:
+    return {"path": written} if isinstance(written, str) and PLACE.match(written) else written
 
 
 def _origin(source: Any) -> str:
@@ -154,7 +165,9 @@ ModelSource = Annotated[
     | Annotated[HubModel, Tag("hub")]
     | Annotated[FolderModel, Tag("folder")],
     Discriminator(_origin),
+    BeforeValidator(_read_path),
 ]
-"""A model from elsewhere: an address in the registry, the `path` of a folder, or `model` and `revision` on the hub."""
+"""A model from elsewhere: an address in the registry, the `path` of a folder, or `model` and `revision` on the hub. A
+text that begins like a path, such as `./model`, is that of a folder."""
 
 TakenBase = HubBase | FolderBase | GGUFBase

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from flows.config.ladder import METHOD_UNLESS_NAMED, LadderFile
+from flows.config.ladder import METHOD_OF_SOURCE, METHOD_UNLESS_NAMED, LadderFile
 
 Schema = dict[str, Any]
 
@@ -21,7 +21,7 @@ class _FileSchema(GenerateJsonSchema):
     def field_is_required(self, field: Any, total: bool) -> bool:
         match field["schema"]:
             case {"type": "default", "schema": {"type": "literal", "expected": [tag]}}:
-                return bool(tag != METHOD_UNLESS_NAMED)
+                return bool(tag not in (METHOD_UNLESS_NAMED, METHOD_OF_SOURCE))
         return super().field_is_required(field, total)
 
 

@@ -35,6 +35,7 @@ from flows.registry.names import (
     SNAPSHOT_TAG,
     SOURCE_PREFIX,
     TEMPLATE_DAY_TAG,
+    TRAINED_BY_TAG,
     data_experiment,
 )
 from flows.registry.references import Counts
@@ -194,6 +195,7 @@ def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -
         card=tags.get(CARD_TAG, ""),
         licence=tags.get(LICENCE_TAG, ""),
         template_day=tags.get(TEMPLATE_DAY_TAG, ""),
+        trained_by=tags.get(TRAINED_BY_TAG, ""),
     )
 
 

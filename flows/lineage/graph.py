@@ -30,6 +30,7 @@ class Version(Frozen):
         card: name that its model card states, of one that was taken with it.
         licence: the same, its licence.
         template_day: to which its chat template is pinned, empty where that reads no clock.
+        trained_by: what trained it elsewhere, empty of a version that was trained here.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Version(Frozen):
     card: str = ""
     licence: str = ""
     template_day: str = ""
+    trained_by: str = ""
 
     @property
     def label(self) -> str:

@@ -7,13 +7,15 @@ from typing import NamedTuple
 from rich.markup import escape
 from rich.tree import Tree
 
+from flows.config.pretrained import TAKEN
 from flows.lineage.archive import Archive, Kept
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import DatasetUse, Training
+from flows.registry.tags import imported
 
 SHORT = 12
 
-TAKEN = ("base", "reward-model.from", "judge.from")
+SOURCES_TAKEN = ("base", "reward-model.from", "judge.from", "policy.from")
 """Parameters of a training that took its model from elsewhere."""
 
 FIELDS = ("model", "revision", "commit", "path", "file", "digest")
@@ -114,6 +116,8 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     texts = [
         ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items())),
     ]
+    if version.trained_by:
+        texts.append(("origin", imported(version.trained_by, known=TAKEN in version.parents)))
     if version.card or version.licence:
         texts.append(("model card", ", licence ".join([version.card, version.licence or "not stated"])))
     if version.template_day:
@@ -210,8 +214,8 @@ def _cost(training: Training) -> str:
 
 
 def _taken_from(training: Training) -> str:
-    """The hub model, folder or file of a base or a reward model that was taken, and what it was then."""
-    for section in TAKEN:
+    """The hub model, folder or file of a model that was taken, and what it was then."""
+    for section in SOURCES_TAKEN:
         fields = {name: text for name in FIELDS if (text := training.settings.get(f"{section}.{name}", UNSET)) != UNSET}
         if "model" in fields:
             then = f", which was {fields['commit']}" if "commit" in fields else ""

@@ -5,6 +5,7 @@ from prefect import flow
 from flows.config.ladder import LadderConfig
 from flows.config.rounds import check_rounds
 from flows.data.relabel.relabel import WaitingForLabels
+from flows.pipeline.families import check_policy_tokens
 from flows.pipeline.lifecycle import open_run
 from flows.pipeline.rounds import Times, waiting
 from flows.pipeline.run import LadderRun, Result
@@ -60,6 +61,7 @@ def climb(run: LadderRun) -> None:
     run.gate(data, gates.data)
     base = run.keep(make_base(config.base, data, run.context))
     run.measure_tokens(data, base)
+    check_policy_tokens(config, data, base, run.context.registry())
     sft = run.gate(train_sft(config.sft, data.demonstrations, base, run.context), gates.sft)
     reward_model = run.gate(train_reward_model(config.reward_model, data, sft, run.context), gates.reward_model)
     judge = run.keep(train_judge(config.judge, data, sft, run.context))

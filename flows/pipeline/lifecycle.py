@@ -12,7 +12,7 @@ from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, process_tags
 from flows.pipeline.outside_functions import check_outside_measures
-from flows.pipeline.run import LadderRun
+from flows.pipeline.run import MEASURED, TRAINED, LadderRun
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
@@ -43,7 +43,7 @@ def open_run(
             model of the hub is of a family that a later stage would refuse.
     """
     check_families(config)
-    run = _started(config, arguments, what=what, verb="trained", before=before, last=last)
+    run = _started(config, arguments, what=what, verb=TRAINED, before=before, last=last)
     with _ended(run):
         yield run
         run.set_alias()
@@ -52,7 +52,7 @@ def open_run(
 @contextmanager
 def open_evaluation(config: LadderConfig, arguments: str) -> Iterator[LadderRun]:
     """Open a run that measures registered models; it sets no alias. Arguments and errors as of `open_run`."""
-    run = _started(config, arguments, what="evaluate", verb="measured", before=(), last=True)
+    run = _started(config, arguments, what="evaluate", verb=MEASURED, before=(), last=True)
     with _ended(run):
         yield run
 

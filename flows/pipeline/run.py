@@ -45,6 +45,9 @@ from rlhf_core.training.stage import Event
 
 NOTHING = "NothingToRetrain"
 
+TRAINED, MEASURED, REUSED = "trained", "measured", "reused"
+"""How a stage came to what it is: in a run that trains, in one that only measures, in an earlier one."""
+
 Result = LadderResult | State[LadderResult]
 
 Made = TypeVar("Made", DataRefs, StageRecord)
@@ -219,8 +222,10 @@ class LadderRun:
         """In a sentence what came of the run, which no gate stopped."""
         if self.earlier is not None:
             return f"nothing to retrain: {self.earlier.reason}"
-        new = self._retrained()
-        return f"{self.verb} {', '.join(new)}" if new else "nothing to retrain: every stage was reused"
+        made = self._made()
+        words = [word for word in dict.fromkeys(made.values()) if word != REUSED]
+        new = (f"{word} {', '.join(stage for stage in made if made[stage] == word)}" for word in words)
+        return "; ".join(new) or "nothing to retrain: every stage was reused"
 
     def finish(self, status: str, outcome: str) -> None:
         """End the MLflow run, publish the summary and name the flow run by what came out."""
@@ -239,7 +244,7 @@ class LadderRun:
             outcome=outcome,
             alias=CHALLENGER if self.published else None,
             seconds=time.monotonic() - self.started,
-            verb=self.verb,
+            made=self._made(),
             rounds=self.rounds,
         )
         publish_summary(summary, registry, self.context.run_id)
@@ -258,6 +263,14 @@ class LadderRun:
         self.stages[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
         labels = ", ".join(ref.label for ref in record.models.values())
         self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": labels})
+
+    def _made(self) -> dict[str, str]:
+        """How each stage came to what it is, in a word."""
+        taken = self.config.taken_stages if self.verb == TRAINED else set[str]()
+        return {
+            stage: REUSED if outcome.reused else "taken" if stage in taken else self.verb
+            for stage, outcome in self.stages.items()
+        }
 
     def _retrained(self) -> list[str]:
         return [stage for stage, outcome in self.stages.items() if not outcome.reused]

@@ -48,7 +48,7 @@ class Summary:
         verdicts: of the gates, by what they judged: the data, or a stage.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
-        verb: what was done to the stages that are new.
+        made: how each stage came to what it is, in a word such as trained or reused.
         rounds: all rounds so far and this one, where the ladder is climbed in rounds.
     """
 
@@ -62,7 +62,7 @@ class Summary:
     outcome: str
     alias: str | None
     seconds: float
-    verb: str = "trained"
+    made: Mapping[str, str]
     rounds: Sequence[Round] = ()
 
 
@@ -111,7 +111,7 @@ def _stages(summary: Summary) -> Table:
         table.add_row("ingest", "\n".join(rows), made, f"{summary.data.seconds:.1f}")
     for outcome in summary.stages:
         versions = "\n".join(ref.label for ref in outcome.record.models.values())
-        made = "reused" if outcome.reused else summary.verb
+        made = summary.made[outcome.record.stage]
         table.add_row(outcome.record.stage, versions, made, f"{outcome.record.seconds:.1f}")
     return table
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import TAKEN
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import fetch_snapshot
 from flows.registry.learned_prompts import (
@@ -19,8 +20,9 @@ from flows.registry.learned_prompts import (
     tables_of,
     tuned_prompts,
 )
-from flows.registry.names import PARENT_PREFIX
+from flows.registry.names import PARENT_PREFIX, TRAINED_BY_TAG
 from flows.registry.references import ModelRef
+from flows.registry.tags import imported
 from flows.storage.records import read_demonstrations, read_pairs
 from flows.storage.snapshots import SnapshotDamaged, read_split
 from rlhf_core.config import Frozen
@@ -213,7 +215,7 @@ class Unseen(NamedTuple):
 
     Attributes:
         tuned: those on which the temperature of a side was fitted, or its state chosen.
-        notes: how many rows are left out, and what was trained on them.
+        notes: how many rows are left out, and what was trained on them; which side was trained elsewhere.
     """
 
     prompts: dict[str, None]
@@ -227,7 +229,16 @@ def _unseen(sides: Sides, data: UsedTable, what: str) -> Unseen:
     left_out = leave_out(frame, learned_prompts(both, sides.registry))
     prompts = dict.fromkeys(prompt for prompt in frame["prompt"].tolist() if prompt not in left_out.prompts)
     tuned = set[str]().union(*(matching(prompts, tuned_prompts(side, sides.registry)) for side in both))
-    return Unseen(prompts, tuned, tuple(filter(None, [left_out.sentence(f"held-out {what}")])))
+    notes = [left_out.sentence(f"held-out {what}"), *(_imported(side, sides.registry) for side in both)]
+    return Unseen(prompts, tuned, tuple(filter(None, notes)))
+
+
+def _imported(ref: ModelRef, registry: Registry) -> str:
+    """That a version was trained elsewhere, empty of one that was trained here."""
+    tags = registry.client.get_model_version(ref.name, ref.version).tags
+    if TRAINED_BY_TAG not in tags:
+        return ""
+    return f"{ref.label} was {imported(tags[TRAINED_BY_TAG], known=f'{PARENT_PREFIX}{TAKEN}' in tags)}"
 
 
 def _snapshot(registry: Registry, ref: ModelRef, table: str) -> UsedTable:

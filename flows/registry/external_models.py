@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.config.pretrained import SCHEME, GGUFBase, HubModel, LocalModel, ModelSource, Pretrained
+from flows.config.pretrained import SCHEME, TAKEN, GGUFBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import database_file, prepare_database
 from flows.registry.hub import download, resolve
@@ -28,9 +28,6 @@ Model = TypeVar("Model", bound=Pretrained)
 WHERE = re.compile(r"^/[^:]*: ")
 """The folder on this machine, where what is wrong with a model begins with it."""
 
-TAKEN = "taken"
-"""What lineage calls the content of a model from elsewhere."""
-
 
 def pin_base(config: LadderConfig) -> LadderConfig:
     """The configuration with what its base is now: the commit of a branch or tag, the content of a folder or file.
@@ -44,7 +41,7 @@ def pin_base(config: LadderConfig) -> LadderConfig:
 
 
 def pin_models(config: LadderConfig) -> LadderConfig:
-    """The configuration with what its reward models from elsewhere are now, as `pin_base`; aliases become versions.
+    """The configuration with what its other models from elsewhere are now, as `pin_base`; aliases become versions.
 
     Whatever depends on an alias, a branch or a folder then depends on what is there, so that a moved alias makes
     another climb.

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from data_contracts.conversation import in_words
+from flows.config.pretrained import TAKEN
 from flows.registry.client import Registry
 from flows.registry.differences import differences
-from flows.registry.names import CARD_TAG, LICENCE_TAG, TEMPLATE_DAY_TAG
+from flows.registry.names import CARD_TAG, IMPORTED_TAG, LICENCE_TAG, PARENT_PREFIX, TEMPLATE_DAY_TAG, TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
-from flows.registry.tags import describe
+from flows.registry.tags import describe, imported
 from flows.report import format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
@@ -39,6 +40,7 @@ def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry
         notes = _notes(version.description or "", first)
         sections = [
             "\n".join([first, "", _links(record, registry)]),
+            *_imported(version.tags),
             *_card(version.tags),
             *_template(version.tags.get(TEMPLATE_DAY_TAG)),
             *_sections(record, verdicts, ref, registry),
@@ -81,6 +83,14 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
         yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])
     if record.samples:
         yield "\n".join(["**Samples, held out**\n", *map(_sample, record.samples)])
+
+
+def _imported(tags: Mapping[str, str]) -> list[str]:
+    """Where a policy that was trained elsewhere was taken from, and what is known of it."""
+    if TRAINED_BY_TAG not in tags:
+        return []
+    said = imported(tags[TRAINED_BY_TAG], known=f"{PARENT_PREFIX}{TAKEN}" in tags)
+    return [f"**Taken from** {tags[IMPORTED_TAG]}: {said}."]
 
 
 def _card(tags: Mapping[str, str]) -> list[str]:

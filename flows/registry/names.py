@@ -71,6 +71,9 @@ TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 CARD_TAG, LICENCE_TAG = "model_card.name", "model_card.licence"
 """Of a version that was taken with its model card: what that says."""
 
+IMPORTED_TAG, TRAINED_BY_TAG = "imported.from", "imported.trained_by"
+"""Of a policy that was trained elsewhere: where it was taken from, and what trained it."""
+
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"
 """Of the run that keeps a snapshot."""
 

@@ -52,7 +52,7 @@ def lineage_tags(
 def template_tags(folder: Path) -> dict[str, str]:
     """The tag of a version whose chat template reads the clock: the day to which it is pinned."""
     day = pinned_day(folder)
-    return {} if day is None else {TEMPLATE_DAY_TAG: day}
+    return {} if day is None else {TEMPLATE_DAY_TAG: day.isoformat()}
 
 
 def card_tags(folder: Path) -> dict[str, str]:
@@ -67,6 +67,17 @@ def card_tags(folder: Path) -> dict[str, str]:
     heading = next((line for line in read.text.splitlines() if line.startswith("# ")), "")
     stated = {CARD_TAG: read.data.model_name or heading.removeprefix("# "), LICENCE_TAG: read.data.license}
     return {tag: textwrap.shorten(str(value), CARD_WIDTH) for tag, value in stated.items() if value}
+
+
+def imported(trained_by: str, *, known: bool) -> str:
+    """What is said of a policy that was trained elsewhere, and of what cannot be known of it then.
+
+    Args:
+        trained_by: what trained it, in words.
+        known: whether a registry says what it was trained on.
+    """
+    said = f"imported, trained by {trained_by}"
+    return said if known else f"{said}; its training data are unknown, so held-out prompts may be among them"
 
 
 def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, DatasetRef]) -> str:

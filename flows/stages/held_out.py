@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
@@ -45,7 +47,8 @@ def held_out(
         data: the tables of a climb.
         models: all that go into a stage.
         registry: where they are.
-        taken: one of them that keeps its temperature: pairs that it was fitted on count as tuned on, and judge nothing.
+        taken: one of them that keeps its temperature or state: what that was fitted or chosen on counts as tuned on,
+            and judges nothing.
 
     Raises:
         InputError: if it cannot be known what one of them was trained on, or too little is left.
@@ -55,9 +58,10 @@ def held_out(
     seen = {what: leave_out(read_split(table, "test"), learned) for what, table in tables.items()}
     pairs, prompts = read_pairs(data.preferences, "test"), read_prompts(data.prompts, "test")
     by_pairs, by_prompts = every_second(pair.prompt for pair in pairs), every_second(prompts)
-    tuned = set() if taken is None else matching((pair.prompt for pair in pairs), tuned_prompts(taken, registry))
-    note = ". ".join(_sentences(seen, tuned - by_pairs))
-    by_pairs |= tuned
+    tuned = np.empty(0, dtype=np.uint64) if taken is None else tuned_prompts(taken, registry)
+    more = matching({pair.prompt for pair in pairs}, tuned) - by_pairs, matching(prompts, tuned) - by_prompts
+    by_pairs, by_prompts = by_pairs | more[0], by_prompts | more[1]
+    note = ". ".join(_sentences(seen, set().union(*more)))
     pairs = [pair for pair in pairs if pair.prompt not in seen["pairs"].prompts]
     prompts = [prompt for prompt in prompts if prompt not in seen["prompts"].prompts]
     left = (({pair.prompt for pair in pairs}, by_pairs), (set(prompts), by_prompts))

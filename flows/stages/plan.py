@@ -26,6 +26,7 @@ class Plan:
         parents: models that go in, by role.
         datasets: snapshots that go in, by use.
         sources: digests of what else goes in and no registry keeps, such as code of users, by name.
+        tags: what else its versions are to say of themselves.
         key_metrics: metrics that the live view prefers.
         alone: whether one process does it, whatever the configuration says.
     """
@@ -40,6 +41,7 @@ class Plan:
     parents: Mapping[str, ModelRef] = field(default_factory=dict)
     datasets: Mapping[str, DatasetRef] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     key_metrics: tuple[str, ...] = ()
     alone: bool = False
 

@@ -1,23 +1,30 @@
-"""The policy stage: PPO against the reward model, or DPO on the preferences."""
+"""The policy stage: PPO against the reward model, DPO on the preferences, or a policy that was trained elsewhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from prefect import flow
 
+from flows.config.imported_policy import ImportedPolicy
+from flows.config.pretrained import TAKEN
 from flows.registry.context import RunContext
+from flows.registry.external_models import day_of, digests_taken, files_of, name_of, registered
+from flows.registry.names import IMPORTED_TAG, TRAINED_BY_TAG
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
+from flows.registry.tags import imported
 from flows.stages.held_out import held_out, noted
 from flows.stages.plan import Plan
 from flows.stages.reward_inputs import RewardInputs
 from flows.stages.runner import run_stage
+from flows.stages.taken import taking
 from flows.storage.records import read_all_pairs, read_demonstrations, read_prompts
 from rlhf_core import dpo
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.data.records import Pair
+from rlhf_core.imported_policy import import_policy
 from rlhf_core.ppo import train as ppo
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
@@ -25,7 +32,7 @@ from rlhf_core.training.stage import Stage
 
 @flow(name="policy", flow_run_name="{context.project} policy")
 def train_policy(
-    config: PPOConfig | DPOConfig,
+    config: PPOConfig | DPOConfig | ImportedPolicy,
     data: DataRefs,
     sft: StageRecord,
     reward_model: StageRecord,
@@ -33,13 +40,15 @@ def train_policy(
     rewards: RewardInputs,
     context: RunContext,
 ) -> StageRecord:
-    """Train a policy by the configured method; by whichever, it is measured on the same prompts in the same way."""
+    """Train a policy by the configured method, or take one; it is measured on the same prompts in the same way."""
     parents = {"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model}
     match config:
         case PPOConfig():
             method = _ppo(config, data)
         case DPOConfig():
             method = _dpo(config, data)
+        case ImportedPolicy():
+            method = _imported(config, data, context)
     return run_stage(_plan(method, config, data, parents, rewards, context), context)
 
 
@@ -52,13 +61,19 @@ class _Method(NamedTuple):
         uses: as of `Plan`.
         datasets: as of `Plan`.
         key_metrics: as of `Plan`.
+        taken: the registered version that is taken instead of training one.
+        sources: as of `Plan`, besides those of the reward.
+        tags: as of `Plan`.
     """
 
     train: Callable[..., Stage]
     models: dict[str, str]
     uses: dict[str, Serving]
     datasets: dict[str, DatasetRef]
-    key_metrics: tuple[str, ...]
+    key_metrics: tuple[str, ...] = ()
+    taken: ModelRef | None = None
+    sources: Mapping[str, str] = {}
+    tags: Mapping[str, str] = {}
 
 
 def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
@@ -95,17 +110,41 @@ def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
     )
 
 
+def _imported(config: ImportedPolicy, data: DataRefs, context: RunContext) -> _Method:
+    """Policy that is there already; pairs and models only measure it."""
+    source, version = config.source, registered(config.source, context.registry())
+    trained_by = config.trained_by or (f"the run of {version.label}" if version else "someone unknown")
+
+    def train(held_out_pairs: Sequence[Pair], checkpoints: Checkpoints, **shared: Any) -> Stage:
+        folder = files_of(source, context.registry())
+        adopted = taking(import_policy(config, source=folder, day=day_of(source), **shared), "policy.from", source)
+        return noted(adopted, imported(trained_by, known=version is not None))
+
+    return _Method(
+        train=train,
+        models={"policy": f"Policy imported, trained by {trained_by}, taken from {name_of(source)}"},
+        uses={"policy": Serving.within("generate", config.sampling)},
+        datasets={"evaluation": data.prompts},
+        taken=version,
+        sources=digests_taken(source),
+        tags={IMPORTED_TAG: name_of(source), TRAINED_BY_TAG: trained_by},
+    )
+
+
 def _plan(
     method: _Method,
-    config: PPOConfig | DPOConfig,
+    config: PPOConfig | DPOConfig | ImportedPolicy,
     data: DataRefs,
     parents: dict[str, ModelRef],
     rewards: RewardInputs,
     context: RunContext,
 ) -> Plan:
+    taken = {} if method.taken is None else {TAKEN: method.taken}
+
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         registry = context.registry()
-        judging = held_out(data, [*parents.values(), *rewards.models.values()], registry)
+        models = [*parents.values(), *taken.values(), *rewards.models.values()]
+        judging = held_out(data, models, registry, taken=method.taken)
         training = method.train(
             **{role.replace("-", "_"): registry.folder(ref) for role, ref in parents.items()},
             held_out_pairs=judging.pairs,
@@ -127,8 +166,9 @@ def _plan(
         main="policy",
         models=method.models,
         uses=method.uses,
-        parents={**parents, **rewards.parents},
+        parents={**parents, **taken, **rewards.parents},
         datasets=method.datasets,
-        sources=rewards.sources,
+        sources={**rewards.sources, **method.sources},
+        tags=method.tags,
         key_metrics=method.key_metrics,
     )

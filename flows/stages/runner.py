@@ -145,7 +145,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         registry.client.log_artifact(trained.run_id, path)
     for artifact, use in plan.uses.items():
         package(Path(trained.folders[artifact]), use)
-    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), KEY_TAG: key}
+    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), **plan.tags, KEY_TAG: key}
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),

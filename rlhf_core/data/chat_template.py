@@ -105,11 +105,11 @@ def pinned(template: str, day: date) -> str:
     )
 
 
-def pinned_day(folder: Path) -> str | None:
+def pinned_day(folder: Path) -> date | None:
     """The day to which the chat template in a model's folder is pinned; None where it reads no clock."""
     path = folder / "chat_template.jinja"
     match = _PINNED.search(path.read_text(encoding="utf-8")) if path.exists() else None
-    return match and match[1]
+    return date.fromisoformat(match[1]) if match else None
 
 
 def as_trained(template: str) -> str:

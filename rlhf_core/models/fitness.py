@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.models.classifiers import weightless_classifier
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.heads import score_head
@@ -85,6 +86,27 @@ def check_base(config: PreTrainedConfig) -> None:
         score_head(weightless_classifier(config))
     except ValueError as error:
         raise ValueError(f"{error}, and the ladder needs one; name a base of another family") from None
+
+
+def check_lengths(config: PreTrainedConfig, lengths: Lengths, section: str = "") -> None:
+    """Refuse lengths for which a model from elsewhere has too few positions.
+
+    Args:
+        config: its own.
+        lengths: at which texts are cut for it.
+        section: of the configuration that holds them, where they do not stand beside what names the model.
+
+    Raises:
+        ValueError: naming the settings to lower.
+    """
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    needed = sum(lengths)
+    if positions is not None and needed > positions:
+        prompt, response = (f"{section}.{name}".removeprefix(".") for name in lengths._fields)
+        raise ValueError(
+            f"it has {positions} positions, and {prompt} {lengths.max_prompt_tokens} and {response} "
+            f"{lengths.max_response_tokens} need {needed}; lower these"
+        )
 
 
 def check_reward_model(config: PreTrainedConfig) -> None:

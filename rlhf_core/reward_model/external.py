@@ -16,7 +16,7 @@ from rlhf_core.distributed import rank, wait
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
 from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.models.fitness import check_reward_model
+from rlhf_core.models.fitness import check_lengths, check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
 from rlhf_core.models.loading import load_reward_model, save
@@ -68,8 +68,9 @@ def adopt_reward_model(
     """
     yield from ()
     check_kind(source)
-    check_reward_model(AutoConfig.from_pretrained(source))
-    _check_lengths(config, source)
+    said = AutoConfig.from_pretrained(source)
+    check_reward_model(said)
+    check_lengths(said, config.lengths)
     tokenizer = load_tokenizer(str(source), day=day)
     model = load_reward_model(source, tokenizer)
     fit_half, judged_half = (
@@ -119,13 +120,3 @@ def _pass_on_known(
     if rank() == 0:
         shutil.copyfile(source / KNOWN, out / KNOWN)
     wait()
-
-
-def _check_lengths(config: RewardModelConfig, source: Path) -> None:
-    positions = getattr(AutoConfig.from_pretrained(source), "max_position_embeddings", None)
-    needed = config.max_prompt_tokens + config.max_response_tokens
-    if positions is not None and needed > positions:
-        raise ValueError(
-            f"it has {positions} positions, and max_prompt_tokens {config.max_prompt_tokens} and max_response_tokens "
-            f"{config.max_response_tokens} need {needed}; lower these"
-        )

@@ -10,12 +10,13 @@ from typing import Any
 from data_contracts.formats.convert import SourceRow, convert_rows
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
+from flows.config.pretrained import TAKEN
 from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
 from flows.data.columnar import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read
 from flows.registry.context import RunContext
-from flows.registry.external_models import TAKEN, day_of, digests_taken, files_of, name_of, registered
+from flows.registry.external_models import day_of, digests_taken, files_of, name_of, registered
 from flows.registry.references import ModelRef, RoundModels
 from rlhf_core.annotation import ask_reward_model
 from rlhf_core.data.records import VoteCounts, decide

@@ -124,6 +124,11 @@ def test_an_editor_finds_nothing_wrong_with_our_configurations(path: Path) -> No
         ({"policy": {"beta": 0.1}}, True),
         ({"policy": {"method": "dpo", "beta": 0.1}}, True),
         ({"policy": {"method": "dpo", "updates": 3}}, False),
+        ({"policy": {"from": "./policy"}}, True),
+        ({"policy": {"method": "imported", "from": {"path": "policy"}, "trained_by": "verl"}}, True),
+        ({"policy": {"method": "imported"}}, False),
+        ({"policy": {"from": "./policy", "updates": 3}}, False),
+        ({"policy": {"from": "./policy", "method": "dpo"}}, False),
         ({"policy": {"value": {"kind": "shared", "coef": 0.2}}}, True),
         ({"policy": {"value": {"coef": 0.2}}}, False),
         ({"policy": {"kl_budget_nats": None}}, True),
@@ -147,9 +152,10 @@ def test_an_editor_refuses_what_loading_refuses(section: Schema, valid: bool) ->
     assert (mistakes == []) == valid
 
 
-def test_only_the_method_of_ppo_may_be_left_out() -> None:
+def test_only_the_methods_that_are_meant_anyway_may_be_left_out() -> None:
     parts = file_schema()["$defs"]
     assert "required" not in parts["PPOConfig"]
+    assert parts["ImportedPolicy"]["required"] == ["from"]
     tagged = {"DPOConfig": "method", "TextBaseConfig": "kind", "SharedTrunkConfig": "kind", "ByPeople": "by"}
     assert {part for part, tag in tagged.items() if tag in parts[part].get("required", ())} == set(tagged)
 

@@ -94,6 +94,7 @@ def summary(**changes: object) -> Summary:
             "reward-model": judge([GATE], AGREEMENT),
         },
         "answers": None,
+        "made": {"sft": "reused", "reward-model": "trained"},
         "outcome": str(STOPPED),
         "alias": None,
         "seconds": 61.4,

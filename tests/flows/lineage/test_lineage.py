@@ -116,6 +116,7 @@ COMMIT, DIGEST = "a" * 40, "b" * 64
         ({"base.path": "/models/a", "base.digest": DIGEST}, f"/models/a, content {DIGEST}"),
         ({"base.path": "/m", "base.file": "a.gguf", "base.digest": DIGEST}, f"/m/a.gguf, content {DIGEST}"),
         ({"judge.from.path": "/models/a", "judge.from.digest": DIGEST}, f"/models/a, content {DIGEST}"),
+        ({"policy.from.path": "/models/a", "policy.from.digest": DIGEST}, f"/models/a, content {DIGEST}"),
         ({"reward-model.from": "models:/a/3"}, None),
     ],
 )
@@ -130,6 +131,15 @@ def test_name_and_licence_of_a_model_card_are_told(story: Story) -> None:
     version = story.root.model_copy(update={"card": "A speaker", "licence": "apache-2.0"})
     assert dict(facts(version, None))["model card"] == "A speaker, licence apache-2.0"
     assert "model card" not in dict(facts(story.root, None))
+
+
+def test_that_a_policy_was_imported_is_told(story: Story) -> None:
+    version = story.root.model_copy(update={"trained_by": "verl 0.6"})
+    said = "imported, trained by verl 0.6"
+    assert dict(facts(version, None))["origin"].startswith(f"{said}; its training data are unknown")
+    known = version.model_copy(update={"parents": {"taken": "other-policy/1"}})
+    assert dict(facts(known, None))["origin"] == said
+    assert "origin" not in dict(facts(story.root, None))
 
 
 def test_json_has_every_node_and_edge(story: Story, first: Ladder) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from flows.config.ladder import LadderConfig
 from flows.promotion.comparison import Comparison, compare
 from flows.registry.client import Registry
+from flows.registry.names import TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
@@ -159,6 +160,17 @@ def test_a_champion_that_learned_from_preferences_is_not_asked_their_prompts(
     found = compare(desk, CONFIG, ours, champion)
     assert found.figures["answers that end"].between.n == len(ROWS[11::2])
     assert found.notes[0].startswith("10 of 30 held-out prompts left out")
+
+
+def test_a_side_that_was_imported_is_named(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, speaker: Path
+) -> None:
+    judge = trained("desk-judge", scorer, table("preferences", ROWS)).label
+    tags = {"parent_judge": judge, "parent_reward-model": judge}
+    ours, champion = (trained("desk-policy", speaker, table("prompts", ROWS[:4]), **tags) for _ in range(2))
+    desk.tag_versions([ours], {TRAINED_BY_TAG: "verl 0.6"})
+    (note,) = compare(desk, CONFIG, ours, champion).notes
+    assert note.startswith(f"{ours.label} was imported, trained by verl 0.6; its training data are unknown")
 
 
 def test_where_nothing_can_be_compared_the_reason_is_said(

@@ -146,6 +146,17 @@ def test_what_a_taken_model_was_tuned_on_does_not_judge_it(desk: Registry, made:
         held_out(data, [everywhere], desk, taken=everywhere)
 
 
+def test_what_a_taken_policy_was_watched_by_does_not_judge_it(desk: Registry, made: Made, table: Table) -> None:
+    asked = [f"h{number} x" for number in range(10)]
+    tables = {kind: table(kind, train=["r x"], test=asked) for kind in ("preferences", "prompts")}
+    data = DataRefs(datasets=tables, counts={}, report="", ladder_run="", seconds=0.0)
+    policy = made("policy", datasets={"training": table("prompts", train=["q x"], test=asked[1:4])})  # watched h1, h3
+    found = held_out(data, [policy], desk, taken=policy)
+    assert found.tuned_by_prompts == {*asked[::2], "h1 x", "h3 x"} and found.prompts == asked
+    assert found.note == "2 more held-out prompts judge nothing, since the model that is taken was tuned on them"
+    assert held_out(data, [policy], desk).tuned_by_prompts == {*asked[::2]}
+
+
 def test_a_stage_is_refused_where_nothing_is_left_to_tune_it_on(desk: Registry, made: Made, table: Table) -> None:
     asked = [f"h{number} x" for number in range(10)]
     tables = {kind: table(kind, train=["r x"], test=asked) for kind in ("preferences", "prompts")}

@@ -8,7 +8,7 @@ import pytest
 
 from flows.registry.client import Registry
 from flows.registry.model_card import END, LIMIT, describe_versions
-from flows.registry.names import CHAMPION, TEMPLATE_DAY_TAG
+from flows.registry.names import CHAMPION, IMPORTED_TAG, TEMPLATE_DAY_TAG, TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageRecord
 from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate
@@ -55,6 +55,18 @@ def test_a_reviewer_finds_the_day_that_a_chat_template_is_told(desk: Registry, r
     pinned = register(name)
     desk.client.set_model_version_tag(pinned.name, pinned.version, TEMPLATE_DAY_TAG, "2026-11-29")
     assert "**Chat template** pinned to 2026-11-29: it asks for the date" in described(desk, record_of(pinned))
+
+
+def test_a_reviewer_finds_what_cannot_be_known_of_a_policy_from_elsewhere(
+    desk: Registry, register: Register, name: str
+) -> None:
+    ref = register(name)
+    desk.tag_versions([ref], {IMPORTED_TAG: "/policies/a", TRAINED_BY_TAG: "verl 0.6"})
+    said = "**Taken from** /policies/a: imported, trained by verl 0.6"
+    unknown = "; its training data are unknown, so held-out prompts may be among them."
+    assert f"{said}{unknown}" in described(desk, record_of(ref))
+    desk.tag_versions([ref], {"parent.taken": "other-policy/1"})
+    assert f"{said}." in described(desk, record_of(ref))
 
 
 def test_a_reviewer_finds_data_figures_verdicts_samples_and_the_report(

@@ -69,7 +69,7 @@ def test_a_template_that_reads_the_clock_writes_one_day_in_stock_transformers_to
         stock = AutoTokenizer.from_pretrained(tmp_path / folder)
         text = stock.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         assert text == f"{written}<|user|>how<|assistant|>"
-        assert pinned_day(tmp_path / folder) == "2026-11-29"
+        assert pinned_day(tmp_path / folder) == date(2026, 11, 29)
     unpinned = AutoTokenizer.from_pretrained(path).apply_chat_template(question, tokenize=False)
     assert "2026" not in unpinned and not unpinned.startswith(written)
     assert pinned_day(tmp_path / "base") is None
