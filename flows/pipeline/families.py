@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub, require_on_hub
@@ -11,6 +11,7 @@ from flows.config.pretrained import FolderModel, HubModel, LocalModel
 from flows.registry.external_models import check_local, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
 from rlhf_core.data.chat_template import settle_template
+from rlhf_core.data.model_settings import read_config, read_tokenizer
 from rlhf_core.models.classifiers import classifier_class
 from rlhf_core.models.fitness import check_base, check_reward_model
 from rlhf_core.models.weights import check_weights
@@ -79,7 +80,7 @@ def _try_tokenizer(field: str, source: HubModel | LocalModel) -> None:
     """Read the tokenizer of a model, and see that it has one chat template which writes the same on every day."""
     try:
         with _reaching(field, source):
-            settle_template(AutoTokenizer.from_pretrained(source.name, **source.loading))
+            settle_template(read_tokenizer(source.name, **source.loading))
     except (OSError, ValueError) as error:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
@@ -88,7 +89,7 @@ def _check_model(field: str, source: HubModel | LocalModel) -> None:
     """Read the configuration of a model, if it can be had; of a folder, the names and shapes of its weights too."""
     try:
         with _reaching(field, source):
-            said = AutoConfig.from_pretrained(source.name, **source.loading)
+            said = read_config(source.name, **source.loading)
     except (OSError, InputError):
         return
     try:
