@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
-from transformers import AutoConfig
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.records import Choice, Demonstration, VoteCounts
 from rlhf_core.data.tokenizer import halves_of_positions, load_tokenizer
 from rlhf_core.evaluators.reward_model import score
@@ -82,7 +82,7 @@ def ask_reward_model(
     Returns:
         Votes in the order of the choices.
     """
-    config = config.model_copy(update=halves_of_positions(AutoConfig.from_pretrained(reward_model))._asdict())
+    config = config.model_copy(update=halves_of_positions(read_config(reward_model))._asdict())
     items = [Demonstration(choice.prompt, text) for choice in choices for text in (choice.first, choice.second)]
     scores = np.array(score(reward_model, items, config, day=day)).reshape(-1, 2)
     return cast(scores[:, 0] - scores[:, 1], votes=votes, drawn=drawn, seed=seed)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.data.chat_template import pinned_day
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.same_tokens import check_same_tokens
 from rlhf_core.data.stop_tokens import listed_stops, stop_ids
 from rlhf_core.data.tokenizer import load_tokenizer
@@ -70,7 +71,7 @@ def import_policy(
     yield from ()
     _, judged = halves(config, held_out_prompts, tuned)
     check_files(source)
-    check_lengths(AutoConfig.from_pretrained(source), config.sampling.lengths, "sampling")
+    check_lengths(read_config(source), config.sampling.lengths, "sampling")
     tokenizer = load_tokenizer(str(sft))
     check_writes_alike(source, tokenizer, judged, day=day or pinned_day(sft))
     _copy(source, tokenizer, sft, out / "policy")
@@ -99,7 +100,7 @@ def _copy(source: Path, tokenizer: PreTrainedTokenizerBase, sft: Path, out: Path
     policy = load_policy(source, tokenizer)
     _check_vocabulary(policy, sft)
     _check_stops(policy, tokenizer, sft)
-    nn.Module.to(policy, AutoConfig.from_pretrained(source).dtype or torch.float32)
+    nn.Module.to(policy, read_config(source).dtype or torch.float32)
     save(policy, tokenizer, out)
     if rank() == 0:
         keep_notes(source, out)
@@ -107,7 +108,7 @@ def _copy(source: Path, tokenizer: PreTrainedTokenizerBase, sft: Path, out: Path
 
 
 def _check_vocabulary(policy: PreTrainedModel, sft: Path) -> None:
-    rows, known = (config.get_text_config().vocab_size for config in (policy.config, AutoConfig.from_pretrained(sft)))
+    rows, known = (config.get_text_config().vocab_size for config in (policy.config, read_config(sft)))
     if rows > known:
         raise ValueError(
             f"its vocabulary has {rows} rows, and that of the SFT model {known}, which cannot say how likely more "

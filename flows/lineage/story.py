@@ -205,7 +205,7 @@ def when(seconds: float) -> str:
 def _duration(training: Training) -> str:
     if training.seconds is None:
         return "wall time not recorded"
-    resumed = f" after run {training.resumed_run}, which was interrupted" if training.resumed_run else ""
+    resumed = f" since it last went on ({training.resumed})" if training.resumed else ""
     return f"{training.seconds:.1f} s{resumed}"
 
 

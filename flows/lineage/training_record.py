@@ -14,7 +14,7 @@ from flows.registry.names import (
     HARDWARE_TAG,
     PACKAGES_TAG,
     PARENT_RUN_TAG,
-    RESUMED_RUN_TAG,
+    RESUMED_TAG,
     SECONDS_TAG,
 )
 from flows.registry.references import Counts
@@ -47,7 +47,7 @@ class Training(Frozen):
         flow_run: Prefect's flow run.
         started: seconds since the epoch.
         seconds: wall time of the training.
-        resumed_run: an interrupted run whose state it went on from.
+        resumed: when it went on after it was cut off, and after which event.
         settings: parameters of the stage by dotted name.
         figures: final metrics by name.
         uses: snapshots by use.
@@ -62,7 +62,7 @@ class Training(Frozen):
     started: float
     seconds: float | None
     cost: float | None
-    resumed_run: str | None
+    resumed: str | None
     commit: str | None
     dirty: bool
     packages: dict[str, str]
@@ -91,7 +91,7 @@ def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Trai
         started=run.info.start_time / 1000,
         seconds=float(tags[SECONDS_TAG]) if SECONDS_TAG in tags else None,
         cost=float(tags[COST_TAG]) if COST_TAG in tags else None,
-        resumed_run=tags.get(RESUMED_RUN_TAG),
+        resumed=tags.get(RESUMED_TAG),
         commit=tags.get(COMMIT_TAG),
         dirty=tags.get(DIRTY_TAG) == "true",
         packages=json.loads(tags.get(PACKAGES_TAG, "{}")),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub, require_on_hub
@@ -18,6 +18,7 @@ from flows.registry.references import DataRefs, StageRecord
 from flows.storage.records import read_prompts
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.chat_template import pinned_day
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.imported_policy import check_writes_alike
 from rlhf_core.models.classifiers import classifier_class
@@ -117,7 +118,7 @@ def _check_model(field: str, source: HubModel | LocalModel, config: LadderConfig
     """Read what a model says of itself, if it can be had; of a folder, the names and shapes of its weights too."""
     try:
         with reaching(field, source):
-            said = AutoConfig.from_pretrained(source.name, **source.loading)
+            said = read_config(source.name, **source.loading)
     except (OSError, InputError):
         return
     try:

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from datetime import date
 from typing import NamedTuple
 
-from transformers import AutoConfig, AutoTokenizer, GPT2Config, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import GPT2Config, PreTrainedConfig, PreTrainedTokenizerBase
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
@@ -14,6 +14,7 @@ from flows.pipeline.families import reaching
 from flows.registry.external_models import name_of, refusal
 from rlhf_core.base import embedded, gguf
 from rlhf_core.config.base import PretrainConfig
+from rlhf_core.data.model_settings import read_config, read_tokenizer
 from rlhf_core.data.stop_tokens import listed_stops
 from rlhf_core.models.gguf_files import read_notes
 
@@ -65,11 +66,11 @@ def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Publish
 def _read(field: str, source: HubModel | LocalModel, *, alone: bool) -> Published:
     options = source.loading | ({"local_files_only": True} if alone else {})
     with nullcontext() if alone else reaching(field, source):
-        config = AutoConfig.from_pretrained(source.name, **options)
+        config = read_config(source.name, **options)
         if isinstance(source, GGUFBase):
             tokenizer = gguf.load_tokenizer(source.place, read_notes(source.place))
         else:
-            tokenizer = AutoTokenizer.from_pretrained(source.name, **options)
+            tokenizer = read_tokenizer(source.name, **options)
         end = config.eos_token_id  # where a model has no generation settings
         ends = [end] if isinstance(end, int) else list(end or ())
         stops = listed_stops(source.name, **options) or ends

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -86,9 +86,12 @@ class Registry(Runs):
         """
         files = file_digests(folder)
         digest = total_digest(files)
-        earlier = self._version_of(name, run_id, digest)
-        if earlier is not None:
-            return earlier
+        earlier = self._versions_of(name, run_id)
+        for ref in earlier:
+            if ref.digest == digest:
+                self._link(ref)
+                return ref
+        self._drop_unregistered(name, run_id, earlier)
         tags = {**tags, DIGEST_TAG: digest}
         self.client.log_dict(run_id, files, files_artifact(name))
         model = self.client.create_logged_model(
@@ -103,24 +106,26 @@ class Registry(Runs):
         version = self.client.create_model_version(
             name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
         )
-        versions = json.dumps([{"name": name, "version": str(version.version)}])
-        tags = {MLFLOW_MODEL_VERSIONS: versions}  # the model's page links to it
-        self.client.set_logged_model_tags(model.model_id, tags)
-        return ModelRef(
-            name=name,
-            version=str(version.version),
-            model_id=model.model_id,
-            uri=f"models:/{name}/{version.version}",
-            digest=digest,
-            run_id=run_id,
-        )
+        made = self.reference(name, str(version.version))
+        self._link(made)
+        return made
 
-    def _version_of(self, name: str, run_id: str, digest: str) -> ModelRef | None:
-        """The version that this run already registered, when an upload is tried again."""
-        for version in self.client.search_model_versions(f"name='{name}' and run_id='{run_id}'"):
-            if version.tags.get(DIGEST_TAG) == digest:
-                return self.reference(name, str(version.version))
-        return None
+    def _link(self, ref: ModelRef) -> None:
+        """Let the page of a logged model link to its version."""
+        versions = json.dumps([{"name": ref.name, "version": ref.version}])
+        self.client.set_logged_model_tags(ref.model_id, {MLFLOW_MODEL_VERSIONS: versions})
+
+    def _versions_of(self, name: str, run_id: str) -> list[ModelRef]:
+        """The versions that a run registered already, when an upload is tried again."""
+        found = self.client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
+        return [self.reference(name, str(version.version)) for version in found]
+
+    def _drop_unregistered(self, name: str, run_id: str, versions: Sequence[ModelRef]) -> None:
+        """Delete what uploads of a run left that were cut off before they were versions."""
+        query = f"name = '{name}' AND source_run_id = '{run_id}'"
+        for model in self.client.search_logged_models([self.experiment_id], filter_string=query):
+            if model.model_id not in {ref.model_id for ref in versions}:
+                self.client.delete_logged_model(model.model_id)
 
     def reference(self, name: str, version: str) -> ModelRef:
         """Look a version up.

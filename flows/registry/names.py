@@ -47,8 +47,8 @@ STAGE_PREFIX, INPUT_PREFIX = "stage.", "input."
 PROCESS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG = "rlhf.process", "prefect.flow_run", "mlflow.parentRunId"
 """Of a run: the process and the flow run that it is of, and the run around it."""
 
-RESUMED_STEP_TAG, RESUMED_RUN_TAG = "rlhf.resumed_from_step", "rlhf.resumed_run"
-"""Of a run that goes on from the state of another."""
+RESUMED_TAG = "rlhf.resumed"
+"""Of a run that was cut off and went on: when, and after which event, such as `2026-11-29T17:54:57+00:00 after 12`."""
 
 COMMIT_TAG, DIRTY_TAG = "mlflow.source.git.commit", "mlflow.source.git.dirty"
 """Of a run; MLflow's page shows the commit."""

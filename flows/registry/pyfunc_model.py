@@ -36,7 +36,7 @@ class RegisteredModel(PythonModel):
         folder = Path(__file__).parent
         self.settings: dict[str, Any] = context.model_config
         kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         ours = (folder / CODE).exists()
         self.model = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=ours).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")

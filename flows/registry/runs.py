@@ -1,7 +1,7 @@
 """MLflow runs: every call about their tags, parameters, metrics, figures and datasets."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import mlflow.artifacts
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from flows.registry.names import PARENT_RUN_TAG
@@ -25,6 +25,9 @@ PARAMS_PER_CALL = 100  # limits of the tracking API
 METRICS_PER_CALL = 1000
 
 ESTIMATES = "estimates.json"
+
+FINAL = "final/"
+"""Begins the names of figures that are measured once, at the end."""
 
 
 class Runs:
@@ -50,6 +53,29 @@ class Runs:
         nesting = {PARENT_RUN_TAG: parent} if parent else {}
         run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
         return str(run.info.run_id)
+
+    def unfinished(self, run_id: str) -> Run | None:
+        """A run whose work is not done; None where it is, the id is empty, or somebody deleted the run."""
+        if not run_id:
+            return None
+        try:
+            run: Run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        deleted = run.info.lifecycle_stage != LifecycleStage.ACTIVE
+        return None if deleted or run.info.status == "FINISHED" else run
+
+    def go_on(self, run_id: str, *, parent: str, tags: Mapping[str, str]) -> None:
+        """Let a run that was cut off run again, below another parent."""
+        self.tag_run(run_id, {**tags, PARENT_RUN_TAG: parent})
+        self.client.update_run(run_id, status="RUNNING")
+
+    def last_step(self, run_id: str) -> int:
+        """The last step that a run has of a stage's events; -1 where it has none."""
+        names = [name for name in self.client.get_run(run_id).data.metrics if not name.startswith(FINAL)]
+        return max((self.client.get_metric_history(run_id, name)[-1].step for name in names), default=-1)
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
@@ -91,20 +117,23 @@ class Runs:
     def log_events(
         self,
         run_id: str,
-        events: Iterable[Event],
+        events: Sequence[Event],
         *,
         model: ModelRef | None = None,
         dataset: DatasetRef | None = None,
     ) -> None:
-        """Log metrics by step, many steps in one call; `model` and `dataset` as in `log_estimates`."""
+        """Log metrics by step, many whole steps in one call; `model` and `dataset` as in `log_estimates`."""
         now = int(time.time() * 1000)
         of = {"model_id": model.model_id} if model else {}
         on = {"dataset_name": dataset.name, "dataset_digest": dataset_digest(dataset)} if dataset else {}
-        metrics = [
-            Metric(key, value, now, event.step, **of, **on) for event in events for key, value in event.metrics.items()
-        ]
-        for start in range(0, len(metrics), METRICS_PER_CALL):
-            self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+        steps = max(1, METRICS_PER_CALL // max((len(event.metrics) for event in events), default=1))
+        for start in range(0, len(events), steps):
+            metrics = [
+                Metric(key, value, now, event.step, **of, **on)
+                for event in events[start : start + steps]
+                for key, value in event.metrics.items()
+            ]
+            self.client.log_batch(run_id, metrics=metrics)
 
     def log_estimates(
         self,
@@ -131,7 +160,7 @@ class Runs:
         suffixes = {"value": "", "lower": "/lower", "upper": "/upper"}
         fields = {name: estimate.as_json() for name, estimate in estimates.items()}
         final = {
-            f"final/{name}{suffix}": number
+            f"{FINAL}{name}{suffix}": number
             for name, estimate in fields.items()
             for field, suffix in suffixes.items()
             if (number := estimate[field]) is not None

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +13,35 @@ from prefect import task
 from prefect.runtime import flow_run
 
 from flows.config.errors import InputError
-from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
-from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_RUN_TAG, RESUMED_STEP_TAG, STAGE_TAG
+from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
 from flows.registry.runs import refuse_nan
 from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
 from flows.stages.figures import Series, figures_of
+from flows.stages.finished import FinishedTraining, has_folders, keep_finished, read_finished
+from flows.stages.journal import LoggedEvents
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from flows.storage.cached_results import intact_result, reuse_or_remake
 from flows.tasks import CACHED, retried_task
-from rlhf_core.config import Frozen
-from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
-from rlhf_core.training.stage import Event, Stage, StageResult
-
-FLUSH_EVERY_SECONDS = 2.0
+from rlhf_core.training.stage import Stage, StageResult
 
 RUN = "run_id"
+"""Beside the states of a stage: its run in MLflow."""
 
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
 
 SAMPLES = 2
 """Samples that a record keeps; all are in the run."""
-
-
-class FinishedTraining(Frozen):
-    """A finished training whose files are not registered yet.
-
-    Attributes:
-        folders: artifacts by name.
-        files: what the stage wrote beside its artifacts.
-    """
-
-    run_id: str
-    folders: dict[str, str]
-    files: list[str]
-    estimates: dict[str, Estimate]
-    series: Series
-    samples: list[dict[str, str]]
-    outcome: str
-    seconds: float
 
 
 def run_stage(plan: Plan, context: RunContext) -> StageRecord:
@@ -86,7 +67,7 @@ def run_stage(plan: Plan, context: RunContext) -> StageRecord:
 def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
     in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
-    trained = intact_result(in_time, FinishedTraining, _has_folders, key, plan, context)
+    trained = intact_result(in_time, FinishedTraining, has_folders, key, plan, context)
     record = register(key, plan, context, trained)
     for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,23 +78,26 @@ def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
 def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Run the training under an MLflow run of its own; metrics go there as they come.
 
-    Where an earlier run or try left a sound state, the training goes on from it, and the new run's tags say so.
+    Where an earlier climb or try was cut off, its run goes on from the last sound state, and a tag says when.
     """
     registry = context.registry()
-    tags = {STAGE_TAG: plan.stage, KEY_TAG: key, FLOW_RUN_TAG: str(flow_run.id)}
-    run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags | surroundings() | _resumed(context, key))
+    run_id = _open_run(plan, context, key)
+    kept = read_finished(_states(context, key))
+    if kept is not None and kept.run_id == run_id:
+        return kept.model_dump(mode="json")
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
         registry.log_datasets(run_id, plan.datasets)
         keep_snapshots(plan.datasets.values(), context.project, registry)
     workspace = _workspace(context, key)
-    _prepare(context, key, run_id)
+    _prepare(context, key)
     started = time.monotonic()
     try:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
-        result, curves = _follow(plan, registry, run_id, _begin(plan, context, key))
+        events = LoggedEvents(_states(context, key), registry, run_id)
+        result, curves = _follow(plan, events, _begin(plan, context, key))
     except NotFiniteError as error:
         registry.end_run(run_id, "FAILED")
         raise InputError(f"stage {plan.stage}: {error}") from None
@@ -122,7 +106,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         raise
     seconds = time.monotonic() - started
     registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
-    return FinishedTraining(
+    finished = FinishedTraining(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
         files=_files_beside(workspace, result.artifacts.values()),
@@ -131,7 +115,9 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         samples=result.samples,
         outcome=result.outcome,
         seconds=seconds,
-    ).model_dump(mode="json")
+    )
+    keep_finished(_states(context, key), finished)
+    return finished.model_dump(mode="json")
 
 
 @retried_task("register")
@@ -177,10 +163,6 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     ).model_dump(mode="json")
 
 
-def _has_folders(trained: FinishedTraining) -> bool:
-    return all(Path(folder).is_dir() for folder in trained.folders.values())
-
-
 def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
     """The stage, in this process or on ranks of their own."""
     compute = context.compute
@@ -197,46 +179,48 @@ def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
     return launch(job, _ranks(context, key), compute, threads=context.threads)
 
 
-def _resumed(context: RunContext, key: str) -> dict[str, str]:
-    """Tags of a run that goes on: how many events were done, and the run that did them."""
-    states = _states(context, key)
-    notes = Checkpoints(states).notes
-    if not notes:
-        return {}
-    return {RESUMED_STEP_TAG: str(notes["step"]), RESUMED_RUN_TAG: (states / RUN).read_text()}
-
-
-def _prepare(context: RunContext, key: str, run_id: str) -> None:
-    """Empty the workspace, unless a sound state goes with what lies there; leave word of who writes from now on."""
-    workspace, states = _workspace(context, key), _states(context, key)
-    if not Checkpoints(states).notes:
-        shutil.rmtree(workspace, ignore_errors=True)
-        shutil.rmtree(states, ignore_errors=True)
-    workspace.mkdir(parents=True, exist_ok=True)
+def _open_run(plan: Plan, context: RunContext, key: str) -> str:
+    """The run of the stage: the one that was cut off, which goes on, or a new one."""
+    registry, states = context.registry(), _states(context, key)
+    tags = {STAGE_TAG: plan.stage, KEY_TAG: key, FLOW_RUN_TAG: str(flow_run.id), **surroundings()}
     states.mkdir(parents=True, exist_ok=True)
-    (states / RUN).write_text(run_id)
+    known = states / RUN
+    known.touch()
+    cut_off = registry.unfinished(known.read_text(encoding="utf-8"))
+    if cut_off is None:
+        run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags)
+        known.write_text(run_id, encoding="utf-8")
+        return run_id
+    done = Checkpoints(states).notes.get("step", 0)
+    times = [cut_off.data.tags.get(RESUMED_TAG), f"{datetime.now(UTC).isoformat(timespec='seconds')} after {done}"]
+    resumed = {RESUMED_TAG: "; ".join(filter(None, times))[-5000:]}
+    registry.go_on(cut_off.info.run_id, parent=context.run_id, tags=tags | resumed)
+    return str(cut_off.info.run_id)
 
 
-def _follow(plan: Plan, registry: Registry, run_id: str, stage: Stage) -> tuple[StageResult, Series]:
+def _prepare(context: RunContext, key: str) -> None:
+    """Empty the workspace, unless a sound state goes with what lies there."""
+    workspace = _workspace(context, key)
+    if not Checkpoints(_states(context, key)).notes:
+        shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(parents=True, exist_ok=True)
+
+
+def _follow(plan: Plan, events: LoggedEvents, stage: Stage) -> tuple[StageResult, Series]:
     """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
-    pending: list[Event] = []
     curves: Series = {}
-    flushed = time.monotonic()
     with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live:
         while True:
             try:
                 event = next(stage)
             except StopIteration as end:
-                registry.log_events(run_id, pending)
+                events.flush()
                 return _checked(end.value, plan), curves
             live.show(event)
-            pending.append(event)
+            events.add(event)
             for name in CURVES:
                 if name in event.metrics:
                     curves.setdefault(name, []).append(event.metrics[name])
-            if time.monotonic() - flushed > FLUSH_EVERY_SECONDS:
-                registry.log_events(run_id, pending)
-                pending, flushed = [], time.monotonic()
 
 
 def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cloudpickle
 
+from flows.stages.journal import journaled
 from rlhf_core.distributed import from_first, joined, rank
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Stage
@@ -44,7 +45,8 @@ class Job(NamedTuple):
 
     def begin(self) -> Stage:
         """The stage, in this process."""
-        return self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
+        stage = self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
+        return journaled(stage, self.states)
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCardData
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.data.model_settings import read_tokenizer
 from rlhf_core.models.gguf_files import GGUFNotes
 from rlhf_core.models.weights import complete_model
 
@@ -24,7 +25,7 @@ def load_tokenizer(path: Path, notes: GGUFNotes) -> PreTrainedTokenizerBase:
     Raises:
         ValueError: if its way is not known here either, since other ids than the model learned would be read silently.
     """
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = read_tokenizer(path.parent, gguf_file=path.name)
     splitting = tokenizer.backend_tokenizer.pre_tokenizer
     if not isinstance(splitting, ByteLevel) or notes.split in AS_GPT2:
         return tokenizer

@@ -3,10 +3,11 @@
 from datetime import date
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.base import gguf
 from rlhf_core.data.chat_template import settle_template
+from rlhf_core.data.model_settings import read_config, read_tokenizer
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.models.fitness import check_base
 from rlhf_core.models.gguf_files import check_gguf, read_notes
@@ -32,8 +33,8 @@ def adopt(folder: Path, *, out: Path, day: date | None = None) -> Stage:
     """
     yield from ()
     check_files(folder)
-    check_base(AutoConfig.from_pretrained(folder))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    check_base(read_config(folder))
+    tokenizer = read_tokenizer(folder)
     settle_template(tokenizer, day=day)
     return _saved(complete_model(AutoModelForCausalLM, folder), tokenizer, folder, out)
 
@@ -46,7 +47,7 @@ def adopt_gguf(path: Path, *, out: Path, day: date | None = None) -> Stage:
     """
     yield from ()
     check_gguf(path)
-    check_base(AutoConfig.from_pretrained(path.parent, gguf_file=path.name))
+    check_base(read_config(path.parent, gguf_file=path.name))
     notes = read_notes(path)
     tokenizer = gguf.load_tokenizer(path, notes)
     settle_template(tokenizer, day=day)

@@ -8,10 +8,11 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.chat_template import as_trained, settle_template
+from rlhf_core.data.model_settings import read_tokenizer
 from rlhf_core.data.stop_tokens import listed_stops
 
 PAD_TOKEN = "<|pad|>"
@@ -55,7 +56,7 @@ def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizer
         ValueError: if it has no end-of-sequence token, without which no response can end, or no one chat template that
             writes the same on every day.
     """
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    tokenizer: PreTrainedTokenizerBase = read_tokenizer(path)
     settle_tokenizer(tokenizer, listed_stops(path), day=day)
     return tokenizer
 

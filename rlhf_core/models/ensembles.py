@@ -4,13 +4,14 @@ What is stored about it lies in the model's `config.json`, so that stock `transf
 K members; scores are logits before the temperature.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
 from rlhf_core.config.reward_model import Aggregate
+from rlhf_core.data.model_settings import stored_number
 
 AGGREGATE = "reward_aggregate"
 
@@ -67,11 +68,21 @@ def disagreement(members: Tensor) -> Tensor:
 
 
 def aggregation(config: PreTrainedConfig) -> Aggregation:
-    """What is stored in a model's configuration; that of a single head where nothing is."""
+    """What is stored in a model's configuration; that of a single head where nothing is.
+
+    Raises:
+        ValueError: if it is no rule.
+    """
+    how: Aggregate = getattr(config, AGGREGATE, "mean")
+    if how not in get_args(Aggregate):
+        raise ValueError(
+            f"{config.name_or_path}: `{AGGREGATE}` in config.json is {how!r}, and there are "
+            f"{', '.join(get_args(Aggregate))}"
+        )
     return Aggregation(
-        how=getattr(config, AGGREGATE, "mean"),
-        uncertainty_lambda=float(getattr(config, UNCERTAINTY_LAMBDA, 0.0)),
-        centre=float(getattr(config, CENTRE, 0.0)),
+        how=how,
+        uncertainty_lambda=stored_number(config, UNCERTAINTY_LAMBDA, 0.0, least=0.0),
+        centre=stored_number(config, CENTRE, 0.0),
     )
 
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from rlhf_core.config.lengths import Lengths
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.models.classifiers import weightless_classifier
 from rlhf_core.models.ensembles import AGGREGATE
-from rlhf_core.models.heads import score_head
+from rlhf_core.models.heads import check_stored, score_head
 from rlhf_core.models.model_files import check_kind
 
 UNFIT = {
@@ -34,7 +35,7 @@ def check_family(path: Path) -> None:
     """As `check_configuration`, of a folder of a model, and as `check_kind`."""
     check_kind(path)
     try:
-        check_configuration(AutoConfig.from_pretrained(path))
+        check_configuration(read_config(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -123,4 +124,5 @@ def check_reward_model(config: PreTrainedConfig) -> None:
             f"model; name a sequence classifier with one label, or several and `{AGGREGATE}` in its config.json"
         )
     check_configuration(config)
+    check_stored(config)
     score_head(weightless_classifier(config))

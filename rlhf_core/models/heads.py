@@ -3,12 +3,17 @@
 import copy
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from rlhf_core.data.model_settings import stored_number
+from rlhf_core.models.ensembles import aggregation
 from rlhf_core.models.lora import HEAD, on_trunk
 
 TEMPERATURE = "reward_temperature"
 """Key in a reward model's `config.json`: divide its score by this to get a calibrated one."""
+
+COLDEST = 1e-6
+"""Least temperature that a score is divided by."""
 
 
 def score_head(model: PreTrainedModel) -> nn.Linear:
@@ -25,8 +30,22 @@ def score_head(model: PreTrainedModel) -> nn.Linear:
 
 
 def temperature(model: PreTrainedModel) -> float:
-    """The temperature stored with a reward model, 1.0 where none is."""
-    return float(getattr(model.config, TEMPERATURE, 1.0))
+    """The temperature stored with a reward model, 1.0 where none is.
+
+    Raises:
+        ValueError: if it is no number above 0, or so small that scores would not be numbers.
+    """
+    return stored_number(model.config, TEMPERATURE, 1.0, least=COLDEST)
+
+
+def check_stored(config: PreTrainedConfig) -> None:
+    """See that what is stored with a reward model says how its members make one calibrated score.
+
+    Raises:
+        ValueError: naming the key, and what it may be.
+    """
+    aggregation(config)
+    stored_number(config, TEMPERATURE, 1.0, least=COLDEST)
 
 
 def add_value_head(policy: PreTrainedModel) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.core_model_loading import revert_weight_conversion
 
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.stop_tokens import rows_needed, settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
 from rlhf_core.models.ensembles import AGGREGATE
 from rlhf_core.models.experts import still_routers
 from rlhf_core.models.fitness import check_family, check_growth
-from rlhf_core.models.heads import score_head
+from rlhf_core.models.heads import check_stored, score_head
 from rlhf_core.models.lora import HEAD, is_on, load_beside, merged, save_adapter, state_digest
 from rlhf_core.models.precision import to_device
 from rlhf_core.models.ways import choose_way
@@ -62,11 +63,11 @@ def load_reward_model(
             of its weights, or there are several labels and nothing says how they make one score.
     """
     check_family(path)
-    config = AutoConfig.from_pretrained(path)
+    config = read_config(path)
     if beside is not None and is_on(path, beside):
         return load_beside(path, config, beside)
     trained = _is_classifier(path)
-    labels = config.num_labels if trained else heads
+    labels = config.num_labels or 1 if trained else heads
     if trained and labels > 1 and not hasattr(config, AGGREGATE):
         raise ValueError(
             f"{path}: the classifier has {labels} labels and its config.json does not say how they make one score; "
@@ -77,6 +78,7 @@ def load_reward_model(
     spare = () if trained else _names_in_files(_weightless_language_model(config))
     family = classifier_class(config)
     model = complete_model(family, path, new=new, spare=spare, num_labels=labels, dtype=torch.float32)
+    check_stored(model.config)
     if not trained:
         head = score_head(model)
         nn.init.normal_(head.weight, std=(head.in_features + 1) ** -0.5)
@@ -115,7 +117,7 @@ def save(
 
 def parameters(path: Path) -> int:
     """Weights of a saved language model or classifier, tied ones counted once; none of them is loaded."""
-    config = AutoConfig.from_pretrained(path)
+    config = read_config(path)
     model = weightless_classifier(config) if _is_classifier(path) else _weightless_language_model(config)
     return int(model.num_parameters())
 
@@ -137,7 +139,7 @@ def weights_digest(model: PreTrainedModel) -> str:
 
 
 def _is_classifier(path: Path) -> bool:
-    architectures = AutoConfig.from_pretrained(path).architectures or []
+    architectures = read_config(path).architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 

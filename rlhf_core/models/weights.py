@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rlhf_core.data.model_settings import without_code
 from rlhf_core.models.model_files import check_files
 
 BUFFERS = re.compile(r"(\.masked_bias|\battn\.bias|\battention\.bias|rotary_emb\.inv_freq|position_ids)$")
@@ -60,8 +61,8 @@ def _loaded(
         check_files(Path(source))
     model: PreTrainedModel
     try:
-        model, report = family.from_pretrained(
-            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        model, report = without_code(
+            family.from_pretrained, source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except UNREADABLE as error:
         raise ValueError(f"{source}: cannot be loaded ({_first_line(error)}); name a whole model") from None

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.ppo.actor_critic import ActorCritic
+from rlhf_core.training.seals import damage, seal
 
 STATES = "states"
 
@@ -18,6 +19,10 @@ SETTLED = "settled"
 """What the states are called once the result is written: a stage that is cut off then has no states to read again."""
 
 ARTIFACTS = ("policy", "value")
+
+
+class DamagedStateError(RuntimeError):
+    """A state that would become the result is not what was measured."""
 
 
 class CandidateStates:
@@ -38,6 +43,8 @@ class CandidateStates:
         """Write the state after an update."""
         with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
             save(self._weights(), checkpoint_id=self._folder(step))
+        wait()
+        seal(self._folder(step))
 
     def drop_others(self, steps: Collection[int]) -> None:
         """Remove all states but those of some updates."""
@@ -47,10 +54,22 @@ class CandidateStates:
                     shutil.rmtree(folder)
         wait()
 
+    def damage(self) -> str:
+        """Which state has changed since it was written, and how; empty where none has."""
+        steps = sorted(int(folder.name) for folder in (self._out / STATES).glob("[0-9]*"))
+        found = ((step, damage(self._folder(step))) for step in from_first(steps))
+        return next((f"candidate state {self._folder(step)}: {what}" for step, what in found if what), "")
+
     def settle(self, step: int, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Bring policy and value back to the state after an update and write its models; twice is once."""
+        """Bring policy and value back to the state after an update and write its models; twice is once.
+
+        Raises:
+            DamagedStateError: if the state has changed since it was written.
+        """
         if not from_first(self._folder(step).exists()):
             return
+        if found := damage(self._folder(step)):
+            raise DamagedStateError(f"candidate state {self._folder(step)}: {found}; run again, which trains it anew")
         weights = self._weights()
         with warnings.catch_warnings(action="ignore"):
             load(weights, checkpoint_id=self._folder(step))

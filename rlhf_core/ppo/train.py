@@ -102,6 +102,8 @@ def train_policy(
     )
     parts = run.actor_critic.parts
     notes: dict[str, Any] = {"step": 0, "series": {name: [] for name in ("eval_step", *CURVES)}, "answers_bytes": 0}
+    if found := run.states.damage():
+        checkpoints.forget(found)
     notes |= checkpoints.restore(parts)
     run.go_on(notes)
     for event in run.train(prompts, watched, done=notes["step"]):

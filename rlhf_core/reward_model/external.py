@@ -6,9 +6,10 @@ from datetime import date
 from pathlib import Path
 
 from torch import Tensor
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
+from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.pair_trees import told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
@@ -68,7 +69,7 @@ def adopt_reward_model(
     """
     yield from ()
     check_kind(source)
-    said = AutoConfig.from_pretrained(source)
+    said = read_config(source)
     check_reward_model(said)
     check_lengths(said, config.lengths)
     tokenizer = load_tokenizer(str(source), day=day)
@@ -108,7 +109,7 @@ def _pass_on_known(
     out: Path,
 ) -> None:
     """Hand a model's known answers on, if it still gives them; one without any, or newly calibrated, gets its own."""
-    if not (source / KNOWN).exists() or not hasattr(AutoConfig.from_pretrained(source), TEMPERATURE):
+    if not (source / KNOWN).exists() or not hasattr(read_config(source), TEMPERATURE):
         values = score_items(model, tokenizer, items, config)
         save_known_answers(out, tokenizer, items, values, config.optimiser, config.lengths)
         return

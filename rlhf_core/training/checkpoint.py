@@ -1,7 +1,7 @@
 """Checkpoints of a stage, so that one that was cut off goes on, on as many ranks as there are then.
 
-A state is written beside the others and renamed when it is complete; the sizes of its files are noted in it, so that
-one that was cut is not read and the one before it is.
+A state is written beside the others, sealed, and renamed when it is complete and on the disk. One that was cut or has
+changed since is named and removed, and the one before it is used.
 """
 
 import json
@@ -10,6 +10,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.checkpoint.stateful import Stateful
 
 from rlhf_core.distributed import from_first, rank, wait
+from rlhf_core.training.seals import damage, flush, seal
 
 NOTES = "notes.json"
 
@@ -45,8 +47,7 @@ class Checkpoints:
     @property
     def notes(self) -> dict[str, Any]:
         """What was noted in the newest sound state; empty where there is none."""
-        newest = from_first(self._sound()[-1:])
-        return _noted(newest[0]) if newest else {}
+        return {} if self._newest is None else _noted(self._newest)
 
     def restore(self, parts: Mapping[str, Stateful]) -> dict[str, Any]:
         """Bring parts back to the newest sound state.
@@ -57,12 +58,21 @@ class Checkpoints:
         Returns:
             The notes of that state; empty, and the parts untouched, where there is none.
         """
-        newest = from_first(self._sound()[-1:])
-        if not newest:
+        if self._newest is None:
             return {}
         with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
-            load(dict(parts), checkpoint_id=newest[0] / "state")
-        return _noted(newest[0])
+            load(dict(parts), checkpoint_id=self._newest / "state")
+        return _noted(self._newest)
+
+    def forget(self, reason: str) -> None:
+        """Remove all states, so that the stage begins anew; the reason is told."""
+        states = from_first(self._states())
+        if rank() == 0 and states:
+            warnings.warn(f"{reason}; the stage begins anew", stacklevel=2)
+            for state in states:
+                shutil.rmtree(state)
+        wait()
+        self.__dict__.pop("_newest", None)
 
     def keep(self, parts: Mapping[str, Stateful], notes: Mapping[str, Any]) -> None:
         """Write a state if one is due, then drop the ones that are no longer needed.
@@ -83,37 +93,41 @@ class Checkpoints:
             save(dict(parts), checkpoint_id=writing / "state")
         wait()
         if rank() == 0:
-            (writing / NOTES).write_text(json.dumps({"notes": notes, "sizes": _sizes(writing)}))
+            (writing / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+        wait()
+        seal(writing)
+        if rank() == 0:
             target = self._folder / f"step-{notes['step']:09d}"
             shutil.rmtree(target, ignore_errors=True)
             writing.rename(target)
-            for old in sorted(self._folder.glob("step-*"))[:-KEPT]:
+            flush(self._folder)
+            for old in self._states()[:-KEPT]:
                 shutil.rmtree(old)
         wait()
         now = time.monotonic()
         self._due = now + max(self._every, (now - started) / SHARE if self._every else 0.0)
 
-    def _sound(self) -> list[Path]:
-        """Complete states, the oldest first."""
-        return [] if self._folder is None else [path for path in sorted(self._folder.glob("step-*")) if _is_sound(path)]
+    @cached_property
+    def _newest(self) -> Path | None:
+        """The newest sound state when it is first asked for; what is newer and damaged is removed."""
+        for state in reversed(from_first(self._states())):
+            if not (found := damage(state)):
+                return state
+            if rank() == 0:
+                warnings.warn(f"state {state} is not used, as {found}; the one before it is", stacklevel=2)
+                shutil.rmtree(state)
+            wait()
+        return None
+
+    def _states(self) -> list[Path]:
+        """Those whose writing ended, the oldest first."""
+        return [] if self._folder is None else sorted(self._folder.glob("step-*"))
 
 
 NEVER = Checkpoints(None)
 """Keeps no state."""
 
 
-def _is_sound(path: Path) -> bool:
-    try:
-        return bool(json.loads((path / NOTES).read_text())["sizes"] == _sizes(path))
-    except (OSError, ValueError):
-        return False
-
-
 def _noted(path: Path) -> dict[str, Any]:
-    notes: dict[str, Any] = json.loads((path / NOTES).read_text())["notes"]
+    notes: dict[str, Any] = json.loads((path / NOTES).read_text(encoding="utf-8"))
     return notes
-
-
-def _sizes(path: Path) -> dict[str, int]:
-    files = (file for file in path.rglob("*") if file.is_file() and file.name != NOTES)
-    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}

@@ -13,8 +13,9 @@ from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.context import RunContext
 from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
+from flows.stages.finished import FinishedTraining
 from flows.stages.plan import Plan
-from flows.stages.runner import FinishedTraining, register, train
+from flows.stages.runner import register, train
 from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import point

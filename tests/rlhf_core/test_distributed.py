@@ -269,29 +269,58 @@ def stepped(base: Path, tokenizer: PreTrainedTokenizerBase, steps: int) -> tuple
     return model, optimiser
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "unnoted"])
-def test_a_damaged_state_is_passed_over_for_the_one_before_it(
-    base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, damage: str
+def damaged(state: Path, how: str) -> None:
+    data = next((state / "state").glob("*.distcp"))
+    content = bytearray(data.read_bytes())
+    match how:
+        case "cut":
+            data.write_bytes(content[: len(content) // 2])
+        case "gone":
+            data.unlink()
+        case "a bit of the weights":
+            content[len(content) // 2] ^= 1
+            data.write_bytes(content)
+        case "a bit of what is where":
+            index = state / "state" / ".metadata"
+            index.write_bytes(index.read_bytes().replace(b"model", b"nodel", 1))
+        case "a number in the notes":
+            (state / "notes.json").write_text((state / "notes.json").read_text().replace("3", "4"))
+        case "unsealed":
+            (state / "seal.json").unlink()
+        case "a file more":
+            (state / "state" / "__1_0.distcp").write_bytes(content)
+
+
+DAMAGES = (
+    "cut",
+    "gone",
+    "a bit of the weights",
+    "a bit of what is where",
+    "a number in the notes",
+    "unsealed",
+    "a file more",
+)
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_used(
+    base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     states = tmp_path / "states"
     for steps in (1, 2, 3):
         _, optimiser = stepped(base, tokenizer, steps)
         Checkpoints(states).keep({"model": optimiser}, {"step": steps})
-    kept = sorted(states.iterdir())
-    assert [path.name for path in kept] == ["step-000000002", "step-000000003"]
-    shutil.copytree(kept[1], states / "writing")  # as if it had been cut off there
-    data = next((kept[1] / "state").glob("*.distcp"))
-    if damage == "cut":
-        data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    elif damage == "gone":
-        data.unlink()
-    else:
-        (kept[1] / "notes.json").unlink()
-    model, optimiser = stepped(base, tokenizer, 0)
-    assert Checkpoints(states).restore({"model": optimiser}) == {"step": 2}
+    assert sorted(path.name for path in states.iterdir()) == ["step-000000002", "step-000000003"]
+    shutil.copytree(states / "step-000000003", states / "writing")  # as if it had been cut off there
     expected, theirs = stepped(base, tokenizer, 2)
-    torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=0, atol=0)
-    assert optimiser.lr == theirs.lr
+    for damage in DAMAGES:
+        case = shutil.copytree(states, tmp_path / damage)
+        damaged(case / "step-000000003", damage)
+        model, optimiser = stepped(base, tokenizer, 0)
+        with pytest.warns(UserWarning, match="step-000000003 is not used, as .* is (missing|damaged|missing or dam)"):
+            assert Checkpoints(case).restore({"model": optimiser}) == {"step": 2}
+        assert not (case / "step-000000003").exists()
+        torch.testing.assert_close(model.state_dict(), expected.state_dict(), rtol=0, atol=0)
+        assert optimiser.lr == theirs.lr
 
 
 def test_without_a_sound_state_a_stage_begins_anew(

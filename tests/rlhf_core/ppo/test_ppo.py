@@ -24,6 +24,7 @@ from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.objectives import kl_k1
 from rlhf_core.ppo.actor_critic import ActorCritic, load_actor_critic
+from rlhf_core.ppo.candidate_states import DamagedStateError
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_first_pass
 from rlhf_core.ppo.train import train_policy
@@ -31,7 +32,7 @@ from rlhf_core.ppo.update import compute_advantages, update, warm_up
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.optimiser import Optimiser
-from rlhf_core.training.stage import Event, StageResult
+from rlhf_core.training.stage import Event, Stage, StageResult
 
 PROMPTS = ["how are you", "fine", "you are fine thanks", "thanks", "how", "are you fine", "you", "thanks how are you"]
 HELD_OUT = ["fine thanks", "how you", "are you how", "thanks fine", "you you", "are"] * 4
@@ -77,7 +78,11 @@ def train(models: Models, out: Path, *, seed: int = 1, **changes: object) -> Out
         name: changes.pop(name, default) for name, default in (("prompts", PROMPTS), ("held_out_prompts", HELD_OUT))
     }
     config = CONFIG.model_copy(update=changes)
-    stage, events = train_policy(config, **models._asdict(), **texts, out=out, seed=seed), []  # type: ignore[arg-type]
+    return finish(train_policy(config, **models._asdict(), **texts, out=out, seed=seed), out)  # type: ignore[arg-type]
+
+
+def finish(stage: Stage, out: Path) -> Outcome:
+    events = []
     while True:
         try:
             events.append(next(stage))
@@ -429,6 +434,33 @@ def test_a_run_that_was_cut_off_ends_as_if_nothing_had_been(models: Models, tmp_
     assert len(set(betas[1:])) == 5
     assert [event.step for event in whole if "ptx_loss_nats" in event.metrics] == [2, 3, 4, 5, 6]
     assert 0.0 <= found.estimates["repeats_within_prompt"].value < 1.0
+
+
+@pytest.mark.parametrize("found", ["before going on", "at the end"])
+def test_a_candidate_that_is_not_what_was_measured_is_no_result(found: str, models: Models, tmp_path: Path) -> None:
+    """The stage begins anew, and ends as if nothing had happened."""
+    options = {"updates": 2, "evaluate_every": 1}
+    whole, expected, _ = train(models, tmp_path / "whole", **options)
+    out, states = tmp_path / "out", tmp_path / "states"
+    inputs = {**models._asdict(), "prompts": PROMPTS, "held_out_prompts": HELD_OUT, "seed": 1}
+    config = CONFIG.model_copy(update=options)
+    stage = train_policy(config, **inputs, out=out, checkpoints=Checkpoints(states))  # type: ignore[arg-type]
+    events = [next(stage) for _ in range(2 if found == "before going on" else 3)]
+    if found == "before going on":
+        stage.close()
+    for path in out.glob("states/*/*.distcp"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    if found == "at the end":
+        with pytest.raises(DamagedStateError, match="is damaged; run again, which trains it anew"):
+            next(stage)
+    again = train_policy(config, **inputs, out=out, checkpoints=Checkpoints(states))  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="candidate state .* is damaged; the stage begins anew"):
+        events = [next(again)]
+    rest, result, _ = finish(again, out)
+    assert result.estimates == expected.estimates
+    assert untimed(events + rest) == untimed(whole)
 
 
 def test_demonstrations_are_asked_for_where_they_are_mixed_in(models: Models, tmp_path: Path) -> None:

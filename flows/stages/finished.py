@@ -1,0 +1,58 @@
+"""A finished training whose files are not registered yet, kept where a climb that is killed then finds it again.
+
+Prefect keeps what a task returned only with the task around it, which also registers.
+"""
+
+import os
+from pathlib import Path
+
+from flows.stages.figures import Series
+from rlhf_core.config import Frozen
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.training.seals import flush
+
+FINISHED = "finished.json"
+"""Lies beside the states of a stage, and is removed with them."""
+
+
+class FinishedTraining(Frozen):
+    """What came of a training.
+
+    Attributes:
+        folders: artifacts by name.
+        files: what the stage wrote beside its artifacts.
+    """
+
+    run_id: str
+    folders: dict[str, str]
+    files: list[str]
+    estimates: dict[str, Estimate]
+    series: Series
+    samples: list[dict[str, str]]
+    outcome: str
+    seconds: float
+
+
+def has_folders(trained: FinishedTraining) -> bool:
+    """Whether what it made is still there."""
+    return all(Path(folder).is_dir() for folder in trained.folders.values())
+
+
+def keep_finished(states: Path, trained: FinishedTraining) -> None:
+    """Write it down whole or not at all, after all that it made is on the disk."""
+    os.sync()
+    path = states / FINISHED
+    part = path.with_suffix(".part")
+    part.write_text(trained.model_dump_json(), encoding="utf-8")
+    flush(part)
+    part.rename(path)
+    flush(states)
+
+
+def read_finished(states: Path) -> FinishedTraining | None:
+    """What was written down; None where nothing was, or what it made has gone."""
+    path = states / FINISHED
+    if not path.exists():
+        return None
+    trained = FinishedTraining.model_validate_json(path.read_text(encoding="utf-8"))
+    return trained if has_folders(trained) else None

@@ -1,0 +1,110 @@
+"""Events, runs and versions of stages that are killed: nothing of them is lost, and nothing is there twice."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+from flows.registry.client import Registry
+from flows.stages.finished import FINISHED
+from flows.stages.journal import JOURNAL, LoggedEvents, journaled, read_journal
+from rlhf_core.training.stage import Event, Stage, StageResult
+from tests.flows.toys import Toys
+
+RESULT = StageResult(artifacts={})
+
+
+def five_steps(first: int) -> Stage:
+    for step in range(first, 5):
+        yield Event(step, {"loss_nats": 5.0 - step}, 4)
+    return RESULT
+
+
+def die_after_three(states: Path) -> None:
+    for event in journaled(five_steps(0), states):
+        if event.step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def steps(registry: Registry, run_id: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in registry.client.get_metric_history(run_id, "loss_nats")]
+
+
+@pytest.mark.parametrize("first", [0, 2], ids=["from the start", "from a state"])
+def test_a_killed_process_loses_no_event_and_says_none_twice(storage: Path, tmp_path: Path, first: int) -> None:
+    registry = Toys("toy", storage).registry
+    run_id = registry.start_run("sft")
+    LoggedEvents(tmp_path, registry, run_id).add(Event(0, {"loss_nats": 5.0}, 4))
+    killed = multiprocessing.get_context("spawn").Process(target=die_after_three, args=(tmp_path,))
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write('[3, {"loss_')  # as if the disk had been full in the middle of a line
+    events = LoggedEvents(tmp_path, registry, run_id)
+    for event in journaled(five_steps(first), tmp_path):
+        events.add(event)
+    events.flush()
+    assert steps(registry, run_id) == [(step, 5.0 - step) for step in range(5)]
+    assert [event.step for event in read_journal(tmp_path)] == list(range(5))
+
+
+def test_the_result_goes_through_and_without_states_nothing_is_written(tmp_path: Path) -> None:
+    for states in (tmp_path, None):
+        stage = journaled(five_steps(3), states)
+        assert [next(stage).step, next(stage).step] == [3, 4]
+        with pytest.raises(StopIteration) as end:
+            next(stage)
+        assert end.value.value is RESULT
+    assert [event.step for event in read_journal(tmp_path)] == [3, 4]
+
+
+# Of a stage as a whole
+
+
+class Killed(BaseException):
+    """Stands for the end of the process at a point that no signal would hit for sure."""
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, where: object, what: str) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(where, what, die)
+
+
+POINTS = (
+    ("flows.stages.runner", "keep_finished"),
+    ("mlflow:MlflowClient", "log_model_artifacts"),
+    ("mlflow:MlflowClient", "create_model_version"),
+    ("flows.registry.client:Registry", "_link"),
+)
+
+
+@pytest.mark.parametrize(("owner", "name"), POINTS, ids=[name for _, name in POINTS])
+def test_a_stage_that_is_cut_off_while_it_registers_has_one_run_and_one_version(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, owner: str, name: str
+) -> None:
+    toys = Toys("toy", storage)
+    with monkeypatch.context() as patch:
+        cut(patch, resolve_name(owner), name)
+        with pytest.raises(Killed):
+            toys.stage("sft", "text")
+    left = list(storage.glob(f"work/sft-*.states/{FINISHED}"))
+    assert len(left) == (0 if name == "keep_finished" else 1)
+    again = Toys("toy", storage).stage("sft", "text")
+    client = toys.registry.client
+    assert [(str(version.version), version.run_id) for version in client.search_model_versions("name='toy-sft'")] == [
+        (again.version, again.run_id)
+    ]
+    (run,) = client.search_runs([toys.registry.experiment_id], "tags.`rlhf.stage` = 'sft'")
+    assert (run.info.run_id, run.info.status) == (again.run_id, "FINISHED")
+    models = client.search_logged_models([toys.registry.experiment_id], filter_string="name = 'toy-sft'")
+    assert [model.model_id for model in models] == [again.model_id]
+    assert again.version in models[0].tags[MLFLOW_MODEL_VERSIONS]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == [1]
+    assert "after" in run.data.tags["rlhf.resumed"]
