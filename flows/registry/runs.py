@@ -126,7 +126,8 @@ class Runs:
         now = int(time.time() * 1000)
         of = {"model_id": model.model_id} if model else {}
         on = {"dataset_name": dataset.name, "dataset_digest": dataset_digest(dataset)} if dataset else {}
-        steps = max(1, METRICS_PER_CALL // max((len(event.metrics) for event in events), default=1))
+        most = max((len(event.metrics) for event in events), default=0)
+        steps = max(1, METRICS_PER_CALL // max(1, most))
         for start in range(0, len(events), steps):
             metrics = [
                 Metric(key, value, now, event.step, **of, **on)
