@@ -20,17 +20,26 @@ QUESTIONS = (
 )
 MONTHS = ("January", "March", "April", "May", "July", "August", "October", "November")
 HELPFUL = (
-    "Sorry about that. Please unplug it, wait a minute and try again.",
-    "Please send us a photo; we repair it for free within {days} days.",
-    "The warranty covers this. Print the label from your account and send it in.",
-    "Sorry to hear that! You get a new one within {days} days.",
+    ("Sorry about that.", "That should not be.", "Thanks for telling us.", "We can help.", "Sorry to hear that!"),
+    (
+        "Please unplug the {thing}, wait {days} minutes and try again.",
+        "Send us a photo of the {thing} and its number.",
+        "The warranty covers a {thing} for {days} years.",
+        "Print the label from your account and send the {thing} in.",
+    ),
+    ("We repair it for free.", "A new one is there in {days} days.", "You pay nothing.", "Then we call you on {day}."),
 )
 USELESS = (
-    "Thank you for your message. All messages are important to us.",
-    "Have you read the manual? It is all in there, on page {days}.",
-    "We do not know. Maybe somebody else can help you with that.",
-    "That is odd. Nobody else has had this with one from {month}.",
+    ("Thank you for your message.", "That is odd.", "We do not know.", "Hello and welcome.", "All lines are busy."),
+    (
+        "All messages about a {thing} are important to us.",
+        "Have you read page {days} of the manual of the {thing}?",
+        "Nobody else has had this with a {thing} since {month}.",
+        "Maybe somebody else knows about the {thing}.",
+    ),
+    ("Write again in {days} days.", "Have a nice {day}.", "Ask where you bought it.", "We are closed until {day}."),
 )
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 
 
 def write_pairs(path: Path, *, count: int = 360, seed: int = 0) -> None:
@@ -76,6 +85,7 @@ def _said(draw: random.Random) -> tuple[str, str, str]:
         "month": draw.choice(MONTHS),
         "order": draw.randint(1000, 9999),
         "days": draw.randint(2, 9),
+        "day": draw.choice(DAYS),
     }
-    question, helpful, useless = (draw.choice(texts).format(**words) for texts in (QUESTIONS, HELPFUL, USELESS))
-    return question, helpful, useless
+    helpful, useless = (" ".join(draw.choice(parts) for parts in answer) for answer in (HELPFUL, USELESS))
+    return draw.choice(QUESTIONS).format(**words), helpful.format(**words), useless.format(**words)
