@@ -67,7 +67,7 @@ PARTS = (
 """What is most wanted first; the limits add up to more than there is, as most parts need less."""
 
 FULL = Batches(size=64, micro=32, max_tokens=16_384, compiled=False, steps=1, turns=8)
-TINY = Batches(size=4, micro=2, max_tokens=512, compiled=False, steps=1, turns=2)
+TINY = Batches(size=2, micro=1, max_tokens=512, compiled=False, steps=1, turns=2)
 
 
 def main(
@@ -78,7 +78,7 @@ def main(
 ) -> None:
     """Measure part after part until the time is up, and print what was measured."""
     until = time.monotonic() + limit_s
-    parts = list(dict.fromkeys(part._replace(model="tiny") for part in PARTS)) if tiny else list(PARTS)
+    parts = list(dict.fromkeys(part._replace(model="tiny", seconds=limit_s) for part in PARTS)) if tiny else list(PARTS)
     path = out or RESULTS / f"gpu_{device().type}.json"
     report: Record = {
         "machine": machine(),
@@ -175,7 +175,7 @@ def show(report: Record) -> None:
             peak = max(turn["peak_mib"] for turn in turns) / 1024
             figures = [f"{seconds:.3f}", f"{tokens:.0f}", f"{peak:.1f}", f"{share:.0%}" if share else ""]
         table.add_row(part["model"], part["stage"], part["side"], *figures, part["status"].splitlines()[-1])
-    Console().print(table)
+    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

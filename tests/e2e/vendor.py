@@ -58,7 +58,7 @@ def write_pairs(path: Path, *, count: int = 360, seed: int = 0) -> None:
 
 
 def write_model(folder: Path, *, seed: int = 0) -> None:
-    """A model of 130,000 weights that answers such questions, helpfully or not."""
+    """A model of 155,000 weights that answers such questions, helpfully or not."""
     draw = random.Random(seed + 1)
     texts = []
     for _ in range(1500):
@@ -69,7 +69,7 @@ def write_model(folder: Path, *, seed: int = 0) -> None:
         layers=2,
         heads=2,
         max_positions=256,
-        vocabulary=420,
+        vocabulary=600,
         steps=250,
         batch_size=16,
         optimiser=OptimiserConfig(lr=6e-3),

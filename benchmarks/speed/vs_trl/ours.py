@@ -207,7 +207,8 @@ def ppo_recipe(work: Workload, scratch: Path) -> Steps:
     """Whole updates as `RECIPE` has them, rollout included, by the stage itself; tokens are those that were drawn."""
     settings = load_config(RECIPE).policy
     assert isinstance(settings, PPOConfig)
-    responses = 8 * work.batches.size
+    prompts = [row["prompt"] for row in work.texts]
+    responses = min(8 * work.batches.size, len(prompts))
     config = settings.model_copy(
         update={
             "rollout_size": responses,
@@ -217,7 +218,6 @@ def ppo_recipe(work: Workload, scratch: Path) -> Steps:
             "value": SeparateValueConfig(optimiser=optimiser(work, settings.optimiser.lr)),
         }
     )
-    prompts = [row["prompt"] for row in work.texts]
     models = {"sft": work.policy, "reward_model": work.reward_model, "judge": work.reward_model}
     training = train_policy(config, **models, prompts=prompts, held_out_prompts=prompts[:8], out=scratch, seed=SEED)
     for event in training:
