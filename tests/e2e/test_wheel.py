@@ -95,7 +95,7 @@ def test_the_wheel_holds_whatever_a_command_reads(wheel: Path) -> None:
 
 
 def test_the_tutorial_says_what_its_commands_print(tutorial: list[tuple[Block, str]]) -> None:
-    assert len(tutorial) == 9 and all(block.shown for block, _ in tutorial)
+    assert len(tutorial) == 8 and all(block.shown for block, _ in tutorial)
     for block, said in tutorial:
         assert_shown(block, said)
         assert ("failed: " in said) == ("exit code 3" in block.shown), said
