@@ -14,6 +14,9 @@ from flows.tasks import GATE_FAILED, retried_task, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
 from rlhf_core.metrics.estimates import Estimate
 
+NAMED = 3
+"""Gates at most that the sentence about a stop names; the table of verdicts has all."""
+
 
 class StoppedByGate(Exception):
     """A gate stopped the ladder; exit code 3."""
@@ -21,9 +24,11 @@ class StoppedByGate(Exception):
     def __init__(self, stage: str, verdicts: Sequence[Verdict]) -> None:
         self.stage = stage
         self.verdicts = list(verdicts)
-        reasons = "; ".join(verdict.explanation for verdict in verdicts)
-        names = ", ".join(verdict.gate for verdict in verdicts)
-        super().__init__(f"stopped by gate {names} because {reasons}")
+        named, rest = self.verdicts[:NAMED], self.verdicts[NAMED:]
+        more = f" and {len(rest)} more" if rest else ""
+        reasons = "; ".join(verdict.explanation for verdict in named)
+        names = ", ".join(verdict.gate for verdict in named)
+        super().__init__(f"stopped by gate {names}{more} because {reasons}{more}")
 
 
 class Judgeable(Protocol):

@@ -88,6 +88,8 @@ def render(summary: Summary, *, prompts: int = SHOWN) -> Group:
         parts.append(_verdicts(summary.verdicts))
     if summary.answers is not None:
         parts += [*_outside(summary.answers), *_answers(summary.answers, prompts)]
+    else:
+        parts += _samples(summary, prompts)
     if len(summary.rounds) > 1:
         parts.append(_rounds(summary.rounds))
     parts.append(Panel(f"{escape(summary.outcome)}\n{_alias(summary)}", title="outcome", title_align="left"))
@@ -208,6 +210,18 @@ def _answers(answers: OutsideView, prompts: int) -> list[RenderableType]:
     return tables
 
 
+def _samples(summary: Summary, prompts: int) -> list[RenderableType]:
+    """What the SFT model and the policy said while the policy was measured, where nobody else measures answers."""
+    tables: list[RenderableType] = []
+    for record in (outcome.record for outcome in summary.stages if outcome.record.stage == "policy"):
+        for sample in record.samples[:prompts]:
+            table = _table("", "stage", "answer")
+            for stage in (name for name in ANSWERING if name in sample):
+                table.add_row(stage, escape(sample[stage]))
+            tables += [Text(f"\nheld-out prompt: {in_words(sample['prompt'])}", style="italic"), table]
+    return tables
+
+
 def _alias(summary: Summary) -> str:
     if summary.alias is None:
         return "no alias was set"
@@ -223,4 +237,6 @@ def _next(summary: Summary) -> list[str]:
     if "reward-model" in refs:
         label = refs["reward-model"].label
         lines.append(f"rlhf score {label} --prompt 'a prompt' --response 'an answer' --config {summary.arguments}")
+    if summary.alias is not None and "policy" in refs:
+        lines.append(f"rlhf promote {refs['policy'].name} --config {summary.arguments}")
     return lines

@@ -85,6 +85,8 @@ def require_version(model: str) -> None:
             raise _unknown(model, name, database)
         if alias is not None and alias not in aliases:
             known = f"it has {', '.join(sorted(aliases))}" if aliases else "it has none"
+            if alias == CHALLENGER:
+                known += f"; versions get it whose gates passed, others go by number, as {name}/{max(versions)}"
             raise InputError(f"{name} has no alias '{alias}'; {known}")
         if version is not None and int(version) not in versions:
             raise InputError(f"{model} is not in the registry; the newest version of {name} is {max(versions)}")

@@ -43,3 +43,12 @@ class StageResult:
 
 
 Stage = Generator[Event, None, StageResult]
+
+
+def finish(stage: Stage) -> StageResult:
+    """Run a stage to its end and drop its events; for a REPL."""
+    while True:
+        try:
+            next(stage)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

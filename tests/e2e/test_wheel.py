@@ -1,8 +1,6 @@
-"""The built wheel alone, without the clone: from a vendor's file and a model folder to registered versions."""
+"""The built wheel alone, without the clone: the tutorial, from a vendor's file and a model folder to a champion."""
 
-import csv
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -12,27 +10,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from rlhf_core.base.from_text import build_tokenizer
 from tests.conftest import CHOSEN_BY_STORAGE, ROOT, Finished
+from tests.e2e.vendor import write_model, write_pairs
+from tests.pages import Block, assert_shown, blocks_of
 
-pytestmark = pytest.mark.slow  # about two minutes: a build and a climb
+pytestmark = pytest.mark.slow  # about two minutes: a build, and the tutorial with its climb
 
 NOT_PACKED = (".*", "tests", "benchmarks", "docs", "build", "*.egg-info", "__pycache__")
 
 PACKAGES = ("flows/", "data_contracts/", "rlhf_core/")
 
-SMALL = {
-    "policy.updates": 1,
-    "policy.rollout_size": 8,
-    "policy.minibatch_size": 8,
-    "policy.evaluate_every": 1,
-    "policy.evaluation_prompts": 8,
-    "sft.evaluation_prompts": 8,
-    "sft.epochs": 1,
-    "gates.mode": "advisory",
-}
+NEXT = "---- next block ----"
 
 Typed = Callable[..., Finished]
 
@@ -53,48 +42,46 @@ def pip(*arguments: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def typed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Typed:
-    """Type `rlhf` of the installed wheel in a folder, as a person would."""
-    installed = tmp_path_factory.mktemp("installed")
-    pip("install", "--target", installed, wheel)
-    kept = {name: text for name, text in os.environ.items() if name not in (*CHOSEN_BY_STORAGE, "RLHF_DATA", "STACK")}
-    environment = {**kept, "PYTHONPATH": str(installed), "COLUMNS": "200"}
-
-    def command(folder: Path, *arguments: str) -> Finished:
-        return subprocess.run(
-            [sys.executable, installed / "bin" / "rlhf", *arguments],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    return command
+def desk(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, a vendor's file and the wheel, and nothing else."""
+    folder = tmp_path_factory.mktemp("desk")
+    shutil.copy(wheel, folder)
+    write_pairs(folder / "pairs.csv")
+    write_model(folder / "model")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds a model and a vendor's file, three people's A, B or tie for each pair, and nothing else."""
-    folder = tmp_path_factory.mktemp("desk")
-    draw = random.Random(0)
-    words = ["".join(draw.choices("abdefgiklmnoprstu", k=draw.randint(3, 7))) for _ in range(600)]
-    with (folder / "pairs.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["question", "response_a", "response_b", "preferred", "rater"])
-        for _ in range(120):
-            texts = [" ".join(draw.sample(words, draw.randint(3, 9))) for _ in range(2)]
-            prompt, said = " ".join(draw.sample(words, 8)) + "?", draw.choice([("A", "B", "tie"), ("B", "A", "tie")])
-            for rater in ("ann", "bob", "cyd"):
-                writer.writerow([prompt, *texts, draw.choices(said, (7, 1, 2))[0], rater])
-    tokenizer = build_tokenizer((folder / "pairs.csv").read_text().splitlines(), vocabulary=400)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, **shape, **ends)
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a shell of a person has, who may install wheels that lie there; packages they need are there already."""
+    kept = {name: text for name, text in os.environ.items() if name not in (*CHOSEN_BY_STORAGE, "RLHF_DATA", "STACK")}
+    installed = tmp_path_factory.mktemp("installed")
+    path = os.pathsep.join((str(installed / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
+    pip_settings = {"PIP_TARGET": str(installed), "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
+    return {**kept, **pip_settings, "PATH": path, "PYTHONPATH": str(installed), "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="module")
+def tutorial(desk: Path, environment: dict[str, str]) -> list[tuple[Block, str]]:
+    """Every block of the tutorial with what it says, typed one after the other into one shell."""
+    blocks = blocks_of(ROOT / "docs" / "tutorial" / "own_data.md", "bash")
+    told = "trap 'echo failed: $BASH_COMMAND' ERR\n" + "".join(f"{block.code}echo '{NEXT}'\n" for block in blocks)
+    typed = ("bash", "-c", f"exec 2>&1\n{told}")
+    done = subprocess.run(typed, cwd=desk, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+    return list(zip(blocks, done.stdout.split(f"{NEXT}\n"), strict=False))
+
+
+@pytest.fixture(scope="module")
+def typed(tutorial: object, environment: dict[str, str]) -> Typed:
+    """Type `rlhf` of the wheel that the tutorial installs, in a folder."""
+
+    def command(folder: Path, *arguments: str) -> Finished:
+        typed = ("rlhf", *arguments)
+        return subprocess.run(
+            typed, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    return command
 
 
 def test_the_wheel_holds_whatever_a_command_reads(wheel: Path) -> None:
@@ -107,21 +94,18 @@ def test_the_wheel_holds_whatever_a_command_reads(wheel: Path) -> None:
     assert not [name for name in inside if name.startswith(("tests/", "benchmarks/"))]
 
 
-def test_a_team_goes_from_its_file_and_model_to_versions(typed: Typed, desk: Path) -> None:
-    started = typed(desk, "init", "my-assistant", "--data", "pairs.csv", "--model", "./model")
-    assert started.returncode == 0, started.stderr
+def test_the_tutorial_says_what_its_commands_print(tutorial: list[tuple[Block, str]]) -> None:
+    assert len(tutorial) == 8 and all(block.shown for block, _ in tutorial)
+    for block, said in tutorial:
+        assert_shown(block, said)
+        assert ("failed: " in said) == ("exit code 3" in block.shown), said
+
+
+def test_git_sees_nothing_that_a_climb_left(tutorial: list[tuple[Block, str]], desk: Path) -> None:
     house = desk / "my-assistant"
-    assert typed(house, "config", "check", "ladder.yaml").returncode == 0
-    settings = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
-    climbed = typed(house, "run", "ladder.yaml", *settings)
-    assert climbed.returncode == 0, climbed.stderr + climbed.stdout
-    lineage = typed(house, "lineage", "my-assistant-policy/1")  # of ladder.yaml, which nobody names
-    assert lineage.returncode == 0 and "my-assistant-base/1" in lineage.stdout
-    answered = typed(house, "generate", "my-assistant-policy/1", "why ?")
-    assert answered.returncode == 0 and answered.stdout.count("\n") == 1
-    assert typed(house, "audit", "my-assistant-policy/1").returncode == 0
+    [listed] = [said for _, said in tutorial if "my-assistant has " in said]
+    written = set(listed.partition(" has ")[2].splitlines()[0].split(", "))
     ignored = (house / ".gitignore").read_text().splitlines()
-    written = set(started.stdout.partition(" has ")[2].splitlines()[0].split(", "))
     left = {path.relative_to(house).as_posix() for path in house.rglob("*") if path.is_file()}
     assert {path for path in left if f"{path.partition('/')[0]}/" not in ignored} == written
 

@@ -13,13 +13,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from transformers import AutoConfig
 
 from benchmarks.common.machine import machine
-from benchmarks.speed.vs_trl.limit import TRAINING_PASSES, forward_flops, matmul_rate
+from benchmarks.speed.vs_trl.limit import matmul_rate, needed_flops
 from benchmarks.speed.vs_trl.show import show
 from benchmarks.speed.vs_trl.sides import CURRENT, LAST_WITH_PPO, ROOT, SIDES, started
-from benchmarks.speed.vs_trl.workload import PPO_EPOCHS, RESPONSE_TOKENS, SHAPES, Batches, Workload, prepare
+from benchmarks.speed.vs_trl.workload import RESPONSE_TOKENS, SHAPES, Batches, Workload, prepare
 from rlhf_core.models.precision import device
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -111,7 +110,7 @@ def _compare(work: Workload, stage: Stage, trl: Path) -> dict[str, Any]:
         "batches": work.batches._asdict(),
         "response_tokens": RESPONSE_TOKENS,
         "loss_gap": _loss_gap(turns, first_step_only=stage is Stage.ppo),
-        "flops_per_turn": [_needed_flops(work, stage, turn) for turn in range(1, len(turns))],
+        "flops_per_turn": [needed_flops(work, stage, turn) for turn in range(1, len(turns))],
         "matmul_rates": matmul_rates[1:],
         "turns": turns[1:],
     }
@@ -125,25 +124,6 @@ def _loss_gap(turns: list[dict[str, Any]], *, first_step_only: bool) -> float:
         for ours, theirs in zip(turn["ours"]["steps"], turn["TRL padded"]["steps"], strict=True)
     ]
     return max(abs(ours - theirs) / abs(theirs) for ours, theirs in (pairs[:1] if first_step_only else pairs))
-
-
-def _needed_flops(work: Workload, stage: Stage, turn: int) -> float:
-    """Floating-point operations that the mathematics of a mean step of a turn needs."""
-    config = AutoConfig.from_pretrained(work.policy)
-    if stage is Stage.ppo:
-        lengths = work.response_lengths
-        trees = [(len(row["ids"]), [length]) for row, length in zip(work.rollout_prompts, lengths, strict=True)]
-        with_head = forward_flops(config, trees, sum(lengths))
-        without = forward_flops(config, trees, 0)
-        scoring = with_head + 2 * without  # reference; reward model and value model
-        return scoring + PPO_EPOCHS * TRAINING_PASSES * (with_head + without)
-    steps, size = work.batches.steps, work.batches.size
-    rows = work.ids[turn * steps * size : (turn + 1) * steps * size]
-    responses = ("chosen",) if stage is Stage.sft else ("chosen", "rejected")
-    trees = [(len(row["prompt"]), [len(row[name]) for name in responses]) for row in rows]
-    scored = 0 if stage is Stage.reward_model else sum(sum(lengths) for _, lengths in trees)
-    passes = TRAINING_PASSES + 1 if stage is Stage.dpo else TRAINING_PASSES  # DPO: the reference's too
-    return passes * forward_flops(config, trees, scored) / steps
 
 
 if __name__ == "__main__":

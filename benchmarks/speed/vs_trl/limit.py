@@ -4,7 +4,9 @@ import statistics
 import time
 
 import torch
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
+
+from benchmarks.speed.vs_trl.workload import PPO_EPOCHS, Workload
 
 TRAINING_PASSES = 3
 """Forward and backward pass in forward passes: backward multiplies twice as often."""
@@ -49,3 +51,22 @@ def forward_flops(config: PretrainedConfig, trees: list[tuple[int, list[int]]], 
     )
     trunk = config.num_hidden_layers * (2 * layer * tokens + 4 * width * pairs)
     return trunk + 2 * width * config.vocab_size * scored
+
+
+def needed_flops(work: Workload, stage: str, turn: int) -> float:
+    """Floating-point operations that the mathematics of a mean step of a turn needs."""
+    config = AutoConfig.from_pretrained(work.policy)
+    if stage == "ppo":
+        lengths = work.response_lengths
+        trees = [(len(row["ids"]), [length]) for row, length in zip(work.rollout_prompts, lengths, strict=True)]
+        with_head = forward_flops(config, trees, sum(lengths))
+        without = forward_flops(config, trees, 0)
+        scoring = with_head + 2 * without  # reference; reward model and value model
+        return scoring + PPO_EPOCHS * TRAINING_PASSES * (with_head + without)
+    steps, size = work.batches.steps, work.batches.size
+    rows = work.ids[turn * steps * size : (turn + 1) * steps * size]
+    responses = ("chosen",) if stage == "sft" else ("chosen", "rejected")
+    trees = [(len(row["prompt"]), [len(row[name]) for name in responses]) for row in rows]
+    scored = 0 if stage == "reward_model" else sum(sum(lengths) for _, lengths in trees)
+    passes = TRAINING_PASSES + 1 if stage == "dpo" else TRAINING_PASSES  # DPO: the reference's too
+    return passes * forward_flops(config, trees, scored) / steps

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed.vs_trl.sides import ROOT
 from benchmarks.speed.vs_trl.turns import Turns, now
 from benchmarks.speed.vs_trl.workload import (
     MAX_PROMPT_TOKENS,
@@ -19,9 +20,10 @@ from benchmarks.speed.vs_trl.workload import (
     SEED,
     Workload,
 )
+from flows.config.loading import load_config
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.optimiser import OptimiserConfig
-from rlhf_core.config.ppo import SeparateValueConfig, SharedTrunkConfig, UpdateConfig
+from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig, SharedTrunkConfig, UpdateConfig
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.config.sft import SFTConfig
@@ -36,6 +38,7 @@ from rlhf_core.models.loading import load_policy, load_reward_model
 from rlhf_core.models.precision import precision
 from rlhf_core.models.scoring import score_ensemble
 from rlhf_core.ppo.actor_critic import load_actor_critic
+from rlhf_core.ppo.train import train_policy
 from rlhf_core.ppo.update import compute_advantages, update
 from rlhf_core.reward_model.train import train_reward_model
 from rlhf_core.rewards.reward import Reward
@@ -43,6 +46,8 @@ from rlhf_core.sft import train_sft
 from rlhf_core.training.stage import Stage
 
 Steps = Iterator[dict[str, Any]]
+
+RECIPE = ROOT / "configs" / "hh_0_5b.yaml"
 
 
 def optimiser(work: Workload, lr: float) -> OptimiserConfig:
@@ -196,6 +201,30 @@ def scored_and_updated(work: Workload, value: SeparateValueConfig | SharedTrunkC
         metrics = update(config, actor_critic, experience, seed=index)
         seconds = now() - started
         yield {"seconds": seconds, "tokens": int(rollout.mask.sum()), "loss": metrics["value_loss"]}
+
+
+def ppo_recipe(work: Workload, scratch: Path) -> Steps:
+    """Whole updates as `RECIPE` has them, rollout included, by the stage itself; tokens are those that were drawn."""
+    settings = load_config(RECIPE).policy
+    assert isinstance(settings, PPOConfig)
+    prompts = [row["prompt"] for row in work.texts]
+    responses = min(8 * work.batches.size, len(prompts))
+    config = settings.model_copy(
+        update={
+            "rollout_size": responses,
+            "minibatch_size": responses,
+            "evaluation_prompts": 4,
+            "optimiser": optimiser(work, settings.optimiser.lr),
+            "value": SeparateValueConfig(optimiser=optimiser(work, settings.optimiser.lr)),
+        }
+    )
+    models = {"sft": work.policy, "reward_model": work.reward_model, "judge": work.reward_model}
+    training = train_policy(config, **models, prompts=prompts, held_out_prompts=prompts[:8], out=scratch, seed=SEED)
+    for event in training:
+        if "rollout_seconds" in event.metrics:
+            parts = {name: event.metrics[name] for name in ("rollout_seconds", "scoring_seconds", "update_seconds")}
+            drawn = responses * event.metrics["response_tokens"]
+            yield {"seconds": sum(parts.values()), "tokens": drawn, "loss": event.metrics["value_loss"], **parts}
 
 
 def carried(row: dict[str, Any], policy: Any, config: UpdateConfig) -> Rollout:

@@ -238,6 +238,30 @@ def test_answers_are_shown_with_their_gold_and_markup_in_them_is_text() -> None:
     assert "alias 'challenger' set on these versions" in text
 
 
+def test_without_a_measure_the_answers_of_the_policys_evaluation_are_shown() -> None:
+    samples = [{"prompt": f"why {number}?", "sft": "no [/red] idea", "policy": "a good one"} for number in range(5)]
+    climbed = [StageOutcome(record("policy").model_copy(update={"samples": samples}), reused=False)]
+    text = shown(summary(stages=climbed))
+    assert text.count("held-out prompt: why") == 3 and text.count("no [/red] idea") == text.count("a good one") == 3
+    line_with(text, "policy", "a good one")
+    assert "held-out prompt" not in shown(summary(stages=climbed, answers=OutsideView([])))
+
+
+def test_a_stop_by_many_gates_names_three_and_how_many_more() -> None:
+    gates = [GATE.model_copy(update={"name": f"gate-{number}"}) for number in range(5)]
+    said = str(StoppedByGate("reward-model", judge(gates, AGREEMENT)))
+    assert said.startswith("stopped by gate gate-0, gate-1, gate-2 and 2 more because agreement: lower bound 0.6 ")
+    assert said.count("no better than length") == 3 and said.endswith(" and 2 more")
+    assert "more" not in str(StoppedByGate("reward-model", judge(gates[:3], AGREEMENT)))
+
+
+def test_a_challenger_may_be_promoted_next(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    climbed = [StageOutcome(record("policy"), reused=False)]
+    for alias, hints in ((None, 0), ("challenger", 1)):
+        publish_summary(summary(stages=climbed, alias=alias), registry, registry.start_run("ladder"))
+        assert capsys.readouterr().out.count("  rlhf promote toy-policy --config configs/toy.yaml\n") == hints
+
+
 @pytest.fixture
 def registry(storage: Path) -> Registry:
     return open_registry("toy", storage)

@@ -61,6 +61,11 @@ def test_a_version_that_is_there_passes(database: Path, model: str) -> None:
         ("desk-policy/1", "desk-policy/1 is not in the registry; the newest version of desk-policy is 2"),
         ("desk-policy@champion", "desk-policy has no alias 'champion'; it has challenger"),
         ("desk-sft@champion", "desk-sft has no alias 'champion'; it has none"),
+        (
+            "desk-sft@challenger",
+            "desk-sft has no alias 'challenger'; it has none; versions get it whose gates passed, others go by number, "
+            "as desk-sft/1",
+        ),
         ("desk-policy", "desk-policy names no version; write name/version or name@alias"),
         ("desk-policy/", "desk-policy/ names no version; write name/version or name@alias"),
     ],

@@ -24,7 +24,7 @@ from rlhf_core.models.known_answers import KNOWN, SelfTestError
 from rlhf_core.models.loading import parameters
 from rlhf_core.reward_model.external import adopt_reward_model
 from rlhf_core.reward_model.train import train_reward_model
-from rlhf_core.training.stage import Stage, StageResult
+from rlhf_core.training.stage import StageResult, finish
 
 PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
 PAIRS = [Pair(prompt, f"{start} thanks", f"{start} how") for prompt in PROMPTS for start in ("fine", "you are")]
@@ -32,14 +32,6 @@ DEMONSTRATIONS = [Demonstration(pair.prompt, pair.chosen) for pair in PAIRS]
 CONFIG = RewardModelConfig(
     epochs=2, batch_size=4, max_prompt_tokens=8, max_response_tokens=6, optimiser=OptimiserConfig(lr=0.005)
 )
-
-
-def finish(stage: Stage) -> StageResult:
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
 
 @pytest.fixture
