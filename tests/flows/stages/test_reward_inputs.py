@@ -64,7 +64,7 @@ def test_a_reward_that_can_be_had_is_valid(own: Path) -> None:
         "{kind: model, name: second, reward_model: models:/other-reward-model/3}",
     )
     assert code == 0
-    first, line = said.splitlines()
+    first, line, *_ = said.splitlines()
     assert first.endswith("valid; project tiny, data embedded, base embedded")
     assert line == (
         "not asked for, in the registry: model other-reward-model/3 of field 'policy.reward.terms.2.reward_model'"
