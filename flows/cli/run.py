@@ -118,10 +118,10 @@ def check(
             refuse_socks()
         settings = file.climb
         check_files(settings.data)
-        if not offline:
-            _see_registered(settings)
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported
+            if not offline:
+                _see_registered(settings)
             _check_deployment(file)
             from flows.pipeline.preflight import check_reachable, in_registry
 

@@ -98,6 +98,7 @@ def test_the_tutorial_says_what_its_commands_print(tutorial: list[tuple[Block, s
     assert len(tutorial) == 8 and all(block.shown for block, _ in tutorial)
     for block, said in tutorial:
         assert_shown(block, said)
+        assert "UserWarning" not in said, said
         assert ("failed: " in said) == ("exit code 3" in block.shown), said
 
 
