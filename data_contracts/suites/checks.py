@@ -57,6 +57,8 @@ class PopulationViolation(ValueError):
         for item in broken:
             lines.append(f"  {item}")
             lines.append(f"    Mend: {item.mend}.")
+        setting = "drift" if self.suite.endswith("-drift") else "tables"
+        lines.append(f"  To take such data and only be told: contract: {{{setting}: report}}")
         return "\n".join(lines)
 
 

@@ -220,6 +220,9 @@ class ContractConfig(Frozen):
     """Similarity, that of `flows.data.near_duplicates`, from which on a row may not train on a prompt beside one that
     is held out; null looks for none. Prompts of eleven words of which one differs have .7. Those of the embedded world
     are all made of the same few phrases, and never looked at."""
+    tables: Literal["report", "fatal"] = "fatal"
+    """Whether a table that is odd as a whole, as where length alone tells which response is chosen, is refused or only
+    reported."""
     drift: Literal["report", "fatal"] = "report"
     """Whether a table unlike that of the champion is refused or only reported."""
 

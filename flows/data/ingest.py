@@ -155,7 +155,8 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
             if kind in by_kind
         }
         suites.build_docs()
-    fatal = {**populations, **(drifts if plan.contract.drift == "fatal" else {})}
+    fatal = dict(populations) if plan.contract.tables == "fatal" else {}
+    fatal |= drifts if plan.contract.drift == "fatal" else {}
     if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
         raise DataRefused(tuple(broken))
     profiles = {kind: profile(table.numbers) for kind, table in by_kind.items()}
@@ -164,6 +165,16 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
     with clock.step("what prompts are like"):
         estimates = measure_prompts(by_kind)
     return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock)
+
+
+def _broken(checked: Checked, *, drift: bool) -> tuple[str, ...]:
+    """What does not hold of tables that were not refused for it."""
+    return tuple(
+        f"{name}: {item}"
+        for name, seen in checked.populations.items()
+        if name.endswith("-drift") == drift
+        for item in seen.broken
+    )
 
 
 def publish_findings(populations: Mapping[str, Population]) -> None:
@@ -182,13 +193,11 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
         estimates=checked.estimates,
-        drift=tuple(
-            f"{name}: {item}"
-            for name, seen in checked.populations.items()
-            if name.endswith("-drift")
-            for item in seen.broken
+        drift=_broken(checked, drift=True),
+        remarks=(
+            *_broken(checked, drift=False),
+            *(remark for table in checked.tables.values() for remark in table.remarks),
         ),
-        remarks=tuple(remark for table in checked.tables.values() for remark in table.remarks),
         report=str(written),
         ladder_run=context.run_id,
         seconds=time.monotonic() - started,

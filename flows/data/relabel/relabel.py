@@ -150,7 +150,7 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
     if problems := table.problems():
         raise DataRefused(tuple(problems))
     population = Suites(folder / "docs").check("preferences", table.numbers)
-    if population.broken:
+    if population.broken and config.contract.tables == "fatal":
         raise DataRefused((PopulationViolation("preferences", population),))
     profiles: dict[Kind, Profile] = {"preferences": profile(table.numbers)}
     return Checked(folder, tables, {"preferences": population}, profiles, None, {}, clock)

@@ -126,6 +126,7 @@ def test_the_message_says_what_is_and_what_should_be(suites: Suites) -> None:
         "    Mend: add prompts.",
         "  prompts are nearly empty or whole books: prompt_words is 1, expected at least 2 and at most 4000",
         "    Mend: check which column was read as prompt.",
+        "  To take such data and only be told: contract: {tables: report}",
     ]
 
 

@@ -137,6 +137,25 @@ def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Pat
     assert "Cohen&#39;s kappa of ann and bo" in page
 
 
+def test_a_table_that_is_odd_as_a_whole_is_refused_or_reported(storage: Path, tmp_path: Path) -> None:
+    pairs = [
+        {
+            "prompt": f"question {row} of {row * 7}?",
+            "chosen": f"a long answer to {row} with words",
+            "rejected": f"no {row}",
+        }
+        for row in range(90)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    data = FileData(kind="files", preferences=(FileSource(path=str(path), format="trl"),))
+    plan = PLAN.model_copy(update={"data": data})
+    with pytest.raises(DataRefused, match=r"length alone tells(.|\n)* only be told: contract: \{tables: report\}"):
+        ingest(plan, context(storage))
+    taken = ingest(plan.model_copy(update={"contract": ContractConfig(tables="report")}), context(storage))
+    assert any("length alone tells chosen from rejected" in line for line in taken.remarks) and not taken.drift
+
+
 def test_data_are_held_against_what_the_champion_was_trained_on(storage: Path, tmp_path: Path) -> None:
     here = context(storage).model_copy(update={"seed": 7})  # so that no other test's snapshots are reused
     refs = ingest(PLAN, here)
