@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
+from rlhf_core.data.template_trial import try_template
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -44,6 +46,9 @@ _BEGINS_TWICE = (
 )
 """A chat template without the first of the two beginnings that it writes."""
 
+BREAKS = (TemplateError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
+"""What a chat template may raise that has a mistake."""
+
 _GENERATION = re.compile(r"{%[-+]?\s*generation\b")
 """Begins a block of what the assistant writes, by which `transformers` makes a mask of it."""
 
@@ -63,7 +68,8 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
         day: to which it is pinned, unless it is already; None is today.
 
     Raises:
-        ValueError: if none of several templates is called `default`, or it depends on more than what it is given.
+        ValueError: if none of several templates is called `default`, it depends on more than what it is given, or takes
+            too much time or memory.
     """
     template = tokenizer.chat_template
     if isinstance(template, dict):
@@ -75,6 +81,10 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
         template = template["default"]
     if template is None:
         template = BEGINNING + CHAT_TEMPLATE if _marks_beginnings(tokenizer) else CHAT_TEMPLATE
+    elif not isinstance(template, str):
+        raise ValueError(f"its chat template is a {type(template).__name__}, not a text; correct its `chat_template`")
+    elif not is_fallback(template):
+        try_template(template)
     tokenizer.chat_template = pinned(template, day or date.today())
     if _begins_twice(tokenizer):
         tokenizer.chat_template = _BEGINS_TWICE.format(template=tokenizer.chat_template.removesuffix("\n"))
@@ -143,7 +153,7 @@ def _begins_twice(tokenizer: PreTrainedTokenizerBase) -> bool:
         return False
     try:
         text = tokenizer.apply_chat_template([{"role": "user", "content": "text"}], tokenize=False)
-    except TemplateError:
+    except BREAKS:
         return False  # which tells whoever writes prompts by it
     return str(text).startswith(2 * tokenizer.bos_token)
 

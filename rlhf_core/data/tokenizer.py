@@ -7,11 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from jinja2 import TemplateError
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
-from rlhf_core.data.chat_template import as_trained, settle_template
+from rlhf_core.data.chat_template import BREAKS, as_trained, settle_template
 from rlhf_core.data.model_settings import read_tokenizer
 from rlhf_core.data.stop_tokens import listed_stops
 
@@ -195,10 +194,10 @@ def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how
     """What the chat template makes of a conversation: text, unless it is told otherwise."""
     try:
         return tokenizer.apply_chat_template(conversation, **({"tokenize": False, "add_generation_prompt": True} | how))
-    except TemplateError as error:
+    except BREAKS as error:
         roles = ", ".join(turn["role"] for turn in conversation)
         raise ValueError(
-            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({error}): leave "
+            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({' '.join(str(error).split())}): leave "
             "such prompts out of the data, or give the tokenizer another `chat_template`"
         ) from None
     except ValueError as error:

@@ -1,0 +1,56 @@
+"""Chat templates that never end or fill the memory are refused before they are used, and mistakes in them told."""
+
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from rlhf_core.data.chat_template import CHAT_TEMPLATE, settle_template
+from rlhf_core.data.template_trial import try_template
+from rlhf_core.data.tokenizer import encode_prompts, load_tokenizer
+from tests import chat_models
+
+LOOPS = "{% for i in range(9999) %}{% for j in range(9999) %}{% set x = i * j %}{% endfor %}{% endfor %}"
+FILLS = "{{ 'x' * 2000000000 }}"
+LATE = "{% if messages | length > 8 %}" + LOOPS + "{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (LOOPS, "too much time or memory"),
+        (LATE, "too much time or memory"),
+        (FILLS, "too much time or memory"),
+        ("{{ 'x' * 400000 }}", "writes more than 200,000 characters"),
+    ],
+    ids=["loops", "loops for long conversations only", "fills the memory", "writes a book"],
+)
+def test_a_template_that_is_a_trap_is_refused(template: str, said: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = template
+    with pytest.raises(ValueError, match=said):
+        settle_template(tokenizer)
+
+
+TEMPLATES = [value for name, value in vars(chat_models).items() if isinstance(value, str) and "messages" in value]
+
+
+@pytest.mark.parametrize("template", [CHAT_TEMPLATE, "{% generation %}{{ messages }}{% endgeneration %}", *TEMPLATES])
+def test_what_models_come_with_passes(template: str) -> None:
+    try_template(template)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages[0]['content'] + 1 }}", "{{ 1 / 0 }}", "{{ messages[7].content.upper() }}"]
+)
+def test_a_mistake_in_a_template_is_one_line(template: str, base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(base)
+    with pytest.raises(ValueError, match="the chat template of .* refuses a prompt whose turns are user") as refused:
+        encode_prompts(load_tokenizer(str(base)), ["how are you"], max_prompt_tokens=8)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_template_that_is_no_text_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = ["{{ messages }}"]
+    with pytest.raises(ValueError, match="its chat template is a list, not a text"):
+        settle_template(tokenizer)
