@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS = 5
+SECONDS = 2
 """Of processor time; templates of published models take a thousandth."""
 
 MEMORY_BYTES = 1 << 29

@@ -195,9 +195,9 @@ def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how
     try:
         return tokenizer.apply_chat_template(conversation, **({"tokenize": False, "add_generation_prompt": True} | how))
     except BREAKS as error:
-        roles = ", ".join(turn["role"] for turn in conversation)
+        roles, reason = ", ".join(turn["role"] for turn in conversation), " ".join(str(error).split())
         raise ValueError(
-            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({' '.join(str(error).split())}): leave "
+            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({reason}): leave "
             "such prompts out of the data, or give the tokenizer another `chat_template`"
         ) from None
     except ValueError as error:

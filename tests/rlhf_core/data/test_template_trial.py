@@ -45,7 +45,7 @@ def test_what_models_come_with_passes(template: str) -> None:
 def test_a_mistake_in_a_template_is_one_line(template: str, base: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = template
     tokenizer.save_pretrained(base)
-    with pytest.raises(ValueError, match="the chat template of .* refuses a prompt whose turns are user") as refused:
+    with pytest.raises(ValueError, match=r"the chat template of .* refuses a prompt whose turns are user") as refused:
         encode_prompts(load_tokenizer(str(base)), ["how are you"], max_prompt_tokens=8)
     assert "\n" not in str(refused.value)
 
