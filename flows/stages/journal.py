@@ -55,12 +55,15 @@ class LoggedEvents:
         states: folder that has the journal.
         registry: where the run is.
         run_id: the run, new or cut off.
+
+    Attributes:
+        last: step of the last event, -1 before the first.
     """
 
     def __init__(self, states: Path, registry: Registry, run_id: str) -> None:
         self._registry = registry
         self._run_id = run_id
-        self._last = registry.last_step(run_id)
+        self.last = registry.last_step(run_id)
         self._owed: list[Event] = []
         for event in read_journal(states):
             self._owe(event)
@@ -78,6 +81,6 @@ class LoggedEvents:
         self._owed, self._flushed = [], time.monotonic()
 
     def _owe(self, event: Event) -> None:
-        if event.step > self._last:
+        if event.step > self.last:
             self._owed.append(event)
-            self._last = event.step
+            self.last = event.step

@@ -93,14 +93,17 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     workspace = _workspace(context, key)
     _prepare(context, key)
     started = time.monotonic()
+    events = LoggedEvents(_states(context, key), registry, run_id)
     try:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
-        events = LoggedEvents(_states(context, key), registry, run_id)
         result, curves = _follow(plan, events, _begin(plan, context, key))
     except NotFiniteError as error:
         registry.end_run(run_id, "FAILED")
-        raise InputError(f"stage {plan.stage}: {error}") from None
+        kept = Checkpoints(_states(context, key)).notes.get("step")
+        last = f"; {kept} steps are kept in {_states(context, key)}" if kept else ""
+        step = f", after step {events.last}" if events.last >= 0 else ""
+        raise InputError(f"stage {plan.stage}{step}: {error}{last}") from None
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise

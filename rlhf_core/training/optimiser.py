@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -11,6 +12,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_state_dict,
 )
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedModel, get_scheduler
@@ -19,7 +22,7 @@ from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.distributed import Loss, caller, rank, ranks, rounds, shard, summed, unsynced
 from rlhf_core.models.compilation import fuse, recompute
 from rlhf_core.models.lora import dropping
-from rlhf_core.models.precision import check_finite
+from rlhf_core.models.precision import NotFiniteError, check_finite
 
 IN_PART = StateDictOptions(strict=False)
 """A state need not have all weights: those that are frozen stay what they are."""
@@ -85,8 +88,18 @@ class Optimiser:
         return figures
 
     def step(self) -> None:
-        """Clip the gradients by their norm over all ranks, move the weights, advance the schedule."""
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self.config.max_grad_norm)
+        """Clip the gradients by their norm over all ranks, move the weights, advance the schedule.
+
+        Raises:
+            NotFiniteError: naming a weight whose gradient is no number; no weight has moved then.
+        """
+        gradients = {name: weight.grad for name, weight in self._model.named_parameters() if weight.grad is not None}
+        norm = get_total_norm(gradients.values())
+        if not _number(norm).isfinite():
+            astray = [name for name, gradient in gradients.items() if not _number(gradient.sum()).isfinite()]
+            which = f"the first is that of {astray[0]}" if astray else "their norm overflows"
+            raise NotFiniteError(f"gradients are not finite, {which}; train at a lower learning rate")
+        clip_grads_with_norm_(self._model.parameters(), self.config.max_grad_norm, norm)
         self._adamw.step()
         self._schedule.step()
 
@@ -127,3 +140,8 @@ class Optimiser:
     def lr(self) -> float:
         """The learning rate of the next step."""
         return float(self._schedule.get_last_lr()[0])
+
+
+def _number(value: Tensor) -> Tensor:
+    """A scalar over all ranks."""
+    return value.full_tensor() if isinstance(value, DTensor) else value

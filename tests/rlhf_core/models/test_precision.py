@@ -1,5 +1,6 @@
 """What is no number is an error where it is first seen: scores, losses, log-probabilities, figures of training."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,4 +86,21 @@ def test_a_loss_that_is_no_number_moves_no_weight(base: Path) -> None:
 
     with pytest.raises(NotFiniteError, match=r"figures of training \(loss_nats\) are not finite, 1 of 1"):
         Optimiser(model, OptimiserConfig(), 1).accumulate([1], loss)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_no_number_moves_no_weight_and_is_named(base: Path) -> None:
+    model = load_policy(base, load_tokenizer(str(base)))
+    names = [name for name, _ in model.named_parameters()]
+    before = [weight.clone() for weight in model.parameters()]
+
+    def loss(reader: PreTrainedModel, _: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        first, second, *_ = reader.parameters()
+        total = first.sum() + (second.sum() * 0).sqrt()  # a number, whose derivative is 0 * infinity
+        return total, {"loss_nats": total.detach()}
+
+    optimiser = Optimiser(model, OptimiserConfig(), 1)
+    optimiser.accumulate([1], loss)
+    with pytest.raises(NotFiniteError, match=f"gradients are not finite, the first is that of {re.escape(names[1])};"):
+        optimiser.step()
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
