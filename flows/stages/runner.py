@@ -80,11 +80,11 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
 
     Where an earlier climb or try was cut off, its run goes on from the last sound state, and a tag says when.
     """
-    registry = context.registry()
+    registry, states = context.registry(), _states(context, key)
     run_id = _open_run(plan, context, key)
-    kept = read_finished(_states(context, key))
-    if kept is not None and kept.run_id == run_id:
-        return kept.model_dump(mode="json")
+    earlier = read_finished(states)
+    if earlier is not None and earlier.run_id == run_id:
+        return earlier.model_dump(mode="json")
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
@@ -93,17 +93,14 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     workspace = _workspace(context, key)
     _prepare(context, key)
     started = time.monotonic()
-    events = LoggedEvents(_states(context, key), registry, run_id)
+    events = LoggedEvents(states, registry, run_id)
     try:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
         result, curves = _follow(plan, events, _begin(plan, context, key))
     except NotFiniteError as error:
         registry.end_run(run_id, "FAILED")
-        kept = Checkpoints(_states(context, key)).notes.get("step")
-        last = f"; {kept} steps are kept in {_states(context, key)}" if kept else ""
-        step = f", after step {events.last}" if events.last >= 0 else ""
-        raise InputError(f"stage {plan.stage}{step}: {error}{last}") from None
+        raise _astray(error, plan, states, events) from None
     except BaseException:
         registry.end_run(run_id, "FAILED")
         raise
@@ -119,7 +116,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         outcome=result.outcome,
         seconds=seconds,
     )
-    keep_finished(_states(context, key), finished)
+    keep_finished(states, finished)
     return finished.model_dump(mode="json")
 
 
@@ -224,6 +221,13 @@ def _follow(plan: Plan, events: LoggedEvents, stage: Stage) -> tuple[StageResult
             for name in CURVES:
                 if name in event.metrics:
                     curves.setdefault(name, []).append(event.metrics[name])
+
+
+def _astray(error: NotFiniteError, plan: Plan, states: Path, events: LoggedEvents) -> InputError:
+    """What is told of numbers that are none: where, and which state was the last that had none."""
+    step = f", after step {events.last}" if events.last >= 0 else ""
+    kept = Checkpoints(states).notes.get("step")
+    return InputError(f"stage {plan.stage}{step}: {error}" + (f"; {kept} steps are kept in {states}" if kept else ""))
 
 
 def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:
