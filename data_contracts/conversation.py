@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, TypeGuard
 
 ROLES = ("system", "user", "assistant")
 
@@ -12,6 +12,14 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+def is_conversation(prompt: object) -> TypeGuard[list[Message]]:
+    """Whether something is a list of messages; what else a format makes of a prompt is for the contract to refuse."""
+    return isinstance(prompt, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in prompt
+    )
 
 
 def write_conversation(messages: Sequence[Message]) -> str:

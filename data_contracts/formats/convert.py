@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from data_contracts.conversation import opening, write_conversation
+from data_contracts.conversation import is_conversation, opening, write_conversation
 from data_contracts.formats.fields import stripped
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.records import COLUMNS, Kind
@@ -101,7 +101,7 @@ def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
     prompt = record.get("prompt")
     whole: dict[str, Any] = {
         **{name: stripped(cell) for name, cell in record.items()},
-        "prompt": write_conversation(prompt) if isinstance(prompt, list) else stripped(prompt),
+        "prompt": write_conversation(prompt) if is_conversation(prompt) else stripped(prompt),
         "group": stripped(record["group"]) if "group" in record else _group(prompt),
         "source": source,
         "row": number,
@@ -126,4 +126,4 @@ def _in_any_order(record: Record) -> Record:
 
 
 def _group(prompt: Any) -> Any:
-    return opening(prompt) if isinstance(prompt, list) else stripped(prompt)
+    return opening(prompt) if is_conversation(prompt) else stripped(prompt)

@@ -70,6 +70,8 @@ def pair(row: RawRow) -> Record:
     chosen, rejected = turns_of(row, "chosen"), turns_of(row, "rejected")
     prompt = None if row.get("prompt") is None else _prompt_of(row)
     if isinstance(chosen, list) or isinstance(rejected, list):
+        if not isinstance(prompt, str | list | None):
+            raise Misfit("prompt", "is neither text nor a list of messages")
         both = messages_of(row, "chosen"), messages_of(row, "rejected")
         repeated = all(turns[0]["role"] != "assistant" for turns in both) and (
             isinstance(prompt, str) or all(turns[: len(prompt or ())] == prompt for turns in both)

@@ -130,4 +130,4 @@ def _count(cast: Cast) -> tuple[int, int, int]:
 
 def _sample_order(cast: Cast) -> bytes:
     """A place in the order of the sample that no other row changes."""
-    return hashlib.sha256(f"{cast.group}\0{cast.source}\0{cast.row}".encode()).digest()
+    return hashlib.sha256(f"{cast.group}\0{cast.source}\0{cast.row}".encode("utf-8", "surrogatepass")).digest()

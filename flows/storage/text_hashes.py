@@ -11,8 +11,11 @@ from data_contracts.sameness import loose_form
 
 
 def text_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """SipHash of each text, the same on every machine, shape ``[N]``."""
-    hashes: NDArray[np.uint64] = pd.util.hash_array(np.array(texts, dtype=object), categorize=False)
+    """SipHash of each text, the same on every machine, shape ``[N]``; halves of surrogate pairs count as `?`."""
+    try:
+        hashes: NDArray[np.uint64] = pd.util.hash_array(np.array(texts, dtype=object), categorize=False)
+    except UnicodeEncodeError:
+        return text_hashes([text.encode("utf-8", "replace").decode() for text in texts])
     return hashes
 
 
