@@ -93,6 +93,8 @@ MUTANTS = [
         "first[:longest] == second[:longest]",
         "first == second",
         "test_cut_texts.test_texts_that_exceed_a_length_and_pairs_that_it_makes_the_same_are_counted",
+    ),
+    Mutant(
         "a policy with other tokens is measured against the SFT model",
         "rlhf_core.data.same_tokens",
         "if differences := list(_differences(*(_vocabulary(each) for each in (other, ours)))):",

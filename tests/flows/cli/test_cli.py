@@ -74,7 +74,10 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: Tiny Ladder", "field 'project': String should match pattern"),
         ("project: tiny\ngates: {mode: strict}", "field 'gates.mode': must be 'enforce' or 'advisory' (now 'strict')"),
         ("project: tiny\nbase: {kind: magic}", "field 'base'"),
-        ("project: tiny\npolicy: {method: grpo}", "does not match any of the expected tags: 'ppo', 'dpo'; change it"),
+        (
+            "project: tiny\npolicy: {method: grpo}",
+            "does not match any of the expected tags: 'ppo', 'dpo', 'imported'; change it",
+        ),
         (
             "project: tiny\npolicy: {method: dpo, updates: 3}",
             "field 'policy.updates' is unknown; remove it; known fields here: adapter, answers_per_prompt, batch_size",

@@ -94,7 +94,7 @@ def summary(**changes: object) -> Summary:
             "reward-model": judge([GATE], AGREEMENT),
         },
         "answers": None,
-        "made": {"sft": "reused", "reward-model": "trained"},
+        "made": {"sft": "reused", "reward-model": "trained", "policy": "trained"},
         "outcome": str(STOPPED),
         "alias": None,
         "seconds": 61.4,

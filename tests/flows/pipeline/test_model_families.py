@@ -25,13 +25,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, PreTrainedConfig]:
     """What the hub says of each name."""
     said: dict[str, PreTrainedConfig] = {}
 
-    def read(name: str, *, revision: str) -> PreTrainedConfig:
+    def read(name: str, *, revision: str, **_: object) -> PreTrainedConfig:
         assert revision == REVISION
         if name not in said:
             raise OSError(f"{name} is not there")
         return said[name]
 
-    monkeypatch.setattr(families.AutoConfig, "from_pretrained", read)
+    monkeypatch.setattr(families, "read_config", read)
     return said
 
 

@@ -40,6 +40,8 @@ STORED = {
     "PROCESS_TAG": "rlhf.process",
     "FLOW_RUN_TAG": "prefect.flow_run",
     "PARENT_RUN_TAG": "mlflow.parentRunId",
+    "IMPORTED_TAG": "imported.from",
+    "TRAINED_BY_TAG": "imported.trained_by",
     "RESUMED_TAG": "rlhf.resumed",
     "COMMIT_TAG": "mlflow.source.git.commit",
     "DIRTY_TAG": "mlflow.source.git.dirty",
