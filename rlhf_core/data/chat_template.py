@@ -60,8 +60,8 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
 
     Of several by name it is that called `default`; where there is none it is `CHAT_TEMPLATE`, with the beginning of a
     sequence if the tokenizer writes one by itself. One that begins a text twice, as by `<s>` and `bos_token`, begins it
-    once. One that reads the clock is pinned: wherever it is rendered from now
-    on, in stock transformers too, the clock says 0:00 of one day.
+    once. One that reads the clock is pinned: wherever it is rendered from now on, in stock transformers too, the clock
+    says 0:00 of one day.
 
     Args:
         tokenizer: changed in place.

@@ -18,7 +18,7 @@ from rlhf_core.evaluators.policy import evaluate_policy
 from rlhf_core.imported_policy import import_policy
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.loading import load_policy, load_reward_model, save
-from rlhf_core.training.stage import Stage, StageResult
+from rlhf_core.training.stage import StageResult, finish
 from tests.rlhf_core.conftest import WORDS, build_tokenizer
 
 PROMPTS = [f"{first} {second}" for first in ("how", "are", "you") for second in ("fine", "thanks", "you")]
@@ -65,14 +65,6 @@ def foreign(tmp_path: Path) -> Path:
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text("# A policy from elsewhere")
     return folder
-
-
-def finish(stage: Stage) -> StageResult:
-    while True:
-        try:
-            next(stage)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
 
 def take(source: Path, models: dict[str, Path], out: Path, config: PolicyConfig = CONFIG) -> StageResult:
