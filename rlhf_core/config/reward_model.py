@@ -36,7 +36,8 @@ class RewardModelConfig(Frozen):
     """For debias `length`: weight of the overlap of both heads, the size of the cosine of their angle."""
     labels: Literal["majority", "votes"] = "majority"
     """What is learned of a pair with several votes: what most of them preferred, or, by `votes`, their share as a soft
-    label, so that its margin aims at the log-odds of the votes. Held-out pairs are judged by the majority."""
+    label, so that its margin aims at the log-odds of the votes. Calibration is judged by the same labels, and agreement
+    by the majority."""
     label_smoothing: Probability = Field(0.0, ge=0, lt=0.5)
     """Probability that a preference is recorded the wrong way round."""
     margin_scale: Annotated[float, unit("logits per grade")] = Field(0.0, ge=0)

@@ -12,6 +12,7 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import first_alike, told_apart
 from rlhf_core.data.records import Demonstration, Pair, every_second
 from rlhf_core.data.tokenizer import encode, load_tokenizer
+from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.refresh import compare_refresh
 from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
@@ -135,6 +136,18 @@ def score(
     return [float(value) for value in score_items(model, tokenizer, items, config)]
 
 
+def fitted_temperature(
+    config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
+) -> float:
+    """The temperature of a model that stores none, by pairs that it was not trained on.
+
+    Raises:
+        ValueError: if there is no pair.
+    """
+    scored = score_pairs(config, model, tokenizer, pairs)
+    return fit_temperature(scored.deltas, scored.shares)
+
+
 def score_pairs(
     config: RewardModelConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> ScoredPairs:
@@ -151,6 +164,7 @@ def score_pairs(
         spreads=to_numpy(disagreement(members)),
         chosen=[index[item] for item in chosen],
         rejected=[index[item] for item in rejected],
+        shares=np.array([pair.share if config.labels == "votes" else 1.0 for pair in pairs]),
     )
 
 

@@ -1,4 +1,8 @@
-"""Calibration of a reward model: whether P(chosen wins) = sigmoid(delta), and the temperature that mends it."""
+"""Calibration of a reward model: whether P(chosen wins) = sigmoid(delta), and the temperature that mends it.
+
+`shares` are of the labels of each pair that prefer its chosen response, shape ``[N]``: 1 where the majority is taken
+for certain, the share of the votes where a model learned these and so claims how many people prefer a response.
+"""
 
 from functools import cache
 
@@ -16,11 +20,12 @@ BAND = (0.5, 4.0)
 BINS = 10
 
 
-def fit_temperature(deltas: ArrayLike) -> float:
+def fit_temperature(deltas: ArrayLike, shares: ArrayLike = 1.0) -> float:
     """The temperature T for which sigmoid(delta / T) explains the preferences best (Guo et al., 2017, section 4.2).
 
     Args:
         deltas: margins chosen - rejected of held-out pairs, shape ``[N]``, logits.
+        shares: of their labels for the chosen response.
 
     Returns:
         T in [0.05, 20]; above 1 the margins were too large.
@@ -32,14 +37,17 @@ def fit_temperature(deltas: ArrayLike) -> float:
     if margins.size == 0:
         raise ValueError("a temperature needs at least one held-out pair")
     optimum = minimize_scalar(
-        lambda log: float(losses(margins / np.exp(log)).mean()), bounds=np.log((0.05, 20.0)), method="bounded"
+        lambda log: float(losses(margins / np.exp(log), shares).mean()), bounds=np.log((0.05, 20.0)), method="bounded"
     )
     return float(np.exp(optimum.x))
 
 
-def losses(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Negative log-likelihood -log sigmoid(delta) of each pair, shape ``[N]``, nats; stable for any margin."""
-    return np.logaddexp(0.0, -deltas)
+def losses(deltas: NDArray[np.float64], shares: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """Mean negative log-likelihood of the labels of each pair, shape ``[N]``, nats; stable for any margin.
+
+    With p of the labels for the chosen response, -p log sigmoid(delta) - (1 - p) log sigmoid(-delta).
+    """
+    return np.logaddexp(0.0, -deltas) + (1.0 - np.asarray(shares)) * deltas
 
 
 def hits(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -47,9 +55,14 @@ def hits(deltas: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.sign(deltas) + 1.0) / 2.0
 
 
-def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+def labels_met(deltas: NDArray[np.float64], shares: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """Share of the labels of each pair that prefer what scores higher, shape ``[N]``; 0.5 on a tie of the scores."""
+    return 0.5 + np.sign(deltas) * (np.asarray(shares) - 0.5)
+
+
+def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike, shares: ArrayLike = 1.0) -> Estimate:
     """Mean claimed accuracy sigmoid(|delta|) less the accuracy: positive is overconfident, 0 calibrated on average."""
-    return mean(expit(np.abs(deltas)) - hits(deltas), clusters)
+    return mean(expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)
 
 
 def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
@@ -58,7 +71,7 @@ def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
     return share((sizes >= BAND[0]) & (sizes <= BAND[1]), clusters)
 
 
-def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike, shares: ArrayLike = 1.0) -> Estimate:
     """Mean distance of claimed from observed accuracy over ten bins of equal mass (Naeini et al., 2015).
 
     The value has a floor above 0: on N pairs even a perfectly calibrated model shows about 0.8 sqrt(0.2 * 10 / N).
@@ -68,6 +81,7 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     Args:
         deltas: margins, shape ``[N]``, logits.
         clusters: prompt of each pair, shape ``[N]``.
+        shares: of their labels for the chosen response.
 
     Returns:
         The error in [0, 1] with its interval over prompts.
@@ -76,7 +90,7 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike)
     edges = np.quantile(claimed, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
     bins = np.searchsorted(edges, claimed, side="right")
 
-    gaps = np.eye(BINS)[bins] * (claimed - hits(deltas))[:, None]
+    gaps = np.eye(BINS)[bins] * (claimed - labels_met(deltas, shares))[:, None]
 
     def error(weights: NDArray[np.float64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.abs(weights @ gaps).sum(axis=-1) / weights.sum(axis=-1))
@@ -95,7 +109,7 @@ def abs_delta_median(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estima
     return clustered(_sorted_median, np.asarray(clusters)[order], sizes[order])
 
 
-def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
+def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike, shares: ArrayLike = 1.0) -> Estimate:
     """Median |delta| over the one that a calibrated reward model of this accuracy has.
 
     If delta ~ N(0, s^2) and the better response wins with probability sigmoid(|delta|), the accuracy E sigmoid(|delta|)
@@ -104,6 +118,7 @@ def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimat
     Args:
         deltas: margins, shape ``[N]``, logits.
         clusters: prompt of each pair, shape ``[N]``.
+        shares: of their labels for the chosen response, which the accuracy is with.
 
     Returns:
         The ratio: 1 is calibrated, far below undertrained, far above overconfident.
@@ -112,11 +127,11 @@ def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimat
     order = np.argsort(sizes)
 
     def ratio(
-        weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_hits: NDArray[np.float64]
+        weights: NDArray[np.float64], ordered_sizes: NDArray[np.float64], ordered_met: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        return _sorted_median(weights, ordered_sizes) / expected_median(weighted_mean(weights, ordered_hits))
+        return _sorted_median(weights, ordered_sizes) / expected_median(weighted_mean(weights, ordered_met))
 
-    return clustered(ratio, np.asarray(clusters)[order], sizes[order], hits(deltas)[order])
+    return clustered(ratio, np.asarray(clusters)[order], sizes[order], labels_met(deltas, shares)[order])
 
 
 def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:

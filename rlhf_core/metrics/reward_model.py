@@ -32,6 +32,7 @@ class ScoredPairs(NamedTuple):
         spreads: standard deviation over the members, shape ``[R]``.
         chosen: index in `items` of the chosen response of each of N pairs.
         rejected: index of its rejected response.
+        shares: of the labels that prefer its chosen response, shape ``[N]``, by which its claims are judged.
     """
 
     items: list[Demonstration]
@@ -40,6 +41,7 @@ class ScoredPairs(NamedTuple):
     spreads: NDArray[np.float64]
     chosen: list[int]
     rejected: list[int]
+    shares: NDArray[np.float64]
 
     @property
     def deltas(self) -> NDArray[np.float64]:
@@ -70,7 +72,7 @@ def evaluate_scores(
     """
     prompts = [pair.prompt for pair in held_out]
     figures = {
-        **evaluate_margins(pairs.deltas, temperature, held_out, train, ceiling=ceiling),
+        **evaluate_margins(pairs.deltas, temperature, held_out, train, shares=pairs.shares, ceiling=ceiling),
         **agreement_by_slice(pairs.deltas, held_out),
         "length_correlation": correlation_with_length(pairs.items, pairs.scores),
     }
@@ -121,12 +123,15 @@ def evaluate_margins(
     held_out: Sequence[Pair],
     train: Sequence[Pair],
     *,
+    shares: ArrayLike = 1.0,
     ceiling: Estimate | None = None,
 ) -> dict[str, Estimate]:
     """Judge a reward model by its margins on held-out pairs.
 
-    Agreement does not depend on the temperature. The size of |delta| and the overconfidence are those of the model as
-    trained; calibration error and likelihood are also given after the temperature, which other pairs fitted.
+    Agreement is with what most people preferred, and does not depend on the temperature. What a model claims is held
+    against the labels that it learned, the majority or each of the votes. The size of |delta| and the overconfidence
+    are those of the model as trained; calibration error and likelihood are also given after the temperature, which
+    other pairs fitted.
 
     Args:
         deltas: margins chosen - rejected as trained, shape ``[N]``, logits.
@@ -134,6 +139,7 @@ def evaluate_margins(
         held_out: the N pairs; those of one prompt are resampled together in every interval.
         train: pairs that the reward model learned from, for the bag-of-words floor, which learns from all but a fold of
             the held-out pairs too.
+        shares: of the labels of each pair that prefer its chosen response, shape ``[N]``.
         ceiling: agreement that a perfect judge would reach with labels of so many votes, where repeated votes tell.
 
     Returns:
@@ -159,13 +165,13 @@ def evaluate_margins(
         "agreement_above_floor": average(hits(margins) - best),
         "share_in_band": share_in_band(margins, clusters),
         "abs_delta_median": abs_delta_median(margins, clusters),
-        "abs_delta_ratio": abs_delta_ratio(margins, clusters),
-        "overconfidence_gap": overconfidence_gap(margins, clusters),
-        "ece": expected_calibration_error(calibrated, clusters),
-        "ece_uncalibrated": expected_calibration_error(margins, clusters),
-        "nll": average(losses(calibrated)),
-        "nll_above_chance": average(losses(margins) - np.log(2.0)),
-        "nll_above_calibrated": average(losses(margins) - losses(calibrated)),
+        "abs_delta_ratio": abs_delta_ratio(margins, clusters, shares),
+        "overconfidence_gap": overconfidence_gap(margins, clusters, shares),
+        "ece": expected_calibration_error(calibrated, clusters, shares),
+        "ece_uncalibrated": expected_calibration_error(margins, clusters, shares),
+        "nll": average(losses(calibrated, shares)),
+        "nll_above_chance": average(losses(margins, shares) - np.log(2.0)),
+        "nll_above_calibrated": average(losses(margins, shares) - losses(calibrated, shares)),
     }
 
 

@@ -14,8 +14,14 @@ from rlhf_core.data.pair_trees import told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
 from rlhf_core.distributed import rank, wait
-from rlhf_core.evaluators.reward_model import evaluate_reward_model, halves, margins, score_items, shown
-from rlhf_core.metrics.calibration import fit_temperature
+from rlhf_core.evaluators.reward_model import (
+    evaluate_reward_model,
+    fitted_temperature,
+    halves,
+    margins,
+    score_items,
+    shown,
+)
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.models.fitness import check_lengths, check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
@@ -78,7 +84,7 @@ def adopt_reward_model(
         told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
     )
     if getattr(model.config, TEMPERATURE, None) is None:
-        setattr(model.config, TEMPERATURE, fit_temperature(margins(config, model, tokenizer, fit_half)))
+        setattr(model.config, TEMPERATURE, fitted_temperature(config, model, tokenizer, fit_half))
     save(model, tokenizer, out)
     if rank() == 0:
         keep_notes(source, out)

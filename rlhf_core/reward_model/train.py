@@ -15,8 +15,7 @@ from rlhf_core.data.pair_trees import compare, told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss
-from rlhf_core.evaluators.reward_model import halves, margins, score_pairs, shown
-from rlhf_core.metrics.calibration import fit_temperature
+from rlhf_core.evaluators.reward_model import fitted_temperature, halves, margins, score_pairs, shown
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length, demonstration_figures, evaluate_scores
 from rlhf_core.models.ensembles import Aggregation, aggregation, store_aggregation
@@ -89,7 +88,7 @@ def train_reward_model(
     )
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
     demonstrated_scores = _settle(config, model, encode(tokenizer, demonstrations, config.lengths), cache)
-    fitted = fit_temperature(margins(config, model, tokenizer, fit_half))
+    fitted = fitted_temperature(config, model, tokenizer, fit_half)
     judged = score_pairs(config, model, tokenizer, judged_half)
     setattr(model.config, TEMPERATURE, fitted)
     save(model, tokenizer, out)

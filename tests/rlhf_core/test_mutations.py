@@ -977,17 +977,31 @@ MUTANTS = [
         "test_reward_model_metrics.test_demonstrations_of_one_prompt_count_once",
     ),
     Mutant(
+        "the majority judges claims about votes",
+        "rlhf_core.metrics.calibration",
+        "np.sign(deltas) * (np.asarray(shares) - 0.5)",
+        "np.sign(deltas) * (np.ones_like(np.asarray(shares)) - 0.5)",
+        "test_reward_model_metrics.test_claims_about_votes_are_judged_by_the_votes",
+    ),
+    Mutant(
+        "the other votes have no weight",
+        "rlhf_core.metrics.calibration",
+        " + (1.0 - np.asarray(shares)) * deltas",
+        "",
+        "test_reward_model_metrics.test_the_loss_of_votes_is_the_mean_over_them",
+    ),
+    Mutant(
         "the temperature multiplies",
         "rlhf_core.metrics.calibration",
-        "losses(margins / np.exp(log))",
-        "losses(margins * np.exp(log))",
+        "losses(margins / np.exp(log), shares)",
+        "losses(margins * np.exp(log), shares)",
         "test_reward_model_metrics.test_no_other_temperature_explains_the_preferences_better",
     ),
     Mutant(
         "the likelihood of the rejected",
         "rlhf_core.metrics.calibration",
-        "return np.logaddexp(0.0, -deltas)",
-        "return np.logaddexp(0.0, deltas)",
+        "np.logaddexp(0.0, -deltas) +",
+        "np.logaddexp(0.0, deltas) +",
         "test_reward_model_metrics.test_losses_are_negative_log_likelihoods_and_never_overflow",
     ),
     Mutant(
@@ -1007,8 +1021,8 @@ MUTANTS = [
     Mutant(
         "overconfidence has the other sign",
         "rlhf_core.metrics.calibration",
-        "mean(expit(np.abs(deltas)) - hits(deltas), clusters)",
-        "mean(hits(deltas) - expit(np.abs(deltas)), clusters)",
+        "mean(expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)",
+        "mean(labels_met(deltas, shares) - expit(np.abs(deltas)), clusters)",
         "test_reward_model_metrics.test_overconfidence_is_what_is_claimed_less_what_is_true",
     ),
     Mutant(
@@ -1084,8 +1098,8 @@ MUTANTS = [
     Mutant(
         "calibrated margins are judged as trained",
         "rlhf_core.metrics.reward_model",
-        "abs_delta_ratio(margins, clusters)",
-        "abs_delta_ratio(calibrated, clusters)",
+        "abs_delta_ratio(margins, clusters, shares)",
+        "abs_delta_ratio(calibrated, clusters, shares)",
         "test_reward_model_metrics.test_the_temperature_changes_calibrated_figures_only",
     ),
     Mutant(

@@ -126,7 +126,8 @@ def scored(members: np.ndarray) -> tuple[ScoredPairs, list[Pair]]:
     pairs = [Pair(items[index].prompt, TEXTS[index], TEXTS[index + 1]) for index in range(0, N, 2)]
     places = list(range(0, N, 2))
     spreads = members.std(axis=1)
-    return ScoredPairs(items, members, members.mean(axis=1), spreads, places, [index + 1 for index in places]), pairs
+    others = [index + 1 for index in places]
+    return ScoredPairs(items, members, members.mean(axis=1), spreads, places, others, np.ones(N // 2)), pairs
 
 
 def test_figures_of_scores_are_those_of_their_parts() -> None:

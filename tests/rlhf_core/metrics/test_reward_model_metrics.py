@@ -95,6 +95,37 @@ def test_losses_are_negative_log_likelihoods_and_never_overflow() -> None:
     assert losses(np.array([-1e4, 1e4])) == pytest.approx([1e4, 0.0])
 
 
+@given(margin=st.floats(-20.0, 20.0), votes=st.lists(st.booleans(), min_size=1, max_size=20))
+def test_the_loss_of_votes_is_the_mean_over_them(margin: float, votes: list[bool]) -> None:
+    each = [losses(np.array([margin if vote else -margin]))[0] for vote in votes]
+    assert losses(np.array([margin]), [np.mean(votes)])[0] == pytest.approx(np.mean(each), abs=1e-12)
+
+
+def voted(seed: int, *, told: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Margins of a model that claims how many of 17 people prefer a response, and their shares for the chosen one.
+
+    Log-odds of a pair are what the model can tell, with a spread of `told`, and what it cannot, with one of 1; so the
+    margins that are calibrated are the log-odds of the mean probability.
+    """
+    rng = np.random.default_rng(seed)
+    known, unknown = rng.normal(0.0, told, 20_000), rng.normal(size=20_000)
+    chances = sigmoid(known + np.quantile(rng.normal(size=9_999), np.linspace(0.01, 0.99, 99))[:, None]).mean(axis=0)
+    shares = rng.binomial(17, sigmoid(known + unknown)) / 17
+    margins = np.log(chances / (1.0 - chances))
+    return np.where(shares > 0.5, margins, -margins), np.maximum(shares, 1.0 - shares)
+
+
+def test_claims_about_votes_are_judged_by_the_votes() -> None:
+    margins, shares = voted(4, told=1.5)
+    prompts = np.arange(len(margins))
+    assert fit_temperature(margins, shares) == pytest.approx(1.0, abs=0.03)
+    assert overconfidence_gap(margins, prompts, shares).value == pytest.approx(0.0, abs=0.01)
+    assert expected_calibration_error(margins, prompts, shares).value < 0.01
+    assert abs_delta_ratio(margins, prompts, shares).value == pytest.approx(1.0, abs=0.05)
+    assert fit_temperature(margins) < 0.8  # a majority is surer than one person
+    assert abs_delta_ratio(margins, prompts).value < 0.8
+
+
 def test_a_tie_is_half_a_hit() -> None:
     assert hits(np.array([0.1, 0.0, -2.0])).tolist() == [1.0, 0.5, 0.0]
 
@@ -351,6 +382,7 @@ def scored_pairs(margins: NDArray[np.float64]) -> ScoredPairs:
         spreads=members.std(axis=1),
         chosen=list(range(0, len(texts), 2)),
         rejected=list(range(1, len(texts), 2)),
+        shares=np.ones(len(held_out)),
     )
 
 
