@@ -38,7 +38,7 @@ def _changes_to(defaults: tuple[Gate, ...]) -> BeforeValidator:
                 )
         return tuple(gates.values())
 
-    return BeforeValidator(changed, json_schema_input_type=tuple[Gate, ...] | dict[str, dict[str, str | float] | None])
+    return BeforeValidator(changed, json_schema_input_type=tuple[Gate, ...] | dict[str, dict[str, Any] | None])
 
 
 def _change(name: str, default: Gate | None, change: Any) -> Gate:

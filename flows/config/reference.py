@@ -154,6 +154,8 @@ def _range(node: Schema, headings: dict[str, str]) -> str:
             return f"list of {len(items)}: {_range(items[0], headings)} each"
         case {"type": "array", "items": item}:
             return f"list of {_range(item, headings)}" + ("; not empty" if node.get("minItems") else "")
+        case {"type": "object", "additionalProperties": True}:
+            return "its fields"
         case {"type": "object", "additionalProperties": item}:
             keys = _range(node["propertyNames"], headings) if "propertyNames" in node else "name"
             return f"by {keys}: {_range(item, headings)}"
