@@ -17,7 +17,7 @@ from flows.config.tree import SectionClass, fields_of, sections_in
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
-TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`"}
+TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "its fields"}
 
 
 class Setting(NamedTuple):
@@ -154,9 +154,7 @@ def _range(node: Schema, headings: dict[str, str]) -> str:
             return f"list of {len(items)}: {_range(items[0], headings)} each"
         case {"type": "array", "items": item}:
             return f"list of {_range(item, headings)}" + ("; not empty" if node.get("minItems") else "")
-        case {"type": "object", "additionalProperties": True}:
-            return "its fields"
-        case {"type": "object", "additionalProperties": item}:
+        case {"type": "object", "additionalProperties": dict(item)}:
             keys = _range(node["propertyNames"], headings) if "propertyNames" in node else "name"
             return f"by {keys}: {_range(item, headings)}"
         case {"pattern": pattern}:
