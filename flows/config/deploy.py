@@ -4,7 +4,7 @@ import difflib
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, HttpUrl
+from pydantic import AfterValidator, Field, HttpUrl, Secret
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.units import Rounds, unit
@@ -23,8 +23,8 @@ def _known_zone(name: str) -> str:
 class AlertsConfig(Frozen):
     """Who is told when a run fails, a gate fails or too many rows are quarantined."""
 
-    webhook: HttpUrl | None = None
-    """Address that gets a POST with JSON; None tells nobody."""
+    webhook: Secret[HttpUrl] | None = None
+    """Address that gets a POST with JSON; None tells nobody. Who knows it may post there, so it is not shown."""
 
 
 class DeployConfig(Frozen):
