@@ -9,8 +9,8 @@ from urllib.parse import quote
 import jinja2
 import mlflow
 
-from flows.lineage.graph import Version
 from flows.config.redaction import redact
+from flows.lineage.graph import Version
 from flows.lineage.layout import Layout, lay_out
 from flows.lineage.story import SHORT, Story, facts, gates_by_status
 from flows.lineage.training_record import DatasetUse

@@ -99,6 +99,14 @@ class Servers(NamedTuple):
             "PREFECT_HOME": str(self.folder / "prefect"),
         }
 
+    def port(self) -> int:
+        """One that is free."""
+        return free_port()
+
+    def ask(self, address: str) -> Any:
+        """What a page answers."""
+        return ask(address)
+
     @contextmanager
     def orchestrator(self) -> Iterator[SyncPrefectClient]:
         with temporary_settings({PREFECT_API_URL: f"{self.prefect}/api"}), get_client(sync_client=True) as client:
