@@ -40,6 +40,10 @@ def test_addresses_are_shown_without_what_lets_one_in(text: str, shown: str) -> 
     assert redact_address(text) == redact(text) == shown
 
 
+def test_the_password_of_a_database_is_not_shown() -> None:
+    assert redact_address("postgresql://me:hush@host/db") == "postgresql://***@host/db"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "secret"),
     [

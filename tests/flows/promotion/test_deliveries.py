@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from mlflow import MlflowClient
+from starlette.datastructures import Headers
 
 from flows.promotion.outbox import Outbox
 from flows.promotion.receiver import LONGEST_BODY, PATH, RegistryWatcher, create_app
-from flows.promotion.webhook import keep_secret, signature
+from flows.promotion.webhook import Refused, keep_secret, signature, verify
 
 SECRET = "shared-with-mlflow"
 TOLERANCE = 300
@@ -44,6 +45,21 @@ def signed(identity: str = "a", *, at: float | None = None, body: bytes = BODY, 
         "X-MLflow-Timestamp": stamp,
         "X-MLflow-Signature": signature(secret, identity, stamp, body),
     }
+
+
+def refusal(headers: dict[str, str], body: bytes = BODY) -> str:
+    try:
+        verify(SECRET, Headers(headers), body, now=time.time(), tolerance=TOLERANCE)
+    except Refused as refused:
+        return str(refused)
+    return ""
+
+
+def test_only_what_mlflow_signed_just_now_is_genuine() -> None:
+    assert refusal(signed()) == ""
+    assert refusal(signed(secret="guessed")) == refusal(signed(), OTHER) == "the signature does not fit"
+    assert refusal(signed(at=time.time() - 301)).startswith("the time of the delivery is more than 300 s away")
+    assert refusal(signed(at=time.time() + 302)).startswith("the time of the delivery is more than 300 s away")
 
 
 def test_a_genuine_delivery_has_the_registry_looked_at(tmp_path: Path) -> None:
