@@ -127,7 +127,10 @@ def _console() -> "Console":
 
 def _archive(config: Path | None, overrides: list[str] | None, *, see: Callable[[], None]) -> "Archive":
     """What the registry remembers: that of the environment, and only where it names none that of a configuration."""
+    from flows.config.credentials import part_credentials
+
     if "MLFLOW_TRACKING_URI" in os.environ:
+        part_credentials()
         see()
     else:
         from flows.registry.lookup import UNNAMED

@@ -56,7 +56,7 @@ def settings_page() -> str:
         settings = [_setting(name, field, part, headings) for name, field in fields_of(section).items()]
         source = section.__module__.replace(".", "/") + ".py"
         chapters.append(Chapter(headings[section.__name__], where, source, part["description"], settings))
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 (Markdown)
     template = environment.from_string(Path(__file__).with_name("settings.md").read_text(encoding="utf-8"))
     return template.render(chapters=chapters)
 

@@ -15,6 +15,7 @@ from tempfile import gettempdir
 
 from dotenv import load_dotenv
 
+from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
 from flows.config.folders import check_parts, make_folder
 
@@ -83,6 +84,7 @@ def name_servers(storage: Path) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
     }
     os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
+    part_credentials()
     pass_by_proxies()
     refuse_socks()
 

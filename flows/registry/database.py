@@ -100,7 +100,7 @@ def _rename(database: sqlite3.Connection, then: Path, here: Path) -> None:
     old, new = ((folder / ARTIFACTS).as_uri() for folder in (then, here))
     for table, column in ADDRESSES.items():
         database.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR instr({column}, ?) = 1",
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR instr({column}, ?) = 1",  # noqa: S608 (names of ADDRESSES)
             (new, len(old) + 1, old, f"{old}/"),
         )
     old, new = (json.dumps(f"{folder}/")[:-1] for folder in (then, here))

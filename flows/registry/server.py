@@ -56,7 +56,7 @@ def _ask_server(uri: str) -> None:
         raise _silent(uri, cause[1] if cause else str(error).splitlines()[0]) from None
     if response.status_code in (401, 403):
         raise InputError(
-            f"the MLflow server at {_shown(uri)} lets nobody in without a name: set MLFLOW_TRACKING_USERNAME and "
+            f"the MLflow server at {uri} lets nobody in without a name: set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
     try:
@@ -85,9 +85,4 @@ def _ask_store(uri: str) -> None:
 
 
 def _silent(uri: str, reason: str) -> InputError:
-    return InputError(f"no MLflow server answers at {_shown(uri)} ({reason}): start it, or mend MLFLOW_TRACKING_URI")
-
-
-def _shown(uri: str) -> str:
-    """An address without the name and password that it may hold."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return InputError(f"no MLflow server answers at {uri} ({reason}): start it, or mend MLFLOW_TRACKING_URI")

@@ -1446,6 +1446,27 @@ MUTANTS = [
         "if False",
         "test_classifiers.test_a_trunk_without_a_cache_is_refused",
     ),
+    Mutant(
+        "passwords in addresses are shown",
+        "flows.config.redaction",
+        'USERINFO.sub(f"{MASK}@", text)',
+        "text",
+        "test_redaction.test_the_password_of_a_database_is_not_shown",
+    ),
+    Mutant(
+        "anybody's delivery is genuine",
+        "flows.promotion.webhook",
+        "if not hmac.compare_digest(",
+        "if signed is None and not hmac.compare_digest(",
+        "test_deliveries.test_only_what_mlflow_signed_just_now_is_genuine",
+    ),
+    Mutant(
+        "a delivery of a clock ahead is taken at any time",
+        "flows.promotion.webhook",
+        "abs(now - int(timestamp)) > tolerance",
+        "now - int(timestamp) > tolerance",
+        "test_deliveries.test_only_what_mlflow_signed_just_now_is_genuine",
+    ),
 ]
 
 

@@ -154,7 +154,7 @@ def _always(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _rendered(template: str, values: dict[str, Any]) -> str:
-    environment = Environment(
+    environment = Environment(  # noqa: S701 (YAML, Python and Markdown)
         loader=PackageLoader("flows.deploy.scaffold"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
