@@ -1420,7 +1420,7 @@ MUTANTS = [
     ),
     Mutant(
         "values that are merged in have no origin",
-        "flows.config.unique_keys",
+        "flows.config.plain_yaml",
         "            loader.flatten_mapping(node)",
         "            pass",
         "test_origins.test_lines_are_those_of_keys_and_items",
