@@ -108,7 +108,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if not isinstance(document, dict):
-        raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder` (now {said(document)})")
+        raise InputError(
+            f"{path}: must be a mapping of fields (now {said(document)}); write such as `project: my-ladder`"
+        )
     return document
 
 

@@ -1,13 +1,14 @@
 """What is wrong with a configuration, in a line for each mistake: the field as the file has it, its value, the mend."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from flows.config.schema import Schema, allowed, file_schema
-from flows.config.shown import LONGEST, Place, dotted, said
+from flows.config.shown import LONGEST, Place, dotted, line, said
 
 SECTION = "must be a section, which is a mapping of fields to values"
 
@@ -38,16 +39,17 @@ def explain(error: ErrorDetails) -> str:
         case "union_tag_invalid" | "union_tag_not_found":
             return _untold(error)
         case "invalid_key":
-            return f"field '{dotted(_located(loc[:-1])[1])}': key {said(loc[-1])} is no text; put it in quotation marks"
+            written = (*_located(loc[:-1])[1], loc[-1])
+            return f"field '{dotted(written)}': key {said(loc[-1])} is no text; name a field"
     parts, written = _located(loc)
     field, takes = dotted(written), "it takes " + _said_of(parts)
     if error["type"] == "missing":
         return f"field '{field}' is missing; add it: {takes}"
-    message = WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+    message = WORDS.get(error["type"]) or line(str(error["msg"]).removeprefix("Value error, "))
     for start in ("Input should", "String should", "Tuple should"):
         message = message.replace(start, "must")
     if error["type"] == "value_error":
-        return f"field '{field}': {message}" if field else message
+        return f"field '{field}': {message}" if field else re.sub(r"^[a-z_.]+", r"field '\g<0>'", message)
     mend = _nearest(found, [choice for part in parts for choice in part.get("enum", ())]) or takes
     return f"field '{field}': {message} (now {said(found)}); {mend}"
 

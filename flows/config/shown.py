@@ -38,6 +38,12 @@ def said(value: Any) -> str:
     return cut(str(value))
 
 
+def line(text: str) -> str:
+    """A sentence in one line; of a long one start and end."""
+    spelt = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return spelt if len(spelt) <= 8 * LONGEST else f"{spelt[: 5 * LONGEST]} … {spelt[-2 * LONGEST :]}"
+
+
 def dotted(place: Place) -> str:
     """A place in a document, as messages and `--set` write it."""
     return ".".join(bare(str(name)) for name in place)

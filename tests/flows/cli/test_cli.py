@@ -60,7 +60,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
     ("text", "expected"),
     [
         ("project: [tiny", "is not valid YAML"),
-        ("- project", "must be a mapping of fields such as `project: my-ladder`"),
+        ("- project", "must be a mapping of fields (now a list of 1); write such as `project: my-ladder`"),
         ("seed: 1", "field 'project' is missing; add it"),
         ("project: tiny\nsead: 1", "field 'sead' is unknown; did you mean 'seed'?"),
         ("project: tiny\npolicy: {update: 3}", "field 'policy.update' is unknown; did you mean 'updates'?"),
