@@ -5,6 +5,7 @@ PyYAML itself lets the last of equal keys win without a word, repeats what ancho
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node:
         line: int = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        repeats = self.check_event(yaml.AliasEvent)
         self._level += 1
         if self._level > DEEPEST:
             raise _refused(line, f"nested more than {DEEPEST} levels deep, where no setting lies; close the brackets")
@@ -52,17 +54,17 @@ class _PlainLoader(yaml.SafeLoader):
             raise _refused(
                 line, f"{what} stands for more than a plain value; put it in quotation marks, or leave it out"
             )
-        if self._values.setdefault(id(node), self._count(node, line)) > MOST_VALUES:
+        if repeats and id(node) not in self._values:
+            raise _refused(line, "an anchor (&) is repeated by * inside of itself, without end; write it out")
+        if self._values.setdefault(id(node), self._count(node)) > MOST_VALUES:
             raise _refused(line, f"holds more than {MOST_VALUES:,} values, counting what * repeats of &; write fewer")
         return node
 
-    def _count(self, node: Node, line: int) -> int:
-        """Values of a node, itself included; an alias to what is not composed yet lies inside of that."""
+    def _count(self, node: Node) -> int:
+        """Values of a node, itself included."""
         if not isinstance(node, SequenceNode | MappingNode):
             return 1
-        parts = [part for item in node.value for part in (item if isinstance(node, MappingNode) else (item,))]
-        if any(id(part) not in self._values for part in parts):
-            raise _refused(line, "an anchor (&) is repeated by * inside of itself, without end; write it out")
+        parts = chain.from_iterable(node.value) if isinstance(node, MappingNode) else node.value
         return 1 + sum(self._values[id(part)] for part in parts)
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:

@@ -6,6 +6,8 @@ Each is drawn by its own seed, which a failure names; `BAD_CONFIGS=first:count` 
 import os
 import re
 import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from click.testing import CliRunner
 from typer.main import get_command
 
 from flows.cli import app
+from flows.config.errors import InputError
+from flows.config.loading import load_config
+from rlhf_core.config.adapter import AdapterConfig
 from tests.flows.config.bad_configs import BadConfig, draw
 
 FIRST, COUNT = (int(number) for number in os.environ.get("BAD_CONFIGS", "0:500").split(":"))
@@ -48,11 +53,12 @@ class Reached(Exception):
 def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder in which commands end where they would make or train anything."""
 
-    def reach() -> None:
+    def reach(*_: object) -> None:
         raise Reached
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("flows.cli.run.start_orchestrator", reach)
+    monkeypatch.setattr("flows.cli.deploy.connect", reach)
     monkeypatch.setattr("flows.cli.run._has_tokens", lambda settings: False)
     return tmp_path / "ladder.yaml"
 
@@ -85,3 +91,138 @@ def test_bad_configurations_are_told_by_field_and_mend(entries: Path) -> None:
         for problem in complaints(entries, *COMMANDS[seed % len(COMMANDS)]):
             found.append(f"BAD_CONFIGS={seed}:1 ({'; '.join(config.faults)}) {problem}")
     assert not found, "\n".join(found)
+
+
+LAUGHS = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 30)
+)
+
+MERGED_LAUGHS = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 30)
+)
+
+EXPLODING = {
+    "lists of lists": (LAUGHS, r"line 5: holds more than 20,000 values, counting what \* repeats"),
+    "merges of merges": (MERGED_LAUGHS, r"line \d: holds more than 20,000 values, counting what \* repeats"),
+    "a list in itself": ("a: &a [*a]", r"line 1: an anchor \(&\) is repeated by \* inside of itself"),
+    "a merge of itself": ("a: &a {<<: *a}", r"line 1: an anchor \(&\) is repeated by \* inside of itself"),
+    "brackets": ("a: " + "[" * 100_000, "line 1: nested more than 40 levels deep"),
+    "braces": ("{a: " * 30_000, "line 1: nested more than 40 levels deep"),
+    "dashes": ("- " * 90_000, "line 1: nested more than 40 levels deep"),
+    "a long file": ("project: a\n" + "#" * 200_000, "has more than 200 kB"),
+    "a Python object": ("a: !!python/object/apply:os.system [ls]", "'!!python/object/apply:os.system' stands for more"),
+    "a set": ("a: !!set {b, c}", "'!!set' stands for more than a plain value"),
+    "an equals sign": ("a: =", "'=' stands for more than a plain value; put it in quotation marks"),
+    "the 31st of April": ("a: 1\nb: 2024-04-31", "line 2: '2024-04-31' is written like a value of type timestamp"),
+    "5,000 digits": ("a: " + "1" * 5000, "line 1: '1+… is written like a value of type int"),
+    "a NUL": ("a: b\nc: \0", "line 2: character 0x0000 cannot stand in it; remove it"),
+}
+
+
+@pytest.mark.parametrize("name", EXPLODING)
+def test_yaml_that_grows_or_is_more_than_values_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    text, told = EXPLODING[name]
+    path = tmp_path / "ladder.yaml"
+    path.write_text(text, encoding="utf-8")
+    started = time.process_time()
+    tracemalloc.start()
+    with pytest.raises(InputError, match=told) as refused:
+        load_config(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(refused.value).startswith(f"{path}: ") and str(refused.value).isprintable()
+    assert time.process_time() - started < 1.0 and peak < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda path: path.mkdir(), r"cannot be read \(Is a directory\); give the path of a YAML file"),
+        (lambda path: None, r"cannot be read \(No such file or directory\); give the path"),
+        (lambda path: path.symlink_to(path), r"cannot be read \(Too many levels of symbolic links\); give"),
+        (lambda path: path.symlink_to("/dev/zero"), "has more than 200 kB, and no configuration has; name"),
+        (lambda path: path.write_bytes(b"a: 1\nb: \xe9"), "line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        (lambda path: path.write_text("a: 1", encoding="utf-16"), "line 1: byte 0xff is not UTF-8; save"),
+        (lambda path: path.write_bytes(b""), r"must be a mapping of fields \(now null\); write"),
+    ],
+)
+def test_what_is_no_file_of_text_is_told(made: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    path = tmp_path / "ladder.yaml"
+    made(path)
+    with pytest.raises(InputError, match=told):
+        load_config(path)
+
+
+GATE = "{name: N, metric: kl_to_sft_nats, direction: D, threshold: T, failure: f, reason: r}"
+
+
+def gates(*limits: tuple[str, str, float]) -> str:
+    listed = (
+        GATE.replace("N", name).replace("D", direction).replace("T", str(bound)) for name, direction, bound in limits
+    )
+    return f"gates: {{policy: [{', '.join(listed)}]}}"
+
+
+TABLES = "data: {kind: files, demonstrations: [{path: a}], preferences: [{path: a}], prompts: [{path: a}]}"
+
+CONTRADICTIONS = [
+    ("base: {kind: embedded, width: 130, heads: 4}", "'base': width 130 is no multiple of heads 4"),
+    ("base: {kind: embedded, window: 256}", "'base': window 256 is longer than max_positions 128"),
+    ("base: {kind: embedded, layers: 100000}", "'base.layers': must be less than or equal to 256 (now 100000)"),
+    ("policy: {rollout_size: 16}", "'policy': minibatch_size 32 is more than rollout_size 16"),
+    (
+        "policy: {kl_control: {kind: adaptive, target_nats: 9}}",
+        "'policy': kl_control.target_nats 9.0 lies above kl_budget_nats 6.0, where training stops",
+    ),
+    ("policy: {cliprange: 0}", "'policy.cliprange': must be greater than 0 (now 0); it takes number > 0"),
+    ("policy: {sampling: {temperature: 1.0e-9}}", "'policy.sampling': temperature 1e-09 leaves one token all"),
+    ("shares: {test: 0.6, judge: 0.5}", "'shares': test and judge shares leave nothing to train on"),
+    ("seed: -1", "'seed': must be greater than or equal to 0 (now -1)"),
+    ("seed: 10000000000", "'seed' is 10000000000, more than anything here is counted to"),
+    ("sft: {epochs: yes}", "'sft.epochs' is true, as YAML also reads yes, no, on and off; write a number"),
+    ("sft: {optimiser: {lr: 1.0e-60}}", "'sft.optimiser.lr' is 1e-60, which float32 cannot hold"),
+    (
+        f"base: {{kind: folder, path: x, date: 0}}\n{TABLES}",
+        "'base.date' is 0, which is no date as 2026-01-31 is; write one",
+    ),
+    (
+        'base: {kind: folder, path: "a\\0b"}\n' + TABLES,
+        "'base.path' holds the control letter '\\x00'; write it without",
+    ),
+    ("data: {kind: files, demonstrations: [{path: ''}]}", "'data.demonstrations.0.path': must have at least 1"),
+    ("data: {kind: embedded, prompts: 99999}", "'data': the help desk has 30240 prompts, fewer than prompts 99999"),
+    ("storage: ''", "'storage' is empty; name a file or folder"),
+    ("compute: {address: 'node:99999'}", "'compute': address node:99999 has no port from 1 to 65535"),
+    ("compute: {processes: 1000000}", "'compute.processes': must be less than or equal to 1024"),
+    (gates(("a", "above", 3), ("b", "below", 2)), "'gates.policy': kl_to_sft_nats cannot be above 3.0 for gate a"),
+    (gates(("'what?'", "above", 3)), "'gates.policy.0.name': must match pattern"),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), CONTRADICTIONS)
+def test_settings_that_cannot_work_are_refused(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "ladder.yaml"
+    path.write_text(f"project: contradicts\n{text}\n")
+    with pytest.raises(InputError) as refused:
+        load_config(path)
+    assert told in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+def test_gates_that_one_figure_can_pass_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "ladder.yaml"
+    path.write_text("project: passes\n" + gates(("a", "above", 1), ("b", "below", 2)))
+    assert [gate.threshold for gate in load_config(path).gates.policy] == [1.0, 2.0]
+
+
+def test_a_section_that_is_null_may_be_filled_by_an_override(tmp_path: Path) -> None:
+    path = tmp_path / "ladder.yaml"
+    path.write_text("project: fills\nsft:\n")
+    assert load_config(path, overrides=["sft.adapter.rank=3"]).sft.adapter == AdapterConfig(rank=3)
+
+
+@pytest.mark.parametrize("override", ["=5", "a..b=1", ".a=1", "sft.=1", "sft", "sft epochs", ""])
+def test_an_override_without_a_field_is_told(override: str, tmp_path: Path) -> None:
+    path = tmp_path / "ladder.yaml"
+    path.write_text("project: overridden")
+    with pytest.raises(InputError, match=r"^--set .*: write it as field\.name=value$"):
+        load_config(path, overrides=[override])
