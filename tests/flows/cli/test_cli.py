@@ -107,7 +107,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ),
         (
             "project: tiny\nreward_model: {from: 'models:/a/1'}\njudge: {from: 'models:/a/1'}",
-            "judge.from is reward_model.from, but a judge must be another model; take or train one",
+            "field 'judge.from' is reward_model.from, but a judge must be another model; take or train one",
         ),
     ],
 )

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from pydantic import ValidationError
 from typer.main import get_command
 
 from flows.cli import app
 from flows.config.errors import InputError
+from flows.config.gates import GatesConfig
 from flows.config.loading import load_config
+from flows.config.misread import misread
+from flows.config.plain_yaml import load_yaml
 from rlhf_core.config.adapter import AdapterConfig
+from rlhf_core.gates.gate import Gate
 from tests.flows.config.bad_configs import BadConfig, draw
 
 FIRST, COUNT = (int(number) for number in os.environ.get("BAD_CONFIGS", "0:500").split(":"))
@@ -206,6 +211,34 @@ def test_settings_that_cannot_work_are_refused(text: str, told: str, tmp_path: P
     with pytest.raises(InputError) as refused:
         load_config(path)
     assert told in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+def refusal(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except (InputError, ValidationError) as error:
+        return str(error)
+    return ""
+
+
+def test_what_anchors_repeat_counts_as_often_as_it_is_repeated() -> None:
+    four = "a: &a [1, 2, 3]\nb: &b [*a, *a]\nc: [*b, *b]"  # 1 + 3 keys + 4 + 9 + 19 values
+    assert load_yaml(four)["c"] == [[[1, 2, 3]] * 2] * 2
+    assert "holds more than 20,000 values" in refusal(lambda: load_yaml(LAUGHS))
+
+
+def test_yes_is_no_number() -> None:
+    assert [place for place, _ in misread({"sft": {"epochs": True}}, {"sft": {"epochs": 1}})] == [("sft", "epochs")]
+    assert not list(misread({"sft": {"epochs": 1}, "on": True}, {"sft": {"epochs": 1}, "on": True}))
+
+
+def test_gates_that_no_interval_passes_are_refused() -> None:
+    above = Gate(name="a", metric="m", direction="above", threshold=3.0, failure="f", reason="r")
+    below = Gate(name="b", metric="m", direction="below", threshold=2.0, failure="f", reason="r")
+    told = refusal(lambda: GatesConfig(policy=(above, below)))
+    assert "m cannot be above 3.0 for gate a and below 2.0 for gate b" in told
+    assert GatesConfig(policy=tuple(gate.model_copy(update={"in_doubt": "pass"}) for gate in (above, below))).policy
+    assert GatesConfig(policy=(above, below.model_copy(update={"metric": "n"}))).policy
 
 
 def test_gates_that_one_figure_can_pass_are_taken(tmp_path: Path) -> None:
