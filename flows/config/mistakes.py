@@ -49,7 +49,8 @@ def explain(error: ErrorDetails) -> str:
     for start in ("Input should", "String should", "Tuple should"):
         message = message.replace(start, "must")
     if error["type"] == "value_error":
-        return f"field '{field}': {message}" if field else re.sub(r"^[a-z_.]+", r"field '\g<0>'", message)
+        value = f" (now {said(found)})" if isinstance(found, str | int | float) else ""
+        return f"field '{field}': {message}{value}" if field else re.sub(r"^[a-z_.]+", r"field '\g<0>'", message)
     mend = _nearest(found, [choice for part in parts for choice in part.get("enum", ())]) or takes
     return f"field '{field}': {message} (now {said(found)}); {mend}"
 

@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\nsft: 3", "field 'sft': must be a section, which is a mapping of fields to values (now 3)"),
         (
             "project: Tiny Ladder",
-            "field 'project': must match pattern '^[a-z0-9][a-z0-9-]*$' (now 'Tiny Ladder'); it takes text like",
+            "field 'project': must match pattern '^[a-z0-9][a-z0-9-]{0,99}$' (now 'Tiny Ladder'); it takes text like",
         ),
         ("project: tiny\ngates: {mode: strict}", "field 'gates.mode': must be 'enforce' or 'advisory' (now 'strict')"),
         (
