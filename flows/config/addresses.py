@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.config.errors import InputError
+from flows.config.folders import check_folder
 from flows.config.shown import bare
 
 WEB = ("http", "https")
@@ -47,6 +49,19 @@ def shown(address: str) -> str:
     return bare(re.sub(r"//.*@", "//", address, flags=re.DOTALL))
 
 
+def _problem_of_file(address: str) -> str | None:
+    """What keeps a local database from being made, on which MLflow would try for minutes."""
+    path = Path(address.removeprefix(SQLITE))
+    if not address.startswith(SQLITE) or path == Path() or path.is_dir():
+        return f"names no file; write {SQLITE}PATH"
+    try:
+        if not path.exists():
+            check_folder(path.absolute().parent)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _problem(address: str, schemes: Sequence[str]) -> str | None:
     """What is wrong, and the mend."""
     example = "write one such as http://127.0.0.1:5000"
@@ -58,7 +73,7 @@ def _problem(address: str, schemes: Sequence[str]) -> str | None:
     if scheme.partition("+")[0] not in schemes:
         return f"begins with '{scheme}', and must with one of {', '.join(schemes)}; {example}"
     if scheme.startswith("sqlite"):
-        return None if address.startswith(SQLITE) and address != SQLITE else f"names no file; write {SQLITE}PATH"
+        return _problem_of_file(address)
     try:
         parts = urlsplit(address)
         lost = (scheme in WEB and not parts.hostname) or parts.port == 0

@@ -1,5 +1,7 @@
 """Variables that name servers and hold no address: told at once, without the password in them."""
 
+from pathlib import Path
+
 import pytest
 
 from flows.config.addresses import check_addresses, shown
@@ -15,6 +17,8 @@ WRONG = [
     ("MLFLOW_TRACKING_URI", "http://me:ge/heim@x:port", "has no host, or no port"),
     ("MLFLOW_TRACKING_URI", "http://x\ny", "holds white space or control letters"),
     ("MLFLOW_TRACKING_URI", "sqlite:///", "names no file; write sqlite:///PATH"),
+    ("MLFLOW_TRACKING_URI", f"sqlite:///{Path(__file__).parent}", "names no file; write sqlite:///PATH"),
+    ("MLFLOW_TRACKING_URI", f"sqlite:///{__file__}/deeper/a.db", "is no folder; name another"),
     ("MLFLOW_REGISTRY_URI", "sqlite:a.db", "names no file; write sqlite:///PATH"),
     ("PREFECT_API_URL", "127.0.0.1:4200/api", "does not say http:// or https://"),
     ("PREFECT_API_URL", "sqlite:///a.db", "begins with 'sqlite', and must with one of http, https"),
@@ -28,7 +32,7 @@ def test_what_is_no_address_is_told(variable: str, address: str, told: str, monk
     with pytest.raises(InputError) as refused:
         check_addresses()
     said = str(refused.value)
-    assert said.startswith(f"{variable} ") and told in said and "; write " in said
+    assert said.startswith(f"{variable} ") and told in said and ("; write " in said or "; name " in said)
     assert said.isprintable() and "heim" not in said
 
 
@@ -37,7 +41,7 @@ def test_what_is_no_address_is_told(variable: str, address: str, told: str, monk
     [
         "http://me:geheim@x:5000/path",
         "https://x",
-        "sqlite:////a b.db".replace(" ", "%20"),
+        "sqlite:///mlflow.db",
         "postgresql+psycopg2://me:x@h/d",
     ],
 )

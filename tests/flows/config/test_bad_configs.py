@@ -44,8 +44,8 @@ NAMED = re.compile(
 """What a message says is wrong: a field, or a line."""
 
 MENDED = re.compile(
-    r"[;:,] (it takes|did you mean|or|one of|add|change|check|close|drop|give|install|keep|leave|let|lower|make|mend|name|put|"
-    r"raise|remove|rename|replace|save|set|take|there are|unset|use|write)\b"
+    r"[;:,] (it takes|did you mean|or|one of|add|change|check|close|drop|give|install|keep|leave|let|lower|make|mend|"
+    r"name|put|raise|remove|rename|replace|save|set|take|there are|unset|use|write)\b"
 )
 """How a message says what is to be done."""
 
