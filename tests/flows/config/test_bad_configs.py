@@ -88,6 +88,7 @@ def complaints(path: Path, *command: str) -> list[str]:
 
 
 def test_bad_configurations_are_told_by_field_and_mend(entries: Path) -> None:
+    print(f"BAD_CONFIGS={FIRST}:{COUNT}")
     shipped = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in SHIPPED]
     found = []
     for seed in range(FIRST, FIRST + COUNT):
