@@ -11,7 +11,8 @@ import yaml
 from flows.config.data import DATA_FOLDER, FileData
 from flows.config.ladder import LadderFile
 from flows.config.loading import load_file
-from flows.config.unique_keys import Place, lines_of
+from flows.config.plain_yaml import lines_of, read_yaml_text
+from flows.config.shown import Place
 
 WIDEST = 60
 """Column at which origins start at most."""
@@ -41,7 +42,7 @@ def effective_yaml(path: Path, *, overrides: Sequence[str] = ()) -> str:
 
 def _origins(path: Path, overrides: Sequence[str]) -> dict[Place, str]:
     """Places that the file or an override names, with what named each last."""
-    origins = {place: f"{path}:{line}" for place, line in lines_of(path.read_text(encoding="utf-8")).items()}
+    origins = {place: f"{path}:{line}" for place, line in lines_of(read_yaml_text(path)).items()}
     for override in overrides:
         dotted, _, text = override.partition("=")
         replaced: Place = tuple(dotted.split("."))

@@ -13,6 +13,7 @@ from mlflow.db import upgrade
 from sqlalchemy.exc import DBAPIError
 
 from flows.config.errors import InputError
+from flows.config.folders import make_folder
 from flows.storage.locks import exclusive, is_held
 
 ARTIFACTS = "artifacts"
@@ -50,7 +51,7 @@ def database_file() -> Path | None:
 
 @functools.cache
 def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with exclusive(path.with_suffix(".lock")):
         try:
             upgrade.main([f"{SCHEME}{path}"], standalone_mode=False)

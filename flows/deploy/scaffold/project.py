@@ -113,8 +113,10 @@ SCHEMA_LINE = "# yaml-language-server: $schema=./ladder.schema.json"
 def _project(folder: Path) -> str:
     name = folder.resolve().name
     if not re.fullmatch(PROJECT, name):
-        better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-assistant"
-        raise InputError(f"{name!r} cannot be the name of a project: write {better}, small letters, digits and hyphens")
+        better = re.sub(r"[^a-z0-9]+", "-", name.lower())[:100].strip("-") or "my-assistant"
+        raise InputError(
+            f"{name!r} cannot be the name of a project: write {better}, up to 100 small letters, digits and hyphens"
+        )
     return name
 
 

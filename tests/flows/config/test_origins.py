@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config.loading import load_file
 from flows.config.origins import effective_yaml
-from flows.config.unique_keys import lines_of
+from flows.config.plain_yaml import lines_of
 from tests.test_project import CONFIGS, FOR_INGESTION
 
 FILE = """\
