@@ -45,6 +45,16 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_gate_that_is_changed_by_name_says_where(tmp_path: Path) -> None:
+    written = tmp_path / "ladder.yaml"
+    written.write_text("project: desk\ngates:\n  sft:\n    ends: {threshold: 0.83, reason: a}\n")
+    change = "gates.reward_model.calibrated={threshold: 0.0831, reason: another}"
+    gates = origins(effective_yaml(written, overrides=[change]), "gates")
+    assert gates["threshold: 0.83"] == gates["reason: a"] == f"{written}:4"
+    assert gates["threshold: 0.0831"] == "--set gates.reward_model.calibrated"
+    assert gates["- name: learned"] == "default"
+
+
 def test_each_value_has_its_origin(written: Path) -> None:
     shown = effective_yaml(written, overrides=["sft.epochs=5", "policy.sampling={max_prompt_tokens: 9}"])
     assert origins(shown)["project: desk"] == f"{written}:1"
