@@ -75,7 +75,11 @@ def test_a_reward_that_can_be_had_is_valid(own: Path) -> None:
     ("source", "term", "expected"),
     [
         (WORDS, "{kind: length, name: brevity, taget: 3}", "field 'policy.reward.terms.1.taget' is unknown; did you"),
-        (WORDS, "{kind: lenght, name: brevity}", "field 'policy.reward.terms.1'"),
+        (
+            WORDS,
+            "{kind: lenght, name: brevity}",
+            "field 'policy.reward.terms.1.kind': must be one of contains, regex, length",
+        ),
         (WORDS, "{kind: regex, name: x, pattern: '('}", "field 'policy.reward.terms.1.pattern': is no regular expres"),
         (
             WORDS,
