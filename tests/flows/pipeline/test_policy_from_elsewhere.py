@@ -84,7 +84,9 @@ def test_what_contradicts_itself_is_refused(policy: Any, reason: str) -> None:
 def test_a_file_that_names_a_method_and_a_place_is_told_so_in_a_line(tmp_path: Path) -> None:
     path = tmp_path / "ladder.yaml"
     path.write_text("project: desk\npolicy: {method: dpo, from: ./policy}\n")
-    with pytest.raises(InputError, match=r"^\S+ladder.yaml: policy: from takes a policy .* method dpo would train one"):
+    with pytest.raises(
+        InputError, match=r"^\S+ladder.yaml: field 'policy': from takes a policy .* method dpo would train one"
+    ):
         load_config(path)
 
 
