@@ -9,6 +9,7 @@ from rlhf_core.base import gguf
 from rlhf_core.data.chat_template import settle_template
 from rlhf_core.data.model_settings import read_config, read_tokenizer
 from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.models.classifiers import write_model
 from rlhf_core.models.fitness import check_base
 from rlhf_core.models.gguf_files import check_gguf, read_notes
 from rlhf_core.models.loading import load_policy
@@ -57,7 +58,7 @@ def adopt_gguf(path: Path, *, out: Path, day: date | None = None) -> Stage:
 
 
 def _saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> StageResult:
-    model.save_pretrained(out)
+    write_model(model, out)
     tokenizer.save_pretrained(out)
     keep_notes(folder, out)
     load_policy(out, load_tokenizer(str(out)))

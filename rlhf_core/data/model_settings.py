@@ -30,6 +30,7 @@ def read_config(source: Path | str, **loading: Any) -> PreTrainedConfig:
 def read_tokenizer(source: Path | str, **loading: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a model, as its files have it; arguments and errors as of `read_config`."""
     tokenizer: PreTrainedTokenizerBase = without_code(AutoTokenizer.from_pretrained, source, **loading)
+    tokenizer.init_kwargs.pop("auto_map", None)  # who loads what is saved shall not run it either
     return tokenizer
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ BUFFERS = re.compile(r"(\.masked_bias|\battn\.bias|\battention\.bias|rotary_emb\
 
 SHOWN = 3
 
-UNREADABLE = (OSError, RuntimeError, ImportError, LookupError, EOFError, UnpicklingError, SafetensorError)
+UNREADABLE = (OSError, RuntimeError, ImportError, LookupError, EOFError, SafetensorError)
 """What `from_pretrained` raises of files that it cannot read."""
 
 
@@ -57,8 +56,10 @@ def check_weights(family: Any, source: Path) -> None:
 def _loaded(
     family: Any, source: Path | str, new: Collection[str], spare: Collection[str], **options: Any
 ) -> PreTrainedModel:
-    if Path(source).is_dir() and "gguf_file" not in options:
-        check_files(Path(source))
+    if "gguf_file" not in options:
+        options["use_safetensors"] = True
+        if Path(source).is_dir():
+            check_files(Path(source))
     model: PreTrainedModel
     try:
         model, report = without_code(

@@ -21,6 +21,7 @@ from flows.registry.tags import card_tags
 from flows.stages.taken import taking
 from rlhf_core.base.pretrained import adopt
 from rlhf_core.training.stage import Stage, StageResult
+from tests.rlhf_core.planted import payload
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CARD = "---\nlicense: apache-2.0\n---\n# A small speaker\n"
@@ -140,6 +141,15 @@ def test_without_a_network_only_what_the_cache_has_is_there(hub_cache: Path) -> 
         pin("base", other)
     with pytest.raises(InputError, match=lacking):
         download(other)
+
+
+def test_pickled_weights_of_the_hub_are_refused_with_the_way_to_convert_them(hub_cache: Path, tmp_path: Path) -> None:
+    weights = hub_cache / "snapshots" / COMMIT / "model.safetensors"
+    weights.with_name("pytorch_model.bin").write_bytes(payload(tmp_path / "ran"))
+    weights.unlink()
+    with pytest.raises(InputError, match=r"model someone/model@01234567 has no weights as safetensors .* convert them"):
+        download(HubBase(model="someone/model", revision="main", commit=COMMIT))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_check_without_a_network_is_content_with_the_cache(hub_cache: Path) -> None:
