@@ -16,12 +16,12 @@ class SeenColumns:
     """Columns with their cells.
 
     Attributes:
-        left: columns that nothing has taken yet, in the order of the file.
+        left: columns with a name that nothing has taken yet, in the order of the file.
     """
 
     def __init__(self, rows: Sequence[RawRow]) -> None:
         self.rows = [dict(_paths(row)) for row in rows]
-        self.left = list(dict.fromkeys(name for row in self.rows for name in row))
+        self.left = list(dict.fromkeys(name for row in self.rows for name in row if name))
 
     def take(self, *names: str) -> tuple[str, ...]:
         """Columns that have found their use."""

@@ -103,6 +103,16 @@ GENTLY = settings(
 FOUND: list[tuple[Kind, dict[str, Any]]] = [
     ("prompts", {"question_id": 1, "turns": [[[]], "And now?"]}),
     ("preferences", {"prompt": True, "chosen": [user("How?"), assistant("So.")], "rejected": [assistant("No.")]}),
+    ("demonstrations", {"chosen": "\n\nHuman: How?\n\nAssistant: So.", "rejected": "", "": [{}]}),
+    ("prompts", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "annotator": -(2**63) - 1}),
+    ("preferences", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "label": 1e308}),
+    (
+        "demonstrations",
+        {
+            "data": {"chat": [user("Hi")]},
+            "annotations": [{"result": [{"type": "chatmessage", "from_name": "c", "value": "x"}]}],
+        },
+    ),
     ("preferences", {"instruction": "\ud800", "response1": "No.", "response2": "So.", "annotator1": 2, "input": ""}),
 ]
 """Rows that ended in a traceback once."""
