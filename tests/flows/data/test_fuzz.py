@@ -51,7 +51,21 @@ CONTAINERS: dict[str, Callable[[Rows], bytes]] = {
 
 ODD = (
     *(None, True, -1, 10**30, -(2**63) - 1, 1e308, float("nan"), float("inf")),
-    *("", " ", "\0", "\ud800", "A", "nan", "[]", '[{"role": 1}]', "x" * 3000, "﻿", "\u2028\r"),
+    *(
+        "",
+        " ",
+        "\0",
+        "\ud800",
+        "A",
+        "nan",
+        "[]",
+        '[{"role": 1}]',
+        '[{"role": "user", "content": null}]',
+        "x" * 3000,
+        "﻿",
+        "\u2028\r",
+    ),
+    *("a\0b\x1b[2J", '[{"role": ' + "[" * 10**4, "1e400", 2**63, 1.5, "\r\n", '"', ",;\t"),
     *([], {}, [[]], [None], [{}], [{"role": "user"}], [{"role": ["user"], "content": 3}], {"a": {"b": [1]}}),
 )
 """Values that somebody's file has held where another kind of value was meant."""

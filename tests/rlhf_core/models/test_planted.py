@@ -68,7 +68,9 @@ def test_an_index_names_only_safetensors_beside_it(shard: object, folder: Path, 
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"model.norm.weight": shard}}))
     for read in readers(folder, tmp_path / "out").values():
-        with pytest.raises(ValueError, match=r"`weight_map` must name for each weight a file that ends in .safetensors"):
+        with pytest.raises(
+            ValueError, match=r"`weight_map` must name for each weight a file that ends in .safetensors"
+        ):
             read()
 
 

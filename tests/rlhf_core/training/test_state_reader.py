@@ -48,9 +48,7 @@ def test_a_list_of_contents_that_is_a_program_is_not_run(tmp_path: Path) -> None
     (newest / "state" / ".metadata").write_bytes(payload(ran))
     seal(newest)
     part = Part(0.0)
-    with pytest.warns(
-        UserWarning, match=r"as its .metadata names pathlib\.\S*Path.* which is not run; the on"
-    ):
+    with pytest.warns(UserWarning, match=r"as its .metadata names pathlib\.\S*Path.* which is not run; the on"):
         assert Checkpoints(tmp_path / "states").restore({"model": part}) == {"step": 1}
     assert not ran.exists()
     pickle.loads(payload(ran))
