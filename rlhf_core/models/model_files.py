@@ -88,14 +88,14 @@ def check_kind(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; {MEND}")
     if (folder / ADAPTER).exists():
-        base = _document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
+        base = readread_document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
         raise ValueError(
             f"{folder} holds an adapter on {base}, not a whole model; load it with peft, and name the folder that "
             "`merge_and_unload().save_pretrained(...)` writes"
         )
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no {CONFIG}, so it is no model; {_instead(folder)}")
-    _document(folder / CONFIG)
+    read_document(folder / CONFIG)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -112,7 +112,7 @@ def _shards(index: Path) -> list[Path]:
     Raises:
         ValueError: if it names others.
     """
-    weights = _document(index).get("weight_map")
+    weights = read_document(index).get("weight_map")
     names = set(weights.values()) if isinstance(weights, dict) and all(map(_is_shard, weights.values())) else set()
     if not names:
         raise ValueError(
@@ -134,10 +134,15 @@ def _is_index(path: Path) -> bool:
     return path.name.endswith(INDEX)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file of a model.
+
+    Raises:
+        ValueError: if it holds none.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}); fetch or save it again") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path} is no mapping of settings; fetch or save it again")
