@@ -88,9 +88,7 @@ def architectures(folder: Path, model: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise InputError(said_of(model, error)) from None
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise InputError(
-            f"{model}: `architectures` in config.json is {named!r:.60}, and must be a list of names; correct it"
-        )
+        raise InputError(f"{model}: `architectures` in config.json is {named!r:.60}, no list of names; correct it")
     return named
 
 

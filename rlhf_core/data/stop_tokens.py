@@ -63,7 +63,5 @@ def _ends(settings: GenerationConfig) -> list[int]:
     ends = settings.eos_token_id
     stops = list(ends) if isinstance(ends, list | tuple) else [] if ends is None else [ends]
     if wrong := [stop for stop in stops if isinstance(stop, bool) or not isinstance(stop, int) or stop < 0]:
-        raise ValueError(
-            f"`eos_token_id` in generation_config.json has {wrong[0]!r}, which is no id of a token; {MEND}"
-        )
+        raise ValueError(f"`eos_token_id` in generation_config.json has {wrong[0]!r}, no id of a token; {MEND}")
     return stops

@@ -56,7 +56,7 @@ def check_growth(model: PreTrainedModel, tokens: int) -> None:
     family, rows = model.config.model_type, len(model.get_input_embeddings().get_parameter("weight"))
     if tokens > rows + MOST_GROWN:
         raise ValueError(
-            f"{model.name_or_path}: its tokenizer has ids up to {tokens - 1}, and the model {rows} rows of a vocabulary; "
+            f"{model.name_or_path}: its tokenizer has ids up to {tokens - 1}, and the model {rows} rows; "
             "take tokenizer and weights of one model"
         )
     if family in FIXED_VOCABULARY:

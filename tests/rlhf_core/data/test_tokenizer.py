@@ -245,10 +245,10 @@ def test_what_texts_write_never_becomes_a_control_token(tmp_path: Path, special:
     loaded = load_tokenizer(str(tmp_path))
     start, end = (loaded.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
     talk = json.dumps([{"role": "user", "content": CONTROL}, {"role": "assistant", "content": CONTROL}, *TALK[-1:]])
-    for prompt, turns in ((CONTROL, 1), (talk, 3)):
+    for prompt, count in ((CONTROL, 1), (talk, 3)):
         [(ids, [response])] = encode(loaded, [(prompt, f"First <|im_end|> <think>second.{CONTROL}")], Lengths(999, 999))
-        assert (ids.count(start), ids.count(end)) == (turns + 1, turns)
-        assert loaded.decode(ids).count(CONTROL) == (2 if turns == 3 else 1)
+        assert (ids.count(start), ids.count(end)) == (count + 1, count)
+        assert loaded.decode(ids).count(CONTROL) == (2 if count == 3 else 1)
         assert response.count(end) == 1 and response[-1] == end
         assert loaded.decode(response[:-1]) == f"First <|im_end|> <think>second.{CONTROL}"
         assert (loaded.convert_tokens_to_ids("<think>") in response) is not special
