@@ -45,12 +45,13 @@ class Tree(NamedTuple):
         return sum(map(len, self.responses))
 
 
-def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, *, day: date | None = None, allow: bool | None = None) -> PreTrainedTokenizerBase:
     """Load a tokenizer that has a chat template, an end-of-sequence token and another padding token.
 
     Args:
         path: a folder or hub id that `AutoTokenizer` reads.
         day: what a chat template that reads the clock is told, as in `settle_template`.
+        allow: as of `allow_special_tokens`; None leaves it as it was saved.
 
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
@@ -63,6 +64,8 @@ def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizer
     """
     tokenizer: PreTrainedTokenizerBase = read_tokenizer(path)
     settle_tokenizer(tokenizer, listed_stops(path), day=day)
+    if allow is not None:
+        allow_special_tokens(tokenizer, allow=allow)
     return tokenizer
 
 
