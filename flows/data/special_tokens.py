@@ -48,8 +48,8 @@ class SpecialTokenCount:
             self.written.update(found)
             self.rows += 1
             if len(self.places) < SHOWN:
-                source, row = frame["source"].iat[place], frame["row"].iat[place]
-                self.places.append(f"{source} row {row}" if row else str(source))
+                source, row = (str(frame[name].iat[place]) for name in ("source", "row"))
+                self.places.append(f"{source} row {row}")
 
     @property
     def remark(self) -> str:

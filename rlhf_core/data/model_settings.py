@@ -75,9 +75,8 @@ def check_sizes(settings: Any, source: Path | str) -> None:
 def _values(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Every value below settings, with the key that it stands under."""
     yield key, settings
-    inside = settings.items() if isinstance(settings, dict) else ()
-    inside = ((key, item) for item in settings) if isinstance(settings, list) else inside
-    for name, value in inside:
+    items = [(key, item) for item in settings] if isinstance(settings, list) else []
+    for name, value in settings.items() if isinstance(settings, dict) else items:
         yield from _values(value, name)
 
 

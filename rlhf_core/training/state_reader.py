@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.checkpoint import FileSystemReader, Metadata
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.planner import ReadItem
 from torch.distributed.checkpoint.state_dict_loader import load
 
@@ -67,6 +68,7 @@ class _Reader(FileSystemReader):
     def read_metadata(self, *_: Any, **of: Any) -> Metadata:
         with Path(self._get_metadata_path(of.get("rank"))).open("rb") as file:
             contents: Metadata = _Contents(file).load()
+        contents.storage_meta = contents.storage_meta or StorageMeta()
         contents.storage_meta.load_id = self.load_id
         return contents
 
