@@ -88,8 +88,9 @@ def said_of_a_server_that_ends(tmp_path: Path, after: float, how: str, wait: flo
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_a_server_that_is_killed_while_it_starts_is_told_in_a_line(tmp_path: Path, how: str) -> None:
+    number = int(getattr(signal, how))
     assert said_of_a_server_that_ends(tmp_path, 0.1, how, 1.0) == (
-        f"error: the Prefect server of this run, which belongs to it alone, was killed by signal {getattr(signal, how)}; "
+        f"error: the Prefect server of this run, which belongs to it alone, was killed by signal {number}; "
         "the run cannot go on without it: start it again, and it goes on from what is kept\n"
     )
 
