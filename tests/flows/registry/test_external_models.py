@@ -109,6 +109,11 @@ def test_the_judge_must_not_be_the_reward_model_under_another_path(scorer: Path,
     assert pin_models(config).judge.source != pin_models(config).reward_model.source
 
 
+def test_whether_texts_may_write_special_tokens_is_part_of_what_a_base_is(speaker: Path) -> None:
+    text, allow = (pin("base", FolderBase(path=speaker, special_tokens=value)) for value in ("text", "allow"))
+    assert key(text) == key(pin("base", FolderBase(path=speaker))) != key(allow)
+
+
 def test_a_branch_means_one_commit_in_a_run_and_says_that_it_may_move(
     hub_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

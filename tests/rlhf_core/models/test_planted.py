@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from rlhf_core.base.pretrained import adopt
 from rlhf_core.data.model_settings import read_config
-from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.data.tokenizer import READ_AS_TOKENS, allows_special_tokens, load_tokenizer
 from rlhf_core.models.classifiers import CODE
 from rlhf_core.models.loading import load_policy, load_reward_model
 from rlhf_core.models.model_files import check_files, read_files
@@ -127,3 +127,13 @@ def test_what_is_made_of_a_base_names_no_code(folder: Path, tmp_path: Path) -> N
     list(adopt(folder, out=tmp_path / "out"))
     assert not [path for path in (tmp_path / "out").glob("*.json") if "auto_map" in path.read_text()]
     assert not list((tmp_path / "out").glob("**/*.py"))
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_only_whoever_takes_a_base_allows_special_tokens_in_texts(folder: Path, tmp_path: Path, allow: bool) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {READ_AS_TOKENS: "allow"}))
+    list(adopt(folder, out=tmp_path / "out", allow=allow))
+    tokenizer = load_tokenizer(str(tmp_path / "out"))
+    assert allows_special_tokens(tokenizer) is allow
+    assert allows_special_tokens(load_tokenizer(str(folder), allow=allow)) is allow
