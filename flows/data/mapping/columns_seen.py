@@ -17,7 +17,7 @@ class SeenColumns:
     """Columns with their cells.
 
     Attributes:
-        left: columns with a name that a configuration can hold and that nothing has taken yet, in the order of the file.
+        left: columns that a configuration can name and that nothing has taken yet, in the order of the file.
     """
 
     def __init__(self, rows: Sequence[RawRow]) -> None:
