@@ -118,6 +118,13 @@ FOUND: list[tuple[Kind, dict[str, Any]]] = [
     ("prompts", {"question_id": 1, "turns": [[[]], "And now?"]}),
     ("preferences", {"prompt": True, "chosen": [user("How?"), assistant("So.")], "rejected": [assistant("No.")]}),
     ("demonstrations", {"chosen": "\n\nHuman: How?\n\nAssistant: So.", "rejected": "", "": [{}]}),
+    (
+        "preferences",
+        {
+            "data": {"prompt": "How?", "answer1": "So.", "answer2": "No."},
+            "annotations": [{"result": [{"type": "\ud800", "value": {"selected": None}}]}],
+        },
+    ),
     ("preferences", {"\ud800": "How is it, and why?", "chosen": "So it is.", "rejected": "No."}),
     ("prompts", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "annotator": -(2**63) - 1}),
     ("preferences", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "label": 1e308}),
