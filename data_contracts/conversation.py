@@ -34,9 +34,11 @@ def read_conversation(prompt: str) -> list[Message]:
     """The turns of a prompt; the inverse of `write_conversation`."""
     if prompt.startswith('[{"role": '):
         try:
-            return [Message(role=turn["role"], content=turn["content"]) for turn in json.loads(prompt)]
-        except (ValueError, KeyError, TypeError):
-            pass
+            turns = [Message(role=turn["role"], content=turn["content"]) for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            turns = []
+        if is_conversation(turns) and turns:
+            return turns
     return [Message(role="user", content=prompt)]
 
 

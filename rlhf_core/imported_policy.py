@@ -13,7 +13,7 @@ from rlhf_core.data.chat_template import pinned_day
 from rlhf_core.data.model_settings import read_config
 from rlhf_core.data.same_tokens import check_same_tokens
 from rlhf_core.data.stop_tokens import listed_stops, stop_ids
-from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.data.tokenizer import allows_special_tokens, load_tokenizer
 from rlhf_core.distributed import rank, wait
 from rlhf_core.evaluators.policy import PolicyEvaluator, halves
 from rlhf_core.models.fitness import check_lengths
@@ -90,7 +90,8 @@ def check_writes_alike(
         ValueError: as `check_same_tokens`, with the mend.
     """
     try:
-        check_same_tokens(load_tokenizer(str(source), day=day), tokenizer, prompts)
+        theirs = load_tokenizer(str(source), day=day, allow=allows_special_tokens(tokenizer))
+        check_same_tokens(theirs, tokenizer, prompts)
     except ValueError as error:
         raise ValueError(f"{error}. {MEND}") from None
 

@@ -49,8 +49,7 @@ class Misfit(Exception):
 
     def __init__(self, field: str, reason: str, *, rule: str = "fits_format") -> None:
         super().__init__(field, reason)
-        self.field = field
-        self.reason = reason
+        self.field, self.reason = (text.encode("utf-8", "backslashreplace").decode() for text in (field, reason))
         self.rule = rule
 
 

@@ -99,7 +99,7 @@ def demonstrations(row: RawRow) -> Iterator[Record | LeftOut]:
     given = [cell for cell in cells if cell and _is_messages(cell) and (_is_task(row) or not any(_minimal("", cell)))]
     before = given[0] if given else []
     for item in _annotations(row):
-        messages = [*before, *(value["chatmessage"] for value in item.by("chatmessage"))]
+        messages = [*before, *(value.get("chatmessage") for value in item.by("chatmessage"))]
         if not _is_messages(messages):
             raise Misfit("annotations", f"has a message whose role is not one of {', '.join(ROLES)}, or without text")
         turns = [Message(role=message["role"], content=message["content"]) for message in messages]

@@ -20,6 +20,10 @@ def token_lines(report: "TokenReport") -> Iterator[str]:
         yield f"{model.field} {model.name}"
         for name, line in _told(model).items():
             yield f"  {name:<10} {line}"
+        for table, count in model.special.items():
+            fate = "are read as such" if model.allows else "stay text"
+            first = f"{count:,} of the first {report.rows[table]:,} rows of data.{table}"
+            yield f"  {'special':<10} {first} write its special tokens, which {fate}"
         for line in _cuts(model.cuts):
             yield f"  {'cut':<10} {line}"
     yield from report.notes

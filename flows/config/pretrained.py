@@ -35,6 +35,10 @@ class Pretrained(Frozen):
 
     date: datetime.date | None = None
     """Day to which a chat template that reads the clock is pinned; null is the day on which it is first taken."""
+    special_tokens: Literal["text", "allow"] = "text"
+    """What becomes of the model's special tokens, such as `<|im_end|>`, where the texts of data and of users write
+    them: they stay text, or are read as tokens, so that texts may call tools, and end turns in anyone's name. It holds
+    for whatever is trained from a base; a policy from elsewhere reads as its base does."""
 
 
 class HubModel(Pretrained):

@@ -197,6 +197,7 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
         remarks=(
             *_broken(checked, drift=False),
             *(remark for table in checked.tables.values() for remark in table.remarks),
+            *filter(None, (table.special_tokens.remark for table in checked.tables.values())),
         ),
         report=str(written),
         ladder_run=context.run_id,

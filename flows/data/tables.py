@@ -19,6 +19,7 @@ from flows.data.buckets import KEY, Buckets, row_keys
 from flows.data.near_duplicates import HeldOutPrompts
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
+from flows.data.special_tokens import SpecialTokenCount
 from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
 from flows.data.votes import PairVotes, Votes, casts_of, voted_twice
@@ -54,6 +55,7 @@ class Table:
         raw_votes: votes by annotator, of formats that give them.
         judge: whether the judge must get rows of it.
         remarks: what a person should know of the files, a sentence each.
+        special_tokens: those that the records write.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
             `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
         held_out: prompts of the test split, as `loose_text` writes them.
@@ -70,6 +72,7 @@ class Table:
         self.snapshot = SnapshotWriter(folder / "snapshot.parquet")
         self.raw_votes = Votes(folder / "votes.csv")
         self.remarks: list[str] = []
+        self.special_tokens = SpecialTokenCount(kind)
         self.tied: list[pd.DataFrame] = []
         self._shares = shares
         self._clock = clock
@@ -95,6 +98,7 @@ class Table:
                     batch.frame.assign(annotator=np.array(batch.annotators, dtype=object)), broken
                 )
             if not sound.empty:
+                self.special_tokens.add(sound)
                 with self._clock.step("deal into buckets"):
                     self._deal(sound.assign(**dict(zip(Read._fields[1:], said, strict=True))))
 
@@ -223,6 +227,8 @@ class Table:
             by_rule=dict(self.quarantine.by_rule),
             left_out=dict(self._left_out),
             sources=dict(sources),
+            special_tokens=dict(self.special_tokens.written),
+            rows_with_special_tokens=self.special_tokens.rows,
         )
 
     @property

@@ -1,12 +1,11 @@
 """Arguments of the commands that ask models, seen before torch is imported, which takes seconds."""
 
-import json
 import math
 import re
 from pathlib import Path
 
 from flows.config.errors import InputError
-from rlhf_core.models.model_files import CONFIG, check_files
+from rlhf_core.models.model_files import CONFIG, check_files, read_document
 
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
@@ -85,9 +84,12 @@ def architectures(folder: Path, model: str) -> list[str]:
     """
     try:
         check_files(folder)
-        return list(json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("architectures") or [])
+        named = read_document(folder / CONFIG).get("architectures") or []
     except (OSError, ValueError) as error:
         raise InputError(said_of(model, error)) from None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise InputError(f"{model}: `architectures` in config.json is {named!r:.60}, no list of names; correct it")
+    return named
 
 
 def said_of(model: str, error: Exception) -> str:

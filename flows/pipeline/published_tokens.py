@@ -29,6 +29,7 @@ class Published(NamedTuple):
         config: its own.
         stops: ids at which it stops.
         day: to which its chat template is pinned; None is today.
+        allow: whether texts may write its special tokens.
     """
 
     field: str
@@ -37,6 +38,7 @@ class Published(NamedTuple):
     config: PreTrainedConfig
     stops: list[int]
     day: date | None = None
+    allow: bool = False
 
 
 def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Published | str]:
@@ -74,4 +76,4 @@ def _read(field: str, source: HubModel | LocalModel, *, alone: bool) -> Publishe
         end = config.eos_token_id  # where a model has no generation settings
         ends = [end] if isinstance(end, int) else list(end or ())
         stops = listed_stops(source.name, **options) or ends
-    return Published(field, name_of(source), tokenizer, config, stops, source.date)
+    return Published(field, name_of(source), tokenizer, config, stops, source.date, source.special_tokens == "allow")

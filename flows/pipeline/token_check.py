@@ -1,6 +1,6 @@
 """What each model will read and write in tokens, told before any training: ends, template, lengths, what these cut."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,7 +15,7 @@ from flows.pipeline.preflight import in_registry
 from flows.pipeline.published_tokens import Published, published_models
 from rlhf_core.data.chat_template import is_fallback
 from rlhf_core.data.stop_tokens import rows_needed
-from rlhf_core.data.tokenizer import encode_prompts, settle_tokenizer
+from rlhf_core.data.tokenizer import allow_special_tokens, encode_prompts, settle_tokenizer, special_tokens
 
 QUESTION = "How are you?"
 """What is asked where the prompts of the data are not here."""
@@ -49,6 +49,8 @@ class ModelTokens(NamedTuple):
         ids: of the prompt.
         readings: what reads which table by its tokens.
         cuts: what the lengths of these do to the data.
+        special: first rows of each table that write its special tokens, those that write none left out.
+        allows: whether they are read as tokens there.
     """
 
     field: str
@@ -68,6 +70,8 @@ class ModelTokens(NamedTuple):
     ids: list[int]
     readings: list[TableReading]
     cuts: list[CutTexts]
+    special: dict[Kind, int]
+    allows: bool
 
 
 class TokenReport(NamedTuple):
@@ -114,6 +118,7 @@ def _tokens_of(published: Published, config: LadderConfig, tables: Mapping[Kind,
     prompts: Sequence[str] = tables["prompts"]["prompt"].tolist()[:1] if "prompts" in tables else ()
     try:
         settle_tokenizer(tokenizer, published.stops, day=published.day)
+        allow_special_tokens(tokenizer, allow=published.allow)
         longest = config.policy.sampling.max_prompt_tokens
         [ids] = encode_prompts(tokenizer, prompts or [QUESTION], max_prompt_tokens=longest)
     except ValueError as error:
@@ -139,7 +144,22 @@ def _tokens_of(published: Published, config: LadderConfig, tables: Mapping[Kind,
         ids=ids,
         readings=own,
         cuts=cut_texts(tokenizer, tables, own),
+        special=_writing_special_tokens(tokenizer, tables, {reading.table for reading in own}),
+        allows=published.allow,
     )
+
+
+def _writing_special_tokens(
+    tokenizer: PreTrainedTokenizerBase, tables: Mapping[Kind, pd.DataFrame], read: Collection[Kind]
+) -> dict[Kind, int]:
+    """Rows of each table that a model reads and that write its special tokens; tables without any are left out."""
+    pattern = special_tokens(tokenizer)
+    counts = {
+        table: int(rows.map(lambda text: pattern.search(text) is not None).any(axis=1).sum())
+        for table, rows in tables.items()
+        if table in read
+    }
+    return {table: count for table, count in counts.items() if count}
 
 
 def _token(tokenizer: PreTrainedTokenizerBase, number: int) -> Token:

@@ -182,6 +182,11 @@ def digests_taken(source: ModelSource | Pretrained) -> dict[str, str]:
     return {TAKEN: str(source.digest)} if isinstance(source, LocalModel) else {}
 
 
+def allows(source: ModelSource | Pretrained) -> bool | None:
+    """Whether texts may write its special tokens; None of a registered model, which says so itself."""
+    return None if isinstance(source, str) else source.special_tokens == "allow"
+
+
 def day_of(source: ModelSource) -> date | None:
     """The day to which its chat template is pinned, if it reads the clock and is not pinned; None is today."""
     return None if isinstance(source, str) else source.date

@@ -1,6 +1,5 @@
 """Models of the Hugging Face hub: what a branch or tag means now, and their files; from the cache without a network."""
 
-from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -8,12 +7,10 @@ from huggingface_hub import HfApi, snapshot_download
 from flows.config.errors import InputError
 from flows.config.hub_access import PATIENCE_SECONDS, asking_hub
 from flows.config.pretrained import HubModel
+from rlhf_core.models.model_files import CONVERT, PICKLES
 
-NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*"]
-"""Files of hub models that transformers does not load here."""
-
-PICKLED = "*.bin"
-"""Weights that are not read where there are others."""
+NOT_READ = ["*.gguf", "*.h5", "*.msgpack", "*.onnx", "original/*", *(f"*{ending}" for ending in PICKLES)]
+"""Files of hub models that are not loaded here."""
 
 
 def resolve(source: HubModel) -> HubModel:
@@ -39,10 +36,14 @@ def download(source: HubModel) -> Path:
     """The folder of the cache with the files of a model; without a network, what lies there.
 
     Raises:
-        InputError: if it cannot be had.
+        InputError: if it cannot be had, or its weights are pickled.
     """
-    with asking_hub(f"model {source.model}@{source.pinned[:8]}"):
-        return _snapshot(source)
+    name = f"model {source.model}@{source.pinned[:8]}"
+    with asking_hub(name):
+        folder = _snapshot(source)
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{name} has no weights as safetensors at its top; {CONVERT}")
+    return folder
 
 
 def cached(source: HubModel) -> Path | None:
@@ -54,6 +55,7 @@ def cached(source: HubModel) -> Path | None:
 
 
 def _snapshot(source: HubModel, *, local_files_only: bool = False) -> Path:
-    fetch = partial(snapshot_download, source.model, revision=source.pinned, local_files_only=local_files_only)
-    folder = Path(fetch(ignore_patterns=[*NOT_READ, PICKLED]))
-    return folder if any(folder.glob("*.safetensors")) else Path(fetch(ignore_patterns=NOT_READ))
+    fetched = snapshot_download(
+        source.model, revision=source.pinned, local_files_only=local_files_only, ignore_patterns=NOT_READ
+    )
+    return Path(fetched)

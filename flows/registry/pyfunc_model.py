@@ -20,6 +20,9 @@ ROWS_AT_ONCE = 32
 
 ANSWER = "{{ messages[0]['content'] }}"
 """The chat template of an answer alone."""
+
+ROLES = ("system", "user", "assistant")
+
 CODE = "modeling_reward.py"
 """Lies beside a classifier that `transformers` has no class for; written with the model, as this file was."""
 
@@ -37,6 +40,7 @@ class RegisteredModel(PythonModel):
         self.settings: dict[str, Any] = context.model_config
         kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.allows = self.tokenizer.init_kwargs.get("special_tokens_in_texts") == "allow"
         ours = (folder / CODE).exists()
         self.model = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=ours).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,9 +85,13 @@ class RegisteredModel(PythonModel):
         return [*ids, *end][: self.settings["max_response_tokens"]]
 
     def _ids(self, conversation: list[dict[str, str]], **template: Any) -> list[int]:
-        """Ids of a conversation; a special token that its texts write is spelt out."""
+        """Ids of a conversation; a special token that its texts write is spelt out, unless the model allows it."""
         ids: Any = self.tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True, **template
+            conversation,
+            add_generation_prompt=True,
+            return_dict=False,
+            sanitize_control_tokens=not self.allows,
+            **template,
         )
         return list(ids)
 
@@ -108,8 +116,8 @@ class RegisteredModel(PythonModel):
             raise ValueError(f"temperature {temperature}: must be a number from 0, which takes the likeliest token")
         torch.manual_seed(seed)
         chance = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
-        ends = self.model.generation_config.eos_token_id
-        stops = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or ())}
+        listed = self.model.generation_config.eos_token_id
+        stops = {self.tokenizer.eos_token_id, *([listed] if isinstance(listed, int) else listed or ())}
         responses: list[list[int]] = []
         for batch in self._batches(prompts, "left"):
             tokens = self.model.generate(
@@ -120,7 +128,9 @@ class RegisteredModel(PythonModel):
                 **(chance or {"do_sample": False}),
             )
             responses += tokens[:, batch["input_ids"].shape[1] :].tolist()
-        texts = self.tokenizer.batch_decode(responses, skip_special_tokens=True)
+        ends = (self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        said = [[token for token in response if token not in ends] for response in responses]
+        texts = self.tokenizer.batch_decode(said, skip_special_tokens=not self.allows)
         finished = [not stops.isdisjoint(response) for response in responses]
         return pd.DataFrame({"response": [text.strip() for text in texts], "finished": finished})
 
@@ -137,9 +147,11 @@ def _turns(prompt: str) -> list[dict[str, str]]:
     """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
     if prompt.startswith('[{"role": '):
         try:
-            return [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
-        except (ValueError, KeyError, TypeError):
-            pass
+            talk = [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            talk = []
+        if talk and all(turn["role"] in ROLES and isinstance(turn["content"], str) for turn in talk):
+            return talk
     return [{"role": "user", "content": prompt}]
 
 

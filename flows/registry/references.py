@@ -75,6 +75,8 @@ class Counts(Frozen):
         by_rule: how many of them broke each rule; one may break several.
         left_out: parts of raw rows that the format itself does not count as records, by reason.
         sources: records of the snapshot by file.
+        special_tokens: how often sound records write each special token of some model.
+        rows_with_special_tokens: how many of them do.
     """
 
     rows: int
@@ -85,6 +87,8 @@ class Counts(Frozen):
     by_rule: dict[str, int]
     left_out: dict[str, int]
     sources: dict[str, int]
+    special_tokens: dict[str, int] = {}
+    rows_with_special_tokens: int = 0
 
 
 class RoundModels(Frozen):

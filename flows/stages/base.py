@@ -54,9 +54,10 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
 
 
 def _adoption(config: Pretrained, context: RunContext, out: Path) -> Stage:
+    allow = config.special_tokens == "allow"
     if isinstance(config, GGUFBase):
-        return pretrained.adopt_gguf(config.place, out=out, day=config.date)
-    return pretrained.adopt(files_of(config, context.registry()), out=out, day=config.date)
+        return pretrained.adopt_gguf(config.place, out=out, day=config.date, allow=allow)
+    return pretrained.adopt(files_of(config, context.registry()), out=out, day=config.date, allow=allow)
 
 
 def _training_text(data: DataRefs) -> list[str]:

@@ -9,7 +9,7 @@ from prefect import flow
 from flows.config.pretrained import ModelSource
 from flows.config.reward_model import RewardModelSettings
 from flows.registry.context import RunContext
-from flows.registry.external_models import day_of, digests_taken, files_of, name_of, registered
+from flows.registry.external_models import allows, day_of, digests_taken, files_of, name_of, registered
 from flows.registry.packaging import Serving
 from flows.registry.references import DataRefs, DatasetRef, FreshPairs, ModelRef, StageRecord
 from flows.stages.held_out import held_out, noted
@@ -126,6 +126,7 @@ def _taken(
             out=out,
             ceiling=data.ceiling,
             day=day_of(source),
+            allow=allows(source),
         )
         adopted = taking(adoption, f"{stage.replace('-', '_')}.from", source)
         return _sized(noted(adopted, judging.note), registry.folder(sft))

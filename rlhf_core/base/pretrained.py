@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from rlhf_core.base import gguf
 from rlhf_core.data.chat_template import settle_template
 from rlhf_core.data.model_settings import read_config, read_tokenizer
-from rlhf_core.data.tokenizer import load_tokenizer
+from rlhf_core.data.tokenizer import allow_special_tokens, load_tokenizer
+from rlhf_core.models.classifiers import write_model
 from rlhf_core.models.fitness import check_base
 from rlhf_core.models.gguf_files import check_gguf, read_notes
 from rlhf_core.models.loading import load_policy
@@ -17,13 +18,14 @@ from rlhf_core.models.weights import complete_model
 from rlhf_core.training.stage import Stage, StageResult
 
 
-def adopt(folder: Path, *, out: Path, day: date | None = None) -> Stage:
+def adopt(folder: Path, *, out: Path, day: date | None = None, allow: bool = False) -> Stage:
     """Copy a causal language model and its tokenizer, and load the copy as later stages will.
 
     Args:
         folder: that `from_pretrained` reads.
         out: folder that receives the model.
         day: to which a chat template that reads the clock is pinned; None is today.
+        allow: whether texts may write its special tokens, as of `allow_special_tokens`.
 
     Yields:
         Nothing: no step is taken.
@@ -36,10 +38,11 @@ def adopt(folder: Path, *, out: Path, day: date | None = None) -> Stage:
     check_base(read_config(folder))
     tokenizer = read_tokenizer(folder)
     settle_template(tokenizer, day=day)
+    allow_special_tokens(tokenizer, allow=allow)
     return _saved(complete_model(AutoModelForCausalLM, folder), tokenizer, folder, out)
 
 
-def adopt_gguf(path: Path, *, out: Path, day: date | None = None) -> Stage:
+def adopt_gguf(path: Path, *, out: Path, day: date | None = None, allow: bool = False) -> Stage:
     """The same with the model and tokenizer of a GGUF file, whose weights are dequantised.
 
     Raises:
@@ -51,13 +54,14 @@ def adopt_gguf(path: Path, *, out: Path, day: date | None = None) -> Stage:
     notes = read_notes(path)
     tokenizer = gguf.load_tokenizer(path, notes)
     settle_template(tokenizer, day=day)
+    allow_special_tokens(tokenizer, allow=allow)
     result = _saved(gguf.load_dequantised(path), tokenizer, path.parent, out)
     gguf.write_card(path, notes, out)
     return result
 
 
 def _saved(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, out: Path) -> StageResult:
-    model.save_pretrained(out)
+    write_model(model, out)
     tokenizer.save_pretrained(out)
     keep_notes(folder, out)
     load_policy(out, load_tokenizer(str(out)))

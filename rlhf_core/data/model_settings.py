@@ -4,13 +4,27 @@ Code that lies beside them is never run, and nobody is asked whether it should b
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 Read = TypeVar("Read")
+
+MEND = "correct it, or take the folder as it was saved"
+
+SIZES: dict[str, tuple[int, int]] = {
+    **dict.fromkeys(("vocab_size", "hidden_size", "n_embd", "d_model"), (1, 2**24)),
+    **dict.fromkeys(("head_dim", "intermediate_size", "n_inner", "d_ff", "ffn_dim"), (0, 2**24)),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_labels"), (1, 1000)),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_key_value_heads"), (0, 10**4)),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "num_experts_per_tok"), (0, 10**4)),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"), (1, 2**40)),
+}
+"""Whole numbers of a model's `config.json` that decide how much is computed, and the least and the largest that each
+may be: an order above those of published models."""
 
 
 def read_config(source: Path | str, **loading: Any) -> PreTrainedConfig:
@@ -21,8 +35,10 @@ def read_config(source: Path | str, **loading: Any) -> PreTrainedConfig:
         loading: further options of `from_pretrained`.
 
     Raises:
-        ValueError: if it needs code of its own.
+        ValueError: if it needs code of its own, or says what no model can be.
     """
+    if "gguf_file" not in loading:
+        check_sizes(without_code(PreTrainedConfig.get_config_dict, source, **loading)[0], source)
     config: PreTrainedConfig = without_code(AutoConfig.from_pretrained, source, **loading)
     return config
 
@@ -30,20 +46,71 @@ def read_config(source: Path | str, **loading: Any) -> PreTrainedConfig:
 def read_tokenizer(source: Path | str, **loading: Any) -> PreTrainedTokenizerBase:
     """The tokenizer of a model, as its files have it; arguments and errors as of `read_config`."""
     tokenizer: PreTrainedTokenizerBase = without_code(AutoTokenizer.from_pretrained, source, **loading)
+    tokenizer.init_kwargs.pop("auto_map", None)  # who loads what is saved shall not run it either
     return tokenizer
+
+
+def check_sizes(settings: Any, source: Path | str) -> None:
+    """See that a `config.json` has finite numbers only, and sizes that some model may have.
+
+    Args:
+        settings: what it holds.
+        source: names it.
+
+    Raises:
+        ValueError: naming the key, its value and its range.
+    """
+    for key, value in _values(settings):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{source}: `{key}` in config.json is {value}, which is no finite number; {MEND}")
+        if key not in SIZES or value is None or isinstance(value, list):
+            continue
+        least, most = SIZES[key]
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(
+                f"{source}: `{key}` in config.json is {value!r:.40}, no whole number from {least} to {most}; {MEND}"
+            )
+
+
+def _values(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value below settings, with the key that it stands under."""
+    yield key, settings
+    items = [(key, item) for item in settings] if isinstance(settings, list) else []
+    for name, value in settings.items() if isinstance(settings, dict) else items:
+        yield from _values(value, name)
 
 
 def without_code(read: Callable[..., Read], source: Path | str, **loading: Any) -> Read:
     """What `from_pretrained` of a class reads; arguments and errors as of `read_config`."""
     try:
         return read(source, trust_remote_code=False, **loading)
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
-        raise ValueError(
-            f"{source} needs code that lies beside it (`auto_map`), which is never run here; name a model whose family "
-            "transformers has itself"
-        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # whatever its files may cause
+        if "trust_remote_code" in str(error):
+            raise ValueError(
+                f"{source} needs code that lies beside it (`auto_map`), which is never run here; name a model whose "
+                "family transformers has itself"
+            ) from None
+        raise ValueError(f"{source}: what its files say cannot be used ({in_a_line(error)}); {MEND}") from None
+
+
+@contextmanager
+def in_words(config: PreTrainedConfig) -> Iterator[None]:
+    """Say in a line what keeps a configuration from being a model, whatever that causes."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise ValueError(in_a_line(error)) from None
+        name = config.name_or_path or config.model_type
+        raise ValueError(f"{name}: its config.json makes no model ({in_a_line(error)}); {MEND}") from None
+
+
+def in_a_line(error: BaseException) -> str:
+    """The first line of an error's words, and the reason below it where that line ends in a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
 
 
 def stored_number(config: PreTrainedConfig, key: str, default: float, *, least: float = -math.inf) -> float:
@@ -58,7 +125,6 @@ def stored_number(config: PreTrainedConfig, key: str, default: float, *, least: 
     if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= least):
         limit = "" if least == -math.inf else f" of at least {least:g}"
         raise ValueError(
-            f"{config.name_or_path}: `{key}` in config.json is {value!r}, which is no finite number{limit}; correct "
-            "it, or take the folder as it was saved"
+            f"{config.name_or_path}: `{key}` in config.json is {value!r}, which is no finite number{limit}; {MEND}"
         )
     return float(value)

@@ -4,11 +4,17 @@ from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_core.data.model_settings import MEND, without_code
+
 
 def listed_stops(path: str, **options: Any) -> list[int]:
-    """Ids at which the generation settings in a model's folder or on the hub stop; none where there are no settings."""
+    """Ids at which the generation settings in a model's folder or on the hub stop; none where there are no settings.
+
+    Raises:
+        ValueError: if what there is cannot be used.
+    """
     try:
-        return _ends(GenerationConfig.from_pretrained(path, **options))
+        return _ends(without_code(GenerationConfig.from_pretrained, path, **options))
     except OSError:
         return []
 
@@ -55,4 +61,7 @@ def settle_stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 def _ends(settings: GenerationConfig) -> list[int]:
     ends = settings.eos_token_id
-    return [ends] if isinstance(ends, int) else list(ends or ())
+    stops = list(ends) if isinstance(ends, list | tuple) else [] if ends is None else [ends]
+    if wrong := [stop for stop in stops if isinstance(stop, bool) or not isinstance(stop, int) or stop < 0]:
+        raise ValueError(f"`eos_token_id` in generation_config.json has {wrong[0]!r}, no id of a token; {MEND}")
+    return stops

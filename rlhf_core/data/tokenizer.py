@@ -16,6 +16,12 @@ from rlhf_core.data.stop_tokens import listed_stops
 
 PAD_TOKEN = "<|pad|>"
 
+ROLES = ("system", "user", "assistant")
+"""Who speaks in a prompt of several turns; templates write roles beside their marks, so no others are believed."""
+
+READ_AS_TOKENS = "special_tokens_in_texts"
+"""Key in a saved tokenizer's configuration: what `allow_special_tokens` set."""
+
 _ANSWER = "{{ messages[0]['content'] }}"
 """The chat template of an answer alone."""
 
@@ -39,12 +45,13 @@ class Tree(NamedTuple):
         return sum(map(len, self.responses))
 
 
-def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str, *, day: date | None = None, allow: bool | None = None) -> PreTrainedTokenizerBase:
     """Load a tokenizer that has a chat template, an end-of-sequence token and another padding token.
 
     Args:
         path: a folder or hub id that `AutoTokenizer` reads.
         day: what a chat template that reads the clock is told, as in `settle_template`.
+        allow: as of `allow_special_tokens`; None leaves it as it was saved.
 
     Returns:
         The tokenizer; a missing template or padding token is added, so the model may need more embeddings. Its
@@ -57,6 +64,8 @@ def load_tokenizer(path: str, *, day: date | None = None) -> PreTrainedTokenizer
     """
     tokenizer: PreTrainedTokenizerBase = read_tokenizer(path)
     settle_tokenizer(tokenizer, listed_stops(path), day=day)
+    if allow is not None:
+        allow_special_tokens(tokenizer, allow=allow)
     return tokenizer
 
 
@@ -89,13 +98,32 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     return _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
+def allow_special_tokens(tokenizer: PreTrainedTokenizerBase, *, allow: bool) -> None:
+    """Let special tokens that texts write be read as what they are, or spelt out; saved with the tokenizer.
+
+    Args:
+        tokenizer: changed in place.
+        allow: who writes the texts could then end turns and begin others, in anyone's name.
+    """
+    tokenizer.init_kwargs.pop(READ_AS_TOKENS, None)
+    if allow:
+        tokenizer.init_kwargs[READ_AS_TOKENS] = "allow"
+
+
+def allows_special_tokens(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether special tokens that texts write are read as what they are."""
+    return tokenizer.init_kwargs.get(READ_AS_TOKENS) == "allow"
+
+
 def turns(prompt: str) -> Conversation:
     """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
     if prompt.startswith('[{"role": '):
         try:
-            return [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
-        except (ValueError, KeyError, TypeError):
-            pass
+            talk = [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            talk = []
+        if talk and all(turn["role"] in ROLES and isinstance(turn["content"], str) for turn in talk):
+            return talk
     return [{"role": "user", "content": prompt}]
 
 
@@ -108,11 +136,11 @@ def encode_prompts(
     sequence token before them stays too, as models that were trained with one rely on it.
 
     What the turns say stays text: where a user writes a special token, or another that the template marks turns with,
-    it is spelt out. The only control tokens are those that the template writes.
+    it is spelt out. The only control tokens are those that the template writes, unless `allow_special_tokens` did.
 
     Raises:
-        ValueError: if the template refuses a conversation, as some do whose roles it does not know, or the tokenizer
-            cannot spell out what it has as a special token.
+        ValueError: if the template refuses a conversation, as some do whose roles it does not know, or makes a special
+            token of what it joins, or the tokenizer cannot spell out what it has as one.
     """
     if not prompts:
         return []
@@ -160,7 +188,10 @@ def encode_responses(
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
-    """Text of response ids without special tokens."""
+    """Text of response ids without special tokens; where texts may write these, without its end and padding only."""
+    if allows_special_tokens(tokenizer):
+        ids = [token for token in ids if token not in (tokenizer.eos_token_id, tokenizer.pad_token_id)]
+        return str(tokenizer.decode(ids)).strip()
     return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
@@ -174,8 +205,13 @@ def _encode(
 
     Those that write no added token, nearly all, are encoded together: there is nothing to tell apart in them.
     """
-    added = _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace())
+    if allows_special_tokens(tokenizer):
+        return [list(ids) for ids in tokenizer(list(map(write, conversations)), add_special_tokens=False)["input_ids"]]
+    tokens = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
+    added = _any_of(tokens)
     writes_tokens = [any(added.search(turn["content"]) for turn in turns) for turns in conversations]
+    if template is None:
+        _refuse_joined(tokenizer, conversations, tokens)
     texts = [write(turns) for turns, careful in zip(conversations, writes_tokens, strict=True) if not careful]
     together = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
     apart = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True, "chat_template": template}
@@ -183,6 +219,30 @@ def _encode(
         _apply(tokenizer, turns, **apart) if careful else next(together)
         for turns, careful in zip(conversations, writes_tokens, strict=True)
     ]
+
+
+def _refuse_joined(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], tokens: Collection[str]
+) -> None:
+    """Refuse turns that become a special token where the template joins them; nothing spells out a half of one."""
+    starts = {token[:end] for token in tokens for end in range(1, len(token))}
+    ends = {token[start:] for token in tokens for start in range(1, len(token))}
+    longest = max(map(len, tokens), default=1)
+
+    def is_half(text: str) -> bool:
+        return any(text[-size:] in starts or text[:size] in ends for size in range(1, longest))
+
+    added = _any_of(tokens)
+    for talk in conversations:
+        if not any(is_half(turn["content"].strip()) for turn in talk):
+            continue
+        plain = [{**turn, "content": "text"} for turn in talk]
+        own, known = (len(added.findall(_apply(tokenizer, each))) for each in (talk, plain))
+        if own > known + sum(len(added.findall(turn["content"])) for turn in talk):
+            raise ValueError(
+                f"the text {talk[-1]['content'][:60]!r} becomes a special token where the chat template of "
+                f"{tokenizer.name_or_path} joins it to what is beside it: leave such texts out"
+            )
 
 
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:

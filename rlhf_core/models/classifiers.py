@@ -21,6 +21,7 @@ from transformers import (
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from rlhf_core.data.model_settings import in_words
 from rlhf_core.models.trunk import trunk
 
 CODE = Path("modeling_reward.py")
@@ -56,7 +57,7 @@ def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """
     if _is_stock(config):
         return cast(type[PreTrainedModel], MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)])
-    with torch.device("meta"):
+    with in_words(config), torch.device("meta"):
         language_model = cast(PreTrainedModel, AutoModelForCausalLM.from_config(copy.deepcopy(config)))
     if type(config) not in MODEL_MAPPING or not isinstance(trunk(language_model), _trunk(type(config))):
         raise ValueError(
@@ -75,7 +76,7 @@ def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 def weightless_classifier(config: PreTrainedConfig) -> PreTrainedModel:
     """The classifier of a configuration, with shapes only."""
-    with torch.device("meta"):
+    with in_words(config), torch.device("meta"):
         model: PreTrainedModel = classifier_class(config)._from_config(config)
     return model
 

@@ -28,6 +28,9 @@ UNFIT = {
 FIXED_VOCABULARY = ("deepseek_v4", "marian", "roc_bert")
 """Families with further tables of their vocabulary, which `transformers` does not enlarge with the first."""
 
+MOST_GROWN = 2**16
+"""Rows that a vocabulary may grow by."""
+
 CAUSAL = "RLHF Ladder trains causal language models (decoder only)"
 
 
@@ -50,7 +53,12 @@ def check_growth(model: PreTrainedModel, tokens: int) -> None:
     Raises:
         ValueError: naming the mend.
     """
-    family = model.config.model_type
+    family, rows = model.config.model_type, len(model.get_input_embeddings().get_parameter("weight"))
+    if tokens > rows + MOST_GROWN:
+        raise ValueError(
+            f"{model.name_or_path}: its tokenizer has ids up to {tokens - 1}, and the model {rows} rows; "
+            "take tokenizer and weights of one model"
+        )
     if family in FIXED_VOCABULARY:
         raise ValueError(
             f"{model.name_or_path}: {family} cannot be given rows for all {tokens} tokens, as it keeps further tables "

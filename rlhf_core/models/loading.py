@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.core_model_loading import revert_weight_conversion
 
-from rlhf_core.data.model_settings import read_config
+from rlhf_core.data.model_settings import in_words, read_config
 from rlhf_core.data.stop_tokens import rows_needed, settle_stops
 from rlhf_core.distributed import rank, wait, whole
 from rlhf_core.models.classifiers import classifier_class, weightless_classifier, write_model
@@ -144,7 +144,7 @@ def _is_classifier(path: Path) -> bool:
 
 
 def _weightless_language_model(config: PreTrainedConfig) -> PreTrainedModel:
-    with torch.device("meta"):
+    with in_words(config), torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model
 

@@ -11,8 +11,11 @@ CONFIG = "config.json"
 
 ADAPTER = "adapter_config.json"
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of weights in one file, in the order in which `from_pretrained` looks for them."""
+WEIGHTS = "model.safetensors"
+"""Name of weights in one file."""
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+"""Endings of pickled weights: a pickle is a program, which runs when it is read."""
 
 INDEX = ".index.json"
 """Ends the name of a file that says in which shard each weight is."""
@@ -31,6 +34,12 @@ POINTER = b"version https://git-lfs"
 SHOWN = 4
 """Names that a message lists."""
 
+CONVERT = (
+    "pickled weights may run any code and are never read here: where you trust them, convert them by "
+    "`AutoModelForCausalLM.from_pretrained(here).save_pretrained(there)`, or AutoModelForSequenceClassification for a "
+    "reward model, put the tokenizer beside them, and name that folder"
+)
+
 MEND = "name a folder that `save_pretrained` wrote"
 
 
@@ -45,7 +54,7 @@ def read_files(folder: Path) -> list[Path]:
     check_files(folder)
     inside = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
     texts = (path for path in inside if path.is_file() and path.suffix in READ)
-    settings = {path for path in texts if not path.name.lower().startswith(NOT_READ) and not _is_index(path)}
+    settings = {path for path in texts if not _is_note(path) and not _is_index(path)}
     return sorted(settings.union(_weights(folder)))
 
 
@@ -65,7 +74,7 @@ def check_files(folder: Path) -> None:
     check_kind(folder)
     weights = _weights(folder)
     if not weights:
-        raise ValueError(f"{folder} holds no {' or '.join(WEIGHTS)}, in one file or in shards; {_instead(folder)}")
+        raise ValueError(f"{folder} holds no {WEIGHTS}, in one file or in shards; {_instead(folder)}")
     for path in weights:
         _check_weights(path)
 
@@ -79,35 +88,61 @@ def check_kind(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; {MEND}")
     if (folder / ADAPTER).exists():
-        base = _document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
+        base = read_document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
         raise ValueError(
             f"{folder} holds an adapter on {base}, not a whole model; load it with peft, and name the folder that "
             "`merge_and_unload().save_pretrained(...)` writes"
         )
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} holds no {CONFIG}, so it is no model; {_instead(folder)}")
-    _document(folder / CONFIG)
+    read_document(folder / CONFIG)
 
 
 def _weights(folder: Path) -> list[Path]:
     """The files of weights that `from_pretrained` would read, whether or not all shards are there."""
-    for path in (folder / name for name in WEIGHTS):
-        index = path.with_name(f"{path.name}{INDEX}")
-        if path.exists():
-            return [path]
-        if index.exists():
-            return [folder / shard for shard in sorted(set(_document(index).get("weight_map", {}).values()))]
-    return []
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    index = folder / f"{WEIGHTS}{INDEX}"
+    return _shards(index) if index.exists() else []
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index of shards names, which lie beside it.
+
+    Raises:
+        ValueError: if it names others.
+    """
+    weights = read_document(index).get("weight_map")
+    names = set(weights.values()) if isinstance(weights, dict) and all(map(_is_shard, weights.values())) else set()
+    if not names:
+        raise ValueError(
+            f"{index}: `weight_map` must name for each weight a file that ends in .safetensors and lies beside it; "
+            "fetch or save it again"
+        )
+    return [index.with_name(name) for name in sorted(names)]
+
+
+def _is_shard(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
+
+
+def _is_note(path: Path) -> bool:
+    return path.name.lower().startswith(NOT_READ)
 
 
 def _is_index(path: Path) -> bool:
     return path.name.endswith(INDEX)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file of a model.
+
+    Raises:
+        ValueError: if it holds none.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({error}); fetch or save it again") from None
     if not isinstance(document, dict):
         raise ValueError(f"{path} is no mapping of settings; fetch or save it again")
@@ -115,18 +150,17 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _check_weights(path: Path) -> None:
-    """See that a file of weights is there and, of the form that says so itself, that it is whole."""
+    """See that a file of weights is there and whole."""
     if not path.is_file():
         raise ValueError(f"{path} is missing, and the index beside it lists weights in it; fetch or save it again")
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise ValueError(f"{path} is a pointer of Git LFS, not the weights; fetch them by `git lfs pull`")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "np"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(f"{path} is cut short or damaged ({error}); fetch or save it again") from None
+    try:
+        with safe_open(path, "np"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is cut short or damaged ({error}); fetch or save it again") from None
 
 
 def _instead(folder: Path) -> str:
@@ -138,4 +172,6 @@ def _instead(folder: Path) -> str:
         return f"for {gguf[0]} write base: {{kind: gguf, path: {folder}, file: {gguf[0]}}}"
     if any(folder.glob("**/*.distcp")) or any(folder.glob("**/*_states.pt")) or any(folder.glob("*world_size*.pt")):
         return "it holds the shards of a trainer, which its own tool merges into such a folder; name that"
+    if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES and not _is_note(path)):
+        return f"it holds {pickles[0]}; {CONVERT}"
     return MEND

@@ -3,24 +3,19 @@
 import re
 from collections.abc import Collection
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rlhf_core.data.model_settings import without_code
+from rlhf_core.data.model_settings import in_a_line, without_code
 from rlhf_core.models.model_files import check_files
 
 BUFFERS = re.compile(r"(\.masked_bias|\battn\.bias|\battention\.bias|rotary_emb\.inv_freq|position_ids)$")
 """Constants that older versions of `transformers` wrote beside weights."""
 
 SHOWN = 3
-
-UNREADABLE = (OSError, RuntimeError, ImportError, LookupError, EOFError, UnpicklingError, SafetensorError)
-"""What `from_pretrained` raises of files that it cannot read."""
 
 
 def complete_model(
@@ -39,6 +34,9 @@ def complete_model(
         ValueError: naming the first weights that are missing, of other shapes, not read, or not finite; or the file
             that is missing or damaged.
     """
+    if "gguf_file" not in options:
+        with torch.random.fork_rng(devices=()):
+            _loaded(family, source, new, spare, **options, device_map="meta")  # before memory is taken for any
     model = _loaded(family, source, new, spare, **options)
     broken = [key for key, weight in model.state_dict().items() if key not in new and not _is_finite(weight)]
     _refuse(source, "weights are not finite (NaN or infinite)", broken, "fetch or save it again")
@@ -57,15 +55,17 @@ def check_weights(family: Any, source: Path) -> None:
 def _loaded(
     family: Any, source: Path | str, new: Collection[str], spare: Collection[str], **options: Any
 ) -> PreTrainedModel:
-    if Path(source).is_dir() and "gguf_file" not in options:
-        check_files(Path(source))
+    if "gguf_file" not in options:
+        options["use_safetensors"] = True
+        if Path(source).is_dir():
+            check_files(Path(source))
     model: PreTrainedModel
     try:
         model, report = without_code(
             family.from_pretrained, source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except UNREADABLE as error:
-        raise ValueError(f"{source}: cannot be loaded ({_first_line(error)}); name a whole model") from None
+    except OSError as error:
+        raise ValueError(f"{source}: cannot be loaded ({in_a_line(error)}); name a whole model") from None
     name, one_model = type(model).__name__, "take config.json and weights of one model"
     others = [f"{key} {tuple(there)} instead of {tuple(here)}" for key, there, here in report["mismatched_keys"]]
     more = {key for key in report["unexpected_keys"] if not BUFFERS.search(key)}
@@ -87,7 +87,3 @@ def _is_finite(weight: Tensor) -> bool:
     if weight.numel() == 0 or not weight.is_floating_point():
         return True
     return bool(torch.stack(weight.aminmax()).isfinite().all())
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

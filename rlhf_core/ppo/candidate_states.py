@@ -5,13 +5,13 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.ppo.actor_critic import ActorCritic
 from rlhf_core.training.seals import damage, seal
+from rlhf_core.training.state_reader import foreign, read_state
 
 STATES = "states"
 
@@ -68,11 +68,10 @@ class CandidateStates:
         """
         if not from_first(self._folder(step).exists()):
             return
-        if found := damage(self._folder(step)):
+        if found := damage(self._folder(step)) or foreign(self._folder(step)):
             raise DamagedStateError(f"candidate state {self._folder(step)}: {found}; run again, which trains it anew")
         weights = self._weights()
-        with warnings.catch_warnings(action="ignore"):
-            load(weights, checkpoint_id=self._folder(step))
+        read_state(weights, self._folder(step))
         for name, optimiser in self._actor_critic.parts.items():
             optimiser.load_weights(weights[name])
         self._actor_critic.save(tokenizer, self._out)

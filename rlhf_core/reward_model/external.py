@@ -45,6 +45,7 @@ def adopt_reward_model(
     out: Path,
     ceiling: Estimate | None = None,
     day: date | None = None,
+    allow: bool | None = None,
     tuned: Collection[str] | None = None,
 ) -> Stage:
     """Take a reward model with its weights; one without a temperature gets that of the held-out pairs.
@@ -60,6 +61,7 @@ def adopt_reward_model(
         out: folder that receives the model.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
         day: to which a chat template that reads the clock is pinned; None is today.
+        allow: whether texts may write its special tokens, as of `load_tokenizer`.
         tuned: as of `train_reward_model`.
 
     Yields:
@@ -78,7 +80,7 @@ def adopt_reward_model(
     said = read_config(source)
     check_reward_model(said)
     check_lengths(said, config.lengths)
-    tokenizer = load_tokenizer(str(source), day=day)
+    tokenizer = load_tokenizer(str(source), day=day, allow=allow)
     model = load_reward_model(source, tokenizer)
     fit_half, judged_half = (
         told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)

@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.checkpoint.stateful import Stateful
 
 from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.training.seals import damage, flush, seal
+from rlhf_core.training.state_reader import foreign, read_state
 
 NOTES = "notes.json"
 
@@ -60,8 +60,7 @@ class Checkpoints:
         """
         if self._newest is None:
             return {}
-        with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
-            load(dict(parts), checkpoint_id=self._newest / "state")
+        read_state(dict(parts), self._newest / "state")
         return _noted(self._newest)
 
     def forget(self, reason: str) -> None:
@@ -89,7 +88,7 @@ class Checkpoints:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
         wait()
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
             save(dict(parts), checkpoint_id=writing / "state")
         wait()
         if rank() == 0:
@@ -111,7 +110,7 @@ class Checkpoints:
     def _newest(self) -> Path | None:
         """The newest sound state when it is first asked for; what is newer and damaged is removed."""
         for state in reversed(from_first(self._states())):
-            if not (found := damage(state)):
+            if not (found := damage(state) or foreign(state / "state")):
                 return state
             if rank() == 0:
                 warnings.warn(f"state {state} is not used, as {found}; the one before it is", stacklevel=2)

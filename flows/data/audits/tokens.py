@@ -19,7 +19,13 @@ from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.data.chat_template import is_fallback
 from rlhf_core.data.pair_trees import alike
 from rlhf_core.data.records import Pair
-from rlhf_core.data.tokenizer import encode_prompts, encode_responses, load_tokenizer, special_tokens
+from rlhf_core.data.tokenizer import (
+    allows_special_tokens,
+    encode_prompts,
+    encode_responses,
+    load_tokenizer,
+    special_tokens,
+)
 
 ALIKE_LIMIT = 0.5
 """Share of the pairs of a split that may be the same once cut; above it a setting takes most labels away."""
@@ -80,7 +86,7 @@ def _special(tokenizer: PreTrainedTokenizerBase, table: str, columns: tuple[str,
     for part in read_parts(snapshot, columns):
         rows += len(part)
         for cells in part.itertuples(index=False):
-            found = {token for text in cells for token in pattern.findall(text)}
+            found = [token for text in cells for token in pattern.findall(text)]
             if not found:
                 continue
             with_tokens += 1
@@ -92,8 +98,9 @@ def _special(tokenizer: PreTrainedTokenizerBase, table: str, columns: tuple[str,
             except ValueError as error:
                 raise InputError(f"field 'data.{table}': {error}") from None
     if with_tokens:
-        tokens = ", ".join(token for token, _ in written.most_common(SHOWN))
-        warn(f"{with_tokens} of {rows} rows of {table} write special tokens of the base ({tokens}); they stay text")
+        tokens = ", ".join(f"{token} {count}" for token, count in written.most_common(SHOWN))
+        fate = "are read as such (special_tokens: allow)" if allows_special_tokens(tokenizer) else "stay text"
+        warn(f"{with_tokens} of {rows} rows of {table} write special tokens of the base ({tokens}); they {fate}")
     return with_tokens / max(rows, 1)
 
 

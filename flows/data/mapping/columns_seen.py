@@ -6,6 +6,7 @@ from typing import Any
 
 from data_contracts.formats.fields import number_in
 from data_contracts.formats.items import RawRow
+from data_contracts.schemas.rules import is_text
 from flows.data.mapping.names import words_of
 from flows.data.mapping.vocabulary import ABOUT, LABEL, REMARK
 
@@ -16,12 +17,12 @@ class SeenColumns:
     """Columns with their cells.
 
     Attributes:
-        left: columns that nothing has taken yet, in the order of the file.
+        left: columns that a configuration can name and that nothing has taken yet, in the order of the file.
     """
 
     def __init__(self, rows: Sequence[RawRow]) -> None:
         self.rows = [dict(_paths(row)) for row in rows]
-        self.left = list(dict.fromkeys(name for row in self.rows for name in row))
+        self.left = list(dict.fromkeys(name for row in self.rows for name in row if name and is_text(name)))
 
     def take(self, *names: str) -> tuple[str, ...]:
         """Columns that have found their use."""

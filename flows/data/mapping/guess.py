@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from data_contracts.formats.items import RawRow
 from flows.config.columns import ColumnFormat, Columns
 from flows.data.mapping.columns_seen import SeenColumns, any_word
@@ -76,7 +78,14 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
         return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses", family.names)
     ordered = {use: columns[use] for use in Columns.model_fields if use in columns}
-    return Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
+    guess = Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
+    try:
+        guess.mapping  # noqa: B018 what is guessed must be one
+    except ValidationError:
+        return Guess(
+            {}, (), tuple(seen.left), "no column whose labels say of either response that it is better", family.names
+        )
+    return guess
 
 
 def _take_responses(seen: SeenColumns, columns: dict[str, Any]) -> Family | None:

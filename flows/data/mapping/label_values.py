@@ -1,5 +1,6 @@
 """What the labels in a column seem to say, by the words that people give them."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -153,8 +154,8 @@ def _ticks(column: str, texts: Sequence[str]) -> Reading | None:
     return None
 
 
-def _numbers(numbers: Sequence[float], sides: tuple[str, ...]) -> Reading:
-    """Numbers that name a response, or lie on a scale."""
+def _numbers(numbers: Sequence[float], sides: tuple[str, ...]) -> Reading | None:
+    """Numbers that name a response, or lie on a scale; None of one number that is on no scale that people use."""
     seen, low, high = set(numbers), min(numbers), max(numbers)
     if seen <= {0, 1}:
         doubt = "" if sides[:2] == ("0", "1") else "0 and 1 may be the other way round"
@@ -165,6 +166,8 @@ def _numbers(numbers: Sequence[float], sides: tuple[str, ...]) -> Reading:
         return Reading({"1": Meaning(says="first"), "2": Meaning(says="second"), **tie}, doubt=doubt)
     fitting = (ends for ends in _ENDS if (ends[0] < 0) == (low < 0) and ends[0] <= low and high <= ends[1])
     first, second = next(fitting, (low, high))
+    if first == second or not math.isfinite(second - first):
+        return None
     return Reading({}, Scale(first=first, second=second), "where the scale ends, and which end is the first response")
 
 

@@ -1,6 +1,5 @@
 """Sizes that fit a new project: lengths from its data and tokenizer, steps from how much there is and where it runs."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from flows.deploy.scaffold.sources import DataSource, prompts_of, texts_of
-from rlhf_core.models.model_files import CONFIG
+from rlhf_core.models.model_files import CONFIG, read_document
 
 JUDGED = 400
 """Held-out prompts of pairs that the default gates ask for: 200, beside as many that fit a temperature."""
@@ -138,7 +137,8 @@ def _tokenizer(model: Path) -> Tokenizer | None:
 
 def _positions(model: Path) -> int:
     """Tokens that a model can read at once."""
-    config = json.loads((model / CONFIG).read_text(encoding="utf-8"))
-    settings = {**config, **config.get("text_config", {})}
+    config = read_document(model / CONFIG)
+    text = config.get("text_config")
+    settings = {**config, **(text if isinstance(text, dict) else {})}
     found = (settings.get(name) for name in ("max_position_embeddings", "n_positions", "n_ctx"))
-    return next((positions for positions in found if isinstance(positions, int)), POSITIONS)
+    return next((positions for positions in found if type(positions) is int and positions > 1), POSITIONS)

@@ -138,7 +138,8 @@ def test_a_hub_that_is_not_to_be_asked_is_told_so(
 def test_what_the_cache_holds_needs_no_hub(ask_at: Callable[[str], None], closed: str, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "models--someone--model" / "snapshots" / COMMIT
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}")
     ask_at(closed)
     assert files_of(MODEL, Registry.__new__(Registry)) == folder
     assert constants.HF_HUB_OFFLINE is False

@@ -51,7 +51,21 @@ CONTAINERS: dict[str, Callable[[Rows], bytes]] = {
 
 ODD = (
     *(None, True, -1, 10**30, -(2**63) - 1, 1e308, float("nan"), float("inf")),
-    *("", " ", "\0", "\ud800", "A", "nan", "[]", '[{"role": 1}]', "x" * 3000, "﻿", "\u2028\r"),
+    *(
+        "",
+        " ",
+        "\0",
+        "\ud800",
+        "A",
+        "nan",
+        "[]",
+        '[{"role": 1}]',
+        '[{"role": "user", "content": null}]',
+        "x" * 3000,
+        "﻿",
+        "\u2028\r",
+    ),
+    *("a\0b\x1b[2J", '[{"role": ' + "[" * 10**4, "1e400", 2**63, 1.5, "\r\n", '"', ",;\t"),
     *([], {}, [[]], [None], [{}], [{"role": "user"}], [{"role": ["user"], "content": 3}], {"a": {"b": [1]}}),
 )
 """Values that somebody's file has held where another kind of value was meant."""
@@ -103,6 +117,24 @@ GENTLY = settings(
 FOUND: list[tuple[Kind, dict[str, Any]]] = [
     ("prompts", {"question_id": 1, "turns": [[[]], "And now?"]}),
     ("preferences", {"prompt": True, "chosen": [user("How?"), assistant("So.")], "rejected": [assistant("No.")]}),
+    ("demonstrations", {"chosen": "\n\nHuman: How?\n\nAssistant: So.", "rejected": "", "": [{}]}),
+    (
+        "preferences",
+        {
+            "data": {"prompt": "How?", "answer1": "So.", "answer2": "No."},
+            "annotations": [{"result": [{"type": "\ud800", "value": {"selected": None}}]}],
+        },
+    ),
+    ("preferences", {"\ud800": "How is it, and why?", "chosen": "So it is.", "rejected": "No."}),
+    ("prompts", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "annotator": -(2**63) - 1}),
+    ("preferences", {"prompt": "How?", "chosen": "So.", "rejected": "No.", "label": 1e308}),
+    (
+        "demonstrations",
+        {
+            "data": {"chat": [user("Hi")]},
+            "annotations": [{"result": [{"type": "chatmessage", "from_name": "c", "value": "x"}]}],
+        },
+    ),
     ("preferences", {"instruction": "\ud800", "response1": "No.", "response2": "So.", "annotator1": 2, "input": ""}),
 ]
 """Rows that ended in a traceback once."""

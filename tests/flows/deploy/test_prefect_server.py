@@ -65,3 +65,44 @@ def test_a_server_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "executable", "/nowhere")  # starting one would fail
     start_server()
     assert os.environ["PREFECT_API_URL"] == "http://prefect:4200/api"
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from flows.deploy.prefect_server import start_server
+start_server()
+(server,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+time.sleep(float(sys.argv[1]))
+os.kill(int(server), getattr(signal, sys.argv[2]))
+time.sleep(float(sys.argv[3]))
+"""
+
+
+def said_of_a_server_that_ends(tmp_path: Path, after: float, how: str, wait: float) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect")}
+    command = [sys.executable, "-c", KILLED, str(after), how, str(wait)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_a_server_that_is_killed_while_it_starts_is_told_in_a_line(tmp_path: Path, how: str) -> None:
+    number = int(getattr(signal, how))
+    assert said_of_a_server_that_ends(tmp_path, 0.1, how, 1.0) == (
+        f"error: the Prefect server of this run, which belongs to it alone, was killed by signal {number}; "
+        "the run cannot go on without it: start it again, and it goes on from what is kept\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1.0, 2.0, 4.0])
+def test_a_server_that_is_ended_while_it_imports_or_opens_its_database_is_told_in_a_line(
+    tmp_path: Path, after: float
+) -> None:
+    said = said_of_a_server_that_ends(tmp_path, after, "SIGTERM", 8.0)
+    assert len(said.splitlines()) == 1 and said.startswith("error: the Prefect server of this run, which belongs")
+
+
+def test_a_server_that_ends_with_its_run_is_not_told(tmp_path: Path) -> None:
+    assert said_of_a_server_that_ends(tmp_path, 0.1, "SIGCONT", 0.0) == ""

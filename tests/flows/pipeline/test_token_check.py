@@ -132,6 +132,21 @@ def test_the_first_rows_of_a_large_table_are_counted(
     assert {cut.total for cut in only(report).cuts if cut.longest is not None} == {2, 4}
 
 
+def test_rows_that_write_special_tokens_are_counted_with_what_becomes_of_them(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    base = publish(PUBLISHED["gemma"], tmp_path / "model")
+    mark = load_tokenizer(str(base)).eos_token
+    file = Path(settings["data"]["prompts"][0]["path"])
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row | {"prompt": f"{row['prompt']} {mark}"}) + "\n" for row in rows))
+    for value, fate in (("text", "stay text"), ("allow", "are read as such")):
+        report = checked(settings, {"kind": "folder", "path": base, "special_tokens": value})
+        assert only(report).special == dict.fromkeys(("demonstrations", "preferences", "prompts"), len(rows))
+        first = f"{len(rows)} of the first {len(rows)} rows of data.prompts"
+        assert f"  special    {first} write its special tokens, which {fate}" in [*token_lines(report)]
+
+
 def test_a_hub_model_is_read_from_the_cache_or_said_to_be_missing(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

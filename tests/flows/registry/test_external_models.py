@@ -21,6 +21,7 @@ from flows.registry.tags import card_tags
 from flows.stages.taken import taking
 from rlhf_core.base.pretrained import adopt
 from rlhf_core.training.stage import Stage, StageResult
+from tests.rlhf_core.planted import payload
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CARD = "---\nlicense: apache-2.0\n---\n# A small speaker\n"
@@ -108,6 +109,11 @@ def test_the_judge_must_not_be_the_reward_model_under_another_path(scorer: Path,
     assert pin_models(config).judge.source != pin_models(config).reward_model.source
 
 
+def test_whether_texts_may_write_special_tokens_is_part_of_what_a_base_is(speaker: Path) -> None:
+    text, allow = (pin("base", FolderBase(path=speaker, special_tokens=value)) for value in ("text", "allow"))
+    assert key(text) == key(pin("base", FolderBase(path=speaker))) != key(allow)
+
+
 def test_a_branch_means_one_commit_in_a_run_and_says_that_it_may_move(
     hub_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +146,15 @@ def test_without_a_network_only_what_the_cache_has_is_there(hub_cache: Path) -> 
         pin("base", other)
     with pytest.raises(InputError, match=lacking):
         download(other)
+
+
+def test_pickled_weights_of_the_hub_are_refused_with_the_way_to_convert_them(hub_cache: Path, tmp_path: Path) -> None:
+    weights = hub_cache / "snapshots" / COMMIT / "model.safetensors"
+    weights.with_name("pytorch_model.bin").write_bytes(payload(tmp_path / "ran"))
+    weights.unlink()
+    with pytest.raises(InputError, match=r"model someone/model@01234567 has no weights as safetensors .* convert them"):
+        download(HubBase(model="someone/model", revision="main", commit=COMMIT))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_check_without_a_network_is_content_with_the_cache(hub_cache: Path) -> None:

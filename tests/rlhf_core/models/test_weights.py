@@ -190,7 +190,7 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(),
-        "holds no model.safetensors or pytorch_model.bin, in one file or in shards; name a folder that `save_pre",
+        "holds no model.safetensors, in one file or in shards; name a folder that `save_pre",
     ),
     "an adapter": (
         lambda folder: only(folder, "adapter_config.json", text='{"base_model_name_or_path": "someone/base"}'),
@@ -240,13 +240,6 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
         check_files(tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=r"nowhere is not there; name a folder"):
         check_files(tmp_path / "nowhere")
-
-
-def test_pickled_weights_that_are_none_are_refused_in_a_line(copy: Callable[..., Path]) -> None:
-    folder = copy("policy")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"policy: cannot be loaded \(.*\); name a whole model"):
-        complete_model(AutoModelForCausalLM, folder)
 
 
 def test_only_the_files_that_are_read_count(copy: Callable[..., Path]) -> None:
