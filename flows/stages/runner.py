@@ -22,6 +22,7 @@ from flows.registry.provenance import spent, surroundings
 from flows.registry.references import StageRecord
 from flows.registry.runs import refuse_nan
 from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
+from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.figures import Series, figures_of
 from flows.stages.finished import FinishedTraining, has_folders, keep_finished, read_finished
 from flows.stages.journal import LoggedEvents
@@ -111,6 +112,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         folders={name: str(folder) for name, folder in result.artifacts.items()},
         files=_files_beside(workspace, result.artifacts.values()),
         estimates=result.estimates,
+        evidence=write_evidence(result.evidence, context.evidence, states / "evidence"),
         series={**curves, **result.series},
         samples=result.samples,
         outcome=result.outcome,
@@ -132,13 +134,19 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     for artifact, use in plan.uses.items():
         package(Path(trained.folders[artifact]), use)
     lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), **plan.tags, KEY_TAG: key}
+    rests_on = log_evidence(trained.evidence, plan.stage, trained.run_id, registry)
     models = {
         artifact: registry.register(
             Path(trained.folders[artifact]),
             plan.registered_name(context.project, artifact),
             run_id=trained.run_id,
             parents=plan.parents,
-            tags=lineage | template_tags(Path(trained.folders[artifact])) | card_tags(Path(trained.folders[artifact])),
+            tags={
+                **lineage,
+                **(rests_on if artifact == plan.main else {}),
+                **template_tags(Path(trained.folders[artifact])),
+                **card_tags(Path(trained.folders[artifact])),
+            },
             description=describe(what, plan.parents, plan.datasets),
         )
         for artifact, what in plan.models.items()

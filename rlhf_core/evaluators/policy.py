@@ -77,10 +77,10 @@ class PolicyEvaluator:
         model = load_policy(policy, self.tokenizer)
         after = self.answer(model, prompts)
         others = [self.baseline(prompts, draw=draw) for draw in range(1, self.config.best_of_n)]
-        answers = answers_table(prompts, after, [before, *others], self.repeats(model, prompts))
+        evidence = {ANSWERS: answers_table(prompts, after, [before, *others], self.repeats(model, prompts))}
         columns = zip(prompts, before.texts, after.texts, strict=True)
         samples = [{"prompt": prompt, "sft": first, "policy": second} for prompt, first, second in columns]
-        return Evaluation(policy_figures(answers), {ANSWERS: answers}, samples[:SAMPLES])
+        return Evaluation(policy_figures(evidence), evidence, samples[:SAMPLES])
 
     def baseline(self, prompts: Sequence[str], *, draw: int = 0) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept; each draw has its own."""

@@ -56,13 +56,17 @@ def answers_table(
     return pa.concat_tables(tables, promote_options="default")
 
 
-def policy_figures(table: pa.Table) -> dict[str, Estimate]:
+def policy_figures(evidence: Mapping[str, pa.Table]) -> dict[str, Estimate]:
     """The figures of a policy that rest on its answers alone, from the table of these.
+
+    Args:
+        evidence: `ANSWERS`, as `answers_table` gives it.
 
     Returns:
         Those of `compare_policies`; with several draws of the SFT model those of `compare_best_of_n`, and
         `repeats_within_prompt` where the policy answered prompts several times.
     """
+    table = evidence[ANSWERS]
     names = table.column("answered_by").unique().to_pylist()
     sft = [name for name in names if name not in (POLICY, REPEAT)]
     policy, *draws = (_answers(table, name) for name in (POLICY, *sft))
