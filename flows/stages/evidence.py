@@ -1,4 +1,4 @@
-"""The held-out rows that the figures of a stage rest on: kept as Parquet files, inputs of its run and tables of MLflow."""
+"""The held-out rows that the figures of a stage rest on, kept as files, inputs of its run and tables of MLflow."""
 
 import hashlib
 import json
@@ -78,4 +78,5 @@ SHOWN_ROWS = 500
 
 
 def _shown(table: pa.Table) -> dict[str, list[Any]]:
-    return table.slice(0, SHOWN_ROWS).to_pydict()
+    columns: dict[str, list[Any]] = table.slice(0, SHOWN_ROWS).to_pydict()
+    return columns

@@ -1,6 +1,6 @@
 """Held-out answers that the figures of a policy rest on: as a table with a row for each, and the figures from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Held-out rows that the figures of a reward model rest on, with its scores: as tables, and the figures from these."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ def reward_model_evidence(
         members, and `_by_member`; `share_chosen` of the labels that the claims are judged by; what floors say.
         `DEMONSTRATIONS`, a row for each: `prompt`, `response` and `score`.
     """
-    columns = {name: [getattr(pair, name) for pair in held_out] for name in ("prompt", *SIDES)}
+    columns: dict[str, Any] = {name: [getattr(pair, name) for pair in held_out] for name in ("prompt", *SIDES)}
     for side, index in zip(SIDES, (scored.chosen, scored.rejected), strict=True):
         columns[f"{side}_score"] = scored.scores[index]
         columns[f"{side}_spread"] = scored.spreads[index]
@@ -59,8 +60,8 @@ def reward_model_figures(evidence: Mapping[str, pa.Table], known: Mapping[str, E
 
     Args:
         evidence: its scores, as `reward_model_evidence` keeps them.
-        known: `temperature`, which other pairs fitted, and `ceiling`, the agreement that a perfect judge would reach with
-            the labels, where that is known.
+        known: `temperature`, which other pairs fitted, and `ceiling`, the agreement that a perfect judge would reach
+            with the labels, where that is known.
 
     Returns:
         Those of `evaluate_scores` and `demonstration_figures`.
