@@ -17,9 +17,9 @@ from rlhf_core.metrics.policy_evidence import policy_figures
 from rlhf_core.metrics.reward_model_evidence import reward_model_figures
 from rlhf_core.metrics.sft_evidence import sft_figures
 
-Tables = Mapping[str, pa.Table]
+EvidenceTables = Mapping[str, pa.Table]
 
-FIGURES: dict[str, Callable[[Tables, Mapping[str, Estimate]], dict[str, Estimate]]] = {
+FIGURES: dict[str, Callable[[EvidenceTables, Mapping[str, Estimate]], dict[str, Estimate]]] = {
     "sft": lambda tables, _: sft_figures(tables),
     "reward-model": reward_model_figures,
     "judge": reward_model_figures,
