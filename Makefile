@@ -15,7 +15,7 @@ MOVIES := .movies
 SMOLLM2 := $(MOVIES)/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock clean
+.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock audit-deps sbom clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,11 +66,16 @@ test: $(INSTALLED)  ## Run the fast tests
 test-all: $(INSTALLED)  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) -m ""
 
-check: $(INSTALLED)  ## Check style, types and import arrows; change nothing
+# Digests and commits are hexadecimal, tests make passwords up, and what is found is not tried out on any server.
+SCAN := xargs -0 $(BIN)/detect-secrets-hook --no-verify --disable-plugin HexHighEntropyString
+
+check: $(INSTALLED)  ## Check style, types, import arrows, and files for secrets; change nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	git ls-files -z -- ':!tests' ':!benchmarks/results' ':!*.png' | $(SCAN)
+	git ls-files -z -- tests | $(SCAN) --disable-plugin KeywordDetector --disable-plugin BasicAuthDetector
 
 # TRL is no dependency: its newest release, and the last one that has PPO, lie in folders of their own.
 TRL := $(VENV)/trl
@@ -115,6 +120,21 @@ lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay 
 	$(BIN)/pip-compile --quiet --extra dev --extra server --extra movies --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[^+ ]+)\+[^ ]+/\1/' requirements.lock && rm requirements.lock.bak
+
+# What only a release needs lies in an environment of its own.
+RELEASE := $(VENV)/release
+$(RELEASE)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1 cyclonedx-bom==7.5.0 \
+		|| { echo "pip-audit and cyclonedx-bom cannot be had: no package index answers" >&2; exit 2; }
+	@touch $@
+
+audit-deps: $(RELEASE)/.installed  ## Ask which packages of the lock have known vulnerabilities
+	@$(BIN)/python .ci/audit_deps.py $(RELEASE)/bin/pip-audit requirements.lock
+
+sbom: $(RELEASE)/.installed  ## Write sbom.cdx.json, a release's list of all that is installed (CycloneDX)
+	$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file sbom.cdx.json $(BIN)/python
 
 clean:  ## Remove what tools left behind; the virtual environment and .rlhf stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

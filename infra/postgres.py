@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,13 @@ def owner() -> str:
     raise Refused("PostgreSQL refuses to run as root, and there is no user `postgres`")
 
 
+def let_in(user: str, folder: Path) -> None:
+    """Let who runs PostgreSQL pass through the stack's folder, which nobody else enters, to its own below it."""
+    if os.geteuid() == 0 and stat.S_IMODE(folder.stat().st_mode) == 0o700:
+        os.chown(folder, -1, pwd.getpwnam(user).pw_gid)
+        folder.chmod(0o710)
+
+
 def initialise(data: Path, bin_folder: Path, password: str) -> None:
     """Make the databases for one role, who needs the password, unless the folder already has them.
 
@@ -63,6 +71,7 @@ def initialise(data: Path, bin_folder: Path, password: str) -> None:
         Refused: if the user that runs PostgreSQL cannot enter the folder.
     """
     user = owner()
+    let_in(user, data.parent)
     if _run(user, ["test", "-x", data.parent]).returncode != 0:
         raise Refused(f"user {user} cannot enter {data.parent}: name a folder that it can, `make up STACK=/srv/rlhf`")
     if data.exists():

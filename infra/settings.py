@@ -6,12 +6,14 @@ import os
 import secrets
 import string
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import postgres
 from postgres import Refused
 
-from flows.deploy.environment import QUIET, user_name
+from flows.deploy.environment import LOOPBACK, QUIET, user_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -50,6 +52,17 @@ def read_settings(stack: Path) -> dict[str, str]:
         if not settings[name].isdigit() or int(settings[name]) < 1:
             raise Refused(f"{name} is {settings[name]!r}; it must be a number above 0")
     return settings
+
+
+def exposed(settings: dict[str, str]) -> Iterator[str]:
+    """Warnings of servers that others reach by a proxy, and that want no password of them."""
+    for name in ("MLFLOW_URL", "PREFECT_URL"):
+        address = settings[name].format(**settings)
+        if settings["AUTH"] != "on" and urlsplit(address).hostname not in LOOPBACK:
+            yield (
+                f"warning: whoever reaches {address} can read, alter, promote and start everything without a password: "
+                "`make up AUTH=on`"
+            )
 
 
 def read_json(path: Path) -> dict[str, str]:

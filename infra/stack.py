@@ -22,8 +22,19 @@ import postgres
 import processes
 from parts import ask, parts_of, refuse_taken_ports
 from postgres import Refused
-from settings import BIN, ROOT, client_environment, configuration, read_json, read_secrets, read_settings, write_private
+from settings import (
+    BIN,
+    ROOT,
+    client_environment,
+    configuration,
+    exposed,
+    read_json,
+    read_secrets,
+    read_settings,
+    write_private,
+)
 
+from flows.config.redaction import redact
 from flows.deploy.environment import pass_by_proxies
 
 READY_SECONDS = 300.0
@@ -42,15 +53,17 @@ def main() -> None:
     try:
         sys.exit(commands[sys.argv[1]](stack))
     except Refused as reason:
-        print(reason, file=sys.stderr)
+        print(redact(str(reason), *read_json(stack / "secrets.json").values()), file=sys.stderr)
         sys.exit(2)
 
 
 def up(stack: Path) -> int:
     """Start what does not run, restart what has other settings than it had, and wait until all is healthy."""
-    stack.mkdir(mode=0o711, parents=True, exist_ok=True)
+    stack.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(stack):
         before, settings = read_json(stack / "settings.json"), read_settings(stack)
+        for warning in exposed(settings):
+            print(warning, file=sys.stderr)
         hidden = read_secrets(stack / "secrets.json")
         running = _supervised(stack) is not None
         if not running:

@@ -2,9 +2,12 @@
 
 import os
 import shlex
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,8 +116,9 @@ def start_orchestrator() -> None:
 
 
 def as_typed(config: Path, overrides: list[str] | None) -> str:
-    """A configuration and its overrides as they would be typed."""
-    return shlex.join([str(config), *(part for override in overrides or [] for part in ("--set", override))])
+    """A configuration and its overrides as they would be typed, but for those that no climb sees."""
+    climbing = (override for override in overrides or [] if not override.startswith("deploy."))
+    return shlex.join([str(config), *(part for override in climbing for part in ("--set", override))])
 
 
 @contextmanager
@@ -125,8 +129,16 @@ def quietly() -> Iterator[None]:
     quiet()  # before the first import that reads it
     from flows.config.errors import InputError
 
+    sys.excepthook = _tell_without_secrets
     try:
         yield
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_INPUT) from None
+
+
+def _tell_without_secrets(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of what nobody expected, in which libraries may quote an address with its password."""
+    from flows.config.redaction import redact
+
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly
+from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly, see_mlflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,8 +127,14 @@ def _console() -> "Console":
 
 def _archive(config: Path | None, overrides: list[str] | None, *, see: Callable[[], None]) -> "Archive":
     """What the registry remembers: that of the environment, and only where it names none that of a configuration."""
-    if "MLFLOW_TRACKING_URI" in os.environ:
+    from flows.config.addresses import check_addresses
+    from flows.config.credentials import part_credentials
+
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        check_addresses()
+        part_credentials()
         see()
+        see_mlflow()
     else:
         from flows.registry.lookup import UNNAMED
 
@@ -137,8 +143,6 @@ def _archive(config: Path | None, overrides: list[str] | None, *, see: Callable[
 
     from flows.lineage.archive import Archive
     from flows.registry.database import prepare_database
-    from flows.registry.server import require_mlflow
 
-    require_mlflow()
     prepare_database()
     return Archive(MlflowClient())

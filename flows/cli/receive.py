@@ -10,6 +10,11 @@ import typer
 
 from flows.cli.common import PORTS, quietly
 
+EXPOSED = (
+    "listening on {host}: whoever reaches port {port} can read /health, without a name and a password; deliveries must "
+    "be signed all the same"
+)
+
 
 def receive(
     port: Annotated[int, typer.Option(help="Where to listen.", **PORTS)] = 5050,
@@ -22,11 +27,21 @@ def receive(
     """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
     with quietly():
         from flows.config.errors import InputError
-        from flows.deploy.environment import prepare
+        from flows.config.folders import make_folder
+        from flows.config.redaction import redact_address
+        from flows.deploy.environment import LOOPBACK, prepare
 
         if address and not re.fullmatch(r"https?://[^/\s]+\S*", address):
             raise InputError(f"--address {address}: is no address; write http://HOST:PORT")
+        if redact_address(address) != address:
+            raise InputError(
+                "--address holds a password or a key, which everybody sees in the list of processes: leave it out, as "
+                "deliveries are signed"
+            )
+        if host not in LOOPBACK:
+            typer.echo(f"warning: {EXPOSED.format(host=host, port=port)}", err=True)
 
+        make_folder(folder.resolve(), mode=0o700)
         prepare(folder.resolve())
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
         for chatty in ("httpx", "alembic"):

@@ -13,11 +13,11 @@ TrainedStage = Literal["base", "sft", "reward-model", "judge", "policy"]
 class ComputeConfig(Frozen):
     """Ranks of SFT, reward models and PPO; the base is made by one process."""
 
-    processes: Processes = Field(1, ge=1)
+    processes: Processes = Field(1, ge=1, le=1024)
     """Ranks on each node: one for each GPU. On processors they share the threads."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
     """`ddp` keeps weights, gradients and moments whole on every rank, `fsdp` (FSDP2) shards them."""
-    nodes: Machines = Field(1, ge=1)
+    nodes: Machines = Field(1, ge=1, le=10_000)
     """Machines; all see the storage, and on all but the first `torchrun` starts `-m flows.stages.worker`."""
     address: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     """host:port of the first node, where the ranks meet; needed with several nodes."""
@@ -32,6 +32,8 @@ class ComputeConfig(Frozen):
     def _nodes_know_where_to_meet(self) -> "ComputeConfig":
         if self.nodes > 1 and self.address is None:
             raise ValueError(f"{self.nodes} nodes need an address to meet at; set address to host:port of the first")
+        if self.address is not None and not 0 < int(self.address.rpartition(":")[2]) < 2**16:
+            raise ValueError(f"address {self.address} has no port from 1 to 65535; write host:port of the first node")
         return self
 
     def time_out(self, stage: str) -> float | None:

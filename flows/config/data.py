@@ -52,8 +52,10 @@ def load_formats(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     for path in paths:
         try:
             runpy.run_path(str(path))
-        except Exception as error:
-            raise ValueError(f"{path} does not run ({type(error).__name__}: {error})") from None
+        except (Exception, SystemExit) as error:
+            raise ValueError(
+                f"{path} does not run ({type(error).__name__}: {error}); mend it, or name another"
+            ) from None
     return paths
 
 
@@ -98,7 +100,7 @@ class Source(Frozen):
 class FileSource(Source):
     """A raw file, a folder of them, or a glob."""
 
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     """Absolute; from the working folder where it begins with `./` or `../`; else from the folder that the environment
     variable RLHF_DATA names, or the working folder where that is not set."""
 
@@ -115,9 +117,9 @@ class HubSource(Source):
     """Name on the hub, `owner/name`."""
     revision: Revision
     """Full commit hash, so that a run is repeatable."""
-    split: str
+    split: Annotated[str, Field(min_length=1)]
     """Split of the data set, such as `train`."""
-    data_dir: str | None = None
+    data_dir: Annotated[str, Field(min_length=1)] | None = None
     """Folder in the data set; null: all of it."""
     max_rows: Rows | None = Field(default=None, ge=1)
     """First rows that are read; null: all."""

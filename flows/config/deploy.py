@@ -1,10 +1,10 @@
 """The part of a configuration file on how its flows are deployed; no climb sees it, no result depends on it."""
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, HttpUrl
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError, WithJsonSchema
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.units import Rounds, unit
@@ -20,11 +20,32 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _hidden(value: Any) -> Any:
+    """Also from what is said of a mistake in it."""
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def _address(secret: SecretStr) -> SecretStr:
+    try:
+        HttpUrl(secret.get_secret_value())
+    except ValidationError:
+        raise ValueError("is no address; write one that begins with http:// or https://") from None
+    return secret
+
+
+SecretAddress = Annotated[
+    SecretStr,
+    AfterValidator(_address),
+    BeforeValidator(_hidden),
+    WithJsonSchema({"type": "string", "format": "uri", "writeOnly": True}),
+]
+
+
 class AlertsConfig(Frozen):
     """Who is told when a run fails, a gate fails or too many rows are quarantined."""
 
-    webhook: HttpUrl | None = None
-    """Address that gets a POST with JSON; None tells nobody."""
+    webhook: SecretAddress | None = None
+    """Address that gets a POST with JSON; None tells nobody. Who knows it may post there, so it is not shown."""
 
 
 class DeployConfig(Frozen):

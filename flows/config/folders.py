@@ -6,15 +6,19 @@ from pathlib import Path
 from flows.config.errors import InputError
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     """Make a folder unless it is there.
+
+    Args:
+        folder: made with those above it.
+        mode: who may enter it, less what the umask takes; 0o700 for secrets.
 
     Raises:
         InputError: if it cannot be made or written to.
     """
     check_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made ({error.strerror}); name another folder") from None
 

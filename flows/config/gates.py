@@ -1,6 +1,7 @@
 """What data and stages must show: the gates of a configuration."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
@@ -60,7 +61,22 @@ def _listed(gates: Mapping[str, Gate]) -> str:
     return ", ".join(sorted(gates))
 
 
-Gates = Annotated[tuple[Gate, ...], AfterValidator(_by_their_own_names)]
+def _passable(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+    """Gates of one figure leave it an interval that passes all of them, if one of both judges the whole interval."""
+    pairs = product(
+        (gate for gate in gates if gate.direction == "above"), (gate for gate in gates if gate.direction == "below")
+    )
+    for above, below in pairs:
+        strict = "fail" in (above.in_doubt, below.in_doubt)
+        if above.metric == below.metric and above.threshold >= below.threshold and strict:
+            raise ValueError(
+                f"{above.metric} cannot be above {above.threshold} for gate {above.name} and below {below.threshold} "
+                f"for gate {below.name}; change a threshold"
+            )
+    return gates
+
+
+Gates = Annotated[tuple[Gate, ...], AfterValidator(_by_their_own_names), AfterValidator(_passable)]
 
 
 class GatesConfig(Frozen):

@@ -32,7 +32,7 @@ METHOD_UNLESS_NAMED, METHOD_OF_SOURCE = "ppo", "imported"
 
 BaseConfig = PretrainConfig | TextBaseConfig | HubBase | FolderBase | GGUFBase
 
-PROJECT = r"^[a-z0-9][a-z0-9-]*$"
+PROJECT = r"^[a-z0-9][a-z0-9-]{0,99}$"
 """How a project may be called."""
 
 
@@ -56,7 +56,7 @@ class IngestConfig(Frozen):
 class LadderConfig(IngestConfig):
     """Everything that a climb depends on."""
 
-    threads: Threads | None = Field(default=None, ge=1)
+    threads: Threads | None = Field(default=None, ge=1, le=1024)
     """CPU threads; null leaves the choice to torch."""
     compute: ComputeConfig = Field(default_factory=ComputeConfig)
     """On how many ranks stages run; no result depends on it."""

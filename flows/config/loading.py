@@ -1,18 +1,17 @@
 """Loading of configuration files: YAML and --set become a validated configuration; errors name field and mend."""
 
-import difflib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
-from flows.config.tree import SectionClass, fields_of, sections_in
-from flows.config.unique_keys import load_yaml
+from flows.config.misread import misread
+from flows.config.mistakes import explain
+from flows.config.plain_yaml import load_yaml, read_yaml_text
+from flows.config.shown import bare, dotted, said
 
 Config = TypeVar("Config", bound=IngestConfig)
 
@@ -82,19 +81,11 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
     try:
         config = model.model_validate(document)
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {_explain(item)}" for item in error.errors())) from None
-    if endless := _not_finite(config.model_dump(by_alias=True)):
-        raise InputError(f"{path}: field '{endless}' is not a finite number; change it")
-    return config.model_copy(update={"storage": _absolute(config.storage, path)})
-
-
-def _not_finite(part: Any, place: str = "") -> str | None:
-    """Where in a configuration the first NaN or infinity stands."""
-    if isinstance(part, float):
-        return None if math.isfinite(part) else place
-    named = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list | tuple) else ()
-    found = (_not_finite(item, f"{place}.{name}".removeprefix(".")) for name, item in named)
-    return next((where for where in found if where), None)
+        raise InputError("\n".join(f"{path}: {explain(item)}" for item in error.errors())) from None
+    storage = _absolute(config.storage, path)
+    if wrong := list(misread(document, config.model_dump(by_alias=True))):
+        raise InputError("\n".join(f"{path}: field '{dotted(place)}' {why}" for place, why in wrong))
+    return config.model_copy(update={"storage": storage})
 
 
 def _absolute(storage: Path, path: Path) -> Path:
@@ -113,79 +104,29 @@ def _absolute(storage: Path, path: Path) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
+        document = load_yaml(read_yaml_text(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}: is not valid YAML{line}: {error.problem}; mend it there") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise InputError(f"{path}: must be a mapping of fields such as `project: my-ladder`")
+        raise InputError(
+            f"{path}: must be a mapping of fields (now {said(document)}); write such as `project: my-ladder`"
+        )
     return document
 
 
 def _override(document: dict[str, Any], override: str) -> None:
-    dotted, equals, text = override.partition("=")
-    if not equals:
-        raise InputError(f"--set {override}: write it as field.name=value")
-    *parents, leaf = dotted.split(".")
-    node = document
+    field, equals, text = override.partition("=")
+    *parents, leaf = field.split(".")
+    if not equals or not all((*parents, leaf)):
+        raise InputError(f"--set {bare(override)}: write it as field.name=value")
+    node: Any = document
     for name in parents:
-        node = node.setdefault(name, {})
+        if node.get(name) is None:
+            node[name] = {}
+        node = node[name]
         if not isinstance(node, dict):
-            raise InputError(f"--set {override}: {name} is not a section")
+            raise InputError(f"--set {bare(override)}: {name} is not a section, but {said(node)}; replace it as one")
     try:
         node[leaf] = load_yaml(text)
     except InputError as error:
-        raise InputError(f"--set {override}: {error}") from None
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: '{text}' is not valid YAML; quote it") from None
-
-
-def _explain(item: Any) -> str:
-    """One sentence per mistake: the field as it is written in the file, what is wrong, how to mend it."""
-    loc: tuple[int | str, ...] = item["loc"]
-    unknown = item["type"] == "extra_forbidden"
-    section, written = _locate(loc[:-1] if unknown else loc)
-    field = ".".join([*written, str(loc[-1])] if unknown else written)
-    if unknown:
-        fields = sorted(fields_of(section))
-        close = difflib.get_close_matches(str(loc[-1]), fields, n=1)
-        mend = f"did you mean '{close[0]}'?" if close else f"remove it; known fields here: {', '.join(fields)}"
-        return f"field '{field}' is unknown; {mend}"
-    if item["type"] == "missing":
-        return f"field '{field}' is missing; add it"
-    message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-    if not field:
-        return message
-    value = f" (now {item['input']!r})" if isinstance(item["input"], str | int | float | None) else ""
-    mend = "" if item["type"] == "value_error" else "; change it"
-    return f"field '{field}': {message}{value}{mend}"
-
-
-def _locate(loc: tuple[int | str, ...]) -> tuple[SectionClass, list[str]]:
-    """The section at pydantic's location, and the location as written, without the tags of discriminated unions."""
-    options: list[SectionClass] = [LadderFile]
-    section, written = options[0], []
-    for part in loc:
-        owner = next((model for model in options if part in fields_of(model)), None)
-        if isinstance(part, str) and owner is not None:
-            options = sections_in(fields_of(owner)[part].annotation)
-        elif part == "[key]":  # of a mapping, whose key is the part before
-            continue
-        elif isinstance(part, str) and options:
-            options = [model for model in options if part in _tags(model)] or options
-            section = options[0]
-            continue
-        section = options[0] if options else section
-        written.append(str(part))
-    return section, written
-
-
-def _tags(model: SectionClass) -> list[str]:
-    """By what a member of a discriminated union is told from the others."""
-    return [str(model.model_fields[name].default) for name in ("kind", "method", "by") if name in model.model_fields]
+        raise InputError(f"--set {bare(override)}: {error}") from None

@@ -11,7 +11,8 @@ import yaml
 from flows.config.data import DATA_FOLDER, FileData
 from flows.config.ladder import LadderFile
 from flows.config.loading import load_file
-from flows.config.unique_keys import Place, lines_of
+from flows.config.plain_yaml import lines_of, read_yaml_text
+from flows.config.shown import Place
 
 WIDEST = 60
 """Column at which origins start at most."""
@@ -28,7 +29,7 @@ def effective_yaml(path: Path, *, overrides: Sequence[str] = ()) -> str:
         InputError: naming file, field and mend, if the file is not valid.
     """
     file = load_file(path, overrides=overrides)
-    origins = _origins(path, overrides)
+    origins = _by_position(_origins(path, overrides), file)
     below = _environment(file)
     lines = list(_lines(file.model_dump(mode="json", by_alias=True), ()))
     width = min(max(len(text) for text, _ in lines), WIDEST)
@@ -41,7 +42,7 @@ def effective_yaml(path: Path, *, overrides: Sequence[str] = ()) -> str:
 
 def _origins(path: Path, overrides: Sequence[str]) -> dict[Place, str]:
     """Places that the file or an override names, with what named each last."""
-    origins = {place: f"{path}:{line}" for place, line in lines_of(path.read_text(encoding="utf-8")).items()}
+    origins = {place: f"{path}:{line}" for place, line in lines_of(read_yaml_text(path)).items()}
     for override in overrides:
         dotted, _, text = override.partition("=")
         replaced: Place = tuple(dotted.split("."))
@@ -49,6 +50,17 @@ def _origins(path: Path, overrides: Sequence[str]) -> dict[Place, str]:
         below = lines_of(text)
         origins |= {(*replaced, *place): f"--set {dotted}" for place in ((), *below)}
     return origins
+
+
+def _by_position(origins: dict[Place, str], file: LadderFile) -> dict[Place, str]:
+    """The same with gates that were changed by name at their positions in the lists that come of it."""
+    positions: dict[Place, Place] = {
+        ("gates", stage, gate.name): ("gates", stage, position)
+        for stage, gates in file.gates
+        if isinstance(gates, tuple)
+        for position, gate in enumerate(gates)
+    }
+    return {(*positions.get(place[:3], place[:3]), *place[3:]): origin for place, origin in origins.items()}
 
 
 def _environment(file: LadderFile) -> dict[Place, str]:

@@ -12,12 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flows.config.ladder import LadderFile
-from flows.config.schema import Schema, file_schema
+from flows.config.schema import Schema, allowed, file_schema
 from flows.config.tree import SectionClass, fields_of, sections_in
-
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-
-TYPES = {"boolean": "`true`, `false`", "string": "text", "null": "`null`", "object": "its fields"}
 
 
 class Setting(NamedTuple):
@@ -56,7 +52,7 @@ def settings_page() -> str:
         settings = [_setting(name, field, part, headings) for name, field in fields_of(section).items()]
         source = section.__module__.replace(".", "/") + ".py"
         chapters.append(Chapter(headings[section.__name__], where, source, part["description"], settings))
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701 (Markdown)
     template = environment.from_string(Path(__file__).with_name("settings.md").read_text(encoding="utf-8"))
     return template.render(chapters=chapters)
 
@@ -99,7 +95,7 @@ def _setting(name: str, field: FieldInfo, part: Schema, headings: dict[str, str]
         node["description"],
         ", ".join(dict.fromkeys(_units(node))),
         "needed" if name in part.get("required", ()) else _default(field.get_default(call_default_factory=True)),
-        _range(node, headings),
+        allowed(node, lambda section: f"[{headings[section]}](#{_anchor(headings[section])})"),
     )
     return Setting(f"`{name}`", *(cell.replace("|", r"\|") for cell in cells))
 
@@ -137,30 +133,3 @@ def _said(value: Any) -> Any:
 def _is_tag(field: FieldInfo) -> bool:
     """Whether a field tells a section from the others of a union."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
-
-
-def _range(node: Schema, headings: dict[str, str]) -> str:
-    match node:
-        case {"$ref": reference}:
-            heading = headings[reference.rpartition("/")[2]]
-            return f"[{heading}](#{_anchor(heading)})"
-        case {"anyOf": options} | {"oneOf": options}:
-            return " or ".join(_range(option, headings) for option in options)
-        case {"const": value}:
-            return f"`{value}`"
-        case {"enum": values}:
-            return ", ".join(f"`{value}`" for value in values)
-        case {"type": "array", "prefixItems": items}:
-            return f"list of {len(items)}: {_range(items[0], headings)} each"
-        case {"type": "array", "items": item}:
-            return f"list of {_range(item, headings)}" + ("; not empty" if node.get("minItems") else "")
-        case {"type": "object", "additionalProperties": dict(item)}:
-            keys = _range(node["propertyNames"], headings) if "propertyNames" in node else "name"
-            return f"by {keys}: {_range(item, headings)}"
-        case {"pattern": pattern}:
-            return f"text like `{pattern}`"
-        case {"format": form}:
-            return str(form)
-    kind = TYPES.get(node["type"], node["type"])
-    limits = ", ".join(f"{sign} {node[name]}" for name, sign in BOUNDS.items() if name in node)
-    return f"{kind} {limits}".strip() + ("; not empty" if node.get("minLength") else "")

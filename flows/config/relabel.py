@@ -26,7 +26,7 @@ class RelabelConfig(Frozen):
     """Training prompts that it answers, at most; others in each round. Those that the judge learns from are spared."""
     held_out_prompts: Prompts = Field(250, ge=1)
     """Held-out prompts that it answers, at most, to measure reward models on."""
-    responses_per_prompt: ResponseCount = Field(2, ge=2)
+    responses_per_prompt: ResponseCount = Field(2, ge=2, le=100)
     """Answers to each of them; n different ones make n (n - 1) / 2 pairs. Drawn as `policy.sampling` says."""
 
 

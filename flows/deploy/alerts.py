@@ -7,7 +7,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from pydantic import HttpUrl
+from pydantic import SecretStr
 
 from flows.tasks import GATE_FAILED, QUARANTINE_EXCEEDED, project_tag
 
@@ -24,7 +24,7 @@ FIELDS = {
 """What is posted, as expressions of Prefect's templates."""
 
 
-def set_alerts(project: str, webhook: HttpUrl | None) -> None:
+def set_alerts(project: str, webhook: SecretStr | None) -> None:
     """Let a webhook hear of a project's failed runs and events from now on; None ends that.
 
     One that a person paused in Prefect stays paused.
@@ -37,7 +37,7 @@ def set_alerts(project: str, webhook: HttpUrl | None) -> None:
             client.delete_automation(earlier.id)
         if webhook is None:
             return
-        block = Webhook(url=str(webhook)).save(name.replace("/", "-"), overwrite=True)
+        block = Webhook(url=webhook).save(name.replace("/", "-"), overwrite=True)
         assert isinstance(block, UUID)  # a coroutine only where a loop runs
         paused = any(not earlier.enabled for earlier in automations)
         client.create_automation(_automation(name, project, block).model_copy(update={"enabled": not paused}))

@@ -18,7 +18,9 @@ from prefect.workers.process import ProcessWorker
 
 from flows.config.data import DATA_FOLDER, EmbeddedData, FileData, FileSource
 from flows.config.deploy import Deployable
+from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig, LadderFile
+from flows.config.redaction import redact_address
 from flows.config.relabel import ByPeople
 from flows.config.rounds import check_rounds
 from flows.data.sources import TABLES
@@ -71,15 +73,17 @@ def deploy(file: LadderFile, *, arguments: str, schedule: str | None = None) -> 
         schedule: replaces that of the ladder.
 
     Raises:
-        InputError: if a schedule is none, or several rounds could not learn from each other.
+        InputError: if a schedule is none, several rounds could not learn from each other, or a variable that runs get
+            holds a password.
     """
     config, settings = file.climb, file.deploy
     schedules = parse_schedules(settings, schedule)
     check_rounds(config, settings.iterate)
+    variables = _variables()
     with get_client(sync_client=True) as client:
         _prepare_queues(client, gpus=settings.gpus)
         deployed = [
-            _register(client, flow, queue, schedules.get(key), config, arguments, settings.iterate)
+            _register(client, flow, queue, schedules.get(key), config, variables, arguments, settings.iterate)
             for key, (flow, queue) in FLOWS.items()
         ]
     set_alerts(config.project, settings.alerts.webhook)
@@ -111,6 +115,7 @@ def _register(
     queue: str,
     schedule: Schedule | None,
     config: LadderConfig,
+    variables: dict[str, str],
     arguments: str,
     iterate: int,
 ) -> Deployed:
@@ -128,7 +133,7 @@ def _register(
         tags=[config.project],
         work_pool_name=POOL,
         work_queue_name=queue,
-        job_variables={"env": _variables()},
+        job_variables={"env": variables},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     if earlier is not None:
@@ -143,8 +148,19 @@ def _register(
 
 
 def _variables() -> dict[str, str]:
-    """What runs get of the environment; the working folder as that of raw data, where none is named."""
-    return {DATA_FOLDER: os.getcwd()} | {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    """What runs get of the environment; the working folder as that of raw data, where none is named.
+
+    Raises:
+        InputError: if a value holds a password, which Prefect would show with the deployment.
+    """
+    variables = {DATA_FOLDER: os.getcwd()} | {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
+    for name, value in variables.items():
+        if redact_address(value) != value:
+            raise InputError(
+                f"{name} holds a password, which Prefect would show with the deployment: leave it out of the address, "
+                "and give it to the workers, such as by PGPASSWORD or their .pgpass"
+            )
+    return variables
 
 
 def _earlier(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:

@@ -15,6 +15,8 @@ from tempfile import gettempdir
 
 from dotenv import load_dotenv
 
+from flows.config.addresses import check_addresses
+from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
 from flows.config.folders import check_parts, make_folder
 
@@ -75,7 +77,11 @@ def prepare(storage: Path, *, threads: int | None = None) -> None:
 
 
 def name_servers(storage: Path) -> None:
-    """The part of `prepare` that makes nothing: only variables are set."""
+    """The part of `prepare` that makes nothing: only variables are set.
+
+    Raises:
+        InputError: if what a variable names cannot be a server, or a proxy cannot be used.
+    """
     load_dotenv(Path(os.environ.get("STACK") or ".stack") / "env", override=False)
     places = {
         "PREFECT_HOME": str(storage / "prefect"),
@@ -83,6 +89,8 @@ def name_servers(storage: Path) -> None:
         "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
     }
     os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
+    check_addresses()
+    part_credentials()
     pass_by_proxies()
     refuse_socks()
 

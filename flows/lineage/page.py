@@ -9,6 +9,7 @@ from urllib.parse import quote
 import jinja2
 import mlflow
 
+from flows.config.redaction import redact
 from flows.lineage.graph import Version
 from flows.lineage.layout import Layout, lay_out
 from flows.lineage.story import SHORT, Story, facts, gates_by_status
@@ -50,7 +51,7 @@ def servers() -> Servers:
     mlflow_uri = mlflow.get_tracking_uri()
     api = os.environ.get("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     served = mlflow_uri.rstrip("/") if mlflow_uri.startswith("http") else "http://127.0.0.1:5000"
-    return Servers(served, api.rstrip("/").removesuffix("/api"))
+    return Servers(redact(served), redact(api.rstrip("/").removesuffix("/api")))
 
 
 class Card(NamedTuple):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
+from flows.config.redaction import redact
 from flows.registry.context import RunContext
 from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, StageRecord
@@ -96,7 +97,7 @@ def measure_answers(prompts: Sequence[str], answers: StageAnswers, measures: Map
         try:
             scores[name] = {stage: measure(prompts, responses) for stage, responses in answers.items()}
         except FunctionError as error:
-            failures.append(f"outside measure '{name}' failed: {error}")
+            failures.append(redact(f"outside measure '{name}' failed: {error}"))
     shown = [
         (
             prompt,

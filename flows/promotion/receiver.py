@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from prefect.settings import get_current_settings
 
 from flows.config.errors import InputError
+from flows.config.redaction import redact
 from flows.promotion.outbox import Outbox
 from flows.promotion.reconcile import detect, publish
 from flows.promotion.webhook import Refused, calls, find_webhook, keep_secret, register_webhook, verify
@@ -78,7 +79,7 @@ class RegistryWatcher:
             try:
                 step()
             except Exception as error:
-                problems[name] = f"{type(error).__name__}: {error}"
+                problems[name] = redact(f"{type(error).__name__}: {error}")
                 if problems[name] != self.problems.get(name):
                     log.warning("%s: %s", name, problems[name])
         self.problems = problems

@@ -92,7 +92,8 @@ def keep_secret(path: Path) -> str:
     """The secret shared with MLflow; drawn the first time, in a file that only its owner can read."""
     if not path.exists():
         draft = path.with_suffix(".new")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        draft.unlink(missing_ok=True)  # of a start that was cut off
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
         draft.replace(path)
     return path.read_text()

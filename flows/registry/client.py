@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
 from flows.registry.database import ARTIFACTS, prepare_database
 from flows.registry.keys import files_artifact
@@ -37,6 +38,7 @@ def open_registry(project: str, storage: Path) -> "Registry":
     Raises:
         InputError: if the experiment was deleted, or cannot be made.
     """
+    part_credentials()
     prepare_database()
     uri, client = mlflow.get_tracking_uri(), MlflowClient()
     experiment = client.get_experiment_by_name(project)

@@ -13,6 +13,7 @@ from mlflow.db import upgrade
 from sqlalchemy.exc import DBAPIError
 
 from flows.config.errors import InputError
+from flows.config.folders import make_folder
 from flows.storage.locks import exclusive, is_held
 
 ARTIFACTS = "artifacts"
@@ -50,7 +51,7 @@ def database_file() -> Path | None:
 
 @functools.cache
 def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with exclusive(path.with_suffix(".lock")):
         try:
             upgrade.main([f"{SCHEME}{path}"], standalone_mode=False)
@@ -100,7 +101,7 @@ def _rename(database: sqlite3.Connection, then: Path, here: Path) -> None:
     old, new = ((folder / ARTIFACTS).as_uri() for folder in (then, here))
     for table, column in ADDRESSES.items():
         database.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR instr({column}, ?) = 1",
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR instr({column}, ?) = 1",  # noqa: S608 (names of ADDRESSES)
             (new, len(old) + 1, old, f"{old}/"),
         )
     old, new = (json.dumps(f"{folder}/")[:-1] for folder in (then, here))

@@ -158,7 +158,7 @@ def _local_registry(missing: str) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     path = Path(uri.removeprefix(SQLITE))
-    if not path.exists():
+    if not path.is_file():
         raise InputError(f"{missing}: there is no {path} yet; climb first with `rlhf run`")
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         try:

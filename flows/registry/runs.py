@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from flows.config.redaction import redact
 from flows.registry.names import PARENT_RUN_TAG
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
@@ -93,7 +94,7 @@ class Runs:
 
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run, all at once."""
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self.client.log_batch(run_id, tags=[RunTag(key, redact(value)) for key, value in tags.items()])
 
     def log_params(self, run_id: str, tree: Mapping[str, Any]) -> None:
         """Log a configuration tree as dotted parameters."""

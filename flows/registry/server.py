@@ -1,7 +1,6 @@
 """Whether the MLflow server or database that the environment names answers; asked before anything is done."""
 
 import re
-from urllib.parse import urlparse
 
 import mlflow
 import sqlalchemy
@@ -9,9 +8,12 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.config.addresses import shown
 from flows.config.errors import InputError
+from flows.config.shown import bare
 
 ANSWER_SECONDS = 5.0
 """How long a server that is there may take to answer."""
@@ -30,14 +32,28 @@ def require_mlflow() -> None:
     Raises:
         InputError: naming the address, if nothing answers there within seconds, or something that is no MLflow.
     """
-    for uri in dict.fromkeys((mlflow.get_tracking_uri(), mlflow.get_registry_uri())):
-        scheme = urlparse(uri).scheme.partition("+")[0]
-        if scheme in ("http", "https"):
-            _ask_server(uri)
-        elif scheme in (*TIMED, "mssql"):
-            _ask_database(uri, scheme)
-        elif scheme != "sqlite":
-            _ask_store(uri)
+    uris = {mlflow.get_registry_uri(): "MLFLOW_REGISTRY_URI"} | {mlflow.get_tracking_uri(): "MLFLOW_TRACKING_URI"}
+    for uri, variable in uris.items():
+        try:
+            _ask(uri)
+        except _Silence as silence:
+            raise InputError(
+                f"no MLflow server answers at {shown(uri)} ({bare(str(silence))}): start it, or mend {variable}"
+            ) from None
+
+
+class _Silence(Exception):
+    """Why nothing that was asked is an MLflow."""
+
+
+def _ask(uri: str) -> None:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme in ("http", "https"):
+        _ask_server(uri)
+    elif scheme in (*TIMED, "mssql"):
+        _ask_database(uri, scheme)
+    elif scheme != "sqlite":
+        _ask_store(uri)
 
 
 def _ask_server(uri: str) -> None:
@@ -53,10 +69,12 @@ def _ask_server(uri: str) -> None:
         )
     except MlflowException as error:
         cause = CAUSE.search(str(error))
-        raise _silent(uri, cause[1] if cause else str(error).splitlines()[0]) from None
+        raise _Silence(cause[1] if cause else "cannot be asked") from None
+    except (RequestException, ValueError, UnicodeError) as error:
+        raise _Silence(type(error).__name__) from None
     if response.status_code in (401, 403):
         raise InputError(
-            f"the MLflow server at {_shown(uri)} lets nobody in without a name: set MLFLOW_TRACKING_USERNAME and "
+            f"the MLflow server at {shown(uri)} lets nobody in without a name: set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
     try:
@@ -65,29 +83,20 @@ def _ask_server(uri: str) -> None:
         answer = None
     if response.status_code != 200 or not isinstance(answer, dict):
         form = "JSON" if isinstance(answer, dict) else "no JSON"
-        raise _silent(uri, f"what answers says {response.status_code}, {form}")
+        raise _Silence(f"what answers says {response.status_code}, {form}")
 
 
 def _ask_database(uri: str, scheme: str) -> None:
     limit = {"connect_timeout": int(ANSWER_SECONDS)} if scheme in TIMED else {}
     try:
         sqlalchemy.create_engine(uri, connect_args=limit).connect().close()
-    except (SQLAlchemyError, ImportError) as error:
-        raise _silent(uri, str(error).splitlines()[0]) from None
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise _Silence(str(error).splitlines()[0]) from None
 
 
 def _ask_store(uri: str) -> None:
     """Whatever else MLflow takes, or does not."""
     try:
         MlflowClient(uri).search_experiments(max_results=1)
-    except (MlflowException, ImportError, OSError) as error:
-        raise _silent(uri, str(error).splitlines()[0]) from None
-
-
-def _silent(uri: str, reason: str) -> InputError:
-    return InputError(f"no MLflow server answers at {_shown(uri)} ({reason}): start it, or mend MLFLOW_TRACKING_URI")
-
-
-def _shown(uri: str) -> str:
-    """An address without the name and password that it may hold."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    except (MlflowException, ImportError, OSError, ValueError) as error:
+        raise _Silence(str(error).strip().partition(". ")[0]) from None

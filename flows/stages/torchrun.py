@@ -15,6 +15,7 @@ import cloudpickle
 import torch
 
 from flows.config.compute import ComputeConfig
+from flows.config.redaction import redact
 from flows.stages.worker import ERROR, EVENT, JOB, RESULT, Job
 from rlhf_core.training.stage import Event, Stage, StageResult
 
@@ -91,7 +92,7 @@ def _torchrun(folder: Path, compute: ComputeConfig, threads: int, stderr: int) -
 
 def _failure(folder: Path) -> str:
     """Which rank failed first, and why; a rank that was killed cannot say so itself, and what others say follows."""
-    output = (folder / STDERR).read_text()
+    output = redact((folder / STDERR).read_text())
     killed = re.search(r"rank\s*: (\d+).*\n(?:.*\n){0,3}?.*(Signal \d+ \((?!SIGTERM).*)", output)
     if killed is not None:
         return f"rank {killed.group(1)} failed: {killed.group(2)}"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cloudpickle
 
+from flows.config.redaction import redact
 from flows.stages.journal import journaled
 from rlhf_core.distributed import from_first, joined, rank
 from rlhf_core.training.checkpoint import Checkpoints
@@ -57,7 +58,7 @@ def main() -> None:
         try:
             _run(job, folder)
         except BaseException:
-            error = {"rank": rank(), "at": time.time(), "error": traceback.format_exc()}
+            error = {"rank": rank(), "at": time.time(), "error": redact(traceback.format_exc())}
             (folder / f"{rank()}{ERROR}").write_text(json.dumps(error))
             raise
 

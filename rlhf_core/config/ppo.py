@@ -159,8 +159,18 @@ class PPOConfig(UpdateConfig):
                 )
             if self.beta == 0:
                 raise ValueError("beta 0 cannot adapt, it is multiplied: give kl_control a start above 0")
+            if self.kl_budget_nats is not None and self.kl_control.target_nats > self.kl_budget_nats:
+                raise ValueError(
+                    f"kl_control.target_nats {self.kl_control.target_nats} lies above kl_budget_nats "
+                    f"{self.kl_budget_nats}, where training stops: lower it"
+                )
         if self.collapse and self.collapse.repeats_within_prompt and self.answers_per_prompt == 1:
             raise ValueError("collapse.repeats_within_prompt compares answers: set answers_per_prompt to 2 or more")
+        if self.minibatch_size > self.rollout_size:
+            raise ValueError(
+                f"minibatch_size {self.minibatch_size} is more than rollout_size {self.rollout_size}, the responses "
+                "that there are: lower it"
+            )
         if self.warmup_updates >= self.updates:
             raise ValueError(
                 f"value.warmup_updates {self.warmup_updates} leaves none of {self.updates} updates to the policy: "

@@ -174,7 +174,10 @@ class RewardConfig(Frozen):
     @model_validator(mode="after")
     def _members_are_reward_models(self) -> "RewardConfig":
         by_name = {term.name: term for term in self.terms}
-        for name in self.ensemble.members if self.ensemble else ():
+        members = self.ensemble.members if self.ensemble else ()
+        if twice := sorted({name for name in members if members.count(name) > 1}):
+            raise ValueError(f"ensemble.members names '{twice[0]}' more than once; name each member once")
+        for name in members:
             term = by_name.get(name)
             if not isinstance(term, ModelConfig):
                 raise ValueError(f"ensemble.members names '{name}', which is no term of kind 'model'; add it to terms")

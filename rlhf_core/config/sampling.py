@@ -1,12 +1,15 @@
 """Sampling of responses: temperature, lengths, engine."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.units import Number, Tokens
+
+COLDEST = 0.001
+"""Below this, logits divided by the temperature leave what float32 tells apart."""
 
 
 class SamplingConfig(Frozen):
@@ -25,6 +28,15 @@ class SamplingConfig(Frozen):
     """What decodes. `graphs`: the same draws by recorded graphs of CUDA, which pay where calls of small kernels take
     the time. `continuous`: continuous batching of `transformers`, other draws from the same
     distribution, log-probabilities of its own forward. `vllm`: the same by vLLM, where that is installed."""
+
+    @model_validator(mode="after")
+    def _probabilities_are_numbers(self) -> Self:
+        if 0 < self.temperature < COLDEST:
+            raise ValueError(
+                f"temperature {self.temperature} leaves one token all probability: take 0 for the likeliest one, or "
+                f"{COLDEST} or more"
+            )
+        return self
 
     @property
     def lengths(self) -> Lengths:

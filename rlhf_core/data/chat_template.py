@@ -205,7 +205,7 @@ def _may_use_chance(tokens: list[tuple[str, str]]) -> bool:
 def _tokens(template: str) -> Iterator[tuple[str, str]]:
     """Kind and text of what a template consists of, white space left out."""
     try:
-        for _, kind, text in Environment().lex(template):
+        for _, kind, text in Environment().lex(template):  # noqa: S701 (only lexed)
             if kind != "whitespace":
                 yield kind, text
     except TemplateSyntaxError as error:

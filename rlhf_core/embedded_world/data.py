@@ -4,9 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
 from rlhf_core.config.units import Prompts, ResponseCount
@@ -26,12 +26,22 @@ class WorldConfig(Frozen):
     """Prompts with a written answer, before splitting."""
     preference_prompts: Prompts = Field(11_000, ge=10)
     """Prompts with several answers, all compared with one another, before splitting."""
-    responses_per_prompt: ResponseCount = Field(4, ge=2)
+    responses_per_prompt: ResponseCount = Field(4, ge=2, le=100)
     """Answers compared for each prompt; n answers make n (n - 1) / 2 pairs."""
     prompts: Prompts = Field(6000, ge=10)
     """Prompts for PPO and for the evaluation of policies, before splitting."""
     annotators: AnnotatorConfig = AnnotatorConfig()
     """Who votes on the pairs."""
+
+    @model_validator(mode="after")
+    def _prompts_suffice(self) -> Self:
+        available = len(grammar.prompts())
+        for name in ("demonstrations", "preference_prompts", "prompts"):
+            if getattr(self, name) > available:
+                raise ValueError(
+                    f"the help desk has {available} prompts, fewer than {name} {getattr(self, name)}: lower it"
+                )
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,16 +62,8 @@ def generate(config: WorldConfig, *, seed: int) -> WorldData:
 
     Returns:
         The rows, in the columns of the data contracts.
-
-    Raises:
-        ValueError: if more prompts are asked for than the grammar has.
     """
     available = sorted(grammar.prompts())
-    largest = max(config.demonstrations, config.preference_prompts, config.prompts)
-    if largest > len(available):
-        raise ValueError(
-            f"the help desk has {len(available)} prompts, fewer than the {largest} asked for: lower the sizes"
-        )
     rng = random.Random(seed)
     return WorldData(
         demonstrations=[_demonstration(prompt, rng) for prompt in rng.sample(available, config.demonstrations)],

@@ -9,11 +9,14 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.units import Prompts, unit
 from rlhf_core.metrics.estimates import Estimate
 
+NAME = r"^[\w][\w .:-]{0,99}$"
+"""How a gate may be called, as its verdict becomes a tag of that name."""
+
 
 class Gate(Frozen):
     """What one figure of a stage must show, by its whole 95 % interval and never by its value alone."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=NAME)
     """What its verdict is called; no two gates of a stage have the same."""
     metric: str = Field(min_length=1)
     """Name of an estimate of the stage."""

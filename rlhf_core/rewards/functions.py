@@ -45,7 +45,7 @@ def load_function(name: str) -> RewardFunction:
         sys.path.append(here)
     try:
         importlib.import_module(entry.module)
-    except Exception as error:  # whatever a module of somebody else's raises
+    except (Exception, SystemExit) as error:  # whatever a module of somebody else's raises
         raise FunctionError(
             f"{name}: {entry.module} cannot be imported ({type(error).__name__}: {error}); "
             "mend or install it, or add its folder to PYTHONPATH"

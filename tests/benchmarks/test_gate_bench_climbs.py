@@ -19,7 +19,10 @@ TINY = Recipe().having(
         "world.prompts": 300,
         "base": {"width": 64, "layers": 2, "steps": 120, "batch_size": 24, "documents": 4000},
         "sft.evaluation_prompts": 100,
-        "policy": {"method": "ppo", "updates": 1, "rollout_size": 16, "evaluation_prompts": 16, "evaluate_every": 1},
+        "policy": {
+            **{"method": "ppo", "updates": 1, "rollout_size": 16, "minibatch_size": 16},
+            **{"evaluation_prompts": 16, "evaluate_every": 1},
+        },
     }
 )
 SOUND = "seed 2"

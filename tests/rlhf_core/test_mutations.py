@@ -1434,10 +1434,31 @@ MUTANTS = [
     ),
     Mutant(
         "values that are merged in have no origin",
-        "flows.config.unique_keys",
+        "flows.config.plain_yaml",
         "            loader.flatten_mapping(node)",
         "            pass",
         "test_origins.test_lines_are_those_of_keys_and_items",
+    ),
+    Mutant(
+        "what anchors repeat is counted once",
+        "flows.config.plain_yaml",
+        "return 1 + sum(self._values[id(part)] for part in parts)",
+        "return 1",
+        "test_bad_configs.test_what_anchors_repeat_counts_as_often_as_it_is_repeated",
+    ),
+    Mutant(
+        "yes is taken for the number 1",
+        "flows.config.misread",
+        "case int() | float() if isinstance(written, bool)",
+        "case int() | float() if written is Ellipsis",
+        "test_bad_configs.test_yes_is_no_number",
+    ),
+    Mutant(
+        "gates may want what no interval shows",
+        "flows.config.gates",
+        "above.threshold >= below.threshold",
+        "above.threshold == below.threshold",
+        "test_bad_configs.test_gates_that_no_interval_passes_are_refused",
     ),
     Mutant(
         "a trunk without a cache gets a classifier that cannot be read",
@@ -1445,6 +1466,27 @@ MUTANTS = [
         "if not _gives_cache(_trunk(type(config)))",
         "if False",
         "test_classifiers.test_a_trunk_without_a_cache_is_refused",
+    ),
+    Mutant(
+        "passwords in addresses are shown",
+        "flows.config.redaction",
+        'USERINFO.sub(f"{MASK}@", text)',
+        "text",
+        "test_redaction.test_the_password_of_a_database_is_not_shown",
+    ),
+    Mutant(
+        "anybody's delivery is genuine",
+        "flows.promotion.webhook",
+        "if not hmac.compare_digest(",
+        "if signed is None and not hmac.compare_digest(",
+        "test_deliveries.test_only_what_mlflow_signed_just_now_is_genuine",
+    ),
+    Mutant(
+        "a delivery of a clock ahead is taken at any time",
+        "flows.promotion.webhook",
+        "abs(now - int(timestamp)) > tolerance",
+        "now - int(timestamp) > tolerance",
+        "test_deliveries.test_only_what_mlflow_signed_just_now_is_genuine",
     ),
 ]
 

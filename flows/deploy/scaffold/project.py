@@ -113,8 +113,10 @@ SCHEMA_LINE = "# yaml-language-server: $schema=./ladder.schema.json"
 def _project(folder: Path) -> str:
     name = folder.resolve().name
     if not re.fullmatch(PROJECT, name):
-        better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-assistant"
-        raise InputError(f"{name!r} cannot be the name of a project: write {better}, small letters, digits and hyphens")
+        better = re.sub(r"[^a-z0-9]+", "-", name.lower())[:100].strip("-") or "my-assistant"
+        raise InputError(
+            f"{name!r} cannot be the name of a project: write {better}, up to 100 small letters, digits and hyphens"
+        )
     return name
 
 
@@ -154,7 +156,7 @@ def _always(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _rendered(template: str, values: dict[str, Any]) -> str:
-    environment = Environment(
+    environment = Environment(  # noqa: S701 (YAML, Python and Markdown)
         loader=PackageLoader("flows.deploy.scaffold"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,

@@ -99,6 +99,14 @@ class Servers(NamedTuple):
             "PREFECT_HOME": str(self.folder / "prefect"),
         }
 
+    def port(self) -> int:
+        """One that is free."""
+        return free_port()
+
+    def ask(self, address: str) -> Any:
+        """What a page answers."""
+        return ask(address)
+
     @contextmanager
     def orchestrator(self) -> Iterator[SyncPrefectClient]:
         with temporary_settings({PREFECT_API_URL: f"{self.prefect}/api"}), get_client(sync_client=True) as client:
@@ -111,7 +119,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     mlflow, prefect = free_port(), free_port()
     found = Servers(f"http://127.0.0.1:{mlflow}", f"http://127.0.0.1:{prefect}", folder)
     store = f"sqlite:///{folder / 'mlflow.db'}"
-    tracking = ["mlflow", "server", "--backend-store-uri", store, "--port", str(mlflow), "--workers", "1"]
+    places = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
+    tracking = ["mlflow", "server", *places, "--port", str(mlflow), "--workers", "1"]
     settings = {
         "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
         "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",

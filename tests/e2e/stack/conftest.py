@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,16 +65,23 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def started_by(stack: Stack) -> list[str]:
-    """Commands of all processes that the stack has started, by what supervisor puts into their environment."""
+def processes_of(stack: Stack) -> list[Path]:
+    """Folders in /proc of all processes that the stack has started, by what supervisor puts into their environment."""
     mark = f"SUPERVISOR_SERVER_URL=unix://{stack.folder}/supervisor.sock".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError):
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
+                found.append(folder)
+    return found
+
+
+def started_by(stack: Stack) -> list[str]:
+    """Their commands."""
+    found = []
+    for folder in processes_of(stack):
+        with suppress(OSError):
+            found.append((folder / "cmdline").read_text().replace("\0", " "))
     return found
 
 
@@ -94,7 +102,6 @@ def check_down(stack: Stack) -> None:
 def stack() -> Iterator[Stack]:
     """The running stack that all tests share."""
     folder = Path(tempfile.mkdtemp(prefix="stack-"))
-    folder.chmod(0o711)  # the user who runs PostgreSQL passes through it
     ports = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     urls = {"MLFLOW_URL": f"https://{MLFLOW}", "PREFECT_URL": f"https://{PREFECT}"}
     made = Stack(folder, {"AUTH": "on", **ports, **urls})

@@ -1,5 +1,6 @@
 """The stack as people run it: real servers that come up, tell their health, survive, and go away whole."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stack.conftest import PORTS, ROOT, Stack, free_ports
+from tests.e2e.stack.conftest import PORTS, ROOT, Stack, free_ports, processes_of, started_by
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +75,29 @@ def test_up_again_changes_nothing(stack: Stack) -> None:
 def test_what_holds_a_password_is_for_its_owner_only(stack: Stack) -> None:
     hidden = set(json.loads((stack.folder / "secrets.json").read_text()).values())
     assert len(hidden) == 5
-    for path in (*stack.folder.iterdir(), *(stack.folder / "log").iterdir()):
-        if path.is_file() and any(secret in path.read_text() for secret in hidden):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    files = [path for path in (*stack.folder.iterdir(), *(stack.folder / "log").iterdir()) if path.is_file()]
+    holding = {path.name for path in files if any(secret in path.read_text() for secret in hidden)}
+    assert holding == {"env", "secrets.json", "supervisord.conf", "mlflow-auth.ini"}
+    assert {stat.S_IMODE((stack.folder / name).stat().st_mode) for name in holding} == {0o600}
+    folders = {path.name: stat.S_IMODE(path.stat().st_mode) for path in stack.folder.iterdir() if path.is_dir()}
+    assert len(folders) >= 5 and set(folders.values()) == {0o700}, folders
+    assert stat.S_IMODE(stack.folder.stat().st_mode) == (0o710 if os.geteuid() == 0 else 0o700)
+    assert not [command for command in started_by(stack) if any(secret in command for secret in hidden)]
+
+
+def test_nothing_listens_beyond_this_machine(stack: Stack) -> None:
+    listening = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, socket = line.split()[:10]
+            if state == "0A":
+                listening[f"socket:[{socket}]"] = local.partition(":")[0]
+    hosts = []
+    for process in processes_of(stack):
+        for opened in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                hosts += [listening[name] for name in (os.readlink(opened),) if name in listening]
+    assert len(hosts) >= len(PORTS) and set(hosts) == {"0100007F"}  # 127.0.0.1
 
 
 def test_clients_find_the_stack_unless_told_otherwise(stack: Stack, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ BAD = [
     ("{columns: {prompt: q, annotator: w}}", "annotator compares responses; name their columns as `responses`"),
     ("{columns: {prompt: q}}", "format.columns gives no preferences; name a column as `responses`, with a `label`"),
     ("{columns: {}}", "no column holds a prompt; name one as `prompt`"),
-    ("{columns: {prompt: true}}", "columns.prompt.0': must be a valid string (now True)"),
+    ("{columns: {prompt: true}}", "columns.prompt.0': must be text, which quotation marks make of anything (now true)"),
 ]
 
 

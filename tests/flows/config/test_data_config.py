@@ -48,7 +48,7 @@ def test_ingestion_takes_one_table_and_a_climb_needs_three(tmp_path: Path) -> No
     path = tmp_path / "config.yaml"
     path.write_text(FILES + "preferences: [{path: a}]\nbase: {kind: from_text}")
     assert load_ingest_config(path).project == "toy"
-    with pytest.raises(InputError, match=r"data\.demonstrations has no source, which a climb needs"):
+    with pytest.raises(InputError, match=r"field 'data\.demonstrations' has no source, which a climb needs"):
         load_config(path)
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config.loading import load_file
 from flows.config.origins import effective_yaml
-from flows.config.unique_keys import lines_of
+from flows.config.plain_yaml import lines_of
 from tests.test_project import CONFIGS, FOR_INGESTION
 
 FILE = """\
@@ -43,6 +43,16 @@ def written(tmp_path: Path) -> Path:
     path = tmp_path / "ladder.yaml"
     path.write_text(FILE)
     return path
+
+
+def test_a_gate_that_is_changed_by_name_says_where(tmp_path: Path) -> None:
+    written = tmp_path / "ladder.yaml"
+    written.write_text("project: desk\ngates:\n  sft:\n    ends: {threshold: 0.83, reason: a}\n")
+    change = "gates.reward_model.calibrated={threshold: 0.0831, reason: another}"
+    gates = origins(effective_yaml(written, overrides=[change]), "gates")
+    assert gates["threshold: 0.83"] == gates["reason: a"] == f"{written}:4"
+    assert gates["threshold: 0.0831"] == "--set gates.reward_model.calibrated"
+    assert gates["- name: learned"] == "default"
 
 
 def test_each_value_has_its_origin(written: Path) -> None:

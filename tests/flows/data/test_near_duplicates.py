@@ -23,7 +23,7 @@ def test_one_prompt_is_compared_by_its_pairs_of_words() -> None:
     assert similarity("e f", "a b c d") == 0.0
 
 
-def test_a_word_pair_weighs_the_less_the_more_held_out_prompts_have_it() -> None:
+def test_a_word_pair_weighs_the_less_the_more_held_out_prompts_have_it() -> None:  # pragma: allowlist secret
     # H = 3: start-a stands in two of them and weighs log(4/2), the others log 4
     rare, common = math.log(4), math.log(4 / 2)
     expected = (common + rare) / (common + rare + 4 * rare)

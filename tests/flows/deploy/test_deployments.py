@@ -20,9 +20,10 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectHTTPStatusError
 
+from flows.cli.common import as_typed
 from flows.config.errors import InputError
 from flows.config.loading import load_config, load_file
-from flows.deploy.deployments import with_tabs
+from flows.deploy.deployments import deploy, with_tabs
 from tests.conftest import ROOT
 
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -63,6 +64,28 @@ def test_a_climb_knows_nothing_of_how_it_is_deployed() -> None:
 def test_mistakes_in_the_section_are_named_by_every_command(override: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
         load_config(TINY, overrides=[override])
+
+
+def test_the_address_of_the_webhook_is_hidden_from_errors_and_pages() -> None:
+    with pytest.raises(InputError, match=r"'deploy.alerts.webhook': is no address; write one") as refused:
+        load_file(TINY, overrides=["deploy.alerts.webhook=hooks.example.org/planted"])
+    assert "planted" not in str(refused.value)
+    file = load_file(TINY, overrides=["deploy.alerts.webhook=https://hooks.example.org/planted"])
+    assert "planted" not in f"{file!r} {file.model_dump_json()}"
+    assert file.deploy.alerts.webhook is not None
+    assert file.deploy.alerts.webhook.get_secret_value() == "https://hooks.example.org/planted"
+
+
+def test_what_only_deployments_see_is_left_out_of_commands_that_are_shown() -> None:
+    typed = as_typed(TINY, ["seed=1", "deploy.alerts.webhook=https://hooks.example.org/planted"])
+    assert typed == f"{TINY} --set seed=1"
+
+
+def test_a_password_that_prefect_would_show_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:planted@127.0.0.1:9/mlflow")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI holds a password, which Prefect would show"):
+        deploy(load_file(TINY), arguments="tiny.yaml")
 
 
 class Server:

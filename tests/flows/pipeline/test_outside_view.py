@@ -1,6 +1,7 @@
 """Outside measures: tried before any work, seen by no gate and no stage, and said where they fail at the end."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from flows.pipeline.outside_measures import (
 from flows.pipeline.summary import render
 from rlhf_core.config.outside_measures import OutsideMeasureConfig
 from rlhf_core.data.records import Response
+from rlhf_core.rewards.functions import FunctionError
 from tests.flows.data.test_report import summary
 
 WORDS = "tests.flows.outside:words"
@@ -54,6 +56,16 @@ def test_a_measure_that_fails_when_all_is_trained_is_said_and_the_others_stand()
     assert list(view.measures) == [name for name in view.measures if "words" in name] and view.measures
     assert view.prompts[0][1][1].scores == {"words": 1.0}
     assert "outside measure 'broken_by_late' failed" in shown(view) and "return a number" in " ".join(view.failures)
+
+
+def test_what_a_measure_says_of_a_service_that_it_asks_is_told_without_its_key() -> None:
+    def broken(prompts: Sequence[str], responses: Sequence[Response]) -> list[float]:
+        raise FunctionError("words: raised 401 for https://service/score?model=a&api_key=planted")
+
+    view = measure_answers([PROMPT], {"policy": [Response("early", True)]}, {"words": broken})
+    assert view.failures == [
+        "outside measure 'words' failed: words: raised 401 for https://service/score?model=a&api_key=***"
+    ]
 
 
 def test_a_function_that_is_not_there_is_refused_before_any_work() -> None:
