@@ -102,7 +102,12 @@ def train_policy(
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
     evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
     evaluation = evaluator.evaluate(out / "policy", judged)
-    return replace(result, estimates=result.estimates | evaluation.estimates, samples=evaluation.samples)
+    return replace(
+        result,
+        estimates=result.estimates | evaluation.estimates,
+        evidence=evaluation.evidence,
+        samples=evaluation.samples,
+    )
 
 
 def train_dpo(

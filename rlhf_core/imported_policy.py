@@ -78,7 +78,7 @@ def import_policy(
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
     evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
     evaluation = evaluator.evaluate(out / "policy", judged)
-    return StageResult(artifacts={"policy": out / "policy"}, estimates=evaluation.estimates, samples=evaluation.samples)
+    return StageResult(artifacts={"policy": out / "policy"}, **evaluation._asdict())
 
 
 def check_writes_alike(

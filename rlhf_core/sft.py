@@ -74,14 +74,8 @@ def train_sft(
     after = measure_sft(config, model, tokenizer, held_out, seed=seed)
     save(model, tokenizer, out)
     save_known_answers(out, tokenizer, held_out, -after.losses, config.optimiser, config.sampling.lengths)
-    return StageResult(
-        artifacts={"sft": out},
-        estimates=compare_with_base(before, after),
-        samples=[
-            {"prompt": prompt, "base": first.text, "sft": second.text}
-            for prompt, first, second in zip(before.prompts, before.responses, after.responses, strict=True)
-        ][:8],
-    )
+    evaluation = compare_with_base(config, held_out, before, after)
+    return StageResult(artifacts={"sft": out}, **evaluation._asdict())
 
 
 def _loss(config: SFTConfig, trees: list[Tree]) -> Loss:

@@ -10,6 +10,7 @@ from data_contracts.records import COLUMNS
 from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
+from flows.config.evidence import EvidenceConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
@@ -73,6 +74,8 @@ class LadderConfig(IngestConfig):
     """How fresh answers of the newest policy are labelled, where the ladder is climbed in rounds."""
     gates: GatesConfig = Field(default_factory=GatesConfig)
     """What data and stages must show."""
+    evidence: EvidenceConfig = EvidenceConfig()
+    """What is kept of the held-out rows that verdicts rest on."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()
     """What people are told of the answers besides; no gate and no training sees it."""
 

@@ -27,6 +27,7 @@ from flows.registry.names import (
     CODE_TAG,
     DATASET_PREFIX,
     DIGEST_TAG,
+    EVIDENCE_PREFIX,
     GATE_PREFIX,
     KEY_TAG,
     LICENCE_TAG,
@@ -195,6 +196,7 @@ def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -
         card=tags.get(CARD_TAG, ""),
         licence=tags.get(LICENCE_TAG, ""),
         template_day=tags.get(TEMPLATE_DAY_TAG, ""),
+        evidence=_tagged(tags, EVIDENCE_PREFIX),
         trained_by=tags.get(TRAINED_BY_TAG, ""),
     )
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
+from flows.lineage.evidence import EvidenceAltered, EvidenceMissing, check_evidence
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training
 from flows.registry.keys import IDENTITY, Identity, files_artifact, inputs_of
@@ -55,6 +56,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
             continue
         findings.append(_identity(archive, version))
         findings += _data(archive, version, training, audited)
+        findings += _evidence(archive, version)
     return findings
 
 
@@ -123,6 +125,18 @@ def _identity(archive: Archive, version: Version) -> AuditFinding:
             version.label, "key", "altered", "the version's tags name other code or inputs than its key"
         )
     return AuditFinding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
+
+
+def _evidence(archive: Archive, version: Version) -> Iterator[AuditFinding]:
+    """Whether the figures follow from the held-out rows that were kept; a base, and what is older, has none."""
+    if not version.evidence:
+        return
+    try:
+        yield AuditFinding(version.label, "figures", "holds", check_evidence(archive, version))
+    except EvidenceMissing as missing:
+        yield AuditFinding(version.label, "figures", "missing", str(missing))
+    except EvidenceAltered as altered:
+        yield AuditFinding(version.label, "figures", "altered", str(altered))
 
 
 def _data(archive: Archive, version: Version, training: Training, audited: set[str]) -> Iterator[AuditFinding]:

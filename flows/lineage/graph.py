@@ -30,6 +30,7 @@ class Version(Frozen):
         card: name that its model card states, of one that was taken with it.
         licence: the same, its licence.
         template_day: to which its chat template is pinned, empty where that reads no clock.
+        evidence: SHA-256 of the files of held-out rows that its figures rest on, by name.
         trained_by: what trained it elsewhere, empty of a version that was trained here.
     """
 
@@ -54,6 +55,7 @@ class Version(Frozen):
     card: str = ""
     licence: str = ""
     template_day: str = ""
+    evidence: dict[str, str] = {}
     trained_by: str = ""
 
     @property

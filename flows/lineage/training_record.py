@@ -10,6 +10,7 @@ from flows.registry.names import (
     COMMIT_TAG,
     COST_TAG,
     DIRTY_TAG,
+    EVIDENCE,
     FLOW_RUN_TAG,
     HARDWARE_TAG,
     PACKAGES_TAG,
@@ -103,10 +104,10 @@ def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Trai
 
 
 def datasets_of(run: Run) -> Iterator[tuple[str, Dataset]]:
-    """The datasets that a run read, by use."""
+    """The datasets that a run read, by use; what it wrote as evidence of its figures is none."""
     for item in run.inputs.dataset_inputs if run.inputs is not None else ():
         for tag in item.tags:
-            if tag.key == "mlflow.data.context":
+            if tag.key == "mlflow.data.context" and tag.value != EVIDENCE:
                 yield tag.value, item.dataset
 
 

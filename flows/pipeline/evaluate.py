@@ -1,6 +1,8 @@
 """Evaluation alone: registered models are measured on the current held-out data and judged; nothing is trained."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from mlflow.entities import LoggedModelInput
@@ -19,17 +21,16 @@ from flows.registry.context import RunContext
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.names import STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
+from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.reward_inputs import resolve_reward
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
 from flows.storage.snapshots import read_split
 from flows.tasks import retried_task
+from rlhf_core.evaluators.evaluation import Evaluation
 from rlhf_core.evaluators.policy import evaluate_policy
 from rlhf_core.evaluators.reward_model import evaluate_reward_model, parameter_ratio
 from rlhf_core.evaluators.sft import evaluate_sft
-from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.training.stage import Event
-
-Estimates = dict[str, Estimate]
 
 FEWEST = 2
 """Prompts that judge a version at least."""
@@ -150,21 +151,23 @@ def measure(
     run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
     try:
-        figures = MEASURES[stage](ref, held_out, config, data, context)
+        measured = MEASURES[stage](ref, held_out, config, data, context)
     except ValueError as error:
         registry.end_run(run_id, "FAILED")
         raise InputError(f"{ref.label}: {error}") from None
-    registry.log_estimates(run_id, figures)
+    registry.log_estimates(run_id, measured.estimates)
+    with TemporaryDirectory() as folder:
+        log_evidence(write_evidence(measured.evidence, context.evidence, Path(folder)), stage, run_id, registry)
     left_out = held_out.left_out
     registry.log_events(run_id, [Event(0, {"left_out_rows": left_out.rows, "held_out_rows": left_out.of})])
     registry.client.log_dict(run_id, left_out.by, "left_out.json")
     registry.end_run(run_id, "FINISHED")
     sentence = left_out.sentence(held_out.what)
-    now = {"estimates": figures, "run_id": run_id, "ladder_run": context.run_id, "outcome": sentence}
+    now = {"estimates": measured.estimates, "run_id": run_id, "ladder_run": context.run_id, "outcome": sentence}
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")
 
 
-def _sft(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+def _sft(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Evaluation:
     registry = context.registry()
     rows = read_demonstrations(data.demonstrations, "test")
     return evaluate_sft(
@@ -178,11 +181,11 @@ def _sft(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs,
 
 def _reward_model(
     ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext
-) -> Estimates:
+) -> Evaluation:
     registry = context.registry()
     folder = registry.folder(ref)
     pairs = read_pairs(data.preferences, "test")
-    figures = evaluate_reward_model(
+    evaluation = evaluate_reward_model(
         config.reward_model,
         reward_model=folder,
         train=read_pairs(data.preferences, "train"),
@@ -192,10 +195,10 @@ def _reward_model(
         tuned=held_out.tuned,
     )
     ratio = parameter_ratio(folder, registry.folder(parent(ref, "sft", registry)))
-    return figures | {"parameter_ratio": ratio}
+    return evaluation._replace(estimates=evaluation.estimates | {"parameter_ratio": ratio})
 
 
-def _policy(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Estimates:
+def _policy(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Evaluation:
     registry = context.registry()
     prompts = read_prompts(data.prompts, "test")
     return evaluate_policy(
@@ -212,7 +215,7 @@ def _policy(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRe
     )
 
 
-MEASURES: dict[str, Callable[[ModelRef, Judging, LadderConfig, DataRefs, RunContext], Estimates]] = {
+MEASURES: dict[str, Callable[[ModelRef, Judging, LadderConfig, DataRefs, RunContext], Evaluation]] = {
     "sft": _sft,
     "reward-model": _reward_model,
     "policy": _policy,

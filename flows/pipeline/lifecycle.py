@@ -80,6 +80,7 @@ def _started(
         threads=config.threads,
         run_id=run_id,
         compute=config.compute,
+        evidence=config.evidence,
     )
     return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
 

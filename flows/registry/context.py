@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 
 from flows.config.compute import ComputeConfig
+from flows.config.evidence import EvidenceConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.keys import code_version
 from rlhf_core.config import Frozen
@@ -24,6 +25,7 @@ class RunContext(Frozen):
     threads: int | None
     run_id: str
     compute: ComputeConfig = ComputeConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
 
     @property
     def cache(self) -> Path:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from mlflow.entities import Dataset
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from data_contracts.records import SPLIT
 from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import fetch_snapshot
-from flows.registry.names import ORIGIN_PREFIX, PARENT_PREFIX
+from flows.registry.names import EVIDENCE, ORIGIN_PREFIX, PARENT_PREFIX
 from flows.registry.references import ModelRef
 from flows.storage.snapshots import SnapshotDamaged, read_parts, verify
 from flows.storage.text_hashes import loose_hashes
@@ -153,12 +154,17 @@ def tables_of(version: ModelRef, registry: Registry) -> list[UsedTable]:
         inputs = registry.client.get_run(version.run_id).inputs
     except MlflowException:
         raise TrainingUnknown(version.label, f"its run {version.run_id} is gone") from None
-    tables = []
-    for item in inputs.dataset_inputs if inputs else ():
-        profile, source = json.loads(item.dataset.profile or "{}"), json.loads(item.dataset.source)
-        about = (item.dataset.name, str(profile["digest"]), Path(source["uri"]), str(profile["contract_version"]))
-        tables += [UsedTable(tag.value, *about) for tag in item.tags if tag.key == MLFLOW_DATASET_CONTEXT]
-    return tables
+    return [
+        _used(tag.value, item.dataset)
+        for item in (inputs.dataset_inputs if inputs else ())
+        for tag in item.tags
+        if tag.key == MLFLOW_DATASET_CONTEXT and tag.value != EVIDENCE
+    ]
+
+
+def _used(use: str, dataset: Dataset) -> UsedTable:
+    profile, source = json.loads(dataset.profile or "{}"), json.loads(dataset.source)
+    return UsedTable(use, dataset.name, str(profile["digest"]), Path(source["uri"]), str(profile["contract_version"]))
 
 
 _NONE = np.empty(0, dtype=np.uint64)

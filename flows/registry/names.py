@@ -65,6 +65,12 @@ PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX = "parent.", "dataset.", "source."
 ORIGIN_PREFIX, ANNOTATOR_PREFIX = "origin.", "annotator."
 """Of a version or a snapshot: who made and who labelled the rows of a dataset."""
 
+EVIDENCE = "evidence"
+"""Of a run: the folder of held-out rows that its figures rest on, and what MLflow calls the use of these."""
+
+EVIDENCE_PREFIX = f"{EVIDENCE}."
+"""Of a version: SHA-256 of each file in that folder, by its name."""
+
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""
 

@@ -170,6 +170,16 @@ class Runs:
         self.log_events(run_id, [Event(0, final)], model=model, dataset=dataset)
         self.client.log_dict(run_id, fields, file)
 
+    def log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
+        """Log dataset inputs."""
+        with self.alone("datasets"):
+            self.client.log_inputs(run_id, datasets=inputs)
+
+    def show_table(self, run_id: str, table: Mapping[str, Sequence[Any]], path: str) -> None:
+        """Show a table on MLflow's page of evaluations; once, as MLflow appends to what is there."""
+        if not any(item.path == path for item in self.client.list_artifacts(run_id, str(Path(path).parent))):
+            self.client.log_table(run_id, dict(table), path)
+
     def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
         """Log figures as PNG files under `figures/`."""
         for name, figure in figures.items():
@@ -180,8 +190,7 @@ class Runs:
         inputs = [
             DatasetInput(dataset_entity(ref), [InputTag("mlflow.data.context", use)]) for use, ref in datasets.items()
         ]
-        with self.alone("datasets"):
-            self.client.log_inputs(run_id, datasets=inputs)
+        self.log_inputs(run_id, inputs)
         for ref in {ref.name: ref for ref in datasets.values()}.values():
             self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")
 

@@ -21,12 +21,14 @@ class FinishedTraining(Frozen):
     Attributes:
         folders: artifacts by name.
         files: what the stage wrote beside its artifacts.
+        evidence: files of held-out rows that the estimates rest on.
     """
 
     run_id: str
     folders: dict[str, str]
     files: list[str]
     estimates: dict[str, Estimate]
+    evidence: list[str]
     series: Series
     samples: list[dict[str, str]]
     outcome: str
@@ -35,7 +37,7 @@ class FinishedTraining(Frozen):
 
 def has_folders(trained: FinishedTraining) -> bool:
     """Whether what it made is still there."""
-    return all(Path(folder).is_dir() for folder in trained.folders.values())
+    return all(Path(path).exists() for path in (*trained.folders.values(), *trained.evidence))
 
 
 def keep_finished(states: Path, trained: FinishedTraining) -> None:

@@ -19,9 +19,10 @@ from flows.registry.keys import IDENTITY
 from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import spent, surroundings
-from flows.registry.references import StageRecord
+from flows.registry.references import ModelRef, StageRecord
 from flows.registry.runs import refuse_nan
 from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
+from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.figures import Series, figures_of
 from flows.stages.finished import FinishedTraining, has_folders, keep_finished, read_finished
 from flows.stages.journal import LoggedEvents
@@ -111,6 +112,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         folders={name: str(folder) for name, folder in result.artifacts.items()},
         files=_files_beside(workspace, result.artifacts.values()),
         estimates=result.estimates,
+        evidence=write_evidence(result.evidence, context.evidence, states / "evidence"),
         series={**curves, **result.series},
         samples=result.samples,
         outcome=result.outcome,
@@ -129,20 +131,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     registry.client.log_dict(trained.run_id, {"samples": trained.samples}, "samples.json")
     for path in trained.files:
         registry.client.log_artifact(trained.run_id, path)
-    for artifact, use in plan.uses.items():
-        package(Path(trained.folders[artifact]), use)
-    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), **plan.tags, KEY_TAG: key}
-    models = {
-        artifact: registry.register(
-            Path(trained.folders[artifact]),
-            plan.registered_name(context.project, artifact),
-            run_id=trained.run_id,
-            parents=plan.parents,
-            tags=lineage | template_tags(Path(trained.folders[artifact])) | card_tags(Path(trained.folders[artifact])),
-            description=describe(what, plan.parents, plan.datasets),
-        )
-        for artifact, what in plan.models.items()
-    }
+    models = _register_models(key, plan, context, trained)
     registry.log_estimates(
         trained.run_id, trained.estimates, model=models[plan.main], dataset=plan.datasets.get("training")
     )
@@ -161,6 +150,27 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         outcome=trained.outcome,
         seconds=trained.seconds,
     ).model_dump(mode="json")
+
+
+def _register_models(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, ModelRef]:
+    """Every artifact as a version; the main one names the evidence of its figures."""
+    registry = context.registry()
+    lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), **plan.tags, KEY_TAG: key}
+    evidence = {plan.main: log_evidence(trained.evidence, plan.stage, trained.run_id, registry)}
+    models = {}
+    for artifact, what in plan.models.items():
+        folder = Path(trained.folders[artifact])
+        if artifact in plan.uses:
+            package(folder, plan.uses[artifact])
+        models[artifact] = registry.register(
+            folder,
+            plan.registered_name(context.project, artifact),
+            run_id=trained.run_id,
+            parents=plan.parents,
+            tags=lineage | evidence.get(artifact, {}) | template_tags(folder) | card_tags(folder),
+            description=describe(what, plan.parents, plan.datasets),
+        )
+    return models
 
 
 def _begin(plan: Plan, context: RunContext, key: str) -> Stage:

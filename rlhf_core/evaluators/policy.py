@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -12,12 +11,11 @@ from rlhf_core.data.array_cache import cached, content_key
 from rlhf_core.data.records import every_second
 from rlhf_core.data.tokenizer import decode, load_tokenizer
 from rlhf_core.distributed import shard
+from rlhf_core.evaluators.evaluation import Evaluation
 from rlhf_core.generation.rollout import Rollout, all_logprobs, roll_out
 from rlhf_core.generation.sampling import Sampled
-from rlhf_core.metrics.best_of_n import compare_best_of_n
-from rlhf_core.metrics.diversity import repeats_within
-from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.policy import Answers, compare_policies
+from rlhf_core.metrics.policy import Answers
+from rlhf_core.metrics.policy_evidence import ANSWERS, answers_table, policy_figures
 from rlhf_core.models.compilation import fuse
 from rlhf_core.models.known_answers import check_known_answers, mean_logprobs
 from rlhf_core.models.loading import digest, load_policy
@@ -34,18 +32,6 @@ REPEATED_PROMPTS = 32
 
 SEEDS_APART = 7919
 """Between the seeds of two draws of the SFT model."""
-
-
-class PolicyEvaluation(NamedTuple):
-    """What a policy's answers to held-out prompts say.
-
-    Attributes:
-        estimates: those of `compare_policies`; where they are asked for, of `compare_best_of_n` and repeats of answers.
-        samples: a few prompts with the answers of both models.
-    """
-
-    estimates: dict[str, Estimate]
-    samples: list[dict[str, str]]
 
 
 class PolicyEvaluator:
@@ -84,19 +70,17 @@ class PolicyEvaluator:
         self._term_keys = term_keys(config.reward, term_models)
         self._kept = cache / content_key(*map(digest, (sft, reward_model, judge))) if cache else None
 
-    def evaluate(self, policy: Path, prompts: Sequence[str]) -> PolicyEvaluation:
+    def evaluate(self, policy: Path, prompts: Sequence[str]) -> Evaluation:
         """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
         self.check_known_answers()
         before = self.baseline(prompts)
         model = load_policy(policy, self.tokenizer)
         after = self.answer(model, prompts)
-        estimates = compare_policies(before, after) | self.repeats(model, prompts)
-        if self.config.best_of_n:
-            others = [self.baseline(prompts, draw=draw) for draw in range(1, self.config.best_of_n)]
-            estimates |= compare_best_of_n(after, [before, *others])
+        others = [self.baseline(prompts, draw=draw) for draw in range(1, self.config.best_of_n)]
+        evidence = {ANSWERS: answers_table(prompts, after, [before, *others], self.repeats(model, prompts))}
         columns = zip(prompts, before.texts, after.texts, strict=True)
         samples = [{"prompt": prompt, "sft": first, "policy": second} for prompt, first, second in columns]
-        return PolicyEvaluation(estimates, samples[:SAMPLES])
+        return Evaluation(policy_figures(evidence), evidence, samples[:SAMPLES])
 
     def baseline(self, prompts: Sequence[str], *, draw: int = 0) -> Answers:
         """The SFT model's `answer`s, or those that an earlier run with the same models kept; each draw has its own."""
@@ -158,16 +142,14 @@ class PolicyEvaluator:
         """Texts of sampled responses without special tokens."""
         return [decode(self.tokenizer, response.response_ids) for response in sampled]
 
-    def repeats(self, policy: PreTrainedModel, prompts: Sequence[str]) -> dict[str, Estimate]:
-        """`repeats_within_prompt` of a policy where several answers to a prompt are asked for, else nothing."""
+    def repeats(self, policy: PreTrainedModel, prompts: Sequence[str]) -> list[tuple[str, str]]:
+        """Prompts with answers of a policy where several to each are asked for, else nothing."""
         each = self.config.answers_per_prompt
         if each == 1:
-            return {}
+            return []
         questions = [prompt for prompt in prompts[:REPEATED_PROMPTS] for _ in range(each)]
         _, sampled, _ = self.sample(policy, questions, seed=self.seed)
-        texts = self.texts(sampled)
-        groups = [texts[start : start + each] for start in range(0, len(texts), each)]
-        return {"repeats_within_prompt": repeats_within(groups)}
+        return list(zip(questions, self.texts(sampled), strict=True))
 
     def sample(
         self, policy: PreTrainedModel, prompts: Sequence[str], *, seed: int
@@ -209,7 +191,7 @@ def evaluate_policy(
     term_models: Mapping[str, Path] = NO_MODELS,
     cache: Path | None = None,
     tuned: Collection[str] | None = None,
-) -> dict[str, Estimate]:
+) -> Evaluation:
     """Measure a saved policy beside its SFT model; on the same prompts the figures are those of its training.
 
     Args:
@@ -226,8 +208,8 @@ def evaluate_policy(
             unless they are named.
 
     Returns:
-        The estimates of `PolicyEvaluation`.
+        The estimates of `policy_figures`, and the answers that they rest on.
     """
     models = {"sft": sft, "reward_model": reward_model, "judge": judge}
     evaluator = PolicyEvaluator(config, **models, seed=seed, term_models=term_models, cache=cache)
-    return evaluator.evaluate(policy, halves(config, held_out_prompts, tuned)[1]).estimates
+    return evaluator.evaluate(policy, halves(config, held_out_prompts, tuned)[1])

@@ -12,10 +12,13 @@ from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import first_alike, told_apart
 from rlhf_core.data.records import Demonstration, Pair, every_second
 from rlhf_core.data.tokenizer import encode, load_tokenizer
+from rlhf_core.evaluators.evaluation import Evaluation
+from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.calibration import fit_temperature
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.refresh import compare_refresh
-from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
+from rlhf_core.metrics.reward_model import ScoredPairs
+from rlhf_core.metrics.reward_model_evidence import reward_model_evidence, reward_model_figures
 from rlhf_core.models.ensembles import aggregation, disagreement
 from rlhf_core.models.heads import temperature
 from rlhf_core.models.loading import load_reward_model, parameters
@@ -66,7 +69,7 @@ def evaluate_reward_model(
     demonstrations: Sequence[Demonstration],
     ceiling: Estimate | None = None,
     tuned: Collection[str] | None = None,
-) -> dict[str, Estimate]:
+) -> Evaluation:
     """Measure a saved reward model; on the same data the figures are those of its training.
 
     Args:
@@ -80,7 +83,7 @@ def evaluate_reward_model(
             one unless they are named.
 
     Returns:
-        The estimates of `train_reward_model`, but for that of a length head, which was not saved.
+        The estimates of `train_reward_model`, but for that of a length head, which was not saved, and their evidence.
     """
     tokenizer = load_tokenizer(str(reward_model))
     model = load_reward_model(reward_model, tokenizer)
@@ -88,12 +91,36 @@ def evaluate_reward_model(
         told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
     )
     judged, scale = score_pairs(config, model, tokenizer, judged_half), temperature(model)
-    demonstrated = score_items(model, tokenizer, demonstrations, config)
-    return {
-        **evaluate_scores(judged, scale, judged_half, train, ceiling=ceiling),
-        **demonstration_figures(demonstrated * scale, demonstrations, judged, scale, judged_half),
-        "temperature": point(scale, len({pair.prompt for pair in fit_half})),
-    }
+    demonstrated = score_items(model, tokenizer, demonstrations, config) * scale
+    fitted = point(scale, len({pair.prompt for pair in fit_half}))
+    return judge_scores(judged, judged_half, train, demonstrations, demonstrated, fitted, ceiling)
+
+
+def judge_scores(
+    judged: ScoredPairs,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+    demonstrations: Sequence[Demonstration],
+    demonstrated: NDArray[np.float64],
+    fitted: Estimate,
+    ceiling: Estimate | None,
+) -> Evaluation:
+    """Keep what a reward model says of held-out rows, and measure it by that.
+
+    Args:
+        judged: the held-out pairs with their scores, logits as trained.
+        held_out: the N pairs.
+        train: pairs that the floors learn from.
+        demonstrations: the D demonstrations.
+        demonstrated: their scores, shape ``[D]``, logits as trained.
+        fitted: the temperature, which other pairs fitted.
+        ceiling: as of `evaluate_reward_model`.
+    """
+    floors = floor_hits(train, held_out, [pair.prompt for pair in held_out])
+    evidence = reward_model_evidence(judged, held_out, floors, demonstrations, demonstrated)
+    known = {"temperature": fitted, **({} if ceiling is None else {"ceiling": ceiling})}
+    samples = shown(held_out, judged.deltas / fitted.value)
+    return Evaluation(reward_model_figures(evidence, known) | known, evidence, samples)
 
 
 def margins(

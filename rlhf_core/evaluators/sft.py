@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +11,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.sft import SFTConfig
 from rlhf_core.data.packing import Row, lay
-from rlhf_core.data.records import Demonstration, Response
+from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import encode, load_tokenizer
 from rlhf_core.distributed import together
+from rlhf_core.evaluators.evaluation import Evaluation
 from rlhf_core.generation.sampling import sample_responses
-from rlhf_core.metrics.drift import eos_rate, regurgitation_rate
-from rlhf_core.metrics.estimates import Estimate, mean
+from rlhf_core.metrics.sft_evidence import SFTMeasurements, sft_evidence, sft_figures
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
 from rlhf_core.models.precision import check_finite, device, precision
+
+SAMPLES = 8
 
 
 def held_out_losses(model_path: Path, held_out: Sequence[Demonstration], config: SFTConfig) -> NDArray[np.float64]:
@@ -37,7 +38,7 @@ def held_out_losses(model_path: Path, held_out: Sequence[Demonstration], config:
 
 def evaluate_sft(
     config: SFTConfig, *, base: Path, sft: Path, held_out: Sequence[Demonstration], seed: int
-) -> dict[str, Estimate]:
+) -> Evaluation:
     """Measure a saved SFT model beside its base; on the same demonstrations the figures are those of its training.
 
     Args:
@@ -48,32 +49,13 @@ def evaluate_sft(
         seed: seed of the sampling.
 
     Returns:
-        The estimates of `train_sft`.
+        The estimates of `train_sft`, and their evidence.
     """
     tokenizer = load_tokenizer(str(sft))
     before, after = (
         measure_sft(config, load_policy(folder, tokenizer), tokenizer, held_out, seed=seed) for folder in (base, sft)
     )
-    return compare_with_base(before, after)
-
-
-class SFTMeasurements(NamedTuple):
-    """Losses in nats per response token, one for each demonstration with its prompt, and answers to unique prompts."""
-
-    losses: NDArray[np.float64]
-    demonstrated: list[str]
-    prompts: list[str]
-    responses: list[Response]
-
-    def estimates(self, prefix: str) -> dict[str, Estimate]:
-        """Mean loss, and the shares of answers that end and that repeat their prompt."""
-        return {
-            f"{prefix}held_out_loss": mean(self.losses, self.demonstrated),
-            f"{prefix}eos_rate": eos_rate([response.finished for response in self.responses]),
-            f"{prefix}regurgitation_rate": regurgitation_rate(
-                self.prompts, [response.text for response in self.responses]
-            ),
-        }
+    return compare_with_base(config, held_out, before, after)
 
 
 def measure_sft(
@@ -86,19 +68,25 @@ def measure_sft(
 ) -> SFTMeasurements:
     """Ask a model on held-out demonstrations: the loss of each, and an answer of its own to their prompts."""
     losses = _held_out_losses(config, model, tokenizer, held_out)
-    demonstrated = [demonstration.prompt for demonstration in held_out]
-    prompts = list(dict.fromkeys(demonstrated))[: config.evaluation_prompts]
-    responses = sample_responses(model, tokenizer, prompts, config.sampling, seed=seed)
-    return SFTMeasurements(losses, demonstrated, prompts, responses)
+    return SFTMeasurements(
+        losses, sample_responses(model, tokenizer, asked(config, held_out), config.sampling, seed=seed)
+    )
 
 
-def compare_with_base(before: SFTMeasurements, after: SFTMeasurements) -> dict[str, Estimate]:
-    """Estimates of an SFT model, those of its base with the prefix `base_`, and the gain in loss."""
-    return {
-        **after.estimates(""),
-        **before.estimates("base_"),
-        "held_out_loss_gain": mean(before.losses - after.losses, after.demonstrated),
-    }
+def compare_with_base(
+    config: SFTConfig, held_out: Sequence[Demonstration], before: SFTMeasurements, after: SFTMeasurements
+) -> Evaluation:
+    """An SFT model beside its base, by what was measured of both."""
+    prompts = asked(config, held_out)
+    evidence = sft_evidence(held_out, prompts, {"base": before, "sft": after})
+    answers = zip(prompts, before.responses, after.responses, strict=True)
+    samples = [{"prompt": prompt, "base": first.text, "sft": second.text} for prompt, first, second in answers]
+    return Evaluation(sft_figures(evidence), evidence, samples[:SAMPLES])
+
+
+def asked(config: SFTConfig, held_out: Sequence[Demonstration]) -> list[str]:
+    """The unique prompts that models answer."""
+    return list(dict.fromkeys(demonstration.prompt for demonstration in held_out))[: config.evaluation_prompts]
 
 
 @torch.inference_mode()

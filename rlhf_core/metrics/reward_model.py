@@ -1,13 +1,12 @@
 """Every figure that the reward-model gates judge, from the scores and margins of held-out pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlhf_core.data.records import Demonstration, Pair
-from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.calibration import (
     abs_delta_median,
     abs_delta_ratio,
@@ -53,7 +52,7 @@ def evaluate_scores(
     pairs: ScoredPairs,
     temperature: float,
     held_out: Sequence[Pair],
-    train: Sequence[Pair],
+    floors: Mapping[str, NDArray[np.float64]],
     *,
     ceiling: Estimate | None = None,
 ) -> dict[str, Estimate]:
@@ -63,7 +62,7 @@ def evaluate_scores(
         pairs: the held-out pairs with their scores.
         temperature: fitted on other pairs.
         held_out: the N pairs.
-        train: pairs that the floors learn from.
+        floors: what trivial rules make of them, as `floor_hits` says.
         ceiling: agreement that a perfect judge would reach, where repeated votes tell.
 
     Returns:
@@ -72,7 +71,7 @@ def evaluate_scores(
     """
     prompts = [pair.prompt for pair in held_out]
     figures = {
-        **evaluate_margins(pairs.deltas, temperature, held_out, train, shares=pairs.shares, ceiling=ceiling),
+        **evaluate_margins(pairs.deltas, temperature, held_out, floors, shares=pairs.shares, ceiling=ceiling),
         **agreement_by_slice(pairs.deltas, held_out),
         "length_correlation": correlation_with_length(pairs.items, pairs.scores),
     }
@@ -121,7 +120,7 @@ def evaluate_margins(
     deltas: ArrayLike,
     temperature: float,
     held_out: Sequence[Pair],
-    train: Sequence[Pair],
+    floors: Mapping[str, NDArray[np.float64]],
     *,
     shares: ArrayLike = 1.0,
     ceiling: Estimate | None = None,
@@ -137,8 +136,7 @@ def evaluate_margins(
         deltas: margins chosen - rejected as trained, shape ``[N]``, logits.
         temperature: fitted on other pairs.
         held_out: the N pairs; those of one prompt are resampled together in every interval.
-        train: pairs that the reward model learned from, for the bag-of-words floor, which learns from all but a fold of
-            the held-out pairs too.
+        floors: what trivial rules make of them, as `floor_hits` says.
         shares: of the labels of each pair that prefer its chosen response, shape ``[N]``.
         ceiling: agreement that a perfect judge would reach with labels of so many votes, where repeated votes tell.
 
@@ -150,7 +148,6 @@ def evaluate_margins(
     margins = np.asarray(deltas, dtype=np.float64)
     clusters = [pair.prompt for pair in held_out]
     calibrated = margins / temperature
-    floors = floor_hits(train, held_out, clusters)
     best = max(floors.values(), key=lambda floor: float(floor.mean()))
 
     def average(values: NDArray[np.float64]) -> Estimate:

@@ -17,6 +17,7 @@ from rlhf_core.generation.rollout import Rollout
 from rlhf_core.metrics.drift import distinct_n, duplicate_share
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.policy import Answers
+from rlhf_core.metrics.policy_evidence import repeat_figures
 from rlhf_core.ppo.actor_critic import ActorCritic, adapted_actor_critic, load_actor_critic
 from rlhf_core.ppo.answers_file import AnswersFile
 from rlhf_core.ppo.candidate_states import ARTIFACTS, CandidateStates
@@ -117,6 +118,7 @@ def train_policy(
     return StageResult(
         artifacts={name: out / name for name in ARTIFACTS},
         estimates=evaluation.estimates | run.early_stopping.estimates | run.offset_estimate(len(prompts)),
+        evidence=evaluation.evidence,
         series=notes["series"] | ({"judge_curve": [fit.alpha.value, fit.beta.value]} if fit else {}),
         samples=evaluation.samples,
         outcome=run.early_stopping.outcome,
@@ -249,7 +251,7 @@ class PPORun(PolicyEvaluator):
     def _evaluate(self, step: int, prompts: Sequence[str], sft: Answers, answers: Answers) -> dict[str, float]:
         """Judge the policy by its answers to watched prompts; keep it as a candidate unless that ends training."""
         self._answers.add(step, prompts, answers)
-        more = self.repeats(self.actor_critic.policy, prompts)
+        more = repeat_figures(self.repeats(self.actor_critic.policy, prompts))
         metrics = self.early_stopping.add(step, sft, answers, more)
         if not self.early_stopping.stopped:
             self.states.keep(step)

@@ -20,7 +20,6 @@ from rlhf_core.evaluators.reward_model import (
     halves,
     margins,
     score_items,
-    shown,
 )
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.models.fitness import check_lengths, check_reward_model
@@ -92,19 +91,21 @@ def adopt_reward_model(
         keep_notes(source, out)
     _pass_on_known(config, model, tokenizer, demonstrations[:OFFERED], source, out)
     deltas = margins(config, model, tokenizer, judged_half)
+    evaluation = evaluate_reward_model(
+        config,
+        reward_model=out,
+        train=train,
+        held_out=held_out,
+        demonstrations=demonstrations,
+        ceiling=ceiling,
+        tuned=tuned,
+    )
     return StageResult(
         artifacts={"reward_model": out},
-        estimates=evaluate_reward_model(
-            config,
-            reward_model=out,
-            train=train,
-            held_out=held_out,
-            demonstrations=demonstrations,
-            ceiling=ceiling,
-            tuned=tuned,
-        ),
+        estimates=evaluation.estimates,
+        evidence=evaluation.evidence,
         series={"delta": deltas.tolist()},
-        samples=shown(judged_half, deltas),
+        samples=evaluation.samples,
     )
 
 

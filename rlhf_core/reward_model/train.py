@@ -15,9 +15,9 @@ from rlhf_core.data.pair_trees import compare, told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss
-from rlhf_core.evaluators.reward_model import fitted_temperature, halves, margins, score_pairs, shown
+from rlhf_core.evaluators.reward_model import fitted_temperature, halves, judge_scores, margins, score_pairs
 from rlhf_core.metrics.estimates import Estimate, point
-from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length, demonstration_figures, evaluate_scores
+from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length
 from rlhf_core.models.ensembles import Aggregation, aggregation, store_aggregation
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import save_known_answers
@@ -94,16 +94,14 @@ def train_reward_model(
     save(model, tokenizer, out)
     _check_reload(config, out, judged_half, judged.deltas / fitted)
     save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, config.lengths)
+    by_pairs = point(fitted, len({pair.prompt for pair in fit_half}))
+    evaluation = judge_scores(judged, judged_half, train, demonstrations, demonstrated_scores, by_pairs, ceiling)
     return StageResult(
         artifacts={"reward_model": out},
-        estimates={
-            **evaluate_scores(judged, fitted, judged_half, train, ceiling=ceiling),
-            **_before_debiasing(config, model, tokenizer, judged),
-            **demonstration_figures(demonstrated_scores, demonstrations, judged, fitted, judged_half),
-            "temperature": point(fitted, len({pair.prompt for pair in fit_half})),
-        },
+        estimates=evaluation.estimates | _before_debiasing(config, model, tokenizer, judged),
+        evidence=evaluation.evidence,
         series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
-        samples=shown(judged_half, judged.deltas / fitted),
+        samples=evaluation.samples,
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from rlhf_core.metrics.estimates import Estimate
 
 
@@ -29,6 +31,8 @@ class StageResult:
     Attributes:
         artifacts: what was made, by name, each a directory that `from_pretrained` reads.
         estimates: figures with intervals, which gates judge.
+        evidence: the held-out rows that the estimates were computed from, with what was measured on each, by name;
+            `rlhf_core.metrics.evidence` computes the estimates from them again.
         series: numbers behind figures, by name.
         samples: a few prompts with responses, for people to read.
         outcome: what ended training before its time and which state is the result, or which held-out rows do not judge
@@ -37,6 +41,7 @@ class StageResult:
 
     artifacts: dict[str, Path]
     estimates: dict[str, Estimate] = field(default_factory=dict)
+    evidence: dict[str, pa.Table] = field(default_factory=dict)
     series: dict[str, list[float]] = field(default_factory=dict)
     samples: list[dict[str, str]] = field(default_factory=list)
     outcome: str = ""

@@ -339,9 +339,9 @@ def test_a_saved_policy_is_measured_again_the_same_and_the_sft_model_is_asked_on
     assert len([path for path in cache.rglob("*.npy") if path.parent.name != digest(models["sft"])]) == 3
     inputs = models | {"policy": result.artifacts["policy"]}
     config = DPO.model_copy(update={"best_of_n": 3})
-    again = evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1, cache=cache)
+    again = evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1, cache=cache).estimates
     assert again == {name: result.estimates[name] for name in again} and "judge_gain_over_best_of_n" in again
-    assert evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1) == again
+    assert evaluate_policy(config, **inputs, held_out_prompts=HELD_OUT, seed=1).estimates == again
 
 
 def test_draws_of_the_sft_model_differ(models: dict[str, Path]) -> None:

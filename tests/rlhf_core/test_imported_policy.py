@@ -75,7 +75,7 @@ def test_it_has_the_figures_of_a_policy_that_is_measured_as_it_lies(
     foreign: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
     result = take(foreign, models, tmp_path / "out")
-    beside = evaluate_policy(CONFIG, **models, policy=foreign, held_out_prompts=PROMPTS, seed=3)
+    beside = evaluate_policy(CONFIG, **models, policy=foreign, held_out_prompts=PROMPTS, seed=3).estimates
     assert result.estimates == beside
     assert result.estimates["kl_to_sft_nats"].value > 1 and "best_of_n_judge_gain" in beside
     assert [sample["prompt"] for sample in result.samples] == PROMPTS[1::2]

@@ -307,7 +307,7 @@ def test_held_out_pairs_that_are_the_same_once_cut_are_no_evidence(base: Path, t
     assert result.estimates["agreement"].n == len({pair.prompt for pair in judged})
     assert len(result.series["delta"]) == len(judged)
     again = evaluate_reward_model(short, reward_model=tmp_path / "out", **data)
-    assert again["agreement"] == result.estimates["agreement"]
+    assert again.estimates["agreement"] == result.estimates["agreement"]
     same = [Demonstration("how", f"you are how {word}") for word in ("fine", "are", "you", "thanks")]
     assert len(set(score(tmp_path / "out", [*DEMONSTRATIONS, *same], short)[-4:])) == 1
     one = REWARD_MODEL.model_copy(update={"max_response_tokens": 1})

@@ -55,6 +55,8 @@ STORED = {
     "SOURCE_PREFIX": "source.",
     "ORIGIN_PREFIX": "origin.",
     "ANNOTATOR_PREFIX": "annotator.",
+    "EVIDENCE": "evidence",
+    "EVIDENCE_PREFIX": "evidence.",
     "NAME_TAG": "dataset.name",
     "SNAPSHOT_TAG": "dataset.digest",
     "CONTRACT_TAG": "dataset.contract",

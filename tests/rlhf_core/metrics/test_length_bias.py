@@ -10,6 +10,7 @@ from scipy.stats import pearsonr
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.gates.gate import Gate, judge
+from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.ensemble import mean_disagreement, member_correlation
 from rlhf_core.metrics.length_bias import agreement_by_slice, length_correlation, weighted_pearson
 from rlhf_core.metrics.reward_model import ScoredPairs, evaluate_scores
@@ -120,6 +121,10 @@ def test_mean_disagreement_is_the_mean() -> None:
 # Together
 
 
+def floors(pairs: list[Pair]) -> dict[str, np.ndarray]:
+    return floor_hits([], pairs, [pair.prompt for pair in pairs])
+
+
 def scored(members: np.ndarray) -> tuple[ScoredPairs, list[Pair]]:
     """N / 2 pairs of the texts, as scored by members, whose mean is the score."""
     items = [Demonstration(f"p{prompt}", text) for prompt, text in zip(PROMPTS, TEXTS, strict=True)]
@@ -133,7 +138,7 @@ def scored(members: np.ndarray) -> tuple[ScoredPairs, list[Pair]]:
 def test_figures_of_scores_are_those_of_their_parts() -> None:
     members = RNG.normal(size=(N, 3))
     found, pairs = scored(members)
-    figures = evaluate_scores(found, 2.0, pairs, [])
+    figures = evaluate_scores(found, 2.0, pairs, floors(pairs))
     margins = members[::2].mean(axis=1) - members[1::2].mean(axis=1)
     assert figures["agreement"].value == pytest.approx((margins > 0).mean())
     assert figures["disagreement"].value == pytest.approx(members.std(axis=1).mean() / 2.0)
@@ -146,7 +151,7 @@ def test_figures_of_scores_are_those_of_their_parts() -> None:
 
 def test_a_single_head_has_no_figures_of_members() -> None:
     found, pairs = scored(RNG.normal(size=(N, 1)))
-    assert {"disagreement", "member_correlation"}.isdisjoint(evaluate_scores(found, 1.0, pairs, []))
+    assert {"disagreement", "member_correlation"}.isdisjoint(evaluate_scores(found, 1.0, pairs, floors(pairs)))
 
 
 GUIDE = (ROOT / "docs" / "guide" / "reward_model.md").read_text()
@@ -161,7 +166,7 @@ def test_documented_gates_judge_figures_that_there_are() -> None:
     found, pairs = scored(RNG.normal(size=(N, 3)))
     of_policies = {"reward_disagreement_gain"}
     assert len(DOCUMENTED) >= 2
-    assert {gate.metric for gate in DOCUMENTED} - of_policies <= set(evaluate_scores(found, 1.0, pairs, []))
+    assert {gate.metric for gate in DOCUMENTED} - of_policies <= set(evaluate_scores(found, 1.0, pairs, floors(pairs)))
 
 
 def test_a_gate_stops_an_ensemble_of_identical_members_and_no_other() -> None:
@@ -169,5 +174,5 @@ def test_a_gate_stops_an_ensemble_of_identical_members_and_no_other() -> None:
     one, apart = RNG.normal(size=(N, 1)), RNG.normal(size=(N, 3))
     for members, status in ((np.repeat(one, 3, axis=1), "fail"), (one + 0.3 * apart, "pass")):
         found, pairs = scored(members)
-        (verdict,) = judge([gate], evaluate_scores(found, 1.0, pairs, []))
+        (verdict,) = judge([gate], evaluate_scores(found, 1.0, pairs, floors(pairs)))
         assert verdict.status == status

@@ -266,8 +266,14 @@ DEMONSTRATED = {
 """Figures beside those of the margins."""
 
 
+def floors(held_out: list[Pair], train: list[Pair] = TRAIN) -> dict[str, NDArray[np.float64]]:
+    return floor_hits(train, held_out, [pair.prompt for pair in held_out])
+
+
 def stopped_by(margins: NDArray[np.float64], held_out: list[Pair] = HELD_OUT) -> dict[str, str]:
-    estimates = evaluate_margins(margins, fit_temperature(margins), held_out, TRAIN, ceiling=CEILING) | DEMONSTRATED
+    estimates = (
+        evaluate_margins(margins, fit_temperature(margins), held_out, floors(held_out), ceiling=CEILING) | DEMONSTRATED
+    )
     return {found.gate: found.explanation for found in blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates))}
 
 
@@ -325,16 +331,19 @@ def test_a_model_that_only_prefers_longer_answers_is_no_better_than_length() -> 
 
 def test_agreement_above_the_floor_is_paired_against_the_best_floor() -> None:
     held_out, margins = HELD_OUT[:200], calibrated_margins(16, 200)
-    found = evaluate_margins(margins, 1.0, held_out, [])
-    floors = floor_hits([], held_out, [pair.prompt for pair in held_out])
-    best = max(floors.values(), key=np.mean)
+    found = evaluate_margins(margins, 1.0, held_out, floors(held_out, []))
+    rules = floors(held_out, [])
+    best = max(rules.values(), key=np.mean)
     assert found["agreement_above_floor"].value == pytest.approx((margins > 0).mean() - best.mean())
-    assert found["floor_longest"].value == pytest.approx(floors["longest"].mean())
+    assert found["floor_longest"].value == pytest.approx(rules["longest"].mean())
 
 
 def test_the_temperature_changes_calibrated_figures_only() -> None:
     margins = calibrated_margins(17, 1000) * 2.0
-    raw, scaled = (evaluate_margins(margins, temperature, HELD_OUT[:1000], []) for temperature in (1.0, 2.0))
+    raw, scaled = (
+        evaluate_margins(margins, temperature, HELD_OUT[:1000], floors(HELD_OUT[:1000], []))
+        for temperature in (1.0, 2.0)
+    )
     changed = {name for name in raw if raw[name] != scaled[name]}
     assert changed == {"ece", "nll", "nll_above_calibrated"}
     assert raw["ece"] == raw["ece_uncalibrated"]
@@ -344,19 +353,21 @@ def test_the_temperature_changes_calibrated_figures_only() -> None:
 
 def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
     margins = calibrated_margins(18, 500)
-    assert "share_of_ceiling" not in evaluate_margins(margins, 1.0, HELD_OUT[:500], [])
-    found = evaluate_margins(margins, 1.0, HELD_OUT[:500], [], ceiling=CEILING)
+    assert "share_of_ceiling" not in evaluate_margins(margins, 1.0, HELD_OUT[:500], floors(HELD_OUT[:500], []))
+    found = evaluate_margins(margins, 1.0, HELD_OUT[:500], floors(HELD_OUT[:500], []), ceiling=CEILING)
     share, agreement = found["share_of_ceiling"], found["agreement"]
     assert share == pytest.approx((agreement.value / 0.78, agreement.lower / 0.80, agreement.upper / 0.76, 250))
 
 
 def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None:
-    estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, TRAIN) | DEMONSTRATED
+    estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, floors(HELD_OUT)) | DEMONSTRATED
     assert blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates)) == []
 
 
 def test_every_figure_lies_in_its_interval_and_counts_prompts() -> None:
-    for name, found in evaluate_margins(calibrated_margins(19), 1.0, HELD_OUT, TRAIN, ceiling=CEILING).items():
+    for name, found in evaluate_margins(
+        calibrated_margins(19), 1.0, HELD_OUT, floors(HELD_OUT), ceiling=CEILING
+    ).items():
         assert found.lower <= found.value <= found.upper, name
         assert found.n == N // 2, name
         assert name != "judged_pairs" or found.value == N
@@ -365,7 +376,7 @@ def test_every_figure_lies_in_its_interval_and_counts_prompts() -> None:
 def test_every_default_gate_finds_its_figure() -> None:
     margins = calibrated_margins(20, 200)
     scored = scored_pairs(np.stack([margins, margins], axis=1))
-    found = evaluate_scores(scored, 1.0, HELD_OUT[:200], [], ceiling=CEILING)
+    found = evaluate_scores(scored, 1.0, HELD_OUT[:200], floors(HELD_OUT[:200], []), ceiling=CEILING)
     found |= demonstration_figures(margins, DEMONSTRATIONS[:200], scored, 1.0, HELD_OUT[:200])
     assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} - set(found) == {"parameter_ratio"}  # of two models
 

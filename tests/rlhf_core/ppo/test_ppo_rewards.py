@@ -140,7 +140,7 @@ def test_every_term_is_told_apart_by_update_by_evaluation_and_at_the_end(
         held_out_prompts=HELD_OUT,
         seed=1,
         term_models=second,
-    )
+    ).estimates
     assert {name: estimate.value for name, estimate in again.items()} == pytest.approx(
         {name: found[name].value for name in again},
         abs=1e-4,  # what the watch knows needs the whole training

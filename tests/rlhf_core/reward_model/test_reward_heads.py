@@ -197,8 +197,8 @@ def test_identical_members_are_told_apart_from_an_ensemble(
     found = evaluate_reward_model(
         CONFIG, reward_model=copies, train=PAIRS, held_out=PAIRS, demonstrations=DEMONSTRATIONS
     )
-    assert found["member_correlation"][:3] == pytest.approx((1.0, 1.0, 1.0), abs=1e-6)
-    assert found["disagreement"].value == pytest.approx(0.0, abs=1e-6)
+    assert found.estimates["member_correlation"][:3] == pytest.approx((1.0, 1.0, 1.0), abs=1e-6)
+    assert found.estimates["disagreement"].value == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("how", ["mean", "min", "uncertainty"])
@@ -215,8 +215,8 @@ def test_demonstrations_score_0_and_a_saved_ensemble_has_the_figures_of_its_trai
         held_out=PAIRS,
         demonstrations=DEMONSTRATIONS,
     )
-    assert set(again) == set(result.estimates)
-    for name, figure in again.items():
+    assert set(again.estimates) == set(result.estimates)
+    for name, figure in again.estimates.items():
         assert figure == pytest.approx(result.estimates[name], abs=1e-4), name
 
 

@@ -1,0 +1,114 @@
+"""The held-out rows that figures rest on, as a real climb keeps them, and an audit that computes figures again."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from flows.config.evidence import EvidenceConfig
+from flows.lineage.archive import Archive
+from flows.lineage.audit import AuditFinding, audit
+from flows.registry.names import EVIDENCE_PREFIX
+from flows.stages.evidence import write_evidence
+from flows.storage.digests import digests_of
+from tests.conftest import Finished
+
+STAGES = ("sft", "reward-model", "judge", "policy")
+
+
+@pytest.fixture
+def client(climbed: Finished, home: Path, client_of: Callable[[Path], MlflowClient]) -> MlflowClient:
+    return client_of(home)
+
+
+def findings(client: MlflowClient, name: str) -> list[AuditFinding]:
+    archive = Archive(client)
+    return [item for item in audit(archive, [archive.find(f"{name}/1")]) if item.what == "figures"]
+
+
+def artifact(client: MlflowClient, name: str, path: str) -> Path:
+    """Where an artifact of the run that made a version lies."""
+    run = client.get_run(str(client.get_model_version(name, "1").run_id))
+    return Path(unquote(urlparse(run.info.artifact_uri).path)) / path
+
+
+@contextmanager
+def replaced(path: Path, content: bytes | None) -> Iterator[None]:
+    """Another content of a file, or none, while the context lasts."""
+    kept = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(kept)
+
+
+def test_the_figures_of_every_stage_follow_from_what_is_kept_with_it(client: MlflowClient) -> None:
+    found = findings(client, "tiny-policy")
+    assert {finding.of for finding in found} == {f"tiny-{stage}/1" for stage in STAGES}
+    for finding in found:
+        assert finding.status == "holds", finding
+        again, of, figures = finding.detail.split()[0], finding.detail.split()[2], finding.detail.split()[3]
+        assert figures == "figures" and 7 <= int(again) <= int(of)
+
+
+def test_every_answer_is_kept_with_prompt_and_scores_and_is_an_input_of_its_run(client: MlflowClient) -> None:
+    table = pq.read_table(artifact(client, "tiny-policy", "evidence/answers.parquet"))
+    version = client.get_model_version("tiny-policy", "1")
+    run = client.get_run(version.run_id)
+    judged = table.filter(pc.equal(table["answered_by"], "policy"))
+    assert (
+        judged.num_rows
+        == json.loads(artifact(client, "tiny-policy", "estimates.json").read_text())["judge_win_rate"]["n"]
+    )
+    assert set(table["answered_by"].to_pylist()) >= {"policy", "sft"}
+    assert all(judged["prompt"].to_pylist()) and judged["judge_score"].null_count == 0
+    (used,) = [item for item in run.inputs.dataset_inputs if item.tags[0].value == "evidence"]
+    digest = version.tags[f"{EVIDENCE_PREFIX}answers"]
+    assert json.loads(used.dataset.profile) == {"num_rows": table.num_rows, "sha256": digest}
+    shown = json.loads(artifact(client, "tiny-policy", "evidence/answers.json").read_text())
+    assert shown["columns"] == table.column_names and len(shown["data"]) == min(table.num_rows, 500)
+
+
+def test_a_figure_that_does_not_follow_from_the_rows_is_named(client: MlflowClient) -> None:
+    path = artifact(client, "tiny-policy", "estimates.json")
+    said = json.loads(path.read_text())
+    said["judge_win_rate"]["lower"] += 0.1
+    with replaced(path, json.dumps(said).encode()):
+        (policy,) = (item for item in findings(client, "tiny-policy") if item.of == "tiny-policy/1")
+    assert (policy.status, policy.detail[:15]) == ("altered", "judge_win_rate ")
+
+
+def test_rows_with_another_digest_are_altered_and_rows_that_are_gone_are_missing(client: MlflowClient) -> None:
+    path = artifact(client, "tiny-reward-model", "evidence/pairs.parquet")
+    table = pq.read_table(path)
+    scores = table["chosen_score"].to_pylist()
+    other = table.set_column(table.column_names.index("chosen_score"), "chosen_score", pa.array([9.0, *scores[1:]]))
+    sink = pa.BufferOutputStream()
+    pq.write_table(other, sink)
+    with replaced(path, sink.getvalue().to_pybytes()):
+        statuses = {item.of: item.status for item in findings(client, "tiny-reward-model")}
+    assert statuses == {"tiny-sft/1": "holds", "tiny-reward-model/1": "altered"}
+    with replaced(path, None):
+        statuses = {item.of: item.status for item in findings(client, "tiny-reward-model")}
+    assert statuses["tiny-reward-model/1"] == "missing"
+
+
+def test_hashed_texts_keep_scores_and_no_word(tmp_path: Path) -> None:
+    table = pa.table({"answered_by": ["policy"], "prompt": ["a secret"], "response": [None], "judge_score": [0.5]})
+    table = table.set_column(2, "response", pa.array([None], pa.string()))
+    (path,) = write_evidence({"answers": table}, EvidenceConfig(texts="hashed"), tmp_path / "hashed")
+    (row,) = pq.read_table(path).to_pylist()
+    assert (row["answered_by"], row["response"], row["judge_score"]) == ("policy", None, 0.5)
+    assert len(row["prompt"]) == 64 and b"secret" not in Path(path).read_bytes()
+    (again,) = write_evidence({"answers": table}, EvidenceConfig(texts="hashed"), tmp_path / "again")
+    assert digests_of(tmp_path / "again", [Path(again)]) == digests_of(tmp_path / "hashed", [Path(path)])
