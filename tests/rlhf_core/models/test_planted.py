@@ -61,7 +61,7 @@ def test_pickled_weights_are_refused_with_the_way_to_convert_them(name: str, fol
             read()
 
 
-@pytest.mark.parametrize("shard", ["shard.bin", "../model.safetensors", "/tmp/model.safetensors", 3, None])
+@pytest.mark.parametrize("shard", ["shard.bin", "../model.safetensors", "/elsewhere/model.safetensors", 3, None])
 def test_an_index_names_only_safetensors_beside_it(shard: object, folder: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
     (folder / "shard.bin").write_bytes(payload(folder.parent / MARKER))
