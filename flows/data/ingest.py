@@ -33,7 +33,7 @@ from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
-from flows.storage.cached_results import reuse_or_remake
+from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.snapshots import is_intact
 from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
@@ -127,7 +127,7 @@ def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Ma
     with tempfile.TemporaryDirectory(dir=context.storage / "work", prefix="ingest-") as folder:
         checked = check(plan, context, _profiles(champion, context.storage), Path(folder))
         publish_findings(checked.populations)
-        return publish(key, checked, context, started).model_dump(mode="json")
+        return sealed(publish(key, checked, context, started))
 
 
 @retried_task("check", cache_policy=NO_CACHE)

@@ -1,5 +1,6 @@
 """MLflow runs: every call about their tags, parameters, metrics, figures and datasets."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +13,8 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from flows.registry.names import PARENT_RUN_TAG
+from flows.registry.names import PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.processes import process_tag
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
@@ -49,14 +51,14 @@ class Runs:
         return exclusive(self.storage / "work" / f"{name}.lock")
 
     def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
-        """Start a run, nested below its parent where there is one, and return its id."""
-        nesting = {PARENT_RUN_TAG: parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
+        """Start a run of this process, nested below its parent where there is one, and return its id."""
+        own = {PROCESS_TAG: process_tag(), **({PARENT_RUN_TAG: parent} if parent else {})}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **own})
         return str(run.info.run_id)
 
     def unfinished(self, run_id: str) -> Run | None:
-        """A run whose work is not done; None where it is, the id is empty, or somebody deleted the run."""
-        if not run_id:
+        """A run whose work is not done; None where it is, there is no such id, or somebody deleted the run."""
+        if not re.fullmatch("[0-9a-f]{32}", run_id):
             return None
         try:
             run: Run = self.client.get_run(run_id)
@@ -69,7 +71,7 @@ class Runs:
 
     def go_on(self, run_id: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """Let a run that was cut off run again, below another parent."""
-        self.tag_run(run_id, {**tags, PARENT_RUN_TAG: parent})
+        self.tag_run(run_id, {**tags, PROCESS_TAG: process_tag(), PARENT_RUN_TAG: parent})
         self.client.update_run(run_id, status="RUNNING")
 
     def last_step(self, run_id: str) -> int:

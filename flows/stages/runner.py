@@ -29,7 +29,7 @@ from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
-from flows.storage.cached_results import intact_result, reuse_or_remake
+from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
 from flows.tasks import CACHED, retried_task
 from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
@@ -68,10 +68,10 @@ def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
     in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
     trained = intact_result(in_time, FinishedTraining, has_folders, key, plan, context)
-    record = register(key, plan, context, trained)
+    record = StageRecord.model_validate(register(key, plan, context, trained))
     for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
-    return record
+    return sealed(record)
 
 
 @retried_task("train", **CACHED)
@@ -84,7 +84,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     run_id = _open_run(plan, context, key)
     earlier = read_finished(states)
     if earlier is not None and earlier.run_id == run_id:
-        return earlier.model_dump(mode="json")
+        return sealed(earlier)
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
@@ -117,7 +117,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         seconds=seconds,
     )
     keep_finished(states, finished)
-    return finished.model_dump(mode="json")
+    return sealed(finished)
 
 
 @retried_task("register")
@@ -186,7 +186,7 @@ def _open_run(plan: Plan, context: RunContext, key: str) -> str:
     states.mkdir(parents=True, exist_ok=True)
     known = states / RUN
     known.touch()
-    cut_off = registry.unfinished(known.read_text(encoding="utf-8"))
+    cut_off = registry.unfinished(known.read_text(encoding="utf-8", errors="replace"))
     if cut_off is None:
         run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags)
         known.write_text(run_id, encoding="utf-8")

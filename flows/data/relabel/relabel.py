@@ -26,7 +26,7 @@ from flows.data.tables import make_tables
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
-from flows.storage.cached_results import reuse_or_remake
+from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.locks import exclusive
 from flows.storage.snapshots import is_intact, read_split
 from flows.tasks import CACHED, retried_task
@@ -121,7 +121,7 @@ def label(
         shutil.rmtree(written, ignore_errors=True)
         written.parent.mkdir(parents=True, exist_ok=True)
         os.replace(report, written)
-        return Labelled(dataset=dataset, counts=checked.tables["preferences"].counts).model_dump(mode="json")
+        return sealed(Labelled(dataset=dataset, counts=checked.tables["preferences"].counts))
 
 
 def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderConfig, folder: Path) -> Checked:
