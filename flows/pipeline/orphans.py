@@ -31,13 +31,18 @@ def find_orphans(registry: Registry) -> list[Run]:
 def end_orphans(registry: Registry) -> None:
     """End the orphans of an experiment, in Prefect too."""
     for run in find_orphans(registry):
-        for child in registry.children(run.info.run_id):
-            registry.end_run(child, "KILLED")
-        registry.end_run(run.info.run_id, "KILLED")
-        ladder = run.data.tags.get(FLOW_RUN_TAG)
-        if ladder and PARENT_RUN_TAG not in run.data.tags:
-            with get_client(sync_client=True) as client:
-                _end_flow_runs(client, UUID(ladder))
+        end_orphan(registry, run)
+
+
+def end_orphan(registry: Registry, run: Run) -> None:
+    """End a run whose process is dead with the runs below it; a ladder's flow run with those of its stages too."""
+    for child in registry.children(run.info.run_id):
+        registry.end_run(child, "KILLED")
+    registry.end_run(run.info.run_id, "KILLED")
+    ladder = run.data.tags.get(FLOW_RUN_TAG)
+    if ladder and PARENT_RUN_TAG not in run.data.tags:
+        with get_client(sync_client=True) as client:
+            _end_flow_runs(client, UUID(ladder))
 
 
 def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:

@@ -24,6 +24,11 @@ def is_dead(tag: str) -> bool:
     return now is None or (bool(start) and bool(now) and now != start)
 
 
+def number_is_dead(process: int) -> bool:
+    """Whether no process of this machine has a number now."""
+    return _start(process) is None
+
+
 def _start(process: int) -> str | None:
     """When a process started; None where there is none, or only its exit code is left; empty where nothing tells."""
     if not Path("/proc/self/stat").exists():

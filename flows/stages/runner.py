@@ -38,6 +38,9 @@ from rlhf_core.training.stage import Stage, StageResult
 RUN = "run_id"
 """Beside the states of a stage: its run in MLflow."""
 
+STATES = ".states"
+"""Ends the name of the folder of a stage's states, after its content key."""
+
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
 
 SAMPLES = 2
@@ -248,7 +251,7 @@ def _workspace(context: RunContext, key: str) -> Path:
 
 def _states(context: RunContext, key: str) -> Path:
     """Beside the workspace, which may be a model's folder as a whole."""
-    return context.storage / "work" / f"{key}.states"
+    return context.storage / "work" / f"{key}{STATES}"
 
 
 def _ranks(context: RunContext, key: str) -> Path:
