@@ -47,7 +47,7 @@ def keep_finished(states: Path, trained: FinishedTraining) -> None:
     path = states / FINISHED
     part = path.with_suffix(".part")
     text = trained.model_dump_json()
-    part.write_text(f"{xxhash.xxh3_128_hexdigest(text)}\n{text}", encoding="utf-8")
+    part.write_text(f"{xxhash.xxh3_128_hexdigest(text.encode())}\n{text}", encoding="utf-8")
     flush(part)
     part.rename(path)
     flush(states)

@@ -37,7 +37,7 @@ def journaled(stage: Stage, states: Path | None) -> Stage:
                 return result
             if event.step > last:
                 text = json.dumps(event)
-                print(xxhash.xxh3_64_hexdigest(text), text, file=file, flush=True)
+                print(xxhash.xxh3_64_hexdigest(text.encode()), text, file=file, flush=True)
             yield event
 
 

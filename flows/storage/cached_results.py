@@ -32,7 +32,7 @@ def unsealed(kind: type[Result], returned: Mapping[str, Any]) -> Result | None:
 
 
 def _digest(fields: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_128_hexdigest(json.dumps(fields, sort_keys=True))
+    return xxhash.xxh3_128_hexdigest(json.dumps(fields, sort_keys=True).encode())
 
 
 def reuse_or_remake(
