@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from flows.config.ladder import IngestConfig, LadderConfig
 
+EXIT_OUTAGE = 1
 EXIT_INPUT = 2
 EXIT_GATE = 3
 EXIT_WAITING = 4
@@ -119,7 +120,7 @@ def as_typed(config: Path, overrides: list[str] | None) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep libraries quiet; end with exit code 2 and without a traceback where the input is wrong."""
+    """Keep libraries quiet; end without a traceback where the input is wrong, a disk is full or a server away."""
     from flows.deploy.environment import quiet
 
     quiet()  # before the first import that reads it
@@ -130,3 +131,12 @@ def quietly() -> Iterator[None]:
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_INPUT) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        from flows.tasks import outage
+
+        if not (reason := outage(error)):
+            raise
+        typer.echo(f"error: {reason}, which goes on from what was finished and the last state", err=True)
+        raise typer.Exit(EXIT_OUTAGE) from None

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.checkpoint.stateful import Stateful
@@ -89,8 +90,7 @@ class Checkpoints:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
         wait()
-        with warnings.catch_warnings(action="ignore"):
-            save(dict(parts), checkpoint_id=writing / "state")
+        write_state(parts, writing / "state")
         wait()
         if rank() == 0:
             (writing / NOTES).write_text(json.dumps(notes), encoding="utf-8")
@@ -122,6 +122,19 @@ class Checkpoints:
     def _states(self) -> list[Path]:
         """Those whose writing ended, the oldest first."""
         return [] if self._folder is None else sorted(self._folder.glob("step-*"))
+
+
+def write_state(parts: Mapping[str, Any], folder: Path) -> None:
+    """Write parts of a state; all ranks call it together.
+
+    Raises:
+        OSError: whatever the disk of a rank said.
+    """
+    with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
+        try:
+            save(dict(parts), checkpoint_id=folder)
+        except CheckpointException as error:
+            raise next(failure for failure, _ in error.failures.values()) from None
 
 
 NEVER = Checkpoints(None)
