@@ -29,6 +29,8 @@ app = typer.Typer(add_completion=False)
 def run(
     only: Annotated[list[str] | None, typer.Option(help="Trials; all by default.")] = None,
     kills: Annotated[int, typer.Option(min=6, help="At random moments, over all stages.")] = 60,
+    short: Annotated[bool, typer.Option("--short", help="Only one named point of each kind: for CI.")] = False,
+    calm: Annotated[Path | None, typer.Option(help="Storage of an undisturbed climb of configs/tiny.yaml.")] = None,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
     storage: Annotated[Path | None, typer.Option(help="Folder of the climbs; what it holds is not done again.")] = None,
     out: Result = RESULT,
@@ -40,13 +42,14 @@ def run(
     quiet()
     start_server()  # one for all climbs, which it does not end with
     from benchmarks.faults.bench import Bench  # noqa: PLC0415  imports Prefect, which reads what is set by now
-    from benchmarks.faults.trials import TRIALS  # noqa: PLC0415
+    from benchmarks.faults.trials import TRIALS, first_points  # noqa: PLC0415
 
-    bench, outcomes = Bench(folder, seed=seed), list[dict[str, Any]]()
-    for name in only or TRIALS:
+    bench, outcomes = Bench(folder, seed=seed, calm=calm), list[dict[str, Any]]()
+    for name in [first_points.__name__] if short else only or TRIALS:
         note = folder / f"{name}-{seed}-{kills}.json"
         if not note.exists():
-            done = [outcome.as_json() for outcome in TRIALS[name](bench, kills)]
+            trial = first_points if short else TRIALS[name]
+            done = [outcome.as_json() for outcome in trial(bench, kills)]
             note.write_text(json.dumps(done), encoding="utf-8")
         outcomes += json.loads(note.read_text(encoding="utf-8"))
         for line in fault_table(outcomes):

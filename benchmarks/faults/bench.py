@@ -48,13 +48,13 @@ class Bench:
     Args:
         folder: keeps storages; what is there is not climbed again.
         seed: of all moments that are drawn.
-        environment: added to that of climbs.
+        calm: a storage with an undisturbed climb of the tiny configuration; None makes one.
     """
 
-    def __init__(self, folder: Path, *, seed: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *, seed: int, calm: Path | None = None) -> None:
         self.folder = folder
         self.random = random.Random(seed)
-        self.environment = environment or {}
+        self._calm = calm
 
     def arguments(self, config: Path, storage: Path) -> tuple[str, ...]:
         """Arguments of a climb that keeps a state after every step."""
@@ -76,7 +76,9 @@ class Bench:
         return path
 
     def calm(self, config: Path) -> tuple[Path, dict[str, float]]:
-        """A storage that nothing disturbed, with CPU seconds by stage."""
+        """A storage that nothing disturbed, with CPU seconds by stage, which are not known of one that was given."""
+        if self._calm is not None and config == self.ppo:
+            return self._calm, {}
         storage = self.folder / f"calm-{config.stem}"
         note = storage.with_suffix(".json")
         if not note.exists():
@@ -93,7 +95,7 @@ class Bench:
 
     def lives(self, storage: Path) -> Lives:
         """Climbs of a storage."""
-        return Lives(storage, self.environment)
+        return Lives(storage)
 
     def storage(self, name: str, origin: Path | None = None) -> Path:
         """A new storage, empty or as another one is."""

@@ -65,7 +65,7 @@ class Moment(NamedTuple):
 class Lives:
     """Starts climbs in a storage folder, as a context."""
 
-    def __init__(self, storage: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, storage: Path) -> None:
         self.storage = storage
         self._said = storage.with_name(f"{storage.name}.said")
         places = {
@@ -74,7 +74,7 @@ class Lives:
         }
         self._zygote = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.zygote"],
-            env={**os.environ, **places, **environment},
+            env={**os.environ, **places},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

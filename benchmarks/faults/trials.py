@@ -10,6 +10,10 @@ from benchmarks.faults.lives import Moment
 
 KILLED = -signal.SIGKILL
 
+STATE = {"point": "rlhf_core.training.checkpoint:flush", "nth": 3}
+UPLOAD = {"point": "mlflow:MlflowClient.log_model_artifacts"}
+NOTE = {"point": "flows.stages.runner:keep_finished"}
+
 POINTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "kill -9 between the snapshots of an ingestion": [
         {"point": "flows.storage.snapshots:SnapshotWriter.publish", "nth": 2},
@@ -74,14 +78,64 @@ def _kills_of_dpo(bench: Bench, kills: int) -> Iterator[Outcome]:
 
 def named_points(bench: Bench, _: int) -> Iterator[Outcome]:
     """Kill -9 at named points."""
+    yield _killed_at(bench, POINTS)
+
+
+def first_points(bench: Bench, _: int) -> Iterator[Outcome]:
+    """Kill -9 at the first named point of each kind."""
+    yield _killed_at(bench, {name: points[:1] for name, points in POINTS.items()})
+
+
+def _killed_at(bench: Bench, kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Outcome:
     storage = bench.storage("points")
     watch = Watch(bench, "kill -9 at named points", bench.ppo, storage)
     with bench.lives(storage) as lives:
-        for name, points in POINTS.items():
+        for name, points in kinds.items():
             for point in points:
                 injections = [{"action": "kill", **point}]
                 life = lives.live(*bench.arguments(bench.ppo, storage), injections=injections)
                 watch.note(life, name.removeprefix("kill -9 "), wanted=[KILLED])
+        return watch.finish(lives)
+
+
+FLIPS: Sequence[tuple[str, str, Mapping[str, Any], str]] = (
+    ("weights of a state", "work/sft-*.states/step-*/state/*.distcp", STATE, "is not used, as"),
+    ("the index of a state", "work/sft-*.states/step-*/state/.metadata", STATE, "is not used, as"),
+    ("notes of a state", "work/sft-*.states/step-*/notes.json", STATE, "is not used, as"),
+    ("the seal of a state", "work/sft-*.states/step-*/seal.json", STATE, "is not used, as"),
+    ("the journal of a stage", "work/sft-*.states/events.jsonl", STATE, "is damaged"),
+    ("the note of a run", "work/sft-*.states/run_id", STATE, ""),
+    ("the note of a finished training", "work/sft-*.states/finished.json", UPLOAD, "is damaged"),
+    ("a snapshot", "snapshots/demonstrations/*.parquet", NOTE, ""),
+    ("what a reward model said", "cache/*/*/*.npy", NOTE, "is damaged"),
+)
+"""A file that is damaged, where the climb is killed before so that it is there, and what the next climb says of it."""
+
+
+def flip(path: Path, place: int) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def flipped_bits(bench: Bench, _: int) -> Iterator[Outcome]:
+    """A bit flipped in everything that is kept for the next climb, of which the newest file of its kind is taken."""
+    storage = bench.storage("bits")
+    watch = Watch(bench, "a flipped bit in what is kept", bench.ppo, storage)
+    words = ""
+    with bench.lives(storage) as lives:
+        for name, pattern, point, told in FLIPS:
+            life = lives.live(*bench.arguments(bench.ppo, storage), injections=[{"action": "kill", **point}])
+            watch.note(life, name, wanted=[KILLED], words=words)
+            path = max(storage.glob(pattern), default=None)
+            if path is None:
+                watch.problems.append(f"{name}: nothing was there to damage: {life.stage}")
+                words = ""
+                continue
+            flip(path, bench.random.randrange(path.stat().st_size))
+            words = told
         yield watch.finish(lives)
 
 
@@ -144,14 +198,16 @@ def two_at_once(bench: Bench, _: int) -> Iterator[Outcome]:
         yield watch.outcome(first)
 
 
-TRIALS: Mapping[str, Callable[[Bench, int], Iterator[Outcome]]] = {
-    trial.__name__: trial for trial in (named_points, random_kills, signals, numbers, two_at_once)
-}
+def dead_owner(bench: Bench, _: int) -> Iterator[Outcome]:
+    """A climb that is killed while it holds the locks of a stage, then another one."""
+    storage = bench.storage("owner")
+    watch = Watch(bench, "a lock whose owner was killed", bench.ppo, storage)
+    with bench.lives(storage) as first, bench.lives(storage) as second:
+        life = first.live(*bench.arguments(bench.ppo, storage), injections=[{"action": "kill", **NOTE}])
+        watch.note(life, "killed while it held the lock", wanted=[KILLED])
+        yield watch.finish(second)
 
 
-def flip(path: Path, place: int) -> None:
-    """Flip one bit of a file."""
-    content = bytearray(path.read_bytes())
-    content[place % len(content)] ^= 1
-    path.chmod(0o644)
-    path.write_bytes(content)
+ALL = (named_points, random_kills, flipped_bits, signals, numbers, two_at_once, dead_owner)
+
+TRIALS: Mapping[str, Callable[[Bench, int], Iterator[Outcome]]] = {trial.__name__: trial for trial in ALL}

@@ -325,7 +325,7 @@ def test_a_promotion_that_is_killed_is_what_the_alias_says(
         target=die_while_promoting, args=(desk.storage, three[2].label), kwargs={"moved": moved}
     )
     killed.start()
-    killed.join(60)
+    killed.join()
     assert killed.exitcode == -signal.SIGKILL
     expected = [(None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote")][: 2 + moved]
     assert moves(desk, name) == expected
