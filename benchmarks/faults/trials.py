@@ -10,6 +10,9 @@ from benchmarks.faults.lives import Moment
 
 KILLED = -signal.SIGKILL
 
+SOON_SECONDS = 0.2
+"""CPU time after which a stage is training, and goes on for more."""
+
 STATE = {"point": "rlhf_core.training.checkpoint:flush", "nth": 3}
 UPLOAD = {"point": "mlflow:MlflowClient.log_model_artifacts"}
 NOTE = {"point": "flows.stages.runner:keep_finished"}
@@ -141,13 +144,12 @@ def flipped_bits(bench: Bench, _: int) -> Iterator[Outcome]:
 
 def signals(bench: Bench, _: int) -> Iterator[Outcome]:
     """SIGTERM and Ctrl-C while a stage trains."""
-    _, spent = bench.calm(bench.ppo)
     storage = bench.storage("signals")
     watch = Watch(bench, "SIGTERM, Ctrl-C", bench.ppo, storage)
     with bench.lives(storage) as lives:
         for number, wanted in ((signal.SIGTERM, (1, 143, -15)), (signal.SIGINT, (1, 130, -2))):
             for stage in ("sft", "policy"):
-                moment = Moment(stage, spent[stage] / 4, number)
+                moment = Moment(stage, SOON_SECONDS, number)
                 life = lives.live(*bench.arguments(bench.ppo, storage), moment=moment)
                 watch.note(life, f"{number.name} in {life.stage}", wanted=wanted)
         yield watch.finish(lives)

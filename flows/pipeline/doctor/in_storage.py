@@ -14,6 +14,7 @@ from flows.registry.processes import number_is_dead
 from flows.stages.finished import FINISHED
 from flows.stages.runner import RUN, STATES
 from flows.storage.locks import is_held, owner
+from flows.storage.scratch import SUFFIX
 
 KEY = re.compile(r"[a-z-]+-[0-9a-f]{40}")
 
@@ -60,7 +61,7 @@ def in_use(storage: Path) -> bool:
 def _work(path: Path, storage: Path, registry: Registry | None, done: Container[str]) -> Iterator[Leftover]:
     key, _, suffix = path.name.partition(".")
     states = storage / "work" / f"{key}{STATES}"
-    if not KEY.fullmatch(key):
+    if not KEY.fullmatch(key) or f".{suffix}" == SUFFIX:
         yield _scratch(path, storage)
     elif not states.is_dir():
         yield _removable("work", path, "of a training that keeps no state, so that it would begin anew", storage)
