@@ -7,6 +7,7 @@ Reads a JSON object a line: arguments of `rlhf`, the file for what it says, and 
 import json
 import os
 import select
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -51,6 +52,7 @@ def _fork(order: dict[str, Any]) -> int:
     if process:
         return process
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for own, standard in ((nothing, 0), (said, 1), (said, 2)):

@@ -99,5 +99,5 @@ def _outgoing(outboxes: Sequence[Path]) -> Iterator[Leftover]:
                     "promotion",
                     str(path),
                     f"{promotion.label} became champion, and Prefect has not been told since {promotion.noticed}",
-                    "stays; start the receiver, by `make up` or `rlhf receive`, which sends it",
+                    "stays; start the receiver by `rlhf receive`, which sends it",
                 )

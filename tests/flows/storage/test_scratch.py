@@ -7,12 +7,18 @@ import pytest
 from flows.storage.scratch import scratch
 
 
+def break_off(folder: Path) -> None:
+    with scratch(folder, "key") as work:
+        assert list(work.iterdir()) == []
+        (work / "more").write_text("more")
+        raise ValueError("no")
+
+
 def test_what_was_left_goes_first_and_all_goes_at_the_end(tmp_path: Path) -> None:
-    left = tmp_path / "work" / "key.part" / "half"
+    work = tmp_path / "work"
+    left = work / "key.part" / "half"
     left.parent.mkdir(parents=True)
     left.write_text("half")
-    with pytest.raises(ValueError, match="no"), scratch(tmp_path / "work", "key") as folder:
-        assert list(folder.iterdir()) == []
-        (folder / "more").write_text("more")
-        raise ValueError("no")
-    assert list((tmp_path / "work").iterdir()) == []
+    with pytest.raises(ValueError, match="no"):
+        break_off(work)
+    assert list(work.iterdir()) == []
