@@ -163,15 +163,15 @@ def numbers(bench: Bench, _: int) -> Iterator[Outcome]:
         "NaN loss": (
             {"point": "rlhf_core.sft:response_losses", "action": "nan", "nth": 3, "after": True}, (2,), "error: "
         ),
-        "disk full": ({"point": "rlhf_core.training.checkpoint:save", "action": "no_space", "nth": 2}, (2,), "error: "),
+        "disk full": ({"point": "rlhf_core.training.checkpoint:save", "action": "no_space", "nth": 2}, (1,), "error: "),
         "disk full at the registration": (
-            {"point": "shutil:copyfile", "action": "no_space", "nth": 3}, (2,), "error: "
+            {"point": "shutil:copyfile", "action": "no_space", "nth": 3}, (1,), "error: "
         ),
         "no file beyond 64 KiB": (
-            {"point": "rlhf_core.training.checkpoint:save", "action": "small_files", "after": True}, (2,), "error: "
+            {"point": "rlhf_core.training.checkpoint:save", "action": "small_files", "after": True}, (1,), "error: "
         ),
         "artifact store read-only": (
-            {"point": "mlflow:MlflowClient.log_model_artifacts", "action": "read_only"}, (2,), "error: "
+            {"point": "mlflow:MlflowClient.log_model_artifacts", "action": "read_only"}, (1,), "error: "
         ),
         "reward NaN": (
             {"point": "rlhf_core.ppo.update:penalise_unfinished", "action": "nan", "after": True}, (2,), "error: "

@@ -48,13 +48,14 @@ def find_files_of_no_model(client: MlflowClient, storage: Path) -> Iterator[Left
     """Folders of logged models, in the storage of a local registry, that MLflow has deleted and no version names."""
     named = {version.model_id for version in Archive(client).everything().versions.values()}
     for folder in sorted(storage.glob("artifacts/models/m-*")):
-        if folder.name not in named and location_of(client, folder.name) is None:
+        size = size_of(folder)
+        if size and folder.name not in named and location_of(client, folder.name) is None:
             yield Leftover(
                 "files of a model",
                 str(folder),
                 "MLflow has deleted this logged model, and no version names it",
                 "deletes them",
-                size_of(folder),
+                size,
                 partial(delete_files, folder.as_uri()),
             )
 
