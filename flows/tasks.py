@@ -4,7 +4,6 @@ Failures of servers, networks and disks are tried again; a failed gate and a bad
 """
 
 import errno
-import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -103,7 +102,7 @@ def outage(error: BaseException) -> str:
     """What a person is told of an error that is no mistake of theirs or ours: a disk or a server; empty for others."""
     if isinstance(error, OSError) and error.errno in FULL:
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{os.strerror(error.errno or 0)}; make room there, or let it be written to, and run again"
+        return f"{place}{error.strerror}; make room there, or let it be written to, and run again"
     if is_infrastructure(error):
         words = " ".join(str(error).split())[:300]
         return f"a server, a network or a disk did not answer in time ({type(error).__name__}: {words}); run again"

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import logging
 import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -39,6 +40,7 @@ def prepare_database() -> None:
     """
     path = database_file()
     if path is not None:
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tells what it also raises, at length
         _prepare(path)
 
 

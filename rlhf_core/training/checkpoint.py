@@ -4,6 +4,7 @@ A state is written beside the others, sealed, and renamed when it is complete an
 changed since is named and removed, and the one before it is used.
 """
 
+import errno
 import json
 import math
 import shutil
@@ -23,6 +24,9 @@ from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.training.seals import damage, flush, seal
 
 NOTES = "notes.json"
+
+CUT_SHORT = "inline_container.cc"
+"""Names where torch notices that a file did not take all that was written to it, as on a full disk."""
 
 KEPT = 2
 """States on disk: the newest and the one before it."""
@@ -134,7 +138,10 @@ def write_state(parts: Mapping[str, Any], folder: Path) -> None:
         try:
             save(dict(parts), checkpoint_id=folder)
         except CheckpointException as error:
-            raise next(failure for failure, _ in error.failures.values()) from None
+            failure = next(failure for failure, _ in error.failures.values())
+            if CUT_SHORT in str(failure):
+                raise OSError(errno.ENOSPC, f"a state could not be written whole ({failure})", str(folder)) from None
+            raise failure from None
 
 
 NEVER = Checkpoints(None)

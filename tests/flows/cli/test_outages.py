@@ -49,3 +49,15 @@ def test_what_a_disk_says_of_a_state_is_raised_as_such(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space left on device") as raised:
         checkpoint.write_state({}, tmp_path / "state")
     assert raised.value is full
+
+
+def test_a_state_that_did_not_fit_is_told_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+
+    def save(*_: object, **__: object) -> None:
+        raise CheckpointException("write", {0: (cut, None)})
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(OSError, match="could not be written whole") as raised:
+        checkpoint.write_state({}, tmp_path / "state")
+    assert raised.value.errno == errno.ENOSPC

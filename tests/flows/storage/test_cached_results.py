@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
+from flows.storage.cached_results import intact_result, reuse_or_remake, sealed, unsealed
 from flows.storage.locks import is_held
 
 
@@ -56,6 +56,12 @@ def test_a_damaged_result_is_made_again_once(work: Any, tmp_path: Path) -> None:
     assert intact_result(work, Made, lambda made: made.number > 7, "key", "text").number == 2
     assert reuse_or_remake(tmp_path, work, Made, lambda made: made.number == 2, "key", "text").number == 2
     assert work.locked == [False, False, False, True]
+
+
+def test_a_changed_result_is_noticed() -> None:
+    kept = sealed(Made(text="text", number=1))
+    assert unsealed(Made, kept) == Made(text="text", number=1)
+    assert unsealed(Made, kept | {"number": 2}) is None
 
 
 @pytest.mark.parametrize("damage", [{"number": 8}, {"text": None}, {"more": 1}, {"seal": ""}])
