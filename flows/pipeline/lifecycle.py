@@ -100,11 +100,11 @@ def _ended(run: LadderRun) -> Iterator[None]:
         run.finish("FINISHED", str(wait))
         raise
     except InputError as error:
-        registry.tag_run(run_id, {OUTCOME_TAG: str(error)[:5000]})
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})
         raise
     except BaseException as error:
-        registry.tag_run(run_id, {OUTCOME_TAG: f"interrupted by {type(error).__name__}: {error}"[:5000]})
-        registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        outcome = f"interrupted by {type(error).__name__}: {error}"[:5000]
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
         raise
     run.finish("FINISHED", run.outcome())

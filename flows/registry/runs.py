@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,12 @@ class Runs:
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
+
+    def try_to_end(self, run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """End a run whose work has failed; where the server cannot be told, the failure itself is what is raised."""
+        with suppress(MlflowException):
+            self.tag_run(run_id, tags or {})
+            self.end_run(run_id, status)
 
     def running(self, tag: str) -> list[Run]:
         """Runs that say they are running and carry a tag."""

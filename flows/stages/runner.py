@@ -102,10 +102,10 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
             torch.set_num_threads(context.threads)
         result, curves = _follow(plan, events, _begin(plan, context, key))
     except NotFiniteError as error:
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED")
         raise _astray(error, plan, states, events) from None
     except BaseException:
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED")
         raise
     seconds = time.monotonic() - started
     registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
