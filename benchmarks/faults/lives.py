@@ -21,7 +21,7 @@ MARKS = {
 """What a climb says when it comes to a stage."""
 
 TICKS = os.sysconf("SC_CLK_TCK")
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.02
 LIMIT_SECONDS = 1800.0
 
 
@@ -68,6 +68,7 @@ class Lives:
     def __init__(self, storage: Path) -> None:
         self.storage = storage
         self._said = storage.with_name(f"{storage.name}.said")
+        self._size, self._reached = 0, ""
         places = {
             "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
@@ -117,6 +118,7 @@ class Lives:
     def start(self, *arguments: str, injections: Sequence[Mapping[str, Any]] = ()) -> int:
         """Start `rlhf`; its number."""
         self._said.write_text("")
+        self._size, self._reached = 0, ""
         order = {"arguments": arguments, "said": str(self._said), "injections": list(injections)}
         assert self._zygote.stdin is not None
         print(json.dumps(order), file=self._zygote.stdin, flush=True)
@@ -134,8 +136,10 @@ class Lives:
         return line
 
     def _stage(self) -> str:
-        said = self._said.read_text("utf-8", "replace")
-        return next((stage for stage in reversed(MARKS) if MARKS[stage] in said), "")
+        if (size := self._said.stat().st_size) != self._size:
+            said, self._size = self._said.read_text("utf-8", "replace"), size
+            self._reached = next((stage for stage in reversed(MARKS) if MARKS[stage] in said), "")
+        return self._reached
 
 
 def _is_past(stage: str, wanted: str, seconds: float, after: float) -> bool:
