@@ -221,6 +221,23 @@ def test_a_lock_whose_owner_is_dead_is_named(storage: Path, forked: None) -> Non
     assert leftover.kind == "lock" and leftover.fix is None and "which is dead" in leftover.what
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells what a process has open")
+def test_a_server_whose_climb_is_dead_is_ended(storage: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)", "flows.deploy.prefect_api"],
+        env=os.environ | {"PREFECT_HOME": f"{storage}/prefect"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None and server.stdin is not None and server.stdout.readline() == b"\n"
+    assert found(storage) == []
+    server.stdin.close()  # as the system does when the climb is killed
+    leftovers = found(storage)
+    assert [(leftover.kind, leftover.where) for leftover in leftovers] == [("server", str(server.pid))]
+    repair(storage, leftovers)
+    assert server.wait() == -signal.SIGKILL
+
+
 def test_a_promotion_that_prefect_was_never_told_of_is_named(toys: Toys, storage: Path, tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "ledger.db")
     outbox.add("toy-sft", "1")
