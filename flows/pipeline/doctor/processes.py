@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -54,12 +55,11 @@ def _parent(process: int) -> int | None:
 
 def _open(process: int) -> dict[str, str]:
     """What a process has open by descriptor; nothing of one that is gone, or is somebody else's."""
-    names = {}
-    try:
-        for descriptor in Path(f"/proc/{process}/fd").iterdir():
-            names[descriptor.name] = os.readlink(descriptor)
-    except OSError:
-        pass
+    names: dict[str, str] = {}
+    with suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{process}/fd"):
+            with suppress(OSError):  # closed since
+                names[descriptor] = os.readlink(f"/proc/{process}/fd/{descriptor}")
     return names
 
 
