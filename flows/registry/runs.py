@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from flows.registry.names import PARENT_RUN_TAG, PROCESS_TAG
-from flows.registry.processes import process_tag
+from flows.registry.names import KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.processes import is_dead, process_tag
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
@@ -68,6 +68,12 @@ class Runs:
             return None
         deleted = run.info.lifecycle_stage != LifecycleStage.ACTIVE
         return None if deleted or run.info.status == "FINISHED" else run
+
+    def left_behind(self, key: str) -> Run | None:
+        """The newest unfinished run of a content key whose process on this machine is dead, None where there is none."""
+        query = f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'"
+        runs = self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
+        return next((run for run in runs if is_dead(run.data.tags.get(PROCESS_TAG, ""))), None)
 
     def go_on(self, run_id: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """Let a run that was cut off run again, below another parent."""

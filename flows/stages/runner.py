@@ -189,11 +189,12 @@ def _open_run(plan: Plan, context: RunContext, key: str) -> str:
     states.mkdir(parents=True, exist_ok=True)
     known = states / RUN
     known.touch()
-    cut_off = registry.unfinished(known.read_text(encoding="utf-8", errors="replace"))
+    cut_off = registry.unfinished(known.read_text(encoding="utf-8", errors="replace")) or registry.left_behind(key)
     if cut_off is None:
         run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags)
         known.write_text(run_id, encoding="utf-8")
         return run_id
+    known.write_text(cut_off.info.run_id, encoding="utf-8")
     done = Checkpoints(states).notes.get("step", 0)
     times = [cut_off.data.tags.get(RESUMED_TAG), f"{datetime.now(UTC).isoformat(timespec='seconds')} after {done}"]
     resumed = {RESUMED_TAG: "; ".join(filter(None, times))[-5000:]}
