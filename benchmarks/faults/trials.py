@@ -110,7 +110,7 @@ FLIPS: Sequence[tuple[str, str, Mapping[str, Any], str]] = (
     ("the note of a run", "work/sft-*.states/run_id", STATE, ""),
     ("the note of a finished training", "work/sft-*.states/finished.json", UPLOAD, "is damaged"),
     ("a snapshot", "snapshots/demonstrations/*.parquet", NOTE, ""),
-    ("what a reward model said", "cache/*/*/*.npy", NOTE, "is damaged"),
+    ("what a reward model said", "cache/*/*/*.npy", {**NOTE, "nth": 2}, "is damaged"),
 )
 """A file that is damaged, where the climb is killed before so that it is there, and what the next climb says of it."""
 

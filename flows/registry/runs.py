@@ -70,7 +70,7 @@ class Runs:
         return None if deleted or run.info.status == "FINISHED" else run
 
     def left_behind(self, key: str) -> Run | None:
-        """The newest unfinished run of a content key whose process on this machine is dead, None where there is none."""
+        """The newest unfinished run of a content key whose process on this machine is dead; None without one."""
         query = f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'"
         runs = self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
         return next((run for run in runs if is_dead(run.data.tags.get(PROCESS_TAG, ""))), None)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -10,6 +11,7 @@ import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.registry.client import Registry
+from flows.registry.names import KEY_TAG, PROCESS_TAG
 from flows.stages.finished import FINISHED, FinishedTraining, keep_finished, read_finished
 from flows.stages.journal import JOURNAL, LoggedEvents, journaled, read_journal
 from rlhf_core.training.stage import Event, Stage, StageResult
@@ -83,13 +85,20 @@ def test_a_damaged_note_of_a_finished_training_is_not_believed(tmp_path: Path) -
         flip(tmp_path / FINISHED, place)
 
 
-def test_a_damaged_note_of_the_run_starts_another_one(storage: Path) -> None:
+def test_a_damaged_note_of_the_run_is_none_and_its_run_is_found_by_its_key(storage: Path) -> None:
     registry = Toys("toy", storage).registry
     run_id = registry.start_run("sft")
     assert registry.unfinished(run_id) is not None
-    assert [registry.unfinished(damaged) for damaged in ("", run_id[:-1], f"{run_id[:-1]}\ufffd", "f" * 32)] == [
-        None
-    ] * 4
+    for damaged in ("", run_id[:-1], f"{run_id[:-1]}\ufffd", "f" * 32):
+        assert registry.unfinished(damaged) is None
+    registry.tag_run(run_id, {KEY_TAG: "sft-1"})
+    assert registry.left_behind("sft-1") is None  # its process lives
+    registry.tag_run(run_id, {PROCESS_TAG: f"{socket.gethostname()}:999999999:1"})
+    found = registry.left_behind("sft-1")
+    assert found is not None and found.info.run_id == run_id
+    assert registry.left_behind("sft-2") is None
+    registry.end_run(run_id, "FINISHED")
+    assert registry.left_behind("sft-1") is None
 
 
 def test_the_result_goes_through_and_without_states_nothing_is_written(tmp_path: Path) -> None:
