@@ -44,8 +44,8 @@ class Comparison(NamedTuple):
         identical: whether all weights are the same, byte by byte.
         twice: steps that were logged more than once.
         missing: steps that were not logged.
-        spare_runs: runs of stages beyond one for each.
-        spare_versions: versions beyond one of each name.
+        spare_runs: runs of stages beyond those without faults.
+        spare_versions: versions beyond those without faults.
     """
 
     identical: bool
@@ -91,8 +91,8 @@ def compare(after: Aftermath, calm: Aftermath) -> Comparison:
         identical=after.weights == calm.weights,
         twice=sum(more.total() for more, _ in differences),
         missing=sum(less.total() for _, less in differences),
-        spare_runs=sum(after.runs.values()) - len(after.runs),
-        spare_versions=sum(after.versions.values()) - len(after.versions),
+        spare_runs=sum(after.runs.values()) - sum(calm.runs.values()),
+        spare_versions=sum(after.versions.values()) - sum(calm.versions.values()),
     )
 
 
