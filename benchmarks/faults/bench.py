@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -150,7 +151,8 @@ class Watch:
     def outcome(self, lives: Lives) -> Outcome:
         """What is there now against the undisturbed storage."""
         left = lives.live("doctor", "--storage", str(self._storage), "--json")
-        leftovers = json.loads(left.said[left.said.index("[") :]) if left.code in (0, 1) else [left.said[-300:]]
+        listed = re.search(r"^\[(?:\]|$).*", left.said, re.MULTILINE | re.DOTALL)
+        leftovers = json.loads(listed.group()) if listed else [left.last_line]
         comparison = compare(read_aftermath(self._storage), self.calm_aftermath())
         wrong = [f"{name} {value}" for name, value in comparison._asdict().items() if name != "identical" and value]
         wrong += [] if comparison.identical else ["weights differ"]

@@ -144,7 +144,10 @@ def doctor(
         if fix:
             start_orchestrator()  # which is told of runs that are ended
         from flows.pipeline.doctor.checkup import as_json, examine, render, repair
+        from flows.registry.database import database_file, prepare_database
 
+        if (database := database_file()) is None or database.exists():
+            prepare_database()
         receivers = (Path(os.environ.get("STACK") or ".stack") / "receiver", folder)
         leftovers = examine(folder, settings.project if one else None, [place / "ledger.db" for place in receivers])
         fixed = repair(folder, leftovers) if fix else []
