@@ -15,7 +15,7 @@ MOVIES := .movies
 SMOLLM2 := $(MOVIES)/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench gate-bench style reference lock audit-deps sbom clean
+.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench faults gate-bench style reference lock audit-deps sbom clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench: $(TRL)/.installed  ## Time a climb beside its training, then SFT, reward 
 	$(BIN)/python -m benchmarks.speed.overhead
 	for stage in sft reward_model dpo ppo; do $(BIN)/python -m benchmarks.speed.vs_trl --stage $$stage --trl $(TRL) \
 		$(if $(RLHF_DATA),--data $(RLHF_DATA)/hh-rlhf/harmless-base-sample.jsonl.gz) || exit 1; done
+
+faults: $(INSTALLED)  ## Kill climbs and damage what they keep, and say what came of it
+	$(BIN)/python -m benchmarks.faults run
 
 gate-bench: $(INSTALLED)  ## Climb ladders that are broken on purpose, and say what the gates stop
 	$(BIN)/python -m benchmarks.quality.gate_bench run --workers $(JOBS)

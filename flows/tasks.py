@@ -27,6 +27,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""What a disk says that a person has to make room on, or to open for writing."""
+
+
 def name_flow_run(name: str) -> None:
     """Name the flow run that this is called in, if in any."""
     if flow_run.id is not None:
@@ -92,6 +96,17 @@ def is_infrastructure(error: object) -> bool:
         case OSError():
             return error.errno in PASSING
     return False
+
+
+def outage(error: BaseException) -> str:
+    """What a person is told of an error that is no mistake of theirs or ours: a disk or a server; empty for others."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}; make room there, or let it be written to, and run again"
+    if is_infrastructure(error):
+        words = " ".join(str(error).split())[:300]
+        return f"a server, a network or a disk did not answer in time ({type(error).__name__}: {words}); run again"
+    return ""
 
 
 def _passes(status: int) -> bool:

@@ -30,7 +30,7 @@ from flows.deploy.pages import free_port
 from flows.lineage import impact
 from flows.lineage.archive import Archive
 from flows.lineage.story import as_json, tell
-from flows.promotion.history import history, record_promotion
+from flows.promotion.history import history, recorded_promotion
 from flows.promotion.promote import promote, propose
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import DIGEST_TAG
@@ -163,7 +163,7 @@ def fill(database: str, ladders: int, artifacts: Path) -> None:
         for stage in PARENTS:
             made[stage] = register(client, experiment, stage, ladder, made, climb, artifacts)
         version, previous = made["policy"].version, str(ladder) if ladder else None
-        record_promotion(
+        with recorded_promotion(
             open_registry(PROJECT, artifacts),
             model=made["policy"].name,
             version=version,
@@ -172,7 +172,8 @@ def fill(database: str, ladders: int, artifacts: Path) -> None:
             why="the next week",
             how="rlhf promote",
             forced=False,
-        )
+        ):
+            pass
     client.set_registered_model_alias(made["policy"].name, "champion", made["policy"].version)
 
 

@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from flows.config.ladder import IngestConfig, LadderConfig
 
+EXIT_OUTAGE = 1
 EXIT_INPUT = 2
 EXIT_GATE = 3
 EXIT_WAITING = 4
@@ -123,7 +124,7 @@ def as_typed(config: Path, overrides: list[str] | None) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep libraries quiet; end with exit code 2 and without a traceback where the input is wrong."""
+    """Keep libraries quiet; end without a traceback where the input is wrong, a disk is full or a server away."""
     from flows.deploy.environment import quiet
 
     quiet()  # before the first import that reads it
@@ -135,6 +136,16 @@ def quietly() -> Iterator[None]:
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(EXIT_INPUT) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        from flows.config.redaction import redact
+        from flows.tasks import outage
+
+        if not (reason := outage(error)):
+            raise
+        typer.echo(f"error: {redact(reason)}, which goes on from what was finished and the last state", err=True)
+        raise typer.Exit(EXIT_OUTAGE) from None
 
 
 def _tell_without_secrets(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

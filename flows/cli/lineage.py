@@ -1,5 +1,6 @@
 """Commands that ask where versions came from and whether that still holds, and that tidy up."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -8,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly, see_mlflow
+from flows.cli.common import (
+    ConfigOption,
+    Overrides,
+    check_output,
+    connect,
+    of_registry,
+    quietly,
+    see_mlflow,
+    start_orchestrator,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,6 +126,46 @@ def prune(
             for waste in wastes:
                 retention.remove(waste)
         _console().print(render(wastes, removed=yes))
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="YAML file whose storage and project are looked at.")] = None,
+    storage: Annotated[
+        Path | None, typer.Option(help="Look at a storage folder with all of its projects instead.")
+    ] = None,
+    overrides: Overrides = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Remove what is certainly nobody's; else only name it.")] = False,
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Name what crashes left behind in storage and registry. Exit code 1: something was found and is still there."""
+    with quietly():
+        from flows.config.loading import OWN_CONFIG, load_own_config
+        from flows.registry.lookup import UNNAMED
+
+        settings = load_own_config(config, project=UNNAMED, overrides=overrides or [])
+        one = storage is None and (config is not None or OWN_CONFIG.exists())
+        folder = settings.storage if storage is None else storage.absolute()
+        if not folder.is_dir():
+            from flows.config.errors import InputError
+
+            raise InputError(f"there is no storage folder {folder}; name it by --storage, or a configuration")
+        connect(settings.model_copy(update={"storage": folder}))
+        if fix:
+            start_orchestrator()  # which is told of runs that are ended
+        from flows.pipeline.doctor.checkup import as_json, examine, render, repair
+        from flows.registry.database import database_file, prepare_database
+
+        if (database := database_file()) is None or database.exists():
+            prepare_database()
+        receivers = (Path(os.environ.get("STACK") or ".stack") / "receiver", folder)
+        leftovers = examine(folder, settings.project if one else None, [place / "ledger.db" for place in receivers])
+        fixed = repair(folder, leftovers) if fix else []
+        if json_wanted:
+            typer.echo(json.dumps(as_json(leftovers, fixed), indent=2))
+        else:
+            _console().print(render(leftovers, fixed))
+        if len(fixed) < len(leftovers):
+            raise typer.Exit(EXIT_DOUBT)
 
 
 def _console() -> "Console":

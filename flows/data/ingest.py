@@ -33,7 +33,8 @@ from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
-from flows.storage.cached_results import reuse_or_remake
+from flows.storage.cached_results import reuse_or_remake, sealed
+from flows.storage.scratch import scratch
 from flows.storage.snapshots import is_intact
 from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
@@ -124,10 +125,10 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
 def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str]) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=context.storage / "work", prefix="ingest-") as folder:
-        checked = check(plan, context, _profiles(champion, context.storage), Path(folder))
+    with scratch(context.storage / "work", key) as folder:
+        checked = check(plan, context, _profiles(champion, context.storage), folder)
         publish_findings(checked.populations)
-        return publish(key, checked, context, started).model_dump(mode="json")
+        return sealed(publish(key, checked, context, started))
 
 
 @retried_task("check", cache_policy=NO_CACHE)

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.filesize import decimal
@@ -21,6 +18,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
+from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.lookup import DATASET
 from flows.registry.names import MODELS, SNAPSHOT_TAG, STAGE_PREFIX, data_experiment, registered_name
 from flows.storage.locks import is_held
@@ -108,9 +106,9 @@ class Retention:
                 name, version = waste.name.rsplit("/", 1)
                 if not self.client.get_model_version(name, version).aliases:
                     self.client.delete_model_version(name, version)
-                    self._delete_model(waste.holder)
+                    delete_model(self.client, waste.holder)
             case "snapshot":
-                _store(self.client.get_run(waste.holder).info.artifact_uri).delete_artifacts()
+                delete_files(self.client.get_run(waste.holder).info.artifact_uri)
                 self.client.delete_run(waste.holder)
             case "work":
                 if not self._working():
@@ -130,22 +128,8 @@ class Retention:
         return in_use, read
 
     def _version(self, version: Version) -> Waste:
-        location = self._location(version.model_id)
-        size = 0 if location is None else _size(_store(location))
+        size = stored_size(location_of(self.client, version.model_id))
         return Waste("version", version.label, size, version.created, version.model_id)
-
-    def _location(self, model_id: str) -> str | None:
-        """Where the files of a logged model lie; None if it is gone."""
-        try:
-            return str(self.client.get_logged_model(model_id).artifact_location)
-        except MlflowException:
-            return None
-
-    def _delete_model(self, model_id: str) -> None:
-        location = self._location(model_id)
-        if location is not None:
-            _store(location).delete_artifacts()
-            self.client.delete_logged_model(model_id)
 
     def _kept_snapshots(self, needed: set[str]) -> Iterator[Waste]:
         experiment = self.client.get_experiment_by_name(data_experiment(self.project))
@@ -154,7 +138,7 @@ class Retention:
         for run in self.client.search_runs([experiment.experiment_id], max_results=RUNS):
             digest = run.data.tags.get(SNAPSHOT_TAG)
             if digest and digest not in needed:
-                size = _size(_store(run.info.artifact_uri))
+                size = stored_size(run.info.artifact_uri)
                 yield Waste("snapshot", digest, size, run.info.start_time / 1000, run.info.run_id)
 
     def _stored(self, kind: Literal["local snapshot", "local copy"], pattern: str, needed: set[str]) -> Iterator[Waste]:
@@ -197,12 +181,3 @@ def _waste(kind: Literal["local snapshot", "local copy", "work"], path: Path, ro
 def _beside(path: Path) -> list[Path]:
     """A snapshot with its profile, or a folder alone."""
     return sorted(path.parent.glob(f"{path.stem}.*")) if path.suffix else [path]
-
-
-def _store(uri: str) -> ArtifactRepository:
-    return get_artifact_repository(uri)
-
-
-def _size(store: ArtifactRepository, folder: str | None = None) -> int:
-    items = store.list_artifacts(folder)
-    return sum(_size(store, item.path) if item.is_dir else item.file_size or 0 for item in items)

@@ -10,7 +10,7 @@ from flows.config.ladder import LadderConfig
 from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
-from flows.pipeline.orphans import end_orphans, process_tags
+from flows.pipeline.orphans import end_orphans, flow_run_tag
 from flows.pipeline.outside_functions import check_outside_measures
 from flows.pipeline.run import MEASURED, TRAINED, LadderRun
 from flows.registry.client import open_registry
@@ -62,14 +62,15 @@ def _started(
 ) -> LadderRun:
     """A run with its MLflow run, after runs that were killed have been ended."""
     registry = open_registry(config.project, config.storage)
-    open_registry(data_experiment(config.project), config.storage)  # refused now, if that experiment was deleted
+    data = open_registry(data_experiment(config.project), config.storage)  # refused now, if that was deleted
     rewards = resolve_reward(config.policy.reward, registry)
     check_outside_measures(config)
     for ref in (*rewards.models.values(), *(registered(source, registry) for source in config.taken_models.values())):
         if ref is not None:
             registry.folder(ref)  # a file that is missing or altered ends the run now, not hours later
     end_orphans(registry)
-    run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **process_tags()}
+    end_orphans(data)
+    run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **flow_run_tag()}
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
@@ -100,11 +101,11 @@ def _ended(run: LadderRun) -> Iterator[None]:
         run.finish("FINISHED", str(wait))
         raise
     except InputError as error:
-        registry.tag_run(run_id, {OUTCOME_TAG: str(error)[:5000]})
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})
         raise
     except BaseException as error:
-        registry.tag_run(run_id, {OUTCOME_TAG: f"interrupted by {type(error).__name__}: {error}"[:5000]})
-        registry.end_run(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        outcome = f"interrupted by {type(error).__name__}: {error}"[:5000]
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
         raise
     run.finish("FINISHED", run.outcome())

@@ -3,12 +3,16 @@
 Every move of the alias `champion` is a run in the experiment `<project>-promotions`, so that it can be read in MLflow.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
 from mlflow.entities import Run
 
 from flows.registry.client import Registry, open_registry
+from flows.registry.names import CHAMPION, PROCESS_TAG
+from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen
 
 How = Literal["rlhf promote", "rlhf rollback", "MLflow"]
@@ -43,7 +47,8 @@ class PromotionRecord(Frozen):
     when: datetime
 
 
-def record_promotion(
+@contextmanager
+def recorded_promotion(
     registry: Registry,
     *,
     model: str,
@@ -54,8 +59,10 @@ def record_promotion(
     how: How,
     forced: bool,
     comparison: Frozen | None = None,
-) -> str:
-    """Keep a move of the alias `champion`.
+) -> Iterator[None]:
+    """Keep a move of the alias `champion` that takes place inside: open before it, closed after it.
+
+    A move that fails inside is none. One that was cut off is what the alias says: `settle` closes it.
 
     Args:
         registry: of the project.
@@ -67,17 +74,34 @@ def record_promotion(
         how: by which command, or in MLflow's own page.
         forced: whether the gates of the version had not passed.
         comparison: what was shown before.
-
-    Returns:
-        Id of the run that keeps it.
     """
     ledger = _ledger(registry)
     tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
     run_id = ledger.start_run(f"{model}/{version}", tags={**tags, "forced": str(forced).lower()})
-    if comparison is not None:
-        ledger.client.log_dict(run_id, comparison.model_dump(mode="json"), "comparison.json")
+    try:
+        if comparison is not None:
+            ledger.client.log_dict(run_id, comparison.model_dump(mode="json"), "comparison.json")
+        yield
+    except BaseException:
+        ledger.end_run(run_id, "FAILED")
+        raise
     ledger.end_run(run_id, "FINISHED")
-    return run_id
+
+
+def settle(registry: Registry) -> list[str]:
+    """Close the records of moves whose process was killed in them: done if the alias is there by now, else none.
+
+    Returns:
+        The version and what became of it, for each.
+    """
+    ledger = _ledger(registry)
+    closed = []
+    for run in ledger.running(PROCESS_TAG):
+        if is_dead(run.data.tags[PROCESS_TAG]):
+            done = _has_moved(registry, run)
+            ledger.end_run(run.info.run_id, "FINISHED" if done else "KILLED")
+            closed.append(f"{run.info.run_name} {'became' if done else 'did not become'} {CHAMPION}")
+    return closed
 
 
 def history(registry: Registry, model: str | None = None) -> list[PromotionRecord]:
@@ -88,12 +112,12 @@ def history(registry: Registry, model: str | None = None) -> list[PromotionRecor
     while True:
         page = ledger.client.search_runs(
             [ledger.experiment_id],
-            "attributes.status = 'FINISHED'",
             max_results=RUNS_PER_PAGE,
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
-        records += [_promotion(run) for run in page if model in (None, run.data.tags["model"])]
+        runs = [run for run in page if model in (None, run.data.tags["model"])]
+        records += [_promotion(run) for run in runs if _took_place(registry, run)]
         token = page.token
         if not token:
             return records
@@ -106,6 +130,16 @@ def project_of(registry: Registry) -> str:
 
 def _ledger(registry: Registry) -> Registry:
     return open_registry(f"{project_of(registry)}-{LEDGER}", registry.storage)
+
+
+def _took_place(registry: Registry, run: Run) -> bool:
+    """Whether there was the move that a record is of; of an open one the alias tells."""
+    return run.info.status == "FINISHED" or (run.info.status == "RUNNING" and _has_moved(registry, run))
+
+
+def _has_moved(registry: Registry, run: Run) -> bool:
+    champion = registry.champion(run.data.tags["model"])
+    return champion is not None and champion.version == run.data.tags["version"]
 
 
 def _promotion(run: Run) -> PromotionRecord:

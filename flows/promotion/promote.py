@@ -3,10 +3,17 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from mlflow.exceptions import MlflowException
-
 from flows.config.errors import InputError
-from flows.promotion.history import PROMOTE, ROLLBACK, How, PromotionRecord, history, project_of, record_promotion
+from flows.promotion.history import (
+    PROMOTE,
+    ROLLBACK,
+    How,
+    PromotionRecord,
+    history,
+    project_of,
+    recorded_promotion,
+    settle,
+)
 from flows.registry.client import Registry
 from flows.registry.differences import differences
 from flows.registry.lookup import named_version, require_project
@@ -148,7 +155,8 @@ def _move(
 ) -> None:
     """Record first: what sees the alias move then finds the record of it. No version without its files gets so far."""
     registry.verify(version)
-    run_id = record_promotion(
+    settle(registry)
+    with recorded_promotion(
         registry,
         model=version.name,
         version=version.version,
@@ -158,12 +166,8 @@ def _move(
         how=how,
         forced=forced,
         comparison=comparison,
-    )
-    try:
+    ):
         registry.set_alias(version, CHAMPION)
-    except MlflowException:
-        registry.end_run(run_id, "FAILED")
-        raise
 
 
 def _champions(moves: Sequence[PromotionRecord], now: str | None) -> list[str]:

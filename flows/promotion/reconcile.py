@@ -18,7 +18,7 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
 from flows.config.errors import InputError
-from flows.promotion.history import history, record_promotion
+from flows.promotion.history import history, recorded_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, DIGEST_TAG, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
@@ -133,9 +133,10 @@ def _record(registry: Registry, model: str, version: str, previous: str | None, 
     """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the outbox lacks."""
     moves = history(registry, model)
     if not moves or moves[0].version != version:
-        record_promotion(
+        with recorded_promotion(
             registry, model=model, version=version, previous=previous, by="unknown", why="", how="MLflow", forced=forced
-        )
+        ):
+            pass  # the alias has moved already
 
 
 def _doubt_of_gates(version: ModelVersion) -> str:

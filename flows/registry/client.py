@@ -17,6 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
+from flows.registry.artifacts import delete_model
 from flows.registry.database import ARTIFACTS, prepare_database
 from flows.registry.keys import files_artifact
 from flows.registry.names import CHAMPION, DATASET_PREFIX, DIGEST_TAG, GATED, registered_name
@@ -127,7 +128,7 @@ class Registry(Runs):
         query = f"name = '{name}' AND source_run_id = '{run_id}'"
         for model in self.client.search_logged_models([self.experiment_id], filter_string=query):
             if model.model_id not in {ref.model_id for ref in versions}:
-                self.client.delete_logged_model(model.model_id)
+                delete_model(self.client, model.model_id)
 
     def reference(self, name: str, version: str) -> ModelRef:
         """Look a version up.

@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import json
+import logging
 import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import mlflow
+from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from mlflow.db import upgrade
 from sqlalchemy.exc import DBAPIError
@@ -40,6 +42,7 @@ def prepare_database() -> None:
     """
     path = database_file()
     if path is not None:
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tells what it also raises, at length
         _prepare(path)
 
 
@@ -54,14 +57,60 @@ def _prepare(path: Path) -> None:
     make_folder(path.parent)
     with exclusive(path.with_suffix(".lock")):
         try:
-            upgrade.main([f"{SCHEME}{path}"], standalone_mode=False)
-        except (CommandError, DBAPIError) as error:
+            _bring_up_to_date(path)
+        except (CommandError, DBAPIError, sqlite3.DatabaseError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{path} is no database that this MLflow can use ({reason}): take the version that made it, or "
                 "another storage"
             ) from None
         relocate(path)
+
+
+def _bring_up_to_date(path: Path) -> None:
+    """Make or migrate a database; one that is cut off is as it was before, as no migration goes on from a half."""
+    part, before = path.with_suffix(".part"), path.with_suffix(".before")
+    for left in path.parent.glob(f"{part.name}*"):
+        left.unlink()
+    if before.exists():
+        _copy(before, path)
+        before.unlink()
+    if not path.exists():
+        _migrate(part)
+        part.rename(path)
+    elif not _is_current(path):
+        _copy(path, part)
+        part.rename(before)
+        try:
+            _migrate(path)
+        except BaseException:
+            _copy(before, path)
+            raise
+        finally:
+            before.unlink()
+
+
+def _migrate(path: Path) -> None:
+    upgrade.main([f"{SCHEME}{path}"], standalone_mode=False)
+
+
+def _is_current(path: Path) -> bool:
+    """Whether a database has the tables of this MLflow."""
+    head = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations")).get_current_head()
+    with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as database:
+        try:
+            return list(database.execute("SELECT version_num FROM alembic_version")) == [(head,)]
+        except sqlite3.DatabaseError:
+            return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database as it is between two changes, whoever else has it open."""
+    with (
+        contextlib.closing(sqlite3.connect(source, timeout=30.0)) as here,
+        contextlib.closing(sqlite3.connect(target, timeout=30.0)) as there,
+    ):
+        here.backup(there)
 
 
 def relocate(path: Path) -> None:

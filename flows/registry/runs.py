@@ -1,8 +1,9 @@
 """MLflow runs: every call about their tags, parameters, metrics, figures and datasets."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Para
 from mlflow.exceptions import MlflowException
 
 from flows.config.redaction import redact
-from flows.registry.names import PARENT_RUN_TAG
+from flows.registry.names import KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.processes import is_dead, process_tag
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
@@ -50,14 +52,14 @@ class Runs:
         return exclusive(self.storage / "work" / f"{name}.lock")
 
     def start_run(self, name: str, *, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
-        """Start a run, nested below its parent where there is one, and return its id."""
-        nesting = {PARENT_RUN_TAG: parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **nesting})
+        """Start a run of this process, nested below its parent where there is one, and return its id."""
+        own = {PROCESS_TAG: process_tag(), **({PARENT_RUN_TAG: parent} if parent else {})}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**(tags or {}), **own})
         return str(run.info.run_id)
 
     def unfinished(self, run_id: str) -> Run | None:
-        """A run whose work is not done; None where it is, the id is empty, or somebody deleted the run."""
-        if not run_id:
+        """A run whose work is not done; None where it is, there is no such id, or somebody deleted the run."""
+        if not re.fullmatch("[0-9a-f]{32}", run_id):
             return None
         try:
             run: Run = self.client.get_run(run_id)
@@ -68,9 +70,15 @@ class Runs:
         deleted = run.info.lifecycle_stage != LifecycleStage.ACTIVE
         return None if deleted or run.info.status == "FINISHED" else run
 
+    def left_behind(self, key: str) -> Run | None:
+        """The newest unfinished run of a content key whose process on this machine is dead; None without one."""
+        query = f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'"
+        runs = self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
+        return next((run for run in runs if is_dead(run.data.tags.get(PROCESS_TAG, ""))), None)
+
     def go_on(self, run_id: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """Let a run that was cut off run again, below another parent."""
-        self.tag_run(run_id, {**tags, PARENT_RUN_TAG: parent})
+        self.tag_run(run_id, {**tags, PROCESS_TAG: process_tag(), PARENT_RUN_TAG: parent})
         self.client.update_run(run_id, status="RUNNING")
 
     def last_step(self, run_id: str) -> int:
@@ -81,6 +89,12 @@ class Runs:
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
+
+    def try_to_end(self, run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """End a run whose work has failed; where the server cannot be told, the failure itself is what is raised."""
+        with suppress(MlflowException):
+            self.tag_run(run_id, tags or {})
+            self.end_run(run_id, status)
 
     def running(self, tag: str) -> list[Run]:
         """Runs that say they are running and carry a tag."""

@@ -4,7 +4,10 @@ Prefect keeps what a task returned only with the task around it, which also regi
 """
 
 import os
+import warnings
 from pathlib import Path
+
+import xxhash
 
 from flows.stages.figures import Series
 from rlhf_core.config import Frozen
@@ -45,16 +48,21 @@ def keep_finished(states: Path, trained: FinishedTraining) -> None:
     os.sync()
     path = states / FINISHED
     part = path.with_suffix(".part")
-    part.write_text(trained.model_dump_json(), encoding="utf-8")
+    text = trained.model_dump_json()
+    part.write_text(f"{xxhash.xxh3_128_hexdigest(text.encode())}\n{text}", encoding="utf-8")
     flush(part)
     part.rename(path)
     flush(states)
 
 
 def read_finished(states: Path) -> FinishedTraining | None:
-    """What was written down; None where nothing was, or what it made has gone."""
+    """What was written down; None where nothing was, it is damaged, or what it made has gone."""
     path = states / FINISHED
     if not path.exists():
         return None
-    trained = FinishedTraining.model_validate_json(path.read_text(encoding="utf-8"))
+    digest, _, text = path.read_bytes().partition(b"\n")
+    if digest != xxhash.xxh3_128_hexdigest(text).encode():
+        warnings.warn(f"{path} is damaged; the training goes on from its last state", stacklevel=2)
+        return None
+    trained = FinishedTraining.model_validate_json(text)
     return trained if has_folders(trained) else None

@@ -6,8 +6,11 @@ anew all of them; steps that are known are passed over.
 
 import json
 import time
+import warnings
 from contextlib import closing
 from pathlib import Path
+
+import xxhash
 
 from flows.registry.client import Registry
 from rlhf_core.distributed import rank
@@ -25,7 +28,7 @@ def journaled(stage: Stage, states: Path | None) -> Stage:
         return (yield from stage)
     last = max((event.step for event in read_journal(states)), default=-1)
     with closing(stage), (states / JOURNAL).open("a", encoding="utf-8") as file:
-        file.truncate(len(_whole_lines(states).encode()))
+        file.truncate(_content(states).rfind(b"\n") + 1)
         while True:
             try:
                 event = next(stage)
@@ -33,19 +36,26 @@ def journaled(stage: Stage, states: Path | None) -> Stage:
                 result: StageResult = end.value
                 return result
             if event.step > last:
-                print(json.dumps(event), file=file, flush=True)
+                text = json.dumps(event)
+                print(xxhash.xxh3_64_hexdigest(text.encode()), text, file=file, flush=True)
             yield event
 
 
 def read_journal(states: Path) -> list[Event]:
-    """The events beside some states; a last line that was cut off is none."""
-    return [Event(*json.loads(line)) for line in _whole_lines(states).splitlines()]
+    """The events beside some states; a last line that was cut off is none, and one that is damaged is passed over."""
+    events = []
+    for number, line in enumerate(_content(states).split(b"\n")[:-1], start=1):
+        digest, _, text = line.partition(b" ")
+        if digest == xxhash.xxh3_64_hexdigest(text).encode():
+            events.append(Event(*json.loads(text)))
+        else:
+            warnings.warn(f"{states / JOURNAL}: line {number} is damaged; its step is not logged", stacklevel=2)
+    return events
 
 
-def _whole_lines(states: Path) -> str:
+def _content(states: Path) -> bytes:
     path = states / JOURNAL
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return text[: text.rfind("\n") + 1]
+    return path.read_bytes() if path.exists() else b""
 
 
 class LoggedEvents:

@@ -30,7 +30,7 @@ from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
-from flows.storage.cached_results import intact_result, reuse_or_remake
+from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
 from flows.tasks import CACHED, retried_task
 from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
@@ -38,6 +38,9 @@ from rlhf_core.training.stage import Stage, StageResult
 
 RUN = "run_id"
 """Beside the states of a stage: its run in MLflow."""
+
+STATES = ".states"
+"""Ends the name of the folder of a stage's states, after its content key."""
 
 CURVES = ("kl_to_sft_nats", "kl_to_rollout_nats")
 
@@ -69,10 +72,10 @@ def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
     in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
     trained = intact_result(in_time, FinishedTraining, has_folders, key, plan, context)
-    record = register(key, plan, context, trained)
+    record = StageRecord.model_validate(register(key, plan, context, trained))
     for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
-    return record
+    return sealed(record)
 
 
 @retried_task("train", **CACHED)
@@ -85,7 +88,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     run_id = _open_run(plan, context, key)
     earlier = read_finished(states)
     if earlier is not None and earlier.run_id == run_id:
-        return earlier.model_dump(mode="json")
+        return sealed(earlier)
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)
     registry.log_params(run_id, {plan.stage: plan.config.model_dump(mode="json"), "seed": plan.seed})
     if plan.datasets:
@@ -100,10 +103,10 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
             torch.set_num_threads(context.threads)
         result, curves = _follow(plan, events, _begin(plan, context, key))
     except NotFiniteError as error:
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED")
         raise _astray(error, plan, states, events) from None
     except BaseException:
-        registry.end_run(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED")
         raise
     seconds = time.monotonic() - started
     registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
@@ -119,7 +122,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         seconds=seconds,
     )
     keep_finished(states, finished)
-    return finished.model_dump(mode="json")
+    return sealed(finished)
 
 
 @retried_task("register")
@@ -196,11 +199,12 @@ def _open_run(plan: Plan, context: RunContext, key: str) -> str:
     states.mkdir(parents=True, exist_ok=True)
     known = states / RUN
     known.touch()
-    cut_off = registry.unfinished(known.read_text(encoding="utf-8"))
+    cut_off = registry.unfinished(known.read_text(encoding="utf-8", errors="replace")) or registry.left_behind(key)
     if cut_off is None:
         run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags)
         known.write_text(run_id, encoding="utf-8")
         return run_id
+    known.write_text(cut_off.info.run_id, encoding="utf-8")
     done = Checkpoints(states).notes.get("step", 0)
     times = [cut_off.data.tags.get(RESUMED_TAG), f"{datetime.now(UTC).isoformat(timespec='seconds')} after {done}"]
     resumed = {RESUMED_TAG: "; ".join(filter(None, times))[-5000:]}
@@ -258,7 +262,7 @@ def _workspace(context: RunContext, key: str) -> Path:
 
 def _states(context: RunContext, key: str) -> Path:
     """Beside the workspace, which may be a model's folder as a whole."""
-    return context.storage / "work" / f"{key}.states"
+    return context.storage / "work" / f"{key}{STATES}"
 
 
 def _ranks(context: RunContext, key: str) -> Path:

@@ -1,15 +1,14 @@
 """Candidate checkpoints of a PPO run, written at evaluations; one of them becomes the result."""
 
 import shutil
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-from torch.distributed.checkpoint.state_dict_saver import save
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.ppo.actor_critic import ActorCritic
+from rlhf_core.training.checkpoint import write_state
 from rlhf_core.training.seals import damage, seal
 from rlhf_core.training.state_reader import foreign, read_state
 
@@ -41,8 +40,7 @@ class CandidateStates:
 
     def keep(self, step: int) -> None:
         """Write the state after an update."""
-        with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
-            save(self._weights(), checkpoint_id=self._folder(step))
+        write_state(self._weights(), self._folder(step))
         wait()
         seal(self._folder(step))
 

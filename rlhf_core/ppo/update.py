@@ -11,6 +11,7 @@ from rlhf_core.config.ppo import UpdateConfig
 from rlhf_core.data.batching import shuffled_batches
 from rlhf_core.data.tokenizer import Tree
 from rlhf_core.generation.rollout import Rollout, all_logprobs
+from rlhf_core.models.precision import check_finite
 from rlhf_core.models.scoring import Scores
 from rlhf_core.objectives import estimate_advantages, explained_variance, kl_k1, kl_k3, shaped_rewards, whiten
 from rlhf_core.ppo.actor_critic import ActorCritic, SeparateValue
@@ -49,11 +50,15 @@ def compute_advantages(
 
     Returns:
         Everything that the update learns from.
+
+    Raises:
+        NotFiniteError: if a reward is no number.
     """
     score, disagreement = scores.score, disagreement_of(config.reward, scores, terms)
     ref_logprobs = all_logprobs(reference, rollout, config.optimiser, sampling_temperature=config.sampling.temperature)
     total = reward.combine({SCORE: score, **terms})
     rewards = penalise_unfinished(total, rollout.finished, missing_eos_penalty=config.missing_eos_penalty)
+    check_finite("rewards of responses", rewards)
     if isinstance(offset, Tensor):
         offset = reward_offset(rewards, offset)
     advantages, returns = centred_advantages(config, rollout, rewards, ref_logprobs, values, offset=offset)

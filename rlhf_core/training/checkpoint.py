@@ -4,6 +4,7 @@ A state is written beside the others, sealed, and renamed when it is complete an
 changed since is named and removed, and the one before it is used.
 """
 
+import errno
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.checkpoint.stateful import Stateful
 
@@ -22,6 +24,9 @@ from rlhf_core.training.seals import damage, flush, seal
 from rlhf_core.training.state_reader import foreign, read_state
 
 NOTES = "notes.json"
+
+CUT_SHORT = "inline_container.cc"
+"""Names where torch notices that a file did not take all that was written to it, as on a full disk."""
 
 KEPT = 2
 """States on disk: the newest and the one before it."""
@@ -88,8 +93,7 @@ class Checkpoints:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
         wait()
-        with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
-            save(dict(parts), checkpoint_id=writing / "state")
+        write_state(parts, writing / "state")
         wait()
         if rank() == 0:
             (writing / NOTES).write_text(json.dumps(notes), encoding="utf-8")
@@ -121,6 +125,22 @@ class Checkpoints:
     def _states(self) -> list[Path]:
         """Those whose writing ended, the oldest first."""
         return [] if self._folder is None else sorted(self._folder.glob("step-*"))
+
+
+def write_state(parts: Mapping[str, Any], folder: Path) -> None:
+    """Write parts of a state; all ranks call it together.
+
+    Raises:
+        OSError: whatever the disk of a rank said.
+    """
+    with warnings.catch_warnings(action="ignore"):  # one process is told that it is alone
+        try:
+            save(dict(parts), checkpoint_id=folder)
+        except CheckpointException as error:
+            failure = next(failure for failure, _ in error.failures.values())
+            if CUT_SHORT in str(failure):
+                raise OSError(errno.ENOSPC, f"a state could not be written whole ({failure})", str(folder)) from None
+            raise failure from None
 
 
 NEVER = Checkpoints(None)

@@ -16,6 +16,7 @@ from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
 from flows.stages.finished import FinishedTraining
 from flows.stages.plan import Plan
 from flows.stages.runner import register, train
+from flows.storage.cached_results import unsealed
 from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import point
@@ -116,7 +117,8 @@ class Toys:
             sources=sources or {},
             alone=True,
         )
-        trained = FinishedTraining.model_validate(train.fn(plan.key, plan, self.context))
+        trained = unsealed(FinishedTraining, train.fn(plan.key, plan, self.context))
+        assert trained is not None
         record = StageRecord.model_validate(register.fn(plan.key, plan, self.context, trained))
         shutil.rmtree(self.storage / "work")  # as a stage does that came to its end
         return record.model

@@ -550,6 +550,13 @@ MUTANTS = [
         "test_array_cache.test_a_flipped_bit_is_noticed",
     ),
     Mutant(
+        "a kept result that has changed is believed",
+        "flows.storage.cached_results",
+        "returned.get(SEAL) == _digest(fields)",
+        "SEAL in returned",
+        "test_cached_results.test_a_changed_result_is_noticed",
+    ),
+    Mutant(
         "the KL penalty rewards drift",
         OBJECTIVES,
         "-beta * kl_per_token",

@@ -17,6 +17,7 @@ from flows.data.tables import Table
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import DataRefs
+from flows.storage.cached_results import intact_result, sealed
 from flows.storage.snapshots import read_parts
 from flows.tasks import CACHED
 from rlhf_core.config import Frozen
@@ -89,7 +90,8 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     if balance != "none":
         plan = BalancePlan(balance=balance)
         key = content_key("balance-labels", plan, {"preferences": data.preferences.digest}, 0, DATA_CODE)
-        balanced = Balanced.model_validate(measure_balanced(key, plan, Path(data.preferences.path), context))
+        snapshot = Path(data.preferences.path)
+        balanced = intact_result(measure_balanced, Balanced, lambda _: True, key, plan, snapshot, context)
     worth = data.labels.model_copy(update={"balanced": balanced})
     registry = context.registry()
     registry.client.log_text(context.run_id, page(worth), "labels/report.md")
@@ -103,7 +105,7 @@ def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, context: RunCo
     """Measure the sample after balancing; what it returns is remembered across runs under the content key."""
     sample = read_sample(snapshot, plan.sample)
     try:
-        return after_balance(sample.pairs, sample.groups, plan.balance).model_dump(mode="json")
+        return sealed(after_balance(sample.pairs, sample.groups, plan.balance))
     except CannotBalance as error:
         raise InputError(f"reward_model.balance {plan.balance}: {error}") from None
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from flows.data.tables import make_tables
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
-from flows.storage.cached_results import reuse_or_remake
+from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.locks import exclusive
+from flows.storage.scratch import scratch
 from flows.storage.snapshots import is_intact, read_split
 from flows.tasks import CACHED, retried_task
 from rlhf_core.config import Frozen
@@ -113,15 +113,15 @@ def label(
     context: RunContext,
 ) -> dict[str, Any]:
     """Label choices, take the pairs through rules and suite, and write them; remembered under the content key."""
-    with tempfile.TemporaryDirectory(dir=context.storage / "work", prefix="label-") as work:
+    with scratch(context.storage / "work", key) as work:
         reads = annotator.label(read_choices(path))
-        checked = check(reads, held_out(data), config, Path(work))
-        report, written = Path(work) / "report", context.storage / "ingests" / key
+        checked = check(reads, held_out(data), config, work)
+        report, written = work / "report", context.storage / "ingests" / key
         dataset = publish_table("preferences", checked, report, written, context.storage)
         shutil.rmtree(written, ignore_errors=True)
         written.parent.mkdir(parents=True, exist_ok=True)
         os.replace(report, written)
-        return Labelled(dataset=dataset, counts=checked.tables["preferences"].counts).model_dump(mode="json")
+        return sealed(Labelled(dataset=dataset, counts=checked.tables["preferences"].counts))
 
 
 def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderConfig, folder: Path) -> Checked:

@@ -1,19 +1,23 @@
 """Champions on a real MLflow: promotion, refusal, roll-back, and the ledger of all of it."""
 
+import multiprocessing
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 
 from flows.config.errors import InputError
-from flows.promotion.history import PromotionRecord, history, record_promotion
+from flows.promotion.history import PromotionRecord, history, recorded_promotion, settle
 from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION
@@ -131,11 +135,11 @@ def test_a_proposal_that_another_promotion_overtook_changes_nothing(desk: Regist
 def slow_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record takes long enough for another promotion to check in the meantime."""
 
-    def slowly(*arguments: Any, **named: Any) -> str:
+    def slowly(*arguments: Any, **named: Any) -> AbstractContextManager[None]:
         time.sleep(0.5)
-        return record_promotion(*arguments, **named)
+        return recorded_promotion(*arguments, **named)
 
-    monkeypatch.setattr("flows.promotion.promote.record_promotion", slowly)
+    monkeypatch.setattr("flows.promotion.promote.recorded_promotion", slowly)
 
 
 def at_once(desk: Registry, *moves: Callable[[Registry], None]) -> list[str]:
@@ -244,9 +248,10 @@ def test_moves_of_one_model_or_of_all_are_listed_the_newest_first(
 
 
 def test_a_move_that_was_made_in_mlflow_is_kept_as_such(desk: Registry, three: Three, name: str) -> None:
-    record_promotion(
+    with recorded_promotion(
         desk, model=name, version="2", previous="1", by="mlflow", why="", how="MLflow", forced=True
-    )  # fmt: skip
+    ):  # fmt: skip
+        desk.set_alias(three[1], CHAMPION)
     (move,) = history(desk, name)
     assert (move.how, move.forced, move.previous, move.why) == ("MLflow", True, "1", "")
 
@@ -295,3 +300,35 @@ def test_a_champion_without_its_files_can_be_replaced(desk: Registry, three: Thr
     alter(desk, three[0], "gone")
     crown(desk, three[1])
     assert champion(desk, name) == "2"
+
+
+def die_while_promoting(storage: Path, label: str, *, moved: bool) -> None:
+    """Promote in a process that is killed beside the move of the alias: before it, or after it."""
+    registry = open_registry("desk", storage)
+    move = registry.set_alias
+
+    def die(ref: ModelRef, alias: str) -> None:
+        if moved:
+            move(ref, alias)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    registry.set_alias = die  # type: ignore[method-assign]
+    promote(registry, propose(registry, label), by="ann@desk")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_promotion_that_is_killed_is_what_the_alias_says(
+    desk: Registry, three: Three, name: str, moved: bool
+) -> None:
+    crown(desk, *three[:2])
+    killed = multiprocessing.get_context("spawn").Process(
+        target=die_while_promoting, args=(desk.storage, three[2].label), kwargs={"moved": moved}
+    )
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    expected = [(None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote")][: 2 + moved]
+    assert moves(desk, name) == expected
+    assert previous_champion(desk, name) == three[moved]
+    assert settle(desk) == [f"{name}/3 {'became' if moved else 'did not become'} champion"]
+    assert settle(desk) == [] and moves(desk, name) == expected

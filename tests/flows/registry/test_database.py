@@ -2,11 +2,15 @@
 
 import contextlib
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import sqlite3
 from pathlib import Path
 
 import pytest
+from mlflow.db import upgrade
 
 from flows.config.errors import InputError
 from flows.registry.client import Registry, open_registry
@@ -95,3 +99,65 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(InputError, match=r"mlflow\.db is no database that this MLflow can use"):
         prepare_database()
+
+
+def die_in_migration(path: Path) -> None:
+    """Prepare a database in a process that is killed when a table is moved and its new one has not got its name."""
+
+    def main(addresses: list[str], **_: object) -> None:
+        with contextlib.closing(sqlite3.connect(addresses[0].removeprefix("sqlite:///"))) as half:
+            half.execute("CREATE TABLE _alembic_tmp_experiments (experiment_id INTEGER)")
+            half.execute("DROP TABLE IF EXISTS experiments")
+            half.commit()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    upgrade.main = main
+    prepare_database()
+
+
+def kill_in_migration(path: Path) -> None:
+    killed = multiprocessing.get_context("fork").Process(target=die_in_migration, args=(path,))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+
+
+def tables(path: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def test_a_new_database_whose_making_was_killed_is_made_anew(storage: Path) -> None:
+    kill_in_migration(storage / "mlflow.db")
+    assert not (storage / "mlflow.db").exists()
+    prepare_database()
+    assert "experiments" in tables(storage / "mlflow.db") and "_alembic_tmp_experiments" not in tables(
+        storage / "mlflow.db"
+    )
+    assert sorted(path.name for path in storage.iterdir()) == ["mlflow.db", "mlflow.lock"]
+
+
+def test_a_database_whose_migration_was_killed_is_as_it_was_and_migrated_then(
+    copied: Path, made: tuple[Path, ModelRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = copied / "mlflow.db", list[set[str]]()
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'earlier'")
+        database.commit()
+    kill_in_migration(path)
+    assert "experiments" not in tables(path)
+    monkeypatch.setattr(upgrade, "main", lambda *_, **__: seen.append(tables(path)))
+    prepare_database()
+    (then,) = seen
+    assert "experiments" in then and "_alembic_tmp_experiments" not in then
+    assert not path.with_suffix(".before").exists()
+
+
+def test_a_database_of_a_newer_mlflow_stays_as_it_is(copied: Path) -> None:
+    path = copied / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'later'")
+        database.commit()
+    with pytest.raises(InputError, match=r"mlflow.db is no database that this MLflow can use \(.*later"):
+        prepare_database()
+    assert "experiments" in tables(path) and not path.with_suffix(".before").exists()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -10,7 +11,8 @@ import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from flows.registry.client import Registry
-from flows.stages.finished import FINISHED
+from flows.registry.names import KEY_TAG, PROCESS_TAG
+from flows.stages.finished import FINISHED, FinishedTraining, keep_finished, read_finished
 from flows.stages.journal import JOURNAL, LoggedEvents, journaled, read_journal
 from rlhf_core.training.stage import Event, Stage, StageResult
 from tests.flows.toys import Toys
@@ -41,7 +43,7 @@ def test_a_killed_process_loses_no_event_and_says_none_twice(storage: Path, tmp_
     LoggedEvents(tmp_path, registry, run_id).add(Event(0, {"loss_nats": 5.0}, 4))
     killed = multiprocessing.get_context("spawn").Process(target=die_after_three, args=(tmp_path,))
     killed.start()
-    killed.join(60)
+    killed.join()
     assert killed.exitcode == -signal.SIGKILL
     with (tmp_path / JOURNAL).open("a") as file:
         file.write('[3, {"loss_')  # as if the disk had been full in the middle of a line
@@ -51,6 +53,52 @@ def test_a_killed_process_loses_no_event_and_says_none_twice(storage: Path, tmp_
     events.flush()
     assert steps(registry, run_id) == [(step, 5.0 - step) for step in range(5)]
     assert [event.step for event in read_journal(tmp_path)] == list(range(5))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_line_of_the_journal_is_passed_over(tmp_path: Path) -> None:
+    list(journaled(five_steps(0), tmp_path))
+    whole = (tmp_path / JOURNAL).read_bytes()
+    second = whole.index(b"\n") + 1
+    for place in (second, second + 16, second + 19, second + 40):
+        (tmp_path / JOURNAL).write_bytes(whole)
+        flip(tmp_path / JOURNAL, place)
+        with pytest.warns(UserWarning, match="line 2 is damaged; its step is not logged"):
+            assert [event.step for event in read_journal(tmp_path)] == [0, 2, 3, 4]
+
+
+def test_a_damaged_note_of_a_finished_training_is_not_believed(tmp_path: Path) -> None:
+    trained = FinishedTraining(
+        run_id="r", folders={}, files=[], estimates={}, series={}, samples=[], outcome="", seconds=1.5
+    )
+    keep_finished(tmp_path, trained)
+    assert read_finished(tmp_path) == trained
+    for place in (0, 32, 60, -3):
+        flip(tmp_path / FINISHED, place)
+        with pytest.warns(UserWarning, match="is damaged; the training goes on from its last state"):
+            assert read_finished(tmp_path) is None
+        flip(tmp_path / FINISHED, place)
+
+
+def test_a_damaged_note_of_the_run_is_none_and_its_run_is_found_by_its_key(storage: Path) -> None:
+    registry = Toys("toy", storage).registry
+    run_id = registry.start_run("sft")
+    assert registry.unfinished(run_id) is not None
+    for damaged in ("", run_id[:-1], f"{run_id[:-1]}\ufffd", "f" * 32):
+        assert registry.unfinished(damaged) is None
+    registry.tag_run(run_id, {KEY_TAG: "sft-1"})
+    assert registry.left_behind("sft-1") is None  # its process lives
+    registry.tag_run(run_id, {PROCESS_TAG: f"{socket.gethostname()}:999999999:1"})
+    found = registry.left_behind("sft-1")
+    assert found is not None and found.info.run_id == run_id
+    assert registry.left_behind("sft-2") is None
+    registry.end_run(run_id, "FINISHED")
+    assert registry.left_behind("sft-1") is None
 
 
 def test_the_result_goes_through_and_without_states_nothing_is_written(tmp_path: Path) -> None:

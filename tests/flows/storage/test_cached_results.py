@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from flows.storage.cached_results import intact_result, reuse_or_remake
+from flows.storage.cached_results import intact_result, reuse_or_remake, sealed, unsealed
 from flows.storage.locks import is_held
 
 
@@ -32,7 +32,7 @@ class Work:
         self.locked.append(lock.exists() and is_held(lock))
         if refresh or key not in self.kept:
             self.number += 1
-            self.kept[key] = {"text": text, "number": self.number}
+            self.kept[key] = sealed(Made(text=text, number=self.number))
         self.inside.release()
         return self.kept[key]
 
@@ -56,6 +56,20 @@ def test_a_damaged_result_is_made_again_once(work: Any, tmp_path: Path) -> None:
     assert intact_result(work, Made, lambda made: made.number > 7, "key", "text").number == 2
     assert reuse_or_remake(tmp_path, work, Made, lambda made: made.number == 2, "key", "text").number == 2
     assert work.locked == [False, False, False, True]
+
+
+def test_a_changed_result_is_noticed() -> None:
+    kept = sealed(Made(text="text", number=1))
+    assert unsealed(Made, kept) == Made(text="text", number=1)
+    assert unsealed(Made, kept | {"number": 2}) is None
+
+
+@pytest.mark.parametrize("damage", [{"number": 8}, {"text": None}, {"more": 1}, {"seal": ""}])
+def test_a_result_whose_file_has_changed_is_made_again(work: Any, tmp_path: Path, damage: dict[str, Any]) -> None:
+    intact_result(work, Made, lambda _: True, "key", "text")
+    work.kept["key"] |= damage
+    with pytest.warns(UserWarning, match="the kept result key is damaged; it is made again"):
+        assert intact_result(work, Made, lambda _: True, "key", "text") == Made(text="text", number=2)
 
 
 def test_of_several_at_once_one_makes_it(work: Any, tmp_path: Path) -> None:

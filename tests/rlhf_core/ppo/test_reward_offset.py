@@ -16,6 +16,7 @@ from rlhf_core.generation.rollout import as_rollout
 from rlhf_core.generation.sampling import Sampled
 from rlhf_core.models.known_answers import SelfTestError
 from rlhf_core.models.loading import load_policy, load_reward_model, save
+from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.models.scoring import Scores
 from rlhf_core.ppo.experience import Experience
 from rlhf_core.ppo.self_tests import check_centring
@@ -115,6 +116,21 @@ def test_the_offset_is_of_rewards_after_clip_and_penalty(base: Path, tokenizer: 
     assert first.total.tolist() == [1.0, 2.0, -2.0]
     assert first.returns[:, 0].tolist() == pytest.approx([5 / 3, 8 / 3, -17 / 6], abs=1e-5)
     assert experience(0.25).returns[:, 0].tolist() == pytest.approx([0.75, 1.75, -3.75], abs=1e-5)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_refused(base: Path, tokenizer: PreTrainedTokenizerBase, score: float) -> None:
+    with pytest.raises(NotFiniteError, match="rewards of responses are not finite, 1 of 3"):
+        compute_advantages(
+            UNDISCOUNTED,
+            as_rollout(SAMPLED),
+            reference=load_policy(base, tokenizer),
+            scores=Scores(torch.tensor([1.0, score, -3.0]), torch.full((3,), torch.nan)),
+            values=VALUES,
+            reward=Reward(RewardConfig()),
+            terms={},
+            offset=0.0,
+        )
 
 
 class Trained:

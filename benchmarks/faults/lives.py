@@ -1,0 +1,156 @@
+"""Lives of a climb: each runs until it ends, or is ended by a signal at a moment that is told in its own CPU time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+MARKS = {
+    "ingest": "climbing ",
+    "base": "base: started",
+    "sft": "sft: started",
+    "reward-model": "reward-model: started",
+    "judge": "judge: started",
+    "policy": "policy: started",
+}
+"""What a climb says when it comes to a stage."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+POLL_SECONDS = 0.02
+LIMIT_SECONDS = 1800.0
+
+
+class Life(NamedTuple):
+    """A climb that has ended.
+
+    Attributes:
+        code: its exit code; negative for a signal.
+        said: all that it printed.
+        stage: the last one that it came to.
+        spent: CPU seconds from one mark to the next, by stage.
+        seconds: wall time.
+    """
+
+    code: int
+    said: str
+    stage: str
+    spent: Mapping[str, float]
+    seconds: float
+
+    @property
+    def traceback(self) -> bool:
+        """Whether a person was shown a traceback."""
+        return "Traceback (most recent call last)" in self.said
+
+    @property
+    def last_line(self) -> str:
+        """The last thing that it said in words."""
+        lines = [line.strip() for line in self.said.splitlines() if line.strip()]
+        return next((line for line in reversed(lines) if line.startswith("error")), lines[-1] if lines else "")
+
+
+class Moment(NamedTuple):
+    """When a signal is sent: after so many CPU seconds in a stage."""
+
+    stage: str
+    seconds: float
+    number: signal.Signals = signal.SIGKILL
+
+
+class Lives:
+    """Starts climbs in a storage folder, as a context."""
+
+    def __init__(self, storage: Path) -> None:
+        self.storage = storage
+        self._said = storage.with_name(f"{storage.name}.said")
+        self._size, self._reached = 0, ""
+        places = {
+            "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
+        }
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.faults.zygote"],
+            env={**os.environ, **places},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._line("ready")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._zygote.stdin is not None
+        self._zygote.stdin.close()
+        self._zygote.wait()
+
+    def live(self, *arguments: str, injections: Sequence[Mapping[str, Any]] = (), moment: Moment | None = None) -> Life:
+        """Run `rlhf` until it ends.
+
+        Args:
+            arguments: of the command.
+            injections: arguments of `injections.inject`.
+            moment: of a signal from outside; none comes if the climb ends before.
+        """
+        process, began = self.start(*arguments, injections=injections), time.monotonic()
+        spent: dict[str, float] = {}
+        stage, since, sent = "", 0.0, False
+        while (now := _cpu_seconds(process)) is not None:
+            if time.monotonic() - began > LIMIT_SECONDS:
+                os.kill(process, signal.SIGKILL)
+            reached = self._stage()
+            if reached != stage:
+                stage, since = reached, now
+            spent[stage] = now - since
+            if moment and not sent and _is_past(stage, moment.stage, now - since, moment.seconds):
+                os.kill(process, moment.number)
+                sent = True
+            time.sleep(POLL_SECONDS)
+        return Life(self.end(process), self._said.read_text("utf-8", "replace"), self._stage(), spent,
+                    time.monotonic() - began)  # fmt: skip
+
+    def start(self, *arguments: str, injections: Sequence[Mapping[str, Any]] = ()) -> int:
+        """Start `rlhf`; its number."""
+        self._said.write_text("")
+        self._size, self._reached = 0, ""
+        order = {"arguments": arguments, "said": str(self._said), "injections": list(injections)}
+        assert self._zygote.stdin is not None
+        print(json.dumps(order), file=self._zygote.stdin, flush=True)
+        return int(self._line("pid").split()[1])
+
+    def end(self, process: int) -> int:
+        """Wait for the end of a process; its exit code."""
+        return int(self._line(f"end {process}").split()[2])
+
+    def _line(self, begin: str) -> str:
+        assert self._zygote.stdout is not None
+        line = self._zygote.stdout.readline()
+        if not line.startswith(begin):
+            raise RuntimeError(f"the process that forks climbs said {line!r}, not {begin}")
+        return line
+
+    def _stage(self) -> str:
+        if (size := self._said.stat().st_size) != self._size:
+            said, self._size = self._said.read_text("utf-8", "replace"), size
+            self._reached = next((stage for stage in reversed(MARKS) if MARKS[stage] in said), "")
+        return self._reached
+
+
+def _is_past(stage: str, wanted: str, seconds: float, after: float) -> bool:
+    order = ["", *MARKS]
+    return order.index(stage) > order.index(wanted) or (stage == wanted and seconds >= after)
+
+
+def _cpu_seconds(process: int) -> float | None:
+    """CPU time of a process; None once it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else (int(fields[11]) + int(fields[12])) / TICKS

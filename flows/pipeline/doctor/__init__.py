@@ -1,0 +1,1 @@
+"""What crashes left behind: found, named and removed where it is certainly nobody's. Start in `checkup`."""
