@@ -50,6 +50,10 @@ def read_tokenizer(source: Path | str, **loading: Any) -> PreTrainedTokenizerBas
     return tokenizer
 
 
+ENDLESS = {"time_step_limit"}
+"""Keys whose number may be infinite: families with a state space, such as Mamba's, limit their steps so by default."""
+
+
 def check_sizes(settings: Any, source: Path | str) -> None:
     """See that a `config.json` has finite numbers only, and sizes that some model may have.
 
@@ -61,7 +65,8 @@ def check_sizes(settings: Any, source: Path | str) -> None:
         ValueError: naming the key, its value and its range.
     """
     for key, value in _values(settings):
-        if isinstance(value, float) and not math.isfinite(value):
+        endless = key in ENDLESS and value == math.inf
+        if isinstance(value, float) and not math.isfinite(value) and not endless:
             raise ValueError(f"{source}: `{key}` in config.json is {value}, which is no finite number; {MEND}")
         if key not in SIZES or value is None or isinstance(value, list):
             continue

@@ -74,7 +74,7 @@ def test_a_damaged_line_of_the_journal_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_damaged_note_of_a_finished_training_is_not_believed(tmp_path: Path) -> None:
     trained = FinishedTraining(
-        run_id="r", folders={}, files=[], estimates={}, series={}, samples=[], outcome="", seconds=1.5
+        run_id="r", folders={}, files=[], estimates={}, evidence=[], series={}, samples=[], outcome="", seconds=1.5
     )
     keep_finished(tmp_path, trained)
     assert read_finished(tmp_path) == trained
