@@ -18,6 +18,7 @@ from flows.promotion.history import LEDGER, settle
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import NOT_THERE, Registry
 from flows.registry.names import (
+    DIGEST_TAG,
     MODELS,
     PROCESS_TAG,
     SNAPSHOT_TAG,
@@ -40,13 +41,13 @@ def find_in_registry(client: MlflowClient, project: str, storage: Path) -> Itera
     yield from _promotions(registry, project)
     yield from _snapshots(client, data_experiment(project))
     graph = Archive(client).everything()
-    yield from _models(registry, graph)
+    yield from _models(registry)
     yield from _versions(registry, graph, project)
 
 
 def find_files_of_no_model(client: MlflowClient, storage: Path) -> Iterator[Leftover]:
     """Folders of logged models, in the storage of a local registry, that MLflow has deleted and no version names."""
-    named = {version.model_id for version in Archive(client).everything().versions.values()}
+    named = _named(client)
     for folder in sorted(storage.glob("artifacts/models/m-*")):
         size = size_of(folder)
         if size and folder.name not in named and location_of(client, folder.name) is None:
@@ -108,11 +109,12 @@ def _snapshots(client: MlflowClient, experiment_name: str) -> Iterator[Leftover]
             )
 
 
-def _models(registry: Registry, graph: Graph) -> Iterator[Leftover]:
-    """Logged models that never became a version, and that no run is about to register."""
-    named = {version.model_id for version in graph.versions.values()}
+def _models(registry: Registry) -> Iterator[Leftover]:
+    """Logged models of ladders that never became a version, and that no run is about to register."""
+    named = _named(registry.client)
     for model in _logged(registry):
-        if model.model_id not in named and not _is_being_made(registry, model.source_run_id):
+        ours = DIGEST_TAG in model.tags
+        if ours and model.model_id not in named and not _is_being_made(registry, model.source_run_id):
             yield Leftover(
                 "model without a version",
                 model.model_id,
@@ -153,6 +155,18 @@ def _versions(registry: Registry, graph: Graph, project: str) -> Iterator[Leftov
                 stored_size(location_of(registry.client, version.model_id)),
                 partial(_delete_version, registry.client, version),
             )
+
+
+def _named(client: MlflowClient) -> set[str]:
+    """Ids of the logged models that versions name, those that people registered too."""
+    named: set[str] = set()
+    token = None
+    while True:
+        page = client.search_model_versions(max_results=PER_PAGE, page_token=token)
+        named |= {str(version.source).removeprefix("models:/") for version in page}
+        token = page.token
+        if not token:
+            return named
 
 
 def _told(registry: Registry) -> set[str]:
@@ -209,8 +223,7 @@ def _delete_run(client: MlflowClient, run: Run) -> None:
 
 def _delete_unnamed(client: MlflowClient, model_id: str) -> None:
     """Delete a logged model, unless it became a version meanwhile."""
-    versions = Archive(client).everything().versions.values()
-    if model_id not in {version.model_id for version in versions}:
+    if model_id not in _named(client):
         delete_model(client, model_id)
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from flows.pipeline.doctor.leftover import Leftover
 from flows.promotion.history import recorded_promotion
 from flows.promotion.outbox import Outbox
 from flows.registry.client import open_registry
-from flows.registry.names import CHAMPION, PROCESS_TAG, SNAPSHOT_TAG, data_experiment
+from flows.registry.names import CHAMPION, DIGEST_TAG, PROCESS_TAG, SNAPSHOT_TAG, data_experiment
 from flows.registry.processes import is_dead, process_tag
 from flows.storage.locks import exclusive
 from tests.flows.toys import Toys
@@ -77,9 +78,12 @@ def test_what_is_somebodys_is_no_leftover(toys: Toys, storage: Path) -> None:
     made = toys.ladder("text")
     toys.registry.set_alias(made.policy, CHAMPION)
     running = toys.registry.start_run("sft")
-    toys.registry.client.create_logged_model(
-        toys.registry.experiment_id, name="toy-sft", source_run_id=running, model_type="transformers"
-    )
+    logged = partial(toys.registry.client.create_logged_model, toys.registry.experiment_id)
+    logged(name="toy-sft", source_run_id=running, tags={DIGEST_TAG: "of a ladder that runs"})
+    logged(name="by hand")
+    kept = logged(name="toy-sft", tags={DIGEST_TAG: "registered by a person, under another name"})
+    toys.registry.client.create_registered_model("mine")
+    toys.registry.client.create_model_version("mine", f"models:/{kept.model_id}")
     elsewhere = toys.registry.start_run("elsewhere")
     toys.registry.tag_run(elsewhere, {PROCESS_TAG: "another-machine:1:1"})
     assert found(storage) == []
