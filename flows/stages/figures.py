@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rlhf_core.metrics.estimates import proportion
+from rlhf_core.metrics.calibration import labels_met
+from rlhf_core.metrics.estimates import share
 from rlhf_core.metrics.over_optimisation import predicted
 
 Series = dict[str, list[float]]
@@ -45,10 +46,15 @@ def delta_histogram(deltas: Sequence[float]) -> Figure:
     return figure
 
 
-def reliability_diagram(deltas: Sequence[float]) -> Figure:
-    """Stated confidence sigma(|delta|) against the share of pairs on which people agree, with Wilson intervals."""
+def reliability_diagram(deltas: Sequence[float], shares: Sequence[float]) -> Figure:
+    """Stated confidence sigma(|delta|) against the share of the labels that agree, with its interval.
+
+    Args:
+        deltas: margins of pairs, calibrated logits.
+        shares: of the labels for the chosen response of each, by which its claims are judged.
+    """
     values = np.asarray(deltas, dtype=np.float64)
-    confidence, agreed = 1.0 / (1.0 + np.exp(-np.abs(values))), values > 0
+    confidence, agreed = 1.0 / (1.0 + np.exp(-np.abs(values))), labels_met(values, shares)
     figure = _figure()
     axes = figure.add_subplot(
         xlabel="stated confidence sigma(|delta|)", ylabel="share agreed", xlim=(0.5, 1), ylim=(0, 1)
@@ -57,9 +63,10 @@ def reliability_diagram(deltas: Sequence[float]) -> Figure:
     bins = np.minimum(((confidence - 0.5) * 2 * RELIABILITY_BINS).astype(int), RELIABILITY_BINS - 1)
     for index in np.unique(bins):
         members = bins == index
-        share = proportion(int(agreed[members].sum()), int(members.sum()))
-        errors = [[share.value - share.lower], [share.upper - share.value]]
-        axes.errorbar([confidence[members].mean()], [share.value], yerr=errors, fmt="o", color="#4477aa", capsize=3)
+        value, *ends, _ = share(agreed[members])
+        lower, upper = np.clip(ends, 0.0, 1.0)  # a single pair has none
+        errors = [[value - lower], [upper - value]]
+        axes.errorbar([confidence[members].mean()], [value], yerr=errors, fmt="o", color="#4477aa", capsize=3)
     axes.legend(loc="lower right")
     return figure
 
@@ -133,7 +140,7 @@ def _figure() -> Figure:
 
 _FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "delta_histogram": (delta_histogram, ("delta",)),
-    "reliability": (reliability_diagram, ("delta",)),
+    "reliability": (reliability_diagram, ("delta", "share_chosen")),
     "reward_against_drift": (reward_against_drift, ("eval_kl", "eval_reward", "eval_judge")),
     "judge_curve": (
         judge_curve,

@@ -72,6 +72,6 @@ def weighted_pearson(
         second: shape ``[N]``.
     """
     covariance = weighted_covariance(weights, np.column_stack([first, second]))
-    spread = np.sqrt(covariance[..., 0, 0] * covariance[..., 1, 1])
+    spread = np.sqrt(np.maximum(covariance[..., 0, 0] * covariance[..., 1, 1], 0.0))
     correlation = np.divide(covariance[..., 0, 1], spread, out=np.zeros_like(spread), where=spread > 0.0)
     return np.asarray(np.clip(correlation, -1.0, 1.0))

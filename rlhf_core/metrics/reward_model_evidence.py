@@ -16,6 +16,9 @@ FLOOR = "agrees_"
 
 SIDES = ("chosen", "rejected")
 
+SHARE = "share_chosen"
+"""Share of the labels of a pair that prefer its chosen response, by which claims are judged."""
+
 
 PAIRS, DEMONSTRATIONS = "pairs", "demonstrations"
 """What the tables are called among the evidence of a reward model."""
@@ -50,7 +53,7 @@ def reward_model_evidence(
     agreeing = {f"{FLOOR}{name}": hits for name, hits in floors.items()}
     texts = {name: [getattr(item, name) for item in demonstrations] for name in ("prompt", "response")}
     return {
-        PAIRS: pa.table({**columns, "share_chosen": scored.shares, **agreeing}),
+        PAIRS: pa.table({**columns, SHARE: scored.shares, **agreeing}),
         DEMONSTRATIONS: pa.table({**texts, "score": scores}),
     }
 
@@ -101,5 +104,5 @@ def _scored(pairs: pa.Table, held_out: Sequence[Pair]) -> ScoredPairs:
         spreads=of_items("spread"),
         chosen=[index[item] for item in sides[0]],
         rejected=[index[item] for item in sides[1]],
-        shares=pairs["share_chosen"].to_numpy(),
+        shares=pairs[SHARE].to_numpy(),
     )

@@ -22,6 +22,7 @@ from rlhf_core.evaluators.reward_model import (
     score_items,
 )
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.reward_model_evidence import PAIRS, SHARE
 from rlhf_core.models.fitness import check_lengths, check_reward_model
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import KNOWN, check_known_answers, save_known_answers
@@ -104,7 +105,7 @@ def adopt_reward_model(
         artifacts={"reward_model": out},
         estimates=evaluation.estimates,
         evidence=evaluation.evidence,
-        series={"delta": deltas.tolist()},
+        series={"delta": deltas.tolist(), SHARE: evaluation.evidence[PAIRS][SHARE].to_pylist()},
         samples=evaluation.samples,
     )
 

@@ -18,6 +18,7 @@ from rlhf_core.distributed import Loss
 from rlhf_core.evaluators.reward_model import fitted_temperature, halves, judge_scores, margins, score_pairs
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length
+from rlhf_core.metrics.reward_model_evidence import SHARE
 from rlhf_core.models.ensembles import Aggregation, aggregation, store_aggregation
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.known_answers import save_known_answers
@@ -71,7 +72,8 @@ def train_reward_model(
         Artifact `reward_model`; agreement, floors, slices, correlation with length and calibration on the judged half,
         of an ensemble `disagreement` and `member_correlation` too; with debias `length` also
         `length_correlation_with_length_head`, of what the preferences were learned by; series `delta` (margins in
-        logits, divided by the temperature) and `delta_uncalibrated`; samples are judged pairs with their margins.
+        logits, divided by the temperature), `delta_uncalibrated` and `share_chosen` of the labels; samples are judged
+        pairs with their margins.
 
     Raises:
         CannotBalance: if the pairs shall be balanced and cannot be.
@@ -100,7 +102,11 @@ def train_reward_model(
         artifacts={"reward_model": out},
         estimates=evaluation.estimates | _before_debiasing(config, model, tokenizer, judged),
         evidence=evaluation.evidence,
-        series={"delta": (judged.deltas / fitted).tolist(), "delta_uncalibrated": judged.deltas.tolist()},
+        series={
+            "delta": (judged.deltas / fitted).tolist(),
+            "delta_uncalibrated": judged.deltas.tolist(),
+            SHARE: judged.shares.tolist(),
+        },
         samples=evaluation.samples,
     )
 

@@ -20,6 +20,7 @@ from rlhf_core.metrics.estimates import Estimate
 
 SERIES = {
     "delta": [0.2, -0.4, 1.5, 2.5, 6.0, -0.1],
+    "share_chosen": [1.0, 1.0, 0.8, 1.0, 0.9, 0.6],
     "eval_kl": [-0.01, 0.5, 2.0],
     "eval_reward": [0.0, 0.4, 0.9],
     "eval_judge": [0.0, 0.3, 0.2],
@@ -146,9 +147,16 @@ def test_the_histogram_shows_magnitudes_and_names_the_share_in_the_band() -> Non
 
 def test_the_reliability_diagram_puts_the_share_agreed_at_the_stated_confidence() -> None:
     deltas = [1.0, 1.0, 1.0, -1.0]  # sigma(1) = 0.7311, three of four agree
-    (axes,) = figures_of({"delta": deltas})["reliability"].axes
+    (axes,) = figures_of({"delta": deltas, "share_chosen": [1.0] * 4})["reliability"].axes
     (points,) = [container for container in axes.containers]
     assert points.lines[0].get_xydata().tolist() == [pytest.approx([0.7310586, 0.75])]
+
+
+def test_the_reliability_of_claims_about_votes_is_the_share_of_the_votes() -> None:
+    deltas, shares = [1.0, 1.0, -1.0, 3.0], [0.8, 0.9, 0.6, 0.75]  # sigma(3) = 0.9526
+    (axes,) = figures_of({"delta": deltas, "share_chosen": shares})["reliability"].axes
+    drawn = [container.lines[0].get_xydata().tolist()[0] for container in axes.containers]
+    assert drawn == [pytest.approx([0.7310586, (0.8 + 0.9 + 0.4) / 3]), pytest.approx([0.9525741, 0.75])]
 
 
 def test_reward_and_judge_are_drawn_over_the_root_of_kl_and_noise_below_zero_is_zero() -> None:
