@@ -14,19 +14,11 @@ WEB = ("http", "https")
 
 SQLITE = "sqlite:///"
 
+STORES = (*WEB, "sqlite", "postgresql", "mysql", "mssql", "databricks", "file")
+
 SCHEMES: Mapping[str, Sequence[str]] = {
-    "MLFLOW_TRACKING_URI": (*WEB, "sqlite", "postgresql", "mysql", "mssql", "databricks", "file"),
-    "MLFLOW_REGISTRY_URI": (
-        *WEB,
-        "sqlite",
-        "postgresql",
-        "mysql",
-        "mssql",
-        "databricks",
-        "databricks-uc",
-        "uc",
-        "file",
-    ),
+    "MLFLOW_TRACKING_URI": STORES,
+    "MLFLOW_REGISTRY_URI": (*STORES, "databricks-uc", "uc"),
     "PREFECT_API_URL": WEB,
 }
 """What addresses of each variable begin with; databases name a driver after a `+`."""

@@ -1,9 +1,7 @@
 """Whether the figures of a version follow from the held-out rows that were kept with it."""
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +10,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Version
 from flows.registry.names import EVIDENCE
 from flows.registry.runs import ESTIMATES
+from flows.storage.digests import digests_of
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.policy_evidence import policy_figures
 from rlhf_core.metrics.reward_model_evidence import reward_model_figures
@@ -50,11 +49,17 @@ def check_evidence(archive: Archive, version: Version) -> str:
     said = archive.document(version.run_id, ESTIMATES)
     if said is None:
         raise EvidenceMissing(f"{ESTIMATES} of run {version.run_id} is gone or unreadable")
-    estimates = {name: Estimate.from_json(figure) for name, figure in said.items()}
+    try:
+        estimates = {name: Estimate.from_json(figure) for name, figure in said.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise EvidenceAltered(f"{ESTIMATES} of run {version.run_id} holds what is no figure") from None
     rows = f"{sum(table.num_rows for table in tables.values())} rows"
     if any((table.schema.metadata or {}).get(b"texts") == b"hashed" for table in tables.values()):
         return f"{rows}, of which digests of the texts are kept, so no figure was computed again"
-    again = FIGURES[_stage(version)](tables, estimates)
+    try:
+        again = FIGURES[_stage(version)](tables, estimates)
+    except KeyError as absent:
+        raise EvidenceMissing(f"{absent} is not among the files and figures of run {version.run_id}") from None
     if wrong := sorted(name for name, figure in again.items() if not _same(figure, estimates.get(name))):
         raise EvidenceAltered(f"{', '.join(wrong)} of run {version.run_id} do not follow from the {rows} kept with it")
     return f"{len(again)} of {len(estimates)} figures follow from {rows}"
@@ -70,14 +75,9 @@ def _read(archive: Archive, version: Version, name: str, digest: str) -> pa.Tabl
     with archive.file(version.run_id, path) as file:
         if file is None:
             raise EvidenceMissing(f"{path} of run {version.run_id} is gone")
-        if _digest(file) != digest:
+        if digests_of(file.parent, [file]) != {file.name: digest}:
             raise EvidenceAltered(f"{path} of run {version.run_id} is not what it was")
         return pq.read_table(file)
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _same(figure: Estimate, said: Estimate | None) -> bool:

@@ -28,6 +28,7 @@ from flows.stages.finished import FinishedTraining, has_folders, keep_finished, 
 from flows.stages.journal import LoggedEvents
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
+from flows.stages.time_limit import TimeLimit
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
@@ -70,8 +71,7 @@ def run_stage(plan: Plan, context: RunContext) -> StageRecord:
 @task(name="reach", **CACHED)
 def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
-    in_time = train.with_options(timeout_seconds=context.compute.time_out(plan.stage))
-    trained = intact_result(in_time, FinishedTraining, has_folders, key, plan, context)
+    trained = intact_result(train, FinishedTraining, has_folders, key, plan, context)
     record = StageRecord.model_validate(register(key, plan, context, trained))
     for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,7 +101,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     try:
         if context.threads is not None:
             torch.set_num_threads(context.threads)
-        result, curves = _follow(plan, events, _begin(plan, context, key))
+        result, curves = _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
     except NotFiniteError as error:
         registry.try_to_end(run_id, "FAILED")
         raise _astray(error, plan, states, events) from None
@@ -220,13 +220,15 @@ def _prepare(context: RunContext, key: str) -> None:
     workspace.mkdir(parents=True, exist_ok=True)
 
 
-def _follow(plan: Plan, events: LoggedEvents, stage: Stage) -> tuple[StageResult, Series]:
+def _follow(plan: Plan, events: LoggedEvents, stage: Stage, limit: float | None) -> tuple[StageResult, Series]:
     """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
     curves: Series = {}
+    in_time = TimeLimit(plan.stage, limit)
     with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live:
         while True:
             try:
-                event = next(stage)
+                with in_time.left():
+                    event = next(stage)
             except StopIteration as end:
                 events.flush()
                 return _checked(end.value, plan), curves

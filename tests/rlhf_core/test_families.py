@@ -254,7 +254,7 @@ def test_a_value_head_on_the_policy_is_saved_as_a_stock_classifier(family: Famil
 def test_greedy_answers_are_those_of_generate(family: Family, tmp_path: Path) -> None:
     policy = family.policy
     stock = stock_policy(save(policy, family.tokenizer, tmp_path / "policy"))
-    greedy = SamplingConfig(temperature=1e-4, max_prompt_tokens=8, max_response_tokens=8)
+    greedy = SamplingConfig(temperature=0.0, max_prompt_tokens=8, max_response_tokens=8)
     drawn = sample(policy, family.tokenizer, PROMPTS[:4], greedy, generator=torch.Generator().manual_seed(0))
     for one in drawn:
         prompt = torch.tensor([one.prompt_ids])

@@ -129,7 +129,7 @@ def test_no_secret_is_in_anything_that_a_climb_a_deployment_and_a_receiver_wrote
     no_prefect = planted(servers.mlflow, "http://127.0.0.1:9")
     assert "PREFECT_API_URL http://127.0.0.1:9" in type_rlhf(no_prefect, "run", config, *given, code=2).stderr
     database = environment | {"MLFLOW_TRACKING_URI": f"postgresql://me:{WORDS['tracking']}@127.0.0.1:9/x"}
-    assert "postgresql://***@127.0.0.1:9/x" in type_rlhf(database, "run", config, *given, code=2).stderr
+    assert "postgresql://127.0.0.1:9/x (" in type_rlhf(database, "run", config, *given, code=2).stderr
 
     config.unlink()  # where the address of the webhook is from
     words = [*WORDS.values(), (tmp_path / "receiver" / "webhook.secret").read_text()]

@@ -88,6 +88,19 @@ def test_a_figure_that_does_not_follow_from_the_rows_is_named(client: MlflowClie
     assert (policy.status, policy.detail[:15]) == ("altered", "judge_win_rate ")
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "detail"),
+    [({"temperature": 3}, "altered", "holds what is no figure"), ({}, "missing", "'temperature' is not among")],
+)
+def test_figures_that_are_none_end_no_audit(
+    client: MlflowClient, said: dict[str, int], status: str, detail: str
+) -> None:
+    path = artifact(client, "tiny-reward-model", "estimates.json")
+    with replaced(path, json.dumps(said).encode()):
+        (found,) = (item for item in findings(client, "tiny-reward-model") if item.of == "tiny-reward-model/1")
+    assert found.status == status and detail in found.detail
+
+
 def test_rows_with_another_digest_are_altered_and_rows_that_are_gone_are_missing(client: MlflowClient) -> None:
     path = artifact(client, "tiny-reward-model", "evidence/pairs.parquet")
     table = pq.read_table(path)

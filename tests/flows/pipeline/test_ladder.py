@@ -30,6 +30,12 @@ DATASETS = {
     "judge": {("preferences", "training"), ("demonstrations", "centring")},
     "policy": {("prompts", "training")},
 }
+EVIDENCE = {
+    "sft": {"sft-demonstrations", "sft-answers"},
+    "reward-model": {"reward-model-pairs", "reward-model-demonstrations"},
+    "judge": {"judge-pairs", "judge-demonstrations"},
+    "policy": {"policy-answers"},
+}
 MADE = {"policy": ("tiny-policy", "tiny-value")}
 
 Runs = Callable[[Path, str], list[Run]]
@@ -145,7 +151,10 @@ def test_data_are_inputs_of_the_runs_that_used_them(runs: dict[str, Run]) -> Non
     def used(run: Run) -> set[tuple[str, str]]:
         return {(item.dataset.name, item.tags[0].value) for item in run.inputs.dataset_inputs}
 
-    assert {stage: used(runs[stage]) for stage in STAGES} == DATASETS
+    evidence = {stage: {(name, "evidence") for name in EVIDENCE.get(stage, ())} for stage in STAGES}
+    assert {stage: used(runs[stage]) for stage in STAGES} == {
+        stage: DATASETS[stage] | evidence[stage] for stage in STAGES
+    }
     assert {name for name, _ in used(runs["ladder"])} == {"demonstrations", "preferences", "prompts"}
 
 

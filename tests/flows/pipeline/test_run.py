@@ -120,7 +120,10 @@ def test_a_stage_that_takes_too_long_is_stopped_and_the_climb_says_so(
     assert late.returncode == 1, late.stderr
     _, ladder = runs_of(copied_home, "ladder")
     assert ladder.info.status == "FAILED"
-    assert ladder.data.tags["rlhf.outcome"].startswith("interrupted by TaskRunTimeoutError")
+    assert ladder.data.tags["rlhf.outcome"] == (
+        "interrupted by TaskRunTimeoutError: policy took longer than the 0.2 s that `compute.time_outs` gives it; "
+        "run again to go on"
+    )
     assert len(runs_of(copied_home, "policy")) == 2  # it was not tried again
     assert versions(client_of(copied_home))["tiny-policy"] == [1]
 
