@@ -17,7 +17,7 @@ from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
-from flows.report import format_estimate
+from flows.report import format_detectable, format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 
@@ -137,13 +137,13 @@ def _figures(summary: Summary) -> Table:
 
 
 def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
-    table = _table("gates", "stage", "gate", "verdict", "why")
+    table = _table("gates", "stage", "gate", "verdict", "why", "detectable")
     for judged, group in verdicts.items():
         for index, verdict in enumerate(group):
             colour = COLOURS[verdict.status]
             status = f"[{colour}]{verdict.status}[/{colour}]"
             stage = "" if index and verdict.status == "pass" else judged
-            table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
+            table.add_row(stage, verdict.gate, status, escape(_why(verdict)), format_detectable(verdict))
     return table
 
 

@@ -1,6 +1,7 @@
 """Gates as pure functions of estimates: a figure, a bound and a threshold give pass, fail or abstain."""
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,6 +12,12 @@ from rlhf_core.metrics.estimates import Estimate
 
 NAME = r"^[\w][\w .:-]{0,99}$"
 """How a gate may be called, as its verdict becomes a tag of that name."""
+
+
+NORMAL = NormalDist()
+
+POWER = 0.8
+"""Chance with which a difference that is there is to be seen."""
 
 
 class Gate(Frozen):
@@ -38,7 +45,12 @@ class Gate(Frozen):
 
 
 class Verdict(Frozen):
-    """What a gate says about a stage; numbers are None where none or NaN is there, bounds where no interval is."""
+    """What a gate says about a stage; numbers are None where none or NaN is there, bounds where no interval is.
+
+    Attributes:
+        detectable: the smallest distance from the threshold that so large a sample shows in 80 of 100 cases, in the
+            unit of the figure.
+    """
 
     gate: str
     status: Literal["pass", "fail", "abstain"]
@@ -49,6 +61,7 @@ class Verdict(Frozen):
     lower: float | None
     upper: float | None
     n: int
+    detectable: float | None = None
     explanation: str
 
 
@@ -84,6 +97,7 @@ def _judge(gate: Gate, estimate: Estimate | None) -> Verdict:
         lower=known.lower if known and known.has_interval else None,
         upper=known.upper if known and known.has_interval else None,
         n=estimate.n if estimate else 0,
+        detectable=_detectable(gate, known) if known and known.has_interval else None,
         explanation=f"{gate.metric}: {why}",
     )
 
@@ -98,10 +112,26 @@ def _decide(gate: Gate, estimate: Estimate | None) -> tuple[Literal["pass", "fai
         return "abstain", f"a verdict needs {gate.min_samples} prompts, and this has {estimate.n}"
     if not estimate.has_interval:
         return "abstain", f"{estimate.value:.4g} has no interval, as there is one prompt"
-    lowest = (gate.direction == "above") == (gate.in_doubt == "fail")
-    side, bound = ("lower", estimate.lower) if lowest else ("upper", estimate.upper)
+    side = _judged_side(gate)
+    bound = estimate.lower if side == "lower" else estimate.upper
     passed = bound > gate.threshold if gate.direction == "above" else bound < gate.threshold
     comparison = (
         f"{side} bound {bound:.4g} is {'' if passed else 'not '}{gate.direction} {gate.threshold:.4g} (n={estimate.n})"
     )
     return ("pass", comparison) if passed else ("fail", f"{comparison}: {gate.failure}")
+
+
+def _judged_side(gate: Gate) -> Literal["lower", "upper"]:
+    """Which end of the interval is held against the threshold."""
+    return "lower" if (gate.direction == "above") == (gate.in_doubt == "fail") else "upper"
+
+
+def _detectable(gate: Gate, estimate: Estimate) -> float:
+    """How far from the threshold a figure must truly lie for its bound to be beyond it with a chance of `POWER`.
+
+    A figure with normal errors of standard deviation s has its bound 1.96 s from its value; so that the bound is beyond
+    the threshold with this chance, the truth must lie another z s away, z being that quantile of a standard normal (the
+    minimum detectable effect of Bloom, 1995, 'Minimum detectable effects'). The s is that of the end that is judged.
+    """
+    half = estimate.value - estimate.lower if _judged_side(gate) == "lower" else estimate.upper - estimate.value
+    return float(half * (1.0 + NORMAL.inv_cdf(POWER) / NORMAL.inv_cdf(0.975)))

@@ -1,5 +1,6 @@
 """Gates decide on whole intervals, abstain where they cannot know, and name what is wrong."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,3 +271,32 @@ def test_names_of_default_gates_differ_and_reasons_are_sentences(stage: str) -> 
 def test_a_gate_without_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Gate.model_validate(ABOVE.model_dump() | change)
+
+
+# What a sample could have shown
+
+
+@pytest.mark.parametrize(
+    ("direction", "in_doubt", "sign", "shown"),
+    [("above", "fail", 1, "pass"), ("below", "fail", -1, "pass"), ("above", "pass", -1, "fail")],
+)
+def test_a_detectable_distance_is_seen_in_80_of_100_samples(
+    direction: str, in_doubt: str, sign: int, shown: str
+) -> None:
+    gate = ABOVE.model_copy(update={"direction": direction, "in_doubt": in_doubt, "min_samples": 1})
+    error = 0.02
+    detectable = (1.959964 + 0.841621) * error
+    draws = np.random.default_rng(5).normal(0.5 + sign * detectable, error, 4000)
+    sides = 1.959964 * error
+    verdicts = [judge([gate], {"agreement": Estimate(x, x - sides, x + sides, 200)})[0] for x in draws]
+    assert {round(verdict.detectable or 0.0, 6) for verdict in verdicts} == {round(detectable, 6)}
+    assert np.mean([verdict.status == shown for verdict in verdicts]) == pytest.approx(0.8, abs=0.02)
+
+
+def test_four_times_the_sample_sees_half_the_distance_and_an_exact_figure_any() -> None:
+    small, large, exact = (
+        judge([ABOVE], {"agreement": Estimate(0.6, 0.6 - half, 0.6 + half, 400)})[0] for half in (0.1, 0.05, 0.0)
+    )
+    assert small.detectable == pytest.approx(2 * (large.detectable or 0.0))
+    assert exact.detectable == 0.0
+    assert judge([ABOVE], {})[0].detectable is None
