@@ -43,7 +43,7 @@ MUTANTS = [
         "rlhf_core.gates.power",
         "return half * (1.0 + NORMAL.inv_cdf(POWER) / SIDE)",
         "return half",
-        "test_gates.test_a_detectable_distance_is_seen_in_80_of_100_samples",
+        "test_power.test_a_detectable_difference_is_that_of_a_z_test_of_80_percent_power",
     ),
     Mutant(
         "length is left in the gain over the champion",

@@ -314,20 +314,19 @@ def test_four_times_the_sample_sees_half_the_distance_and_an_exact_figure_any() 
     assert judge([ABOVE], {})[0].detectable is None
 
 
-@pytest.mark.parametrize("in_doubt", ["fail", "pass"])
-def test_a_sample_that_could_not_have_seen_the_difference_abstains_with_what_would_do(in_doubt: str) -> None:
-    gate = ABOVE.model_copy(update={"difference": 0.05, "in_doubt": in_doubt})
-    found = verdict(gate, agreement=Estimate(0.52, 0.42, 0.62, 100))
-    assert found.status == "abstain"
-    # .1 (1 + .8416 / 1.96) = .1429 is seen, so 100 (.1429 / .05)^2 = 817.2
-    assert found.explanation == (
-        "agreement: underpowered: [0.42, 0.62] holds 0.5, and 100 prompts show 0.14 from there, where the gate is "
-        "about 0.05; about 818 would do"
-    )
-    large = verdict(gate, agreement=Estimate(0.52, 0.485, 0.555, 818))  # .035 (1.4294) = .05003
-    assert large.status == "abstain"
-    larger = verdict(gate, agreement=Estimate(0.52, 0.486, 0.554, 900))
-    assert larger.status == in_doubt  # it could have seen it, and says what the gate says in doubt
+def test_a_sample_that_could_not_have_seen_the_difference_abstains_with_what_would_do() -> None:
+    strict = ABOVE.model_copy(update={"difference": 0.05})
+    guard = strict.model_copy(update={"in_doubt": "pass"})
+    small, large = Estimate(0.52, 0.42, 0.62, 100), Estimate(0.52, 0.486, 0.554, 900)
+    for gate in (strict, guard):
+        found = verdict(gate, agreement=small)
+        assert found.status == "abstain"
+        # .1 (1 + .8416 / 1.96) = .1429 is seen, so 100 (.1429 / .05)^2 = 817.2
+        assert found.explanation == (
+            "agreement: underpowered: [0.42, 0.62] holds 0.5, and 100 prompts show 0.14 from there, where the gate is "
+            "about 0.05; about 818 would do"
+        )
+        assert verdict(gate, agreement=large).status == gate.in_doubt  # it could have seen it
 
 
 def test_a_small_sample_that_saw_a_difference_all_the_same_decides() -> None:
