@@ -27,7 +27,7 @@ def test_data_of_which_no_row_is_read_are_no_valid_configuration(tmp_path: Path)
     source = {"path": str(path), "format": "trl"}
     data = {"kind": "files", "preferences": [source], "demonstrations": [source], "prompts": [source]}
     with pytest.raises(InputError, match=r"no row is what its format says; pairs\.jsonl row 1, "):
-        first_rows(LadderConfig.model_validate({"project": "desk", "data": data}))
+        first_rows(LadderConfig.model_validate({"project": "desk", "data": data, "base": {"kind": "from_text"}}))
 
 
 def test_texts_that_exceed_a_length_and_pairs_that_it_makes_the_same_are_counted() -> None:
