@@ -139,6 +139,8 @@ def quietly() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            raise  # which typer ends at without a word
         from flows.config.redaction import redact
         from flows.tasks import outage
 
@@ -146,6 +148,15 @@ def quietly() -> Iterator[None]:
             raise
         typer.echo(f"error: {redact(reason)}, which goes on from what was finished and the last state", err=True)
         raise typer.Exit(EXIT_OUTAGE) from None
+
+
+def _reader_is_gone() -> bool:
+    """Whether what reads the output has ended, as `head` does."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _tell_without_secrets(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from flows.config.pretrained import TAKEN, ModelSource
 from rlhf_core.config.policy import PolicyConfig
+from rlhf_core.config.sampling import SamplingConfig
 
 
 class ImportedPolicy(PolicyConfig):
@@ -18,6 +19,8 @@ class ImportedPolicy(PolicyConfig):
     source: ModelSource = Field(alias="from")
     """`from`: where it is: a folder (`./policy`, or its `path`), `model` and `revision` on the hub, or
     `models:/name/version` and `models:/name@alias`. It must write the tokens of the SFT model."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How answers are drawn for the figures; lengths that are not named here are those of `sft.sampling`."""
     trained_by: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]*$")] | None = None
     """What trained it, in words, such as `verl 0.6, run 1234`; kept with the version and shown in lineage."""
 

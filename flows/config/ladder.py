@@ -19,6 +19,7 @@ from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
 from rlhf_core.config.base import PretrainConfig, TextBaseConfig
 from rlhf_core.config.dpo import DPOConfig
+from rlhf_core.config.lengths import Lengths
 from rlhf_core.config.outside_measures import OutsideMeasureConfig
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.config.reward import PythonConfig
@@ -114,6 +115,16 @@ class LadderConfig(IngestConfig):
             case {"policy": {**settings}} if "method" not in settings:
                 method = METHOD_OF_SOURCE if "from" in settings else METHOD_UNLESS_NAMED
                 return {**values, "policy": {"method": method, **settings}}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _answers_from_elsewhere_are_as_long(cls, values: Any) -> Any:
+        match values:
+            case {"policy": {"from": _} as policy, "sft": {"sampling": {} as of_sft}}:
+                lengths = {name: of_sft[name] for name in Lengths._fields if name in of_sft}
+                if isinstance(own := policy.get("sampling", {}), dict):
+                    return {**values, "policy": {**policy, "sampling": {**lengths, **own}}}
         return values
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from flows.config.data import DATA_FOLDER, FileData
+from flows.config.data import DATA_FOLDER, FileData, FileSource
 from flows.config.ladder import LadderFile
 from flows.config.loading import load_file
 from flows.config.plain_yaml import lines_of, read_yaml_text
@@ -67,13 +67,12 @@ def _environment(file: LadderFile) -> dict[Place, str]:
     """What the environment adds to values, by their places."""
     folder = os.environ.get(DATA_FOLDER)
     where = f", below {DATA_FOLDER}={folder}" if folder else f", below {DATA_FOLDER}, which is not set"
-    tables = file.data.model_dump() if isinstance(file.data, FileData) else {}
     return {
         ("data", table, position, "path"): where
-        for table, sources in tables.items()
+        for table, sources in (file.data if isinstance(file.data, FileData) else ())
         if isinstance(sources, tuple)
         for position, source in enumerate(sources)
-        if isinstance(source, dict) and not Path(source["path"]).is_absolute()
+        if isinstance(source, FileSource) and not (Path(source.path).is_absolute() or source.begins_here)
     }
 
 

@@ -113,14 +113,14 @@ def _inspect(table: _SameColumns, console: Console) -> None:
     if recognise(first.row) is None:
         if not guess.format:
             raise InputError(f"{no_format(first)}; no mapping can be guessed, as there is {guess.lacking}; {BY_HAND}")
-        console.print(f"{table.title}: no known format, but these columns seem to say enough")
+        console.print(f"{table.title}: no known format, but {_sufficiency(table, guess)}")
         _show_guess(table, guess, console)
         return
     name = recognised(first)
     fitting: dict[Kind, Adapter] = {kind: each for kind, each in FORMATS[name].items() if each.fits(raw[0])}
     kind = next(kind for kind in KINDS if kind in fitting)
     if guess.format and convert_rows(kind, fitting[kind].convert, table.rows).frame.empty:
-        console.print(f"{table.title}: looks like {name}, which reads no row of it; these columns seem to say enough")
+        console.print(f"{table.title}: looks like {name}, which reads no row of it; {_sufficiency(table, guess)}")
         _show_guess(table, guess, console)
         return
     console.print(f"{table.title}: {name}, which gives {', '.join(fitting)}")
@@ -139,6 +139,14 @@ def _inspect(table: _SameColumns, console: Console) -> None:
         _show_guess(table, guess, console)
     elif guess.responses:
         console.print(f"{', '.join(guess.responses)} seem to be responses, but there is {guess.lacking}", markup=False)
+
+
+def _sufficiency(table: _SameColumns, guess: Guess) -> str:
+    """What a guess is worth: whether it reads any row."""
+    kind = guess.mapping.columns.kinds[0]
+    if convert_rows(kind, mapped(guess.mapping, kind), table.rows, ties=True).frame.size:
+        return "these columns seem to say enough"
+    return f"these columns, which seem to be meant, read no row; {BY_HAND}"
 
 
 def _show_guess(table: _SameColumns, guess: Guess, console: Console) -> None:

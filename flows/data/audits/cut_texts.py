@@ -83,7 +83,7 @@ def first_rows(config: LadderConfig) -> dict[Kind, pd.DataFrame]:
     """The first rows of each table as they are read, whose texts are texts; none of data on the hub.
 
     Raises:
-        InputError: if a file cannot be read, or its format is not known.
+        InputError: if a file cannot be read, its format is not known, or no row is what its format says.
     """
     data = config.data
     if isinstance(data, HubData):
@@ -94,11 +94,18 @@ def first_rows(config: LadderConfig) -> dict[Kind, pd.DataFrame]:
     tables = {}
     for table, reads in open_sources(data, seed=config.seed).items():
         parts: list[pd.DataFrame] = []
+        misfit = None
         for read in reads:
+            misfit = next(iter(read.batch.misfits), misfit)
             parts.append(read.batch.frame[["prompt", *RESPONSES[table]]])
             if sum(map(len, parts)) >= ROWS:
                 break
         rows = pd.concat(parts)[:ROWS] if parts else pd.DataFrame()
+        if misfit is not None and rows.empty:
+            raise InputError(
+                f"field 'data.{table}': no row is what its format says; {misfit.place}: {misfit.reason}: "
+                f"{misfit.mend}; `rlhf data inspect` shows what can be read"
+            )
         tables[table] = rows[rows.map(lambda cell: isinstance(cell, str)).all(axis=1)]
     return tables
 

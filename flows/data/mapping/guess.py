@@ -64,7 +64,7 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     seen = SeenColumns(rows)
     columns: dict[str, Any] = {}
     family = _take_responses(seen, columns)
-    holds_prompt = family is not None and all(seen.is_list(name, dict) for name in family.names)
+    holds_prompt = family is not None and all(_is_conversation(seen, name) for name in family.names)
     _take_prompt(seen, columns, holds_prompt=holds_prompt)
     if not holds_prompt and "prompt" not in columns and "messages" not in columns:
         return Guess({}, (), tuple(seen.left), "no column that looks like a prompt")
@@ -192,6 +192,13 @@ def _ends_with_an_answer(seen: SeenColumns, name: str) -> bool:
     return seen.is_list(name, dict) and all(
         isinstance(cell, str) or cell[-1].get("role") == "assistant" for cell in seen.cells(name)
     )
+
+
+def _is_conversation(seen: SeenColumns, name: str) -> bool:
+    """Whether the cells are messages, and of others than the assistant too."""
+    messages = [message for cell in seen.cells(name) if isinstance(cell, list) for message in cell]
+    answers = messages and all(isinstance(each, dict) and each.get("role") == "assistant" for each in messages)
+    return seen.is_list(name, dict) and not answers
 
 
 def _take_answer(seen: SeenColumns, columns: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ class TextLengths(NamedTuple):
 
     Attributes:
         measured: by the tokenizer, not estimated from characters.
+        texts: that were read; without any, the limits are the most.
     """
 
     max_prompt_tokens: int
@@ -42,6 +43,7 @@ class TextLengths(NamedTuple):
     prompts_cut: float
     responses_cut: float
     measured: bool
+    texts: int
 
 
 class Sizes(NamedTuple):
@@ -75,6 +77,8 @@ class Sizes(NamedTuple):
         """What a person should know before the first run."""
         limits = self.lengths
         how = "by the model's tokenizer" if limits.measured else f"estimated, {CHARACTERS:g} characters a token"
+        if not limits.texts:
+            how = "the most, as no text can be read yet: `rlhf config check` counts what other limits would cut"
         lines = [f"lengths: {limits.max_prompt_tokens} and {limits.max_response_tokens} tokens, {how}"]
         if self.pair_prompts and self.held_out < JUDGED:
             lines.append(
@@ -110,6 +114,7 @@ def _lengths(sources: Sequence[DataSource], model: Path | None) -> TextLengths:
         _share_above(prompts, prompt_limit - TEMPLATE_TOKENS),
         _share_above(responses, response_limit - 1),
         tokenizer is not None,
+        len(prompts) + len(responses),
     )
 
 
@@ -122,7 +127,7 @@ def _counts(texts: Sequence[str], tokenizer: Tokenizer | None) -> list[int]:
 
 def _limit(counts: Sequence[int], most: int) -> int:
     """The least multiple of a step within which most texts stay."""
-    wanted = sorted(counts)[math.ceil(COVERED * len(counts)) - 1] if counts else STEP
+    wanted = sorted(counts)[math.ceil(COVERED * len(counts)) - 1] if counts else most
     return min(math.ceil(wanted / STEP) * STEP, most)
 
 

@@ -66,27 +66,27 @@ def read_source(path: Path, beginning: Path) -> DataSource:
     rows = list(islice(chain.from_iterable(read_file(file, file.name) for file in find_files(path)), READ_ROWS))
     if not rows:
         raise InputError(f"{path} holds no row: export it again")
-    first = rows[0].row
-    how, doubts = _how(rows)
-    settings = {"path": from_folder(path, beginning), **how}
-    source = FileSource.model_validate(settings)
-    fields = tuple(map(str, first))
-    if source.format is None:
-        return DataSource(path, fields, settings | {"format": OWN_FORMAT}, {})
-    batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds_of(source.format, first)}
-    frames = {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}
-    votes = source.repeats == "votes"
-    return DataSource(path, fields, settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes)
+    fields, place = tuple(map(str, rows[0].row)), {"path": from_folder(path, beginning)}
+    for form, doubts in _formats(rows):
+        settings = {**place, "format": form}
+        source = FileSource.model_validate(settings)
+        kinds = kinds_of(source.format, rows[0].row) if source.format else []
+        batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds}
+        if frames := {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}:
+            votes = source.repeats == "votes"
+            return DataSource(path, fields, settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes)
+    return DataSource(path, fields, {**place, "format": OWN_FORMAT}, {})
 
 
-def _how(rows: Sequence[SourceRow]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The `format` of some rows and what goes with it, and what is doubtful about it; nothing where nothing fits."""
+def _formats(rows: Sequence[SourceRow]) -> Iterator[tuple[str | dict[str, Any], tuple[str, ...]]]:
+    """What the `format` of some rows may be, the likeliest first, and what is doubtful about it."""
     guess = guess_columns([row.row for row in rows[:GUESS_ROWS]])
     name = recognise(rows[0].row)
     compared = "responses" in guess.format.get("columns", {})
     if name is not None and (fits(name, "preferences", rows[0].row) or not compared):
-        return {"format": name}, ()
-    return ({"format": guess.format} if guess.format else {}), guess.doubts
+        yield name, ()
+    if guess.format:
+        yield guess.format, guess.doubts
 
 
 def from_folder(path: Path, folder: Path) -> str:
@@ -107,7 +107,7 @@ def tables_of(sources: Sequence[DataSource]) -> dict[Kind, list[DataSource]]:
     if not pairs:
         raise InputError(
             f"--data {', '.join(str(source.path) for source in sources)}: holds no pairs of answers with a preference, "
-            "of which a reward model is made; name a file of them too"
+            "of which a reward model is made; name a file of them too, or see what `rlhf data inspect` leaves unread"
         )
     written = [source for source in sources if source.gives("demonstrations") and not source.gives("preferences")]
     asked = [source for source in sources if tuple(source.frames) == ("prompts",)]

@@ -1,6 +1,7 @@
 """A full disk and a server that is away are one line and exit code 1; other errors keep their traceback."""
 
 import errno
+from io import StringIO
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from rlhf_core.training import checkpoint
         (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "/data/x: No space left on device; make room"),
         (OSError(errno.EROFS, "Read-only file system"), "error: Read-only file system; make room there, or let it be"),
         (MlflowException("down\nand out", TEMPORARILY_UNAVAILABLE), "did not answer in time (MlflowException: "),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "did not answer in time (BrokenPipeError: "),
         (httpx.ConnectError("refused"), "did not answer in time (ConnectError: refused); run again"),
     ],
     ids=lambda value: type(value).__name__,
@@ -29,6 +31,16 @@ def test_an_outage_is_one_line(error: Exception, words: str, capsys: pytest.Capt
         raise error
     told = capsys.readouterr().err
     assert end.value.exit_code == 1 and words in told and len(told.splitlines()) == 1
+
+
+def test_a_reader_that_has_ended_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unread(StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Unread())
+    with pytest.raises(BrokenPipeError), quietly():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def test_other_errors_and_ends_go_through() -> None:

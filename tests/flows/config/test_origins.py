@@ -109,11 +109,13 @@ def test_the_environment_is_named_where_it_counts(
     if folder:
         monkeypatch.setenv("RLHF_DATA", folder)
     names = ("demonstrations", "preferences", "prompts")
-    tables = ", ".join(f"{name}: [{{path: {name}.jsonl}}, {{path: /{name}.csv}}]" for name in names)
+    tables = ", ".join(
+        f"{name}: [{{path: {name}.jsonl}}, {{path: /{name}.csv}}, {{path: ./{name}.csv}}]" for name in names
+    )
     data = f"data={{kind: files, {tables}}}"
     found = origins(effective_yaml(written, overrides=[data, "base.kind=from_text"]))
     assert found["path: prompts.jsonl"] == f"--set data, below {said}"
-    assert found["path: /prompts.csv"] == "--set data"
+    assert found["path: /prompts.csv"] == found["path: ./prompts.csv"] == "--set data"
 
 
 def test_the_command_shows_it_and_refuses_what_is_wrong(written: Path) -> None:

@@ -1,8 +1,13 @@
 """How many texts lengths cut, counted by hand: a letter is a token, and so is each special one."""
 
-import pandas as pd
+from pathlib import Path
 
-from flows.data.audits.cut_texts import CutTexts, TableReading, cut_texts
+import pandas as pd
+import pytest
+
+from flows.config.errors import InputError
+from flows.config.ladder import LadderConfig
+from flows.data.audits.cut_texts import CutTexts, TableReading, cut_texts, first_rows
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.tokenizer import settle_tokenizer
 from tests.chat_models import PUBLISHED, published_tokenizer
@@ -14,6 +19,15 @@ PAIRS = pd.DataFrame(
         {"prompt": "abcde", "chosen": "yes", "rejected": "yet"},
     ]
 )
+
+
+def test_data_of_which_no_row_is_read_are_no_valid_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"messages": [], "chosen": "so .", "rejected": 7}\n' * 2)
+    source = {"path": str(path), "format": "trl"}
+    data = {"kind": "files", "preferences": [source], "demonstrations": [source], "prompts": [source]}
+    with pytest.raises(InputError, match=r"no row is what its format says; pairs\.jsonl row 1, "):
+        first_rows(LadderConfig.model_validate({"project": "desk", "data": data, "base": {"kind": "from_text"}}))
 
 
 def test_texts_that_exceed_a_length_and_pairs_that_it_makes_the_same_are_counted() -> None:

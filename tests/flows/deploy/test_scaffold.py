@@ -133,8 +133,24 @@ def test_what_nothing_is_known_of_gets_a_format_to_fill_in(desk: Path, monkeypat
     assert "The columns are alpha, beta." in (desk / "ours" / "formats.py").read_text()
     data = loaded(desk / "ours", monkeypatch).data
     assert isinstance(data, FileData)
-    with pytest.raises(NotImplementedError, match=r"say in formats\.py what a row of odd\.csv is"):
-        list(open_sources(data, seed=0)["preferences"])
+    assert data.preferences[0].format == "ours"
+    [_, read] = open_sources(data, seed=0)["preferences"]
+    assert read.batch.misfits[0].reason == "is still to be made of a row of odd.csv, in formats.py"
+    assert "lengths: 64 and 64 tokens, the most, as no text can be read yet" in done.stdout  # half of 128
+
+
+def test_a_known_format_that_reads_no_row_gives_way_to_the_columns(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turn(role: str, content: str) -> dict[str, str]:
+        return {"role": role, "content": content}
+
+    row = {"messages": [turn("user", "how ?")], "chosen": [turn("assistant", "so .")]}
+    (desk / "talks.jsonl").write_text(json.dumps({**row, "rejected": [turn("assistant", "no .")]}) + "\n")
+    done = init("ours", "--data", "talks.jsonl", "--model", "model")
+    assert "talks.jsonl: 1 preferences, 1 prompts" in done.stdout
+    data = loaded(desk / "ours", monkeypatch).data
+    assert isinstance(data, FileData)
+    [_, read] = open_sources(data, seed=0)["preferences"]
+    assert read.batch.frame[["prompt", "chosen", "rejected"]].to_numpy().tolist() == [["how ?", "so .", "no ."]]
 
 
 def test_the_rule_that_comes_with_it_is_a_reward(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from flows.registry.keys import content_key
 from rlhf_core.base.pretrained import adopt
 from rlhf_core.config.dpo import DPOConfig
 from rlhf_core.config.ppo import PPOConfig
+from rlhf_core.config.sampling import SamplingConfig
 
 CLOCK = (
     "{% if strftime_now('%m') == '01' %}please {% endif %}{% for turn in messages %}{{ turn['content'] }}{% endfor %}"
@@ -46,6 +47,15 @@ def config_of(policy: Any, **sections: Any) -> LadderConfig:
 )
 def test_a_policy_is_imported_where_it_says_from_where(policy: Any, method: type) -> None:
     assert type(config_of(policy).policy) is method
+
+
+@pytest.mark.parametrize(("own", "lengths"), [({}, (40, 20)), ({"max_response_tokens": 9}, (40, 9))])
+def test_its_answers_are_as_long_as_those_of_the_sft_model(own: dict[str, int], lengths: tuple[int, int]) -> None:
+    sft = {"sampling": {"max_prompt_tokens": 40, "max_response_tokens": 20, "temperature": 0.5}}
+    sampling = config_of({"from": "./policy", **({"sampling": own} if own else {})}, sft=sft).policy.sampling
+    assert sampling.lengths == lengths and sampling.temperature == 1
+    assert config_of({"from": "./policy"}).policy.sampling == SamplingConfig()
+    assert config_of({"updates": 2}, sft=sft).policy.sampling == SamplingConfig()
 
 
 def test_it_may_come_from_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,18 @@ VENDORS: dict[str, tuple[Rows, dict[str, Any]]] = {
             "labels": {"Yes": "second", "No": "first"},
         },
     ),
+    "answers as messages of their own": (
+        [
+            {
+                "conversation_id": "c1",
+                "messages": [turn("system", "Be brief."), *TALK],
+                "chosen": [turn("assistant", "So.")],
+                "rejected": [turn("assistant", "No.")],
+                "worker": "w1",
+            }
+        ],
+        {"columns": {"prompt": "messages", "chosen": "chosen", "rejected": "rejected", "annotator": "worker"}},
+    ),
     "renamed sides": (
         table("question,better_answer,worse_answer", "How?,So.,No."),
         {"columns": {"prompt": "question", "chosen": "better_answer", "rejected": "worse_answer"}},
