@@ -1,0 +1,184 @@
+"""The decision in words, and the gates that it rests on, those that do not pass first."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from flows.pipeline.climb_page.climb import Climb
+from flows.pipeline.climb_page.parts import interval, number, percent
+from flows.registry.names import GATED
+from flows.registry.references import DATA
+from rlhf_core.gates.gate import Verdict, blocked
+
+NAMED = 3
+"""Gates at most that the first words name."""
+
+CHAMPION_FIGURE = "champion"
+"""Part of the name of what is measured against the champion."""
+
+NAMES = {DATA: "the data", "sft": "the SFT model", "reward-model": "the reward model", "policy": "the policy"}
+"""What is judged, in words."""
+
+
+class Decision(NamedTuple):
+    """What a person should do, and why.
+
+    Attributes:
+        tone: `good`, `bad` or `open`.
+        headline: the decision.
+        reasons: a sentence each.
+    """
+
+    tone: str
+    headline: str
+    reasons: Sequence[str]
+
+
+class Bullet(NamedTuple):
+    """A verdict as a bullet chart, in percent of its width.
+
+    Attributes:
+        value, threshold: places.
+        lower, upper: ends of the interval.
+        good: where what passes lies.
+    """
+
+    value: float
+    threshold: float
+    lower: float
+    upper: float
+    good: tuple[float, float]
+
+
+class JudgedGate(NamedTuple):
+    """A gate as the page shows it.
+
+    Attributes:
+        asked: what must hold, in words.
+        power: what so large a sample would have shown, empty where that was not computed.
+        reason: why the threshold is what it is, empty where that is not kept.
+    """
+
+    judged: str
+    verdict: Verdict
+    said: str
+    asked: str
+    bullet: Bullet | None
+    power: str
+    reason: str
+
+
+def decide(climb: Climb) -> Decision:
+    """The decision in words, from verdicts and figures alone."""
+    blocking = list(_blocking(climb))
+    reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb)]
+    if blocking:
+        names = ", ".join(verdict.gate for _, verdict in blocking[:NAMED])
+        more = f" and {len(blocking) - NAMED} more" if len(blocking) > NAMED else ""
+        judged = NAMES.get(blocking[0][0], blocking[0][0])
+        stopped = climb.settings.get("gates", {}).get("mode") != "advisory"
+        verb = f"Stopped by {names}{more}" if stopped else f"{names}{more} would have stopped this climb"
+        why = [f"{verdict.gate}: {verdict.explanation}." for _, verdict in blocking]
+        return Decision("bad", f"{verb}: do not promote. It is about {judged}.", [*why, *reasons])
+    if "policy" not in climb.stages:
+        outcome = climb.outcome or "it is still running, or was cut off without a word"
+        return Decision("open", f"Nothing to promote: {outcome}.", reasons)
+    passed = sum(len(verdicts) for verdicts in climb.verdicts.values())
+    if not passed:
+        return Decision("open", "Nothing was judged: this run has no gates.", reasons)
+    label = climb.stages["policy"].version.label
+    return Decision("good", f"{label} may be promoted: none of its {passed} gates blocks.", reasons)
+
+
+def gates(climb: Climb) -> tuple[list[JudgedGate], list[JudgedGate]]:
+    """The gates that fail, abstain or pass in doubt, the worst first, and those that pass."""
+    order = {"fail": 0, "abstain": 1, "pass": 2}
+    shown = [_shown(climb, judged, verdict) for judged, verdicts in climb.verdicts.items() for verdict in verdicts]
+    shown.sort(key=lambda gate: order[gate.verdict.status])
+    return [gate for gate in shown if not _clean(gate.verdict)], [gate for gate in shown if _clean(gate.verdict)]
+
+
+def _blocking(climb: Climb) -> Iterator[tuple[str, Verdict]]:
+    settings = climb.settings.get("gates", {})
+    for judged, verdicts in climb.verdicts.items():
+        for verdict in blocked(verdicts, abstain_blocks=settings.get("abstain_blocks", True)):
+            yield judged, verdict
+
+
+def _better(climb: Climb) -> Iterator[str]:
+    """Whether the policy is better than what it started from, beyond noise, and at which length."""
+    if "policy" not in climb.stages:
+        return
+    figures = climb.stages["policy"].figures
+    if (wins := figures.get("judge_win_rate")) and (gain := figures.get("judge_reward_gain")):
+        side = "better" if wins.lower > 0.5 else "worse" if wins.upper < 0.5 else "neither better nor worse beyond noise"
+        yield (
+            f"The judge, which training never saw, finds it {side} than its SFT model: its answer wins on "
+            f"{percent(wins)} of {wins.n} held-out prompts, and gains {interval(gain)} logits on average."
+        )
+    if length := figures.get("length_ratio"):
+        yield f"Its answers are {interval(length)} times as long as those of its SFT model."
+    if gold := climb.outside.get("policy_win_rate"):
+        yield f"From outside, which no gate sees: its answers win on {percent(gold)} of the prompts by the gold reward."
+
+
+def _in_doubt(climb: Climb) -> Iterator[str]:
+    verdicts = [verdict for found in climb.verdicts.values() for verdict in found]
+    for verdict in verdicts:
+        if verdict.status == "abstain" and climb.settings.get("gates", {}).get("abstain_blocks") is False:
+            yield f"{verdict.gate} abstained: {verdict.explanation}."
+    if unmeasured := [verdict.gate for verdict in verdicts if verdict.status == "pass" and verdict.value is None]:
+        yield f"Not measured, and allowed to be so: {', '.join(unmeasured)}."
+
+
+def _champion(climb: Climb) -> Iterator[str]:
+    """What is known of it beside the champion; a gate against the champion has that word in the name of its figure."""
+    if "policy" not in climb.stages:
+        return
+    champion = climb.champions.get("policy")
+    compared = [verdict for verdict in climb.verdicts.get("policy", ()) if CHAMPION_FIGURE in verdict.metric]
+    if champion is None:
+        yield "There is no champion to compare it with."
+    elif champion.version.label == climb.stages["policy"].version.label:
+        yield "It is the champion now."
+    elif not compared:
+        yield f"No gate compared it with the champion, {champion.version.label}: read their answers side by side."
+    yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
+
+
+def _clean(verdict: Verdict) -> bool:
+    return verdict.status == "pass" and verdict.value is not None
+
+
+def _shown(climb: Climb, judged: str, verdict: Verdict) -> JudgedGate:
+    listed = climb.settings.get("gates", {}).get(judged.replace("-", "_"), ()) if judged in (DATA, *GATED) else ()
+    reasons = {gate["name"]: gate.get("reason", "") for gate in listed}
+    ends = [end for end in (verdict.lower, verdict.upper) if end is not None]
+    measured = "not measured" if verdict.value is None else number(verdict.value)
+    between = f" [{', '.join(map(number, ends))}]" if len(set(ends)) == 2 else ""
+    detectable = getattr(verdict, "detectable", None)
+    return JudgedGate(
+        judged=judged,
+        verdict=verdict,
+        said=measured + between,
+        asked=f"{verdict.metric.replace('_', ' ')} {verdict.direction} {number(verdict.threshold)}",
+        bullet=_bullet(verdict),
+        power="" if detectable is None else f"A sample of {verdict.n} shows a distance of {number(detectable)} in 80 of 100 cases.",
+        reason=reasons.get(verdict.gate, ""),
+    )
+
+
+def _bullet(verdict: Verdict) -> Bullet | None:
+    """Where value, interval and threshold lie, with some room on either side; None where nothing was measured."""
+    if verdict.value is None:
+        return None
+    ends = [verdict.value if end is None else end for end in (verdict.lower, verdict.upper)]
+    places = [verdict.value, verdict.threshold, *ends]
+    room = 0.15 * (max(places) - min(places)) or max(abs(verdict.threshold), 1.0)
+    start, width = min(places) - room, max(places) - min(places) + 2 * room
+
+    def place(at: float) -> float:
+        return round(100 * (at - start) / width, 2)
+
+    threshold = place(verdict.threshold)
+    good = (threshold, 100 - threshold) if verdict.direction == "above" else (0.0, threshold)
+    return Bullet(place(verdict.value), threshold, place(ends[0]), place(ends[1]), good)
