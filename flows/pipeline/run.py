@@ -15,6 +15,7 @@ from flows.data.audits.prompts import audit_prompts
 from flows.data.audits.tokens import audit_tokens
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
+from flows.pipeline.climb_page.page import publish_page
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
@@ -33,6 +34,7 @@ from flows.registry.names import (
     LADDER_KEY_TAG,
     OUTCOME_TAG,
     PASSED,
+    REPEATED_TAG,
     STAGE_PREFIX,
     STATUS_TAG,
     registered_name,
@@ -248,7 +250,9 @@ class LadderRun:
             rounds=self.rounds,
         )
         publish_summary(summary, registry, self.context.run_id)
-        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
+        repeated = {} if self.earlier is None else {REPEATED_TAG: self.earlier.run_id}
+        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000], **repeated})
+        publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else self.context.run_id)
         registry.end_run(self.context.run_id, status)
         labels = [done.record.model.label for done in self.stages.values()]
         self._name_flow_run(*labels[-1:], *(() if self._retrained() else ("nothing new",)))

@@ -50,7 +50,9 @@ def side_by_side(climb: Climb) -> SideBySide:
     if ANSWERS not in policy.rows:
         return SideBySide(missing=f"The answers that the verdict on {policy.version.label} rests on are not kept.")
     if policy.texts_hashed:
-        hashed = "Texts of this project are kept only as SHA-256 (`evidence: {texts: hashed}`), so none can be read here."
+        hashed = (
+            "Texts of this project are kept only as SHA-256 (`evidence: {texts: hashed}`), so none can be read here."
+        )
         return SideBySide(missing=f"{hashed} Scores of each answer are in the rows of the run.")
     columns = policy.rows[ANSWERS].to_pylist()
     by = {name: {row["prompt"]: row for row in columns if row["answered_by"] == name} for name in (POLICY, SFT)}
@@ -106,7 +108,9 @@ def _row(prompt: str, group: str, answers: Mapping[str, Mapping[str, Any]]) -> d
         "reward_gain": gains["reward"],
         "disagree": _disagreement(gains["judge"], gains["reward"]),
         "kl": _finite(policy.get("kl_to_sft_nats")),
-        "answers": [_answer(name, answers[name], sft["response"]) for name in (SFT, POLICY, "champion") if name in answers],
+        "answers": [
+            _answer(name, answers[name], sft["response"]) for name in (SFT, POLICY, "champion") if name in answers
+        ],
     }
 
 
@@ -127,7 +131,9 @@ def marked(beside: str, text: str) -> list[list[Any]]:
     words, others = (re.findall(r"\s*\S+|\s+$", said) for said in (text, beside))
     if len(words) + len(others) > COMPARED:
         return [[text, False]]
-    matcher = difflib.SequenceMatcher(a=[word.strip() for word in others], b=[word.strip() for word in words], autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        a=[word.strip() for word in others], b=[word.strip() for word in words], autojunk=False
+    )
     return [
         ["".join(words[start:end]), operation != "equal"]
         for operation, _, _, start, end in matcher.get_opcodes()
@@ -139,10 +145,9 @@ def _telling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many rows as the page holds: the largest gains, losses and disagreements in turn."""
     if len(rows) <= KEPT:
         return list(rows)
-    ranked = [
-        sorted(range(len(rows)), key=lambda index: key(rows[index]))
-        for key in (lambda row: -(row["judge_gain"] or 0.0), lambda row: row["judge_gain"] or 0.0, lambda row: -row["disagree"])
-    ]
+    gains = np.array([row["judge_gain"] or 0.0 for row in rows])
+    disagreements = np.array([row["disagree"] for row in rows])
+    ranked = [np.argsort(keys, kind="stable").tolist() for keys in (-gains, gains, -disagreements)]
     turns = [index for trio in zip(*ranked, strict=True) for index in trio]
     return [rows[index] for index in sorted(list(dict.fromkeys(turns))[:KEPT])]
 

@@ -62,7 +62,11 @@ def lines(
         stop: where the result was taken, None where that is unknown.
         level: a height to compare with.
     """
-    rows = [{"x": at, "y": value, "curve": name} for name, points in curves.items() for at, value in points]
+    rows = [
+        {"x": at, "y": value, "curve": name, "place": place}
+        for name, points in curves.items()
+        for place, (at, value) in enumerate(points)
+    ]
     colour = alt.Color("curve:N", scale=alt.Scale(domain=list(curves), range=list(COLOURS[: len(curves)])))
     if len(curves) == 1:
         colour = colour.legend(None)
@@ -77,7 +81,7 @@ def lines(
     if stop is not None:
         layers.append(_of([{"x": stop}]).mark_rule(color=INK, strokeDash=[5, 3]).encode(alt.X("x:Q")))
     points = _of(rows)
-    layers.append(points.mark_line(strokeWidth=1.8, aria=False).encode(across, up, colour))
+    layers.append(points.mark_line(strokeWidth=1.8, aria=False).encode(across, up, colour, alt.Order("place:Q")))
     layers.append(points.mark_circle(size=22, opacity=1).encode(across, up, colour))
     return svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
@@ -91,14 +95,15 @@ def ranges(rows: Ranges, title: str, *, rule: float | None = None, log: bool = F
         for what, item in rows
     ]
     scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
+    axis = alt.Axis(values=[0.1, 0.25, 0.5, 1, 2, 4, 10]) if log else alt.Axis()
     down = alt.Y("what:N", title=None, sort=None)
     layers = [
         _of(shown)
         .mark_rule(color=COLOURS[0], strokeWidth=3, opacity=0.45, aria=False)
-        .encode(alt.X("lower:Q", title=title, scale=scale), alt.X2("upper:Q"), down),
+        .encode(alt.X("lower:Q", title=title, scale=scale, axis=axis), alt.X2("upper:Q"), down),
         _of(shown)
         .mark_circle(color=COLOURS[0], size=60, opacity=1)
-        .encode(alt.X("value:Q", title=title, scale=scale), down),
+        .encode(alt.X("value:Q", title=title, scale=scale, axis=axis), down),
     ]
     if rule is not None:
         layers.insert(0, _of([{"x": rule}]).mark_rule(color=DIM, strokeDash=[3, 3]).encode(alt.X("x:Q", scale=scale)))
@@ -112,7 +117,7 @@ def margins(deltas: ArrayLike) -> str:
         {"x": float(start), "end": float(end), "pairs": int(count)}
         for start, end, count in zip(edges, edges[1:], counts, strict=False)
     ]
-    across = alt.X("x:Q", title="|Δ|, calibrated logits")
+    across = alt.X("x:Q", title="|Δ|, calibrated logits", bin="binned")
     band = _of([{"x": BAND[0], "end": BAND[1]}]).mark_rect(color=SHADE, opacity=1, aria=False)
     drawn = _of(bars).mark_bar(color=COLOURS[0], opacity=0.85, binSpacing=1)
     return svg(
@@ -127,7 +132,7 @@ def reliability(curves: Mapping[str, Points]) -> str:
     """Claimed against observed accuracy, with the diagonal on which both are the same."""
     rows = [{"x": at, "y": value, "curve": name} for name, points in curves.items() for at, value in points]
     scale = alt.Scale(domain=[0.5, 1.0])
-    across = alt.X("x:Q", title="claimed: σ(|Δ|)", scale=scale)
+    across = alt.X("x:Q", title="claimed: sigmoid of |Δ|", scale=scale)
     up = alt.Y("y:Q", title="share of labels that agree", scale=alt.Scale(zero=False, domainMax=1.0))
     colour = alt.Color("curve:N", scale=alt.Scale(domain=list(curves), range=[COLOURS[3], COLOURS[0]]))
     ends = _of([{"x": 0.5, "y": 0.5}, {"x": 1.0, "y": 1.0}])
@@ -143,12 +148,12 @@ def reliability(curves: Mapping[str, Points]) -> str:
 
 def shares(seconds: Mapping[str, float]) -> str:
     """What wall time went into, as one bar."""
-    rows = [{"part": f"{part} {value:.0f} s", "seconds": value} for part, value in seconds.items()]
-    names = [row["part"] for row in rows]
+    names = [f"{part} {value:.0f} s" for part, value in seconds.items()]
+    rows = [{"part": name, "seconds": value} for name, value in zip(names, seconds.values(), strict=True)]
     colour = alt.Color("part:N", sort=names, scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])))
     bar = _of(rows).mark_bar().encode(alt.X("seconds:Q", title="seconds"), colour, alt.Order("part:N"))
     return svg(bar.properties(width=WIDTH, height=40))
 
 
 def _of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.Data(values=[dict(row) for row in rows]))
+    return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))

@@ -22,6 +22,7 @@ from flows.registry.names import (
     EVIDENCE,
     OUTCOME_TAG,
     PARENT_RUN_TAG,
+    REPEATED_TAG,
     STAGE_PREFIX,
     STAGE_TAG,
     STAGES,
@@ -102,42 +103,44 @@ class Climb(NamedTuple):
     @property
     def label(self) -> str:
         """What it made last, as people write it."""
-        return next((stage.version.label for stage in reversed(self.stages.values())), self.project)
+        return next((stage.version.label for stage in reversed([*self.stages.values()])), self.project)
 
 
-def find_climb(client: MlflowClient, named: str | None, project: str) -> str:
+def find_climb(client: MlflowClient, named: str | None, project: str | None) -> str:
     """The run that a person means.
 
     Args:
         client: of the tracking server.
         named: a run of a ladder or of one of its stages, or a version; None for the newest ladder of the project.
-        project: name of the experiment.
+        project: name of the experiment; None for any.
 
     Raises:
         InputError: if there is none.
     """
     if named is None:
-        return _newest(client, project)
-    run_id = named
-    if "/" in named or "@" in named:
+        run_id = _newest(client, project)
+    elif "/" in named or "@" in named:
         run_id = Archive(client).find(named).run_id
+    else:
+        run_id = named
     try:
         tags = client.get_run(run_id).data.tags
     except MlflowException:
         raise InputError(f"{named} is no run and no version in the registry; name a run's id or name/version") from None
     if STAGE_TAG not in tags:
         raise InputError(f"run {named} is of no climb; `rlhf report` without a name takes the newest")
-    return str(tags.get(PARENT_RUN_TAG, run_id))
+    return str(tags.get(REPEATED_TAG) or tags.get(PARENT_RUN_TAG, run_id))
 
 
-def _newest(client: MlflowClient, project: str) -> str:
-    experiment = client.get_experiment_by_name(project)
-    if experiment is not None:
-        query = f"tags.`{STAGE_TAG}` LIKE '{LADDER}%'"
-        runs = client.search_runs([experiment.experiment_id], query, max_results=1)
-        if runs:
-            return str(runs[0].info.run_id)
-    raise InputError(f"project {project} has no climb yet; start one with `rlhf run`, or name a run")
+def _newest(client: MlflowClient, project: str | None) -> str:
+    known = client.search_experiments() if project is None else [client.get_experiment_by_name(project)]
+    experiments = [experiment.experiment_id for experiment in known if experiment is not None]
+    query, newest_first = f"tags.`{STAGE_TAG}` LIKE '{LADDER}%'", ["attributes.start_time DESC"]
+    runs = client.search_runs(experiments, query, max_results=1, order_by=newest_first) if experiments else []
+    if not runs:
+        of = f"project {project} has" if project else "there is"
+        raise InputError(f"{of} no climb yet; start one with `rlhf run`, or name a run")
+    return str(runs[0].info.run_id)
 
 
 def read_climb(client: MlflowClient, run_id: str) -> Climb:
@@ -145,16 +148,16 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
     archive = Archive(client)
     run = client.get_run(run_id)
     project = client.get_experiment(run.info.experiment_id).name
-    stages = {}
+    stages: dict[str, StageRun] = {}
     for stage in STAGES:
         label = run.data.tags.get(f"{STAGE_PREFIX}{stage}", "").partition(", ")[0]
         with suppress(InputError):  # the version was deleted since
             if label:
                 stages[stage] = _stage(archive, label, curves=True)
-    champions = {}
-    for stage in stages:
+    champions: dict[str, StageRun] = {}
+    for made in stages:
         with suppress(InputError):  # no champion yet
-            champions[stage] = _stage(archive, f"{registered_name(project, stage)}@{CHAMPION}", curves=False)
+            champions[made] = _stage(archive, f"{registered_name(project, made)}@{CHAMPION}", curves=False)
     return Climb(
         run=run,
         project=project,

@@ -44,13 +44,13 @@ def _said(climb: Climb) -> Iterator[str]:
     if aside and not any(counts.quarantined for _, counts in aside):
         yield "No record was set aside."
     if climb.worth is not None and (ceiling := climb.worth.noise.get("held_out_ceiling")):
-        yield f"A perfect judge would agree with {percent(ceiling)} of the held-out labels, each the majority of its votes."
+        yield f"A perfect judge would agree with {percent(ceiling)} of the held-out labels, majorities of votes."
     if climb.worth is not None and (bag := climb.worth.floors.get("bag_of_words")):
         yield f"A bag of words that never sees the prompt agrees with {percent(bag)}."
     if repeated := climb.data.get("prompt_near_duplicate_share"):
         yield f"Of the prompts {percent(repeated)} nearly repeat another one."
     if shift := climb.data.get("prompt_shift_auc"):
-        yield f"Words tell the prompts from those of the pairs with an area of {interval(shift)} (.5 not at all, 1 always)."
+        yield f"Words tell prompts from those of the pairs with an area of {interval(shift)}: .5 not at all, 1 always."
 
 
 def _tables(climb: Climb) -> Sheet:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from flows.pipeline.climb_page.climb import Climb
-from flows.pipeline.climb_page.parts import interval, number, percent
+from flows.pipeline.climb_page.parts import interval, numbers, percent
 from flows.registry.names import GATED
 from flows.registry.references import DATA
 from rlhf_core.gates.gate import Verdict, blocked
@@ -82,19 +82,23 @@ def decide(climb: Climb) -> Decision:
     if "policy" not in climb.stages:
         outcome = climb.outcome or "it is still running, or was cut off without a word"
         return Decision("open", f"Nothing to promote: {outcome}.", reasons)
-    passed = sum(len(verdicts) for verdicts in climb.verdicts.values())
-    if not passed:
+    asked = sum(len(verdicts) for verdicts in climb.verdicts.values())
+    if not asked:
         return Decision("open", "Nothing was judged: this run has no gates.", reasons)
-    label = climb.stages["policy"].version.label
-    return Decision("good", f"{label} may be promoted: none of its {passed} gates blocks.", reasons)
+    return Decision(
+        "good",
+        f"Promote {climb.stages['policy'].version.label}: {_in_short(climb)}{asked} gates block nothing.",
+        reasons,
+    )
 
 
 def gates(climb: Climb) -> tuple[list[JudgedGate], list[JudgedGate]]:
-    """The gates that fail, abstain or pass in doubt, the worst first, and those that pass."""
+    """The gates that fail or abstain, the worst first, and those that pass."""
     order = {"fail": 0, "abstain": 1, "pass": 2}
     shown = [_shown(climb, judged, verdict) for judged, verdicts in climb.verdicts.items() for verdict in verdicts]
     shown.sort(key=lambda gate: order[gate.verdict.status])
-    return [gate for gate in shown if not _clean(gate.verdict)], [gate for gate in shown if _clean(gate.verdict)]
+    unclear = [gate for gate in shown if gate.verdict.status != "pass"]
+    return unclear, shown[len(unclear) :]
 
 
 def _blocking(climb: Climb) -> Iterator[tuple[str, Verdict]]:
@@ -104,13 +108,20 @@ def _blocking(climb: Climb) -> Iterator[tuple[str, Verdict]]:
             yield judged, verdict
 
 
+def _in_short(climb: Climb) -> str:
+    wins = climb.stages["policy"].figures.get("judge_win_rate")
+    return f"better than its SFT model on {percent(wins)} of the prompts, and " if wins and wins.lower > 0.5 else ""
+
+
 def _better(climb: Climb) -> Iterator[str]:
     """Whether the policy is better than what it started from, beyond noise, and at which length."""
     if "policy" not in climb.stages:
         return
     figures = climb.stages["policy"].figures
     if (wins := figures.get("judge_win_rate")) and (gain := figures.get("judge_reward_gain")):
-        side = "better" if wins.lower > 0.5 else "worse" if wins.upper < 0.5 else "neither better nor worse beyond noise"
+        side = (
+            "better" if wins.lower > 0.5 else "worse" if wins.upper < 0.5 else "neither better nor worse beyond noise"
+        )
         yield (
             f"The judge, which training never saw, finds it {side} than its SFT model: its answer wins on "
             f"{percent(wins)} of {wins.n} held-out prompts, and gains {interval(gain)} logits on average."
@@ -145,24 +156,22 @@ def _champion(climb: Climb) -> Iterator[str]:
     yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
 
 
-def _clean(verdict: Verdict) -> bool:
-    return verdict.status == "pass" and verdict.value is not None
-
-
 def _shown(climb: Climb, judged: str, verdict: Verdict) -> JudgedGate:
     listed = climb.settings.get("gates", {}).get(judged.replace("-", "_"), ()) if judged in (DATA, *GATED) else ()
     reasons = {gate["name"]: gate.get("reason", "") for gate in listed}
     ends = [end for end in (verdict.lower, verdict.upper) if end is not None]
-    measured = "not measured" if verdict.value is None else number(verdict.value)
-    between = f" [{', '.join(map(number, ends))}]" if len(set(ends)) == 2 else ""
+    said = [] if verdict.value is None else numbers(verdict.value, *ends, verdict.threshold)
+    between = f" [{said[1]}, {said[2]}]" if len(set(ends)) == 2 else ""
     detectable = getattr(verdict, "detectable", None)
     return JudgedGate(
         judged=judged,
         verdict=verdict,
-        said=measured + between,
-        asked=f"{verdict.metric.replace('_', ' ')} {verdict.direction} {number(verdict.threshold)}",
+        said=said[0] + between if said else "not measured",
+        asked=f"{verdict.metric.replace('_', ' ')} {verdict.direction} {verdict.threshold:g}",
         bullet=_bullet(verdict),
-        power="" if detectable is None else f"A sample of {verdict.n} shows a distance of {number(detectable)} in 80 of 100 cases.",
+        power=""
+        if detectable is None
+        else f"{verdict.n} prompts show a distance of {detectable:.3g} in 80 of 100 cases.",
         reason=reasons.get(verdict.gate, ""),
     )
 

@@ -21,7 +21,7 @@ def economics_part(climb: Climb) -> Part:
     if passes:
         hours = [passes * seconds / 3600 for seconds in SECONDS_EACH]
         sentences.append(
-            f"The reward model scored {passes:,} answers in place of a person. At {SECONDS_EACH[0]} to "
+            f"The reward model scored about {passes:,} answers in place of a person. At {SECONDS_EACH[0]} to "
             f"{SECONDS_EACH[1]} s for a comparison that is {hours[0]:,.0f} to {hours[1]:,.0f} hours of people, "
             f"{hours[0] * WAGE:,.0f} to {hours[1] * WAGE:,.0f} at a wage of {WAGE:g} an hour (assumed)."
         )
@@ -42,8 +42,9 @@ def scored(climb: Climb) -> int:
         return 0
     settings = climb.settings.get("policy", {})
     rollouts = len(made.curves.get("reward_score", ())) * int(settings.get("rollout_size", 0))
-    watched = len(made.curves.get("eval_reward_score", ())) * int(settings.get("evaluation_prompts", 0))
-    return rollouts + watched
+    judged = made.figures["judge_win_rate"].n if "judge_win_rate" in made.figures else 0
+    watched = min(int(settings.get("evaluation_prompts", 0)), judged)  # as many as those that judge, or one more
+    return rollouts + len(made.curves.get("eval_reward_score", ())) * watched
 
 
 def _stages(climb: Climb) -> Sheet:

@@ -1,5 +1,6 @@
 """What a part of the page is made of: sentences, charts with how to read them, tables, and texts of the data."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -38,23 +39,28 @@ class Part(NamedTuple):
     missing: Sequence[str] = ()
 
 
-def number(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def numbers(*values: float) -> list[str]:
+    """Numbers with the same decimals: three digits of the largest that count."""
+    largest = max(abs(value) for value in values)
+    decimals = 2 if largest == 0 else min(max(2 - math.floor(math.log10(largest)), 0), 4)
+    return [f"{value:,.{decimals}f}" for value in values]
 
 
 def interval(figure: Estimate) -> str:
-    """A figure with its interval, in three digits."""
-    if not figure.has_interval or figure.lower == figure.upper:
-        return number(figure.value)
-    return f"{number(figure.value)} [{number(figure.lower)}, {number(figure.upper)}]"
+    """A figure with its interval."""
+    if not figure.has_interval:
+        return numbers(figure.value)[0]
+    if figure.lower == figure.upper:
+        return f"{figure.value:.3g}"
+    value, lower, upper = numbers(*figure[:3])
+    return f"{value} [{lower}, {upper}]"
 
 
 def percent(figure: Estimate) -> str:
     """A share with its interval, in percent."""
-    if not figure.has_interval:
-        return f"{figure.value:.0%}"
-    return f"{figure.value:.0%} [{100 * figure.lower:.0f}, {100 * figure.upper:.0f}]"
+    if not figure.has_interval or figure.lower == figure.upper:
+        return f"{100 * figure.value:.0f} %"
+    return f"{100 * figure.value:.0f} % [{100 * figure.lower:.0f}, {100 * figure.upper:.0f}]"
 
 
 def chosen(figures: Mapping[str, Estimate], titles: Mapping[str, str]) -> list[tuple[str, Estimate]]:

@@ -13,18 +13,42 @@ TITLE = "What did training do to the policy?"
 DISTANCE = "√KL to the SFT model, nats per response"
 
 BY_UPDATE = (
-    ("KL to the SFT model", "nats per response", {"sampled": "kl_to_sft_nats", "held out": "eval_kl_to_sft_nats"},
-     "How far the policy has gone from its SFT model. It should level off inside its budget."),
-    ("Entropy", "nats per token", {"sampled": "entropy_nats", "held out": "eval_entropy_nats"},
-     "How open its choice of words is. A fall towards 0 is collapse."),
-    ("Length", "tokens per response", {"sampled": "response_tokens", "held out": "eval_response_tokens"},
-     "Most reward hacking is length: a steady rise deserves a look at the answers."),
-    ("Clipped steps", "share of tokens", {"clipped": "clipfrac"},
-     "Tokens whose step PPO cut off. About a tenth is usual; near 0 it hardly learns, beyond a third steps are too large."),
-    ("Fit of the value model", "explained variance", {"explained": "explained_variance"},
-     "1 foresees every return, 0 is a constant guess; below 0 the value model misleads."),
-    ("Diversity", "ratio or share", {"distinct word pairs": "eval_distinct_2_ratio", "repeated answers": "eval_duplicate_share"},
-     "Distinct word pairs over those of SFT, and answers that repeat another one. A fall with a rise is collapse."),
+    (
+        "KL to the SFT model",
+        "nats per response",
+        {"sampled": "kl_to_sft_nats", "held out": "eval_kl_to_sft_nats"},
+        "How far the policy has gone from its SFT model. It should level off inside its budget.",
+    ),
+    (
+        "Entropy",
+        "nats per token",
+        {"sampled": "entropy_nats", "held out": "eval_entropy_nats"},
+        "How open its choice of words is. A fall towards 0 is collapse.",
+    ),
+    (
+        "Length",
+        "tokens per response",
+        {"sampled": "response_tokens", "held out": "eval_response_tokens"},
+        "Most reward hacking is length: a steady rise deserves a look at the answers.",
+    ),
+    (
+        "Clipped steps",
+        "share of tokens",
+        {"clipped": "clipfrac"},
+        "Tokens whose step PPO cut off. Up to a fifth is common; beyond a third the steps are too large.",
+    ),
+    (
+        "Fit of the value model",
+        "explained variance",
+        {"explained": "explained_variance"},
+        "1 foresees every return, 0 is a constant guess; below 0 the value model misleads.",
+    ),
+    (
+        "Diversity",
+        "ratio or share",
+        {"distinct word pairs": "eval_distinct_2_ratio", "repeated answers": "eval_duplicate_share"},
+        "Distinct word pairs over those of SFT, and answers that repeat another one. A fall with a rise is collapse.",
+    ),
 )
 """Small charts over the updates: title, unit, curves by name, how to read it."""
 
@@ -70,8 +94,8 @@ def _drift(made: StageRun) -> Iterator[Chart]:
         name: [(at, value - series[key][0]) for at, value in zip(distance, series[key], strict=True)]
         for name, key in (("reward model, maximised", "eval_reward"), ("judge, only measures", "eval_judge"))
     }
-    ends = (series.get("eval_judge_gain_lower"), series.get("eval_judge_gain_upper"))
-    bounds = list(zip(distance, *ends, strict=True)) if all(ends) else ()
+    lower, upper = (series.get(f"eval_judge_gain_{end}", []) for end in ("lower", "upper"))
+    bounds = list(zip(distance, lower, upper, strict=True)) if lower and upper else ()
     stop = float(np.sqrt(max(made.figures["kl_to_sft_nats"].value, 0.0))) if "kl_to_sft_nats" in made.figures else None
     how = (
         "Watched prompts, from the SFT model on the left. Where the reward still rises and the judge does not, the "
@@ -84,7 +108,7 @@ def _drift(made: StageRun) -> Iterator[Chart]:
 
 def _ends(made: StageRun) -> Iterator[Chart]:
     if rows := chosen(made.figures, END):
-        how = "On prompts that decided nothing in training. What lies right of the dashed 0 with its whole bar is beyond noise."
+        how = "On prompts that decided nothing in training. A whole bar right of the dashed 0 is a gain beyond noise."
         yield Chart("At the end", ranges(rows, "logits over the SFT model", rule=0.0), how)
 
 
@@ -104,5 +128,5 @@ def _times(made: StageRun) -> Iterator[Chart]:
         part: sum(value for _, value in made.curves[metric]) for part, metric in TIMES.items() if metric in made.curves
     }
     if seconds:
-        how = "Wall time of all updates together. Sampling is usually most of it."
+        how = "Wall time of all updates: sampling answers, asking the frozen models and the values, taking steps."
         yield Chart("Where the time went", shares(seconds), how)

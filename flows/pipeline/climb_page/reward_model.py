@@ -60,8 +60,7 @@ def _said(made: StageRun) -> Iterator[str]:
     elif agreement:
         yield "What a perfect judge would reach is unknown: no pair has several votes."
     if temperature := figures.get("temperature"):
-        kind = "too large" if temperature.value > 1 else "too small"
-        yield f"Its margins were {kind} by a factor of {interval(temperature)}, which is divided out before PPO."
+        yield f"Its margins are divided by a temperature of {interval(temperature)}; 1 is calibrated as trained."
 
 
 def _agreement(made: StageRun) -> Iterator[Chart]:
