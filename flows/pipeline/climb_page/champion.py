@@ -20,7 +20,7 @@ def champion_part(climb: Climb) -> Part:
     for stage in (name for name in GATED if name in climb.stages):
         champion, made = climb.champions.get(stage), climb.stages[stage]
         if champion is None:
-            missing.append(f"No {stage} is champion, so there is nothing to compare {made.version.label} with.")
+            missing.append(f"There is no champion {stage} to compare {made.version.label} with.")
         elif champion.version.label == made.version.label:
             sentences.append(f"{made.version.label} is the champion now.")
         else:

@@ -112,7 +112,8 @@ def ranges(rows: Ranges, title: str, *, rule: float | None = None, log: bool = F
 
 def margins(deltas: ArrayLike) -> str:
     """How large the margins of held-out pairs are, with the band in which most should lie."""
-    counts, edges = np.histogram(np.abs(np.asarray(deltas)), bins=40)
+    sizes = np.abs(np.asarray(deltas))
+    counts, edges = np.histogram(sizes, bins=36, range=(0.0, max(float(sizes.max()), 1.125 * BAND[1])))
     bars = [
         {"x": float(start), "end": float(end), "pairs": int(count)}
         for start, end, count in zip(edges, edges[1:], counts, strict=False)

@@ -153,7 +153,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         label = run.data.tags.get(f"{STAGE_PREFIX}{stage}", "").partition(", ")[0]
         with suppress(InputError):  # the version was deleted since
             if label:
-                stages[stage] = _stage(archive, label, curves=True)
+                stages[stage] = _stage(archive, label, curves=stage == "policy")
     champions: dict[str, StageRun] = {}
     for made in stages:
         with suppress(InputError):  # no champion yet

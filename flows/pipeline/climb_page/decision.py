@@ -69,27 +69,39 @@ class JudgedGate(NamedTuple):
 
 def decide(climb: Climb) -> Decision:
     """The decision in words, from verdicts and figures alone."""
-    blocking = list(_blocking(climb))
-    reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb)]
+    blocking, reasons = list(_blocking(climb)), [*_better(climb), *_in_doubt(climb), *_champion(climb)]
     if blocking:
-        names = ", ".join(verdict.gate for _, verdict in blocking[:NAMED])
-        more = f" and {len(blocking) - NAMED} more" if len(blocking) > NAMED else ""
-        judged = NAMES.get(blocking[0][0], blocking[0][0])
-        stopped = climb.settings.get("gates", {}).get("mode") != "advisory"
-        verb = f"Stopped by {names}{more}" if stopped else f"{names}{more} would have stopped this climb"
         why = [f"{verdict.gate}: {verdict.explanation}." for _, verdict in blocking]
-        return Decision("bad", f"{verb}: do not promote. It is about {judged}.", [*why, *reasons])
+        return Decision("bad", _stopped(climb, blocking), [*why, *reasons])
     if "policy" not in climb.stages:
         outcome = climb.outcome or "it is still running, or was cut off without a word"
         return Decision("open", f"Nothing to promote: {outcome}.", reasons)
-    asked = sum(len(verdicts) for verdicts in climb.verdicts.values())
-    if not asked:
+    verdicts = [verdict for found in climb.verdicts.values() for verdict in found]
+    if not verdicts:
         return Decision("open", "Nothing was judged: this run has no gates.", reasons)
-    return Decision(
-        "good",
-        f"Promote {climb.stages['policy'].version.label}: {_in_short(climb)}{asked} gates block nothing.",
-        reasons,
-    )
+    tone, headline = _in_short(climb)
+    passed = sum(verdict.status == "pass" for verdict in verdicts)
+    return Decision(tone, f"{headline}; {passed} of {len(verdicts)} gates passed.", reasons)
+
+
+def _stopped(climb: Climb, blocking: Sequence[tuple[str, Verdict]]) -> str:
+    names = ", ".join(verdict.gate for _, verdict in blocking[:NAMED])
+    more = f" and {len(blocking) - NAMED} more" if len(blocking) > NAMED else ""
+    advisory = climb.settings.get("gates", {}).get("mode") == "advisory"
+    verb = "Not stopped, as gates only advise, but refused by" if advisory else "Stopped by"
+    return f"{verb} {names}{more}, which judged {NAMES.get(blocking[0][0], blocking[0][0])}: do not promote."
+
+
+def _in_short(climb: Climb) -> tuple[str, str]:
+    """Tone and decision on a policy that no gate blocks."""
+    label, wins = climb.stages["policy"].version.label, climb.stages["policy"].figures.get("judge_win_rate")
+    if wins is None:
+        return "open", f"{label} passed, and how often it is better than its SFT model was not measured"
+    if wins.lower > 0.5:
+        return "good", f"Promote {label}: better than its SFT model on {percent(wins)} of the prompts"
+    if wins.upper < 0.5:
+        return "bad", f"Do not promote {label}: it wins against its SFT model on {percent(wins)} of the prompts only"
+    return "open", f"Nothing shows {label} better than its SFT model: it wins on {percent(wins)} of the prompts"
 
 
 def gates(climb: Climb) -> tuple[list[JudgedGate], list[JudgedGate]]:
@@ -106,11 +118,6 @@ def _blocking(climb: Climb) -> Iterator[tuple[str, Verdict]]:
     for judged, verdicts in climb.verdicts.items():
         for verdict in blocked(verdicts, abstain_blocks=settings.get("abstain_blocks", True)):
             yield judged, verdict
-
-
-def _in_short(climb: Climb) -> str:
-    wins = climb.stages["policy"].figures.get("judge_win_rate")
-    return f"better than its SFT model on {percent(wins)} of the prompts, and " if wins and wins.lower > 0.5 else ""
 
 
 def _better(climb: Climb) -> Iterator[str]:

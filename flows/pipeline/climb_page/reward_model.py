@@ -35,6 +35,9 @@ SLICES = {
     "agreement_on_policy": "answers of the policy",
 }
 
+FEWEST = 30
+"""Pairs at least in a bin of claims."""
+
 WRONG = 6
 """Pairs shown on which it is surely wrong."""
 
@@ -77,8 +80,8 @@ def _margins(made: StageRun) -> Iterator[Chart]:
     if deltas := made.series.get("delta"):
         inside = float(np.mean((np.abs(deltas) >= BAND[0]) & (np.abs(deltas) <= BAND[1])))
         how = (
-            f"The shaded band is the recipe's, {BAND[0]:g} to {BAND[1]:g}: {inside:.0%} of the pairs lie in it. A heap "
-            "at 0 is an undertrained model, a long tail beyond the band an overconfident one."
+            f"The shaded band is the recipe's, {BAND[0]:g} to {BAND[1]:g}: {100 * inside:.0f} % of the pairs lie in it. A "
+            "heap at 0 is an undertrained model, a long tail beyond the band an overconfident one."
         )
         yield Chart("How far apart it puts two responses", margins(deltas), how)
 
@@ -90,8 +93,8 @@ def _reliability(made: StageRun) -> Iterator[Chart]:
             curves[name] = _claims(np.asarray(deltas), np.asarray(made.series.get(SHARE, np.ones(len(deltas)))))
     if curves:
         how = (
-            "Ten bins of as many pairs each. On the diagonal a claim of 80 % is right on 80 % of the labels; below it "
-            "the model claims too much."
+            "Each point is a bin of as many pairs. On the diagonal a claim of 80 % is right on 80 % of the labels; below "
+            "it the model claims too much."
         )
         yield Chart("Are its claims right?", reliability(curves), how)
 
@@ -99,7 +102,8 @@ def _reliability(made: StageRun) -> Iterator[Chart]:
 def _claims(deltas: NDArray[np.float64], shares: NDArray[np.float64]) -> Points:
     """Claimed and observed accuracy in bins of equal mass."""
     claimed, met = expit(np.abs(deltas)), labels_met(deltas, shares)
-    bins = np.array_split(np.argsort(claimed, kind="stable"), min(BINS, len(claimed)))
+    count = min(max(len(claimed) // FEWEST, 1), BINS)
+    bins = np.array_split(np.argsort(claimed, kind="stable"), count)
     return [(float(claimed[members].mean()), float(met[members].mean())) for members in bins]
 
 
@@ -121,7 +125,7 @@ def _surely_wrong(made: StageRun) -> tuple[Sequence[Quote], list[str]]:
     worst = [int(index) for index in np.argsort(deltas)[:WRONG] if deltas[index] < 0]
     quotes = []
     for place, row in zip(worst, pairs.take(worst).to_pylist(), strict=True):
-        claim = f"sure to {expit(-deltas[place]):.0%} of the wrong one (Δ {deltas[place]:.2f})"
+        claim = f"{100 * expit(-deltas[place]):.0f} % sure of the wrong one (Δ {deltas[place]:.2f})"
         texts = [("prompt", in_words(row["prompt"])), ("people chose", row["chosen"]), ("it prefers", row["rejected"])]
         quotes.append(Quote(claim, texts))
     return quotes, []
