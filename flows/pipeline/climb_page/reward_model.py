@@ -80,8 +80,8 @@ def _margins(made: StageRun) -> Iterator[Chart]:
     if deltas := made.series.get("delta"):
         inside = float(np.mean((np.abs(deltas) >= BAND[0]) & (np.abs(deltas) <= BAND[1])))
         how = (
-            f"The shaded band is the recipe's, {BAND[0]:g} to {BAND[1]:g}: {100 * inside:.0f} % of the pairs lie in it. A "
-            "heap at 0 is an undertrained model, a long tail beyond the band an overconfident one."
+            f"The shaded band is the recipe's, {BAND[0]:g} to {BAND[1]:g}: {100 * inside:.0f} % of the pairs lie in "
+            "it. A heap at 0 is an undertrained model, a long tail beyond the band an overconfident one."
         )
         yield Chart("How far apart it puts two responses", margins(deltas), how)
 
@@ -93,8 +93,8 @@ def _reliability(made: StageRun) -> Iterator[Chart]:
             curves[name] = _claims(np.asarray(deltas), np.asarray(made.series.get(SHARE, np.ones(len(deltas)))))
     if curves:
         how = (
-            "Each point is a bin of as many pairs. On the diagonal a claim of 80 % is right on 80 % of the labels; below "
-            "it the model claims too much."
+            "Each point is a bin of as many pairs. On the diagonal a claim of 80 % is right on 80 % of the labels; "
+            "below it the model claims too much."
         )
         yield Chart("Are its claims right?", reliability(curves), how)
 

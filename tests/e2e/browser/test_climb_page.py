@@ -1,6 +1,6 @@
 """The page of a climb in a real browser: filters, planted markup, both widths, day and night, no console error.
 
-Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a real climb, the pictures of docs/guide/report.md are taken.
+Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a real climb, pictures of docs/guide/report.md are taken.
 """
 
 import os
@@ -69,16 +69,16 @@ def test_filters_show_gains_losses_disagreements_and_words(tab: Any, tmp_path: P
 
 
 def test_groups_filter_and_more_are_shown_when_asked(tab: Any, tmp_path: Path) -> None:
-    scores = {f"{'long ' * (20 * (index % 2))}prompt {index}": (0.0, float(index), 0.0) for index in range(20)}
+    scores = {f"{'long ' * (9 * (index % 3))}prompt {index}": (0.0, float(index), 0.0) for index in range(21)}
     opened(
         tab, tmp_path, page(climb(stages={"policy": stage_run("policy", rows={"answers": answers(scores)})}, judged={}))
     )
-    assert len(prompts(tab)) == 8 and tab.inner_text("#count") == "8 of 20"
+    assert len(prompts(tab)) == 8 and tab.inner_text("#count") == "8 of 21"
     tab.click("#more")
     tab.click("#more")
-    assert len(prompts(tab)) == 20 and not tab.is_visible("#more")
+    assert len(prompts(tab)) == 21 and not tab.is_visible("#more")
     tab.select_option("[name=group]", "long prompts")
-    assert tab.inner_text("#count") == "8 of 10"
+    assert tab.inner_text("#count") == "7 of 7"
 
 
 def test_planted_markup_is_read_and_not_run(tab: Any, tmp_path: Path) -> None:

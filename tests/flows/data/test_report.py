@@ -284,6 +284,7 @@ def test_the_summary_is_kept_as_text_and_html_and_ends_with_what_to_type(
     kept = {name: registry.client.download_artifacts(run_id, name) for name in ("summary.txt", "summary.html")}
     text = Path(kept["summary.txt"]).read_text()
     hints = [
+        "  rlhf report --config configs/toy.yaml",
         "  rlhf ui configs/toy.yaml",
         "  rlhf generate toy-sft/3 'your prompt' --config configs/toy.yaml",
         "  rlhf score toy-reward-model/3 --prompt 'a prompt' --response 'an answer' --config configs/toy.yaml",
