@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, init, lineage, models, promotion, receive, report, run
+from flows.cli import config, deploy, init, lineage, models, promotion, receive, run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,9 +19,8 @@ data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
     *(models.reward_bench, models.ui),
-    report.report,
     *(promotion.promote, promotion.rollback, promotion.history),
-    *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
+    *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
 for command in COMMANDS:
     app.command()(command)

@@ -1,6 +1,6 @@
 """The page of a climb in a real browser: filters, planted markup, both widths, day and night, no console error.
 
-Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a real climb, pictures of docs/guide/report.md are taken.
+Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a real climb, it takes the pictures of the guide.
 """
 
 import os
