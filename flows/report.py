@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 
 
@@ -18,6 +19,11 @@ def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
     if estimate.lower == estimate.upper:
         return f"{estimate.value:.{digits}g}"
     return f"{estimate.value:.{digits}f} [{estimate.lower:.{digits}f}, {estimate.upper:.{digits}f}]"
+
+
+def format_detectable(verdict: Verdict) -> str:
+    """The distance from its threshold that a gate's sample shows; nothing where sampling is no matter."""
+    return f"{verdict.detectable:.2g}" if verdict.detectable else ""
 
 
 def warn(line: str) -> None:

@@ -10,6 +10,7 @@ from flows.lineage.graph import Version
 from flows.lineage.page import Servers
 from flows.pipeline.climb_page.climb import Climb, StageRun
 from flows.pipeline.climb_page.page import as_page
+from flows.promotion.comparison import Comparison
 from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate
 
@@ -63,6 +64,7 @@ def climb(
     stages: Mapping[str, StageRun],
     judged: Mapping[str, list[Verdict]],
     champions: Mapping[str, StageRun] | None = None,
+    comparisons: Mapping[str, Comparison] | None = None,
     **settings: Any,
 ) -> Climb:
     info = SimpleNamespace(run_id="0123456789abcdef", experiment_id="1", start_time=0, status="FINISHED")
@@ -73,6 +75,7 @@ def climb(
         verdicts=judged,
         stages=stages,
         champions=champions or {},
+        comparisons=comparisons or {},
         worth=None,
         data={},
         outside={},

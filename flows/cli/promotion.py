@@ -35,7 +35,7 @@ def promote(
 
         from flows.promotion.promote import PromotionRefused, check_gates, propose
         from flows.promotion.promote import promote as make_champion
-        from flows.promotion.tables import show_comparison, show_proposal
+        from flows.promotion.tables import comparison_table, show_proposal
         from flows.registry.client import open_registry
 
         console = Console(highlight=False)
@@ -52,7 +52,7 @@ def promote(
             from flows.promotion.comparison import compare
 
             comparison = compare(registry, settings, proposal.version, proposal.champion)
-            show_comparison(comparison, console)
+            console.print(comparison_table(comparison))
         _ask(f"Make {proposal.version.label} champion?", yes)
         make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)
         console.print(f"{proposal.version.label} is champion")

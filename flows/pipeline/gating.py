@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from prefect.artifacts import create_table_artifact
 
 from flows.config.gates import GatesConfig
+from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
 from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG
@@ -63,16 +64,19 @@ class Judgement(NamedTuple):
     blocking: list[Verdict]
 
 
-def judge_figures(judged: Judgeable, gates: Sequence[Gate], config: GatesConfig, context: RunContext) -> Judgement:
+def judge_figures(
+    judged: Judgeable, gates: Sequence[Gate], beside: AgainstChampion, config: GatesConfig, context: RunContext
+) -> Judgement:
     """Judge figures, publish the verdicts to Prefect and MLflow, and alert of what blocks.
 
     Args:
         judged: what has the figures.
         gates: what it must show.
+        beside: its figures against the champion.
         config: what counts as blocked.
         context: where the run and the registry are.
     """
-    verdicts = judge(gates, judged.estimates)
+    verdicts = judge(gates, {**judged.estimates, **beside.estimates}, beside.absent)
     judgement = Judgement(verdicts, blocked(verdicts, abstain_blocks=config.abstain_blocks))
     publish_verdicts(judged.stage, judged.label, [verdict.model_dump(mode="json") for verdict in verdicts], context)
     if judgement.blocking:

@@ -15,12 +15,14 @@ from flows.data.audits.prompts import audit_prompts
 from flows.data.audits.tokens import audit_tokens
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
+from flows.pipeline.against_champion import against_champion
 from flows.pipeline.climb_page.page import publish_page
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
 from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
 from flows.pipeline.summary import Summary, publish_summary
+from flows.promotion.comparison import Comparison
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
 from flows.registry.model_card import describe_unjudged
@@ -34,7 +36,6 @@ from flows.registry.names import (
     LADDER_KEY_TAG,
     OUTCOME_TAG,
     PASSED,
-    REPEATED_TAG,
     STAGE_PREFIX,
     STATUS_TAG,
     registered_name,
@@ -51,7 +52,6 @@ TRAINED, MEASURED, REUSED = "trained", "measured", "reused"
 """How a stage came to what it is: in a run that trains, in one that only measures, in an earlier one."""
 
 Result = LadderResult | State[LadderResult]
-
 Made = TypeVar("Made", DataRefs, StageRecord)
 
 
@@ -61,6 +61,7 @@ class LadderRun:
     Attributes:
         stages: what each finished stage came to, in the order of the ladder.
         verdicts: of gates, by what they judged: the data, or a stage.
+        comparisons: versions beside the champions that they would replace, by stage, where there are any.
         blocking: those of all verdicts that keep the alias from these versions.
         earlier: the run that this one would only repeat, None while there is none.
         published: whether the versions have the alias.
@@ -92,6 +93,7 @@ class LadderRun:
         self.stages: dict[str, StageOutcome] = {}
         self.verdicts: dict[str, list[Verdict]] = {}
         self.blocking: list[Verdict] = []
+        self.comparisons: dict[str, Comparison] = {}
         self.earlier: EarlierRun | None = None
         self.published = False
 
@@ -162,7 +164,10 @@ class LadderRun:
         Returns:
             The verdicts that block.
         """
-        judgement = judge_figures(made, gates, self.config.gates, self.context)
+        beside = against_champion(made, gates, self.config, self.context)
+        if beside.comparison is not None:
+            self.comparisons[made.stage] = beside.comparison
+        judgement = judge_figures(made, gates, beside, self.config.gates, self.context)
         self.verdicts[made.stage] = judgement.verdicts
         self.blocking += judgement.blocking
         if isinstance(made, StageRecord):
@@ -242,6 +247,7 @@ class LadderRun:
             data=self.data,
             stages=list(self.stages.values()),
             verdicts=self.verdicts,
+            comparisons=self.comparisons,
             answers=self._outside_view(),
             outcome=outcome,
             alias=CHALLENGER if self.published else None,
@@ -250,12 +256,11 @@ class LadderRun:
             rounds=self.rounds,
         )
         publish_summary(summary, registry, self.context.run_id)
-        repeated = {} if self.earlier is None else {REPEATED_TAG: self.earlier.run_id}
-        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000], **repeated})
-        publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else self.context.run_id)
+        registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
+        publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
         registry.end_run(self.context.run_id, status)
-        labels = [done.record.model.label for done in self.stages.values()]
-        self._name_flow_run(*labels[-1:], *(() if self._retrained() else ("nothing new",)))
+        labels = [done.record.model.label for done in self.stages.values()][-1:]
+        self._name_flow_run(*labels, *(() if self._retrained() else ("nothing new",)))
 
     def _keep_data(self, data: DataRefs) -> None:
         """Record the tables as inputs of the run, with what their labels are worth and their prompts are like."""
@@ -280,9 +285,8 @@ class LadderRun:
         return [stage for stage, outcome in self.stages.items() if not outcome.reused]
 
     def _key(self, data: DataRefs) -> str:
-        inputs = self.inputs | self.rewards.parents
         sources = self.rewards.sources | measure_sources(self.config)
-        return run_key(self.what, self.config, data, inputs, sources)
+        return run_key(self.what, self.config, data, self.inputs | self.rewards.parents, sources)
 
     def _name_flow_run(self, *versions: str) -> None:
         """Let the flow run say what it does, on which data, and which version came out."""
@@ -293,5 +297,4 @@ class LadderRun:
     def _outside_view(self) -> OutsideView | None:
         if self.data is None or self.earlier is not None or not self.stages.keys() >= set(ANSWERING):
             return None
-        records = {stage: outcome.record for stage, outcome in self.stages.items()}
-        return view_answers(self.config, self.data, records, self.context)
+        return view_answers(self.config, self.data, {name: it.record for name, it in self.stages.items()}, self.context)

@@ -13,12 +13,14 @@ from rich.text import Text
 
 from data_contracts.conversation import in_words
 from flows.pipeline.outside_measures import KEPT, OutsideView
+from flows.promotion.comparison import Comparison
+from flows.promotion.tables import comparison_table
 from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
-from flows.report import format_estimate
-from rlhf_core.gates.gate import Verdict
+from flows.report import format_detectable, format_estimate
+from rlhf_core.gates.gate import Verdict, chance_of_stop
 from rlhf_core.metrics.estimates import Estimate
 
 WIDTH = 120
@@ -46,6 +48,7 @@ class Summary:
         arguments: how the configuration is named on a command line.
         run_id: the climb's run in MLflow.
         verdicts: of the gates, by what they judged: the data, or a stage.
+        comparisons: of versions with the champions that they would replace, by stage.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
         made: how each stage came to what it is, in a word such as trained or reused.
@@ -58,6 +61,7 @@ class Summary:
     data: DataRefs | None
     stages: Sequence[StageOutcome]
     verdicts: Mapping[str, Sequence[Verdict]]
+    comparisons: Mapping[str, Comparison]
     answers: OutsideView | None
     outcome: str
     alias: str | None
@@ -85,7 +89,8 @@ def render(summary: Summary, *, prompts: int = SHOWN) -> Group:
     """Lay the summary out for a terminal, with the answers to so many held-out prompts."""
     parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.stages or summary.data else []
     if summary.verdicts:
-        parts.append(_verdicts(summary.verdicts))
+        parts += [_verdicts(summary.verdicts), _luck(summary.verdicts)]
+    parts += map(comparison_table, summary.comparisons.values())
     if summary.answers is not None:
         parts += [*_outside(summary.answers), *_answers(summary.answers, prompts)]
     else:
@@ -137,14 +142,21 @@ def _figures(summary: Summary) -> Table:
 
 
 def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
-    table = _table("gates", "stage", "gate", "verdict", "why")
+    table = _table("gates", "stage", "gate", "verdict", "why", "detectable")
     for judged, group in verdicts.items():
         for index, verdict in enumerate(group):
             colour = COLOURS[verdict.status]
             status = f"[{colour}]{verdict.status}[/{colour}]"
             stage = "" if index and verdict.status == "pass" else judged
-            table.add_row(stage, verdict.gate, status, escape(_why(verdict)))
+            table.add_row(stage, verdict.gate, status, escape(_why(verdict)), format_detectable(verdict))
     return table
+
+
+def _luck(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
+    chance = chance_of_stop([verdict for group in verdicts.values() for verdict in group])
+    return (
+        f"if all figures are what was measured, another sample stops the climb by luck in at most {chance:.1%} of cases"
+    )
 
 
 def _why(verdict: Verdict) -> str:

@@ -32,8 +32,9 @@ from rlhf_core.evaluators.reward_model import score
 from rlhf_core.evaluators.sft import held_out_losses
 from rlhf_core.generation.sampling import generate
 from rlhf_core.metrics.calibration import hits, losses
+from rlhf_core.metrics.challenge import gain_at_like_length, prompt_slices, worst_slice
 from rlhf_core.metrics.estimates import Estimate, mean, share
-from rlhf_core.metrics.win_rate import paired_gain, win_rate
+from rlhf_core.metrics.win_rate import paired_gain, win_rate, wins
 
 ROWS = 2000
 """Pairs or demonstrations that are compared at most."""
@@ -41,6 +42,9 @@ ROWS = 2000
 PROMPTS = 256
 """Prompts that are answered at most."""
 
+
+ROLES = {"judge": "judge", "reward-model": "reward"}
+"""What scores answers of policies, by its role among the parents of the challenger, and what its scores are called."""
 
 Row = TypeVar("Row")
 
@@ -63,6 +67,7 @@ class Comparison(Frozen):
     """What was found.
 
     Attributes:
+        figures: by the name that figures of stages have, in the same unit.
         on: what it was measured on.
         notes: what to know when reading it.
     """
@@ -131,40 +136,50 @@ def _reward_models(sides: Sides, data: UsedTable) -> Comparison:
     figures = {"agreement": paired(hits, share)}
     untuned = np.array([prompt not in unseen.tuned for prompt in prompts])
     if untuned.any():
-        figures["nll, nats"] = paired(losses, mean, untuned)
+        figures["nll_nats"] = paired(losses, mean, untuned)
     note = f"nll on {untuned.sum()} of these pairs: on the prompts of the others a temperature was fitted"
     notes = unseen.notes if untuned.all() else (*unseen.notes, note)
     return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=notes)
 
 
 def _policies(sides: Sides, data: UsedTable) -> Comparison:
-    registry = sides.registry
+    """Both answer the same prompts with the same chance, and models of the challenger's lineage score the answers."""
+    registry, config = sides.registry, sides.config
     tags = registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
     unseen = _unseen(sides, data, "prompts")
-    untuned = [prompt for prompt in unseen.prompts if prompt not in unseen.tuned]
-    prompts = _some(untuned, PROMPTS)
-    sampling, seed = sides.config.policy.sampling, sides.config.seed
-    answers = [generate(folder, prompts, sampling, seed=seed) for folder in sides.folders]
-    figures = {}
-    for role in ("judge", "reward-model"):
-        folder = registry.folder(registry.pin(tags[PARENT_PREFIX + role]))
-        first, second = (
-            score(
-                folder,
-                [Demonstration(prompt, answer.text) for prompt, answer in zip(prompts, responses, strict=True)],
-                sides.config.reward_model,
-            )
-            for responses in answers
-        )
-        scorer = f"by {tags[f'parent.{role}']}"
-        figures[f"score {scorer}"] = Paired(
-            challenger=mean(first), champion=mean(second), between=paired_gain(first, second)
-        )
-        figures[f"win rate {scorer}, .5 is even"] = Paired(
-            challenger=None, champion=None, between=win_rate(first, second)
-        )
-    figures["answers that end"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
-    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=unseen.notes)
+    prompts = _some([prompt for prompt in unseen.prompts if prompt not in unseen.tuned], PROMPTS)
+    answers = [generate(folder, prompts, config.policy.sampling, seed=config.seed) for folder in sides.folders]
+    texts = [[answer.text for answer in responses] for responses in answers]
+    figures: dict[str, Paired] = {}
+    scored_by: list[str] = []
+    for role, scores in ROLES.items():
+        scorer = registry.pin(tags[PARENT_PREFIX + role])
+        first, second = (_scores(registry.folder(scorer), prompts, side, config.reward_model) for side in texts)
+        figures |= _scored(scores, first, second, texts)
+        scored_by.append(f"{scores} by {scorer.label}")
+        if role == "judge":
+            worst = worst_slice(wins(first, second), prompt_slices(prompts, _sources(data, prompts)))
+    figures["eos_rate"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
+    notes = [*unseen.notes, "; ".join(scored_by)]
+    if worst is not None:
+        name, rate = worst
+        figures["worst_slice_judge_win_rate"] = Paired(challenger=None, champion=None, between=rate)
+        notes.append(f"worst slice: {name}, by its upper bound")
+    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=tuple(notes))
+
+
+def _scored(
+    what: str, first: NDArray[np.float64], second: NDArray[np.float64], texts: Sequence[Sequence[str]]
+) -> dict[str, Paired]:
+    """What one scorer says of both sides' answers."""
+    lengths = np.array([[len(text.split()) for text in side] for side in texts], dtype=np.float64).T
+    gain = Paired(challenger=mean(first), champion=mean(second), between=paired_gain(first, second))
+    like = gain_at_like_length(first - second, lengths)
+    return {
+        f"{what}_score": gain,
+        f"{what}_score_at_like_length": Paired(challenger=None, champion=None, between=like),
+        f"{what}_win_rate": Paired(challenger=None, champion=None, between=win_rate(first, second)),
+    }
 
 
 def _sft_models(sides: Sides, data: UsedTable) -> Comparison:
@@ -176,8 +191,8 @@ def _sft_models(sides: Sides, data: UsedTable) -> Comparison:
     answers = [generate(folder, prompts, config.sft.sampling, seed=config.seed) for folder in sides.folders]
     losses_of = [mean(values, [row.prompt for row in rows]) for values in (first, second, first - second)]
     figures = {
-        "loss, nats": Paired(challenger=losses_of[0], champion=losses_of[1], between=losses_of[2]),
-        "answers that end": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
+        "loss_nats": Paired(challenger=losses_of[0], champion=losses_of[1], between=losses_of[2]),
+        "eos_rate": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
     }
     return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=unseen.notes)
 
@@ -198,6 +213,19 @@ def _some(rows: Sequence[Row], limit: int) -> Sequence[Row]:
 
 def _ends(first: Sequence[float], second: Sequence[float]) -> Paired:
     return Paired(challenger=share(first), champion=share(second), between=paired_gain(first, second))
+
+
+def _scores(
+    folder: Path, prompts: Sequence[str], texts: Sequence[str], config: RewardModelConfig
+) -> NDArray[np.float64]:
+    """Calibrated score of an answer to each prompt, shape ``[N]``."""
+    return np.array(score(folder, list(map(Demonstration._make, zip(prompts, texts, strict=True))), config))
+
+
+def _sources(data: UsedTable, prompts: Sequence[str]) -> list[str]:
+    """The file that each held-out prompt comes from."""
+    frame = read_split(data, "test")
+    return list(map(dict(zip(frame["prompt"], frame["source"], strict=True)).__getitem__, prompts))
 
 
 def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> NDArray[np.float64]:

@@ -34,8 +34,8 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
             console.print(f"  and {more} more")
 
 
-def show_comparison(comparison: "Comparison", console: Console) -> None:
-    """Show the paired figures."""
+def comparison_table(comparison: "Comparison") -> Group:
+    """The paired figures with what to know when reading them."""
     parts: list[RenderableType] = [""]
     if comparison.figures:
         table = Table(
@@ -47,7 +47,7 @@ def show_comparison(comparison: "Comparison", console: Console) -> None:
             sides = (paired.challenger, paired.champion, paired.between)
             table.add_row(name, *map(_cell, sides), str(paired.between.n))
         parts.append(table)
-    console.print(Group(*parts, *map(escape, comparison.notes)))
+    return Group(*parts, *map(escape, comparison.notes))
 
 
 def _cell(estimate: Estimate | None) -> str:

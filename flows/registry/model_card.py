@@ -11,7 +11,7 @@ from flows.registry.differences import differences
 from flows.registry.names import CARD_TAG, IMPORTED_TAG, LICENCE_TAG, PARENT_PREFIX, TEMPLATE_DAY_TAG, TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.registry.tags import describe, imported
-from flows.report import format_estimate
+from flows.report import format_detectable, format_estimate
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 
@@ -114,9 +114,12 @@ def _links(record: StageRecord, registry: Registry) -> str:
 
 def _verdicts(verdicts: Sequence[Verdict]) -> str:
     passed = sum(verdict.status == "pass" for verdict in verdicts)
-    rows = [f"| {verdict.gate} | {verdict.status} | {verdict.explanation} |" for verdict in verdicts]
+    rows = [
+        f"| {verdict.gate} | {verdict.status} | {verdict.explanation} | {format_detectable(verdict)} |"
+        for verdict in verdicts
+    ]
     heading = f"**Gates: {passed} of {len(verdicts)} passed**\n"
-    return "\n".join([heading, "| gate | verdict | why |", "|---|---|---|", *rows])
+    return "\n".join([heading, "| gate | verdict | why | detectable |", "|---|---|---|---|", *rows])
 
 
 def _figures(record: StageRecord, champion: ModelRef | None, beside: Mapping[str, Estimate]) -> str:

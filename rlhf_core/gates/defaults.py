@@ -1,5 +1,6 @@
 """Default gates: what data and stages must show where a configuration lists none of its own, and why."""
 
+from rlhf_core.gates.champion import POLICY_CHAMPION_GATES, REWARD_MODEL_CHAMPION_GATES, SFT_CHAMPION_GATES
 from rlhf_core.gates.gate import Gate
 
 DEFAULT_DATA_GATES = (
@@ -48,6 +49,7 @@ DEFAULT_SFT_GATES = (
         failure="no better than the base",
         reason="Held-out demonstrations must be more likely than under the base.",
     ),
+    *SFT_CHAMPION_GATES,
 )
 
 DEFAULT_REWARD_MODEL_GATES = (
@@ -206,6 +208,7 @@ DEFAULT_REWARD_MODEL_GATES = (
         failure="margins of the wrong size",
         reason="A temperature, above or below 1, should change little: it scales rewards and mends no wrong ranking.",
     ),
+    *REWARD_MODEL_CHAMPION_GATES,
 )
 
 DEFAULT_POLICY_GATES = (
@@ -293,4 +296,5 @@ DEFAULT_POLICY_GATES = (
         failure="collapsed",
         reason="Different prompts deserve different answers; healthy runs repeat up to a quarter, collapsed ones more.",
     ),
+    *POLICY_CHAMPION_GATES,
 )

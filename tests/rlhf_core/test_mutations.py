@@ -32,6 +32,34 @@ class Mutant(NamedTuple):
 OBJECTIVES = "rlhf_core.objectives"
 MUTANTS = [
     Mutant(
+        "a sample that could not have seen the difference decides all the same",
+        "rlhf_core.gates.gate",
+        "if lacking := _lacking(gate, estimate):",
+        "if lacking := False:",
+        "test_gates.test_a_sample_that_could_not_have_seen_the_difference_abstains_with_what_would_do",
+    ),
+    Mutant(
+        "what is seen four times in five is taken for what is seen every second time",
+        "rlhf_core.gates.power",
+        "return half * (1.0 + NORMAL.inv_cdf(POWER) / SIDE)",
+        "return half",
+        "test_power.test_a_detectable_difference_is_that_of_a_z_test_of_80_percent_power",
+    ),
+    Mutant(
+        "length is left in the gain over the champion",
+        "rlhf_core.metrics.challenge",
+        "return np.asarray(weighted_mean(weights, gains) - slope * weighted_mean(weights, ratios))",
+        "return np.asarray(weighted_mean(weights, gains))",
+        "test_challenge.test_a_gain_that_is_all_length_is_none_at_like_length",
+    ),
+    Mutant(
+        "each of many slices is judged as if it were the only one",
+        "rlhf_core.metrics.challenge",
+        "norm.ppf(1 - 0.025 / len(large))",
+        "norm.ppf(0.975)",
+        "test_challenge.test_of_equals_a_slice_seems_to_lose_in_no_more_than_one_of_forty_comparisons",
+    ),
+    Mutant(
         "the tokenizer's end is taught, whatever ends a turn",
         "rlhf_core.data.tokenizer",
         "if turn_end := _turn_end(tokenizer):",

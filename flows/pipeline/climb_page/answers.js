@@ -51,7 +51,7 @@
     const scores = element("div", "scores");
     scores.append(gain("judge gain", row.judge_gain), gain("reward gain", row.reward_gain));
     if (row.kl !== null) scores.append(element("span", "", `KL ${row.kl.toFixed(1)} nats`));
-    scores.append(element("span", "", row.group));
+    scores.append(element("span", "", row.slices.join(", ")));
     card.append(scores);
     const columns = element("div", "columns");
     columns.append(...row.answers.map(answer));
@@ -59,10 +59,10 @@
     return card;
   };
   const draw = () => {
-    const { order, group, words } = Object.fromEntries(new FormData(filters));
+    const { order, slice, words } = Object.fromEntries(new FormData(filters));
     const wanted = words.toLowerCase();
     const fits = (row) =>
-      (group === "" || row.group === group) &&
+      (slice === "" || row.slices.includes(slice)) &&
       (order !== "disagree" || row.disagree > 0) &&
       (order !== "loss" || row.judge_gain === null || row.judge_gain < 0) &&
       [row.prompt, ...row.answers.map((given) => given.pieces.map(([text]) => text).join(""))].some((text) =>

@@ -10,15 +10,14 @@ import numpy as np
 
 from data_contracts.conversation import in_words
 from flows.pipeline.climb_page.climb import Climb, StageRun
+from rlhf_core.metrics.challenge import prompt_slices
 from rlhf_core.metrics.policy_evidence import ANSWERS, POLICY, SFT
 
 KEPT = 240
 """Prompts at most that the page holds; a file of the run has all."""
 
-GROUPS = ("group", "source", "slice")
-"""Columns of the rows by which answers are grouped, where they are there."""
-
-LENGTHS = ("short prompts", "middling prompts", "long prompts")
+SOURCE = "source"
+"""Column of the rows that says where a prompt comes from, where it is there."""
 
 COMPARED = 600
 """Words at most of texts whose differences are marked."""
@@ -29,14 +28,14 @@ class SideBySide(NamedTuple):
 
     Attributes:
         rows: as JSON, one for each prompt.
-        groups: names to filter by.
+        slices: names to filter by.
         of: how many prompts there are in all.
         note: what to know of them.
         missing: why there are none, empty where there are some.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
-    groups: Sequence[str] = ()
+    slices: Sequence[str] = ()
     of: int = 0
     note: str = ""
     missing: str = ""
@@ -58,15 +57,15 @@ def side_by_side(climb: Climb) -> SideBySide:
     by = {name: {row["prompt"]: row for row in columns if row["answered_by"] == name} for name in (POLICY, SFT)}
     by["champion"], said = _champion(climb, policy)
     prompts = [prompt for prompt in by[POLICY] if prompt in by[SFT]]
-    grouped = _groups([by[POLICY][prompt] for prompt in prompts])
+    sliced = _slices([by[POLICY][prompt] for prompt in prompts])
     rows = [
-        _row(prompt, group, {name: answers[prompt] for name, answers in by.items() if prompt in answers})
-        for prompt, group in zip(prompts, grouped, strict=True)
+        _row(prompt, slices, {name: answers[prompt] for name, answers in by.items() if prompt in answers})
+        for prompt, slices in zip(prompts, sliced, strict=True)
     ]
     kept = _telling(rows)
     cut = f"{len(kept)} of {len(rows)}, those that gain, lose and disagree most" if len(kept) < len(rows) else "All"
     note = f"{cut} of the held-out prompts that the verdict rests on. {said}"
-    return SideBySide(kept, sorted(set(grouped)), len(rows), note)
+    return SideBySide(kept, list(dict.fromkeys(name for names in sliced for name in names)), len(rows), note)
 
 
 def _champion(climb: Climb, policy: StageRun) -> tuple[dict[str, Mapping[str, Any]], str]:
@@ -87,23 +86,21 @@ def _champion(climb: Climb, policy: StageRun) -> tuple[dict[str, Mapping[str, An
     return {row["prompt"]: row for row in rows}, f"Answers of the champion, {label}, are those kept with it.{judged}"
 
 
-def _groups(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A group for each row: what the data say, else by the length of its prompt."""
-    for column in GROUPS:
-        if rows and rows[0].get(column) is not None:
-            return [str(row[column]) for row in rows]
-    words = np.array([len(row["prompt"].split()) for row in rows])
-    if not len(words):
+def _slices(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The slices that each row lies in, as gates against the champion know them."""
+    if not rows:
         return []
-    return [LENGTHS[place] for place in np.searchsorted(np.quantile(words, [1 / 3, 2 / 3]), words)]
+    prompts, sources = [row["prompt"] for row in rows], [str(row.get(SOURCE, "")) for row in rows]
+    slices = prompt_slices(prompts, sources)
+    return [[name for name, members in slices.items() if members[place]] for place in range(len(rows))]
 
 
-def _row(prompt: str, group: str, answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _row(prompt: str, slices: Sequence[str], answers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     policy, sft = answers[POLICY], answers[SFT]
     gains = {name: _gain(policy.get(f"{name}_score"), sft.get(f"{name}_score")) for name in ("judge", "reward")}
     return {
         "prompt": in_words(prompt),
-        "group": group,
+        "slices": slices,
         "judge_gain": gains["judge"],
         "reward_gain": gains["reward"],
         "disagree": _disagreement(gains["judge"], gains["reward"]),

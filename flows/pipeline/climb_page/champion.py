@@ -3,35 +3,49 @@
 from collections.abc import Iterator
 
 from flows.pipeline.climb_page.climb import Climb, StageRun
-from flows.pipeline.climb_page.decision import CHAMPION_FIGURE
 from flows.pipeline.climb_page.parts import Part, interval
+from flows.promotion.comparison import Comparison
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import GATED
 from flows.report import Sheet
+from rlhf_core.gates.champion import OVER_CHAMPION
 
 TITLE = "Is it better than what runs today?"
 
 
 def champion_part(climb: Climb) -> Part:
-    """Verdicts against the champion, then the key figures of both."""
-    judged = [verdict for found in climb.verdicts.values() for verdict in found if CHAMPION_FIGURE in verdict.metric]
-    sentences = [f"{verdict.gate}: {verdict.explanation}." for verdict in judged]
+    """Verdicts against the champion, and the figures of both, on the same rows where they were compared."""
+    judged = [verdict for found in climb.verdicts.values() for verdict in found]
+    asked = [verdict for verdict in judged if verdict.metric.endswith(OVER_CHAMPION) and verdict.n]
+    sentences = [f"{verdict.gate}: {verdict.explanation}." for verdict in asked]
     sheets, missing = [], []
     for stage in (name for name in GATED if name in climb.stages):
-        champion, made = climb.champions.get(stage), climb.stages[stage]
-        if champion is None:
+        champion, made, compared = climb.champions.get(stage), climb.stages[stage], climb.comparisons.get(stage)
+        if compared is not None:
+            sentences += [f"{compared.on[:1].upper()}{compared.on[1:]}.", *(f"{note}." for note in compared.notes)]
+            sheets.append(_compared(stage, compared))
+        elif champion is None:
             missing.append(f"There is no champion {stage} to compare {made.version.label} with.")
         elif champion.version.label == made.version.label:
             sentences.append(f"{made.version.label} is the champion now.")
         else:
             sheets.append(_beside(stage, made, champion))
-    if sheets:
-        sentences.append("Both have the figures that they were measured with: prompts, pairs and judges may differ.")
-    if sheets and not judged:
-        missing.append("No gate compares these versions on the same prompts and pairs.")
+            missing.append(f"{made.version.label} was not compared on the same rows: figures are as each was measured.")
     if not climb.stages:
         missing.append("This run reached no model.")
     return Part("champion", TITLE, sentences, sheets=sheets, missing=missing)
+
+
+def _compared(stage: str, compared: Comparison) -> Sheet:
+    rows = [
+        (
+            name.replace("_", " "),
+            *("" if one is None else interval(one) for one in (it.challenger, it.champion, it.between)),
+        )
+        for name, it in compared.figures.items()
+    ]
+    columns = (stage, "challenger", "champion", "between them")
+    return Sheet(stage, columns, rows, columns[1:])
 
 
 def _beside(stage: str, made: StageRun, champion: StageRun) -> Sheet:

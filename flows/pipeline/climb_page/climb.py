@@ -17,6 +17,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import Training
+from flows.promotion.comparison import Comparison
 from flows.registry.names import (
     CHAMPION,
     EVIDENCE,
@@ -73,6 +74,7 @@ class Climb(NamedTuple):
         verdicts: of its gates, by what they judged, in the order of the ladder.
         stages: those that it reached, in that order.
         champions: versions that hold the alias now, by stage, with what is kept of them.
+        comparisons: its versions beside the champions of that time, by stage, where gates asked for that.
         worth: what the labels of the preferences are worth.
         data: what the prompts are like.
         outside: figures that no gate saw, such as the gold reward, by name.
@@ -85,6 +87,7 @@ class Climb(NamedTuple):
     verdicts: Mapping[str, list[Verdict]]
     stages: Mapping[str, StageRun]
     champions: Mapping[str, StageRun]
+    comparisons: Mapping[str, Comparison]
     worth: LabelWorth | None
     data: Mapping[str, Estimate]
     outside: Mapping[str, Estimate]
@@ -165,6 +168,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         verdicts={judged: found for judged in (DATA, *STAGES) if (found := _verdicts(archive, run_id, judged))},
         stages=stages,
         champions=champions,
+        comparisons={made: each for made in stages if (each := _comparison(archive, run_id, project, made))},
         worth=_worth(archive, run_id),
         data=_estimates(archive, run_id, "data/estimates.json"),
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
@@ -195,6 +199,14 @@ def _estimates(archive: Archive, run_id: str, path: str) -> dict[str, Estimate]:
 def _verdicts(archive: Archive, run_id: str, judged: str) -> list[Verdict]:
     document = archive.document(run_id, f"gates/{judged}.json") or {"verdicts": []}
     return [Verdict.model_validate(verdict) for verdict in document["verdicts"]]
+
+
+def _comparison(archive: Archive, run_id: str, project: str, stage: str) -> Comparison | None:
+    try:
+        document = archive.document(run_id, f"champion/{registered_name(project, stage)}.json")
+        return Comparison.model_validate_json(json.dumps(document))
+    except ValidationError:
+        return None
 
 
 def _worth(archive: Archive, run_id: str) -> LabelWorth | None:

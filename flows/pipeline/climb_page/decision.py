@@ -7,13 +7,12 @@ from flows.pipeline.climb_page.climb import Climb
 from flows.pipeline.climb_page.parts import interval, numbers, percent
 from flows.registry.names import GATED
 from flows.registry.references import DATA
+from rlhf_core.gates.champion import OVER_CHAMPION
 from rlhf_core.gates.gate import Verdict, blocked
+from rlhf_core.metrics.estimates import Estimate
 
 NAMED = 3
 """Gates at most that the first words name."""
-
-CHAMPION_FIGURE = "champion"
-"""Part of the name of what is measured against the champion."""
 
 NAMES = {DATA: "the data", "sft": "the SFT model", "reward-model": "the reward model", "policy": "the policy"}
 """What is judged, in words."""
@@ -93,15 +92,25 @@ def _stopped(climb: Climb, blocking: Sequence[tuple[str, Verdict]]) -> str:
 
 
 def _in_short(climb: Climb) -> tuple[str, str]:
-    """Tone and decision on a policy that no gate blocks."""
+    """Tone and decision on a policy that no gate blocks: beside the champion where it was compared, else beside SFT."""
     label, wins = climb.stages["policy"].version.label, climb.stages["policy"].figures.get("judge_win_rate")
+    other = "its SFT model"
+    if (over := _over_champion(climb)) is not None:
+        wins, other = over, "the champion"
     if wins is None:
         return "open", f"{label} passed, and how often it is better than its SFT model was not measured"
     if wins.lower > 0.5:
-        return "good", f"Promote {label}: better than its SFT model on {percent(wins)} of the prompts"
+        return "good", f"Promote {label}: better than {other} on {percent(wins)} of the prompts"
     if wins.upper < 0.5:
-        return "bad", f"Do not promote {label}: it wins against its SFT model on {percent(wins)} of the prompts only"
-    return "open", f"Nothing shows {label} better than its SFT model: it wins on {percent(wins)} of the prompts"
+        return "bad", f"Do not promote {label}: it wins against {other} on {percent(wins)} of the prompts only"
+    return "open", f"Nothing shows {label} better than {other}: it wins on {percent(wins)} of the prompts"
+
+
+def _over_champion(climb: Climb) -> Estimate | None:
+    """How often the policy won against the champion, where that was compared."""
+    compared = climb.comparisons.get("policy")
+    paired = compared.figures.get("judge_win_rate") if compared else None
+    return paired.between if paired else None
 
 
 def gates(climb: Climb) -> tuple[list[JudgedGate], list[JudgedGate]]:
@@ -144,48 +153,55 @@ def _in_doubt(climb: Climb) -> Iterator[str]:
     for verdict in verdicts:
         if verdict.status == "abstain" and climb.settings.get("gates", {}).get("abstain_blocks") is False:
             yield f"{verdict.gate} abstained: {verdict.explanation}."
-    if unmeasured := [verdict.gate for verdict in verdicts if verdict.status == "pass" and verdict.value is None]:
-        yield f"Not measured, and allowed to be so: {', '.join(unmeasured)}."
+    unmeasured = [verdict for verdict in verdicts if verdict.status == "pass" and verdict.value is None]
+    if named := [verdict.gate for verdict in unmeasured if not verdict.metric.endswith(OVER_CHAMPION)]:
+        yield f"Not measured, and allowed to be so: {', '.join(named)}."
 
 
 def _champion(climb: Climb) -> Iterator[str]:
-    """What is known of it beside the champion; a gate against the champion has that word in the name of its figure."""
+    """What is known of it beside the champion."""
     if "policy" not in climb.stages:
         return
     champion = climb.champions.get("policy")
-    compared = [verdict for verdict in climb.verdicts.get("policy", ()) if CHAMPION_FIGURE in verdict.metric]
-    if champion is None:
-        yield "There is no champion to compare it with."
+    asked = [verdict for verdict in climb.verdicts.get("policy", ()) if verdict.metric.endswith(OVER_CHAMPION)]
+    compared = [verdict for verdict in asked if verdict.n]
+    if compared:
+        yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
+    elif champion is None:
+        yield "There was no champion to compare it with."
     elif champion.version.label == climb.stages["policy"].version.label:
         yield "It is the champion now."
-    elif not compared:
-        yield f"No gate compared it with the champion, {champion.version.label}: read their answers side by side."
-    yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
+    else:
+        yield f"No gate compared it with {champion.version.label}, the champion now: read their answers side by side."
 
 
 def _shown(climb: Climb, judged: str, verdict: Verdict) -> JudgedGate:
     listed = climb.settings.get("gates", {}).get(judged.replace("-", "_"), ()) if judged in (DATA, *GATED) else ()
     reasons = {gate["name"]: gate.get("reason", "") for gate in listed}
     ends = [end for end in (verdict.lower, verdict.upper) if end is not None]
-    said = [] if verdict.value is None else numbers(verdict.value, *ends, verdict.threshold)
+    said = [] if verdict.value is None or not verdict.n else numbers(verdict.value, *ends, verdict.threshold)
     between = f" [{said[1]}, {said[2]}]" if len(set(ends)) == 2 else ""
-    detectable = getattr(verdict, "detectable", None)
     return JudgedGate(
         judged=judged,
         verdict=verdict,
         said=said[0] + between if said else "not measured",
         asked=f"{verdict.metric.replace('_', ' ')} {verdict.direction} {verdict.threshold:g}",
         bullet=_bullet(verdict),
-        power=""
-        if detectable is None
-        else f"{verdict.n} prompts show a distance of {detectable:.3g} in 80 of 100 cases.",
+        power=_power(verdict),
         reason=reasons.get(verdict.gate, ""),
     )
 
 
+def _power(verdict: Verdict) -> str:
+    """What so large a sample would have shown; nothing where sampling is no matter."""
+    if not verdict.detectable:
+        return ""
+    return f"{verdict.n} prompts show a distance of {verdict.detectable:.2g} from there in 80 of 100 cases."
+
+
 def _bullet(verdict: Verdict) -> Bullet | None:
     """Where value, interval and threshold lie, with some room on either side; None where nothing was measured."""
-    if verdict.value is None:
+    if verdict.value is None or not verdict.n:
         return None
     ends = [verdict.value if end is None else end for end in (verdict.lower, verdict.upper)]
     places = [verdict.value, verdict.threshold, *ends]

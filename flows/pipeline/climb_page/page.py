@@ -22,7 +22,9 @@ from flows.pipeline.climb_page.parts import Part
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
 from flows.registry.client import Registry
+from flows.registry.names import REPEATED_TAG
 from flows.report import warn
+from rlhf_core.gates.gate import chance_of_stop
 
 FILE = "report.html"
 """What the page is called among the artifacts of the climb's run."""
@@ -33,14 +35,17 @@ def climb_page(client: MlflowClient, run_id: str) -> str:
     return as_page(read_climb(client, run_id), servers())
 
 
-def publish_page(registry: Registry, run_id: str, of: str) -> None:
+def publish_page(registry: Registry, run_id: str, repeated: str | None) -> None:
     """Keep the page of a climb with a run, and link it from the flow run; what it cannot show ends no climb.
 
     Args:
         registry: where both are.
         run_id: the run that keeps it.
-        of: the climb that it is of, an earlier one where there was nothing to do.
+        repeated: the climb that this one would only repeat, whose page it then is.
     """
+    of = repeated or run_id
+    if repeated is not None:
+        registry.tag_run(run_id, {REPEATED_TAG: repeated})
     try:
         html = climb_page(registry.client, of)
     except Exception as error:
@@ -73,6 +78,7 @@ def as_page(climb: Climb, at: Servers) -> str:
         decision=decide(climb),
         unclear=unclear,
         passed=passed,
+        luck=chance_of_stop([verdict for found in climb.verdicts.values() for verdict in found]),
         answers=answers,
         champion=champion_part(climb),
         parts=_parts(climb),

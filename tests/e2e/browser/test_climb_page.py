@@ -77,7 +77,7 @@ def test_groups_filter_and_more_are_shown_when_asked(tab: Any, tmp_path: Path) -
     tab.click("#more")
     tab.click("#more")
     assert len(prompts(tab)) == 21 and not tab.is_visible("#more")
-    tab.select_option("[name=group]", "long prompts")
+    tab.select_option("[name=slice]", "long prompts")
     assert tab.inner_text("#count") == "7 of 7"
 
 

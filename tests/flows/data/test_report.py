@@ -94,6 +94,7 @@ def summary(**changes: object) -> Summary:
             "sft": judge([PASSED], AGREEMENT),
             "reward-model": judge([GATE], AGREEMENT),
         },
+        "comparisons": {},
         "answers": None,
         "made": {"sft": "reused", "reward-model": "trained", "policy": "trained"},
         "outcome": str(STOPPED),

@@ -31,6 +31,7 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.config.errors import InputError
 from flows.config.gates import GatesConfig
+from flows.pipeline.against_champion import AgainstChampion
 from flows.pipeline.gating import StoppedByGate, enforce, judge_figures, mark_versions
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
@@ -153,7 +154,7 @@ def test_verdicts_reach_a_server_that_was_away_and_a_failed_gate_is_judged_once(
     def judged() -> None:
         stop(server)
         back.start()
-        judgement = judge_figures(record, [GATE], GatesConfig(), context)
+        judgement = judge_figures(record, [GATE], AgainstChampion(), GatesConfig(), context)
         mark_versions(record, judgement, context)
         enforce("sft", judgement.blocking, GatesConfig())
 

@@ -113,6 +113,40 @@ def test_a_climb_takes_the_alias_back_from_a_later_one(climb: Climb, client_of: 
     assert alias(client, "tiny-policy") == "1"
 
 
+def test_a_version_is_held_against_the_champion_that_it_would_replace(
+    climb: Climb, client_of: Client, runs_of: Runs, copied_home: Path, tiny: Path, tmp_path: Path
+) -> None:
+    client = client_of(copied_home)
+    for name in ("tiny-sft", "tiny-policy"):
+        client.set_registered_model_alias(name, "champion", "1")
+    document = yaml.safe_load(tiny.read_text())
+    (gate,) = (dict(each) for each in document["gates"]["policy"])
+    asked = {"policy": "judge_win_rate", "sft": "loss_nats", "reward_model": "agreement"}
+    for stage, figure in asked.items():
+        change = {"metric": f"{figure}_over_champion", "when_missing": "pass", "threshold": 2.0, "direction": "below"}
+        document["gates"][stage] = [gate | change | {"name": "champion"}]
+    config = tmp_path / "champion.yaml"
+    config.write_text(yaml.safe_dump(document))
+    done = climb(copied_home, "policy.beta=0.2", config=config)
+    assert done.returncode == 0, done.stderr
+    assert "sft" not in started(done) and "tiny-policy/2 against champion tiny-policy/1, on " in done.stdout
+    _, ladder = runs_of(copied_home, "ladder")
+
+    def judged(stage: str) -> str:
+        path = client.download_artifacts(ladder.info.run_id, f"gates/{stage}.json", str(tmp_path))
+        return str(json.loads(Path(path).read_text())["verdicts"][0]["explanation"])
+
+    assert judged("sft") == "loss_nats_over_champion: this is the champion, which this gate allows"
+    assert judged("reward-model") == (
+        "agreement_over_champion: there is no champion to replace, which this gate allows"
+    )
+    kept = client.download_artifacts(ladder.info.run_id, "champion/tiny-policy.json", str(tmp_path))
+    between = json.loads(Path(kept).read_text())["figures"]["judge_win_rate"]["between"]
+    assert judged("policy") == (
+        f"judge_win_rate_over_champion: upper bound {between[2]:.4g} is below 2 (n={between[3]})"
+    )
+
+
 def test_a_stage_that_takes_too_long_is_stopped_and_the_climb_says_so(
     climb: Climb, client_of: Client, runs_of: Runs, copied_home: Path
 ) -> None:

@@ -39,7 +39,7 @@ TABLES = {
         "votes_chosen": 1,
         "votes_rejected": 0,
     },
-    "prompts": lambda row: {"prompt": row[0]},
+    "prompts": lambda row: {"prompt": row[0], "source": "toys.csv"},
     "demonstrations": lambda row: {"prompt": row[0], "response": row[1]},
 }
 
@@ -93,15 +93,15 @@ def test_a_reward_model_beside_its_contrary(
     assert found.on == f"{len(ROWS)} held-out pairs, preferences {data.digest[:12]}"
     half = len(ROWS) // 2  # both temperatures were fitted on every second prompt, the first among them
     assert found.notes == (f"nll on {half} of these pairs: on the prompts of the others a temperature was fitted",)
-    assert found.figures["nll, nats"].between.n == half
+    assert found.figures["nll_nats"].between.n == half
     shown = found.figures["agreement"]
     assert shown.challenger is not None and shown.champion is not None
     value = agreement(scorer)
     assert shown.challenger.value == pytest.approx(value) and shown.champion.value == pytest.approx(1 - value)
     assert shown.between.value == pytest.approx(2 * value - 1) and shown.between.n == len(ROWS)
     assert shown.between.lower < shown.between.value < shown.between.upper
-    turned = compare(desk, CONFIG, second, first).figures["nll, nats"].between
-    assert turned.value == pytest.approx(-found.figures["nll, nats"].between.value)
+    turned = compare(desk, CONFIG, second, first).figures["nll_nats"].between
+    assert turned.value == pytest.approx(-found.figures["nll_nats"].between.value)
 
 
 def test_a_version_beside_its_own_copy_differs_by_nothing_at_all(
@@ -117,9 +117,23 @@ def test_a_version_beside_its_own_copy_differs_by_nothing_at_all(
         found = compare(desk, CONFIG, first, second)
         assert found.figures
         for figure, paired in found.figures.items():
-            even = 0.5 if "win rate" in figure else 0.0
+            even = 0.5 if "win_rate" in figure else 0.0
             assert (paired.between.value, paired.between.lower, paired.between.upper) == (even, even, even)
             assert paired.challenger == paired.champion
+
+
+def test_policies_that_answer_the_same_are_worth_the_same_at_any_length_and_in_any_slice(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, speaker: Path
+) -> None:
+    judge = trained("desk-judge", scorer, table("preferences", ROWS)).label
+    tags = {"parent_judge": judge, "parent_reward-model": judge}
+    rows = [(f"{prompt} {number}", *answers) for prompt, *answers in ROWS for number in range(16)]
+    ours, champion = (trained("desk-policy", speaker, table("prompts", rows), **tags) for _ in range(2))
+    found = compare(desk, CONFIG, ours, champion)
+    rate = found.figures["worst_slice_judge_win_rate"].between
+    assert (rate.value, found.figures["judge_score_at_like_length"].between.value) == (0.5, 0.0)
+    assert 50 <= rate.n < found.figures["judge_win_rate"].between.n == len(rows[1::2])
+    assert found.notes[-1].startswith("worst slice: ")
 
 
 def test_prompts_that_the_champion_learned_from_are_left_out(
@@ -146,7 +160,7 @@ def test_what_scores_the_answers_and_what_versions_were_made_from_count_too(
     tags = {"parent_sft": sft, "parent_judge": judge, "parent_reward-model": judge}
     ours, champion = (trained("desk-policy", speaker, table("prompts", ROWS), **tags) for _ in range(2))
     found = compare(desk, CONFIG, ours, champion)
-    assert found.figures["answers that end"].between.n == len(ROWS[13::2])
+    assert found.figures["eos_rate"].between.n == len(ROWS[13::2])
     assert found.notes[0].startswith("12 of 30 held-out prompts left out") and f"{sft} (6)" in found.notes[0]
 
 
@@ -158,7 +172,7 @@ def test_a_champion_that_learned_from_preferences_is_not_asked_their_prompts(
     ours = trained("desk-policy", speaker, table("prompts", ROWS), **tags)
     champion = trained("desk-policy", speaker, table("preferences", ROWS[10:], ROWS[:10]))
     found = compare(desk, CONFIG, ours, champion)
-    assert found.figures["answers that end"].between.n == len(ROWS[11::2])
+    assert found.figures["eos_rate"].between.n == len(ROWS[11::2])
     assert found.notes[0].startswith("10 of 30 held-out prompts left out")
 
 
@@ -169,7 +183,8 @@ def test_a_side_that_was_imported_is_named(
     tags = {"parent_judge": judge, "parent_reward-model": judge}
     ours, champion = (trained("desk-policy", speaker, table("prompts", ROWS[:4]), **tags) for _ in range(2))
     desk.tag_versions([ours], {TRAINED_BY_TAG: "verl 0.6"})
-    (note,) = compare(desk, CONFIG, ours, champion).notes
+    note, scored = compare(desk, CONFIG, ours, champion).notes
+    assert scored == f"judge by {judge}; reward by {judge}"
     assert note.startswith(f"{ours.label} was imported, trained by verl 0.6; its training data are unknown")
 
 

@@ -78,8 +78,8 @@ def test_a_reviewer_finds_data_figures_verdicts_samples_and_the_report(
     assert f"(#/experiments/{desk.experiment_id}/runs/ladder0/artifacts/report.html)" in lines[2]
     assert f"(#/experiments/{desk.experiment_id}/runs/{ref.run_id})" in lines[2] and lines[2].endswith("12 s")
     assert "**Gates: 1 of 2 passed**" in lines
-    assert "| agrees | pass | agreement: lower bound 0.65 is above 0.6 (n=400) |" in lines
-    assert "| oracle | fail | agreement: lower bound 0.65 is not above 0.9 (n=400): no oracle |" in lines
+    assert "| agrees | pass | agreement: lower bound 0.65 is above 0.6 (n=400) | 0.071 |" in lines
+    assert "| oracle | fail | agreement: lower bound 0.65 is not above 0.9 (n=400): no oracle | 0.071 |" in lines
     assert "| agreement | 0.700 [0.650, 0.750] | 400 |" in lines
     assert "| training | preferences abcabcabcabc | train 4, test 1 | 7 | 2 |" in lines
     assert "    chosen: because ." in lines and "    delta: +1.20" in lines

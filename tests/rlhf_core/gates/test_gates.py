@@ -1,5 +1,6 @@
 """Gates decide on whole intervals, abstain where they cannot know, and name what is wrong."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from rlhf_core.gates.defaults import (
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
-from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
+from rlhf_core.gates.gate import Gate, Verdict, blocked, chance_of_stop, judge
 from rlhf_core.metrics.estimates import Estimate, mean
 
 ABOVE = Gate(
@@ -40,6 +41,7 @@ GOOD = {
         "eos_rate": Estimate(0.99, 0.97, 1.0, 400),
         "regurgitation_rate": Estimate(0.01, 0.0, 0.03, 400),
         "held_out_loss_gain": Estimate(0.4, 0.3, 0.5, 400),
+        "loss_nats_over_champion": Estimate(0.0, -0.02, 0.02, 400),
     },
     "reward_model": {
         "agreement": Estimate(0.72, 0.70, 0.74, 2000),
@@ -56,6 +58,7 @@ GOOD = {
         "ece": Estimate(0.03, 0.02, 0.05, 2000),
         "nll_above_chance": Estimate(-0.14, -0.16, -0.12, 2000),
         "nll_above_calibrated": Estimate(0.0, -0.001, 0.001, 2000),
+        "agreement_over_champion": Estimate(0.0, -0.02, 0.02, 2000),
     },
     "policy": {
         "kl_to_sft_nats": Estimate(5.0, 4.8, 5.2, 300),
@@ -67,6 +70,9 @@ GOOD = {
         "length_ratio": Estimate(1.1, 1.0, 1.2, 300),
         "distinct_2_ratio": Estimate(0.8, 0.8, 0.8, 300),
         "duplicate_share": Estimate(0.2, 0.2, 0.2, 300),
+        "judge_win_rate_over_champion": Estimate(0.5, 0.44, 0.56, 256),
+        "judge_score_at_like_length_over_champion": Estimate(-0.05, -0.2, 0.1, 256),
+        "worst_slice_judge_win_rate_over_champion": Estimate(0.44, 0.3, 0.58, 60),
     },
 }
 
@@ -102,6 +108,11 @@ BAD = [
     ("policy", "length_ratio", Estimate(2.5, 2.3, 2.7, 300), "grew long"),
     ("policy", "length_ratio", Estimate(0.2, 0.15, 0.25, 300), "grew short"),
     ("policy", "distinct_2_ratio", Estimate(0.2, 0.2, 0.2, 300), "collapsed"),
+    ("sft", "loss_nats_over_champion", Estimate(0.08, 0.06, 0.10, 400), "less likely demonstrations"),
+    ("reward_model", "agreement_over_champion", Estimate(-0.08, -0.1, -0.06, 2000), "agrees less than the champion"),
+    ("policy", "judge_win_rate_over_champion", Estimate(0.35, 0.3, 0.4, 256), "loses to the champion"),
+    ("policy", "judge_score_at_like_length_over_champion", Estimate(-0.3, -0.5, -0.1, 256), "of one length"),
+    ("policy", "worst_slice_judge_win_rate_over_champion", Estimate(0.2, 0.1, 0.4, 60), "on a part of the prompts"),
     ("policy", "duplicate_share", Estimate(0.6, 0.6, 0.6, 300), "collapsed"),
 ]
 
@@ -250,9 +261,11 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     verdicts = judge(DEFAULTS[stage], {})
     passing = [found.gate for found in verdicts if found not in blocked(verdicts)]
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
+    worse = "not-worse-than-champion"
     unmeasured = {
-        "reward_model": ["near-ceiling", "below-ceiling", "members-differ", "right-at-like-length"],
-        "policy": ["best-of-n"],
+        "sft": [worse],
+        "reward_model": ["near-ceiling", "below-ceiling", "members-differ", "right-at-like-length", worse],
+        "policy": ["best-of-n", worse, "not-worse-at-like-length", "not-worse-in-any-slice"],
     }
     assert passing == unmeasured.get(stage, [])
 
@@ -270,3 +283,82 @@ def test_names_of_default_gates_differ_and_reasons_are_sentences(stage: str) -> 
 def test_a_gate_without_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Gate.model_validate(ABOVE.model_dump() | change)
+
+
+# What a sample could have shown
+
+
+@pytest.mark.parametrize(
+    ("direction", "in_doubt", "sign", "shown"),
+    [("above", "fail", 1, "pass"), ("below", "fail", -1, "pass"), ("above", "pass", -1, "fail")],
+)
+def test_a_detectable_distance_is_seen_in_80_of_100_samples(
+    direction: str, in_doubt: str, sign: int, shown: str
+) -> None:
+    gate = ABOVE.model_copy(update={"direction": direction, "in_doubt": in_doubt, "min_samples": 1})
+    error = 0.02
+    detectable = (1.959964 + 0.841621) * error
+    draws = np.random.default_rng(5).normal(0.5 + sign * detectable, error, 4000)
+    sides = 1.959964 * error
+    verdicts = [judge([gate], {"agreement": Estimate(x, x - sides, x + sides, 200)})[0] for x in draws]
+    assert {round(verdict.detectable or 0.0, 6) for verdict in verdicts} == {round(detectable, 6)}
+    assert np.mean([verdict.status == shown for verdict in verdicts]) == pytest.approx(0.8, abs=0.02)
+
+
+def test_four_times_the_sample_sees_half_the_distance_and_an_exact_figure_any() -> None:
+    small, large, exact = (
+        judge([ABOVE], {"agreement": Estimate(0.6, 0.6 - half, 0.6 + half, 400)})[0] for half in (0.1, 0.05, 0.0)
+    )
+    assert small.detectable == pytest.approx(2 * (large.detectable or 0.0))
+    assert exact.detectable == 0.0
+    assert judge([ABOVE], {})[0].detectable is None
+
+
+def test_a_sample_that_could_not_have_seen_the_difference_abstains_with_what_would_do() -> None:
+    strict = ABOVE.model_copy(update={"difference": 0.05})
+    guard = strict.model_copy(update={"in_doubt": "pass"})
+    small, large = Estimate(0.52, 0.42, 0.62, 100), Estimate(0.52, 0.486, 0.554, 900)
+    for gate in (strict, guard):
+        found = verdict(gate, agreement=small)
+        assert found.status == "abstain"
+        # .1 (1 + .8416 / 1.96) = .1429 is seen, so 100 (.1429 / .05)^2 = 817.2
+        assert found.explanation == (
+            "agreement: underpowered: [0.42, 0.62] holds 0.5, and 100 prompts show 0.14 from there, where the gate is "
+            "about 0.05; about 818 would do"
+        )
+        assert verdict(gate, agreement=large).status == gate.in_doubt  # it could have seen it
+
+
+def test_a_small_sample_that_saw_a_difference_all_the_same_decides() -> None:
+    gate = ABOVE.model_copy(update={"difference": 0.05})
+    assert verdict(gate, agreement=Estimate(0.8, 0.6, 1.0, 100)).status == "pass"
+    assert verdict(gate, agreement=Estimate(0.2, 0.0, 0.4, 100)).status == "fail"
+
+
+def test_a_figure_that_is_not_there_says_why() -> None:
+    gate = ABOVE.model_copy(update={"when_missing": "pass"})
+    (found,) = judge([gate], {}, {"agreement": "there is no champion to replace"})
+    assert found.status == "pass"
+    assert found.explanation == "agreement: there is no champion to replace, which this gate allows"
+
+
+# What luck could have turned
+
+
+def test_of_a_ladder_at_a_known_distance_luck_stops_as_many_as_is_said() -> None:
+    """Truth one standard error above where the bound just passes: a normal falls below that 15.87 times in 100."""
+    error = 0.02
+    value = 0.5 + (1.959964 + 1.0) * error
+    passed = verdict(ABOVE, agreement=Estimate(value, value - 1.959964 * error, value + 1.959964 * error, 400))
+    assert passed.luck == pytest.approx(0.158655, abs=1e-6)
+    draws = np.random.default_rng(3).normal(value, error, 4000)
+    sides = 1.959964 * error
+    failed = [verdict(ABOVE, agreement=Estimate(x, x - sides, x + sides, 400)).status == "fail" for x in draws]
+    assert np.mean(failed) == pytest.approx(passed.luck, abs=0.02)
+    assert chance_of_stop([passed, passed]) == pytest.approx(2 * 0.158655, abs=1e-5)
+
+
+def test_gates_that_stop_and_exact_figures_add_nothing_to_luck() -> None:
+    exact, failed = Estimate(0.6, 0.6, 0.6, 400), Estimate(0.52, 0.45, 0.59, 400)
+    assert chance_of_stop([verdict(ABOVE, agreement=exact), verdict(ABOVE, agreement=failed)]) == 0.0
+    assert chance_of_stop(judge([ABOVE], {})) == 0.0

@@ -15,6 +15,7 @@ from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
+from flows.promotion.comparison import Comparison, Paired
 from rlhf_core.metrics.estimates import Estimate
 from tests.climbs import PLANTED, WINS, answers, climb, gate, good_climb, page, stage_run, verdicts
 
@@ -44,7 +45,7 @@ def test_a_policy_that_wins_is_promoted_in_the_first_words_with_how_often() -> N
         decision.headline
         == "Promote desk-policy/1: better than its SFT model on 75 % [60, 85] of the prompts; 1 of 1 gates passed."
     )
-    assert "There is no champion to compare it with." in decision.reasons
+    assert "There was no champion to compare it with." in decision.reasons
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,37 @@ def test_a_policy_that_no_gate_blocks_and_that_is_no_better_is_not_promoted(
     policy = stage_run("policy", figures=figures)
     decision = decide(climb(stages={"policy": policy}, judged=verdicts([gate("any", "judge_win_rate", 0.0)], figures)))
     assert decision.tone == tone and decision.headline.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("over", "tone", "words"),
+    [
+        (WINS, "good", "Promote desk-policy/1: better than the champion on 75 % [60, 85] of the prompts"),
+        (EVEN, "open", "Nothing shows desk-policy/1 better than the champion"),
+        (
+            LOSES,
+            "bad",
+            "Do not promote desk-policy/1: it wins against the champion on 30 % [20, 40] of the prompts only",
+        ),
+    ],
+)
+def test_where_a_champion_was_compared_it_decides(over: Estimate, tone: str, words: str) -> None:
+    figures = {"judge_win_rate": WINS, "judge_win_rate_over_champion": over}
+    judged = verdicts([gate("not-worse-than-champion", "judge_win_rate_over_champion", 0.1)], figures)
+    paired = Paired(challenger=None, champion=None, between=over)
+    compared = Comparison(figures={"judge_win_rate": paired}, on="120 prompts", notes=("a note",))
+    made = good_climb(judged=judged, comparisons={"policy": compared})
+    decision = decide(made)
+    assert decision.tone == tone and decision.headline.startswith(words)
+    assert any(reason.startswith("Against the champion, not-worse-than-champion:") for reason in decision.reasons)
+    assert "120 prompts." in said(page(made)) and "a note." in said(page(made))
+
+
+def test_power_and_luck_stand_beside_the_gates() -> None:
+    # the judged end lies .15 below the value: 1.96 of its errors; power of .8 takes 2.8 of them, so .15 * 2.8 / 1.96
+    ((), (shown,)) = gates(good_climb())
+    assert shown.power == "120 prompts show a distance of 0.21 from there in 80 of 100 cases."
+    assert "stops this climb by luck in at most" in said(page(good_climb()))
 
 
 def test_a_stopped_climb_names_the_gates_first_and_shows_them_first() -> None:

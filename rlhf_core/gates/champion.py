@@ -1,0 +1,71 @@
+"""Default gates against the champion: a version must not be worse than the one that it would replace."""
+
+from rlhf_core.gates.gate import Gate
+
+OVER_CHAMPION = "_over_champion"
+"""Ends the name of a figure that compares a version with the champion on the same rows, such as
+`judge_win_rate_over_champion`."""
+
+SFT_CHAMPION_GATES = (
+    Gate(
+        name="not-worse-than-champion",
+        metric=f"loss_nats{OVER_CHAMPION}",
+        direction="below",
+        threshold=0.05,
+        when_missing="pass",
+        difference=0.05,
+        failure="less likely demonstrations than the champion's",
+        reason="Not worse than what runs today by more than .05 nats a token, on the same held-out demonstrations.",
+    ),
+)
+
+REWARD_MODEL_CHAMPION_GATES = (
+    Gate(
+        name="not-worse-than-champion",
+        metric=f"agreement{OVER_CHAMPION}",
+        direction="above",
+        threshold=-0.05,
+        min_samples=200,
+        when_missing="pass",
+        difference=0.05,
+        failure="agrees less than the champion",
+        reason="Not worse than what runs today by more than 5 points, on the same held-out pairs, of which neither has "
+        "learned.",
+    ),
+)
+
+POLICY_CHAMPION_GATES = (
+    Gate(
+        name="not-worse-than-champion",
+        metric=f"judge_win_rate{OVER_CHAMPION}",
+        direction="above",
+        threshold=0.4,
+        when_missing="pass",
+        difference=0.1,
+        failure="loses to the champion",
+        reason="Not worse than what runs today by more than one prompt in ten: better than SFT is not enough. Equals "
+        "pass with 200 prompts or more.",
+    ),
+    Gate(
+        name="not-worse-at-like-length",
+        metric=f"judge_score_at_like_length{OVER_CHAMPION}",
+        direction="above",
+        threshold=0.0,
+        when_missing="pass",
+        in_doubt="pass",
+        failure="significantly worse than the champion where both answers are of one length",
+        reason="A win by length alone is none: judges like long answers.",
+    ),
+    Gate(
+        name="not-worse-in-any-slice",
+        metric=f"worst_slice_judge_win_rate{OVER_CHAMPION}",
+        direction="above",
+        threshold=0.5,
+        min_samples=50,
+        when_missing="pass",
+        in_doubt="pass",
+        failure="significantly loses to the champion on a part of the prompts",
+        reason="A gain on most prompts must not hide that one source, length or topic got worse. The interval allows "
+        "for as many slices as are looked at.",
+    ),
+)
