@@ -39,7 +39,7 @@ def svg(chart: alt.TopLevelMixin) -> str:
         "legend": legend,
         "autosize": {"type": "pad", "contains": "content"},
     }
-    drawn: str = vl_convert.vegalite_to_svg({**chart.to_dict(), "config": config})
+    drawn: str = vl_convert.vegalite_to_svg({**chart.to_dict(validate=False), "config": config})
     return drawn
 
 

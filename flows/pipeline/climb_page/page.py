@@ -47,13 +47,11 @@ def publish_page(registry: Registry, run_id: str, repeated: str | None) -> None:
     if repeated is not None:
         registry.tag_run(run_id, {REPEATED_TAG: repeated})
     try:
-        html = climb_page(registry.client, of)
+        registry.client.log_text(run_id, climb_page(registry.client, of), FILE)
+        link = f"{servers().run(registry.experiment_id, run_id)}/artifacts/{FILE}"
+        create_link_artifact(link, link_text="report of the climb", key="report", description="What the climb came to")
     except Exception as error:
-        warn(redact(f"no page was made of this climb, {type(error).__name__}: {error}; try `rlhf report {of}`"))
-        return
-    registry.client.log_text(run_id, html, FILE)
-    link = f"{servers().run(registry.experiment_id, run_id)}/artifacts/{FILE}"
-    create_link_artifact(link, link_text="report of the climb", key="report", description="What the climb came to")
+        warn(redact(f"no page was kept of this climb, {type(error).__name__}: {error}; try `rlhf report {of}`"))
 
 
 def as_page(climb: Climb, at: Servers) -> str:
