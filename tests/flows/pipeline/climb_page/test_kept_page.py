@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from flows.config.errors import InputError
 from flows.pipeline.climb_page.climb import find_climb
+from flows.pipeline.climb_page.page import publish_page
+from flows.registry.client import Registry
 from flows.registry.runs import ESTIMATES
 from tests.conftest import TINY, Finished
 
@@ -88,3 +90,11 @@ def test_a_climb_is_found_by_its_run_a_stage_and_a_version(client: MlflowClient,
 def test_what_is_not_there_is_said(client: MlflowClient, named: str | None, project: str | None, words: str) -> None:
     with pytest.raises(InputError, match=words):
         find_climb(client, named, project)
+
+
+def test_a_page_that_cannot_be_made_ends_no_climb(desk: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = desk.start_run("ladder")
+    publish_page(desk, run_id, "0" * 32)
+    said = capsys.readouterr().out
+    assert said.startswith("warning: no page was kept of this climb, ") and "try `rlhf report 0000" in said
+    assert desk.client.get_run(run_id).data.tags["rlhf.repeats"] == "0" * 32
