@@ -21,7 +21,7 @@ from flows.data.splits import split_by_group
 from flows.report import format_estimate
 from rlhf_core.embedded_world import grammar
 from rlhf_core.embedded_world.data import WorldConfig, generate
-from rlhf_core.gates.defaults import DEFAULT_DATA_GATES
+from rlhf_core.gates.data import DEFAULT_DATA_GATES
 from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.prompt_quality import prompt_figures
 

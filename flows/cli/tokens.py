@@ -81,11 +81,7 @@ def _vocabulary(model: "ModelTokens") -> str:
 
 
 def _positions(model: "ModelTokens") -> str:
-    if model.positions is None:
-        return "the model names no most"
-    over = [reading.section for reading in model.readings if sum(reading.lengths) > model.positions]
-    beyond = f", which {', '.join(dict.fromkeys(over))} exceeds" if over else ""
-    return f"the model has {model.positions:,} positions{beyond}"
+    return "the model names no most" if model.positions is None else f"the model has {model.positions:,} positions"
 
 
 def _cuts(cuts: "Sequence[CutTexts]") -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 
 from rlhf_core.config import Frozen
+from rlhf_core.gates.data import DEFAULT_DATA_GATES
 from rlhf_core.gates.defaults import (
-    DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,

@@ -11,6 +11,7 @@ from flows.config.hub_access import asking_hub, require_on_hub
 from flows.config.imported_policy import ImportedPolicy
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import FolderModel, HubModel, LocalModel, ModelSource
+from flows.data.audits.cut_texts import readings
 from flows.registry.client import Registry
 from flows.registry.external_models import check_local, files_of, moved, name_of, pin, refusal
 from flows.registry.hub import cached, resolve
@@ -123,21 +124,19 @@ def _check_model(field: str, source: HubModel | LocalModel, config: LadderConfig
         return
     try:
         FIT.get(field, check_reward_model)(said)
-        if field in (lengths := _lengths(config)):
-            check_lengths(said, *lengths[field])
+        for lengths, section in _lengths(config, field):
+            check_lengths(said, lengths, section)
         if isinstance(source, FolderModel):
             check_weights(AutoModelForCausalLM if field in FIT else classifier_class(said), source.path)
     except ValueError as error:
         raise InputError(f"field '{field}': {refusal(source, error)}") from None
 
 
-def _lengths(config: LadderConfig) -> dict[str, tuple[Lengths, str]]:
-    """Where texts are cut for a model that is taken, and the section that says so, by the field of the model."""
-    return {
-        POLICY: (config.policy.sampling.lengths, "policy.sampling"),
-        "reward_model.from": (config.reward_model.lengths, "reward_model"),
-        "judge.from": (config.judge.lengths, "judge"),
-    }
+def _lengths(config: LadderConfig, field: str) -> list[tuple[Lengths, str]]:
+    """Where texts are cut for a model that is taken, and the section that says so."""
+    if field == POLICY:
+        return [(config.policy.sampling.lengths, "policy.sampling")]
+    return [(reading.lengths, reading.section) for reading in readings(config) if reading.model == field]
 
 
 def _check_tokens(config: LadderConfig) -> None:

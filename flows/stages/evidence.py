@@ -49,10 +49,14 @@ def log_evidence(paths: list[str], stage: str, run_id: str, registry: Registry) 
     return {f"{EVIDENCE_PREFIX}{name}": digest for name, digest in digests.items()}
 
 
+NO_TEXTS = ("answered_by", "case")
+"""Columns of words of ours: who answered, and what was done to an answer."""
+
+
 def _hashed(table: pa.Table) -> pa.Table:
-    """The table with SHA-256 in place of each text; who answered is no text."""
+    """The table with SHA-256 in place of each text."""
     for place, field in enumerate(table.schema):
-        if pa.types.is_string(field.type) and field.name != "answered_by":
+        if pa.types.is_string(field.type) and field.name not in NO_TEXTS:
             digests = [None if text is None else _sha256(text) for text in table[field.name].to_pylist()]
             table = table.set_column(place, field.name, pa.array(digests, pa.string()))
     return table.replace_schema_metadata({"texts": "hashed"})

@@ -5,13 +5,15 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import first_alike, told_apart
 from rlhf_core.data.records import Demonstration, Pair, every_second
-from rlhf_core.data.tokenizer import encode, load_tokenizer
+from rlhf_core.data.stress_cases import stress_cases
+from rlhf_core.data.tokenizer import encode, load_tokenizer, turns
 from rlhf_core.evaluators.evaluation import Evaluation
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.calibration import fit_temperature
@@ -19,11 +21,15 @@ from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.refresh import compare_refresh
 from rlhf_core.metrics.reward_model import ScoredPairs
 from rlhf_core.metrics.reward_model_evidence import reward_model_evidence, reward_model_figures
+from rlhf_core.metrics.stress import stress_table
 from rlhf_core.models.ensembles import aggregation, disagreement
 from rlhf_core.models.heads import temperature
 from rlhf_core.models.loading import load_reward_model, parameters
 from rlhf_core.models.precision import to_numpy
 from rlhf_core.models.scoring import member_scores, score_trees
+
+STRESSED = 128
+"""Prompts at most whose honest answers a stress test makes worse."""
 
 
 def measure_refresh(
@@ -93,7 +99,8 @@ def evaluate_reward_model(
     judged, scale = score_pairs(config, model, tokenizer, judged_half), temperature(model)
     demonstrated = score_items(model, tokenizer, demonstrations, config) * scale
     fitted = point(scale, len({pair.prompt for pair in fit_half}))
-    return judge_scores(judged, judged_half, train, demonstrations, demonstrated, fitted, ceiling)
+    attacked = stress_test(config, model, tokenizer, judged_half, train)
+    return judge_scores(judged, judged_half, train, demonstrations, demonstrated, attacked, fitted, ceiling)
 
 
 def judge_scores(
@@ -102,6 +109,7 @@ def judge_scores(
     train: Sequence[Pair],
     demonstrations: Sequence[Demonstration],
     demonstrated: NDArray[np.float64],
+    attacked: pa.Table,
     fitted: Estimate,
     ceiling: Estimate | None,
 ) -> Evaluation:
@@ -113,14 +121,40 @@ def judge_scores(
         train: pairs that the floors learn from.
         demonstrations: the D demonstrations.
         demonstrated: their scores, shape ``[D]``, logits as trained.
+        attacked: what `stress_test` gave.
         fitted: the temperature, which other pairs fitted.
         ceiling: as of `evaluate_reward_model`.
     """
     floors = floor_hits(train, held_out, [pair.prompt for pair in held_out])
-    evidence = reward_model_evidence(judged, held_out, floors, demonstrations, demonstrated)
+    evidence = reward_model_evidence(judged, held_out, floors, demonstrations, demonstrated, attacked)
     known = {"temperature": fitted, **({} if ceiling is None else {"ceiling": ceiling})}
     samples = shown(held_out, judged.deltas / fitted.value)
     return Evaluation(reward_model_figures(evidence, known) | known, evidence, samples)
+
+
+def stress_test(
+    config: RewardModelConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    held_out: Sequence[Pair],
+    train: Sequence[Pair],
+) -> pa.Table:
+    """What a model says of answers that were made worse, as `stress_table` keeps it, on at most `STRESSED` prompts.
+
+    Args:
+        config: lengths and precision.
+        model: with or without a temperature, which changes no order.
+        tokenizer: of the model.
+        held_out: pairs whose chosen responses are the honest answers.
+        train: pairs that say which words chosen responses have more often.
+    """
+    prompts = set(list(dict.fromkeys(pair.prompt for pair in held_out))[:STRESSED])
+    pairs = [pair for pair in held_out if pair.prompt in prompts]
+    cases = stress_cases(pairs, train, lambda prompt: turns(prompt)[-1]["content"])
+    items = [Demonstration(case.prompt, text) for case in cases for text in (case.honest, case.attack)]
+    unique = list(dict.fromkeys(items))
+    scores = dict(zip(unique, score_items(model, tokenizer, unique, config), strict=True))
+    return stress_table(cases, np.array([scores[item] for item in items]).reshape(-1, 2))
 
 
 def margins(

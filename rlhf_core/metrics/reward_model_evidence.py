@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
+from rlhf_core.metrics.stress import STRESS, stress_figures
 
 FLOOR = "agrees_"
 """Before the name of a trivial rule: whether it prefers the chosen response, 0.5 where it cannot tell."""
@@ -30,6 +31,7 @@ def reward_model_evidence(
     floors: Mapping[str, NDArray[np.float64]],
     demonstrations: Sequence[Demonstration],
     scores: NDArray[np.float64],
+    stress: pa.Table,
 ) -> dict[str, pa.Table]:
     """What a reward model says of held-out rows, in logits as trained, before the temperature.
 
@@ -39,11 +41,12 @@ def reward_model_evidence(
         floors: what trivial rules make of them.
         demonstrations: the D demonstrations.
         scores: theirs, shape ``[D]``.
+        stress: attacks with their scores, as `stress_table` gives them.
 
     Returns:
         `PAIRS`, a row for each judged pair: `prompt`, `chosen`, `rejected`; of either side `_score`, `_spread` over the
         members, and `_by_member`; `share_chosen` of the labels that the claims are judged by; what floors say.
-        `DEMONSTRATIONS`, a row for each: `prompt`, `response` and `score`.
+        `DEMONSTRATIONS`, a row for each: `prompt`, `response` and `score`. `STRESS`, the attacks.
     """
     columns: dict[str, Any] = {name: [getattr(pair, name) for pair in held_out] for name in ("prompt", *SIDES)}
     for side, index in zip(SIDES, (scored.chosen, scored.rejected), strict=True):
@@ -55,6 +58,7 @@ def reward_model_evidence(
     return {
         PAIRS: pa.table({**columns, SHARE: scored.shares, **agreeing}),
         DEMONSTRATIONS: pa.table({**texts, "score": scores}),
+        STRESS: stress,
     }
 
 
@@ -67,7 +71,8 @@ def reward_model_figures(evidence: Mapping[str, pa.Table], known: Mapping[str, E
             with the labels, where that is known.
 
     Returns:
-        Those of `evaluate_scores` and `demonstration_figures`.
+        Those of `evaluate_scores`, `demonstration_figures` and `stress_figures`; evidence of earlier releases has no
+        attacks.
     """
     pairs, demonstrated = evidence[PAIRS], evidence[DEMONSTRATIONS]
     temperature = known["temperature"].value
@@ -79,6 +84,7 @@ def reward_model_figures(evidence: Mapping[str, pa.Table], known: Mapping[str, E
     return {
         **evaluate_scores(scored, temperature, held_out, floors, ceiling=known.get("ceiling")),
         **demonstration_figures(demonstrated["score"].to_numpy(), demonstrations, scored, temperature, held_out),
+        **(stress_figures(evidence[STRESS]) if STRESS in evidence else {}),
     }
 
 

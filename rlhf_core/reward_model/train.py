@@ -15,7 +15,14 @@ from rlhf_core.data.pair_trees import compare, told_apart
 from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.data.tokenizer import Tree, encode, load_tokenizer
 from rlhf_core.distributed import Loss
-from rlhf_core.evaluators.reward_model import fitted_temperature, halves, judge_scores, margins, score_pairs
+from rlhf_core.evaluators.reward_model import (
+    fitted_temperature,
+    halves,
+    judge_scores,
+    margins,
+    score_pairs,
+    stress_test,
+)
 from rlhf_core.metrics.estimates import Estimate, point
 from rlhf_core.metrics.reward_model import ScoredPairs, correlation_with_length
 from rlhf_core.metrics.reward_model_evidence import SHARE
@@ -97,7 +104,10 @@ def train_reward_model(
     _check_reload(config, out, judged_half, judged.deltas / fitted)
     save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, config.lengths)
     by_pairs = point(fitted, len({pair.prompt for pair in fit_half}))
-    evaluation = judge_scores(judged, judged_half, train, demonstrations, demonstrated_scores, by_pairs, ceiling)
+    attacked = stress_test(config, model, tokenizer, judged_half, train)
+    evaluation = judge_scores(
+        judged, judged_half, train, demonstrations, demonstrated_scores, attacked, by_pairs, ceiling
+    )
     return StageResult(
         artifacts={"reward_model": out},
         estimates=evaluation.estimates | _before_debiasing(config, model, tokenizer, judged),

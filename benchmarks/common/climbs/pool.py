@@ -16,8 +16,8 @@ from benchmarks.common.climbs.data import digests
 from benchmarks.common.climbs.recipe import PARENTS, STAGES, Climb, StageName
 from benchmarks.common.climbs.stages import Kept, Storage, keys_of
 from benchmarks.common.climbs.truth import curve
+from rlhf_core.gates.data import DEFAULT_DATA_GATES
 from rlhf_core.gates.defaults import (
-    DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +19,8 @@ from flows.lineage.audit import AuditFinding, audit
 from flows.registry.names import EVIDENCE_PREFIX
 from flows.stages.evidence import write_evidence
 from flows.storage.digests import digests_of
+from rlhf_core.data.stress_cases import StressCase
+from rlhf_core.metrics.stress import stress_figures, stress_table
 from tests.conftest import Finished
 
 STAGES = ("sft", "reward-model", "judge", "policy")
@@ -123,5 +126,9 @@ def test_hashed_texts_keep_scores_and_no_word(tmp_path: Path) -> None:
     (row,) = pq.read_table(path).to_pylist()
     assert (row["answered_by"], row["response"], row["judge_score"]) == ("policy", None, 0.5)
     assert len(row["prompt"]) == 64 and b"secret" not in Path(path).read_bytes()
+    attacked = stress_table([StressCase("echo", "who ?", "me", "who ?")] * 3, np.array([[0.0, 1.0]] * 3))
+    (stress,) = write_evidence({"stress": attacked}, EvidenceConfig(texts="hashed"), tmp_path / "stress")
+    assert "who ?" not in str(pq.read_table(stress).to_pylist())
+    assert stress_figures(pq.read_table(stress)) == stress_figures(attacked)
     (again,) = write_evidence({"answers": table}, EvidenceConfig(texts="hashed"), tmp_path / "again")
     assert digests_of(tmp_path / "again", [Path(again)]) == digests_of(tmp_path / "hashed", [Path(path)])

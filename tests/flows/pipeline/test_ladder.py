@@ -32,8 +32,8 @@ DATASETS = {
 }
 EVIDENCE = {
     "sft": {"sft-demonstrations", "sft-answers"},
-    "reward-model": {"reward-model-pairs", "reward-model-demonstrations"},
-    "judge": {"judge-pairs", "judge-demonstrations"},
+    "reward-model": {"reward-model-pairs", "reward-model-demonstrations", "reward-model-stress"},
+    "judge": {"judge-pairs", "judge-demonstrations", "judge-stress"},
     "policy": {"policy-answers"},
 }
 MADE = {"policy": ("tiny-policy", "tiny-value")}

@@ -39,6 +39,28 @@ def config_with(storage: Path, **sections: Any) -> LadderConfig:
     return LadderConfig.model_validate({"project": "desk", "storage": storage, **sections})
 
 
+@pytest.mark.parametrize("section", ["judge", "reward_model", "sft.sampling", "policy.sampling"])
+def test_a_base_with_too_few_positions_for_what_is_read_is_refused(
+    section: str, hub: dict[str, PreTrainedConfig], tmp_path: Path
+) -> None:
+    hub["someone/something"] = said = configuration("llama")
+    positions = int(said.max_position_embeddings)
+    sections = {name: {"max_prompt_tokens": 6, "max_response_tokens": 6} for name in ("judge", "reward_model")}
+    sampling = {name: {"sampling": dict(sections["judge"])} for name in ("sft", "policy")}
+    document: dict[str, Any] = {"base": {"kind": "hub", **HUB}, **sections, **sampling}
+    check_families(config_with(tmp_path / "storage", **document))
+    part = document
+    for name in section.split("."):
+        part = part[name]
+    part["max_prompt_tokens"] = positions
+    said_so = (
+        rf"field 'base': .*it has {positions} positions, and {section}.max_prompt_tokens {positions} and "
+        rf"{section}.max_response_tokens 6 need {positions + 6}; lower these"
+    )
+    with pytest.raises(InputError, match=said_so):
+        check_families(config_with(tmp_path / "storage", **document))
+
+
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
@@ -67,7 +89,7 @@ def test_a_base_that_can_have_no_reward_model_is_refused_before_any_work(
 
 
 def test_a_base_without_a_stock_classifier_is_taken(hub: dict[str, PreTrainedConfig], tmp_path: Path) -> None:
-    hub["someone/something"] = configuration("olmoe")
+    hub["someone/something"] = configuration("olmoe", max_position_embeddings=512)
     check_families(config_with(tmp_path, base={"kind": "hub", **HUB}))
 
 

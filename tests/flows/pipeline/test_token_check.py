@@ -116,13 +116,6 @@ def test_what_real_chat_models_trip_over_is_told(name: str, settings: dict[str, 
         assert any(line.startswith(f"  {said}") for line in lines), "\n".join(lines)
 
 
-def test_lengths_beyond_the_positions_are_told(settings: dict[str, Any], tmp_path: Path) -> None:
-    base = publish(PUBLISHED["no template"], tmp_path / "model")
-    too_long = settings | {"judge": {"max_prompt_tokens": 500, "max_response_tokens": 13}}
-    lines = [*token_lines(checked(too_long, {"kind": "folder", "path": base}))]
-    assert any(line.endswith("the model has 512 positions, which judge exceeds") for line in lines)
-
-
 def test_the_first_rows_of_a_large_table_are_counted(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

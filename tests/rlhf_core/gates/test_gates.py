@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rlhf_core.data.stress_cases import CASES
+from rlhf_core.gates.data import DEFAULT_DATA_GATES
 from rlhf_core.gates.defaults import (
-    DEFAULT_DATA_GATES,
     DEFAULT_POLICY_GATES,
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
 from rlhf_core.gates.gate import Gate, Verdict, blocked, chance_of_stop, judge
+from rlhf_core.gates.stress import PAID_FOR
 from rlhf_core.metrics.estimates import Estimate, mean
 
 ABOVE = Gate(
@@ -59,6 +61,7 @@ GOOD = {
         "nll_above_chance": Estimate(-0.14, -0.16, -0.12, 2000),
         "nll_above_calibrated": Estimate(0.0, -0.001, 0.001, 2000),
         "agreement_over_champion": Estimate(0.0, -0.02, 0.02, 2000),
+        **{f"pays_for_{case}": Estimate(0.2, 0.14, 0.28, 128) for case in PAID_FOR},
     },
     "policy": {
         "kl_to_sft_nats": Estimate(5.0, 4.8, 5.2, 300),
@@ -99,6 +102,10 @@ BAD = [
     ("reward_model", "ece", Estimate(0.10, 0.08, 0.12, 2000), "not calibrated"),
     ("reward_model", "nll_above_chance", Estimate(0.1, 0.05, 0.15, 2000), "less likely than a coin"),
     ("reward_model", "nll_above_calibrated", Estimate(0.1, 0.05, 0.15, 2000), "margins of the wrong size"),
+    *(
+        ("reward_model", f"pays_for_{case}", Estimate(0.7, 0.6, 0.8, 128), f"pays for {PAID_FOR[case]}")
+        for case in CASES
+    ),
     ("policy", "kl_to_sft_nats", Estimate(9.0, 8.5, 9.5, 300), "left the KL budget"),
     ("policy", "judge_reward_gain", Estimate(-0.5, -0.7, -0.3, 300), "no better than SFT"),
     ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "loses to SFT"),

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlhf_core.data.records import Demonstration, Pair, Response
+from rlhf_core.data.stress_cases import stress_cases
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.best_of_n import compare_best_of_n
 from rlhf_core.metrics.estimates import Estimate, point
@@ -16,6 +17,7 @@ from rlhf_core.metrics.policy_evidence import ANSWERS, answers_table, policy_fig
 from rlhf_core.metrics.reward_model import ScoredPairs, demonstration_figures, evaluate_scores
 from rlhf_core.metrics.reward_model_evidence import PAIRS, reward_model_evidence, reward_model_figures
 from rlhf_core.metrics.sft_evidence import SFTMeasurements, sft_evidence, sft_figures
+from rlhf_core.metrics.stress import stress_figures, stress_table
 
 N = 60
 RNG = np.random.default_rng(1)
@@ -82,12 +84,15 @@ def test_figures_of_a_reward_model_follow_from_the_scores_that_are_kept(tmp_path
     floors = floor_hits([], held_out, [pair.prompt for pair in held_out])
     ceiling = Estimate(0.9, 0.88, 0.92, N)
 
-    evidence = reward_model_evidence(scored, held_out, floors, demonstrations, demonstrated)
+    attacks = stress_cases(held_out, held_out, str)
+    attacked = stress_table(attacks, RNG.normal(size=(len(attacks), 2)))
+
+    evidence = reward_model_evidence(scored, held_out, floors, demonstrations, demonstrated, attacked)
     found = reward_model_figures(kept(evidence, tmp_path), {"temperature": point(1.7, N), "ceiling": ceiling})
 
     expected = evaluate_scores(scored, 1.7, held_out, floors, ceiling=ceiling)
     expected |= demonstration_figures(demonstrated, demonstrations, scored, 1.7, held_out)
-    assert found == expected
+    assert found == expected | stress_figures(attacked)
     assert evidence[PAIRS].num_rows == len(held_out)
 
 

@@ -15,8 +15,10 @@ from data_contracts.formats.convert import convert_rows
 from data_contracts.formats.registry import FORMATS
 from flows.data.files import read_file
 from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.gates.champion import REWARD_MODEL_CHAMPION_GATES
 from rlhf_core.gates.defaults import DEFAULT_REWARD_MODEL_GATES
 from rlhf_core.gates.gate import blocked, judge
+from rlhf_core.gates.stress import STRESS_GATES
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.calibration import (
     abs_delta_median,
@@ -258,6 +260,7 @@ def test_a_bag_of_words_that_cannot_learn_cannot_tell(train: list[Pair]) -> None
 # Everything together
 
 CEILING = Estimate(0.78, 0.76, 0.80, 1000)
+OF_PAIRS = [gate for gate in DEFAULT_REWARD_MODEL_GATES if gate not in STRESS_GATES]
 DEMONSTRATED = {
     "demonstrations_above_rejected": Estimate(0.5, 0.4, 0.6, 1000),
     "length_correlation": Estimate(0.0, -0.05, 0.05, 2000),
@@ -274,7 +277,7 @@ def stopped_by(margins: NDArray[np.float64], held_out: list[Pair] = HELD_OUT) ->
     estimates = (
         evaluate_margins(margins, fit_temperature(margins), held_out, floors(held_out), ceiling=CEILING) | DEMONSTRATED
     )
-    return {found.gate: found.explanation for found in blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates))}
+    return {found.gate: found.explanation for found in blocked(judge(OF_PAIRS, estimates))}
 
 
 KINDS = {
@@ -361,7 +364,7 @@ def test_the_share_of_the_ceiling_is_there_where_the_ceiling_is_known() -> None:
 
 def test_labels_without_a_known_ceiling_do_not_stop_a_calibrated_model() -> None:
     estimates = evaluate_margins(KINDS["calibrated"], 1.0, HELD_OUT, floors(HELD_OUT)) | DEMONSTRATED
-    assert blocked(judge(DEFAULT_REWARD_MODEL_GATES, estimates)) == []
+    assert blocked(judge(OF_PAIRS, estimates)) == []
 
 
 def test_every_figure_lies_in_its_interval_and_counts_prompts() -> None:
@@ -378,7 +381,10 @@ def test_every_default_gate_finds_its_figure() -> None:
     scored = scored_pairs(np.stack([margins, margins], axis=1))
     found = evaluate_scores(scored, 1.0, HELD_OUT[:200], floors(HELD_OUT[:200], []), ceiling=CEILING)
     found |= demonstration_figures(margins, DEMONSTRATIONS[:200], scored, 1.0, HELD_OUT[:200])
-    assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} - set(found) == {"parameter_ratio"}  # of two models
+    assert {gate.metric for gate in DEFAULT_REWARD_MODEL_GATES} - set(found) == {
+        "parameter_ratio",  # of two models
+        *(gate.metric for gate in (*STRESS_GATES, *REWARD_MODEL_CHAMPION_GATES)),
+    }
 
 
 def scored_pairs(margins: NDArray[np.float64]) -> ScoredPairs:
