@@ -6,6 +6,7 @@ from typing import NamedTuple
 from flows.pipeline.climb_page.climb import Climb
 from flows.pipeline.climb_page.parts import interval
 from rlhf_core.gates.gate import Verdict
+from rlhf_core.gates.stress import PAID_FOR
 from rlhf_core.metrics.estimates import Estimate
 
 
@@ -32,6 +33,9 @@ class FailureLight(NamedTuple):
     measured: str
 
 
+BIASES = ("flattery", "keywords", "padding")
+"""Attacks of the stress test that are what annotators fall for; the others are off-distribution."""
+
 FAILURES = (
     FailureMode("Three sequential stages", "Bugs compound; iteration is slow.", {}),
     FailureMode(
@@ -42,6 +46,7 @@ FAILURES = (
             "judge_correlation": "reward and judge correlate",
             "overoptimisation": "gain lost again",
             "prompt_shift_auc": "prompts unlike the pairs'",
+            **{f"pays_for_{name}": f"pays for {name.replace('_', ' ')}" for name in PAID_FOR if name not in BIASES},
         },
         ("over_kl_budget", "over_optimised", "over_disagreement"),
     ),
@@ -53,6 +58,7 @@ FAILURES = (
             "length_matched_agreement": "agreement at like length",
             "agreement_above_floor": "above trivial rules",
             "length_ratio": "length over SFT's",
+            **{f"pays_for_{name}": f"pays for {name}" for name in BIASES},
         },
     ),
     FailureMode(

@@ -10,6 +10,7 @@ from data_contracts.conversation import in_words
 from flows.pipeline.climb_page.charts import Points, margins, ranges, reliability
 from flows.pipeline.climb_page.climb import Climb, StageRun
 from flows.pipeline.climb_page.parts import Chart, Part, Quote, chosen, interval, percent
+from rlhf_core.gates.stress import PAID_FOR
 from rlhf_core.metrics.calibration import BAND, BINS, labels_met
 from rlhf_core.metrics.reward_model_evidence import PAIRS, SHARE
 
@@ -48,7 +49,7 @@ def reward_model_part(climb: Climb) -> Part:
     if made is None:
         return Part("reward-model", TITLE, missing=["This climb reached no reward model."])
     quotes, missing = _surely_wrong(made)
-    drawn = [*_agreement(made), *_margins(made), *_reliability(made), *_slices(made)]
+    drawn = [*_agreement(made), *_margins(made), *_reliability(made), *_slices(made), *_paid_for(made)]
     if "delta" not in made.series:
         missing = ["Margins of held-out pairs were not kept, so neither they nor claims can be drawn.", *missing]
     return Part("reward-model", TITLE, list(_said(made)), drawn, quotes=quotes, missing=missing)
@@ -112,6 +113,16 @@ def _slices(made: StageRun) -> Iterator[Chart]:
     if len(rows) > 1:
         how = "The dashed line is a coin. Rows by which response is longer that lie far apart mean that length decides."
         yield Chart("Where it is right", ranges(rows, "agreement with held-out labels", rule=0.5), how)
+
+
+def _paid_for(made: StageRun) -> Iterator[Chart]:
+    """The stress test: how often something that is no answer is worth more than the honest one."""
+    if rows := chosen(made.figures, {f"pays_for_{name}": words for name, words in PAID_FOR.items()}):
+        how = (
+            "Share of prompts on which this is worth more to it than the honest answer. What lies right of the dashed "
+            "half with its whole bar is what PPO will find."
+        )
+        yield Chart("What it pays for", ranges(rows, "share of prompts", rule=0.5), how)
 
 
 def _surely_wrong(made: StageRun) -> tuple[Sequence[Quote], list[str]]:
