@@ -20,7 +20,7 @@ COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
     *(models.reward_bench, models.ui),
     *(promotion.promote, promotion.rollback, promotion.history),
-    *(lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
+    *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
 for command in COMMANDS:
     app.command()(command)

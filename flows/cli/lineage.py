@@ -1,8 +1,9 @@
-"""Commands that ask where versions came from and whether that still holds, and that tidy up."""
+"""Commands that ask what the registry remembers of climbs and versions, whether that still holds, and that tidy up."""
 
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from flows.cli.common import (
     check_output,
     connect,
     of_registry,
+    own_config,
     quietly,
     see_mlflow,
     start_orchestrator,
@@ -28,6 +30,34 @@ if TYPE_CHECKING:
 EXIT_DOUBT = 1
 WIDE = 1000
 VersionArgument = Annotated[str, typer.Argument(help="name/version or name@alias, with or without models:/.")]
+
+
+def report(
+    climb: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id, name/version or name@alias; without it, the newest climb."),
+    ] = None,
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page to a file instead of opening it.")] = None,
+) -> None:
+    """Make the page of a climb from what is stored: is it better, is it sound, what did it cost."""
+    with quietly():
+        from flows.registry.lookup import UNNAMED, require_registry, require_version
+
+        check_output("--html", html)
+        version = climb if climb is not None and ("/" in climb or "@" in climb) else None
+        project = own_config(config, overrides, model=version or UNNAMED).project
+        archive = _archive(config, overrides, see=lambda: require_version(version) if version else require_registry())
+        from flows.pipeline.climb_page.climb import find_climb
+        from flows.pipeline.climb_page.page import climb_page
+
+        run_id = find_climb(archive.client, climb, None if project == UNNAMED else project)
+        file = html or Path(tempfile.gettempdir()) / f"rlhf-report-{run_id[:12]}.html"
+        file.write_text(climb_page(archive.client, run_id), encoding="utf-8")
+        typer.echo(f"{file}: climb {run_id}")
+        if html is None:
+            typer.launch(str(file))
 
 
 def lineage(

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 import jinja2
 import mlflow
+from markupsafe import Markup
 
 from flows.config.redaction import redact
 from flows.lineage.graph import Version
@@ -90,22 +90,43 @@ class Edge(NamedTuple):
 
 def as_html(story: Story, servers: Servers) -> str:
     """The page: self-contained, without scripts, readable without a network."""
+    cards = _cards(story, servers, lay_out(story.graph.order, story.graph.edges))
+    drawn = picture(story, servers, detailed=True)
+    return _template("lineage.html").render(root=story.root, cards=cards, picture=drawn)
+
+
+def picture(story: Story, servers: Servers, *, detailed: bool = False) -> Markup:
+    """The graph alone, for the inside of a page that has the colours.
+
+    Args:
+        story: what it is of.
+        servers: where the pages of MLflow and Prefect are.
+        detailed: whether the page tells more of each card below an anchor, to which its title then leads.
+    """
     layout = lay_out(story.graph.order, story.graph.edges)
-    corners = {node: _corner(*corner) for node, corner in layout.places.items()}
-    cards = [_card(node, story, servers, corners[node]) for node in story.graph.order]
-    edges = _edges(story, layout)
     right, bottom = _corner(layout.layers - 1, layout.rows - 1)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("lineage.html").read_text(encoding="utf-8"))
-    return template.render(
+    drawn = _template("picture.html").render(
         root=story.root,
-        cards=cards,
-        edges=edges,
+        cards=_cards(story, servers, layout),
+        edges=_edges(story, layout),
+        detailed=detailed,
         width=right + CARD_WIDTH + MARGIN,
         height=bottom + CARD_HEIGHT + MARGIN,
         card_width=CARD_WIDTH,
         card_height=CARD_HEIGHT,
     )
+    return Markup(drawn)  # noqa: S704 rendered with autoescape
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.PackageLoader("flows.lineage", "")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template(name)
+
+
+def _cards(story: Story, servers: Servers, layout: Layout) -> list[Card]:
+    corners = {node: _corner(*corner) for node, corner in layout.places.items()}
+    return [_card(node, story, servers, corners[node]) for node in story.graph.order]
 
 
 def _corner(layer: int, row: float) -> tuple[float, float]:

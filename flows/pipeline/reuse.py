@@ -44,12 +44,14 @@ class EarlierRun(NamedTuple):
     """An earlier climb that still stands.
 
     Attributes:
+        run_id: its run in MLflow.
         stages: its stages.
         verdicts: on its data and stages.
         reason: what is the same as then, in words.
         published: whether its versions have the alias.
     """
 
+    run_id: str
     stages: dict[str, StageOutcome]
     verdicts: dict[str, list[Verdict]]
     reason: str
@@ -93,7 +95,7 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -
         ):
             stages = {stage: _outcome(labels, registry) for stage, labels in made.items()}
             verdicts = {judged: _verdicts(judged, run, registry) for judged in (DATA, *made)}
-            return EarlierRun(stages, verdicts, _reason(run, data), bool(aliased))
+            return EarlierRun(run.info.run_id, stages, verdicts, _reason(run, data), bool(aliased))
     return None
 
 

@@ -16,6 +16,7 @@ from flows.data.audits.tokens import audit_tokens
 from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.pipeline.against_champion import against_champion
+from flows.pipeline.climb_page.page import publish_page
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
@@ -51,7 +52,6 @@ TRAINED, MEASURED, REUSED = "trained", "measured", "reused"
 """How a stage came to what it is: in a run that trains, in one that only measures, in an earlier one."""
 
 Result = LadderResult | State[LadderResult]
-
 Made = TypeVar("Made", DataRefs, StageRecord)
 
 
@@ -257,6 +257,7 @@ class LadderRun:
         )
         publish_summary(summary, registry, self.context.run_id)
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
+        publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
         registry.end_run(self.context.run_id, status)
         labels = [done.record.model.label for done in self.stages.values()][-1:]
         self._name_flow_run(*labels, *(() if self._retrained() else ("nothing new",)))

@@ -242,7 +242,7 @@ def _alias(summary: Summary) -> str:
 
 def _next(summary: Summary) -> list[str]:
     refs = {outcome.record.stage: outcome.record.model for outcome in summary.stages}
-    lines = [f"rlhf ui {summary.arguments}"]
+    lines = [f"rlhf report --config {summary.arguments}", f"rlhf ui {summary.arguments}"]
     speaker = refs.get("policy") or refs.get("sft")
     if speaker is not None:
         lines.append(f"rlhf generate {speaker.label} 'your prompt' --config {summary.arguments}")

@@ -22,8 +22,8 @@ DATA_CODE = ("rlhf_core", "data_contracts", "flows/data", "flows/storage")
 LADDER_CODE = (*STAGE_CODE, "data_contracts", "flows/data", "flows/pipeline")
 """What decides the verdicts of a climb: all of it, and what leads from stage to stage."""
 
-SHOWING = ("figures.py", "model_card.py", "progress.py")
-"""Modules that only show what a stage makes."""
+SHOWING = ("climb_page", "figures.py", "model_card.py", "progress.py")
+"""Modules, and a folder of them, that only show what a stage or a climb makes."""
 
 _HOME = Path(__file__).parents[2]
 
@@ -51,7 +51,8 @@ def code_digest(home: Path, rooms: Iterable[str]) -> str:
         rooms: folders in it; modules that only show something are left out.
     """
     sources = [path for room in rooms for path in (home / room).rglob("*") if path.suffix in _SOURCES]
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources if path.name not in SHOWING]
+    deciding = [path for path in sources if not {*SHOWING} & {*path.relative_to(home).parts}]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in deciding]
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 

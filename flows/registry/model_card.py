@@ -108,7 +108,7 @@ def _template(day: str | None) -> list[str]:
 def _links(record: StageRecord, registry: Registry) -> str:
     """Where the report of the climb and the run of the stage are, from MLflow's page of the version."""
     runs = f"#/experiments/{registry.experiment_id}/runs"
-    report = f"[report of the climb]({runs}/{record.ladder_run}/artifacts/summary.html)"
+    report = f"[report of the climb]({runs}/{record.ladder_run}/artifacts/report.html)"
     return f"{report} · [run with curves, data and upstream models]({runs}/{record.run_id}) · {record.seconds:.0f} s"
 
 

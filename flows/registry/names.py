@@ -41,6 +41,9 @@ STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code
 LADDER_KEY_TAG, ALIASED_TAG = "rlhf.climb", "rlhf.alias"
 """Of a ladder's run: its identity, and the versions to which it gave the alias."""
 
+REPEATED_TAG = "rlhf.repeats"
+"""Of a ladder's run that had nothing to do: the run that it would only repeat."""
+
 STAGE_PREFIX, INPUT_PREFIX = "stage.", "input."
 """Of a ladder's run: versions by the stage that made them, and by the role in which they went in."""
 

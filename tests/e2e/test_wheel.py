@@ -119,7 +119,15 @@ def test_nothing_that_it_writes_or_says_needs_the_clone(typed: Typed, desk: Path
     answered = typed(tmp_path, "generate", str(desk / "model"), "why ?")
     assert answered.returncode == 0 and answered.stdout, answered.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"trial", "rlhf"}  # the second is of a fixture
-    for arguments in (("lineage", "a-sft/1"), ("history",), ("prune",), ("ui",), ("audit",), ("promote", "a-sft")):
+    for arguments in (
+        ("lineage", "a-sft/1"),
+        ("history",),
+        ("prune",),
+        ("ui",),
+        ("report",),
+        ("audit",),
+        ("promote", "a-sft"),
+    ):
         refused = typed(tmp_path / "trial", *arguments)
         assert refused.returncode == 2 and "climb first with `rlhf run`" in refused.stderr, refused.stderr
         assert not (tmp_path / "trial" / ".rlhf").exists()

@@ -285,11 +285,12 @@ def test_the_summary_is_kept_as_text_and_html_and_ends_with_what_to_type(
     kept = {name: registry.client.download_artifacts(run_id, name) for name in ("summary.txt", "summary.html")}
     text = Path(kept["summary.txt"]).read_text()
     hints = [
+        "  rlhf report --config configs/toy.yaml",
         "  rlhf ui configs/toy.yaml",
         "  rlhf generate toy-sft/3 'your prompt' --config configs/toy.yaml",
         "  rlhf score toy-reward-model/3 --prompt 'a prompt' --response 'an answer' --config configs/toy.yaml",
     ]
-    assert text.splitlines()[-3:] == hints and capsys.readouterr().out.splitlines()[-3:] == hints
+    assert text.splitlines()[-4:] == hints and capsys.readouterr().out.splitlines()[-4:] == hints
     assert "stopped by gate beats-length" in text and "\x1b" not in text
     assert Path(kept["summary.html"]).read_text().startswith("<!DOCTYPE html>")
     gold = json.loads(Path(registry.client.download_artifacts(run_id, "gold.json")).read_text())

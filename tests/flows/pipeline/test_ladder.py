@@ -186,7 +186,7 @@ def test_versions_carry_parents_data_code_and_a_description(client: MlflowClient
         }
         assert data == DATASETS[stage]
         assert tags["rlhf.code"] and tags["rlhf.key"].startswith(f"{stage}-")
-        assert "/artifacts/summary.html)" in version.description and "**Samples, held out**" in version.description
+        assert "/artifacts/report.html)" in version.description and "**Samples, held out**" in version.description
         assert ("**Gates: 1 of 1 passed**" in version.description) == (stage in ("sft", "reward-model", "policy"))
         assert ("Made from" in version.description) == bool(parents or data)
 
@@ -222,7 +222,7 @@ def test_summary_and_verdicts_are_kept_with_the_ladder(
     client: MlflowClient, runs: dict[str, Run], climbed: CompletedProcess[str], tmp_path: Path
 ) -> None:
     ladder = runs["ladder"]
-    assert {"summary.txt", "summary.html", "gold.json", "config.json"} <= set(files(client, ladder))
+    assert {"report.html", "summary.txt", "summary.html", "gold.json", "config.json"} <= set(files(client, ladder))
     text = content(client, ladder, "summary.txt", tmp_path)
     assert "trained base, sft, reward-model, judge, policy" in text
     assert text.splitlines()[-3:] == climbed.stdout.splitlines()[-3:]

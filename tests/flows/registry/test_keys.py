@@ -159,7 +159,7 @@ def test_what_only_starts_or_shows_something_is_no_part_of_a_key(home: Path, nam
 
 def test_all_that_keys_name_is_there() -> None:
     assert [room for room in LADDER_CODE + DATA_CODE if not any((ROOT / room).glob("*.py"))] == []
-    assert [name for name in SHOWING if not any((ROOT / room / name).exists() for room in STAGE_CODE)] == []
+    assert [name for name in SHOWING if not any((ROOT / room / name).exists() for room in LADDER_CODE)] == []
     assert set(LADDER_CODE) >= set(STAGE_CODE + DATA_CODE)
 
 

@@ -75,7 +75,7 @@ def test_a_reviewer_finds_data_figures_verdicts_samples_and_the_report(
     ref = register(name)
     lines = described(desk, record_of(ref)).splitlines()
     assert lines[0] == "Reward model. Made from preferences abcabcabcabc."
-    assert f"(#/experiments/{desk.experiment_id}/runs/ladder0/artifacts/summary.html)" in lines[2]
+    assert f"(#/experiments/{desk.experiment_id}/runs/ladder0/artifacts/report.html)" in lines[2]
     assert f"(#/experiments/{desk.experiment_id}/runs/{ref.run_id})" in lines[2] and lines[2].endswith("12 s")
     assert "**Gates: 1 of 2 passed**" in lines
     assert "| agrees | pass | agreement: lower bound 0.65 is above 0.6 (n=400) | 0.071 |" in lines

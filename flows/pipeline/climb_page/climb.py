@@ -1,0 +1,226 @@
+"""A climb as MLflow keeps it: verdicts, figures, curves and held-out rows of its stages, read back."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from pydantic import ValidationError
+
+from flows.config.errors import InputError
+from flows.lineage.archive import Archive
+from flows.lineage.graph import Version
+from flows.lineage.story import Story, tell
+from flows.lineage.training_record import Training
+from flows.promotion.comparison import Comparison
+from flows.registry.names import (
+    CHAMPION,
+    EVIDENCE,
+    OUTCOME_TAG,
+    PARENT_RUN_TAG,
+    REPEATED_TAG,
+    STAGE_PREFIX,
+    STAGE_TAG,
+    STAGES,
+    registered_name,
+)
+from flows.registry.references import DATA
+from flows.registry.runs import ESTIMATES, FINAL
+from rlhf_core.gates.gate import Verdict
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.label_quality import LabelWorth
+
+LADDER = "ladder"
+"""Begins what a run of the ladder says that it is, in `STAGE_TAG`; rounds add their number."""
+
+Curve = list[tuple[int, float]]
+"""What a metric was, by step."""
+
+
+class StageRun(NamedTuple):
+    """What is kept of a stage.
+
+    Attributes:
+        training: its run.
+        figures: by name, with their intervals.
+        series: numbers by name, such as the margins of held-out pairs.
+        curves: of its metrics, by name.
+        rows: held-out rows that the figures rest on, by name.
+    """
+
+    version: Version
+    training: Training | None
+    figures: Mapping[str, Estimate]
+    series: Mapping[str, list[float]]
+    curves: Mapping[str, Curve]
+    rows: Mapping[str, pa.Table]
+
+    @property
+    def texts_hashed(self) -> bool:
+        """Whether digests stand in place of the texts."""
+        return any((table.schema.metadata or {}).get(b"texts") == b"hashed" for table in self.rows.values())
+
+
+class Climb(NamedTuple):
+    """What is kept of a climb.
+
+    Attributes:
+        settings: its whole configuration.
+        verdicts: of its gates, by what they judged, in the order of the ladder.
+        stages: those that it reached, in that order.
+        champions: versions that hold the alias now, by stage, with what is kept of them.
+        comparisons: its versions beside the champions of that time, by stage, where gates asked for that.
+        worth: what the labels of the preferences are worth.
+        data: what the prompts are like.
+        outside: figures that no gate saw, such as the gold reward, by name.
+        story: where the last version that it made came from.
+    """
+
+    run: Run
+    project: str
+    settings: Mapping[str, Any]
+    verdicts: Mapping[str, list[Verdict]]
+    stages: Mapping[str, StageRun]
+    champions: Mapping[str, StageRun]
+    comparisons: Mapping[str, Comparison]
+    worth: LabelWorth | None
+    data: Mapping[str, Estimate]
+    outside: Mapping[str, Estimate]
+    story: Story | None
+
+    @property
+    def run_id(self) -> str:
+        """Its run in MLflow."""
+        return str(self.run.info.run_id)
+
+    @property
+    def outcome(self) -> str:
+        """In a sentence what came of it; empty while it runs."""
+        return str(self.run.data.tags.get(OUTCOME_TAG, ""))
+
+    @property
+    def label(self) -> str:
+        """What it made last, as people write it."""
+        return next((stage.version.label for stage in reversed([*self.stages.values()])), self.project)
+
+
+def find_climb(client: MlflowClient, named: str | None, project: str | None) -> str:
+    """The run that a person means.
+
+    Args:
+        client: of the tracking server.
+        named: a run of a ladder or of one of its stages, or a version; None for the newest ladder of the project.
+        project: name of the experiment; None for any.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if named is None:
+        run_id = _newest(client, project)
+    elif "/" in named or "@" in named:
+        run_id = Archive(client).find(named).run_id
+    else:
+        run_id = named
+    try:
+        tags = client.get_run(run_id).data.tags
+    except MlflowException:
+        raise InputError(f"{named} is no run and no version in the registry; name a run's id or name/version") from None
+    if STAGE_TAG not in tags:
+        raise InputError(f"run {named} is of no climb; `rlhf report` without a name takes the newest")
+    return str(tags.get(REPEATED_TAG) or tags.get(PARENT_RUN_TAG, run_id))
+
+
+def _newest(client: MlflowClient, project: str | None) -> str:
+    known = client.search_experiments() if project is None else [client.get_experiment_by_name(project)]
+    experiments = [experiment.experiment_id for experiment in known if experiment is not None]
+    query, newest_first = f"tags.`{STAGE_TAG}` LIKE '{LADDER}%'", ["attributes.start_time DESC"]
+    runs = client.search_runs(experiments, query, max_results=1, order_by=newest_first) if experiments else []
+    if not runs:
+        of = f"project {project} has" if project else "there is"
+        raise InputError(f"{of} no climb yet; start one with `rlhf run`, or name a run")
+    return str(runs[0].info.run_id)
+
+
+def read_climb(client: MlflowClient, run_id: str) -> Climb:
+    """Read a climb back; what it did not keep is empty or None."""
+    archive = Archive(client)
+    run = client.get_run(run_id)
+    project = client.get_experiment(run.info.experiment_id).name
+    stages: dict[str, StageRun] = {}
+    for stage in STAGES:
+        label = run.data.tags.get(f"{STAGE_PREFIX}{stage}", "").partition(", ")[0]
+        with suppress(InputError):  # the version was deleted since
+            if label:
+                stages[stage] = _stage(archive, label, curves=stage == "policy")
+    champions: dict[str, StageRun] = {}
+    for made in stages:
+        with suppress(InputError):  # no champion yet
+            champions[made] = _stage(archive, f"{registered_name(project, made)}@{CHAMPION}", curves=False)
+    return Climb(
+        run=run,
+        project=project,
+        settings=archive.document(run_id, "config.json") or {},
+        verdicts={judged: found for judged in (DATA, *STAGES) if (found := _verdicts(archive, run_id, judged))},
+        stages=stages,
+        champions=champions,
+        comparisons={made: each for made in stages if (each := _comparison(archive, run_id, project, made))},
+        worth=_worth(archive, run_id),
+        data=_estimates(archive, run_id, "data/estimates.json"),
+        outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
+        story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
+    )
+
+
+def _stage(archive: Archive, label: str, *, curves: bool) -> StageRun:
+    version = archive.find(label)
+    training = archive.training(version.run_id)
+    return StageRun(
+        version=version,
+        training=training,
+        figures=_estimates(archive, version.run_id, ESTIMATES),
+        series=archive.document(version.run_id, "series.json") or {},
+        curves=_curves(archive.client, version.run_id) if curves and training is not None else {},
+        rows={name: rows for name in version.evidence if (rows := _rows(archive, version.run_id, name)) is not None},
+    )
+
+
+def _estimates(archive: Archive, run_id: str, path: str) -> dict[str, Estimate]:
+    try:
+        return {name: Estimate.from_json(fields) for name, fields in (archive.document(run_id, path) or {}).items()}
+    except (AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _verdicts(archive: Archive, run_id: str, judged: str) -> list[Verdict]:
+    document = archive.document(run_id, f"gates/{judged}.json") or {"verdicts": []}
+    return [Verdict.model_validate(verdict) for verdict in document["verdicts"]]
+
+
+def _comparison(archive: Archive, run_id: str, project: str, stage: str) -> Comparison | None:
+    try:
+        document = archive.document(run_id, f"champion/{registered_name(project, stage)}.json")
+        return Comparison.model_validate_json(json.dumps(document))
+    except ValidationError:
+        return None
+
+
+def _worth(archive: Archive, run_id: str) -> LabelWorth | None:
+    try:
+        return LabelWorth.model_validate_json(json.dumps(archive.document(run_id, "labels/figures.json")))
+    except ValidationError:
+        return None
+
+
+def _curves(client: MlflowClient, run_id: str) -> dict[str, Curve]:
+    names = [name for name in client.get_run(run_id).data.metrics if not name.startswith(FINAL)]
+    return {name: [(item.step, item.value) for item in client.get_metric_history(run_id, name)] for name in names}
+
+
+def _rows(archive: Archive, run_id: str, name: str) -> pa.Table | None:
+    with archive.file(run_id, f"{EVIDENCE}/{name}.parquet") as file:
+        return None if file is None else pq.read_table(file)
