@@ -42,6 +42,7 @@ STORED = {
     "PARENT_RUN_TAG": "mlflow.parentRunId",
     "IMPORTED_TAG": "imported.from",
     "TRAINED_BY_TAG": "imported.trained_by",
+    "REPEATED_TAG": "rlhf.repeats",
     "RESUMED_TAG": "rlhf.resumed",
     "COMMIT_TAG": "mlflow.source.git.commit",
     "DIRTY_TAG": "mlflow.source.git.dirty",
