@@ -87,7 +87,7 @@ def check_kind(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; {MEND}")
-    if (folder / ADAPTER).exists():
+    if (folder / ADAPTER).is_file():
         base = read_document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
         raise ValueError(
             f"{folder} holds an adapter on {base}, not a whole model; load it with peft, and name the folder that "

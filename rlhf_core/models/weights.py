@@ -89,8 +89,8 @@ def _whole_numbers(source: Path | str) -> list[str]:
     names = []
     for path in weight_files(Path(source)):
         with safe_open(path, "np") as weights:
-            whole = (key for key in weights.keys() if not weights.get_slice(key).get_dtype().startswith(("F", "BF")))
-            names += [key for key in whole if not BUFFERS.search(key)]
+            keys = [key for key in weights.keys() if not BUFFERS.search(key)]  # noqa: SIM118 (it is no mapping)
+            names += [key for key in keys if not weights.get_slice(key).get_dtype().startswith(("F", "BF"))]
     return names
 
 
