@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,20 @@ SECOND_STATE: Mapping[str, Any] = {"point": "rlhf_core.training.checkpoint:save"
 
 def odd_inputs(bench: Bench, _: int) -> Iterator[Outcome]:
     """An infinite reward, prompts beyond the context, a reward model whose tokenizer is another one's."""
-    storage = bench.storage("odd")
+    storage, apart = bench.storage("odd"), bench.storage("odd-apart")
     watch = Watch(bench, "an infinite reward, lengths beyond the context, another vocabulary", bench.ppo, storage)
     infinite = {"point": "rlhf_core.ppo.update:penalise_unfinished", "action": "infinite", "after": True}
-    folder = _of_another_vocabulary(bench)
-    tries: Mapping[str, tuple[Sequence[str], Sequence[Mapping[str, Any]], str]] = {
-        "reward infinite": ((), (infinite,), "error: "),
-        "prompts beyond the context": (("policy.max_prompt_tokens=4096",), (), "positions"),
-        "a reward model of another vocabulary": (
-            (f"reward_model.from={{path: {folder}}}",), (), "take tokenizer and weights of one model"
-        ),
-    }  # fmt: skip
-    with bench.lives(storage) as lives:
-        for name, (overrides, injections, words) in tries.items():
-            settings = [part for override in overrides for part in ("--set", override)]
-            life = lives.live(*bench.arguments(bench.ppo, storage), *settings, injections=injections)
-            watch.note(life, name, wanted=[2], words=words)
+    longer = ("--set", "policy.sampling.max_prompt_tokens=4096")
+    taken = ("--set", f"reward_model.from={{path: {_of_another_vocabulary(bench)}}}")
+    with bench.lives(storage) as lives, bench.lives(apart) as others:
+        life = lives.live(*bench.arguments(bench.ppo, storage), injections=[infinite])
+        watch.note(life, "reward infinite", wanted=[2], words="error: ")
+        life = lives.live(*bench.arguments(bench.ppo, storage), *longer)
+        watch.note(life, "prompts beyond the context", wanted=[2], words="max_prompt_tokens 4096")
+        life = others.live(*bench.arguments(bench.ppo, apart), *taken)
+        watch.note(
+            life, "a reward model of another vocabulary", wanted=[2], words="take tokenizer and weights of one model"
+        )
         yield watch.finish(lives)
 
 

@@ -62,7 +62,9 @@ def try_template(template: str) -> None:
     """
     command = [sys.executable, "-I", __file__]
     try:
-        code = subprocess.run(command, input=template.encode(), capture_output=True, timeout=8 * SECONDS).returncode
+        code = subprocess.run(
+            command, input=template.encode("utf-8", "surrogatepass"), capture_output=True, timeout=8 * SECONDS
+        ).returncode
     except subprocess.TimeoutExpired:
         code = -1
     if code:
@@ -78,6 +80,7 @@ def _render(template: str) -> None:
     environment.filters["tojson"] = _as_json
     compiled = environment.from_string(_GENERATION.sub("", template))
     tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    written = list[str]()
     for conversation in CONVERSATIONS:
         given = sum(len(turn["content"]) for turn in conversation)
         for marker in (True, False):
@@ -86,14 +89,16 @@ def _render(template: str) -> None:
                 text.write(part)
                 if text.tell() > 4 * given + CHARACTERS:
                     sys.exit(TOO_LONG)
-            _check_written(text.getvalue(), conversation)
+            written.append(text.getvalue())
+    _check_written(written)
 
 
-def _check_written(text: str, conversation: list[dict[str, str]]) -> None:
-    if conversation[-1]["content"] == HELLO and HELLO.casefold() not in text.casefold():
+def _check_written(written: list[str]) -> None:
+    """End the trial by its exit code where the first conversation is not there, or any is no text."""
+    if HELLO.casefold() not in written[0].casefold():
         sys.exit(DEAF)
     try:
-        text.encode()
+        "".join(written).encode()
     except UnicodeEncodeError:
         sys.exit(NO_TEXT)
 
@@ -110,7 +115,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     try:
-        _render(sys.stdin.read())
+        _render(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
     except MemoryError:
         sys.exit(1)
     except Exception:  # noqa: S110 (told by who renders it for real)
