@@ -119,7 +119,7 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
     "digits": (
         "policy",
         put(NORM, lambda norm: norm.int()),
-        f"whole numbers, as those of a quantised model: {NORM}; name",
+        f"whole numbers, as those of a quantised.*: {NORM};",
     ),
     "inf": ("rm", put(HEAD, lambda head: head - float("inf"), HEAD), rf"not finite \(NaN or infinite\): {HEAD}; fetch"),
 }
