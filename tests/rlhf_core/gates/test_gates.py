@@ -11,6 +11,7 @@ from rlhf_core.gates.defaults import (
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
+from rlhf_core.gates.figures import unknown_figure
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
 from rlhf_core.metrics.estimates import Estimate, mean
 
@@ -270,3 +271,10 @@ def test_names_of_default_gates_differ_and_reasons_are_sentences(stage: str) -> 
 def test_a_gate_without_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Gate.model_validate(ABOVE.model_dump() | change)
+
+
+def test_a_figure_that_is_none_is_told_with_the_nearest() -> None:
+    assert not any(unknown_figure(stage, gate.metric) for stage, gates in DEFAULTS.items() for gate in gates)
+    assert not unknown_figure("policy", "reward_brevity_gain")
+    assert unknown_figure("policy", "eos_rat").endswith("; did you mean 'eos_rate'?")
+    assert unknown_figure("sft", "agreement").endswith("; it is one of gates.reward_model")
