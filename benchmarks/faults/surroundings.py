@@ -69,6 +69,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
+        self.starts = 0
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._minder = threading.Thread(target=self._mind)
@@ -117,6 +118,7 @@ class Server:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1", *places]
         said = self._storage.with_name(f"{self._storage.name}.server.log").open("ab")
         self._process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        self.starts += 1
         self.process_file.write_text(str(self._process.pid))
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
