@@ -69,7 +69,9 @@ def read_aftermath(storage: Path, *stages: str) -> Aftermath:
     named = {str(version.source).removeprefix("models:/") for of in versions.values() for version in of}
     logged = client.search_logged_models([experiment.experiment_id])
     return Aftermath(
-        weights={name: _weights(client, max(of, key=lambda one: int(one.version))) for name, of in versions.items()},
+        weights={
+            name: _weights(client, storage, max(of, key=lambda one: int(one.version))) for name, of in versions.items()
+        },
         versions={name: len(of) for name, of in versions.items()},
         runs={stage: list(ids.values()).count(stage) for stage in wanted},
         unfinished=sum(run.info.status == "RUNNING" for run in runs),
@@ -108,9 +110,10 @@ def lost_steps(storage: Path) -> int:
     return lost
 
 
-def _weights(client: MlflowClient, version: object) -> dict[str, str]:
+def _weights(client: MlflowClient, storage: Path, version: object) -> dict[str, str]:
     model = client.get_logged_model(str(version.source).removeprefix("models:/"))  # type: ignore[attr-defined]
-    folder = Path(model.artifact_location.removeprefix("file://"))
+    place = model.artifact_location.replace("mlflow-artifacts:", f"{storage / 'artifacts'}")
+    folder = Path(place.removeprefix("file://"))
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.safetensors")}
 
 

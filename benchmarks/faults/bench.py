@@ -94,9 +94,9 @@ class Bench:
             note.write_text(json.dumps(life.spent), encoding="utf-8")
         return storage, json.loads(note.read_text(encoding="utf-8"))
 
-    def lives(self, storage: Path) -> Lives:
-        """Climbs of a storage."""
-        return Lives(storage)
+    def lives(self, storage: Path, tracking: str = "") -> Lives:
+        """Climbs of a storage, whose own database is MLflow's unless a server is named."""
+        return Lives(storage, tracking)
 
     def storage(self, name: str, origin: Path | None = None) -> Path:
         """A new storage, empty or as another one is."""
@@ -116,8 +116,18 @@ class Bench:
 class Watch:
     """Keeps account of the lives of a trial."""
 
-    def __init__(self, bench: Bench, fault: str, config: Path, storage: Path) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        fault: str,
+        config: Path,
+        storage: Path,
+        *,
+        settings: Sequence[str] = (),
+        calm: Path | None = None,
+    ) -> None:
         self._bench, self._fault, self._config, self._storage = bench, fault, config, storage
+        self._settings, self._calm = settings, calm
         self.times = self._lost = 0
         self._ended: dict[str, int] = {}
         self.problems: list[str] = []
@@ -143,7 +153,7 @@ class Watch:
 
     def finish(self, lives: Lives) -> Outcome:
         """Climb to the end without faults, and hold what is there against the undisturbed storage."""
-        life = lives.live(*self._bench.arguments(self._config, self._storage))
+        life = lives.live(*self._bench.arguments(self._config, self._storage), *self._settings)
         if life.code != 0:
             self.problems.append(f"the climb after it ended with {life.code}: {life.last_line[:300]}")
         return self.outcome(lives)
@@ -163,4 +173,4 @@ class Watch:
 
     def calm_aftermath(self) -> Aftermath:
         """The undisturbed storage of this configuration."""
-        return read_aftermath(self._bench.calm(self._config)[0])
+        return read_aftermath(self._calm or self._bench.calm(self._config)[0])

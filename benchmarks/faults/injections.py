@@ -6,6 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -71,6 +72,12 @@ def infinite(returned: Any) -> Any:
     return returned + float("inf")
 
 
+def server_away(returned: Any) -> Any:
+    """Kill the server of which a file that the environment names tells the process group."""
+    os.killpg(int(Path(os.environ["FAULTS_SERVER"]).read_text(encoding="utf-8")), signal.SIGKILL)
+    return returned
+
+
 def an_hour_ago(returned: Any) -> Any:
     """Set the clock that this process reads back by an hour."""
     now = time.time
@@ -79,5 +86,6 @@ def an_hour_ago(returned: Any) -> Any:
 
 
 ACTIONS: dict[str, Callable[[Any], Any]] = {
-    action.__name__: action for action in (kill, no_space, read_only, small_files, nan, infinite, an_hour_ago)
+    action.__name__: action
+    for action in (kill, no_space, read_only, small_files, nan, infinite, server_away, an_hour_ago)
 }

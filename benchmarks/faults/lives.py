@@ -65,13 +65,13 @@ class Moment(NamedTuple):
 class Lives:
     """Starts climbs in a storage folder, as a context."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Path, tracking: str = "") -> None:
         self.storage = storage
         self._said = storage.with_name(f"{storage.name}.said")
         self._size, self._reached = 0, ""
         places = {
             "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
+            "MLFLOW_TRACKING_URI": tracking or f"sqlite:///{storage / 'mlflow.db'}",
         }
         self._zygote = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.faults.zygote"],

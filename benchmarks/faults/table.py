@@ -28,10 +28,16 @@ def fault_table(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             outcome["times"],
             ended,
             outcome["lost_steps"],
-            "yes" if found["identical"] else "no",
-            f"{found['twice']}, {found['missing']}",
-            f"{found['spare_runs']}, {found['spare_versions']}",
+            *(_compared(found) if found else ("not compared",) * 3),
             outcome["left"],
             "; ".join(outcome["problems"]) or "yes",
         ]
         yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+
+
+def _compared(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        "yes" if found["identical"] else "no",
+        f"{found['twice']}, {found['missing']}",
+        f"{found['spare_runs']}, {found['spare_versions']}",
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.faults.bench import Bench, Outcome, Watch
 from benchmarks.faults.lives import Moment
+from benchmarks.faults.outside import mounted_disks, odd_inputs, server_away, server_gone, two_ranks
 
 KILLED = -signal.SIGKILL
 
@@ -210,6 +211,9 @@ def dead_owner(bench: Bench, _: int) -> Iterator[Outcome]:
         yield watch.finish(second)
 
 
-ALL = (named_points, random_kills, flipped_bits, signals, numbers, two_at_once, dead_owner)
+ALL = (
+    *(named_points, random_kills, flipped_bits, signals, numbers, two_at_once, dead_owner),
+    *(odd_inputs, mounted_disks, server_away, server_gone, two_ranks),
+)
 
 TRIALS: Mapping[str, Callable[[Bench, int], Iterator[Outcome]]] = {trial.__name__: trial for trial in ALL}

@@ -1,12 +1,14 @@
 """The commands of `rlhf`, a module for each group of them. Start in `run`."""
 
 import gc
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from flows.cli import config, deploy, init, lineage, models, promotion, receive, run
+from flows.cli.common import EXIT_INPUT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +51,12 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
+    for number, argument in enumerate(sys.argv[1:], start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            typer.echo(f"error: argument {number} is not UTF-8: rename what it names, or type it in UTF-8", err=True)
+            sys.exit(EXIT_INPUT)
     try:
         app()
     finally:

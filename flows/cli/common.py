@@ -1,5 +1,6 @@
 """What the commands of `rlhf` share: arguments, exit codes, and how input errors are told."""
 
+import errno
 import os
 import shlex
 import sys
@@ -14,6 +15,9 @@ import typer
 
 if TYPE_CHECKING:
     from flows.config.ladder import IngestConfig, LadderConfig
+
+NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
+"""What a file system says of a path that nothing can lie at."""
 
 EXIT_OUTAGE = 1
 EXIT_INPUT = 2
@@ -144,6 +148,9 @@ def quietly() -> Iterator[None]:
         from flows.config.redaction import redact
         from flows.tasks import outage
 
+        if isinstance(error, OSError) and error.errno in NO_PATH:
+            typer.echo(f"error: {str(error.filename)[:80]}: {error.strerror}; give another path", err=True)
+            raise typer.Exit(EXIT_INPUT) from None
         if not (reason := outage(error)):
             raise
         typer.echo(f"error: {redact(reason)}, which goes on from what was finished and the last state", err=True)

@@ -13,6 +13,7 @@ from rlhf_core.gates.defaults import (
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
+from rlhf_core.gates.figures import unknown_figure
 from rlhf_core.gates.gate import Gate
 
 
@@ -76,6 +77,16 @@ def _passable(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
     return gates
 
 
+def _measured(stage: str) -> AfterValidator:
+    def known(gates: tuple[Gate, ...]) -> tuple[Gate, ...]:
+        for gate in gates:
+            if problem := unknown_figure(stage, gate.metric):
+                raise ValueError(f"{gate.name}: {problem}")
+        return gates
+
+    return AfterValidator(known)
+
+
 Gates = Annotated[tuple[Gate, ...], AfterValidator(_by_their_own_names), AfterValidator(_passable)]
 
 
@@ -90,11 +101,13 @@ class GatesConfig(Frozen):
     """`enforce` stops the ladder at a failed gate; `advisory` records the verdicts and sets no alias."""
     abstain_blocks: bool = True
     """Whether too few samples block like a failure."""
-    data: Annotated[Gates, _changes_to(DEFAULT_DATA_GATES)] = DEFAULT_DATA_GATES
+    data: Annotated[Gates, _measured("data"), _changes_to(DEFAULT_DATA_GATES)] = DEFAULT_DATA_GATES
     """What the prompts of a policy must show, judged before anything is trained."""
-    sft: Annotated[Gates, _changes_to(DEFAULT_SFT_GATES)] = DEFAULT_SFT_GATES
+    sft: Annotated[Gates, _measured("sft"), _changes_to(DEFAULT_SFT_GATES)] = DEFAULT_SFT_GATES
     """What the SFT model must show before a reward model is trained."""
-    reward_model: Annotated[Gates, _changes_to(DEFAULT_REWARD_MODEL_GATES)] = DEFAULT_REWARD_MODEL_GATES
+    reward_model: Annotated[Gates, _measured("reward_model"), _changes_to(DEFAULT_REWARD_MODEL_GATES)] = (
+        DEFAULT_REWARD_MODEL_GATES
+    )
     """What the reward model must show before a policy is trained."""
-    policy: Annotated[Gates, _changes_to(DEFAULT_POLICY_GATES)] = DEFAULT_POLICY_GATES
+    policy: Annotated[Gates, _measured("policy"), _changes_to(DEFAULT_POLICY_GATES)] = DEFAULT_POLICY_GATES
     """What the policy must show before it gets the alias `challenger`."""

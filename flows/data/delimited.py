@@ -8,7 +8,7 @@ from typing import NamedTuple, TextIO
 
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
-from flows.data.text_files import refuse_other_encodings
+from flows.data.text_files import bounded_lines, refuse_other_encodings
 
 LONGEST_CELL = 10_000_000
 """Characters of one cell; a longer one is a lost quotation mark."""
@@ -85,13 +85,14 @@ def open_delimited(text: TextIO, name: str) -> Delimited:
         InputError: if two columns have the same name, or none has any.
     """
     csv.field_size_limit(LONGEST_CELL)
-    before, first = next(((index, line) for index, line in enumerate(text) if line.strip()), (0, ""))
+    lines = bounded_lines(text, f"{name} line")
+    before, first = next(((index, line) for index, line in enumerate(lines) if line.strip()), (0, ""))
     named = _NAMED_SEPARATOR.fullmatch(first)
     if named:
-        before, first = before + 1, text.readline()
+        before, first = before + 1, next(lines, "")
     separator = named[1] if named else _separator(first)
     spaced = f"{separator} " in first
-    reader = csv.reader(chain([first], text), delimiter=separator, strict=True, skipinitialspace=spaced)
+    reader = csv.reader(chain([first], lines), delimiter=separator, strict=True, skipinitialspace=spaced)
     try:
         cells = [cell.strip() for cell in next(reader, [])]
     except csv.Error as error:

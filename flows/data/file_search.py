@@ -35,19 +35,23 @@ def search_files(path: Path) -> FoundFiles:
     Raises:
         InputError: if there is no data file, a folder cannot be listed, or it holds several splits.
     """
-    if path.is_file():
-        return FoundFiles([path], [])
     base = _named_part(path)
     try:
+        if path.is_file():
+            return FoundFiles([path], [])
         files = _walk(path) if path.is_dir() else sorted(item for item in _glob(path, base) if item.is_file())
     except OSError as error:
         raise InputError(f"{error.filename}: may not be listed ({error.strerror}): give this user the right") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no pattern of files ({error}): mend it") from None
     hidden_meant = any(part.startswith(".") for part in path.parts[len(base.parts) :])
     named = [file for file in files if hidden_meant or not _is_copy(file.relative_to(base))]
     data = _without_caches(named)
     for file in data:
         if not file.exists():
             raise InputError(f"{file} is not here, or a link to a file that is not: fetch it, as by `git annex get`")
+        if not file.is_file():
+            raise InputError(f"{file} is a pipe, a socket or a device, and no file: save what comes from it as one")
     kept = {*data, *(file for file in named if file.name in (_SPLITS, _STATE, _INFO))}
     copies = [file for file in files if file not in kept]
     if not data:
@@ -66,6 +70,8 @@ def unpacked(name: str) -> str:
 
 
 def _nothing(path: Path, copies: list[Path]) -> str:
+    if path.exists() and not path.is_dir():
+        return f"{path} is a pipe, a socket or a device, and no file: save what comes from it as one"
     if path.is_symlink():
         return f"{path} is a link to a file that is not here: fetch it, as by `git annex get`"
     if copies:
@@ -156,7 +162,7 @@ def _saved_rows(folder: Path) -> list[Path]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not what `save_to_disk` writes: save the data set again")

@@ -21,10 +21,18 @@ from flows.data.delimited import NAMELESS, open_delimited, read_delimited
 from flows.data.file_search import SUFFIXES, unpacked
 from flows.data.file_signatures import refuse_what_is_no_data
 from flows.data.json_array import read_array
-from flows.data.text_files import HEAD_BYTES, PACKINGS, head_of, open_text, refuse_other_encodings
+from flows.data.text_files import (
+    HEAD_BYTES,
+    LONGEST_LINE,
+    PACKINGS,
+    bounded_lines,
+    head_of,
+    open_text,
+    refuse_other_encodings,
+)
 
-LONGEST_LINE = 10_000_000
-"""Characters of one line; a longer one is a lost line break."""
+MOST_FIELDS = 2_000
+"""Columns of one row; a table with more is turned on its side, and takes hours to look at."""
 
 _BOM = "\ufeff"
 
@@ -59,6 +67,11 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
         refuse_what_is_no_data(head_of(path), suffix, name)
         for number, row in readers.get(suffix, _json_rows)(path, name):
             row = _composed(row)
+            if len(row) > MOST_FIELDS:
+                raise InputError(
+                    f"{name} row {number}: has {len(row):,} fields, and {MOST_FIELDS:,} are the most of any sensible "
+                    "table: turn it by its side, or leave columns out"
+                )
             yield SourceRow(name, number, partition | row if partition else row)
     except PermissionError:
         raise InputError(f"{name}: may not be read: give this user the right") from None
@@ -152,7 +165,7 @@ def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
 
 
 def _json_lines(text: TextIO, name: str) -> Iterator[tuple[int, RawRow]]:
-    for number, line in enumerate(text, start=1):
+    for number, line in enumerate(bounded_lines(text, f"{name} row"), start=1):
         if line.strip():
             row = _object(line, f"{name} row {number}")
             if number == 1 and _is_table(row):
@@ -176,11 +189,6 @@ def _object(line: str, where: str) -> RawRow:
 
 
 def _parse(line: str, where: str) -> Any:
-    if len(line) > LONGEST_LINE:
-        raise InputError(
-            f"{where}: has {len(line) / 1e6:.0f} MB, more than the {LONGEST_LINE / 1e6:.0f} MB of any sensible row: "
-            "look for a lost line break, or shorten it"
-        )
     refuse_other_encodings(line, where)
     try:
         return DECODER.decode(line)

@@ -104,7 +104,7 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
     champion = context.registry().champion_data(context.project)
     inputs = {**_sources_of(plan.data), **{f"champion.{kind}": digest for kind, digest in champion.items()}}
     key = content_key("ingest", plan, inputs, context.seed, DATA_CODE)
-    return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion)
+    return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion, inputs)
 
 
 def ingest_alone(config: IngestConfig) -> DataRefs:
@@ -122,11 +122,14 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
 
 
 @task(name="make-snapshots", **CACHED)
-def make_snapshots(key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str]) -> dict[str, Any]:
+def make_snapshots(
+    key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str], inputs: Mapping[str, str]
+) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
     with scratch(context.storage / "work", key) as folder:
         checked = check(plan, context, _profiles(champion, context.storage), folder)
+        _refuse_changed(plan.data, inputs)
         publish_findings(checked.populations)
         return sealed(publish(key, checked, context, started))
 
@@ -245,6 +248,17 @@ def _sources_of(data: DataConfig) -> dict[str, str]:
         return {}
     own = {f"format:{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in data.formats}
     return {**file_digests(data), **own}
+
+
+def _refuse_changed(data: DataConfig, before: Mapping[str, str]) -> None:
+    """Refuse files that are others now than when their digests were taken, by which what is made of them is found."""
+    now = _sources_of(data)
+    changed = sorted(
+        name for name in {*now, *before} if not name.startswith("champion.") and now.get(name) != before.get(name)
+    )
+    if changed:
+        use, *_, name = changed[0].split(":", 2)
+        raise InputError(f"field 'data.{use}': {name} changed while it was read: run again once nobody writes to it")
 
 
 def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:

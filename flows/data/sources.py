@@ -35,6 +35,9 @@ TABLES = (*map(str, COLUMNS), "held_out")
 
 FIRST_ROWS = 100
 
+BATCH_CHARACTERS = 100_000_000
+"""Of the texts of rows that are converted at once: rows may be far longer than sensible ones."""
+
 RICHNESS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 """Each holds the texts of those that follow it."""
 
@@ -136,16 +139,30 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
     Raises:
         InputError: if no format is named and none recognised, or it does not give this kind of data.
     """
-    rows = iter(rows)
-    chunk = list(islice(rows, BATCH_ROWS))
-    if not chunk:
+    chunks = _chunks(rows)
+    first = next(chunks, None)
+    if first is None:
         return
-    convert, remarks = converter(kind, source, chunk)
+    convert, remarks = converter(kind, source, first)
     keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
-    while chunk:
+    for chunk in chain([first], chunks):
         batch = convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
         yield batch._replace(remarks=remarks)
-        chunk, remarks = list(islice(rows, BATCH_ROWS)), ()
+        remarks = ()
+
+
+def _chunks(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
+    """Rows in as many at once as memory takes, however long their texts are."""
+    chunk: list[SourceRow] = []
+    characters = 0
+    for row in rows:
+        chunk.append(row)
+        characters += sum(len(cell) for cell in row.row.values() if isinstance(cell, str))
+        if len(chunk) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:

@@ -3,6 +3,8 @@
 import codecs
 import gzip
 import io
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
@@ -11,6 +13,9 @@ import pyarrow as pa
 from flows.config.errors import InputError
 
 HEAD_BYTES = 512
+
+LONGEST_LINE = 10_000_000
+"""Characters of one line; a longer one is a lost line break, or was packed to harm."""
 
 PACKINGS = {".gz": (b"\x1f\x8b", "gzipped"), ".zst": (b"\x28\xb5\x2f\xfd", "packed by Zstandard")}
 """Endings of packed text, the bytes that it begins with, and what it is then."""
@@ -49,6 +54,28 @@ def open_text(path: Path, *, newline: str | None = None) -> TextIO:
     """
     encoding = encoding_of(head_of(path))
     return io.TextIOWrapper(_open_bytes(path), encoding=encoding, errors="surrogateescape", newline=newline)
+
+
+def bounded_lines(text: TextIO, place: str) -> Iterator[str]:
+    """The lines of a text, of which no more than the longest sensible one is ever held.
+
+    Args:
+        text: opened by `open_text`.
+        place: what errors call a line, before its number.
+
+    Raises:
+        InputError: naming a line that is longer.
+    """
+    for number in count(1):
+        line = text.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise InputError(
+                f"{place} {number}: has more than {LONGEST_LINE / 1e6:.0f} MB, which no sensible row has: look for a "
+                "lost line break, or shorten it"
+            )
+        if not line:
+            return
+        yield line
 
 
 def encoding_of(head: bytes) -> str:

@@ -10,7 +10,7 @@ from rlhf_core.models.model_files import CONFIG, check_files, read_document
 HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
 
-REGISTERED = re.compile(r"[^/@\s]+(/\d+|@[^/@\s]+)")
+REGISTERED = re.compile(r"[^/@\s]+(/[0-9]+|@[^/@\s]+)")
 
 
 def check_written(model: str) -> None:

@@ -1,9 +1,11 @@
 """MLflow's local database: made or migrated before it is used, and told where its storage folder is now."""
 
 import contextlib
+import errno
 import functools
 import json
 import logging
+import os
 import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -23,6 +25,9 @@ ARTIFACTS = "artifacts"
 
 SCHEME = "sqlite:///"
 
+DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
+"""What SQLite calls a disk that is full or read-only, and what the system does."""
+
 ADDRESSES = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -39,6 +44,7 @@ def prepare_database() -> None:
 
     Raises:
         InputError: if the file is no database that this MLflow can use.
+        OSError: if its disk is full or read-only.
     """
     path = database_file()
     if path is not None:
@@ -60,6 +66,8 @@ def _prepare(path: Path) -> None:
             _bring_up_to_date(path)
         except (CommandError, DBAPIError, sqlite3.DatabaseError) as error:
             reason = str(error).splitlines()[0]
+            if number := DISK.get(getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF):
+                raise OSError(number, os.strerror(number), str(path)) from None
             raise InputError(
                 f"{path} is no database that this MLflow can use ({reason}): take the version that made it, or "
                 "another storage"

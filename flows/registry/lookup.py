@@ -19,7 +19,7 @@ from flows.registry.names import CHALLENGER, project_of_model
 
 SQLITE = "sqlite:///"
 
-NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@\s]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@\s]+))")
+NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@\s]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@\s]+))")
 
 DATASET = "dataset:"
 """Begins the name of a dataset, before its digest."""

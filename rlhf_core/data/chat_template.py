@@ -46,6 +46,11 @@ _BEGINS_TWICE = (
 )
 """A chat template without the first of the two beginnings that it writes."""
 
+_PLAIN = (CHAT_TEMPLATE, BEGINNING + CHAT_TEMPLATE)
+
+_OWN = (*_PLAIN, *(_BEGINS_TWICE.format(template=template) for template in _PLAIN))
+"""Templates that are written here, letter by letter, so that they need no trial."""
+
 BREAKS = (TemplateError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 """What a chat template may raise that has a mistake."""
 
@@ -83,7 +88,7 @@ def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = No
         template = BEGINNING + CHAT_TEMPLATE if _marks_beginnings(tokenizer) else CHAT_TEMPLATE
     elif not isinstance(template, str):
         raise ValueError(f"its chat template is a {type(template).__name__}, not a text; correct its `chat_template`")
-    elif not is_fallback(template):
+    elif template not in _OWN:
         try_template(template)
     tokenizer.chat_template = pinned(template, day or date.today())
     if _begins_twice(tokenizer):

@@ -3,6 +3,7 @@
 Code that lies beside them is never run, and nobody is asked whether it should be: a pipeline has no one to answer.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,34 @@ def read_tokenizer(source: Path | str, **loading: Any) -> PreTrainedTokenizerBas
     """The tokenizer of a model, as its files have it; arguments and errors as of `read_config`."""
     tokenizer: PreTrainedTokenizerBase = without_code(AutoTokenizer.from_pretrained, source, **loading)
     tokenizer.init_kwargs.pop("auto_map", None)  # who loads what is saved shall not run it either
+    _check_tokenizer(tokenizer, source)
     return tokenizer
+
+
+MOST_GROWTH = 1000
+"""Characters that a tokenizer may make of one before it looks for tokens; published ones make three at most."""
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
+    """Refuse a tokenizer whose files would fill the memory, or hold no number where one is compared."""
+    longest = tokenizer.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float):
+        raise ValueError(
+            f"{source}: `model_max_length` in tokenizer_config.json is {longest!r:.40}, no number of tokens; {MEND}"
+        )
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    parts = [part for part in (getattr(backend, "normalizer", None), getattr(backend, "pre_tokenizer", None)) if part]
+    written = [value for part in parts for key, value in _values(json.loads(part.__getstate__())) if key in WRITTEN]
+    growth = math.prod(max(len(value), 1) for value in written if isinstance(value, str))
+    if growth > MOST_GROWTH:
+        raise ValueError(
+            f"{source}: the normalizer in tokenizer.json can make {growth:,} characters of one, where {MOST_GROWTH:,} "
+            f"is far more than any needs; {MEND}"
+        )
+
+
+WRITTEN = ("content", "prepend", "replacement")
+"""Keys of a normalizer's settings under which stands what it writes."""
 
 
 ENDLESS = {"time_step_limit"}

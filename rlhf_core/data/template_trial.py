@@ -4,6 +4,7 @@ A template is a program that comes with a model. Its sandbox keeps it from files
 never end or texts that fill the memory.
 """
 
+import io
 import json
 import re
 import resource
@@ -24,13 +25,22 @@ MEMORY_BYTES = 1 << 29
 CHARACTERS = 200_000
 """That a template may write beyond what it is given."""
 
-TOO_LONG = 3
-"""Exit code of a trial that wrote more."""
+TOO_LONG, DEAF, NO_TEXT = 3, 4, 5
+"""Exit codes of a trial that wrote more, that left out what a user writes, or that wrote what is no Unicode."""
+
+WORSE = {
+    TOO_LONG: f"writes more than {CHARACTERS:,} characters for a short conversation",
+    DEAF: "leaves out what the user writes",
+    NO_TEXT: "writes what is no Unicode",
+}
+"""What is said of such a template."""
+
+HELLO = "Hello"
 
 WORDS = "Some words. " * 40
 
 CONVERSATIONS = (
-    [{"role": "user", "content": "Hello"}],
+    [{"role": "user", "content": HELLO}],
     [{"role": "user", "content": WORDS}, {"role": "assistant", "content": WORDS}],
     [{"role": "system", "content": WORDS}]
     + [{"role": role, "content": f"{turn} {WORDS}"} for turn in range(8) for role in ("user", "assistant")],
@@ -48,18 +58,18 @@ def try_template(template: str) -> None:
         template: in Jinja, as tokenizers have it.
 
     Raises:
-        ValueError: if it takes too much time or memory.
+        ValueError: if it takes too much time or memory, or leaves out what a user writes.
     """
     command = [sys.executable, "-I", __file__]
     try:
-        code = subprocess.run(command, input=template.encode(), capture_output=True, timeout=8 * SECONDS).returncode
+        code = subprocess.run(
+            command, input=template.encode("utf-8", "surrogatepass"), capture_output=True, timeout=8 * SECONDS
+        ).returncode
     except subprocess.TimeoutExpired:
         code = -1
     if code:
-        what = f"writes more than {CHARACTERS:,} characters" if code == TOO_LONG else "takes too much time or memory"
-        raise ValueError(
-            f"the chat template {what} for a short conversation; correct `chat_template`, or take another model"
-        )
+        what = WORSE.get(code, "takes too much time or memory for a short conversation")
+        raise ValueError(f"the chat template {what}; correct `chat_template`, or take another model")
 
 
 def _render(template: str) -> None:
@@ -70,18 +80,31 @@ def _render(template: str) -> None:
     environment.filters["tojson"] = _as_json
     compiled = environment.from_string(_GENERATION.sub("", template))
     tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    written = list[str]()
     for conversation in CONVERSATIONS:
         given = sum(len(turn["content"]) for turn in conversation)
         for marker in (True, False):
-            written = 0
+            text = io.StringIO()
             for part in compiled.generate(messages=conversation, add_generation_prompt=marker, **tokens):
-                written += len(part)
-                if written > 4 * given + CHARACTERS:
+                text.write(part)
+                if text.tell() > 4 * given + CHARACTERS:
                     sys.exit(TOO_LONG)
+            written.append(text.getvalue())
+    _check_written(written)
 
 
-def _as_json(value: Any, **_: Any) -> str:
-    return json.dumps(value, default=str)
+def _check_written(written: list[str]) -> None:
+    """End the trial by its exit code where the first conversation is not there, or any is no text."""
+    if HELLO.casefold() not in written[0].casefold():
+        sys.exit(DEAF)
+    try:
+        "".join(written).encode()
+    except UnicodeEncodeError:
+        sys.exit(NO_TEXT)
+
+
+def _as_json(value: Any, **settings: Any) -> str:
+    return json.dumps(value, default=str, **settings)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -92,7 +115,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     try:
-        _render(sys.stdin.read())
+        _render(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
     except MemoryError:
         sys.exit(1)
     except Exception:  # noqa: S110 (told by who renders it for real)

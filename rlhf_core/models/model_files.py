@@ -55,7 +55,7 @@ def read_files(folder: Path) -> list[Path]:
     inside = [*folder.iterdir(), *folder.glob("additional_chat_templates/*.jinja")]
     texts = (path for path in inside if path.is_file() and path.suffix in READ)
     settings = {path for path in texts if not _is_note(path) and not _is_index(path)}
-    return sorted(settings.union(_weights(folder)))
+    return sorted(settings.union(weight_files(folder)))
 
 
 def keep_notes(folder: Path, out: Path) -> None:
@@ -72,7 +72,7 @@ def check_files(folder: Path) -> None:
         ValueError: as `check_kind`, or naming the file of weights that is missing or damaged, and the mend.
     """
     check_kind(folder)
-    weights = _weights(folder)
+    weights = weight_files(folder)
     if not weights:
         raise ValueError(f"{folder} holds no {WEIGHTS}, in one file or in shards; {_instead(folder)}")
     for path in weights:
@@ -87,7 +87,7 @@ def check_kind(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} {'is a file' if folder.exists() else 'is not there'}; {MEND}")
-    if (folder / ADAPTER).exists():
+    if (folder / ADAPTER).is_file():
         base = read_document(folder / ADAPTER).get("base_model_name_or_path") or "a base that it does not name"
         raise ValueError(
             f"{folder} holds an adapter on {base}, not a whole model; load it with peft, and name the folder that "
@@ -98,12 +98,12 @@ def check_kind(folder: Path) -> None:
     read_document(folder / CONFIG)
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The files of weights that `from_pretrained` would read, whether or not all shards are there."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     index = folder / f"{WEIGHTS}{INDEX}"
-    return _shards(index) if index.exists() else []
+    return _shards(index) if index.is_file() else []
 
 
 def _shards(index: Path) -> list[Path]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf_core.data.model_settings import in_a_line, without_code
-from rlhf_core.models.model_files import check_files
+from rlhf_core.models.model_files import check_files, weight_files
 
 BUFFERS = re.compile(r"(\.masked_bias|\battn\.bias|\battention\.bias|rotary_emb\.inv_freq|position_ids)$")
 """Constants that older versions of `transformers` wrote beside weights."""
@@ -71,8 +72,26 @@ def _loaded(
     more = {key for key in report["unexpected_keys"] if not BUFFERS.search(key)}
     _refuse(source, f"{name} needs weights of other shapes", others, one_model)
     _refuse(source, f"{name} needs weights that are not there", report["missing_keys"] - {*new}, "name a whole model")
+    _refuse(
+        source,
+        "weights are whole numbers, as those of a quantised model",
+        _whole_numbers(source),
+        "name it as it was before",
+    )
     _refuse(source, f"{name} does not read weights that are there", more - {*spare}, one_model)
     return model
+
+
+def _whole_numbers(source: Path | str) -> list[str]:
+    """Names of weights in files that are not floats; a model would compute with their digits."""
+    if not Path(source).is_dir():
+        return []
+    names = []
+    for path in weight_files(Path(source)):
+        with safe_open(path, "np") as weights:
+            keys = [key for key in weights.keys() if not BUFFERS.search(key)]  # noqa: SIM118 (it is no mapping)
+            names += [key for key in keys if not weights.get_slice(key).get_dtype().startswith(("F", "BF"))]
+    return names
 
 
 def _refuse(source: Path | str, what: str, names: Collection[str], mend: str) -> None:

@@ -67,6 +67,13 @@ MUTANTS = [
         "test_chat_models.test_what_ends_a_turn_is_taught_and_never_pads",
     ),
     Mutant(
+        "a gate on a figure that nobody measures is taken",
+        "rlhf_core.gates.figures",
+        "if metric in known or (own and own.fullmatch(metric)):",
+        "if metric:",
+        "test_gates.test_a_figure_that_is_none_is_told_with_the_nearest",
+    ),
+    Mutant(
         "padding stays the end of a turn",
         "rlhf_core.data.tokenizer",
         "tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends",

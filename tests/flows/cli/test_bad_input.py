@@ -102,7 +102,11 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], Any], str]] = {
     "empty file": ("a.jsonl", b"", r" is empty: fetch or export it again"),
     "empty array": ("a.json", b"[]", r" holds no row: fetch or export it again"),
     "blank lines": ("a.jsonl", b"\n\n", r" holds no row: fetch or export it again"),
-    "a 50 MB line": ("a.jsonl", changed(2, chosen="x" * 50_000_000), r" row 2: has 50 MB, .*: look for a lost line"),
+    "a 50 MB line": (
+        "a.jsonl",
+        changed(2, chosen="x" * 50_000_000),
+        r" row 2: has more than 10 MB, .*: look for a lost line",
+    ),
     "NaN": ("a.jsonl", changed(7, chosen=float("nan")), r" row 7, field chosen: chosen is not a string"),
     "NaN votes": ("a.jsonl", changed(7, votes_chosen=float("nan")), r" row 7, field votes_chosen: .*whole number"),
     "ten thousand identical rows": ("a.jsonl", lines(GOOD[:1] * 10_000), r"9999 of 10000 .*\n.*not_repeated \(9999\)"),

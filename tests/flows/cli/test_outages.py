@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from torch.distributed.checkpoint.api import CheckpointException
 
+from flows.cli import main
 from flows.cli.common import quietly
 from rlhf_core.training import checkpoint
 
@@ -73,3 +74,18 @@ def test_a_state_that_did_not_fit_is_told_as_a_full_disk(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="could not be written whole") as raised:
         checkpoint.write_state({}, tmp_path / "state")
     assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_path_that_nothing_can_lie_at_is_a_mistake_of_the_input(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as end, quietly():
+        Path("x" * 300).read_text()
+    assert end.value.exit_code == 2 and "File name too long; give another path" in capsys.readouterr().err
+
+
+def test_an_argument_that_is_no_text_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rlhf", "audit", "\udcff/1"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and capsys.readouterr().err.startswith("error: argument 2 is not UTF-8: rename what")

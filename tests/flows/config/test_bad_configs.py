@@ -234,12 +234,27 @@ def test_yes_is_no_number() -> None:
 
 
 def test_gates_that_no_interval_passes_are_refused() -> None:
-    above = Gate(name="a", metric="m", direction="above", threshold=3.0, failure="f", reason="r")
-    below = Gate(name="b", metric="m", direction="below", threshold=2.0, failure="f", reason="r")
+    above = Gate(name="a", metric="judge_gain", direction="above", threshold=3.0, failure="f", reason="r")
+    below = Gate(name="b", metric="judge_gain", direction="below", threshold=2.0, failure="f", reason="r")
     told = refusal(lambda: GatesConfig(policy=(above, below)))
-    assert "m cannot be above 3.0 for gate a and below 2.0 for gate b" in told
+    assert "judge_gain cannot be above 3.0 for gate a and below 2.0 for gate b" in told
     assert GatesConfig(policy=tuple(gate.model_copy(update={"in_doubt": "pass"}) for gate in (above, below))).policy
-    assert GatesConfig(policy=(above, below.model_copy(update={"metric": "n"}))).policy
+    assert GatesConfig(policy=(above, below.model_copy(update={"metric": "reward_gain"}))).policy
+
+
+@pytest.mark.parametrize(
+    ("stage", "metric", "mend"),
+    [
+        ("policy", "kl_to_sft_nat", "did you mean 'kl_to_sft_nats'?"),
+        ("reward_model", "agreemnt", "did you mean 'agreement'?"),
+        ("sft", "judge_gain", "it is one of gates.policy"),
+        ("data", "zzz", "there are prompt_near_duplicate_share, prompt_shift_auc"),
+    ],
+)
+def test_a_gate_on_a_figure_that_nobody_measures_is_refused(stage: str, metric: str, mend: str) -> None:
+    gate = Gate(name="a", metric=metric, direction="above", threshold=0.0, failure="f", reason="r")
+    told = refusal(lambda: GatesConfig.model_validate({stage: (gate,)}))
+    assert f"a: metric '{metric}' is no figure of {stage}, so its gate could never be judged; {mend}" in told
 
 
 def test_gates_that_one_figure_can_pass_are_taken(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_is_no_yaml_is_named_by_its_line_in_one(tmp_path: Path, text: str, 
         ("sft.optimiser.lr=1e999", "sft.optimiser.lr"),
         ("data={kind: embedded, annotators: {length_bias: .nan}}", "data.annotators.length_bias"),
         (
-            "gates.policy=[{name: a, metric: b, direction: above, threshold: .nan, failure: c, reason: d}]",
+            "gates.policy=[{name: a, metric: eos_rate, direction: above, threshold: .nan, failure: c, reason: d}]",
             "gates.policy.0",
         ),
     ],

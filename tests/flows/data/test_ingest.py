@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
@@ -14,6 +15,7 @@ from data_contracts.records import COLUMNS
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.ingest import DataRefused, IngestPlan, ingest
+from flows.data.tables import make_tables
 from flows.registry.context import RunContext
 from flows.storage.snapshots import read_split
 from rlhf_core.embedded_world.data import WorldConfig
@@ -117,6 +119,23 @@ def test_quarantined_rows_lie_in_a_file_beside_the_snapshots(storage: Path, tmp_
     (example,) = [line for line in page.splitlines() if "<td>rejected_not_empty</td>" in line]
     assert '<td class="number">8</td>' in example and "fill in rejected, or remove the row" in example
     assert "is unknown, as no pair has three votes" in page and "Turn 7 off" not in page
+
+
+def test_a_file_that_changes_while_it_is_read_leaves_nothing(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pairs.jsonl.gz"
+    plan = PLAN.model_copy(update={"data": questions(path, rejected="No")})
+
+    def made_meanwhile(*arguments: Any, **settings: Any) -> Any:
+        tables = make_tables(*arguments, **settings)
+        path.write_bytes(path.read_bytes() + gzip.compress(b"\n"))
+        return tables
+
+    monkeypatch.setattr("flows.data.ingest.make_tables", made_meanwhile)
+    with pytest.raises(InputError, match=r"^field 'data\.\w+': pairs\.jsonl\.gz changed while it was read"):
+        ingest(plan, context(storage))
+    assert not files(storage / "snapshots") and not files(storage / "ingests")
 
 
 def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A storage folder that was moved or copied: its database names what lies beside it, and nothing is made elsewhere."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import pytest
 from mlflow.db import upgrade
 
 from flows.config.errors import InputError
+from flows.registry import database
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import prepare_database, relocate
 from flows.registry.references import DatasetRef, ModelRef
@@ -161,3 +163,16 @@ def test_a_database_of_a_newer_mlflow_stays_as_it_is(copied: Path) -> None:
     with pytest.raises(InputError, match=r"mlflow.db is no database that this MLflow can use \(.*later"):
         prepare_database()
     assert "experiments" in tables(path) and not path.with_suffix(".before").exists()
+
+
+def test_a_full_disk_under_a_database_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(path: Path) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as small:
+            small.execute("PRAGMA max_page_count = 2")
+            small.execute("CREATE TABLE t (x)")
+            small.execute("INSERT INTO t VALUES (zeroblob(100000))")
+
+    monkeypatch.setattr(database, "_bring_up_to_date", fill)
+    with pytest.raises(OSError, match=r"No space left on device: .*mlflow\.db") as told:
+        database._prepare(tmp_path / "mlflow.db")
+    assert told.value.errno == errno.ENOSPC

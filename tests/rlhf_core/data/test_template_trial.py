@@ -22,8 +22,16 @@ LATE = "{% if messages | length > 8 %}" + LOOPS + "{% endif %}"
         (LATE, "too much time or memory"),
         (FILLS, "too much time or memory"),
         ("{{ 'x' * 400000 }}", "writes more than 200,000 characters"),
+        ("{% if false %}" + CHAT_TEMPLATE + "{% endif %}" + FILLS, "too much time or memory"),
+        ("{{ messages | tojson(indent=2000000000) }}", "too much time or memory"),
+        ("You are kind.{{ eos_token }}", "leaves out what the user writes"),
+        (" ", "leaves out what the user writes"),
+        ("{{ messages[0].content }}\ud800", "writes what is no Unicode"),
     ],
-    ids=["loops", "loops for long conversations only", "fills the memory", "writes a book"],
+    ids=[
+        *("loops", "loops for long conversations only", "fills the memory", "writes a book", "hides in our own"),
+        *("indents for ever", "is deaf", "is empty", "is no Unicode"),
+    ],
 )
 def test_a_template_that_is_a_trap_is_refused(template: str, said: str, tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = template

@@ -13,6 +13,7 @@ from rlhf_core.gates.defaults import (
     DEFAULT_REWARD_MODEL_GATES,
     DEFAULT_SFT_GATES,
 )
+from rlhf_core.gates.figures import unknown_figure
 from rlhf_core.gates.gate import Gate, Verdict, blocked, chance_of_stop, judge
 from rlhf_core.gates.stress import PAID_FOR
 from rlhf_core.metrics.estimates import Estimate, mean
@@ -369,3 +370,10 @@ def test_gates_that_stop_and_exact_figures_add_nothing_to_luck() -> None:
     exact, failed = Estimate(0.6, 0.6, 0.6, 400), Estimate(0.52, 0.45, 0.59, 400)
     assert chance_of_stop([verdict(ABOVE, agreement=exact), verdict(ABOVE, agreement=failed)]) == 0.0
     assert chance_of_stop(judge([ABOVE], {})) == 0.0
+
+
+def test_a_figure_that_is_none_is_told_with_the_nearest() -> None:
+    assert not any(unknown_figure(stage, gate.metric) for stage, gates in DEFAULTS.items() for gate in gates)
+    assert not unknown_figure("policy", "reward_brevity_gain")
+    assert unknown_figure("policy", "eos_rat").endswith("; did you mean 'eos_rate'?")
+    assert unknown_figure("sft", "agreement").endswith("; it is one of gates.reward_model")

@@ -9,6 +9,7 @@ import pytest
 
 from rlhf_core.data.records import Demonstration, Pair, Response
 from rlhf_core.data.stress_cases import stress_cases
+from rlhf_core.gates.figures import unknown_figure
 from rlhf_core.metrics.agreement import floor_hits
 from rlhf_core.metrics.best_of_n import compare_best_of_n
 from rlhf_core.metrics.estimates import Estimate, point
@@ -59,6 +60,7 @@ def test_figures_of_a_policy_follow_from_the_answers_that_are_kept(tmp_path: Pat
     found = policy_figures(kept({ANSWERS: table}, tmp_path))
     assert found.pop("repeats_within_prompt").value == pytest.approx(0.25)
     assert found == compare_policies(draws[0], policy) | compare_best_of_n(policy, draws)
+    assert not any(unknown_figure("policy", name) for name in found)
     assert table.num_rows == 4 * N + 4
 
 
@@ -93,6 +95,7 @@ def test_figures_of_a_reward_model_follow_from_the_scores_that_are_kept(tmp_path
     expected = evaluate_scores(scored, 1.7, held_out, floors, ceiling=ceiling)
     expected |= demonstration_figures(demonstrated, demonstrations, scored, 1.7, held_out)
     assert found == expected | stress_figures(attacked)
+    assert not any(unknown_figure("reward_model", name) for name in found)
     assert evidence[PAIRS].num_rows == len(held_out)
 
 
@@ -110,3 +113,4 @@ def test_figures_of_an_sft_model_follow_from_the_losses_and_answers_that_are_kep
     assert found["held_out_loss_gain"].n == N
     assert found["eos_rate"].value == pytest.approx(np.mean([answer.finished for answer in said["sft"].responses]))
     assert found["base_regurgitation_rate"].value == 0.0
+    assert not any(unknown_figure("sft", name) for name in found)

@@ -123,6 +123,18 @@ def test_ids_far_beyond_the_rows_of_a_model_are_no_reason_to_enlarge_it(folder: 
         path.write_text(sound)
 
 
+def test_a_tokenizer_that_would_fill_the_memory_is_told(folder: Path) -> None:
+    grows = {"type": "Replace", "pattern": {"Regex": "."}, "content": "a" * 32}
+    said = refusal(folder, "tokenizer.json", normalizer={"type": "Sequence", "normalizers": [grows] * 2})
+    assert said.startswith(f"{folder}: the normalizer in tokenizer.json can make 1,024 characters of one"), said
+    assert refusal(folder, "tokenizer.json", normalizer=grows) == ""
+
+
+def test_a_length_that_is_no_number_is_told(folder: Path) -> None:
+    said = refusal(folder, "tokenizer_config.json", model_max_length="2048")
+    assert f"{folder}: `model_max_length` in tokenizer_config.json is '2048', no number of tokens;" in said
+
+
 @settings(
     max_examples=40, deadline=20_000, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
 )

@@ -116,6 +116,11 @@ FAULTS: dict[str, tuple[str, Change, str]] = {
         rf"of other shapes: {HEAD} \(2, 16\) instead of \(1, 16\);",
     ),
     "nan": ("policy", put(NORM, lambda norm: norm * float("nan")), rf"not finite \(NaN or infinite\): {NORM}; fetch"),
+    "digits": (
+        "policy",
+        put(NORM, lambda norm: norm.int()),
+        f"whole numbers, as those of a quantised.*: {NORM};",
+    ),
     "inf": ("rm", put(HEAD, lambda head: head - float("inf"), HEAD), rf"not finite \(NaN or infinite\): {HEAD}; fetch"),
 }
 
