@@ -58,7 +58,7 @@ def newest_reward_model(client: MlflowClient) -> Run:
 
 
 def margins_of(client: MlflowClient, run: Run) -> dict[str, Any]:
-    """Margins as trained of a run's held-out pairs, in thousandths of a logit, those of a prompt together.
+    """Margins as trained of a run's held-out pairs, in units of 1e-5 logits, those of a prompt together.
 
     Args:
         client: of the registry.
@@ -77,7 +77,7 @@ def margins_of(client: MlflowClient, run: Run) -> dict[str, Any]:
 
 
 def _margin(pair: dict[str, Any]) -> int:
-    return round(1000 * (pair["chosen_score"] - pair["rejected_score"]))
+    return round(1e5 * (pair["chosen_score"] - pair["rejected_score"]))
 
 
 def script() -> str:
