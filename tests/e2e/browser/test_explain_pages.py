@@ -3,6 +3,7 @@
 Where `RLHF_FIGURES` names a folder, the pages are taken into it.
 """
 
+import io
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 from tests.golden.explained import recorded
@@ -101,10 +103,17 @@ def test_a_page_fits_its_width(opened: Opened, name: str, width: int, scheme: st
         assert len(chart.get_attribute("aria-label")) > 40
         assert chart.bounding_box()["x"] + chart.bounding_box()["width"] <= width
     if FIGURES is not None and (width, scheme) in {(1440, "light"), (390, "dark")} and name != "index":
-        if name == "bradley_terry":
-            for _ in range(8):
-                page.click("#hundred")
-        page.screenshot(path=Path(FIGURES) / f"explain_{name}{'' if width == 1440 else '_narrow'}.png", full_page=True)
+        take(page, f"explain_{name}{'' if width == 1440 else '_narrow'}")
+
+
+def take(page: Any, name: str) -> None:
+    """Keep a figure for the documentation, in few colours."""
+    for _ in range(8 if page.query_selector("#hundred") else 0):
+        page.click("#hundred")
+    taken = (
+        Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+    )
+    taken.save(Path(str(FIGURES)) / f"{name}.png", optimize=True)
 
 
 def test_scores_converge_and_agreement_reaches_its_ceiling(opened: Opened) -> None:
