@@ -111,7 +111,9 @@ def take(page: Any, name: str) -> None:
     for _ in range(8 if page.query_selector("#hundred") else 0):
         page.click("#hundred")
     taken = (
-        Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+        Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        .convert("RGB")
+        .quantize(128, method=Image.Quantize.MAXCOVERAGE)
     )
     taken.save(Path(str(FIGURES)) / f"{name}.png", optimize=True)
 
