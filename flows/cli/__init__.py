@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, init, lineage, models, promotion, receive, run
+from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run
 from flows.cli.common import EXIT_INPUT
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
-    *(models.reward_bench, models.ui),
+    *(models.reward_bench, models.ui, explain.explain),
     *(promotion.promote, promotion.rollback, promotion.history),
     *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
