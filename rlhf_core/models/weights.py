@@ -75,21 +75,27 @@ def _loaded(
     _refuse(
         source,
         "weights are whole numbers, as those of a quantised model",
-        _whole_numbers(source),
+        _whole_numbers(source, {name.rpartition(".")[2] for name, _ in model.named_buffers()}),
         "name it as it was before",
     )
     _refuse(source, f"{name} does not read weights that are there", more - {*spare}, one_model)
     return model
 
 
-def _whole_numbers(source: Path | str) -> list[str]:
-    """Names of weights in files that are not floats; a model would compute with their digits."""
+def _whole_numbers(source: Path | str, tables: Collection[str]) -> list[str]:
+    """Names of weights in files that are not floats; a model would compute with their digits.
+
+    Args:
+        source: folder of the files.
+        tables: last parts of the names of what a model keeps beside weights, such as which expert has which token.
+    """
     if not Path(source).is_dir():
         return []
     names = []
     for path in weight_files(Path(source)):
         with safe_open(path, "np") as weights:
             keys = [key for key in weights.keys() if not BUFFERS.search(key)]  # noqa: SIM118 (it is no mapping)
+            keys = [key for key in keys if key.rpartition(".")[2] not in tables]
             names += [key for key in keys if not weights.get_slice(key).get_dtype().startswith(("F", "BF"))]
     return names
 
