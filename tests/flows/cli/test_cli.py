@@ -417,6 +417,7 @@ def test_a_later_version_is_shown_beside_the_champion_and_can_be_gone_back_from(
     assert climb(copied_home, "policy.updates=3").returncode == 0
     done = champions("promote", "tiny-policy", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "policy.updates: 3, there 2" in done.stdout and "win rate by tiny-judge/1" in done.stdout
+    assert "policy.updates: 3, there 2" in done.stdout and "judge_win_rate " in done.stdout
+    assert "judge by tiny-judge/1; reward by tiny-reward-model/1" in done.stdout
     back = champions("rollback", "tiny-policy", "--yes")
     assert back.returncode == 0 and back.stdout == "tiny-policy/1 is champion again\n"
