@@ -818,15 +818,15 @@ MUTANTS = [
     Mutant(
         "above looks at the value",
         "rlhf_core.gates.gate",
-        '("lower", estimate.lower)',
-        '("lower", estimate.value)',
+        "return estimate.lower if",
+        "return estimate.value if",
         "test_gates.test_above_passes_by_its_lower_bound_and_not_by_its_value",
     ),
     Mutant(
         "below looks at the lower bound",
         "rlhf_core.gates.gate",
-        '("upper", estimate.upper)',
-        '("upper", estimate.lower)',
+        "else estimate.upper\n",
+        "else estimate.lower\n",
         "test_gates.test_below_passes_by_its_upper_bound_and_not_by_its_value",
     ),
     Mutant(
@@ -846,8 +846,8 @@ MUTANTS = [
     Mutant(
         "what is not measured passes",
         "rlhf_core.gates.gate",
-        'return gate.when_missing, f"was',
-        'return "pass", f"was',
+        'return gate.when_missing, f"{absent}',
+        'return "pass", f"{absent}',
         "test_gates.test_a_figure_that_was_not_measured_abstains",
     ),
     Mutant(
@@ -1189,8 +1189,8 @@ MUTANTS = [
     Mutant(
         "ties are lost",
         "rlhf_core.metrics.win_rate",
-        "share((np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0)",
-        "share(_gains(rewards, reference_rewards) > 0.0)",
+        "return (np.sign(_gains(rewards, reference_rewards)) + 1.0) / 2.0",
+        "return (_gains(rewards, reference_rewards) > 0.0).astype(float)",
         "test_policy_metrics.test_ties_are_half_a_win",
     ),
     Mutant(
