@@ -150,17 +150,17 @@ def _policies(sides: Sides, data: UsedTable) -> Comparison:
     prompts = _some([prompt for prompt in unseen.prompts if prompt not in unseen.tuned], PROMPTS)
     answers = [generate(folder, prompts, config.policy.sampling, seed=config.seed) for folder in sides.folders]
     texts = [[answer.text for answer in responses] for responses in answers]
+    scorers = {name: registry.pin(tags[PARENT_PREFIX + role]) for role, name in ROLES.items()}
+    scores = {
+        name: [_scores(registry.folder(scorer), prompts, side, config.reward_model) for side in texts]
+        for name, scorer in scorers.items()
+    }
     figures: dict[str, Paired] = {}
-    scored_by: list[str] = []
-    for role, scores in ROLES.items():
-        scorer = registry.pin(tags[PARENT_PREFIX + role])
-        first, second = (_scores(registry.folder(scorer), prompts, side, config.reward_model) for side in texts)
-        figures |= _scored(scores, first, second, texts)
-        scored_by.append(f"{scores} by {scorer.label}")
-        if role == "judge":
-            worst = worst_slice(wins(first, second), prompt_slices(prompts, _sources(data, prompts)))
+    for name, (first, second) in scores.items():
+        figures |= _scored(name, first, second, texts)
     figures["eos_rate"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
-    notes = [*unseen.notes, "; ".join(scored_by)]
+    notes = [*unseen.notes, "; ".join(f"{name} by {scorer.label}" for name, scorer in scorers.items())]
+    worst = worst_slice(wins(*scores["judge"]), prompt_slices(prompts, _sources(data, prompts)))
     if worst is not None:
         name, rate = worst
         figures["worst_slice_judge_win_rate"] = Paired(challenger=None, champion=None, between=rate)

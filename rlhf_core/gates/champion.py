@@ -43,8 +43,8 @@ POLICY_CHAMPION_GATES = (
         when_missing="pass",
         difference=0.1,
         failure="loses to the champion",
-        reason="Not worse than what runs today by more than one prompt in ten: better than SFT is not enough. Equals "
-        "pass with 200 prompts or more.",
+        reason="Not worse than what runs today by more than one prompt in ten: better than SFT is not enough. In "
+        "simulations equals pass in .81 of cases with 200 prompts, in .92 with 256.",
     ),
     Gate(
         name="not-worse-at-like-length",
