@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -128,16 +129,17 @@ def tls(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={MLFLOW}"]
     subprocess.run([*command, "-addext", names, "-out", certificate, "-keyout", key], check=True, capture_output=True)
     site = (ROOT / "infra" / "nginx.conf").read_text()
-    for old, new in (
-        ("listen 80;", f"listen 127.0.0.1:{plain};"),
-        ("listen 443 ssl;", f"listen 127.0.0.1:{secure} ssl;"),
-        ("127.0.0.1:5000", f"127.0.0.1:{stack.settings['MLFLOW_PORT']}"),
-        ("127.0.0.1:4200", f"127.0.0.1:{stack.settings['PREFECT_PORT']}"),
-        ("/etc/ssl/rlhf/certificate.pem", str(certificate)),
-        ("/etc/ssl/rlhf/key.pem", str(key)),
-    ):
-        assert old in site
-        site = site.replace(old, new)
+    ours = {
+        "listen 80;": f"listen 127.0.0.1:{plain};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{secure} ssl;",
+        "127.0.0.1:5000": f"127.0.0.1:{stack.settings['MLFLOW_PORT']}",
+        "127.0.0.1:4200": f"127.0.0.1:{stack.settings['PREFECT_PORT']}",
+        "/etc/ssl/rlhf/certificate.pem": str(certificate),
+        "/etc/ssl/rlhf/key.pem": str(key),
+    }
+    assert all(old in site for old in ours)
+    # All in one pass: a free port may well begin with the 4200 of another line.
+    site = re.sub("|".join(map(re.escape, ours)), lambda found: ours[found[0]], site)
     whole = f"pid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{site}\n}}\n"
     (folder / "nginx.conf").write_text(whole)
     arguments = [nginx, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf", "-g", "daemon off;"]
