@@ -37,7 +37,7 @@ ROUND_FIGURES = (
 )
 """Figures of a round: three of its reward model, which the first has not, and two of its policy."""
 
-COLOURS = {"pass": "green", "fail": "red", "abstain": "yellow"}
+COLOURS = {"fail": "red", "abstain": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,15 @@ def _figures(summary: Summary) -> Table:
 
 
 def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
+    """What a person must read first: each gate that did not pass, then a line for the others of each stage."""
     table = _table("gates", "stage", "gate", "verdict", "why", "detectable")
     for judged, group in verdicts.items():
-        for index, verdict in enumerate(group):
-            colour = COLOURS[verdict.status]
-            status = f"[{colour}]{verdict.status}[/{colour}]"
-            stage = "" if index and verdict.status == "pass" else judged
-            table.add_row(stage, verdict.gate, status, escape(_why(verdict)), format_detectable(verdict))
+        for verdict in (verdict for verdict in group if verdict.status != "pass"):
+            status = f"[{COLOURS[verdict.status]}]{verdict.status}[/]"
+            table.add_row(judged, verdict.gate, status, escape(verdict.explanation), format_detectable(verdict))
+    for judged, group in verdicts.items():
+        if passed := [verdict.gate for verdict in group if verdict.status == "pass"]:
+            table.add_row(judged, f"{len(passed)} of {len(group)}", "[green]pass[/]", ", ".join(passed), "")
     return table
 
 
@@ -157,16 +159,6 @@ def _luck(verdicts: Mapping[str, Sequence[Verdict]]) -> str:
     return (
         f"if all figures are what was measured, another sample stops the climb by luck in at most {chance:.1%} of cases"
     )
-
-
-def _why(verdict: Verdict) -> str:
-    """A passed gate in short; any other as it is explained everywhere."""
-    bound = verdict.lower if verdict.direction == "above" else verdict.upper
-    if verdict.status != "pass" or bound is None:
-        return verdict.explanation
-    if bound <= verdict.threshold if verdict.direction == "above" else bound >= verdict.threshold:
-        return verdict.explanation  # in doubt, which this gate lets pass
-    return f"{verdict.metric} {bound:.4g} is {verdict.direction} {verdict.threshold:g}"
 
 
 def _rounds(rounds: Sequence[Round]) -> Table:

@@ -190,8 +190,21 @@ def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
     assert "stopped by gate beats-length because" in text
     assert "no alias was set" in text
     line_with(text, "reward-model", "beats-length", "fail", "no better than length")
-    line_with(text, "sft", "ends-answers", "pass")
-    line_with(text, "data", "prompts-known", "pass", "prompt_shift_auc 0.56 is below 0.9")
+    line_with(text, "sft", "1 of 1", "pass", "ends-answers")
+    line_with(text, "data", "1 of 1", "pass", "prompts-known")
+
+
+def test_gates_that_stop_a_climb_stand_above_those_that_passed_which_have_one_line_for_each_stage() -> None:
+    mixed = judge([PASSED, GATE, KNOWN, PASSED.model_copy(update={"name": "agrees"})], AGREEMENT)
+    gates = shown(summary(verdicts={"sft": mixed[:1], "reward-model": mixed})).partition("\ngates ")[2].splitlines()
+    rows = [line.split()[:3] for line in gates if line.startswith(("sft", "reward-model"))]
+    assert rows == [
+        ["reward-model", "beats-length", "fail"],
+        ["reward-model", "prompts-known", "abstain"],
+        ["sft", "1", "of"],
+        ["reward-model", "2", "of"],
+    ]
+    assert any("2 of 4" in line and "ends-answers, agrees" in line for line in gates)
 
 
 def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() -> None:
