@@ -23,6 +23,7 @@ EXIT_OUTAGE = 1
 EXIT_INPUT = 2
 EXIT_GATE = 3
 EXIT_WAITING = 4
+EXIT_OUT_OF_TIME = 5
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file, as `rlhf init` writes it.")]
 ConfigOption = Annotated[

@@ -10,6 +10,7 @@ import typer
 
 from flows.cli.common import (
     EXIT_GATE,
+    EXIT_OUT_OF_TIME,
     EXIT_WAITING,
     ConfigFile,
     Overrides,
@@ -35,8 +36,8 @@ def run(
 ) -> None:
     """Climb the ladder.
 
-    Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 4: people are to label answers first; 1:
-    anything else.
+    Exit code 0: done; 2: bad configuration or data; 3: stopped by a gate; 4: people are to label answers first; 5: the
+    time or money of `compute` is spent, run again to go on; 1: anything else.
     """
     from flows.deploy.environment import importing
 
@@ -58,12 +59,15 @@ def run(
             from flows.pipeline.ladder import ladder
             from flows.registry.client import open_registry
             from flows.registry.references import LadderResult
+            from rlhf_core.training.stage import OutOfTime
 
         open_registry(settings.project, settings.storage)  # migrates its database while the server still starts
         try:
             result = ladder(settings, arguments=as_typed(config, overrides), iterate=iterate)
         except StoppedByGate:  # the summary has said why
             raise typer.Exit(EXIT_GATE) from None
+        except OutOfTime:
+            raise typer.Exit(EXIT_OUT_OF_TIME) from None
         if isinstance(result, LadderResult) and result.waits_for is not None:  # which the summary has said too
             raise typer.Exit(EXIT_WAITING)
 

@@ -1,11 +1,12 @@
 """Compute settings: ranks, time-outs, checkpoints. No result depends on them."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Machines, Price, Processes, Seconds
+from rlhf_core.config.units import Cost, Hours, Machines, Price, Processes, Seconds
 
 TrainedStage = Literal["base", "sft", "reward-model", "judge", "policy"]
 
@@ -23,6 +24,10 @@ class ComputeConfig(Frozen):
     """host:port of the first node, where the ranks meet; needed with several nodes."""
     price_per_hour: Price | None = Field(None, ge=0)
     """What an hour of all machines together costs, in any currency; None leaves the cost of a stage unknown."""
+    max_hours: Hours | None = Field(None, gt=0)
+    """Time after which a climb, or a round of it, keeps the state of its stage and stops; run it again to go on."""
+    max_cost: Cost | None = Field(None, gt=0)
+    """What a climb, or a round of it, may cost at `price_per_hour` before it stops as it does after `max_hours`."""
     checkpoint_seconds: Seconds | None = Field(300.0, ge=0)
     """Time between two states that a stage keeps, longer where writing one takes long; None keeps none."""
     time_outs: dict[TrainedStage, Annotated[Seconds, Field(gt=0)]] = Field(default_factory=dict)
@@ -35,6 +40,22 @@ class ComputeConfig(Frozen):
         if self.address is not None and not 0 < int(self.address.rpartition(":")[2]) < 2**16:
             raise ValueError(f"address {self.address} has no port from 1 to 65535; write host:port of the first node")
         return self
+
+    @model_validator(mode="after")
+    def _budget_can_be_kept(self) -> "ComputeConfig":
+        if self.max_cost is not None and not self.price_per_hour:
+            raise ValueError("max_cost needs the price of an hour; set price_per_hour")
+        if self.budget_seconds < math.inf and self.checkpoint_seconds is None:
+            raise ValueError("a climb that stops after max_hours or max_cost keeps its state; set checkpoint_seconds")
+        return self
+
+    @property
+    def budget_seconds(self) -> float:
+        """What `max_hours` and `max_cost` leave a climb; infinite without both."""
+        hours = [] if self.max_hours is None else [self.max_hours]
+        if self.max_cost is not None and self.price_per_hour:
+            hours.append(self.max_cost / self.price_per_hour)
+        return 3600 * min(hours, default=math.inf)
 
     def time_out(self, stage: str) -> float | None:
         """Seconds that a stage may take; None for any."""

@@ -6,6 +6,7 @@ from flows.config.ladder import LadderConfig
 from flows.config.rounds import check_rounds
 from flows.data.relabel.relabel import WaitingForLabels
 from flows.pipeline.families import check_policy_tokens
+from flows.pipeline.forecast import announce
 from flows.pipeline.lifecycle import open_run
 from flows.pipeline.rounds import Times, waiting
 from flows.pipeline.run import LadderRun, Result
@@ -58,6 +59,7 @@ def climb(run: LadderRun) -> None:
     data = run.ingest()
     if run.is_repeat(data):
         return
+    announce(config, data, run.rewards, run.context)
     run.gate(data, gates.data)
     base = run.keep(make_base(config.base, data, run.context))
     run.measure_tokens(data, base)

@@ -1,5 +1,7 @@
 """How a run of the pipeline begins and ends: its MLflow run, and what is said about it however it ends."""
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +22,7 @@ from flows.registry.keys import code_version
 from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
+from rlhf_core.training.stage import OutOfTime
 
 
 @contextmanager
@@ -74,12 +77,14 @@ def _started(
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
     registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
+    budget = config.compute.budget_seconds
     context = RunContext(
         project=config.project,
         seed=config.seed,
         storage=config.storage,
         threads=config.threads,
         run_id=run_id,
+        until=None if math.isinf(budget) else time.monotonic() + budget,
         compute=config.compute,
         evidence=config.evidence,
     )
@@ -99,6 +104,9 @@ def _ended(run: LadderRun) -> Iterator[None]:
         raise
     except WaitingForLabels as wait:
         run.finish("FINISHED", str(wait))
+        raise
+    except OutOfTime as over:
+        run.finish("KILLED", f"out of time, as compute.max_hours or max_cost says: {over}; run again to go on")
         raise
     except InputError as error:
         registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})

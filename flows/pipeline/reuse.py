@@ -82,10 +82,7 @@ def find_same(key: str, data: DataRefs, registry: Registry, alias: str | None) -
 
     None as alias asks for none: of a round that others follow, whose alias a later one took.
     """
-    query = f"attributes.status = 'FINISHED' and tags.`{LADDER_KEY_TAG}` = '{key}'"
-    newest_first = ["attributes.start_time DESC"]
-    runs = registry.client.search_runs([registry.experiment_id], query, max_results=NEWEST, order_by=newest_first)
-    for run in runs:
+    for run in registry.finished({LADDER_KEY_TAG: key}, NEWEST):
         made = _made(run)
         aliased = run.data.tags.get(ALIASED_TAG, "").split()
         if all(

@@ -89,7 +89,7 @@ class Registry(Runs):
         """
         files = file_digests(folder)
         digest = total_digest(files)
-        earlier = self._versions_of(name, run_id)
+        earlier = self.versions_of(name, run_id)
         for ref in earlier:
             if ref.digest == digest:
                 self._link(ref)
@@ -118,8 +118,8 @@ class Registry(Runs):
         versions = json.dumps([{"name": ref.name, "version": ref.version}])
         self.client.set_logged_model_tags(ref.model_id, {MLFLOW_MODEL_VERSIONS: versions})
 
-    def _versions_of(self, name: str, run_id: str) -> list[ModelRef]:
-        """The versions that a run registered already, when an upload is tried again."""
+    def versions_of(self, name: str, run_id: str) -> list[ModelRef]:
+        """The versions of a name that a run registered."""
         found = self.client.search_model_versions(f"name='{name}' and run_id='{run_id}'")
         return [self.reference(name, str(version.version)) for version in found]
 

@@ -1,6 +1,7 @@
 """RunContext: what all stages of a run share, its connection to the registry among it."""
 
 import functools
+import time
 from pathlib import Path
 
 import mlflow
@@ -10,6 +11,7 @@ from flows.config.evidence import EvidenceConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.keys import code_version
 from rlhf_core.config import Frozen
+from rlhf_core.training.stage import OutOfTime
 
 
 class RunContext(Frozen):
@@ -17,6 +19,7 @@ class RunContext(Frozen):
 
     Attributes:
         run_id: the MLflow run of the whole ladder.
+        until: `time.monotonic()` after which the run keeps its state and stops; None for no end.
     """
 
     project: str
@@ -24,6 +27,7 @@ class RunContext(Frozen):
     storage: Path
     threads: int | None
     run_id: str
+    until: float | None = None
     compute: ComputeConfig = ComputeConfig()
     evidence: EvidenceConfig = EvidenceConfig()
 
@@ -31,6 +35,15 @@ class RunContext(Frozen):
     def cache(self) -> Path:
         """Where stages of this code keep what frozen models say, by content; it may be deleted at any time."""
         return self.storage / "cache" / code_version()
+
+    def see_time(self, stage: str) -> None:
+        """See that there is time for a stage.
+
+        Raises:
+            OutOfTime: if the run's time is over.
+        """
+        if self.until is not None and time.monotonic() >= self.until:
+            raise OutOfTime(f"{stage} was not begun")
 
     def registry(self) -> Registry:
         """The run's connection to the registry; each process of the run has one."""

@@ -76,6 +76,12 @@ class Runs:
         runs = self.client.search_runs([self.experiment_id], query, order_by=["attributes.start_time DESC"])
         return next((run for run in runs if is_dead(run.data.tags.get(PROCESS_TAG, ""))), None)
 
+    def finished(self, tags: Mapping[str, str], most: int) -> list[Run]:
+        """The newest finished runs that have some tags, the newest first."""
+        query = " and ".join(["attributes.status = 'FINISHED'", *(f"tags.`{tag}` = '{tags[tag]}'" for tag in tags)])
+        newest_first = ["attributes.start_time DESC"]
+        return list(self.client.search_runs([self.experiment_id], query, max_results=most, order_by=newest_first))
+
     def go_on(self, run_id: str, *, parent: str, tags: Mapping[str, str]) -> None:
         """Let a run that was cut off run again, below another parent."""
         self.tag_run(run_id, {**tags, PROCESS_TAG: process_tag(), PARENT_RUN_TAG: parent})

@@ -25,6 +25,11 @@ from rlhf_core.training.stage import Stage
 @flow(name="base", flow_run_name="{context.project} base")
 def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageRecord:
     """Pretrain the base on the embedded world or on the training text, or take one from elsewhere."""
+    return run_stage(plan_base(config, data, context), context)
+
+
+def plan_base(config: BaseConfig, data: DataRefs, context: RunContext) -> Plan:
+    """What `make_base` does."""
     reads_data = isinstance(config, TextBaseConfig)
     origin = f", taken from {name_of(config)}" if isinstance(config, Pretrained) else ""
 
@@ -37,7 +42,7 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
             case Pretrained():
                 return taking(_adoption(config, context, out), "base", config)
 
-    plan = Plan(
+    return Plan(
         stage="base",
         config=config,
         seed=context.seed,
@@ -50,7 +55,6 @@ def make_base(config: BaseConfig, data: DataRefs, context: RunContext) -> StageR
         key_metrics=("loss_nats", "lr"),
         alone=True,
     )
-    return run_stage(plan, context)
 
 
 def _adoption(config: Pretrained, context: RunContext, out: Path) -> Stage:

@@ -41,6 +41,19 @@ def train_policy(
     context: RunContext,
 ) -> StageRecord:
     """Train a policy by the configured method, or take one; it is measured on the same prompts in the same way."""
+    return run_stage(plan_policy(config, data, sft, reward_model, judge, rewards, context), context)
+
+
+def plan_policy(
+    config: PPOConfig | DPOConfig | ImportedPolicy,
+    data: DataRefs,
+    sft: StageRecord,
+    reward_model: StageRecord,
+    judge: StageRecord,
+    rewards: RewardInputs,
+    context: RunContext,
+) -> Plan:
+    """What `train_policy` does."""
     parents = {"sft": sft.model, "reward-model": reward_model.model, "judge": judge.model}
     match config:
         case PPOConfig():
@@ -49,7 +62,7 @@ def train_policy(
             method = _dpo(config, data)
         case ImportedPolicy():
             method = _imported(config, data, context)
-    return run_stage(_plan(method, config, data, parents, rewards, context), context)
+    return _plan(method, config, data, parents, rewards, context)
 
 
 class _Method(NamedTuple):

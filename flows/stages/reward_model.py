@@ -39,8 +39,13 @@ def train_reward_model(
 
     Where there are fresh pairs it learns from these too, and is measured on the newest of them beside the one before.
     """
+    return run_stage(plan_reward_model(config, data, init_from, context), context)
+
+
+def plan_reward_model(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, context: RunContext) -> Plan:
+    """What `train_reward_model` does."""
     plan = _plan("reward-model", "train", data.all_pairs, config, data, init_from.model, context, context.seed)
-    return run_stage(_refreshed(plan, config, data.fresh[-1], context) if data.fresh else plan, context)
+    return _refreshed(plan, config, data.fresh[-1], context) if data.fresh else plan
 
 
 @flow(name="judge", flow_run_name="{context.project} judge")
@@ -51,9 +56,14 @@ def train_judge(
 
     It learns from no fresh pairs: the rounds are measured by one judge, and whoever labels them does not teach it.
     """
+    return run_stage(plan_judge(config, data, init_from, context), context)
+
+
+def plan_judge(config: RewardModelSettings, data: DataRefs, init_from: StageRecord, context: RunContext) -> Plan:
+    """What `train_judge` does."""
     seed = context.seed + JUDGE_SEED_OFFSET
     pairs = {"training": data.preferences}
-    return run_stage(_plan("judge", "judge", pairs, config, data, init_from.model, context, seed), context)
+    return _plan("judge", "judge", pairs, config, data, init_from.model, context, seed)
 
 
 def _plan(

@@ -1,5 +1,6 @@
 """Runner of every training stage: reuse what is registered, or train under an MLflow run and register."""
 
+import math
 import shutil
 import time
 from collections.abc import Iterable
@@ -35,7 +36,7 @@ from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
 from flows.tasks import CACHED, retried_task
 from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
-from rlhf_core.training.stage import Stage, StageResult
+from rlhf_core.training.stage import OutOfTime, Stage, StageResult
 
 RUN = "run_id"
 """Beside the states of a stage: its run in MLflow."""
@@ -84,6 +85,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
 
     Where an earlier climb or try was cut off, its run goes on from the last sound state, and a tag says when.
     """
+    context.see_time(plan.stage)
     registry, states = context.registry(), _states(context, key)
     run_id = _open_run(plan, context, key)
     earlier = read_finished(states)
@@ -105,6 +107,10 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     except NotFiniteError as error:
         registry.try_to_end(run_id, "FAILED")
         raise _astray(error, plan, states, events) from None
+    except OutOfTime as over:
+        events.flush()
+        registry.try_to_end(run_id, "KILLED")
+        raise OutOfTime(f"{plan.stage}: {over}") from None
     except BaseException:
         registry.try_to_end(run_id, "FAILED")
         raise
@@ -185,6 +191,7 @@ def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
         out=_workspace(context, key),
         states=states,
         every_seconds=compute.checkpoint_seconds or 0.0,
+        until=math.inf if context.until is None else context.until,
         fsdp=compute.strategy == "fsdp",
     )
     if plan.alone or compute.ranks == 1:

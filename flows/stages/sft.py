@@ -19,6 +19,11 @@ from rlhf_core.training.stage import Stage
 @flow(name="sft", flow_run_name="{context.project} sft")
 def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, context: RunContext) -> StageRecord:
     """Fine-tune the base on the demonstrations of the training split."""
+    return run_stage(plan_sft(config, demonstrations, base, context), context)
+
+
+def plan_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, context: RunContext) -> Plan:
+    """What `train_sft` does."""
 
     def start(out: Path, checkpoints: Checkpoints) -> Stage:
         return sft.train_sft(
@@ -31,7 +36,7 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
             checkpoints=checkpoints,
         )
 
-    plan = Plan(
+    return Plan(
         stage="sft",
         config=config,
         seed=context.seed,
@@ -43,4 +48,3 @@ def train_sft(config: SFTConfig, demonstrations: DatasetRef, base: StageRecord, 
         datasets={"training": demonstrations},
         key_metrics=("loss_nats", "lr"),
     )
-    return run_stage(plan, context)

@@ -17,7 +17,7 @@ import torch
 from flows.config.compute import ComputeConfig
 from flows.config.redaction import redact
 from flows.stages.worker import ERROR, EVENT, JOB, RESULT, Job
-from rlhf_core.training.stage import Event, Stage, StageResult
+from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
 
 STDERR = "stderr.log"
 
@@ -41,6 +41,7 @@ def launch(job: Job, folder: Path, compute: ComputeConfig, *, threads: int | Non
         Its result.
 
     Raises:
+        OutOfTime: as the ranks did.
         RuntimeError: naming the rank that failed first, with its own error.
     """
     shutil.rmtree(folder, ignore_errors=True)
@@ -54,8 +55,10 @@ def launch(job: Job, folder: Path, compute: ComputeConfig, *, threads: int | Non
                 yield Event(*json.loads(line.removeprefix(EVENT)))
         if process.wait() != 0:
             raise RuntimeError(_failure(folder))
-    result: StageResult = cloudpickle.loads((folder / RESULT).read_bytes())
-    return result
+    ended: StageResult | OutOfTime = cloudpickle.loads((folder / RESULT).read_bytes())
+    if isinstance(ended, OutOfTime):
+        raise ended
+    return ended
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One rank of a stage, started by torchrun: by `flows.stages.torchrun` on the first node, by a person on others."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from flows.config.redaction import redact
 from flows.stages.journal import journaled
 from rlhf_core.distributed import from_first, joined, rank
 from rlhf_core.training.checkpoint import Checkpoints
-from rlhf_core.training.stage import Stage
+from rlhf_core.training.stage import OutOfTime, Stage, StageResult
 
 EVENT = "rlhf-event "
 
@@ -35,6 +36,7 @@ class Job(NamedTuple):
         out: the folder to write to.
         states: where the stage keeps its states, None for nowhere.
         every_seconds: how often.
+        until: when it keeps its last state, as of `Checkpoints`.
         fsdp: whether FSDP2 shards the models.
     """
 
@@ -42,11 +44,12 @@ class Job(NamedTuple):
     out: Path
     states: Path | None
     every_seconds: float
+    until: float = math.inf
     fsdp: bool = False
 
     def begin(self) -> Stage:
         """The stage, in this process."""
-        stage = self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds))
+        stage = self.start(self.out, Checkpoints(self.states, every_seconds=self.every_seconds, until=self.until))
         return journaled(stage, self.states)
 
 
@@ -56,23 +59,27 @@ def main() -> None:
         work = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
         job, folder = cloudpickle.loads(from_first(work))
         try:
-            _run(job, folder)
+            ended = _run(job)
+            if rank() == 0:
+                (folder / RESULT).write_bytes(cloudpickle.dumps(ended))
         except BaseException:
             error = {"rank": rank(), "at": time.time(), "error": redact(traceback.format_exc())}
             (folder / f"{rank()}{ERROR}").write_text(json.dumps(error))
             raise
 
 
-def _run(job: Job, folder: Path) -> None:
+def _run(job: Job) -> StageResult | OutOfTime:
+    """The stage on this rank; what it came to, or that its time was over before."""
     os.environ["ACCELERATE_USE_FSDP"] = str(job.fsdp)
     stage = job.begin()
     while True:
         try:
             event = next(stage)
         except StopIteration as end:
-            if rank() == 0:
-                (folder / RESULT).write_bytes(cloudpickle.dumps(end.value))
-            return
+            result: StageResult = end.value
+            return result
+        except OutOfTime as over:
+            return over
         if rank() == 0:
             print(EVENT + json.dumps(event), flush=True)
 

@@ -34,6 +34,8 @@ Updates = Annotated[int, unit("updates")]
 VoteCount = Annotated[int, unit("votes")]
 Windows = Annotated[int, unit("windows")]
 
+Cost = Annotated[float, unit("currency")]
+Hours = Annotated[float, unit("hours")]
 Logits = Annotated[float, unit("logits")]
 NatsPerResponse = Annotated[float, unit("nats per response")]
 Number = Annotated[float, unit("none")]

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 
 from rlhf_core.distributed import from_first, rank, wait
 from rlhf_core.training.seals import damage, flush, seal
+from rlhf_core.training.stage import OutOfTime
 from rlhf_core.training.state_reader import foreign, read_state
 
 NOTES = "notes.json"
@@ -42,11 +43,13 @@ class Checkpoints:
         folder: where the states lie; None keeps none.
         every_seconds: time between two states, longer where writing them would take more than 2 % of it; 0 keeps every
             state.
+        until: `time.monotonic()` of the first rank after which the next state is the last; infinite for no end.
     """
 
-    def __init__(self, folder: Path | None, *, every_seconds: float = 0.0) -> None:
+    def __init__(self, folder: Path | None, *, every_seconds: float = 0.0, until: float = math.inf) -> None:
         self._folder = folder
         self._every = every_seconds
+        self._until = until
         self._due = math.inf if folder is None else time.monotonic() + every_seconds
 
     @property
@@ -84,11 +87,21 @@ class Checkpoints:
         Args:
             parts: models with their optimisers, by name.
             notes: what else is needed to go on, as JSON takes it; `step` counts the events that are done.
+
+        Raises:
+            OutOfTime: once the state is on the disk, if there is no more time after it.
         """
-        if self._folder is None or not from_first(time.monotonic() >= self._due):
+        if self._folder is None:
             return
+        due, over = from_first((time.monotonic() >= self._due, time.monotonic() >= self._until))
+        if due or over:
+            self._write(self._folder, parts, notes)
+        if over:
+            raise OutOfTime(f"{notes['step']} steps are kept in {self._folder}")
+
+    def _write(self, folder: Path, parts: Mapping[str, Stateful], notes: Mapping[str, Any]) -> None:
         started = time.monotonic()
-        writing = self._folder / "writing"
+        writing = folder / "writing"
         if rank() == 0:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
@@ -100,10 +113,10 @@ class Checkpoints:
         wait()
         seal(writing)
         if rank() == 0:
-            target = self._folder / f"step-{notes['step']:09d}"
+            target = folder / f"step-{notes['step']:09d}"
             shutil.rmtree(target, ignore_errors=True)
             writing.rename(target)
-            flush(self._folder)
+            flush(folder)
             for old in self._states()[:-KEPT]:
                 shutil.rmtree(old)
         wait()

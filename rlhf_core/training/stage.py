@@ -1,4 +1,4 @@
-"""What a training stage yields while it runs, events, and returns when it ends, its result."""
+"""What a training stage yields while it runs, events, returns when it ends, its result, or raises if it must stop."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -22,6 +22,10 @@ class Event(NamedTuple):
     step: int
     metrics: dict[str, float]
     last: int | None = None
+
+
+class OutOfTime(Exception):
+    """The time that a stage was given is over; its state is kept, and it goes on from there when it is begun again."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from rlhf_core.metrics.estimates import point
 from rlhf_core.training.checkpoint import Checkpoints
-from rlhf_core.training.stage import Event, Stage, StageResult
+from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
 
 pytestmark = pytest.mark.slow
 TWO = ComputeConfig(processes=2)
@@ -83,6 +83,22 @@ def test_a_killed_rank_is_named_with_its_signal(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"^rank 1 failed: Signal 9 \(SIGKILL\)"):
         list(launch(job(tmp_path / "out", fault), tmp_path / "ranks", TWO, threads=2))
     assert_gone(tmp_path / "out")
+
+
+def test_ranks_whose_time_is_over_keep_their_state_and_end_without_a_fault(tmp_path: Path) -> None:
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        from rlhf_core.distributed import summed
+
+        for step in range(4):
+            yield Event(step, summed({"ranks": 1.0}))
+            checkpoints.keep({}, {"step": step + 1})
+        return StageResult(artifacts={}, estimates={})
+
+    (tmp_path / "states").mkdir()
+    over = Job(start=start, out=tmp_path / "out", states=tmp_path / "states", every_seconds=3600, until=0.0)
+    with pytest.raises(OutOfTime, match="1 steps are kept in"):
+        list(launch(over, tmp_path / "ranks", TWO, threads=2))
+    assert Checkpoints(tmp_path / "states").notes == {"step": 1}
 
 
 def test_ranks_end_when_the_stage_is_left(tmp_path: Path) -> None:

@@ -139,6 +139,8 @@ def test_an_editor_finds_nothing_wrong_with_our_configurations(path: Path) -> No
         ({"base": {"kind": "from_text"}, "seed": "x"}, False),
         ({"compute": {"time_outs": {"sft": 3}}}, True),
         ({"compute": {"time_outs": {"rollout": 3}}}, False),
+        ({"compute": {"max_hours": 8}}, True),
+        ({"compute": {"max_hours": 0}}, False),
     ],
 )
 def test_an_editor_refuses_what_loading_refuses(section: Schema, valid: bool) -> None:

@@ -162,12 +162,25 @@ def test_a_stage_that_takes_too_long_is_stopped_and_the_climb_says_so(
     assert versions(client_of(copied_home))["tiny-policy"] == [1]
 
 
+def test_a_climb_whose_time_is_over_says_so_and_the_next_one_goes_on(
+    climb: Climb, runs_of: Runs, copied_home: Path
+) -> None:
+    late = climb(copied_home, "policy.beta=0.2", "compute.max_hours=1e-9")
+    assert late.returncode == 5, late.stderr
+    assert "to train: policy; reused: base, sft, reward-model, judge; last time policy " in late.stderr
+    assert "more than compute.max_hours or max_cost gives" in late.stderr
+    assert "out of time" in late.stdout and "policy was not begun" in late.stdout
+    _, ladder = runs_of(copied_home, "ladder")
+    assert ladder.info.status == "KILLED" and len(runs_of(copied_home, "policy")) == 1
+
+
 def test_a_stage_with_another_configuration_is_trained_again_with_all_that_depends_on_it(
     climb: Climb, client_of: Client, copied_home: Path
 ) -> None:
     again = climb(copied_home, "reward_model.epochs=2")
     assert again.returncode == 0, again.stderr
     assert started(again) == ["reward-model", "policy"]
+    assert "to train: reward-model, policy; reused: base, sft, judge; last time reward-model " in again.stderr
     client = client_of(copied_home)
     made = ("tiny-reward-model", "tiny-policy", "tiny-value")
     assert versions(client) == {name: [1, 2] if name in made else [1] for name in MODELS}

@@ -1,6 +1,7 @@
 """A state that somebody wrote by hand, and sealed, runs no code when a stage goes on from it."""
 
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.seals import seal
+from rlhf_core.training.stage import OutOfTime
 from rlhf_core.training.state_reader import read_state
 from tests.rlhf_core.planted import Payload, payload
 
@@ -38,6 +40,17 @@ def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
     Checkpoints(tmp_path).keep({"model": Part(2.0)}, {"step": 1})
     part = Part(0.0)
     assert Checkpoints(tmp_path).restore({"model": part}) == {"step": 1}
+    torch.testing.assert_close(part.kept, Part(2.0).kept, rtol=0, atol=0)
+
+
+def test_no_step_follows_the_state_that_is_kept_when_the_time_is_over(tmp_path: Path) -> None:
+    late = Checkpoints(tmp_path, every_seconds=3600, until=time.monotonic() - 1)
+    with pytest.raises(OutOfTime, match="3 steps are kept in"):
+        late.keep({"model": Part(2.0)}, {"step": 3})
+    early = Checkpoints(tmp_path, every_seconds=3600, until=time.monotonic() + 3600)
+    early.keep({"model": Part(5.0)}, {"step": 4})
+    part = Part(0.0)
+    assert early.restore({"model": part}) == {"step": 3}
     torch.testing.assert_close(part.kept, Part(2.0).kept, rtol=0, atol=0)
 
 
