@@ -1,8 +1,10 @@
-"""Titled tables of a report, for a terminal, a Markdown file and a page."""
+"""What reports share: figures in words, titled tables for a terminal, Markdown and a page, and the look of pages."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jinja2
+from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -29,6 +31,20 @@ def format_detectable(verdict: Verdict) -> str:
 def warn(line: str) -> None:
     """Tell whoever watches a run what they may want to mend."""
     Console(highlight=False, markup=False).print(f"warning: {line}", soft_wrap=True)
+
+
+def templates(package: str) -> jinja2.Environment:
+    """The templates of a package, which escape what they are given; `look` is the style that all pages share."""
+    loader = jinja2.ChoiceLoader([jinja2.PackageLoader(package, ""), jinja2.PackageLoader("flows", "")])
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals["look"] = verbatim(environment, "style.css")
+    return environment
+
+
+def verbatim(environment: jinja2.Environment, name: str) -> Markup:
+    """A file of ours beside the templates, for the inside of a page as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704 our own
 
 
 class Sheet(NamedTuple):

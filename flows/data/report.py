@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 
@@ -29,7 +28,7 @@ from flows.data.audits.label_report import (
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.step_timer import Clock
 from flows.registry.references import Counts, DataRefs
-from flows.report import Sheet, for_terminal, format_estimate
+from flows.report import Sheet, for_terminal, format_estimate, templates
 from rlhf_core.metrics.estimates import Estimate, proportion
 from rlhf_core.metrics.label_quality import LabelWorth
 
@@ -84,10 +83,8 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
         Section("Where the records come from", [], [_files(refs)]),
         Section("What it took", [], [_steps(seen.clock)]),
     ]
-    environment = Environment(
-        loader=PackageLoader("flows.data", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    html = environment.get_template("page.html").render(
+    page = templates("flows.data").get_template("page.html")
+    html = page.render(
         title=f"Data of {project}",
         lead="Every record was written, merged with others or quarantined. This page shows no text of the data.",
         short=_in_short(refs, seen.populations),

@@ -15,6 +15,7 @@ from flows.lineage.layout import Layout, lay_out
 from flows.lineage.story import SHORT, Story, facts, gates_by_status
 from flows.lineage.training_record import DatasetUse
 from flows.registry.lookup import DATASET
+from flows.report import templates
 
 CARD_WIDTH, CARD_HEIGHT = 264, 132
 
@@ -119,9 +120,7 @@ def picture(story: Story, servers: Servers, *, detailed: bool = False) -> Markup
 
 
 def _template(name: str) -> jinja2.Template:
-    loader = jinja2.PackageLoader("flows.lineage", "")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(name)
+    return templates("flows.lineage").get_template(name)
 
 
 def _cards(story: Story, servers: Servers, layout: Layout) -> list[Card]:
@@ -191,7 +190,7 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
         if training.seconds is not None:
             measured.append(f"{training.seconds:.1f} s")
     lines.append(", ".join(measured))
-    texts = [("description", version.description), ("digest", version.digest), *facts(version, training)]
+    texts = [("what it is", version.description.partition("\n\n")[0]), ("digest", version.digest), *facts(version, training)]
     return Card(
         kind="model",
         anchor=anchor,

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import jinja2
 from markupsafe import Markup, escape
 from mlflow import MlflowClient
 from prefect.artifacts import create_link_artifact
@@ -23,7 +22,7 @@ from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
 from flows.registry.client import Registry
 from flows.registry.names import REPEATED_TAG
-from flows.report import warn
+from flows.report import templates, verbatim, warn
 from rlhf_core.gates.gate import chance_of_stop
 
 FILE = "report.html"
@@ -61,10 +60,9 @@ def as_page(climb: Climb, at: Servers) -> str:
         climb: what is kept of it.
         at: where the pages of MLflow and Prefect are.
     """
-    loader = jinja2.PackageLoader("flows.pipeline.climb_page", "")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = templates("flows.pipeline.climb_page")
     environment.filters["code"] = _in_code
-    beside = {name: Markup(_text(loader, environment, name)) for name in ("climb.css", "answers.js")}  # noqa: S704 our own
+    beside = {name: verbatim(environment, name) for name in ("climb.css", "answers.js")}
     unclear, passed = gates(climb)
     answers = side_by_side(climb)
     return environment.get_template("climb.html").render(
@@ -110,10 +108,6 @@ def _command(climb: Climb) -> str:
     """What makes the same climb again from what is stored."""
     run = f"mlflow artifacts download --run-id {climb.run_id} --artifact-path config.json --dst-path again"
     return f"{run}\nrlhf run again/config.json"
-
-
-def _text(loader: jinja2.BaseLoader, environment: jinja2.Environment, name: str) -> str:
-    return loader.get_source(environment, name)[0]
 
 
 def _in_code(text: str) -> Markup:
