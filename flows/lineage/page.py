@@ -190,7 +190,11 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
         if training.seconds is not None:
             measured.append(f"{training.seconds:.1f} s")
     lines.append(", ".join(measured))
-    texts = [("what it is", version.description.partition("\n\n")[0]), ("digest", version.digest), *facts(version, training)]
+    texts = [
+        ("what it is", version.description.partition("\n\n")[0]),
+        ("digest", version.digest),
+        *facts(version, training),
+    ]
     return Card(
         kind="model",
         anchor=anchor,

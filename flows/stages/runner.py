@@ -99,21 +99,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     workspace = _workspace(context, key)
     _prepare(context, key)
     started = time.monotonic()
-    events = LoggedEvents(states, registry, run_id)
-    try:
-        if context.threads is not None:
-            torch.set_num_threads(context.threads)
-        result, curves = _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
-    except NotFiniteError as error:
-        registry.try_to_end(run_id, "FAILED")
-        raise _astray(error, plan, states, events) from None
-    except OutOfTime as over:
-        events.flush()
-        registry.try_to_end(run_id, "KILLED")
-        raise OutOfTime(f"{plan.stage}: {over}") from None
-    except BaseException:
-        registry.try_to_end(run_id, "FAILED")
-        raise
+    result, curves = _run(plan, context, key, run_id)
     seconds = time.monotonic() - started
     registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
     finished = FinishedTraining(
@@ -180,6 +166,26 @@ def _register_models(key: str, plan: Plan, context: RunContext, trained: Finishe
             description=describe(what, plan.parents, plan.datasets),
         )
     return models
+
+
+def _run(plan: Plan, context: RunContext, key: str, run_id: str) -> tuple[StageResult, Series]:
+    """The training as its run in MLflow shows it, which ends with it where it does not end well."""
+    registry, states = context.registry(), _states(context, key)
+    events = LoggedEvents(states, registry, run_id)
+    try:
+        if context.threads is not None:
+            torch.set_num_threads(context.threads)
+        return _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
+    except NotFiniteError as error:
+        registry.try_to_end(run_id, "FAILED")
+        raise _astray(error, plan, states, events) from None
+    except OutOfTime as over:
+        events.flush()
+        registry.try_to_end(run_id, "KILLED")
+        raise OutOfTime(f"{plan.stage}: {over}") from None
+    except BaseException:
+        registry.try_to_end(run_id, "FAILED")
+        raise
 
 
 def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
