@@ -142,8 +142,13 @@ def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -
 
 def expected_median(accuracy: ArrayLike) -> NDArray[np.float64]:
     """Median |delta| in logits of a calibrated reward model with this accuracy; tiny at accuracy 0.5 and below."""
+    return np.asarray(norm.ppf(0.75) * expected_spread(accuracy))
+
+
+def expected_spread(accuracy: ArrayLike) -> NDArray[np.float64]:
+    """Standard deviation in logits of the normal margins of a calibrated reward model with this accuracy."""
     accuracies, spreads = _calibrated()
-    return np.asarray(norm.ppf(0.75) * np.interp(np.asarray(accuracy), accuracies, spreads))
+    return np.asarray(np.interp(np.asarray(accuracy), accuracies, spreads))
 
 
 @cache

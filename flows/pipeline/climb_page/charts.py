@@ -1,5 +1,6 @@
 """Charts of a climb as SVG, drawn by Altair; colours are those of the page, by day and by night."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import altair as alt
 import numpy as np
 import vl_convert
 from numpy.typing import ArrayLike
+from scipy.stats import halfnorm
 
 from rlhf_core.metrics.calibration import BAND
 from rlhf_core.metrics.estimates import Estimate
@@ -110,13 +112,23 @@ def ranges(rows: Ranges, title: str, *, rule: float | None = None, log: bool = F
     return svg(alt.layer(*layers).properties(width=WIDTH - 90, height=alt.Step(24)))
 
 
-def margins(deltas: ArrayLike) -> str:
-    """How large the margins of held-out pairs are, with the band in which most should lie."""
+def margins(deltas: ArrayLike, spread: float) -> str:
+    """How large the margins of held-out pairs are, with the recipe's band and those of a calibrated model.
+
+    Args:
+        deltas: margins chosen - rejected, shape ``[N]``, calibrated logits.
+        spread: standard deviation of a calibrated model's margins, of which it shows as many.
+    """
     sizes = np.abs(np.asarray(deltas))
     counts, edges = np.histogram(sizes, bins=36, range=(0.0, max(float(sizes.max()), 1.125 * BAND[1])))
     bars = [
         {"x": float(start), "end": float(end), "pairs": int(count)}
         for start, end, count in zip(edges, edges[1:], counts, strict=False)
+    ]
+    expected = halfnorm(scale=spread).cdf
+    line = [
+        {"x": float(start + end) / 2, "pairs": float(sizes.size * (expected(end) - expected(start)))}
+        for start, end in itertools.pairwise(edges)
     ]
     across = alt.X("x:Q", title="|Δ|, calibrated logits", bin="binned")
     band = _of([{"x": BAND[0], "end": BAND[1]}]).mark_rect(color=SHADE, opacity=1, aria=False)
@@ -125,6 +137,7 @@ def margins(deltas: ArrayLike) -> str:
         alt.layer(
             band.encode(across, alt.X2("end:Q")),
             drawn.encode(across, alt.X2("end:Q"), alt.Y("pairs:Q", title="held-out pairs")),
+            _of(line).mark_line(color=COLOURS[1], strokeDash=[5, 3]).encode(alt.X("x:Q"), alt.Y("pairs:Q")),
         ).properties(width=WIDTH, height=HEIGHT)
     )
 

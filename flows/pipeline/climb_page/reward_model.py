@@ -11,7 +11,7 @@ from flows.pipeline.climb_page.charts import Points, margins, ranges, reliabilit
 from flows.pipeline.climb_page.climb import Climb, StageRun
 from flows.pipeline.climb_page.parts import Chart, Part, Quote, chosen, interval, percent
 from rlhf_core.gates.stress import PAID_FOR
-from rlhf_core.metrics.calibration import BAND, BINS, labels_met
+from rlhf_core.metrics.calibration import BAND, BINS, expected_spread, labels_met
 from rlhf_core.metrics.reward_model_evidence import PAIRS, SHARE
 
 TITLE = "Does the reward model know what people prefer?"
@@ -80,11 +80,13 @@ def _agreement(made: StageRun) -> Iterator[Chart]:
 def _margins(made: StageRun) -> Iterator[Chart]:
     if deltas := made.series.get("delta"):
         inside = float(np.mean((np.abs(deltas) >= BAND[0]) & (np.abs(deltas) <= BAND[1])))
+        met = float(labels_met(np.asarray(deltas), np.asarray(made.series.get(SHARE, np.ones(len(deltas))))).mean())
         how = (
             f"The shaded band is the recipe's, {BAND[0]:g} to {BAND[1]:g}: {100 * inside:.0f} % of the pairs lie in "
-            "it. A heap at 0 is an undertrained model, a long tail beyond the band an overconfident one."
+            f"it. Dashes are what a calibrated model shows that is right on {100 * met:.0f} % of the labels: bars "
+            "above them at 0 are those of an undertrained model, bars above them on the right of an overconfident one."
         )
-        yield Chart("How far apart it puts two responses", margins(deltas), how)
+        yield Chart("How far apart it puts two responses", margins(deltas, float(expected_spread(met))), how)
 
 
 def _reliability(made: StageRun) -> Iterator[Chart]:

@@ -248,7 +248,9 @@ def test_curves_and_margins_are_drawn_with_how_to_read_them() -> None:
     series = {"delta": [0.1, 1.0, 2.0, 5.0], "delta_uncalibrated": [0.2, 2.0, 4.0, 10.0]}
     made = stage_run("reward-model", series=series, figures={"agreement": WINS, "pays_for_echo": WINS})
     drawn = {chart.title: chart for chart in reward_model_part(climb(stages={"reward-model": made}, judged={})).charts}
-    assert "50 % of the pairs lie in it" in drawn["How far apart it puts two responses"].how  # 1 and 2 of four
+    apart = drawn["How far apart it puts two responses"]
+    assert "50 % of the pairs lie in it" in apart.how  # 1 and 2 of four
+    assert "right on 100 % of the labels" in apart.how
     assert "the prompt, said back" in drawn["What it pays for"].svg
     assert all(chart.svg.startswith("<svg") and chart.how for chart in drawn.values())
     curves = {"kl_to_sft_nats": [(1, 0.0), (2, 1.0)], "rollout_seconds": [(1, 2.0), (2, 3.0)]}
