@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
 from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
-from flows.registry.provenance import spent, surroundings
+from flows.registry.provenance import surroundings
 from flows.registry.references import ModelRef, StageRecord
 from flows.registry.runs import refuse_nan
 from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
@@ -30,6 +29,7 @@ from flows.stages.journal import LoggedEvents
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.time_limit import TimeLimit
+from flows.stages.time_spent import TimeSpent
 from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
@@ -98,10 +98,9 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         keep_snapshots(plan.datasets.values(), context.project, registry)
     workspace = _workspace(context, key)
     _prepare(context, key)
-    started = time.monotonic()
-    result, curves = _run(plan, context, key, run_id)
-    seconds = time.monotonic() - started
-    registry.tag_run(run_id, spent(seconds, context.compute.price_per_hour))
+    taken = TimeSpent(registry, run_id, context.compute.price_per_hour)
+    result, curves = _run(plan, context, key, run_id, taken)
+    registry.tag_run(run_id, taken.tags)
     finished = FinishedTraining(
         run_id=run_id,
         folders={name: str(folder) for name, folder in result.artifacts.items()},
@@ -111,7 +110,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         series={**curves, **result.series},
         samples=result.samples,
         outcome=result.outcome,
-        seconds=seconds,
+        seconds=taken.seconds,
     )
     keep_finished(states, finished)
     return sealed(finished)
@@ -168,7 +167,7 @@ def _register_models(key: str, plan: Plan, context: RunContext, trained: Finishe
     return models
 
 
-def _run(plan: Plan, context: RunContext, key: str, run_id: str) -> tuple[StageResult, Series]:
+def _run(plan: Plan, context: RunContext, key: str, run_id: str, taken: TimeSpent) -> tuple[StageResult, Series]:
     """The training as its run in MLflow shows it, which ends with it where it does not end well."""
     registry, states = context.registry(), _states(context, key)
     events = LoggedEvents(states, registry, run_id)
@@ -177,14 +176,14 @@ def _run(plan: Plan, context: RunContext, key: str, run_id: str) -> tuple[StageR
             torch.set_num_threads(context.threads)
         return _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
     except NotFiniteError as error:
-        registry.try_to_end(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED", taken.tags)
         raise _astray(error, plan, states, events) from None
     except OutOfTime as over:
         events.flush()
-        registry.try_to_end(run_id, "KILLED")
+        registry.try_to_end(run_id, "KILLED", taken.tags)
         raise OutOfTime(f"{plan.stage}: {over}") from None
     except BaseException:
-        registry.try_to_end(run_id, "FAILED")
+        registry.try_to_end(run_id, "FAILED", taken.tags)
         raise
 
 

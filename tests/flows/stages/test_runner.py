@@ -71,6 +71,10 @@ def test_a_stage_whose_time_is_over_stops_after_its_step_and_goes_on_from_there(
     finished = unsealed(FinishedTraining, train.fn(plan.key, plan, ladder.context))
     assert finished is not None and finished.run_id == run.info.run_id
     assert finished.estimates["done"].value == STEPS
+    at_first = float(run.data.tags["rlhf.seconds"])
+    assert at_first > 0 and finished.seconds > at_first
+    ended = client.get_run(run.info.run_id)
+    assert float(ended.data.tags["rlhf.seconds"]) == pytest.approx(finished.seconds, abs=1)
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "done")] == [0, 1, 2, 3]
 
 
