@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.common.climbs.data import Data, digests
+from benchmarks.common.climbs.pool import GATES
 from benchmarks.common.climbs.recipe import STAGES, Climb, Recipe
 from benchmarks.common.climbs.stages import keys_of
 from benchmarks.quality.gate_bench import changes, faults
@@ -16,6 +17,7 @@ from benchmarks.quality.gate_bench.__main__ import fill, write
 from benchmarks.quality.gate_bench.cases import BROKEN, CASES, HEALTHY, half_of
 from benchmarks.quality.gate_bench.outcome import Caught, Outcome, caught, worth
 from benchmarks.quality.gate_bench.report import gate_table, judged, score
+from benchmarks.quality.gate_bench.report_card import CHAMPION, SIGNALS, report_card, signal_of
 from benchmarks.quality.gate_bench.sensitivity import moved, strictest, thresholds
 from rlhf_core.config.ppo import PPOConfig
 from rlhf_core.data.records import Demonstration, Pair
@@ -101,6 +103,40 @@ def test_recall_alarms_and_gold_by_hand() -> None:
     assert (found.prevented, found.let_through, found.forgone) == (2.0, 0.5, 0.5)
 
 
+# The report card
+
+
+def carded(name: str, kind: str = "broken", *, agreement: float = 1.0, kl: float = 0.0, **rest: object) -> Outcome:
+    estimates = {"sft": {"agreement": figure(agreement)}, "policy": {"kl_to_sft_nats": figure(kl)}}
+    return outcome(name, kind, **rest).model_copy(update={"estimates": estimates})
+
+
+def test_a_gate_is_graded_on_what_it_could_read_and_on_what_nothing_else_stops() -> None:
+    people, kl = GATE.model_copy(update={"metric": "agreement"}), LOW.model_copy(update={"metric": "kl_to_sft_nats"})
+    stress = LOW.model_copy(update={"name": "no-pay", "metric": "pays_for_empty"})
+    gates = {"sft": (people, stress), "policy": (kl,)}
+    cast = [
+        carded("seed 1", "healthy", policy_gold=[2.0], sft_gold=[1.0]),
+        carded("alarm", "healthy", agreement=0.5, policy_gold=[1.5], sft_gold=[1.0]),
+        carded("both", agreement=0.0, kl=1.0, policy_gold=[-1.0], sft_gold=[1.0]),
+        carded("far", kl=1.0, policy_gold=[-1.0], sft_gold=[1.0]),
+        carded("missed", policy_gold=[0.5], sft_gold=[1.0]),
+        carded("refused", agreement=0.0, stopped_itself=("policy", "SelfTestError: no")),
+        outcome("unmeasured", policy_gold=[0.5], sft_gold=[1.0]),
+    ]
+    assert list(report_card(cast, gates))[2:] == [
+        "| people | sft high | 1 of 3 | 0 | 1 of 1 | 1 of 2 |",
+        "| KL | policy low | 2 of 3 | 1 | 0 of 1 | 0 of 2 |",
+        "| **self-tests** | any of them | 0 of 4 | 0 | 1 of 1 | 0 of 2 |",
+        "",
+        "What these read was measured in no ladder: no-pay.",
+    ]
+
+
+def test_every_default_gate_has_a_signal() -> None:
+    assert {signal_of(gate) for found in GATES.values() for gate in found} == {*SIGNALS, CHAMPION}
+
+
 # Moving a threshold
 
 
@@ -145,7 +181,7 @@ def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
     page, reference = tmp_path / "page.md", tmp_path / "reference.md"
     places = {
         name: f"<!-- {name} -->\nwhat was there\n<!-- /{name} -->\n"
-        for name in ("gates", "summary", "cases", "sensitivity")
+        for name in ("gates", "summary", "cases", "card", "sensitivity")
     }
     reference.write_text("\n".join(["# Gates", places.pop("gates"), "end"]))
     page.write_text("\n".join(["# Results", *places.values(), "end"]))
@@ -154,7 +190,7 @@ def test_tables_go_into_their_places_and_leave_the_rest(tmp_path: Path) -> None:
     listed, text = reference.read_text(), page.read_text()
     assert listed.startswith("# Gates\n<!-- gates -->\n| stage | gate |")
     assert all(one.endswith("end") and "what was there" not in one for one in (listed, text))
-    assert "| harmful, missed | SFT | report | sft |" in text
+    assert "| harmful, missed | SFT | report | sft |" in text and "| **self-tests** |" in text
     assert text.count("\n| policy |") >= len(DEFAULT_POLICY_GATES)
     with pytest.raises(typer.BadParameter, match="no place"):
         fill(results=tmp_path / "results.json", page=tmp_path / "results.json", reference=reference)

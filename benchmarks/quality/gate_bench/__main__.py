@@ -17,6 +17,7 @@ from benchmarks.common.places import NoPlace, fill_places
 from benchmarks.quality.gate_bench.cases import CASES, Case
 from benchmarks.quality.gate_bench.outcome import Outcome, outcome_of
 from benchmarks.quality.gate_bench.report import case_table, gate_table, summary_table
+from benchmarks.quality.gate_bench.report_card import report_card
 from benchmarks.quality.gate_bench.sensitivity import figures, sensitivity_table, trade_off
 
 RESULTS = Path(__file__).parents[2] / "results" / "gate_bench.json"
@@ -104,6 +105,13 @@ def sensitivity(
 
 
 @app.command()
+def card(results: Results = RESULTS) -> None:
+    """Print what each gate, and each signal, hits, misses and stops for nothing, as Markdown."""
+    for line in report_card(read(results)):
+        typer.echo(line)
+
+
+@app.command()
 def figure(
     metric: Annotated[str, typer.Argument(help="stage/figure, such as policy/kl_to_sft_nats.")],
     results: Results = RESULTS,
@@ -135,6 +143,7 @@ def fill(
     tables = {
         "summary": summary_table(outcomes),
         "cases": case_table(outcomes),
+        "card": report_card(outcomes),
         "sensitivity": sensitivity_table(outcomes),
     }
     try:

@@ -75,7 +75,7 @@ def score(cases: Sequence[Judged]) -> Score:
 
 def case_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator[str]:
     """A line for every case."""
-    yield from _head(
+    yield from table_head(
         "case",
         "where",
         "half",
@@ -88,7 +88,7 @@ def case_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator[st
     )
     for case in judged(outcomes, gates):
         outcome, value = case.outcome, case.worth
-        yield _line(
+        yield table_line(
             outcome.name if outcome.kind == "broken" else f"*{outcome.name}*",
             outcome.where,
             outcome.half,
@@ -104,7 +104,7 @@ def case_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator[st
 def summary_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator[str]:
     """Recall, false alarms and gold: on the cases that thresholds were chosen on, on the others, and on all."""
     cases = judged(outcomes, gates)
-    yield from _head(
+    yield from table_head(
         "cases",
         "harmful ones stopped",
         "other broken ones stopped",
@@ -121,12 +121,12 @@ def summary_table(outcomes: Sequence[Outcome], gates: Gates = GATES) -> Iterator
     for name, part in halves.items():
         found = score(part)
         shares = (_share(*counts) for counts in (found.harmful, found.others, found.healthy))
-        yield _line(name, *shares, f"{found.prevented:.1f}", f"{found.let_through:.1f}", f"{found.forgone:.1f}")
+        yield table_line(name, *shares, f"{found.prevented:.1f}", f"{found.let_through:.1f}", f"{found.forgone:.1f}")
 
 
 def gate_table(gates: Gates = GATES) -> Iterator[str]:
     """The gates of the ladder with what they ask for and why."""
-    yield from _head("stage", "gate", "asks for", "a failure means", "why")
+    yield from table_head("stage", "gate", "asks for", "a failure means", "why")
     for stage, of_stage in gates.items():
         for gate in of_stage:
             sign = ">" if gate.direction == "above" else "<"
@@ -135,7 +135,7 @@ def gate_table(gates: Gates = GATES) -> Iterator[str]:
                 *(["passes where it is not measured"] if gate.when_missing == "pass" else []),
             ]
             asked = "; ".join([f"`{gate.metric}` {sign} {gate.threshold:g}, n >= {gate.min_samples}", *notes])
-            yield _line(stage.replace("_", " "), f"`{gate.name}`", asked, gate.failure, gate.reason)
+            yield table_line(stage.replace("_", " "), f"`{gate.name}`", asked, gate.failure, gate.reason)
 
 
 def _counted(cases: Sequence[Judged]) -> tuple[int, int]:
@@ -153,10 +153,12 @@ def _interval(found: Estimate) -> str:
     return f"{found.value:+.2f} [{found.lower:+.2f}, {found.upper:+.2f}]"
 
 
-def _head(*cells: str) -> Iterator[str]:
-    yield _line(*cells)
-    yield _line(*["---"] * len(cells))
+def table_head(*cells: str) -> Iterator[str]:
+    """The first two lines of a table in Markdown."""
+    yield table_line(*cells)
+    yield table_line(*["---"] * len(cells))
 
 
-def _line(*cells: str) -> str:
+def table_line(*cells: str) -> str:
+    """A line of a table in Markdown."""
     return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
