@@ -74,6 +74,15 @@ EVIDENCE = "evidence"
 EVIDENCE_PREFIX = f"{EVIDENCE}."
 """Of a version: SHA-256 of each file in that folder, by its name."""
 
+HASHED = {"texts": "hashed"}
+"""Of a file of rows, among the metadata of its schema: digests stand in it instead of texts."""
+
+PROMPT_NUMBER = "prompt_number"
+"""Column of such a file: place of the prompt in the order of all texts of prompts, in which intervals resample them."""
+
+CONFIGURATION = "config.json"
+"""Of a ladder's run: its whole configuration, thresholds of gates among it."""
+
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""
 
@@ -101,3 +110,18 @@ def project_of_model(name: str, models: Iterable[str] = MODELS) -> str | None:
 def data_experiment(project: str) -> str:
     """Name of the experiment that keeps the snapshots of a project."""
     return f"{project}-data"
+
+
+def verdicts_record(judged: str) -> str:
+    """Where a ladder's run keeps what gates said of the data or of a stage."""
+    return f"gates/{judged}.json"
+
+
+def champion_record(name: str) -> str:
+    """Where a ladder's run keeps the comparison of its version of a registered name with the champion of that name."""
+    return f"champion/{name}.json"
+
+
+def champion_evidence(name: str, table: str) -> str:
+    """What a ladder's run calls a table of rows that such a comparison rests on, among its evidence."""
+    return f"{name}-beside-champion-{table}"

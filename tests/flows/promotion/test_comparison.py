@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from flows.config.ladder import LadderConfig
-from flows.promotion.comparison import Comparison, compare
+from flows.promotion import comparison
+from flows.promotion.comparison import Comparison
 from flows.registry.client import Registry
 from flows.registry.names import TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef
@@ -77,6 +78,10 @@ def contrary(scorer: Path, tmp_path: Path) -> Path:
     model.score.weight.data.neg_()
     model.save_pretrained(folder)
     return folder
+
+
+def compare(desk: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Comparison:
+    return comparison.compare(desk, config, challenger, champion).comparison
 
 
 def agreement(folder: Path) -> float:
