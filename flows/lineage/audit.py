@@ -9,11 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
-from flows.lineage.evidence import Measurement, measurement
 from flows.lineage.finding import STYLES, AuditFinding, AuditStatus
 from flows.lineage.graph import Graph, Version
+from flows.lineage.recomputation import Recomputation
 from flows.lineage.training_record import Training
-from flows.lineage.verdicts import VerdictAudit, stage_of
 from flows.registry.keys import IDENTITY, Identity, files_artifact, inputs_of
 from flows.storage.digests import file_changes, file_digests, total_digest
 from flows.storage.snapshots import SnapshotDamaged, verify
@@ -32,7 +31,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
     graph = archive.ancestry(list(versions))
     findings: list[AuditFinding] = []
     audited: set[str] = set()
-    verdicts, measured = VerdictAudit(archive), dict[str, Measurement]()
+    recomputation = Recomputation(archive)
     for node in graph.order:
         version = graph.versions.get(node)
         if version is None:
@@ -45,11 +44,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
             continue
         findings.append(_identity(archive, version))
         findings += _data(archive, version, training, audited)
-        if version.run_id not in measured:
-            measured[version.run_id] = _measured(archive, version, training)
-        if version.name.endswith(f"-{stage_of(version)}"):
-            findings += [*_named_rows(version, training), *measured[version.run_id].findings]
-        findings += verdicts.findings(version, measured[version.run_id])
+        findings += recomputation.findings(version, training)
     return findings
 
 
@@ -118,22 +113,6 @@ def _identity(archive: Archive, version: Version) -> AuditFinding:
             version.label, "key", "altered", "the version's tags name other code or inputs than its key"
         )
     return AuditFinding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
-
-
-def _measured(archive: Archive, version: Version, training: Training) -> Measurement:
-    """The figures of a version by the run that made it; those of a base are none, and those of a value the policy's."""
-    stage = stage_of(version)
-    if stage == "base":
-        return Measurement({}, {}, [])
-    model_id = version.model_id if version.name.endswith(f"-{stage}") else None
-    return measurement(archive, version.label, stage, training.run_id, training.evidence, model_id)
-
-
-def _named_rows(version: Version, training: Training) -> Iterator[AuditFinding]:
-    """Whether the version names the rows that its run names."""
-    if version.evidence != training.evidence:
-        detail = f"its tags name other rows than run {training.run_id}"
-        yield AuditFinding(version.label, "evidence", "altered", detail)
 
 
 def _data(archive: Archive, version: Version, training: Training, audited: set[str]) -> Iterator[AuditFinding]:

@@ -88,8 +88,9 @@ def measurement(
     """
     recorded = recorded_figures(archive, run_id)
     if recorded is None:
-        gone = AuditFinding(label, "figures", *_unreadable(archive, run_id))
-        return Measurement({}, {}, [gone])
+        nothing = not digests and not archive.metrics(run_id, FINAL, None)["its page"]
+        gone = [] if nothing else [AuditFinding(label, "figures", *_unreadable(archive, run_id))]
+        return Measurement({}, {}, gone)
     shown = list(shown_metrics(archive, label, run_id, recorded, model_id))
     try:
         tables = kept_rows(archive, label, run_id, digests)

@@ -8,29 +8,14 @@ from pydantic import ValidationError
 
 from flows.lineage.archive import Archive
 from flows.lineage.champion import BesideChampion, beside_champion
-from flows.lineage.evidence import Figures, Measurement, measurement, recorded_figures, shown_metrics
+from flows.lineage.evidence import Figures, Measurement, recorded_figures, shown_metrics
 from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Version
-from flows.lineage.training_record import evidence_of
 from flows.registry.keys import code_version
-from flows.registry.names import (
-    CODE_TAG,
-    CONFIGURATION,
-    FAILED,
-    GATED,
-    PASSED,
-    STAGE_TAG,
-    verdicts_record,
-)
+from flows.registry.names import CODE_TAG, CONFIGURATION, FAILED, PASSED, verdicts_record
 from flows.registry.references import DATA
 from rlhf_core.gates.champion import IS_CHAMPION, NO_CHAMPION, OVER_CHAMPION, asked_of_champion
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
-
-STAGE_OF = {"value": "policy"}
-"""The stage that makes a model which is not called by it."""
-
-EVALUATION = "evaluate"
-"""What a run that only measures says that it is, in `STAGE_TAG`; those below it add the stage."""
 
 LADDER_FIGURES = ("data/estimates.json", "gold.json", "outside_measures.json")
 """Files of a ladder's run with figures of its own."""
@@ -57,103 +42,69 @@ class Judged(NamedTuple):
     findings: list[AuditFinding]
 
 
-def stage_of(version: Version) -> str:
-    """The stage that made a version."""
-    named = next(name for name in (*STAGE_OF, *GATED, "judge", "base") if version.name.endswith(f"-{name}"))
-    return STAGE_OF.get(named, named)
-
-
-class VerdictAudit:
-    """Judges the versions of an archive again; a run is looked at once.
+def judged_again(archive: Archive, run: Run, version: Version, stage: str, measured: Measurement) -> Judged | None:
+    """Judge a version again by what is kept of a run that judged it.
 
     Args:
-        archive: registry and artifact store.
+        archive: where the run is.
+        run: of the pipeline.
+        version: that it stood on.
+        stage: of the version.
+        measured: the figures that it judged.
+
+    Returns:
+        None where the run was cut off before it said anything.
     """
-
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
-        self._judged: dict[tuple[str, str], Judged | None] = {}
-        self._data: set[str] = set()
-
-    def findings(self, version: Version, trained: Measurement) -> Iterator[AuditFinding]:
-        """What is found of the verdicts on a version, and of its tags, which are those of the last of them.
-
-        Args:
-            version: as its tags describe it.
-            trained: its figures, as the run that made it measured them.
-        """
-        stage = stage_of(version)
-        if stage not in GATED:
-            return
-        last = None
-        for run in self.archive.judged(version, stage):
-            yield from self._of_data(run)
-            seen = (run.info.run_id, stage) in self._judged
-            judged = self._judge(run, version, stage, trained)
-            last = judged or last
-            if judged is not None and not seen:
-                yield from judged.findings
-        if last is not None:
-            yield from _tags(version, last)
-        elif version.gates:
-            yield AuditFinding(version.label, "gates", "missing", "no run keeps the verdicts that its tags tell")
-
-    def _judge(self, run: Run, version: Version, stage: str, trained: Measurement) -> Judged | None:
-        """What a run said of a stage; None where it was cut off before it said anything."""
-        key = run.info.run_id, stage
-        if key not in self._judged:
-            self._judged[key] = self._judged_by(run, version, stage, trained)
-        return self._judged[key]
-
-    def _judged_by(self, run: Run, version: Version, stage: str, trained: Measurement) -> Judged | None:
-        run_id = run.info.run_id
-        verdicts = _recorded(self.archive, run_id, stage)
-        thresholds = _thresholds(self.archive, run_id, stage)
-        if verdicts is None and run.info.status != "FINISHED":
-            return None
-        if verdicts is None or thresholds is None:
-            path = verdicts_record(stage) if verdicts is None else CONFIGURATION
-            detail = f"{path} of run {run_id} is gone or unreadable"
-            return Judged([], "", [AuditFinding(version.label, "verdicts", "missing", detail)])
-        measured = self._evaluated(run, version, stage) or trained
-        beside = beside_champion(self.archive, version.label, run_id, stage)
-        findings = [] if measured is trained else measured.findings
-        findings = [*findings, *beside.findings]
-        figures = measured.figures | beside.estimates(asked_of_champion(thresholds.gates))
-        absent = _absent(verdicts, beside)
-        again = judge(thresholds.gates, figures, absent)
-        findings += _verdicts(version.label, run, verdicts, again)
-        findings += _unproved(version.label, run_id, again, {*measured.again, *beside.known}, absent)
-        blocking = blocked(again, abstain_blocks=thresholds.abstain_blocks)
-        return Judged(again, FAILED if blocking else PASSED, findings)
-
-    def _evaluated(self, run: Run, version: Version, stage: str) -> Measurement | None:
-        """The figures of a run that only measures; None of one that trains."""
-        if run.data.tags.get(STAGE_TAG) != EVALUATION:
-            return None
-        for child in self.archive.children(run, f"{EVALUATION}-{stage}"):
-            return measurement(self.archive, version.label, stage, child.info.run_id, evidence_of(child))
+    run_id = run.info.run_id
+    verdicts, thresholds = _recorded(archive, run_id, stage), _thresholds(archive, run_id, stage)
+    if verdicts is None and run.info.status != "FINISHED":
         return None
+    if verdicts is None or thresholds is None:
+        path = verdicts_record(stage) if verdicts is None else CONFIGURATION
+        detail = f"{path} of run {run_id} is gone or unreadable"
+        return Judged([], "", [AuditFinding(version.label, "verdicts", "missing", detail)])
+    beside = beside_champion(archive, version.label, run_id, stage)
+    figures = measured.figures | beside.estimates(asked_of_champion(thresholds.gates))
+    absent = _absent(verdicts, beside)
+    again = judge(thresholds.gates, figures, absent)
+    known = {*measured.again, *beside.known}
+    findings = [
+        *beside.findings,
+        *_compared(version.label, run, verdicts, again),
+        *_unproved(version.label, run_id, again, known, absent),
+    ]
+    blocking = blocked(again, abstain_blocks=thresholds.abstain_blocks)
+    return Judged(again, FAILED if blocking else PASSED, findings)
 
-    def _of_data(self, run: Run) -> Iterator[AuditFinding]:
-        """What a run said of its data, whose figures no rows but the snapshots give."""
-        run_id = run.info.run_id
-        if run_id in self._data:
-            return
-        self._data.add(run_id)
-        of = f"climb {run_id[:12]}"
-        documents = [recorded_figures(self.archive, run_id, path) or {} for path in LADDER_FIGURES]
-        figures: Figures = {name: each for document in documents for name, each in document.items()}
-        if figures:
-            yield from shown_metrics(self.archive, of, run_id, figures)
-        verdicts, thresholds = _recorded(self.archive, run_id, DATA), _thresholds(self.archive, run_id, DATA)
-        if verdicts is None or thresholds is None:
-            return
-        again = judge(thresholds.gates, documents[0])
-        yield from _verdicts(of, run, verdicts, again)
-        if documents[0]:
-            detail = f"{len(documents[0])} figures of run {run_id} rest on whole snapshots: {', '.join(documents[0])}"
-            yield AuditFinding(of, "figures", "not recomputable", detail)
+
+def data_judged_again(archive: Archive, run: Run) -> Iterator[AuditFinding]:
+    """What a run of the pipeline said of its data, and showed of figures of its own; only whole snapshots give them."""
+    run_id = run.info.run_id
+    of = f"climb {run_id[:12]}"
+    documents = [recorded_figures(archive, run_id, path) or {} for path in LADDER_FIGURES]
+    figures: Figures = {name: each for document in documents for name, each in document.items()}
+    if figures:
+        yield from shown_metrics(archive, of, run_id, figures)
+    verdicts, thresholds = _recorded(archive, run_id, DATA), _thresholds(archive, run_id, DATA)
+    if verdicts is None or thresholds is None:
+        return
+    yield from _compared(of, run, verdicts, judge(thresholds.gates, documents[0]))
+    if documents[0]:
+        detail = f"{len(documents[0])} figures of run {run_id} rest on whole snapshots: {', '.join(documents[0])}"
+        yield AuditFinding(of, "figures", "not recomputable", detail)
+
+
+def tags_again(version: Version, last: Judged) -> Iterator[AuditFinding]:
+    """The status of each gate, and of all of them, that the registry shows, by what the last run should have said."""
+    expected: dict[str, str] = {verdict.gate: verdict.status for verdict in last.verdicts}
+    expected |= {"status": last.status} if last.status else {}
+    wrong = {name: status for name, status in expected.items() if version.gates.get(name) != status}
+    for name, status in wrong.items():
+        said = version.gates.get(name, "nothing")
+        detail = f"the registry says {said}, its figures and thresholds give {status}"
+        yield AuditFinding(version.label, f"gate {name}", "differs", detail)
+    if expected and not wrong:
+        yield AuditFinding(version.label, "gates", "holds", f"{len(expected)} tags are as the last run judged")
 
 
 def _recorded(archive: Archive, run_id: str, judged: str) -> list[Verdict] | None:
@@ -188,7 +139,7 @@ def _absent(verdicts: Sequence[Verdict], beside: BesideChampion) -> dict[str, st
     }
 
 
-def _verdicts(of: str, run: Run, recorded: Sequence[Verdict], again: Sequence[Verdict]) -> Iterator[AuditFinding]:
+def _compared(of: str, run: Run, recorded: Sequence[Verdict], again: Sequence[Verdict]) -> Iterator[AuditFinding]:
     """Recorded verdicts against those that the figures give."""
     run_id, own = run.info.run_id, {verdict.gate: verdict for verdict in recorded}
     reworded = run.data.tags.get(CODE_TAG) != code_version()
@@ -228,17 +179,3 @@ def _unproved(
             f"{len(absent)} verdicts of run {run_id} rest on its word that {'; '.join(sorted(set(absent.values())))}"
         )
         yield AuditFinding(label, "verdicts", "not recomputable", detail)
-
-
-def _tags(version: Version, last: Judged) -> Iterator[AuditFinding]:
-    """The status of each gate, and of all of them, that the registry shows."""
-    expected = {verdict.gate: verdict.status for verdict in last.verdicts} | (
-        {"status": last.status} if last.status else {}
-    )
-    wrong = {name: status for name, status in expected.items() if version.gates.get(name) != status}
-    for name, status in wrong.items():
-        said = version.gates.get(name, "nothing")
-        detail = f"the registry says {said}, its figures and thresholds give {status}"
-        yield AuditFinding(version.label, f"gate {name}", "differs", detail)
-    if expected and not wrong:
-        yield AuditFinding(version.label, "gates", "holds", f"{len(expected)} tags are as the last run judged")

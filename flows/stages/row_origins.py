@@ -26,6 +26,10 @@ TABLES: Mapping[str, tuple[Kind, ...]] = {
 """Which tables of data the rows of evidence are of, by its name; the first of them that there is."""
 
 ORIGINS = ("source", "group")
+"""Columns of every table of data that say where a row comes from, and what must stay on one side of every split."""
+
+VOTES = ("votes_chosen", "votes_rejected", "votes_tied")
+"""Columns of pairs."""
 
 RESPONSES = ("response", "chosen", "rejected", "base", "sft", "challenger", "champion", "honest", "attack")
 """Columns of responses."""
@@ -55,8 +59,8 @@ def with_origins(evidence: Mapping[str, pa.Table], snapshots: Iterable[KeptTable
         model: folder of the model that was measured, whose tokenizer counts.
 
     Returns:
-        The tables with `source` and `group` of the record; with `prompt_tokens`, and the tokens of each response with
-        its end, uncut: `tokens` of a `response`, `<column>_tokens` of others.
+        The tables with `source` and `group` of the record, and the votes on a pair; with `prompt_tokens`, and the
+        tokens of each response with its end, uncut: `tokens` of a `response`, `<column>_tokens` of others.
     """
     by_kind = {snapshot.name: Path(snapshot.path) for snapshot in reversed([*snapshots])}
     tokenizer = load_tokenizer(str(model)) if evidence else None
@@ -71,15 +75,16 @@ def with_origins(evidence: Mapping[str, pa.Table], snapshots: Iterable[KeptTable
 def _located(table: pa.Table, kind: Kind, snapshot: Path) -> pa.Table:
     """Rows with what the snapshot says of the record with the same texts, the first of several; null without one."""
     keys = [column for column in TEXTS[kind] if column in table.column_names]
-    columns = [column for column in ORIGINS if column in pq.read_schema(snapshot).names]
+    wanted = (*ORIGINS, *(VOTES if "chosen" in keys else ()))
+    columns = [column for column in wanted if column in pq.read_schema(snapshot).names]
     rows = pq.read_table(snapshot, columns=[*keys, *columns], filters=pc.field("prompt").isin(table["prompt"]))
     texts = list(zip(*(rows[key].to_pylist() for key in keys), strict=True))
     places = {text: place for place, text in reversed([*enumerate(texts)])}
-    wanted = zip(*(table[key].to_pylist() for key in keys), strict=True)
-    found = pa.array([places.get(text) for text in wanted], pa.int64())
+    asked = zip(*(table[key].to_pylist() for key in keys), strict=True)
+    found = pa.array([places.get(text) for text in asked], pa.int64())
     for column in columns:
         if column not in table.column_names:
-            table = table.append_column(column, rows[column].take(found).cast(pa.string()))
+            table = table.append_column(column, rows[column].take(found))
     return table
 
 
