@@ -156,7 +156,8 @@ def prune(
         if yes:
             for waste in wastes:
                 retention.remove(waste)
-        _console().print(render(wastes, removed=yes))
+        kept = [] if yes else retention.kept_evidence(wastes)
+        _console().print(render(wastes, kept, removed=yes))
 
 
 def doctor(

@@ -164,6 +164,19 @@ class Archive:
         search = functools.partial(self.client.search_runs, [experiment], query, order_by=oldest_first)
         return [run for run in _pages(search, 1000) if version.label in run.data.tags[tag].split(", ")]
 
+    def runs(self, project: str) -> Iterator[Run]:
+        """All runs of a project that nobody deleted, with the datasets that they name."""
+        experiment = self._experiment_of_name(project)
+        if experiment is not None:
+            yield from _pages(functools.partial(self.client.search_runs, [experiment.experiment_id]), PER_PAGE)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """Tags of a run; none where it is gone."""
+        try:
+            return dict(self._run(run_id).data.tags)
+        except MlflowException:
+            return {}
+
     def children(self, run: Run, stage: str) -> list[Run]:
         """Runs below a run that say they are a stage."""
         query = f"tags.`{PARENT_RUN_TAG}` = '{run.info.run_id}' and tags.`{STAGE_TAG}` = '{stage}'"

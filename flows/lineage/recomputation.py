@@ -10,13 +10,10 @@ from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Version
 from flows.lineage.training_record import Training, evidence_of
 from flows.lineage.verdicts import Judged, data_judged_again, judged_again, tags_again
-from flows.registry.names import GATED, MODELS, STAGE_TAG
+from flows.registry.names import EVALUATION, GATED, MODELS, STAGE_TAG
 
 STAGE_OF = {"value": "policy"}
 """The stage that makes a model which is not called by it."""
-
-EVALUATION = "evaluate"
-"""What a run that only measures says that it is, in `STAGE_TAG`; those below it add the stage."""
 
 
 class Recomputation:

@@ -19,7 +19,7 @@ from flows.pipeline.run import LadderRun
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
-from flows.registry.names import STAGE_TAG, registered_name
+from flows.registry.names import EVALUATION, STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, DatasetRef, LadderResult, ModelRef, StageRecord
 from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.reward_inputs import resolve_reward
@@ -148,8 +148,8 @@ def measure(
     Raises:
         InputError: if it gives no numbers, or the data tell it nothing.
     """
-    registry = context.registry()
-    run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
+    registry, name = context.registry(), f"{EVALUATION}-{stage}"
+    run_id = registry.start_run(name, parent=context.run_id, tags={STAGE_TAG: name})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
     try:
         measured = MEASURES[stage](ref, held_out, config, data, context)

@@ -38,6 +38,9 @@ HELD_TAG = "promotion.held"
 STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code", "rlhf.outcome"
 """Of a run: which stage or flow it is, its content key, the version of the code, how it ended."""
 
+EVALUATION = "evaluate"
+"""What a run that only measures says that it is, in `STAGE_TAG`; those below it add the stage."""
+
 LADDER_KEY_TAG, ALIASED_TAG = "rlhf.climb", "rlhf.alias"
 """Of a ladder's run: its identity, and the versions to which it gave the alias."""
 
@@ -73,6 +76,9 @@ EVIDENCE = "evidence"
 
 EVIDENCE_PREFIX = f"{EVIDENCE}."
 """Of a version: SHA-256 of each file in that folder, by its name."""
+
+EVIDENCE_PRUNED_TAG = "evidence.pruned"
+"""Of a run: when its rows were removed, in UTC."""
 
 HASHED = {"texts": "hashed"}
 """Of a file of rows, among the metadata of its schema: digests stand in it instead of texts."""
@@ -124,4 +130,13 @@ def champion_record(name: str) -> str:
 
 def champion_evidence(name: str, table: str) -> str:
     """What a ladder's run calls a table of rows that such a comparison rests on, among its evidence."""
-    return f"{name}-beside-champion-{table}"
+    return f"{name}{_BESIDE_CHAMPION}{table}"
+
+
+def compared_name(evidence: str) -> str:
+    """The registered name whose comparison a table of evidence is of; empty for other evidence."""
+    name, beside, _ = evidence.partition(_BESIDE_CHAMPION)
+    return name if beside else ""
+
+
+_BESIDE_CHAMPION = "-beside-champion-"
