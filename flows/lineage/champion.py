@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from flows.lineage.archive import Archive
 from flows.lineage.evidence import TEXTS_GONE, RowsDoubtful, format_figure, kept_rows, readable, same
 from flows.lineage.finding import AuditFinding
+from flows.lineage.shown import shown_tables
 from flows.registry.names import champion_evidence, champion_record
 from rlhf_core.gates.champion import OVER_CHAMPION, over_champion
 from rlhf_core.metrics.champion_evidence import CHAMPION_FIGURES, OF_WORDS
@@ -77,7 +78,8 @@ def beside_champion(archive: Archive, label: str, run_id: str, stage: str) -> Be
         detail = f"{absent} is not among the rows of run {run_id}"
         return BesideChampion(recorded, {}, [AuditFinding(label, "champion", "missing", detail)])
     rows = sum(table.num_rows for table in kept.values())
-    return BesideChampion(recorded, again, list(_findings(label, run_id, recorded, again, why, rows)))
+    shown = shown_tables(archive, label, run_id, kept)
+    return BesideChampion(recorded, again, [*_findings(label, run_id, recorded, again, why, rows), *shown])
 
 
 def _again(kept: Mapping[str, pa.Table], name: str, stage: str) -> tuple[PairedFigures, str]:

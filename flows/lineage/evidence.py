@@ -1,6 +1,5 @@
 """Whether the figures of a version follow from the held-out rows that were kept, and MLflow shows these figures."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,8 +9,9 @@ import pyarrow.parquet as pq
 
 from flows.lineage.archive import Archive
 from flows.lineage.finding import AuditFinding
+from flows.lineage.shown import close, shown_metrics, shown_tables
 from flows.registry.names import EVIDENCE, HASHED, PROMPT_NUMBER
-from flows.registry.runs import ESTIMATES, FINAL, final_metrics
+from flows.registry.runs import ESTIMATES, FINAL
 from flows.report import format_estimate
 from flows.storage.digests import digests_of
 from rlhf_core.metrics import policy_evidence, reward_model_evidence, sft_evidence
@@ -101,6 +101,7 @@ def measurement(
         detail = f"{absent} is not among the files and figures of run {run_id}"
         return Measurement(recorded, {}, [AuditFinding(label, "figures", "missing", detail), *shown])
     rows = sum(table.num_rows for table in tables.values())
+    shown += shown_tables(archive, label, run_id, tables)
     return Measurement(recorded, again, [*_figures(label, run_id, recorded, again, why, rows), *shown])
 
 
@@ -146,8 +147,8 @@ def _numbered(table: pa.Table) -> pa.Table:
 
 
 def same(figure: Estimate, other: Estimate | None) -> bool:
-    """Whether two figures are one; products in another order, on another machine, may differ a little."""
-    return other is not None and all(_close(one, its) for one, its in zip(figure, other, strict=True))
+    """Whether two figures are one, as far as `close` tells."""
+    return other is not None and all(close(one, its) for one, its in zip(figure, other, strict=True))
 
 
 def recorded_figures(archive: Archive, run_id: str, path: str = ESTIMATES) -> Figures | None:
@@ -195,38 +196,6 @@ def _figures(label: str, run_id: str, recorded: Figures, again: Figures, why: st
         yield AuditFinding(label, "figures", "not recomputable", detail)
 
 
-def shown_metrics(
-    archive: Archive, label: str, run_id: str, recorded: Figures, model_id: str | None = None
-) -> Iterator[AuditFinding]:
-    """Whether MLflow shows the recorded figures, on the page of the run, in its curves and on that of its model."""
-    expected = final_metrics(recorded)
-    places: dict[str, list[str]] = {}
-    for where, shown in archive.metrics(run_id, FINAL, model_id).items():
-        for name in _unlike(expected, shown):
-            places.setdefault(name, []).append(f"{where} in MLflow shows {_listed(shown.get(name))}")
-    for name, said in sorted(places.items()):
-        known = f"{expected[name]:.6g}" if name in expected else "nothing"
-        yield AuditFinding(label, f"metric {name}", "differs", f"run {run_id}: recorded {known}, {', '.join(said)}")
-    if not places:
-        yield AuditFinding(label, "metrics", "holds", f"MLflow shows {len(expected)} numbers as they were recorded")
-
-
-def _unlike(expected: Mapping[str, float], shown: Mapping[str, list[float]]) -> list[str]:
-    return sorted(
-        name
-        for name in {*expected, *shown}
-        if name not in expected or not shown.get(name) or not all(_close(expected[name], it) for it in shown[name])
-    )
-
-
-def _listed(values: list[float] | None) -> str:
-    return "nothing" if not values else ", ".join(f"{value:.6g}" for value in dict.fromkeys(values))
-
-
 def format_figure(estimate: Estimate) -> str:
     """A figure with its interval and what it was measured on."""
     return f"{format_estimate(estimate, digits=4)} of n = {estimate.n}"
-
-
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)

@@ -17,6 +17,7 @@ from flows.registry.names import (
     STAGE_PREFIX,
     STAGE_TAG,
     compared_name,
+    registered_name,
 )
 
 
@@ -59,7 +60,7 @@ def evidence_runs(archive: Archive, project: str, versions: Mapping[str, Version
         made.setdefault(version.run_id, []).append(label)
     for run in archive.runs(project):
         if run.info.status != "RUNNING" and EVIDENCE_PRUNED_TAG not in run.data.tags and evidence_of(run):
-            measured = _measured(archive, run, made)
+            measured = _measured(archive, project, run, made)
             yield EvidenceRun(
                 run_id=run.info.run_id,
                 of=tuple(sorted(label for label in measured if label in versions)),
@@ -68,13 +69,16 @@ def evidence_runs(archive: Archive, project: str, versions: Mapping[str, Version
             )
 
 
-def _measured(archive: Archive, run: Run, made: Mapping[str, list[str]]) -> list[str]:
-    """Labels of the versions that a run's rows are of: those that it made, evaluated, or held against a champion."""
+def _measured(archive: Archive, project: str, run: Run, made: Mapping[str, list[str]]) -> list[str]:
+    """Labels of the versions that a run's rows are of: those that it made, evaluated, or held against a champion.
+
+    The answers of all stages, measured from outside, are of the policy.
+    """
     stage = run.data.tags.get(STAGE_TAG, "")
     if stage.startswith(f"{EVALUATION}-"):
         parent = archive.tags(run.data.tags.get(PARENT_RUN_TAG, ""))
         return parent.get(f"{STAGE_PREFIX}{stage.removeprefix(f'{EVALUATION}-')}", "").split(", ")
-    names = {compared_name(file) for file in evidence_of(run)} - {""}
+    names = {compared_name(file) or registered_name(project, "policy") for file in evidence_of(run)}
     tags = run.data.tags.items()
     stood_on = [label for key, labels in tags if key.startswith(STAGE_PREFIX) for label in labels.split(", ")]
     return [*made.get(run.info.run_id, ()), *(label for label in stood_on if label.rpartition("/")[0] in names)]

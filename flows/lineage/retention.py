@@ -131,7 +131,9 @@ class Retention:
             case "evidence":
                 if not any(map(self._is_registered, waste.of)):
                     delete_files(f"{self.client.get_run(waste.holder).info.artifact_uri}/{EVIDENCE}")
-                    self.client.set_tag(waste.holder, EVIDENCE_PRUNED_TAG, datetime.now(UTC).isoformat(timespec="seconds"))
+                    self.client.set_tag(
+                        waste.holder, EVIDENCE_PRUNED_TAG, datetime.now(UTC).isoformat(timespec="seconds")
+                    )
             case "snapshot":
                 delete_files(self.client.get_run(waste.holder).info.artifact_uri)
                 self.client.delete_run(waste.holder)

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from flows.lineage.archive import Archive
 from flows.lineage.champion import BesideChampion, beside_champion
-from flows.lineage.evidence import Figures, Measurement, recorded_figures, shown_metrics
+from flows.lineage.evidence import Figures, Measurement, recorded_figures
 from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Version
+from flows.lineage.shown import shown_metrics
 from flows.registry.keys import code_version
 from flows.registry.names import CODE_TAG, CONFIGURATION, FAILED, PASSED, verdicts_record
 from flows.registry.references import DATA
@@ -170,12 +171,15 @@ def _unproved(
 ) -> Iterator[AuditFinding]:
     """Verdicts on figures that no kept rows give."""
     left = [verdict for verdict in verdicts if verdict.metric not in known and verdict.metric not in absent]
-    if left:
-        names = ", ".join(f"{verdict.gate} ({verdict.metric})" for verdict in left)
-        detail = f"{len(left)} verdicts of run {run_id} rest on figures that are only recorded: {names}"
-        yield AuditFinding(label, "verdicts", "not recomputable", detail)
-    if absent:
-        detail = (
-            f"{len(absent)} verdicts of run {run_id} rest on its word that {'; '.join(sorted(set(absent.values())))}"
-        )
-        yield AuditFinding(label, "verdicts", "not recomputable", detail)
+    reasons = {
+        "on figures that are only recorded": [verdict for verdict in left if verdict.n],
+        "on nothing, as their figures were not measured": [verdict for verdict in left if not verdict.n],
+        f"on its word that {' or '.join(sorted({*absent.values()}))}": [
+            verdict for verdict in verdicts if verdict.metric in absent
+        ],
+    }
+    for why, resting in reasons.items():
+        if resting:
+            names = ", ".join(f"{verdict.gate} ({verdict.metric})" for verdict in resting)
+            detail = f"{len(resting)} verdicts of run {run_id} rest {why}: {names}"
+            yield AuditFinding(label, "verdicts", "not recomputable", detail)

@@ -1,19 +1,17 @@
 """A version beside the champion that it would replace, as figures that gates judge."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import Any, NamedTuple
 
 from prefect.cache_policies import NO_CACHE
 
 from flows.config.ladder import LadderConfig
+from flows.pipeline.kept_rows import keep_rows
 from flows.promotion.comparison import Comparison, compare
 from flows.registry.context import RunContext
 from flows.registry.names import champion_evidence, champion_record
 from flows.registry.references import DataRefs, ModelRef, StageRecord
-from flows.stages.evidence import log_evidence, write_evidence
-from flows.stages.row_origins import with_origins
 from flows.tasks import retried_task
 from rlhf_core.gates.champion import IS_CHAMPION, NO_CHAMPION, asked_of_champion, over_champion
 from rlhf_core.gates.gate import Gate
@@ -59,12 +57,8 @@ def compare_with_champion(
     """The `Comparison` of two versions, also kept as JSON in the run, with its rows as evidence; safe to try again."""
     registry, run_id = context.registry(), context.run_id
     comparison, rows, data = compare(registry, config, challenger, champion)
-    if data is not None:
-        rows = with_origins(rows, [data], registry.folder(challenger))
-    named = {champion_evidence(challenger.name, name): table for name, table in rows.items()}
-    with TemporaryDirectory() as folder:
-        files = write_evidence(named, context.evidence, Path(folder))
-        digests = log_evidence(files, "ladder", run_id, registry)
+    named = partial(champion_evidence, challenger.name)
+    digests = keep_rows(rows, named, [data], challenger, context) if data is not None else {}
     on = f"{challenger.label} against champion {champion.label}, on {comparison.on}"
     said = comparison.model_copy(update={"on": on, "evidence": digests}).model_dump(mode="json")
     registry.client.log_dict(run_id, said, champion_record(challenger.name))

@@ -139,4 +139,9 @@ def compared_name(evidence: str) -> str:
     return name if beside else ""
 
 
+def outside_evidence(table: str) -> str:
+    """What a ladder's run calls the answers of all stages that are measured from outside, among its evidence."""
+    return f"outside-{table}"
+
+
 _BESIDE_CHAMPION = "-beside-champion-"

@@ -29,6 +29,9 @@ METRICS_PER_CALL = 1000
 
 ESTIMATES = "estimates.json"
 
+SHOWN_ROWS = 500
+"""Rows of a table that MLflow's page shows at most; the file has all."""
+
 FINAL = "final/"
 """Begins the names of figures that are measured once, at the end."""
 

@@ -14,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from flows.config.evidence import EvidenceConfig
 from flows.registry.client import Registry
 from flows.registry.names import EVIDENCE, HASHED, PROMPT_NUMBER
+from flows.registry.runs import SHOWN_ROWS
 from flows.storage.digests import digests_of
 
 
@@ -79,10 +80,6 @@ def _input(path: Path, name: str, digest: str, run_id: str) -> DatasetInput:
         profile=json.dumps({"num_rows": pq.read_metadata(path).num_rows, "sha256": digest}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", EVIDENCE)])
-
-
-SHOWN_ROWS = 500
-"""Rows of a table that MLflow's page shows at most; the file has all."""
 
 
 def _shown(table: pa.Table) -> dict[str, list[Any]]:

@@ -78,6 +78,8 @@ def test_one_score_with_its_digest_recorded_anew_is_found_by_the_figures_that_do
     expected = recorded["value"] + 5.0 / recorded["n"]
     assert f"run {finished.run_id}: recorded {recorded['value']:.4f} [" in gain.detail
     assert f"the rows give {expected:.4f} [" in gain.detail
+    shown = doubts.pop("table answers")
+    assert "row 1 of judge_score: MLflow shows " in shown.detail
     assert all(finding.what.startswith("figure judge_") for finding in doubts.values())
 
 
@@ -112,6 +114,21 @@ def test_a_metric_of_the_ladders_run_is_named_too(finished: Finished) -> None:
     finished.forge(statement, finished.ladder)
     (doubt,) = finished.doubts()
     assert (doubt.of, doubt.what) == (f"climb {finished.ladder[:12]}", "metric final/prompt_shift_auc")
+
+
+@pytest.mark.parametrize("change", ["score", "row", "none"])
+def test_a_table_that_mlflow_shows_otherwise_is_named(finished: Finished, change: str) -> None:
+    path = artifact(finished.client, POLICY, "evidence/answers.json")
+    table = json.loads(path.read_text())
+    if change == "score":
+        table["data"][2][table["columns"].index("judge_score")] = 9.5
+    else:
+        del table["data"][0]
+    with replaced(path, None if change == "none" else json.dumps(table).encode()):
+        (doubt,) = finished.doubts()
+    assert (doubt.what, doubt.status) == ("table answers", "missing" if change == "none" else "differs")
+    told = {"score": "row 3 of judge_score: MLflow shows 9.5, the file has ", "row": "rows of", "none": "is gone"}
+    assert finished.run_id in doubt.detail and told[change] in doubt.detail
 
 
 @pytest.mark.parametrize(
