@@ -46,9 +46,9 @@ def shown_tables(archive: Archive, label: str, run_id: str, tables: Mapping[str,
         if document is None:
             wrong += 1
             yield AuditFinding(label, f"table {name}", "missing", f"{path} of run {run_id} is gone or unreadable")
-        elif difference := _difference(expected, document):
+        elif other := difference(expected, document):
             wrong += 1
-            yield AuditFinding(label, f"table {name}", "differs", f"run {run_id}: {difference}")
+            yield AuditFinding(label, f"table {name}", "differs", f"run {run_id}: {other}")
     if rows and not wrong:
         yield AuditFinding(label, "tables", "holds", f"MLflow shows {rows} rows of {len(tables)} files as they are")
 
@@ -60,8 +60,8 @@ def table_as_shown(table: pa.Table) -> dict[str, Any]:
     return shown
 
 
-def _difference(expected: Mapping[str, Any], document: Any) -> str:
-    """Where a table that is shown is another; empty where it is not."""
+def difference(expected: Mapping[str, Any], document: Any) -> str:
+    """Where a table that is shown is another, both as `table_as_shown` has them; empty where it is not."""
     try:
         columns, data = list(document["columns"]), list(document["data"])
     except (KeyError, TypeError):
