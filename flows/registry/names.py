@@ -77,6 +77,9 @@ EVIDENCE = "evidence"
 EVIDENCE_PREFIX = f"{EVIDENCE}."
 """Of a version: SHA-256 of each file in that folder, by its name."""
 
+BESIDE_CHAMPION = "-beside-champion-"
+"""Between the registered name and the table, in the names of evidence of a ladder's run."""
+
 EVIDENCE_PRUNED_TAG = "evidence.pruned"
 """Of a run: when its rows were removed, in UTC."""
 
@@ -130,18 +133,15 @@ def champion_record(name: str) -> str:
 
 def champion_evidence(name: str, table: str) -> str:
     """What a ladder's run calls a table of rows that such a comparison rests on, among its evidence."""
-    return f"{name}{_BESIDE_CHAMPION}{table}"
+    return f"{name}{BESIDE_CHAMPION}{table}"
 
 
 def compared_name(evidence: str) -> str:
     """The registered name whose comparison a table of evidence is of; empty for other evidence."""
-    name, beside, _ = evidence.partition(_BESIDE_CHAMPION)
+    name, beside, _ = evidence.partition(BESIDE_CHAMPION)
     return name if beside else ""
 
 
 def outside_evidence(table: str) -> str:
     """What a ladder's run calls the answers of all stages that are measured from outside, among its evidence."""
     return f"outside-{table}"
-
-
-_BESIDE_CHAMPION = "-beside-champion-"
