@@ -114,7 +114,7 @@ def audit(
     config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
-    """Recompute all digests behind a version. Exit code 1: something is missing or was altered."""
+    """Recompute digests, figures and verdicts behind a version. Exit code 1: something is gone, altered or differs."""
     with quietly():
         from flows.config.errors import InputError
         from flows.registry.lookup import parse_version, require_registry, require_version
@@ -123,13 +123,14 @@ def audit(
             parse_version(model)
         archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
         from flows.lineage import audit as auditing
+        from flows.lineage.finding import DOUBTS
 
         versions = archive.aliased() if model is None else [archive.find(model)]
         if not versions:
             raise InputError("no version holds an alias; name a version to audit")
         findings = auditing.audit(archive, versions)
         _console().print(auditing.render(findings))
-        if any(finding.status != "holds" for finding in findings):
+        if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)
 
 
@@ -155,7 +156,8 @@ def prune(
         if yes:
             for waste in wastes:
                 retention.remove(waste)
-        _console().print(render(wastes, removed=yes))
+        kept = [] if yes else retention.kept_evidence(wastes)
+        _console().print(render(wastes, kept, removed=yes))
 
 
 def doctor(

@@ -51,7 +51,7 @@ def promote(
         if proposal.champion:
             from flows.promotion.comparison import compare
 
-            comparison = compare(registry, settings, proposal.version, proposal.champion)
+            comparison = compare(registry, settings, proposal.version, proposal.champion).comparison
             console.print(comparison_table(comparison))
         _ask(f"Make {proposal.version.label} champion?", yes)
         make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)

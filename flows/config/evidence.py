@@ -10,4 +10,4 @@ class EvidenceConfig(Frozen):
 
     texts: Literal["kept", "hashed"] = "kept"
     """`hashed` keeps SHA-256 in place of each text: scores can still be compared, and nobody reads what people wrote;
-    the audit then cannot compute the figures again. It is of what is measured from then on."""
+    the audit then computes no figure again that needs words. It is of what is measured from then on."""

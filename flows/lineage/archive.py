@@ -33,8 +33,11 @@ from flows.registry.names import (
     LICENCE_TAG,
     ORIGIN_PREFIX,
     PARENT_PREFIX,
+    PARENT_RUN_TAG,
     SNAPSHOT_TAG,
     SOURCE_PREFIX,
+    STAGE_PREFIX,
+    STAGE_TAG,
     TEMPLATE_DAY_TAG,
     TRAINED_BY_TAG,
     data_experiment,
@@ -133,6 +136,52 @@ class Archive:
         except MlflowException:
             return None
         return read_training(run, self._experiment(run.info.experiment_id).name, self._reports(run))
+
+    def metrics(self, run_id: str, prefix: str, model_id: str | None) -> dict[str, dict[str, list[float]]]:
+        """What MLflow shows of the metrics of a run whose names have a prefix, by name, by where it shows them.
+
+        Args:
+            run_id: a run that is there.
+            prefix: of the names.
+            model_id: the logged model on whose page they are shown too, if there is one.
+        """
+        latest = self._run(run_id).data.metrics
+        names = [name for name in latest if name.startswith(prefix)]
+        history = {name: [item.value for item in self.client.get_metric_history(run_id, name)] for name in names}
+        shown = {"its page": {name: [latest[name]] for name in names}, "its curve": history}
+        if model_id is not None:
+            by_name: dict[str, list[float]] = {}
+            for metric in self.client.get_logged_model(model_id).metrics or ():
+                if metric.run_id == run_id and metric.key.startswith(prefix):
+                    by_name.setdefault(metric.key, []).append(metric.value)
+            shown["the page of the model"] = by_name
+        return shown
+
+    def judged(self, version: Version, stage: str) -> list[Run]:
+        """Runs of the pipeline that stood on a version of a stage, the oldest first."""
+        tag, experiment = f"{STAGE_PREFIX}{stage}", self._run(version.run_id).info.experiment_id
+        query, oldest_first = f"tags.`{tag}` LIKE '%{version.label}%'", ["attributes.start_time ASC"]
+        search = functools.partial(self.client.search_runs, [experiment], query, order_by=oldest_first)
+        return [run for run in _pages(search, 1000) if version.label in run.data.tags[tag].split(", ")]
+
+    def runs(self, project: str) -> Iterator[Run]:
+        """All runs of a project that nobody deleted, with the datasets that they name."""
+        experiment = self._experiment_of_name(project)
+        if experiment is not None:
+            yield from _pages(functools.partial(self.client.search_runs, [experiment.experiment_id]), PER_PAGE)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """Tags of a run; none where it is gone."""
+        try:
+            return dict(self._run(run_id).data.tags)
+        except MlflowException:
+            return {}
+
+    def children(self, run: Run, stage: str) -> list[Run]:
+        """Runs below a run that say they are a stage."""
+        query = f"tags.`{PARENT_RUN_TAG}` = '{run.info.run_id}' and tags.`{STAGE_TAG}` = '{stage}'"
+        runs = self.client.search_runs([run.info.experiment_id], query)
+        return [self._run(child.info.run_id) for child in runs]  # the search leaves inputs out
 
     def document(self, run_id: str, path: str) -> Any:
         """A JSON artifact of a run; None if it is not there or no JSON."""

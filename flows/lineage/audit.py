@@ -1,7 +1,6 @@
-"""Audit of a version: every digest behind it, recomputed from the artifact store."""
+"""Audit of a version: every digest behind it, and every figure and verdict, recomputed from what is kept."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
@@ -10,29 +9,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
-from flows.lineage.evidence import EvidenceAltered, EvidenceMissing, check_evidence
+from flows.lineage.finding import STYLES, AuditFinding, AuditStatus
 from flows.lineage.graph import Graph, Version
+from flows.lineage.recomputation import Recomputation
 from flows.lineage.training_record import Training
 from flows.registry.keys import IDENTITY, Identity, files_artifact, inputs_of
 from flows.storage.digests import file_changes, file_digests, total_digest
 from flows.storage.snapshots import SnapshotDamaged, verify
 
-AuditStatus = Literal["holds", "missing", "altered"]
-
-STYLES: dict[AuditStatus, str] = {"holds": "green", "missing": "red", "altered": "red"}
-
-
-class AuditFinding(NamedTuple):
-    """What became of one thing that the lineage of a version rests on."""
-
-    of: str
-    what: str
-    status: AuditStatus
-    detail: str = ""
-
 
 def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
-    """Recompute all digests behind some versions.
+    """Recompute all digests behind some versions, their figures from the rows that are kept, and their verdicts.
 
     Args:
         archive: registry and artifact store, from which everything is fetched anew.
@@ -44,6 +31,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
     graph = archive.ancestry(list(versions))
     findings: list[AuditFinding] = []
     audited: set[str] = set()
+    recomputation = Recomputation(archive)
     for node in graph.order:
         version = graph.versions.get(node)
         if version is None:
@@ -56,7 +44,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
             continue
         findings.append(_identity(archive, version))
         findings += _data(archive, version, training, audited)
-        findings += _evidence(archive, version)
+        findings += recomputation.findings(version, training)
     return findings
 
 
@@ -125,18 +113,6 @@ def _identity(archive: Archive, version: Version) -> AuditFinding:
             version.label, "key", "altered", "the version's tags name other code or inputs than its key"
         )
     return AuditFinding(version.label, "key", "holds", f"configuration, seed, code and {len(identity.inputs)} inputs")
-
-
-def _evidence(archive: Archive, version: Version) -> Iterator[AuditFinding]:
-    """Whether the figures follow from the held-out rows that were kept; a base, and what is older, has none."""
-    if not version.evidence:
-        return
-    try:
-        yield AuditFinding(version.label, "figures", "holds", check_evidence(archive, version))
-    except EvidenceMissing as missing:
-        yield AuditFinding(version.label, "figures", "missing", str(missing))
-    except EvidenceAltered as altered:
-        yield AuditFinding(version.label, "figures", "altered", str(altered))
 
 
 def _data(archive: Archive, version: Version, training: Training, audited: set[str]) -> Iterator[AuditFinding]:

@@ -3,11 +3,14 @@
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.filesize import decimal
@@ -15,12 +18,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
+from flows.lineage.evidence_retention import EvidenceRun, evidence_runs
 from flows.lineage.graph import Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.lookup import DATASET
-from flows.registry.names import MODELS, SNAPSHOT_TAG, STAGE_PREFIX, data_experiment, registered_name
+from flows.registry.names import (
+    EVIDENCE,
+    EVIDENCE_PRUNED_TAG,
+    MODELS,
+    SNAPSHOT_TAG,
+    STAGE_PREFIX,
+    data_experiment,
+    registered_name,
+)
 from flows.storage.locks import is_held
 
 DAY = 86_400.0
@@ -32,18 +44,21 @@ class Waste(NamedTuple):
     """Something that may go.
 
     Attributes:
-        kind: a version with its files, a snapshot in the artifact store, or what lies in the storage folder.
-        name: label of the version, digest of the snapshot, or path.
+        kind: a version with its files, rows of evidence that a run keeps, a snapshot in the artifact store, or what
+            lies in the storage folder.
+        name: label of the version, what the rows are of, digest of the snapshot, or path.
         holder: id of the logged model or the run that has it in MLflow.
         size: bytes.
         made: seconds since the epoch.
+        of: versions that need it, which must be gone before it goes.
     """
 
-    kind: Literal["version", "snapshot", "local snapshot", "local copy", "work"]
+    kind: Literal["version", "evidence", "snapshot", "local snapshot", "local copy", "work"]
     name: str
     size: int
     made: float
     holder: str = ""
+    of: tuple[str, ...] = ()
 
 
 def superseded(graph: Graph, project: str, *, before: float, in_use: Iterable[str] = ()) -> list[Version]:
@@ -85,19 +100,25 @@ class Retention:
     def find(self, *, keep_days: float) -> list[Waste]:
         """Everything that may go: versions first, what came out of others before them."""
         before = time.time() - keep_days * DAY
-        graph = Archive(self.client).everything()
-        in_use, read = self._in_use()
+        graph, in_use, read = self._state()
         gone = superseded(graph, self.project, before=before, in_use=in_use)
         left = {version.digest for version in graph.versions.values()} - {version.digest for version in gone}
         needed = needed_digests(graph, gone) | read
         wastes = [
             *(self._version(version) for version in gone),
+            *(_rows(each) for each in self._evidence(graph) if not {*each.of} - {version.label for version in gone}),
             *self._kept_snapshots(needed),
             *self._stored("local snapshot", "snapshots/*/*.parquet", needed),
             *self._stored("local copy", "copies/*", left),
             *self._work(),
         ]
         return [waste for waste in wastes if waste.made < before]
+
+    def kept_evidence(self, wastes: Sequence[Waste]) -> list[Waste]:
+        """Evidence that stays beside what was found: versions that stay were measured by it, or it is young."""
+        going = {waste.holder for waste in wastes if waste.kind == "evidence"}
+        graph, _, _ = self._state()
+        return [_rows(each) for each in self._evidence(graph) if each.run_id not in going]
 
     def remove(self, waste: Waste) -> None:
         """Remove one thing, unless somebody took it up since it was found."""
@@ -107,6 +128,12 @@ class Retention:
                 if not self.client.get_model_version(name, version).aliases:
                     self.client.delete_model_version(name, version)
                     delete_model(self.client, waste.holder)
+            case "evidence":
+                if not any(map(self._is_registered, waste.of)):
+                    delete_files(f"{self.client.get_run(waste.holder).info.artifact_uri}/{EVIDENCE}")
+                    self.client.set_tag(
+                        waste.holder, EVIDENCE_PRUNED_TAG, datetime.now(UTC).isoformat(timespec="seconds")
+                    )
             case "snapshot":
                 delete_files(self.client.get_run(waste.holder).info.artifact_uri)
                 self.client.delete_run(waste.holder)
@@ -116,6 +143,19 @@ class Retention:
             case _:
                 for path in _beside(Path(waste.name)):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _state(self) -> tuple[Graph, set[str], set[str]]:
+        """All versions, and what running climbs stand on and read."""
+        return (Archive(self.client).everything(), *self._in_use())
+
+    def _evidence(self, graph: Graph) -> Iterator[EvidenceRun]:
+        return evidence_runs(Archive(self.client), self.project, graph.versions)
+
+    def _is_registered(self, label: str) -> bool:
+        with suppress(MlflowException):
+            self.client.get_model_version(*label.rsplit("/", 1))
+            return True
+        return False
 
     def _in_use(self) -> tuple[set[str], set[str]]:
         """Versions that running climbs stand on, and digests of the snapshots that running runs read."""
@@ -158,18 +198,23 @@ class Retention:
         return any(is_held(lock) for lock in self.storage.glob("work/*.lock"))
 
 
-def render(wastes: list[Waste], *, removed: bool) -> Group:
-    """What goes and how much that is."""
+def render(wastes: Sequence[Waste], kept: Sequence[Waste] = (), *, removed: bool) -> Group:
+    """What goes and how much that is, and which evidence stays."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("kind", "name", "made", "size"):
         table.add_column(column, overflow="fold")
     for waste in wastes:
         table.add_row(waste.kind, escape(waste.name), when(waste.made), decimal(waste.size))
     total = decimal(sum(waste.size for waste in wastes))
+    stays = [f"evidence stays: {waste.name}, {decimal(waste.size)}" for waste in kept]
     if not wastes:
-        return Group("nothing to remove")
+        return Group(*stays, "nothing to remove")
     outcome = "removed" if removed else "would go; nothing was removed, --yes removes it"
-    return Group(table, f"\n{len(wastes)} things, {total}, {outcome}")
+    return Group(table, "", *stays, f"{len(wastes)} things, {total}, {outcome}")
+
+
+def _rows(evidence: EvidenceRun) -> Waste:
+    return Waste("evidence", evidence.name, evidence.size, evidence.made, evidence.run_id, evidence.of)
 
 
 def _waste(kind: Literal["local snapshot", "local copy", "work"], path: Path, roots: list[Path]) -> Waste:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from mlflow.entities import Dataset, Run
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from flows.registry.names import (
     COMMIT_TAG,
@@ -52,6 +54,7 @@ class Training(Frozen):
         settings: parameters of the stage by dotted name.
         figures: final metrics by name.
         uses: snapshots by use.
+        evidence: SHA-256 of the files of rows that it names as evidence of its figures, by name.
     """
 
     run_id: str
@@ -71,6 +74,7 @@ class Training(Frozen):
     settings: dict[str, str]
     figures: dict[str, float]
     uses: dict[str, DatasetUse]
+    evidence: dict[str, str] = {}
 
 
 def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Training:
@@ -98,6 +102,7 @@ def read_training(run: Run, project: str, reports: Mapping[str, Counts]) -> Trai
         packages=json.loads(tags.get(PACKAGES_TAG, "{}")),
         hardware=json.loads(tags.get(HARDWARE_TAG, "{}")),
         settings=dict(run.data.params),
+        evidence=evidence_of(run),
         figures={key.removeprefix("final/"): value for key, value in metrics.items() if key.startswith("final/")},
         uses={use: _use(dataset, reports.get(dataset.name)) for use, dataset in datasets_of(run)},
     )
@@ -107,8 +112,17 @@ def datasets_of(run: Run) -> Iterator[tuple[str, Dataset]]:
     """The datasets that a run read, by use; what it wrote as evidence of its figures is none."""
     for item in run.inputs.dataset_inputs if run.inputs is not None else ():
         for tag in item.tags:
-            if tag.key == "mlflow.data.context" and tag.value != EVIDENCE:
+            if tag.key == MLFLOW_DATASET_CONTEXT and tag.value != EVIDENCE:
                 yield tag.value, item.dataset
+
+
+def evidence_of(run: Run) -> dict[str, str]:
+    """SHA-256 of the files of rows that a run names as evidence of its figures, by name."""
+    return {
+        PurePosixPath(json.loads(item.dataset.source)["uri"]).stem: json.loads(str(item.dataset.profile))["sha256"]
+        for item in (run.inputs.dataset_inputs if run.inputs is not None else ())
+        if any(tag.key == MLFLOW_DATASET_CONTEXT and tag.value == EVIDENCE for tag in item.tags)
+    }
 
 
 def _use(dataset: Dataset, counts: Counts | None) -> DatasetUse:

@@ -19,10 +19,11 @@ from flows.pipeline.run import LadderRun
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
-from flows.registry.names import STAGE_TAG, registered_name
-from flows.registry.references import DataRefs, LadderResult, ModelRef, StageRecord
+from flows.registry.names import EVALUATION, STAGE_TAG, registered_name
+from flows.registry.references import DataRefs, DatasetRef, LadderResult, ModelRef, StageRecord
 from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.reward_inputs import resolve_reward
+from flows.stages.row_origins import with_origins
 from flows.storage.records import read_demonstrations, read_pairs, read_prompts
 from flows.storage.snapshots import read_split
 from flows.tasks import retried_task
@@ -147,8 +148,8 @@ def measure(
     Raises:
         InputError: if it gives no numbers, or the data tell it nothing.
     """
-    registry = context.registry()
-    run_id = registry.start_run(f"evaluate-{stage}", parent=context.run_id, tags={STAGE_TAG: f"evaluate-{stage}"})
+    registry, name = context.registry(), f"{EVALUATION}-{stage}"
+    run_id = registry.start_run(name, parent=context.run_id, tags={STAGE_TAG: name})
     registry.client.log_inputs(run_id, models=[LoggedModelInput(ref.model_id)])
     try:
         measured = MEASURES[stage](ref, held_out, config, data, context)
@@ -157,7 +158,8 @@ def measure(
         raise InputError(f"{ref.label}: {error}") from None
     registry.log_estimates(run_id, measured.estimates)
     with TemporaryDirectory() as folder:
-        log_evidence(write_evidence(measured.evidence, context.evidence, Path(folder)), stage, run_id, registry)
+        rows = with_origins(measured.evidence, _origins(stage, data), registry.folder(ref))
+        log_evidence(write_evidence(rows, context.evidence, Path(folder)), stage, run_id, registry)
     left_out = held_out.left_out
     registry.log_events(run_id, [Event(0, {"left_out_rows": left_out.rows, "held_out_rows": left_out.of})])
     registry.client.log_dict(run_id, left_out.by, "left_out.json")
@@ -165,6 +167,12 @@ def measure(
     sentence = left_out.sentence(held_out.what)
     now = {"estimates": measured.estimates, "run_id": run_id, "ladder_run": context.run_id, "outcome": sentence}
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")
+
+
+def _origins(stage: str, data: DataRefs) -> list[DatasetRef]:
+    """The tables that the rows of a stage's evidence are of."""
+    judging = TABLES[stage][0]
+    return [data.datasets[judging], *([data.demonstrations] if stage == "reward-model" else [])]
 
 
 def _sft(ref: ModelRef, held_out: Judging, config: LadderConfig, data: DataRefs, context: RunContext) -> Evaluation:

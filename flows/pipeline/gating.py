@@ -9,7 +9,7 @@ from flows.config.gates import GatesConfig
 from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
-from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG
+from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
 from flows.registry.references import StageRecord
 from flows.tasks import GATE_FAILED, retried_task, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
@@ -103,7 +103,7 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
         table=[{name: verdict[name] for name in ("gate", "status", "explanation")} for verdict in verdicts],
         description=f"Gate verdicts on {label}",
     )
-    context.registry().client.log_dict(context.run_id, {"verdicts": verdicts}, f"gates/{stage}.json")
+    context.registry().client.log_dict(context.run_id, {"verdicts": verdicts}, verdicts_record(stage))
 
 
 @retried_task("mark-versions")

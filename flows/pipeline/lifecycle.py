@@ -19,7 +19,7 @@ from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
 from flows.registry.keys import code_version
-from flows.registry.names import CODE_TAG, OUTCOME_TAG, STAGE_TAG, data_experiment
+from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
 from rlhf_core.training.stage import OutOfTime
@@ -55,7 +55,7 @@ def open_run(
 @contextmanager
 def open_evaluation(config: LadderConfig, arguments: str) -> Iterator[LadderRun]:
     """Open a run that measures registered models; it sets no alias. Arguments and errors as of `open_run`."""
-    run = _started(config, arguments, what="evaluate", verb=MEASURED, before=(), last=True)
+    run = _started(config, arguments, what=EVALUATION, verb=MEASURED, before=(), last=True)
     with _ended(run):
         yield run
 
@@ -76,7 +76,7 @@ def _started(
     run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **flow_run_tag()}
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
-    registry.client.log_dict(run_id, config.model_dump(mode="json"), "config.json")
+    registry.client.log_dict(run_id, config.model_dump(mode="json"), CONFIGURATION)
     budget = config.compute.budget_seconds
     context = RunContext(
         project=config.project,

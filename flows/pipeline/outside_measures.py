@@ -7,11 +7,14 @@ of it comes after the last verdict, so no gate and no training can see it.
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from flows.config.data import EmbeddedData
 from flows.config.ladder import LadderConfig
 from flows.config.redaction import redact
+from flows.pipeline.kept_rows import keep_rows
 from flows.registry.context import RunContext
-from flows.registry.names import ANSWERING
+from flows.registry.names import ANSWERING, outside_evidence
 from flows.registry.references import DataRefs, StageRecord
 from flows.storage.records import read_prompts
 from rlhf_core.config.outside_measures import OutsideMeasureConfig
@@ -21,6 +24,7 @@ from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.generation.sampling import generate
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.outside_measures import compare_models
+from rlhf_core.metrics.policy_evidence import ANSWERS
 from rlhf_core.rewards.functions import FunctionError, ask, load_function
 
 KEPT = 10
@@ -33,6 +37,9 @@ StageAnswers = Mapping[str, Sequence[Response]]
 
 Measure = Callable[[Sequence[str], Sequence[Response]], Sequence[float]]
 """Of N prompts and the responses to them: N numbers."""
+
+
+NO_ROWS = pa.table({})
 
 
 class Answer(NamedTuple):
@@ -50,6 +57,7 @@ class OutsideView(NamedTuple):
         prompts: a few prompts with one answer for each stage.
         gold: gold figures over all measured prompts, by name; nothing where nobody knows the truth.
         measures: figures of the outside measures, by name.
+        rows: every answer, by `answered_by`, with `outside_<measure>`.
         failures: what could not be measured, a sentence each.
     """
 
@@ -57,6 +65,7 @@ class OutsideView(NamedTuple):
     gold: Mapping[str, Estimate] = {}
     measures: Mapping[str, Estimate] = {}
     failures: Sequence[str] = ()
+    rows: pa.Table = NO_ROWS
 
 
 def view_answers(
@@ -80,7 +89,9 @@ def view_answers(
         stage: generate(registry.folder(records[stage].model), prompts, config.policy.sampling, seed=context.seed)
         for stage in ANSWERING
     }
-    return measure_answers(prompts, answers, measures)
+    view = measure_answers(prompts, answers, measures)
+    keep_rows({ANSWERS: view.rows}, outside_evidence, [data.prompts], records["policy"].model, context)
+    return view
 
 
 def measure_answers(prompts: Sequence[str], answers: StageAnswers, measures: Mapping[str, Measure]) -> OutsideView:
@@ -109,7 +120,26 @@ def measure_answers(prompts: Sequence[str], answers: StageAnswers, measures: Map
         for row, prompt in enumerate(prompts[:KEPT])
     ]
     gold = audit(prompts, answers) if "gold" in scores else {}
-    return OutsideView(shown, gold, compare_models({name: scores[name] for name in scores if name != "gold"}), failures)
+    measured = compare_models({name: scores[name] for name in scores if name != "gold"})
+    return OutsideView(shown, gold, measured, failures, _rows(prompts, answers, scores))
+
+
+def _rows(
+    prompts: Sequence[str], answers: StageAnswers, scores: Mapping[str, Mapping[str, Sequence[float]]]
+) -> pa.Table:
+    tables = [
+        pa.table(
+            {
+                "answered_by": [stage] * len(prompts),
+                "prompt": list(prompts),
+                "response": [response.text for response in responses],
+                "finished": [response.finished for response in responses],
+                **{f"outside_{name}": pa.array(by_stage[stage], pa.float64()) for name, by_stage in scores.items()},
+            }
+        )
+        for stage, responses in answers.items()
+    ]
+    return pa.concat_tables(tables)
 
 
 def _gold(prompts: Sequence[str], responses: Sequence[Response]) -> list[float]:

@@ -22,6 +22,7 @@ from flows.registry.names import (
     STAGE_PREFIX,
     STAGE_TAG,
     STAGES,
+    verdicts_record,
 )
 from flows.registry.references import DATA, DataRefs, ModelRef, StageOutcome, StageRecord
 from rlhf_core.config import Frozen
@@ -147,7 +148,7 @@ def _outcome(labels: Sequence[str], registry: Registry) -> StageOutcome:
 
 
 def _verdicts(judged: str, run: Run, registry: Registry) -> list[Verdict]:
-    path = f"gates/{judged}.json"
+    path = verdicts_record(judged)
     if path not in (item.path for item in registry.client.list_artifacts(run.info.run_id, "gates")):
         return []
     kept = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{path}")

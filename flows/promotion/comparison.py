@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from flows.config.errors import InputError
@@ -31,10 +32,15 @@ from rlhf_core.data.records import Demonstration, Pair
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.evaluators.sft import held_out_losses
 from rlhf_core.generation.sampling import generate
-from rlhf_core.metrics.calibration import hits, losses
-from rlhf_core.metrics.challenge import gain_at_like_length, prompt_slices, worst_slice
-from rlhf_core.metrics.estimates import Estimate, mean, share
-from rlhf_core.metrics.win_rate import paired_gain, win_rate, wins
+from rlhf_core.metrics.champion_evidence import (
+    CHAMPION_FIGURES,
+    JUDGE,
+    REWARD,
+    policy_rows,
+    reward_model_rows,
+    sft_rows,
+)
+from rlhf_core.metrics.paired import Paired
 
 ROWS = 2000
 """Pairs or demonstrations that are compared at most."""
@@ -43,24 +49,10 @@ PROMPTS = 256
 """Prompts that are answered at most."""
 
 
-ROLES = {"judge": "judge", "reward-model": "reward"}
-"""What scores answers of policies, by its role among the parents of the challenger, and what its scores are called."""
+SCORERS = {JUDGE: "judge", REWARD: "reward-model"}
+"""What scores answers of policies, by what its scores are called: its role among the parents of the challenger."""
 
 Row = TypeVar("Row")
-
-
-class Paired(Frozen):
-    """A figure of both versions on the same rows.
-
-    Attributes:
-        challenger: None where the figure is about both at once.
-        champion: as `challenger`.
-        between: challenger less champion, paired; or what is said of both.
-    """
-
-    challenger: Estimate | None
-    champion: Estimate | None
-    between: Estimate
 
 
 class Comparison(Frozen):
@@ -70,11 +62,40 @@ class Comparison(Frozen):
         figures: by the name that figures of stages have, in the same unit.
         on: what it was measured on.
         notes: what to know when reading it.
+        evidence: SHA-256 of the files of rows that the figures rest on, by name, where they are kept.
     """
 
     figures: dict[str, Paired] = {}
     on: str
     notes: tuple[str, ...] = ()
+    evidence: dict[str, str] = {}
+
+
+class Compared(NamedTuple):
+    """A comparison with what it rests on.
+
+    Attributes:
+        evidence: the rows, by name; none where nothing could be compared.
+        data: the table that they were held out from.
+    """
+
+    comparison: Comparison
+    evidence: Mapping[str, pa.Table] = {}
+    data: UsedTable | None = None
+
+
+class MeasuredRows(NamedTuple):
+    """Rows as both versions see them.
+
+    Attributes:
+        rows: tables by name.
+        on: what the rows are.
+        notes: what to know of them.
+    """
+
+    rows: dict[str, pa.Table]
+    on: str
+    notes: tuple[str, ...]
 
 
 class Sides(NamedTuple):
@@ -91,7 +112,7 @@ class Sides(NamedTuple):
         return self.registry.folder(self.challenger), self.registry.folder(self.champion)
 
 
-def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Comparison:
+def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Compared:
     """Measure two versions of a model on the held-out rows of the challenger's data.
 
     Rows are left out whose prompt either version, or anything that went into one or scores its answers, was trained on;
@@ -110,94 +131,61 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
     """
     kind = challenger.name.removeprefix(f"{config.project}-")
     if kind not in MEASURES:
-        return Comparison(on="nothing", notes=(f"a {kind} model is not measured by itself",))
+        return Compared(Comparison(on="nothing", notes=(f"a {kind} model is not measured by itself",)))
     table, measure = MEASURES[kind]
     try:
-        return measure(Sides(registry, config, challenger, champion), _snapshot(registry, challenger, table))
+        data = _snapshot(registry, challenger, table)
+        measured = measure(Sides(registry, config, challenger, champion), data)
     except (FileNotFoundError, InputError, SnapshotDamaged) as error:
-        return Comparison(on="nothing", notes=(f"not compared: {error}",))
+        return Compared(Comparison(on="nothing", notes=(f"not compared: {error}",)))
+    figures, note = CHAMPION_FIGURES[kind](measured.rows)
+    notes = tuple(filter(None, (*measured.notes, note)))
+    return Compared(Comparison(figures=figures, on=measured.on, notes=notes), measured.rows, data)
 
 
-def _reward_models(sides: Sides, data: UsedTable) -> Comparison:
+def _reward_models(sides: Sides, data: UsedTable) -> MeasuredRows:
     unseen = _unseen(sides, data, "pairs")
     pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt in unseen.prompts], ROWS)
-    prompts = [pair.prompt for pair in pairs]
-    first, second = (_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders)
-
-    def paired(
-        measured: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-        estimate: Callable[..., Estimate],
-        rows: NDArray[np.bool_] | slice = slice(None),
-    ) -> Paired:
-        ours, theirs = measured(first)[rows], measured(second)[rows]
-        by = np.array(prompts)[rows]
-        return Paired(challenger=estimate(ours, by), champion=estimate(theirs, by), between=mean(ours - theirs, by))
-
-    figures = {"agreement": paired(hits, share)}
-    untuned = np.array([prompt not in unseen.tuned for prompt in prompts])
-    if untuned.any():
-        figures["nll_nats"] = paired(losses, mean, untuned)
-    note = f"nll on {untuned.sum()} of these pairs: on the prompts of the others a temperature was fitted"
-    notes = unseen.notes if untuned.all() else (*unseen.notes, note)
-    return Comparison(figures=figures, on=f"{len(pairs)} held-out pairs, {_name(data)}", notes=notes)
+    deltas = [_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders]
+    untuned = np.array([pair.prompt not in unseen.tuned for pair in pairs])
+    return MeasuredRows(
+        reward_model_rows(pairs, deltas, untuned), f"{len(pairs)} held-out pairs, {_name(data)}", unseen.notes
+    )
 
 
-def _policies(sides: Sides, data: UsedTable) -> Comparison:
+def _policies(sides: Sides, data: UsedTable) -> MeasuredRows:
     """Both answer the same prompts with the same chance, and models of the challenger's lineage score the answers."""
     registry, config = sides.registry, sides.config
     tags = registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
     unseen = _unseen(sides, data, "prompts")
     prompts = _some([prompt for prompt in unseen.prompts if prompt not in unseen.tuned], PROMPTS)
     answers = [generate(folder, prompts, config.policy.sampling, seed=config.seed) for folder in sides.folders]
-    texts = [[answer.text for answer in responses] for responses in answers]
-    scorers = {name: registry.pin(tags[PARENT_PREFIX + role]) for role, name in ROLES.items()}
+    scorers = {name: registry.pin(tags[PARENT_PREFIX + role]) for name, role in SCORERS.items()}
     scores = {
-        name: [_scores(registry.folder(scorer), prompts, side, config.reward_model) for side in texts]
+        name: [
+            _scores(registry.folder(scorer), prompts, [answer.text for answer in side], config.reward_model)
+            for side in answers
+        ]
         for name, scorer in scorers.items()
     }
-    figures: dict[str, Paired] = {}
-    for name, (first, second) in scores.items():
-        figures |= _scored(name, first, second, texts)
-    figures["eos_rate"] = _ends(*([float(answer.finished) for answer in responses] for responses in answers))
-    notes = [*unseen.notes, "; ".join(f"{name} by {scorer.label}" for name, scorer in scorers.items())]
-    worst = worst_slice(wins(*scores["judge"]), prompt_slices(prompts, _sources(data, prompts)))
-    if worst is not None:
-        name, rate = worst
-        figures["worst_slice_judge_win_rate"] = Paired(challenger=None, champion=None, between=rate)
-        notes.append(f"worst slice: {name}, by its upper bound")
-    return Comparison(figures=figures, on=f"{len(prompts)} held-out prompts, {_name(data)}", notes=tuple(notes))
+    by = "; ".join(f"{name} by {scorer.label}" for name, scorer in scorers.items())
+    rows = policy_rows(prompts, _sources(data, prompts), answers, scores)
+    return MeasuredRows(rows, f"{len(prompts)} held-out prompts, {_name(data)}", (*unseen.notes, by))
 
 
-def _scored(
-    what: str, first: NDArray[np.float64], second: NDArray[np.float64], texts: Sequence[Sequence[str]]
-) -> dict[str, Paired]:
-    """What one scorer says of both sides' answers."""
-    lengths = np.array([[len(text.split()) for text in side] for side in texts], dtype=np.float64).T
-    gain = Paired(challenger=mean(first), champion=mean(second), between=paired_gain(first, second))
-    like = gain_at_like_length(first - second, lengths)
-    return {
-        f"{what}_score": gain,
-        f"{what}_score_at_like_length": Paired(challenger=None, champion=None, between=like),
-        f"{what}_win_rate": Paired(challenger=None, champion=None, between=win_rate(first, second)),
-    }
-
-
-def _sft_models(sides: Sides, data: UsedTable) -> Comparison:
+def _sft_models(sides: Sides, data: UsedTable) -> MeasuredRows:
     unseen = _unseen(sides, data, "demonstrations")
     rows = _some([row for row in read_demonstrations(data, "test") if row.prompt in unseen.prompts], ROWS)
     prompts = list(dict.fromkeys(row.prompt for row in rows))[:PROMPTS]
     config = sides.config
-    first, second = (held_out_losses(folder, rows, config.sft) for folder in sides.folders)
+    losses = [held_out_losses(folder, rows, config.sft) for folder in sides.folders]
     answers = [generate(folder, prompts, config.sft.sampling, seed=config.seed) for folder in sides.folders]
-    losses_of = [mean(values, [row.prompt for row in rows]) for values in (first, second, first - second)]
-    figures = {
-        "loss_nats": Paired(challenger=losses_of[0], champion=losses_of[1], between=losses_of[2]),
-        "eos_rate": _ends(*([float(answer.finished) for answer in responses] for responses in answers)),
-    }
-    return Comparison(figures=figures, on=f"{len(rows)} held-out demonstrations, {_name(data)}", notes=unseen.notes)
+    return MeasuredRows(
+        sft_rows(rows, losses, prompts, answers), f"{len(rows)} held-out demonstrations, {_name(data)}", unseen.notes
+    )
 
 
-MEASURES: Mapping[str, tuple[str, Callable[[Sides, UsedTable], Comparison]]] = {
+MEASURES: Mapping[str, tuple[str, Callable[[Sides, UsedTable], MeasuredRows]]] = {
     "reward-model": ("preferences", _reward_models),
     "judge": ("preferences", _reward_models),
     "policy": ("prompts", _policies),
@@ -209,10 +197,6 @@ def _some(rows: Sequence[Row], limit: int) -> Sequence[Row]:
     if not rows:
         raise FileNotFoundError("the two versions learned from every row that the challenger's data hold out")
     return rows[:limit]
-
-
-def _ends(first: Sequence[float], second: Sequence[float]) -> Paired:
-    return Paired(challenger=share(first), champion=share(second), between=paired_gain(first, second))
 
 
 def _scores(

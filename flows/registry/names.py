@@ -38,6 +38,9 @@ HELD_TAG = "promotion.held"
 STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code", "rlhf.outcome"
 """Of a run: which stage or flow it is, its content key, the version of the code, how it ended."""
 
+EVALUATION = "evaluate"
+"""What a run that only measures says that it is, in `STAGE_TAG`; those below it add the stage."""
+
 LADDER_KEY_TAG, ALIASED_TAG = "rlhf.climb", "rlhf.alias"
 """Of a ladder's run: its identity, and the versions to which it gave the alias."""
 
@@ -74,6 +77,21 @@ EVIDENCE = "evidence"
 EVIDENCE_PREFIX = f"{EVIDENCE}."
 """Of a version: SHA-256 of each file in that folder, by its name."""
 
+BESIDE_CHAMPION = "-beside-champion-"
+"""Between the registered name and the table, in the names of evidence of a ladder's run."""
+
+EVIDENCE_PRUNED_TAG = "evidence.pruned"
+"""Of a run: when its rows were removed, in UTC."""
+
+HASHED = {"texts": "hashed"}
+"""Of a file of rows, among the metadata of its schema: digests stand in it instead of texts."""
+
+PROMPT_NUMBER = "prompt_number"
+"""Column of such a file: place of the prompt in the order of all texts of prompts, in which intervals resample them."""
+
+CONFIGURATION = "config.json"
+"""Of a ladder's run: its whole configuration, thresholds of gates among it."""
+
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""
 
@@ -101,3 +119,29 @@ def project_of_model(name: str, models: Iterable[str] = MODELS) -> str | None:
 def data_experiment(project: str) -> str:
     """Name of the experiment that keeps the snapshots of a project."""
     return f"{project}-data"
+
+
+def verdicts_record(judged: str) -> str:
+    """Where a ladder's run keeps what gates said of the data or of a stage."""
+    return f"gates/{judged}.json"
+
+
+def champion_record(name: str) -> str:
+    """Where a ladder's run keeps the comparison of its version of a registered name with the champion of that name."""
+    return f"champion/{name}.json"
+
+
+def champion_evidence(name: str, table: str) -> str:
+    """What a ladder's run calls a table of rows that such a comparison rests on, among its evidence."""
+    return f"{name}{BESIDE_CHAMPION}{table}"
+
+
+def compared_name(evidence: str) -> str:
+    """The registered name whose comparison a table of evidence is of; empty for other evidence."""
+    name, beside, _ = evidence.partition(BESIDE_CHAMPION)
+    return name if beside else ""
+
+
+def outside_evidence(table: str) -> str:
+    """What a ladder's run calls the answers of all stages that are measured from outside, among its evidence."""
+    return f"outside-{table}"

@@ -29,6 +29,9 @@ METRICS_PER_CALL = 1000
 
 ESTIMATES = "estimates.json"
 
+SHOWN_ROWS = 500
+"""Rows of a table that MLflow's page shows at most; the file has all."""
+
 FINAL = "final/"
 """Begins the names of figures that are measured once, at the end."""
 
@@ -179,16 +182,8 @@ class Runs:
             NotFiniteError: if one is no number; then nothing is logged.
         """
         refuse_nan(estimates)
-        suffixes = {"value": "", "lower": "/lower", "upper": "/upper"}
-        fields = {name: estimate.as_json() for name, estimate in estimates.items()}
-        final = {
-            f"{FINAL}{name}{suffix}": number
-            for name, estimate in fields.items()
-            for field, suffix in suffixes.items()
-            if (number := estimate[field]) is not None
-        }
-        self.log_events(run_id, [Event(0, final)], model=model, dataset=dataset)
-        self.client.log_dict(run_id, fields, file)
+        self.log_events(run_id, [Event(0, final_metrics(estimates))], model=model, dataset=dataset)
+        self.client.log_dict(run_id, {name: estimate.as_json() for name, estimate in estimates.items()}, file)
 
     def log_inputs(self, run_id: str, inputs: Sequence[DatasetInput]) -> None:
         """Log dataset inputs."""
@@ -213,6 +208,17 @@ class Runs:
         self.log_inputs(run_id, inputs)
         for ref in {ref.name: ref for ref in datasets.values()}.values():
             self.client.log_artifacts(run_id, ref.report, f"data/{ref.name}")
+
+
+def final_metrics(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Figures as metrics: the value by `final/<name>`, the ends of its interval, where it has any, below that."""
+    suffixes = {"value": "", "lower": "/lower", "upper": "/upper"}
+    return {
+        f"{FINAL}{name}{suffix}": number
+        for name, estimate in estimates.items()
+        for field, suffix in suffixes.items()
+        if (number := estimate.as_json()[field]) is not None
+    }
 
 
 def refuse_nan(estimates: Mapping[str, Estimate]) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from flows.config.evidence import EvidenceConfig
 from flows.registry.client import Registry
-from flows.registry.names import EVIDENCE, EVIDENCE_PREFIX
+from flows.registry.names import EVIDENCE, HASHED, PROMPT_NUMBER
+from flows.registry.runs import SHOWN_ROWS
 from flows.storage.digests import digests_of
 
 
@@ -35,7 +37,7 @@ def log_evidence(paths: list[str], stage: str, run_id: str, registry: Registry) 
     """Keep the files with the run that measured them, each as an artifact, a dataset input and a table of MLflow.
 
     Returns:
-        Tags of the version that was measured: the digest of each file by its name.
+        SHA-256 of each file by its name.
     """
     if not paths:
         return {}
@@ -46,20 +48,23 @@ def log_evidence(paths: list[str], stage: str, run_id: str, registry: Registry) 
     registry.log_inputs(run_id, [_input(path, f"{stage}-{path.stem}", digests[path.stem], run_id) for path in files])
     for path in files:
         registry.show_table(run_id, _shown(pq.read_table(path)), f"{EVIDENCE}/{path.stem}.json")
-    return {f"{EVIDENCE_PREFIX}{name}": digest for name, digest in digests.items()}
+    return digests
 
 
-NO_TEXTS = ("answered_by", "case")
-"""Columns of words of ours: who answered, and what was done to an answer."""
+NO_TEXTS = ("answered_by", "case", "source")
+"""Columns of words of ours: who answered, what was done to an answer, and the file that a row comes from."""
 
 
 def _hashed(table: pa.Table) -> pa.Table:
-    """The table with SHA-256 in place of each text."""
+    """The table with SHA-256 in place of each text, and with the number of each prompt in the order of the texts."""
+    if "prompt" in table.column_names:
+        numbers = np.unique(np.array(table["prompt"].to_pylist()), return_inverse=True)[1]
+        table = table.append_column(PROMPT_NUMBER, pa.array(numbers))
     for place, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name not in NO_TEXTS:
             digests = [None if text is None else _sha256(text) for text in table[field.name].to_pylist()]
             table = table.set_column(place, field.name, pa.array(digests, pa.string()))
-    return table.replace_schema_metadata({"texts": "hashed"})
+    return table.replace_schema_metadata(HASHED)
 
 
 def _sha256(text: str) -> str:
@@ -75,10 +80,6 @@ def _input(path: Path, name: str, digest: str, run_id: str) -> DatasetInput:
         profile=json.dumps({"num_rows": pq.read_metadata(path).num_rows, "sha256": digest}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", EVIDENCE)])
-
-
-SHOWN_ROWS = 500
-"""Rows of a table that MLflow's page shows at most; the file has all."""
 
 
 def _shown(table: pa.Table) -> dict[str, list[Any]]:

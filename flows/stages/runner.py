@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from prefect import task
 from prefect.runtime import flow_run
@@ -16,7 +17,7 @@ from flows.config.errors import InputError
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
-from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
+from flows.registry.names import EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import surroundings
 from flows.registry.references import ModelRef, StageRecord
@@ -28,6 +29,7 @@ from flows.stages.finished import FinishedTraining, has_folders, keep_finished, 
 from flows.stages.journal import LoggedEvents
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
+from flows.stages.row_origins import with_origins
 from flows.stages.time_limit import TimeLimit
 from flows.stages.time_spent import TimeSpent
 from flows.stages.torchrun import launch
@@ -106,7 +108,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
         folders={name: str(folder) for name, folder in result.artifacts.items()},
         files=_files_beside(workspace, result.artifacts.values()),
         estimates=result.estimates,
-        evidence=write_evidence(result.evidence, context.evidence, states / "evidence"),
+        evidence=write_evidence(_rows(result, plan), context.evidence, states / "evidence"),
         series={**curves, **result.series},
         samples=result.samples,
         outcome=result.outcome,
@@ -150,7 +152,8 @@ def _register_models(key: str, plan: Plan, context: RunContext, trained: Finishe
     """Every artifact as a version; the main one names the evidence of its figures."""
     registry = context.registry()
     lineage = {**lineage_tags(plan.parents, plan.datasets, plan.sources), **plan.tags, KEY_TAG: key}
-    evidence = {plan.main: log_evidence(trained.evidence, plan.stage, trained.run_id, registry)}
+    digests = log_evidence(trained.evidence, plan.stage, trained.run_id, registry)
+    evidence = {plan.main: {f"{EVIDENCE_PREFIX}{name}": digest for name, digest in digests.items()}}
     models = {}
     for artifact, what in plan.models.items():
         folder = Path(trained.folders[artifact])
@@ -261,6 +264,11 @@ def _astray(error: NotFiniteError, plan: Plan, states: Path, events: LoggedEvent
 def _files_beside(workspace: Path, artifacts: Iterable[Path]) -> list[str]:
     """Files of a stage that belong to no artifact; where the workspace itself is one, all of them do."""
     return [] if workspace in artifacts else [str(path) for path in workspace.iterdir() if path.is_file()]
+
+
+def _rows(result: StageResult, plan: Plan) -> dict[str, pa.Table]:
+    """The rows that the figures of a stage rest on, with where they come from."""
+    return with_origins(result.evidence, plan.datasets.values(), result.artifacts[plan.main])
 
 
 def _checked(result: StageResult, plan: Plan) -> StageResult:

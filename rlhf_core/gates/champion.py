@@ -1,10 +1,38 @@
 """Default gates against the champion: a version must not be worse than the one that it would replace."""
 
+from collections.abc import Mapping, Sequence
+
 from rlhf_core.gates.gate import Gate
+from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.paired import Paired
 
 OVER_CHAMPION = "_over_champion"
 """Ends the name of a figure that compares a version with the champion on the same rows, such as
 `judge_win_rate_over_champion`."""
+
+NO_CHAMPION, IS_CHAMPION = "there is no champion to replace", "this is the champion"
+"""Why there is no such figure."""
+
+NOTHING = Estimate(0.0, -float("inf"), float("inf"), 0)
+"""A figure that nothing could be measured for: too few samples for any gate."""
+
+
+def asked_of_champion(gates: Sequence[Gate]) -> list[str]:
+    """The figures of a comparison with the champion that gates ask for."""
+    return [gate.metric for gate in gates if gate.metric.endswith(OVER_CHAMPION)]
+
+
+def over_champion(figures: Mapping[str, Paired], asked: Sequence[str]) -> dict[str, Estimate]:
+    """The figures of a comparison as gates name them; without any, each that is asked has no sample, so gates abstain.
+
+    Args:
+        figures: of the comparison, by name.
+        asked: as `asked_of_champion` gives them.
+    """
+    if not figures:
+        return dict.fromkeys(asked, NOTHING)
+    return {f"{name}{OVER_CHAMPION}": paired.between for name, paired in figures.items()}
+
 
 SFT_CHAMPION_GATES = (
     Gate(

@@ -32,6 +32,11 @@ COLUMNS = {
 
 TERM = "reward_term_"
 
+OF_WORDS = frozenset(
+    {"distinct_1", "distinct_2", "distinct_3", "distinct_2_ratio", "self_bleu", "sft_distinct_2", "sft_self_bleu"}
+)
+"""Figures that need the words of texts, which digests do not have."""
+
 
 def answers_table(
     prompts: Sequence[str], policy: Answers, draws: Sequence[Answers], repeats: Sequence[tuple[str, str]] = ()

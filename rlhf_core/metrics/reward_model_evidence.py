@@ -25,6 +25,12 @@ PAIRS, DEMONSTRATIONS = "pairs", "demonstrations"
 """What the tables are called among the evidence of a reward model."""
 
 
+OF_WORDS = frozenset(
+    {"length_correlation", "length_matched_agreement", "agreement_chosen_longer", "agreement_chosen_shorter"}
+)
+"""Figures that need the words of texts, which digests do not have."""
+
+
 def reward_model_evidence(
     scored: ScoredPairs,
     held_out: Sequence[Pair],

@@ -18,6 +18,10 @@ MODELS = {"base": "base_", "sft": ""}
 """Before the names of the figures of either model."""
 
 
+OF_WORDS = frozenset({"regurgitation_rate", "base_regurgitation_rate"})
+"""Figures that need the words of texts, which digests do not have."""
+
+
 class SFTMeasurements(NamedTuple):
     """What a model makes of held-out rows.
 

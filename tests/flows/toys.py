@@ -12,6 +12,7 @@ from data_contracts.records import Kind
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.context import RunContext
+from flows.registry.names import CONFIGURATION, FAILED, GATE_PREFIX, STAGE_PREFIX, STATUS_TAG, verdicts_record
 from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
 from flows.stages.finished import FinishedTraining
 from flows.stages.plan import Plan
@@ -19,6 +20,7 @@ from flows.stages.runner import register, train
 from flows.storage.cached_results import unsealed
 from flows.storage.snapshots import SnapshotWriter
 from rlhf_core.config import Frozen
+from rlhf_core.gates.gate import Gate, judge
 from rlhf_core.metrics.estimates import point
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
@@ -122,6 +124,23 @@ class Toys:
         record = StageRecord.model_validate(register.fn(plan.key, plan, self.context, trained))
         shutil.rmtree(self.storage / "work")  # as a stage does that came to its end
         return record.model
+
+    def judge(self, policy: ModelRef) -> None:
+        """Verdicts on a toy, of which one abstains, as a run of the pipeline leaves them."""
+        asked = {"kl-budget": ("temperature", "below", 6.5), "judge-gain": ("judge_reward_gain", "above", 0.0)}
+        words = {"min_samples": 1, "failure": "bad", "reason": "for the test"}
+        gates = [
+            Gate.model_validate({"name": name, "metric": metric, "direction": way, "threshold": bound, **words})
+            for name, (metric, way, bound) in asked.items()
+        ]
+        verdicts = judge(gates, {"temperature": point(TEMPERATURE, 10)})
+        settings = {"policy": [gate.model_dump() for gate in gates], "abstain_blocks": True}
+        run_id, client = self.context.run_id, self.registry.client
+        client.log_dict(run_id, {"gates": settings}, CONFIGURATION)
+        client.log_dict(run_id, {"verdicts": [verdict.model_dump() for verdict in verdicts]}, verdicts_record("policy"))
+        self.registry.tag_run(run_id, {f"{STAGE_PREFIX}policy": policy.label})
+        tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in verdicts}
+        self.registry.tag_versions([policy], {**tags, STATUS_TAG: FAILED})
 
     def ladder(self, text: str) -> Ladder:
         """All rungs."""

@@ -46,6 +46,27 @@ MUTANTS = [
         "test_power.test_a_detectable_difference_is_that_of_a_z_test_of_80_percent_power",
     ),
     Mutant(
+        "a challenger is held against itself",
+        "rlhf_core.metrics.champion_evidence",
+        "between=mean(ours - theirs, by)",
+        "between=mean(ours, by)",
+        "test_champion_evidence.test_margins_of_both_give_agreement_and_likelihood_challenger_less_champion",
+    ),
+    Mutant(
+        "a champion that could not be compared is taken for none",
+        "rlhf_core.gates.champion",
+        "return dict.fromkeys(asked, NOTHING)",
+        "return {}",
+        "test_champion_evidence.test_gates_abstain_where_a_champion_could_not_be_compared",
+    ),
+    Mutant(
+        "other rows than those of the file are shown",
+        "flows.lineage.shown",
+        "if not _alike(cell, kept):",
+        "if cell is None and kept is not None:",
+        "test_shown.test_tables_that_are_shown_are_rows_of_the_file",
+    ),
+    Mutant(
         "length is left in the gain over the champion",
         "rlhf_core.metrics.challenge",
         "return np.asarray(weighted_mean(weights, gains) - slope * weighted_mean(weights, ratios))",

@@ -20,6 +20,7 @@ from flows.lineage.training_record import Training
 from flows.promotion.comparison import Comparison
 from flows.registry.names import (
     CHAMPION,
+    CONFIGURATION,
     EVIDENCE,
     OUTCOME_TAG,
     PARENT_RUN_TAG,
@@ -27,7 +28,9 @@ from flows.registry.names import (
     STAGE_PREFIX,
     STAGE_TAG,
     STAGES,
+    champion_record,
     registered_name,
+    verdicts_record,
 )
 from flows.registry.references import DATA
 from flows.registry.runs import ESTIMATES, FINAL
@@ -164,7 +167,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
     return Climb(
         run=run,
         project=project,
-        settings=archive.document(run_id, "config.json") or {},
+        settings=archive.document(run_id, CONFIGURATION) or {},
         verdicts={judged: found for judged in (DATA, *STAGES) if (found := _verdicts(archive, run_id, judged))},
         stages=stages,
         champions=champions,
@@ -197,13 +200,13 @@ def _estimates(archive: Archive, run_id: str, path: str) -> dict[str, Estimate]:
 
 
 def _verdicts(archive: Archive, run_id: str, judged: str) -> list[Verdict]:
-    document = archive.document(run_id, f"gates/{judged}.json") or {"verdicts": []}
+    document = archive.document(run_id, verdicts_record(judged)) or {"verdicts": []}
     return [Verdict.model_validate(verdict) for verdict in document["verdicts"]]
 
 
 def _comparison(archive: Archive, run_id: str, project: str, stage: str) -> Comparison | None:
     try:
-        document = archive.document(run_id, f"champion/{registered_name(project, stage)}.json")
+        document = archive.document(run_id, champion_record(registered_name(project, stage)))
         return Comparison.model_validate_json(json.dumps(document))
     except ValidationError:
         return None

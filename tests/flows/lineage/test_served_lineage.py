@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from flows.deploy.pages import free_port
 from flows.lineage.archive import Archive
 from flows.lineage.audit import audit
+from flows.lineage.finding import DOUBTS
 from flows.lineage.retention import Retention
 from tests.flows.toys import Ladder, Toys
 
@@ -88,7 +89,7 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_an_audit_needs_the_server_alone() -> None:
     done = typed("audit", "toy-policy@champion")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "25 holds, 0 missing, 0 altered" in done.stdout and done.stderr == ""
+    assert "29 holds, 0 missing, 0 altered, 0 differs" in done.stdout and done.stderr == ""
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -136,4 +137,4 @@ def test_what_is_pruned_leaves_the_artifact_store_and_nothing_else_does(served: 
     assert [path.read_text() for path in served.artifacts.rglob("weights")] == ["live"] * 5
     assert {path.stem for path in served.artifacts.rglob("*.parquet")} == {ref.digest for ref in served.live[5:]}
     archive = Archive(MlflowClient())
-    assert {finding.status for finding in audit(archive, archive.aliased())} == {"holds"}
+    assert not any(finding.status in DOUBTS for finding in audit(archive, archive.aliased()))

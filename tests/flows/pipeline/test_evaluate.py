@@ -11,14 +11,18 @@ import pytest
 from data_contracts.records import Kind
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.lineage.archive import Archive
+from flows.lineage.finding import DOUBTS
+from flows.lineage.recomputation import Recomputation
 from flows.pipeline.evaluate import held_out_rows, measure
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
-from flows.registry.names import KEY_TAG, STAGE_TAG
+from flows.registry.names import CONFIGURATION, EVALUATION, KEY_TAG, STAGE_TAG, verdicts_record
 from flows.registry.references import DataRefs, DatasetRef, ModelRef, StageRecord
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.evaluators.reward_model import score
+from rlhf_core.gates.gate import Gate, Verdict, judge
 from tests.flows.toys import keep_table
 
 CONFIG = LadderConfig(project="desk", seed=3)
@@ -91,6 +95,33 @@ def test_a_version_is_judged_by_the_pairs_that_it_neither_learned_from_nor_was_t
     assert record.outcome == said
     metrics = registry.client.get_run(record.run_id).data.metrics
     assert (metrics["left_out_rows"], metrics["held_out_rows"]) == (4.0, 22.0)
+
+
+def test_an_audit_judges_an_evaluation_by_the_rows_that_it_kept(evaluated: Desk) -> None:
+    registry, version, data, context = evaluated
+    rows = held_out_rows("reward-model", [version], data, registry)
+    record = StageRecord.model_validate(measure.fn("reward-model", version, rows, CONFIG, data, context))
+    asked = {"name": "agrees", "metric": "agreement", "direction": "above", "threshold": 0.0, "min_samples": 5}
+    gates = [Gate.model_validate({**asked, "failure": "disagrees", "reason": "for the test"})]
+    (verdict,) = judge(gates, record.estimates)
+    settings = {"reward_model": [gate.model_dump() for gate in gates], "abstain_blocks": True}
+    registry.client.log_dict(context.run_id, {"gates": settings}, CONFIGURATION)
+    registry.tag_run(context.run_id, {STAGE_TAG: EVALUATION, "stage.reward-model": version.label})
+    registry.tag_versions([version], {"gate.agrees": verdict.status, "gate.status": "passed"})
+
+    def audited(said: Verdict) -> dict[tuple[str, str], str]:
+        document = {"verdicts": [said.model_dump(mode="json")]}
+        registry.client.log_dict(context.run_id, document, verdicts_record("reward-model"))
+        archive = Archive(registry.client)
+        training = archive.training(version.run_id)
+        assert training is not None
+        findings = Recomputation(archive).findings(archive.find(version.label), training)
+        return {(each.what, each.status): each.detail for each in findings}
+
+    found = audited(verdict)
+    assert {"figures", "verdicts", "tables", "gates"} <= {what for what, status in found if status == "holds"}
+    assert "follow from" in found["figures", "holds"] and not [what for what, status in found if status in DOUBTS]
+    assert "value: recorded 0.9" in audited(verdict.model_copy(update={"value": 0.99}))["verdict agrees", "differs"]
 
 
 def test_a_version_that_learned_from_all_that_is_held_out_is_not_judged(evaluated: Desk) -> None:

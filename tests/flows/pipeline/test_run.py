@@ -6,11 +6,16 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from flows.lineage.archive import Archive
+from flows.lineage.finding import DOUBTS, AuditFinding
+from flows.lineage.recomputation import Recomputation
+from flows.registry.names import champion_evidence
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
@@ -145,6 +150,34 @@ def test_a_version_is_held_against_the_champion_that_it_would_replace(
     assert judged("policy") == (
         f"judge_win_rate_over_champion: upper bound {between[2]:.4g} is below 2 (n={between[3]})"
     )
+    rests_on_the_champions_answers(Archive(client), ladder)
+
+
+def rests_on_the_champions_answers(archive: Archive, ladder: Run) -> None:
+    """The rows of the comparison are kept, and an audit computes its figures and the verdict again."""
+    name = champion_evidence("tiny-policy", "answers")
+    with archive.file(ladder.info.run_id, f"evidence/{name}.parquet") as path:
+        assert path is not None
+        rows = pq.read_table(path)
+    by = rows["answered_by"].to_pylist()
+    assert set(by) == {"challenger", "champion"} and by.count("champion") == len(set(rows["prompt"].to_pylist()))
+    assert rows["judge_score"].null_count == rows["source"].null_count == rows["tokens"].null_count == 0
+
+    def found() -> dict[tuple[str, str], AuditFinding]:
+        version = archive.find("tiny-policy/2")
+        training = archive.training(version.run_id)
+        assert training is not None
+        return {each[1:3]: each for each in Recomputation(archive).findings(version, training)}
+
+    whole = found()
+    assert not any(status in DOUBTS for _, status in whole)
+    assert whole["champion", "holds"].detail.startswith("7 of 7 figures beside the champion follow from ")
+    path = Path(ladder.info.artifact_uri.removeprefix("file://")) / "champion" / "tiny-policy.json"
+    comparison = json.loads(path.read_text())
+    comparison["figures"]["judge_win_rate"]["between"][0] = 1.0
+    path.write_text(json.dumps(comparison))
+    figure = found()["figure judge_win_rate_over_champion", "differs"]
+    assert ladder.info.run_id in figure.detail and "recorded between 1.0000 [" in figure.detail
 
 
 def test_a_stage_that_takes_too_long_is_stopped_and_the_climb_says_so(

@@ -3,21 +3,29 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from flows.config.evidence import EvidenceConfig
 from flows.config.ladder import LadderConfig
-from flows.promotion.comparison import Comparison, compare
+from flows.lineage.archive import Archive
+from flows.lineage.champion import beside_champion
+from flows.pipeline.against_champion import compare_with_champion
+from flows.promotion import comparison
+from flows.promotion.comparison import Comparison
 from flows.registry.client import Registry
+from flows.registry.context import RunContext
 from flows.registry.names import TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.metrics.calibration import hits
+from rlhf_core.metrics.champion_evidence import OF_WORDS
 from tests.flows.toys import keep_table
 
 Register = Callable[..., ModelRef]
@@ -79,6 +87,10 @@ def contrary(scorer: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def compare(desk: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Comparison:
+    return comparison.compare(desk, config, challenger, champion).comparison
+
+
 def agreement(folder: Path) -> float:
     sides = [score(folder, [Demonstration(row[0], row[side]) for row in ROWS], RewardModelConfig()) for side in (1, 2)]
     return float(hits(np.subtract(*sides)).mean())
@@ -120,6 +132,50 @@ def test_a_version_beside_its_own_copy_differs_by_nothing_at_all(
             even = 0.5 if "win_rate" in figure else 0.0
             assert (paired.between.value, paired.between.lower, paired.between.upper) == (even, even, even)
             assert paired.challenger == paired.champion
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "count", "texts"),
+    [
+        ("judge", "preferences", 2, "hashed"),
+        ("sft", "demonstrations", 2, "kept"),
+        ("policy", "prompts", 7, "kept"),
+        ("policy", "prompts", 7, "hashed"),
+    ],
+)
+def test_what_is_kept_of_a_comparison_gives_its_figures_again(
+    desk: Registry, desk_home: Path, trained: Trained, table: Callable[..., DatasetRef], scorer: Path, contrary: Path,
+    speaker: Path, kind: str, name: str, count: int, texts: Literal["kept", "hashed"],
+) -> None:  # fmt: skip
+    judge = trained("desk-judge", scorer, table("preferences", ROWS)).label
+    tags = {"parent_judge": judge, "parent_reward-model": judge}
+    folders = (scorer, contrary) if kind == "judge" else (speaker, speaker)
+    ours, champion = (trained(f"desk-{kind}", folder, table(name, ROWS), **tags) for folder in folders)
+    run_id, evidence = desk.start_run("ladder"), EvidenceConfig(texts=texts)
+    context = RunContext(project="desk", seed=3, storage=desk_home, threads=None, run_id=run_id, evidence=evidence)
+    said = Comparison.model_validate(compare_with_champion.fn(ours, champion, CONFIG, context))
+    assert said.evidence.keys() == {f"desk-{kind}-beside-champion-{each}" for each in TABLES_OF[kind]}
+
+    beside = beside_champion(Archive(desk.client), ours.label, run_id, kind)
+    assert beside.recorded == said.figures and len(said.figures) == count
+    words = OF_WORDS & said.figures.keys() if texts == "hashed" else frozenset()
+    assert beside.again == {figure: each for figure, each in said.figures.items() if figure not in words}
+    left = [("champion", "not recomputable")] if words else []
+    found = [(finding.what, finding.status) for finding in beside.findings]
+    assert found == [("champion", "holds"), *left, ("tables", "holds")]
+
+    between = said.figures["agreement" if kind == "judge" else "eos_rate"]
+    forged = between.model_copy(update={"between": between.between._replace(upper=7.0)})
+    other = said.model_copy(update={"figures": {**said.figures, "eos_rate": forged}})
+    desk.client.log_dict(run_id, other.model_dump(mode="json"), f"champion/desk-{kind}.json")
+    first, second, *_ = beside_champion(Archive(desk.client), ours.label, run_id, kind).findings
+    if kind == "judge":  # a figure that no row gives
+        assert second.status == "not recomputable" and ": eos_rate" in second.detail
+    else:
+        assert (first.what, first.status) == ("figure eos_rate_over_champion", "differs")
+
+
+TABLES_OF = {"judge": ("pairs",), "sft": ("demonstrations", "answers"), "policy": ("answers",)}
 
 
 def test_policies_that_answer_the_same_are_worth_the_same_at_any_length_and_in_any_slice(

@@ -15,8 +15,9 @@ from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
-from flows.promotion.comparison import Comparison, Paired
+from flows.promotion.comparison import Comparison
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.paired import Paired
 from tests.climbs import PLANTED, WINS, answers, climb, gate, good_climb, page, stage_run, verdicts
 
 LOSES = Estimate(0.3, 0.2, 0.4, 120)
