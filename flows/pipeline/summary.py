@@ -149,8 +149,12 @@ def _verdicts(verdicts: Mapping[str, Sequence[Verdict]]) -> Table:
             status = f"[{COLOURS[verdict.status]}]{verdict.status}[/]"
             table.add_row(judged, verdict.gate, status, escape(verdict.explanation), format_detectable(verdict))
     for judged, group in verdicts.items():
-        if passed := [verdict.gate for verdict in group if verdict.status == "pass"]:
-            table.add_row(judged, f"{len(passed)} of {len(group)}", "[green]pass[/]", ", ".join(passed), "")
+        passed = [verdict for verdict in group if verdict.status == "pass"]
+        measured = [verdict.gate for verdict in passed if verdict.value is not None]
+        allowed = [verdict.gate for verdict in passed if verdict.value is None]
+        for names, known in ((measured, ""), (allowed, "not measured, which these allow: ")):
+            if names:
+                table.add_row(judged, f"{len(names)} of {len(group)}", "[green]pass[/]", known + ", ".join(names), "")
     return table
 
 

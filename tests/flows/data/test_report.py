@@ -195,7 +195,8 @@ def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
 
 
 def test_gates_that_stop_a_climb_stand_above_those_that_passed_which_have_one_line_for_each_stage() -> None:
-    mixed = judge([PASSED, GATE, KNOWN, PASSED.model_copy(update={"name": "agrees"})], AGREEMENT)
+    allowing = KNOWN.model_copy(update={"name": "beside-champion", "when_missing": "pass"})
+    mixed = judge([PASSED, GATE, KNOWN, PASSED.model_copy(update={"name": "agrees"}), allowing], AGREEMENT)
     gates = shown(summary(verdicts={"sft": mixed[:1], "reward-model": mixed})).partition("\ngates ")[2].splitlines()
     rows = [line.split()[:3] for line in gates if line.startswith(("sft", "reward-model"))]
     assert rows == [
@@ -203,8 +204,10 @@ def test_gates_that_stop_a_climb_stand_above_those_that_passed_which_have_one_li
         ["reward-model", "prompts-known", "abstain"],
         ["sft", "1", "of"],
         ["reward-model", "2", "of"],
+        ["reward-model", "1", "of"],
     ]
-    assert any("2 of 4" in line and "ends-answers, agrees" in line for line in gates)
+    assert any("2 of 5" in line and "ends-answers, agrees" in line for line in gates)
+    assert any("1 of 5" in line and "not measured, which these allow: beside-champion" in line for line in gates)
 
 
 def test_every_stage_is_shown_with_version_figures_and_whether_it_was_trained() -> None:

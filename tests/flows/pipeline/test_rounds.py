@@ -161,7 +161,7 @@ def test_a_gate_on_the_gain_stops_the_second_round_and_the_alias_stays_with_the_
     gate |= {"min_samples": 2, "failure": "learned nothing", "reason": "for the test"}
     stopped = iterate(copied, f"gates.reward_model=[{json.dumps(gate)}]")
     assert stopped.returncode == 3 and started(stopped) == []
-    assert "agreement_on_policy_gain: was not measured, which this gate allows" in stopped.stdout
+    assert "not measured, which these allow: refreshed" in stopped.stdout
     assert "is not above 2" in stopped.stdout and "learned nothing" in stopped.stdout
     client = client_of(copied)
     assert [alias(client, f"tiny-{name}") for name in ("reward-model", "policy")] == ["1", "1"]
