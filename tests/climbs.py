@@ -9,6 +9,7 @@ import pyarrow as pa
 from flows.lineage.graph import Version
 from flows.lineage.page import Servers
 from flows.pipeline.climb_page.climb import Climb, StageRun
+from flows.pipeline.climb_page.decision import decide
 from flows.pipeline.climb_page.page import as_page
 from flows.promotion.comparison import Comparison
 from rlhf_core.gates.gate import Gate, Verdict, judge
@@ -97,4 +98,4 @@ def good_climb(**changes: Any) -> Climb:
 
 
 def page(of: Climb) -> str:
-    return as_page(of, SERVERS)
+    return as_page(of, decide(of), SERVERS)

@@ -21,7 +21,7 @@ data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
     *(models.reward_bench, models.ui, explain.explain),
-    *(promotion.promote, promotion.rollback, promotion.history),
+    *(promotion.compare, promotion.promote, promotion.rollback, promotion.history),
     *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
 for command in COMMANDS:

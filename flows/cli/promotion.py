@@ -1,11 +1,13 @@
 """Commands about champions: promote, go back, look who was."""
 
 import socket
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, of_registry, quietly
+from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, check_output, of_registry, quietly
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
@@ -56,6 +58,46 @@ def promote(
         _ask(f"Make {proposal.version.label} champion?", yes)
         make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)
         console.print(f"{proposal.version.label} is champion")
+
+
+def compare(
+    model: Annotated[str, typer.Argument(help="name/version or name@alias.")],
+    other: Annotated[
+        str | None, typer.Argument(help="Another version of the same model; by default its champion.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page to a file instead of opening it.")] = None,
+) -> None:
+    """Measure two versions on the same held-out rows, and show the first on a page beside the second."""
+    with quietly():
+        from flows.config.errors import InputError
+        from flows.registry.lookup import parse_version, require_project, require_version
+        from flows.registry.names import CHAMPION
+
+        check_output("--html", html)
+        name = parse_version(model).name
+        beside = other or f"{name}@{CHAMPION}"
+        if parse_version(beside).name != name:
+            raise InputError(f"{beside} is no version of {name}; name two versions of one model")
+        settings = of_registry(config, overrides, model=model, see=lambda: require_version(model))
+        require_version(beside)
+        require_project(settings.project, model)
+        from rich.console import Console
+
+        from flows.pipeline.climb_page.versus import versus_page
+        from flows.promotion.tables import comparison_table
+        from flows.registry.client import open_registry
+
+        registry = open_registry(settings.project, settings.storage)
+        ours, theirs = (registry.pin(each.removeprefix("models:/")) for each in (model, beside))
+        comparison, page = versus_page(registry, settings, ours, theirs)
+        file = html or Path(tempfile.gettempdir()) / f"rlhf-compare-{ours.digest[:8]}-{theirs.digest[:8]}.html"
+        file.write_text(page, encoding="utf-8")
+        Console(highlight=False).print(comparison_table(comparison, theirs.label))
+        typer.echo(f"{file}: {ours.label} beside {theirs.label}")
+        if html is None:
+            typer.launch(str(file))
 
 
 def rollback(

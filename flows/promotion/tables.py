@@ -34,14 +34,14 @@ def show_proposal(proposal: Proposal, console: Console) -> None:
             console.print(f"  and {more} more")
 
 
-def comparison_table(comparison: "Comparison") -> Group:
-    """The paired figures with what to know when reading them."""
+def comparison_table(comparison: "Comparison", other: str = "champion") -> Group:
+    """The paired figures with what to know when reading them; `other` is what the version is compared with."""
     parts: list[RenderableType] = [""]
     if comparison.figures:
         table = Table(
             title=f"on {comparison.on} [95 % interval]", title_justify="left", box=SIMPLE_HEAD, show_edge=False
         )
-        for column in ("figure", "version", "champion", "version against champion", "n"):
+        for column in ("figure", "version", other, f"version against {other}", "n"):
             table.add_column(column)
         for name, paired in comparison.figures.items():
             sides = (paired.challenger, paired.champion, paired.between)

@@ -15,6 +15,8 @@
   const orders = {
     gain: (row) => -(row.judge_gain ?? -Infinity),
     loss: (row) => row.judge_gain ?? Infinity,
+    beside_gain: (row) => -(row.beside ?? -Infinity),
+    beside_loss: (row) => row.beside ?? Infinity,
     disagree: (row) => -row.disagree,
     kept: () => 0,
   };
@@ -34,7 +36,7 @@
   };
   const answer = (given) => {
     const column = element("div", "");
-    const told = [given.by];
+    const told = [given.by === "champion" ? sides.dataset.other : given.by];
     if (given.judge !== null) told.push(`judge ${signed(given.judge)}`);
     if (given.reward !== null) told.push(`reward ${signed(given.reward)}`);
     if (given.tokens !== null) told.push(`${given.tokens} tokens`);
@@ -50,6 +52,7 @@
     card.append(element("div", "asked", row.prompt));
     const scores = element("div", "scores");
     scores.append(gain("judge gain", row.judge_gain), gain("reward gain", row.reward_gain));
+    if (row.beside !== null) scores.append(gain(`judge gain over ${sides.dataset.other}`, row.beside));
     if (row.kl !== null) scores.append(element("span", "", `KL ${row.kl.toFixed(1)} nats`));
     scores.append(element("span", "", row.slices.join(", ")));
     card.append(scores);

@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from data_contracts.conversation import in_words
-from flows.pipeline.climb_page.climb import Climb, StageRun
+from flows.pipeline.climb_page.climb import Climb, StageRun, hashed
 from rlhf_core.metrics.challenge import prompt_slices
+from rlhf_core.metrics.champion_evidence import SIDES
 from rlhf_core.metrics.policy_evidence import ANSWERS, POLICY, SFT
 
 KEPT = 240
 """Prompts at most that the page holds; a file of the run has all."""
+
+CHAMPION = "champion"
+"""What the other side is called among the answers, whoever it is."""
 
 SOURCE = "source"
 """Column of the rows that says where a prompt comes from, where it is there."""
@@ -40,6 +45,11 @@ class SideBySide(NamedTuple):
     note: str = ""
     missing: str = ""
 
+    @property
+    def beside(self) -> bool:
+        """Whether any answer was scored beside one of the champion."""
+        return any(row["beside"] is not None for row in self.rows)
+
 
 def side_by_side(climb: Climb) -> SideBySide:
     """Every prompt with the answers of the SFT model, the policy and the champion, as far as these are kept."""
@@ -55,7 +65,7 @@ def side_by_side(climb: Climb) -> SideBySide:
         return SideBySide(missing=f"{hashed} Scores of each answer are in the rows of the run.")
     columns = policy.rows[ANSWERS].to_pylist()
     by = {name: {row["prompt"]: row for row in columns if row["answered_by"] == name} for name in (POLICY, SFT)}
-    by["champion"], said = _champion(climb, policy)
+    by[CHAMPION], said = _beside(climb, climb.beside) if climb.beside is not None else _champion(climb, policy)
     prompts = [prompt for prompt in by[POLICY] if prompt in by[SFT]]
     sliced = _slices([by[POLICY][prompt] for prompt in prompts])
     rows = [
@@ -66,6 +76,17 @@ def side_by_side(climb: Climb) -> SideBySide:
     cut = f"{len(kept)} of {len(rows)}, those that gain, lose and disagree most" if len(kept) < len(rows) else "All"
     note = f"{cut} of the held-out prompts that the verdict rests on. {said}"
     return SideBySide(kept, list(dict.fromkeys(name for names in sliced for name in names)), len(rows), note)
+
+
+def _beside(climb: Climb, compared: pa.Table) -> tuple[dict[str, Mapping[str, Any]], str]:
+    """What the champion answered when the policy was compared with it, as the policy's own judge scored it."""
+    if hashed(compared):
+        return {}, f"The answers of {climb.other} are not kept as texts."
+    rows = {row["prompt"]: row for row in compared.to_pylist() if row["answered_by"] == SIDES[1]}
+    return rows, (
+        f"Answers of {climb.other} are those that it gave when both were compared, scored by the same judge; those of the "
+        "policy are the ones that it was measured by, so gains here are of other samples than the figures above."
+    )
 
 
 def _champion(climb: Climb, policy: StageRun) -> tuple[dict[str, Mapping[str, Any]], str]:
@@ -103,10 +124,11 @@ def _row(prompt: str, slices: Sequence[str], answers: Mapping[str, Mapping[str, 
         "slices": slices,
         "judge_gain": gains["judge"],
         "reward_gain": gains["reward"],
+        "beside": _gain(policy.get("judge_score"), answers.get(CHAMPION, {}).get("judge_score")),
         "disagree": _disagreement(gains["judge"], gains["reward"]),
         "kl": _finite(policy.get("kl_to_sft_nats")),
         "answers": [
-            _answer(name, answers[name], sft["response"]) for name in (SFT, POLICY, "champion") if name in answers
+            _answer(name, answers[name], sft["response"]) for name in (SFT, POLICY, CHAMPION) if name in answers
         ],
     }
 
@@ -142,10 +164,10 @@ def _telling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """As many rows as the page holds: the largest gains, losses and disagreements in turn."""
     if len(rows) <= KEPT:
         return list(rows)
-    gains = np.array([row["judge_gain"] or 0.0 for row in rows])
+    gains, beside = (np.array([row[name] or 0.0 for row in rows]) for name in ("judge_gain", "beside"))
     disagreements = np.array([row["disagree"] for row in rows])
-    ranked = [np.argsort(keys, kind="stable").tolist() for keys in (-gains, gains, -disagreements)]
-    turns = [index for trio in zip(*ranked, strict=True) for index in trio]
+    ranked = [np.argsort(keys, kind="stable").tolist() for keys in (-gains, gains, -beside, beside, -disagreements)]
+    turns = [index for places in zip(*ranked, strict=True) for index in places]
     return [rows[index] for index in sorted(list(dict.fromkeys(turns))[:KEPT])]
 
 

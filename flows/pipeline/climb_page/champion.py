@@ -10,7 +10,8 @@ from flows.registry.names import GATED
 from flows.report import Sheet
 from rlhf_core.gates.champion import OVER_CHAMPION
 
-TITLE = "Is it better than what runs today?"
+TODAY = "what runs today"
+"""The champion, in words."""
 
 
 def champion_part(climb: Climb) -> Part:
@@ -19,11 +20,12 @@ def champion_part(climb: Climb) -> Part:
     asked = [verdict for verdict in judged if verdict.metric.endswith(OVER_CHAMPION) and verdict.n]
     sentences = [f"{verdict.gate}: {verdict.explanation}." for verdict in asked]
     sheets, missing = [], []
-    for stage in (name for name in GATED if name in climb.stages):
+    asked_of = GATED if not climb.rival else [*climb.comparisons]
+    for stage in (name for name in asked_of if name in climb.stages):
         champion, made, compared = climb.champions.get(stage), climb.stages[stage], climb.comparisons.get(stage)
         if compared is not None:
             sentences += [f"{compared.on[:1].upper()}{compared.on[1:]}.", *(f"{note}." for note in compared.notes)]
-            sheets.append(_compared(stage, compared))
+            sheets.append(_compared(stage, compared, climb.other))
         elif champion is None:
             missing.append(f"There is no champion {stage} to compare {made.version.label} with.")
         elif champion.version.label == made.version.label:
@@ -33,10 +35,10 @@ def champion_part(climb: Climb) -> Part:
             missing.append(f"{made.version.label} was not compared on the same rows: figures are as each was measured.")
     if not climb.stages:
         missing.append("This run reached no model.")
-    return Part("champion", TITLE, sentences, sheets=sheets, missing=missing)
+    return Part("champion", f"Is it better than {climb.rival or TODAY}?", sentences, sheets=sheets, missing=missing)
 
 
-def _compared(stage: str, compared: Comparison) -> Sheet:
+def _compared(stage: str, compared: Comparison, other: str) -> Sheet:
     rows = [
         (
             name.replace("_", " "),
@@ -44,7 +46,7 @@ def _compared(stage: str, compared: Comparison) -> Sheet:
         )
         for name, it in compared.figures.items()
     ]
-    columns = (stage, "challenger", "champion", "between them")
+    columns = (stage, "this version", other, "between them")
     return Sheet(stage, columns, rows, columns[1:])
 
 

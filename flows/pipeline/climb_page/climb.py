@@ -28,6 +28,7 @@ from flows.registry.names import (
     STAGE_PREFIX,
     STAGE_TAG,
     STAGES,
+    champion_evidence,
     champion_record,
     registered_name,
     verdicts_record,
@@ -35,6 +36,7 @@ from flows.registry.names import (
 from flows.registry.references import DATA
 from flows.registry.runs import ESTIMATES, FINAL
 from rlhf_core.gates.gate import Verdict
+from rlhf_core.metrics.champion_evidence import ANSWERS
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
 
@@ -66,7 +68,7 @@ class StageRun(NamedTuple):
     @property
     def texts_hashed(self) -> bool:
         """Whether digests stand in place of the texts."""
-        return any((table.schema.metadata or {}).get(b"texts") == b"hashed" for table in self.rows.values())
+        return any(map(hashed, self.rows.values()))
 
 
 class Climb(NamedTuple):
@@ -78,10 +80,12 @@ class Climb(NamedTuple):
         stages: those that it reached, in that order.
         champions: versions that hold the alias now, by stage, with what is kept of them.
         comparisons: its versions beside the champions of that time, by stage, where gates asked for that.
+        beside: answers of its policy and that champion to the prompts of that comparison, where they are kept.
         worth: what the labels of the preferences are worth.
         data: what the prompts are like.
         outside: figures that no gate saw, such as the gold reward, by name.
         story: where the last version that it made came from.
+        rival: what stands in the champion's place where a person named another version; empty for the champion.
     """
 
     run: Run
@@ -95,11 +99,18 @@ class Climb(NamedTuple):
     data: Mapping[str, Estimate]
     outside: Mapping[str, Estimate]
     story: Story | None
+    beside: pa.Table | None = None
+    rival: str = ""
 
     @property
     def run_id(self) -> str:
         """Its run in MLflow."""
         return str(self.run.info.run_id)
+
+    @property
+    def other(self) -> str:
+        """What its versions are compared with, in words."""
+        return self.rival or "the champion"
 
     @property
     def outcome(self) -> str:
@@ -110,6 +121,11 @@ class Climb(NamedTuple):
     def label(self) -> str:
         """What it made last, as people write it."""
         return next((stage.version.label for stage in reversed([*self.stages.values()])), self.project)
+
+
+def hashed(table: pa.Table) -> bool:
+    """Whether digests stand in place of the texts of some rows."""
+    return (table.schema.metadata or {}).get(b"texts") == b"hashed"
 
 
 def find_climb(client: MlflowClient, named: str | None, project: str | None) -> str:
@@ -159,11 +175,11 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         label = run.data.tags.get(f"{STAGE_PREFIX}{stage}", "").partition(", ")[0]
         with suppress(InputError):  # the version was deleted since
             if label:
-                stages[stage] = _stage(archive, label, curves=stage == "policy")
+                stages[stage] = read_version(archive, label, curves=stage == "policy")
     champions: dict[str, StageRun] = {}
     for made in stages:
         with suppress(InputError):  # no champion yet
-            champions[made] = _stage(archive, f"{registered_name(project, made)}@{CHAMPION}", curves=False)
+            champions[made] = read_version(archive, f"{registered_name(project, made)}@{CHAMPION}", curves=False)
     return Climb(
         run=run,
         project=project,
@@ -175,11 +191,13 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         worth=_worth(archive, run_id),
         data=_estimates(archive, run_id, "data/estimates.json"),
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
+        beside=_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
         story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
     )
 
 
-def _stage(archive: Archive, label: str, *, curves: bool) -> StageRun:
+def read_version(archive: Archive, label: str, *, curves: bool) -> StageRun:
+    """What is kept of a version, with or without the curves of its training."""
     version = archive.find(label)
     training = archive.training(version.run_id)
     return StageRun(

@@ -14,7 +14,7 @@ from flows.pipeline.climb_page.answers import side_by_side
 from flows.pipeline.climb_page.champion import champion_part
 from flows.pipeline.climb_page.climb import Climb, read_climb
 from flows.pipeline.climb_page.data import data_part
-from flows.pipeline.climb_page.decision import decide, gates
+from flows.pipeline.climb_page.decision import Decision, decide, gates
 from flows.pipeline.climb_page.economics import economics_part
 from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.parts import Part
@@ -31,7 +31,8 @@ FILE = "report.html"
 
 def climb_page(client: MlflowClient, run_id: str) -> str:
     """The page of a climb, made of what the tracking server keeps of it."""
-    return as_page(read_climb(client, run_id), servers())
+    climb = read_climb(client, run_id)
+    return as_page(climb, decide(climb), servers())
 
 
 def publish_page(registry: Registry, run_id: str, repeated: str | None) -> None:
@@ -53,11 +54,12 @@ def publish_page(registry: Registry, run_id: str, repeated: str | None) -> None:
         warn(redact(f"no page was kept of this climb, {type(error).__name__}: {error}; try `rlhf report {of}`"))
 
 
-def as_page(climb: Climb, at: Servers) -> str:
+def as_page(climb: Climb, decision: Decision, at: Servers) -> str:
     """The page of a climb that was read back.
 
     Args:
         climb: what is kept of it.
+        decision: what stands at the top.
         at: where the pages of MLflow and Prefect are.
     """
     environment = templates("flows.pipeline.climb_page")
@@ -71,7 +73,7 @@ def as_page(climb: Climb, at: Servers) -> str:
         script=beside["answers.js"],
         started=when(climb.run.info.start_time / 1000),
         run=at.run(climb.run.info.experiment_id, climb.run_id),
-        decision=decide(climb),
+        decision=decision,
         unclear=unclear,
         passed=passed,
         luck=chance_of_stop([verdict for found in climb.verdicts.values() for verdict in found]),

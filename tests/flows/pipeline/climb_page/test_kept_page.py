@@ -58,6 +58,24 @@ def test_its_numbers_are_those_of_the_runs(client: MlflowClient, run_id: str, ke
     assert sum(gains) / len(gains) == pytest.approx(said["figures"]["policy"]["judge_reward_gain"]["value"])
 
 
+def test_a_version_beside_itself_on_its_page_is_neither_better_nor_worse(
+    run_id: str, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    page = tmp_path / "page.html"
+    command = ["compare", "tiny-policy/1", "tiny-policy@challenger", "--html", str(page)]
+    done = CliRunner().invoke(app, [*command, "--config", str(TINY), "--set", f"storage={home}"])
+    assert done.exit_code == 0, done.output
+    text = page.read_text(encoding="utf-8")
+    assert "Nothing shows tiny-policy/1 better or worse than tiny-policy/1: judge win rate 0.5" in text
+    assert "Is it better than tiny-policy/1?" in text
+    rows = stored(text)["answers"]
+    same = [row["beside"] for row in rows if row["answers"][1]["pieces"] == row["answers"][2]["pieces"]]
+    assert same == pytest.approx([0.0] * len(same), abs=1e-4) and len(same) > len(rows) / 2
+    named = CliRunner().invoke(app, ["compare", "tiny-policy/1", "tiny-sft/1", "--config", str(TINY)])
+    assert named.exit_code == 2 and "name two versions of one model" in named.output
+
+
 def test_it_asks_nobody_for_anything(kept: str) -> None:
     assert not re.search(r"(?:\bsrc\s*=|@import|url\((?!#)|<link\b|fetch\(|XMLHttp)", kept)
     assert kept.count("<svg") >= 10 and "Where does it come from?" in kept

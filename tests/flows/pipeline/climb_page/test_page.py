@@ -15,6 +15,7 @@ from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
+from flows.pipeline.climb_page.versus import decide_between
 from flows.promotion.comparison import Comparison
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.paired import Paired
@@ -206,6 +207,45 @@ def test_a_champion_stands_beside_with_scores_of_the_same_judge_only() -> None:
         third = sides.rows[0]["answers"][2]
         assert (third["by"], third["judge"]) == ("champion", score)
         assert "desk-policy/1" in sides.note
+
+
+def test_answers_that_were_given_beside_the_policy_show_where_it_lost_to_them() -> None:
+    beside = pa.table(
+        {
+            "answered_by": ["challenger", "champion"],
+            "prompt": [answers()["prompt"][0].as_py()] * 2,
+            "response": ["ours", "theirs"],
+            "judge_score": [9.0, 2.5],
+        }
+    )
+    policy = stage_run("policy", 2, rows={"answers": answers()})
+    of = climb(stages={"policy": policy}, judged={})._replace(beside=beside, rival="desk-policy/1")
+    row = side_by_side(of).rows[0]
+    ours, theirs = row["answers"][1], row["answers"][2]
+    assert ("".join(text for text, _ in theirs["pieces"]), theirs["judge"]) == ("theirs", 2.5)
+    assert row["beside"] == pytest.approx(ours["judge"] - 2.5)
+    assert 'value="beside_loss">largest loss against desk-policy/1' in page(of)
+    assert 'value="beside_loss"' not in page(good_climb())
+
+
+@pytest.mark.parametrize(
+    ("stage", "figure", "between", "tone", "words"),
+    [
+        ("policy", "judge_win_rate", WINS, "good", "a is better than b: judge win rate"),
+        ("policy", "judge_win_rate", LOSES, "bad", "a is worse than b: judge win rate"),
+        ("policy", "judge_win_rate", EVEN, "open", "Nothing shows a better or worse than b"),
+        ("reward-model", "agreement", Estimate(0.03, 0.01, 0.05, 90), "good", "a is better than b: agreement"),
+        ("sft", "loss_nats", Estimate(0.03, 0.01, 0.05, 90), "bad", "a is worse than b: loss nats"),
+        ("sft", "loss_nats", Estimate(-0.03, -0.05, -0.01, 90), "good", "a is better than b: loss nats"),
+        ("value", "loss_nats", WINS, "open", "a and b could not be compared"),
+    ],
+)
+def test_of_two_versions_the_better_one_is_named_where_noise_allows(
+    stage: str, figure: str, between: Estimate, tone: str, words: str
+) -> None:
+    paired = Paired(challenger=None, champion=None, between=between)
+    decision = decide_between("a", "b", stage, Comparison(figures={figure: paired}, on="9 rows"))
+    assert decision.tone == tone and decision.headline.startswith(words)
 
 
 def test_a_page_without_a_champion_says_so() -> None:
