@@ -84,8 +84,8 @@ def _beside(climb: Climb, compared: pa.Table) -> tuple[dict[str, Mapping[str, An
         return {}, f"The answers of {climb.other} are not kept as texts."
     rows = {row["prompt"]: row for row in compared.to_pylist() if row["answered_by"] == SIDES[1]}
     return rows, (
-        f"Answers of {climb.other} are those that it gave when both were compared, scored by the same judge; those of the "
-        "policy are the ones that it was measured by, so gains here are of other samples than the figures above."
+        f"Answers of {climb.other} are those that it gave when both were compared, scored by the same judge; those of "
+        "the policy are the ones that it was measured by, so gains here are of other samples than the figures above."
     )
 
 
