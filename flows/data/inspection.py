@@ -134,11 +134,11 @@ def _inspect(table: _SameColumns, console: Console) -> None:
         console.print(f"[yellow]warning[/yellow] {escape(said)}", soft_wrap=True)
     taken = [label for label in labels if label not in guess.unread]
     if guess.format and (taken or guess.mapping.columns.kinds[0] not in fitting):
-        what = f"{', '.join(taken)} too" if kind in guess.mapping.columns.kinds else guess.mapping.columns.kinds[0]
+        what = f"{', '.join(taken)} too" if kind == guess.mapping.columns.kinds[0] else guess.mapping.columns.kinds[0]
         console.print(f"\nto read {what}, map the columns:", markup=False)
         _show_guess(table, guess, console)
-    elif guess.responses:
-        console.print(f"{', '.join(guess.responses)} seem to be responses, but there is {guess.lacking}", markup=False)
+    elif guess.remark:
+        console.print(guess.remark, markup=False, soft_wrap=True)
 
 
 def _sufficiency(table: _SameColumns, guess: Guess) -> str:

@@ -62,14 +62,46 @@ class SeenColumns:
             isinstance(cell, list) and cell != [] and all(isinstance(item, of) for item in cell) for cell in cells
         )
 
+    def most_listed(self, name: str) -> int:
+        """Items of the longest list in a column."""
+        return max((len(cell) for cell in map(_listed, self.cells(name)) if isinstance(cell, list)), default=0)
+
+    def counts_agree(self, name: str, of: str) -> bool:
+        """Whether a column lists as many items as another in every row in which it says anything."""
+        listed = [(_listed(row[name]), _listed(row.get(of))) for row in self.rows if row.get(name) is not None]
+        lists = all(isinstance(cell, list) for pair in listed for cell in pair)
+        return bool(listed) and lists and all(len(items) == len(others) for items, others in listed)
+
+    def number_of_each(self, name: str, of: str) -> list[list[float | None]] | None:
+        """The numbers of a column that lists one for each item of another; None if it does not. A tick is a number."""
+        if not self.counts_agree(name, of):
+            return None
+        found = [[number_in(cell) for cell in _listed(cells)] for cells in self.cells(name)]
+        known = [number for row in found for number in row if number is not None]
+        return found if known and all(isinstance(number, int | float) for number in known) else None
+
 
 def _paths(row: RawRow, before: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
-    """The cells of a row; those of an object by their path, unless it is one message or several people's labels."""
+    """The cells of a row; those of an object by their path, unless it is one message or several people's labels.
+
+    Of a list of objects, what each says in a field is a list of its own, unless they are the turns of a conversation.
+    """
     for name, cell in row.items():
         if isinstance(cell, dict) and cell and "role" not in cell and depth < DEEPEST and not _are_peoples(name, cell):
             yield from _paths(cell, f"{before}{name}.", depth + 1)
+        elif _are_alternatives(cell):
+            fields = dict.fromkeys(field for item in cell for field in item if field != "role")
+            yield from ((f"{before}{name}.{field}", [item.get(field) for item in cell]) for field in fields)
         else:
             yield f"{before}{name}", cell
+
+
+def _are_alternatives(cell: Any) -> bool:
+    """Whether a cell lists objects that stand beside each other, as several responses do, and are not turns."""
+    if not isinstance(cell, list) or not cell or not all(isinstance(item, dict) for item in cell):
+        return False
+    roles = {item.get("role", item.get("from")) for item in cell}
+    return roles == {None} or (roles == {"assistant"} and len(cell) > 1)
 
 
 def _are_peoples(name: str, cell: dict[Any, Any]) -> bool:

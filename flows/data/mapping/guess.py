@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from data_contracts.formats.items import RawRow
 from flows.config.columns import ColumnFormat, Columns
 from flows.data.mapping.columns_seen import SeenColumns, any_word
-from flows.data.mapping.guess_verdict import is_label, take_verdict
+from flows.data.mapping.guess_verdict import are_several, is_label, take_verdict
 from flows.data.mapping.names import Family, apart, better_and_worse, families, turns, words_of
 from flows.data.mapping.vocabulary import (
     ABOUT,
@@ -26,6 +26,8 @@ from flows.data.mapping.vocabulary import (
     RESPONSE,
     SPEAKER,
     SYSTEM,
+    TICK,
+    WHAT_IS_SAID,
 )
 
 LONG = 40
@@ -39,7 +41,7 @@ class Guess(NamedTuple):
         format: what stands below `format` in a configuration; empty where too little was found.
         doubts: what should be looked at before it is used.
         unread: the columns that it does not use.
-        lacking: what was not found.
+        lacking: what was not found, and what would do.
         responses: the columns of responses, where a label of them was not found.
     """
 
@@ -48,6 +50,12 @@ class Guess(NamedTuple):
     unread: tuple[str, ...] = ()
     lacking: str = ""
     responses: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """That there are responses whose label was not found; empty where that is not so."""
+        responses = ", ".join(self.responses)
+        return responses and f"{responses} seem to be responses, but there is {self.lacking}"
 
     @property
     def mapping(self) -> ColumnFormat:
@@ -76,7 +84,7 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
         return Guess({"columns": columns}, (), tuple(seen.left))
     rest, doubts = take_verdict(seen, columns, family)
     if not any(use in columns for use in ("chosen", "label", "votes", "scores", "ranks")):
-        return Guess({}, (), tuple(seen.left), "no column that looks like a label of the responses", family.names)
+        return Guess({}, (), tuple(seen.left), _lacking_verdict(seen, family), family.names)
     ordered = {use: columns[use] for use in Columns.model_fields if use in columns}
     guess = Guess({"columns": ordered, **rest}, doubts, tuple(seen.left))
     try:
@@ -88,23 +96,46 @@ def guess_columns(rows: Sequence[RawRow]) -> Guess:
     return guess
 
 
+def _lacking_verdict(seen: SeenColumns, family: Family) -> str:
+    """What is not there of all that could say which response is better, and what would do."""
+    beside = [name for name in seen.left if seen.is_list(name, str) and any_word(words_of(name), LABEL | TICK)]
+    if in_words := [name for name in beside if seen.counts_agree(name, family.names[0])]:
+        said = f"{in_words[0]} says it in words"
+        return f"no number for each of them: {said}; write 1 and 0, or a score, and name it `scores`"
+    if not are_several(seen, family):
+        return "no column that looks like a label of the responses"
+    return (
+        "no column with a score or a rank for each of them, which several need: a label compares two; write a list of "
+        "numbers and `scores` (the highest the best, 1 and 0 where one is chosen) or `ranks` (1 the best)"
+    )
+
+
 def _take_responses(seen: SeenColumns, columns: dict[str, Any]) -> Family | None:
     """The columns to compare, if there are any."""
     pair = better_and_worse(name for name in seen.left if not _is_about(name))
     if pair and not any(seen.is_numeric(name) for name in pair.names) and _says_which_is_better(seen, pair):
         columns["chosen"], columns["rejected"] = seen.take(*pair.names)
         return pair
-    found = [family for family in families(seen.left) if _are_responses(seen, family)] or _two_responses(seen)
+    single = [name for name in seen.left if not seen.is_list(name, str)]
+    found = [family for family in families(single) if _are_responses(seen, family)] or _two_responses(seen, single)
     if found:
         best = max(found, key=lambda family: (any_word(family.words, RESPONSE), seen.length(*family.names)))
         columns["responses"] = list(seen.take(*best.names))
         return best
-    lists = [name for name in seen.left if any_word(words_of(name), RESPONSE) and seen.is_list(name, str)]
+    lists = [name for name in seen.left if _lists_responses(seen, name)]
     if lists:
-        columns["responses"] = lists[0]
-        seen.take(lists[0])
-        return Family(frozenset(words_of(lists[0])), (lists[0],), ("first", "second"))
+        texts = max(lists, key=lambda name: (words_of(name)[-1] in WHAT_IS_SAID, seen.length(name)))
+        (columns["responses"],) = seen.take(texts)
+        return Family(frozenset(words_of(texts)), (texts,), ("first", "second"))
     return None
+
+
+def _lists_responses(seen: SeenColumns, name: str) -> bool:
+    """Whether a column lists several responses: texts, those of objects by their field, or messages of each."""
+    above, _, field = name.rpartition(".")
+    named = any_word(words_of(above or name), RESPONSE) or (above and any_word(words_of(field), RESPONSE))
+    texts = seen.is_list(name, str) and (not above or not _is_about(field))
+    return bool(named) and (texts or seen.is_list(name, list)) and seen.most_listed(name) > 1
 
 
 def _says_which_is_better(seen: SeenColumns, pair: Family) -> bool:
@@ -130,9 +161,9 @@ def _are_responses(seen: SeenColumns, family: Family) -> bool:
     return not any_word(family.words, SPEAKER) and (long or not (numeric or labels))
 
 
-def _two_responses(seen: SeenColumns) -> list[Family]:
+def _two_responses(seen: SeenColumns, names: Sequence[str]) -> list[Family]:
     """Two columns of responses that are named by their models or kinds, such as `gpt4_answer` and `claude_answer`."""
-    named = [name for name in seen.left if any_word(words_of(name), RESPONSE) and not _is_about(name)]
+    named = [name for name in names if any_word(words_of(name), RESPONSE) and not _is_about(name)]
     pairs = [
         Family(frozenset(words_of(one)) & frozenset(words_of(other)), (one, other), tuple(map(" ".join, sides)))
         for one, other in combinations(named, 2)
@@ -144,7 +175,8 @@ def _two_responses(seen: SeenColumns) -> list[Family]:
 def _take_prompt(seen: SeenColumns, columns: dict[str, Any], *, holds_prompt: bool) -> None:
     for name in list(seen.left):
         words = set(words_of(name))
-        if words & SYSTEM and words <= SYSTEM | BESIDE_SYSTEM and "system" not in columns:
+        is_system = words & SYSTEM and words <= SYSTEM | BESIDE_SYSTEM and not seen.is_list(name, str)
+        if is_system and "system" not in columns:
             (columns["system"],) = seen.take(name)
     if several := turns(seen.left):
         columns["prompt"] = list(seen.take(*several))
@@ -185,7 +217,7 @@ def _longest(seen: SeenColumns, columns: dict[str, Any]) -> str | None:
 
 
 def _is_text_free(seen: SeenColumns, name: str) -> bool:
-    return seen.is_numeric(name) or not seen.cells(name)
+    return seen.is_numeric(name) or not seen.cells(name) or seen.is_list(name, str, list)
 
 
 def _ends_with_an_answer(seen: SeenColumns, name: str) -> bool:

@@ -18,6 +18,7 @@ from flows.data.mapping.vocabulary import (
     MODEL,
     OF_ONE_THING,
     PERSON,
+    PLACE,
     RANK,
     REMARK,
     SCORE,
@@ -32,9 +33,11 @@ def take_verdict(
     """Add the columns that say what was preferred, and return what explains them, and what is in doubt."""
     if annotator := annotator_among(seen, responses.sides):
         (columns["annotator"],) = seen.take(annotator)
-    several = len(responses.names) > 2
+    several = are_several(seen, responses)
     rest: dict[str, Any] = {}
     doubts: tuple[str, ...] = ()
+    if len(responses.names) == 1 and (doubt := _take_number_of_each(seen, columns, responses.names[0])) is not None:
+        return {}, doubt
     if "chosen" not in columns and not several and (votes := _votes(seen, responses.sides)):
         columns["votes"] = votes
         seen.take(*votes.values())
@@ -47,11 +50,17 @@ def take_verdict(
     return rest, doubts
 
 
+def are_several(seen: SeenColumns, responses: Family) -> bool:
+    """Whether more than two responses stand in a row, which no label compares."""
+    listed = seen.most_listed(responses.names[0]) if len(responses.names) == 1 else 0
+    return max(len(responses.names), listed) > 2
+
+
 def annotator_among(seen: SeenColumns, sides: tuple[str, ...] = ()) -> str | None:
     """The column that says who compared the responses of a row."""
     named_so = [name for name in seen.left if not any_word(words_of(name), LABEL | CONTROL | REMARK)]
     by_person = _labels_by_person(seen, sides)
-    usable = [name for name in named_so if seen.cells(name) and name not in by_person]
+    usable = [name for name in named_so if seen.cells(name) and name not in by_person and not seen.is_list(name, str)]
     named = [name for name in usable if any_word(words_of(name), ANNOTATOR)]
     ids = [name for name in named if any_word(words_of(name), IDENTITY)]
     persons = [name for word in PERSON for name in usable if word in words_of(name)]
@@ -215,14 +224,37 @@ def _take_numbers(seen: SeenColumns, columns: dict[str, Any], responses: Family)
             and all(seen.is_numeric(name) for name in family.names)
         ]
         overall = [family for family in found if not family.words & OF_ONE_THING]
-        lists = [name for name in seen.left if any_word(words_of(name), words) and seen.is_list(name, int, float)]
         if len(responses.names) > 1 and found:
             columns[use] = list(seen.take(*(overall or found)[0].names))
             return True
-        if len(responses.names) == 1 and lists:
-            (columns[use],) = seen.take(lists[0])
-            return True
     return False
+
+
+def _take_number_of_each(seen: SeenColumns, columns: dict[str, Any], responses: str) -> tuple[str, ...] | None:
+    """Ranks, scores or ticks in a list beside the list of responses; what is doubtful, None where there are none."""
+    numbers = {name: found for name in seen.left if (found := seen.number_of_each(name, responses)) is not None}
+    ticked = [name for name, rows in numbers.items() if all(sorted(row, key=bool) == _one_of(row) for row in rows)]
+    uses: tuple[tuple[Literal["ranks", "scores"], Sequence[str], frozenset[str]], ...] = (
+        ("ranks", list(numbers), RANK - PLACE),
+        ("scores", list(numbers), SCORE),
+        ("scores", ticked, LABEL | TICK),
+    )
+    for use, among, words in uses:
+        if named := [name for name in among if any_word(words_of(name), words)]:
+            (columns[use],) = seen.take(min(named, key=_of_most_weight))
+            is_tick = among is ticked and "." not in columns[use]
+            return (f"whether {columns[use]} holds a number for each response, and 1 is the better",) * is_tick
+    return None
+
+
+def _one_of(row: Sequence[float | None]) -> list[float]:
+    """The ticks of a row in which one is set, those that are not set first."""
+    return [0.0] * (len(row) - 1) + [1.0]
+
+
+def _of_most_weight(name: str) -> tuple[bool, bool, int]:
+    words = words_of(name)
+    return any_word(words, OF_ONE_THING), "overall" not in words, len(words)
 
 
 def _take_scale(

@@ -38,7 +38,10 @@ def mapped(mapping: ColumnFormat, kind: Kind) -> Convert:
 
 
 def cell_at(row: RawRow, name: str) -> Any:
-    """What stands in a column; a name that no column has is a path into nested cells, its steps parted by points."""
+    """What stands in a column; a name that no column has is a path into nested cells, its steps parted by points.
+
+    A step into a list is a place, from 0, or a field of its objects, which gives the list of what stands there.
+    """
     if name in row:
         return row[name]
     cell: Any = row
@@ -48,6 +51,8 @@ def cell_at(row: RawRow, name: str) -> Any:
                 cell = cell.get(step)
             case list() if step.isdecimal() and int(step) < len(cell):
                 cell = cell[int(step)]
+            case list() if any(isinstance(item, dict) and step in item for item in cell):
+                cell = [item.get(step) if isinstance(item, dict) else None for item in cell]
             case _:
                 return None
     return cell
@@ -225,9 +230,10 @@ def _grade(columns: Columns, row: RawRow, of_labels: float) -> float:
 
 
 def _numbers(names: tuple[str, ...], row: RawRow) -> list[float | None]:
-    if len(names) > 1:
-        return [number_of(row, name) for name in names]
-    return [number_of({names[0]: cell}, names[0]) for cell in _list_in(row, names[0])]
+    """A number for each response; a tick is 1."""
+    listed = len(names) == 1
+    cells = [(names[0], cell) for cell in _list_in(row, names[0])] if listed else [(name, row[name]) for name in names]
+    return [float(cell) if isinstance(cell, bool) else number_of({name: cell}, name) for name, cell in cells]
 
 
 def _list_in(row: RawRow, column: str) -> list[Any]:

@@ -12,6 +12,9 @@ RESPONSE = _words(
     "translation story"
 )
 
+WHAT_IS_SAID = RESPONSE | _words("content body value message")
+"""Words of the field of an object that holds its text."""
+
 PROMPT = tuple(
     word
     for line in (
@@ -43,6 +46,9 @@ ABOUT = MEASURE | _words("id ids score scores rating ratings rank ranks reward v
 MODEL = _words("model models name names source engine generator policy system provider llm")
 SCORE = _words("score scores rating ratings reward rewards grade grades points stars quality overall mos")
 RANK = _words("rank ranks ranking rankings position place")
+PLACE = _words("position place")
+"""Of items of a list they are as likely where it was shown."""
+
 COUNT = _words("vote votes count counts wins")
 TICK = _words("winner wins win won preferred prefers prefer better chosen best choice selected vote on")
 BETTER = _words("better best safer preferred winner")

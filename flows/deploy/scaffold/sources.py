@@ -84,7 +84,7 @@ def _formats(rows: Sequence[SourceRow]) -> Iterator[tuple[str | dict[str, Any], 
     name = recognise(rows[0].row)
     compared = "responses" in guess.format.get("columns", {})
     if name is not None and (fits(name, "preferences", rows[0].row) or not compared):
-        yield name, ()
+        yield name, tuple(filter(None, [guess.remark]))
     if guess.format:
         yield guess.format, guess.doubts
 
@@ -105,9 +105,11 @@ def tables_of(sources: Sequence[DataSource]) -> dict[Kind, list[DataSource]]:
     """
     pairs = [source for source in sources if source.gives("preferences") or not source.frames]
     if not pairs:
+        doubts = "".join(f"\n  {source.path}: {doubt}" for source in sources for doubt in source.doubts)
         raise InputError(
             f"--data {', '.join(str(source.path) for source in sources)}: holds no pairs of answers with a preference, "
             "of which a reward model is made; name a file of them too, or see what `rlhf data inspect` leaves unread"
+            f"{doubts}"
         )
     written = [source for source in sources if source.gives("demonstrations") and not source.gives("preferences")]
     asked = [source for source in sources if tuple(source.frames) == ("prompts",)]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -192,12 +193,17 @@ def test_a_configuration_that_comes_with_it_can_be_taken_as_it_is(desk: Path, mo
         (("ours", "--model", "."), "--model . holds no config.json"),
         (("ours", "--data", "absent.csv"), "absent.csv does not exist"),
         (("ours", "--data", "talks.jsonl"), "holds no pairs of answers with a preference"),
+        (
+            ("ours", "--data", "lists.jsonl"),
+            "\n  lists.jsonl: responses seem to be responses, but there is no number for each",
+        ),
         (("there",), "there has README.md already: name another folder, or move what is there"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(desk: Path, arguments: tuple[str, ...], said: str) -> None:
     pairs_file(desk / "pairs.csv")
     (desk / "talks.jsonl").write_text('{"prompt": "why ?", "completion": "so ."}\n')
+    (desk / "lists.jsonl").write_text('{"prompt": "why ?", "responses": ["so .", "no ."], "label": ["good", "bad"]}\n')
     (desk / "there").mkdir()
     (desk / "there" / "README.md").touch()
     before = files_of(desk)
@@ -206,6 +212,20 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(desk: Path, arguments:
     done = init(name, *(part for option in given.items() for part in option))
     assert done.exit_code == 2 and done.stderr.startswith("error: ") and said in done.stderr
     assert files_of(desk) == before
+
+
+def test_a_list_of_objects_is_taken_as_inspection_takes_it(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [[{"text": f"so {number} .", "score": 1.5}, {"text": f"no {number} .", "score": 1}] for number in range(20)]
+    rows = [{"prompt": f"why {number} ?", "completions": texts} for number, texts in enumerate(said)]
+    pd.DataFrame(rows).to_parquet(desk / "pairs.parquet")
+    assert (
+        "pairs.parquet: 20 preferences, 20 prompts"
+        in init("ours", "--data", "pairs.parquet", "--model", "model").stdout
+    )
+    inspected = CliRunner().invoke(app, ["data", "inspect", "pairs.parquet"]).stdout
+    columns = "columns: {prompt: prompt, responses: completions.text, scores: completions.score}"
+    assert columns in inspected and columns in (desk / "ours" / "ladder.yaml").read_text()
+    assert len(loaded(desk / "ours", monkeypatch).data.preferences) == 1
 
 
 def test_data_and_model_go_together_or_an_example_is_named(desk: Path) -> None:

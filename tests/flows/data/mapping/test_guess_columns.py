@@ -270,6 +270,90 @@ VENDORS: dict[str, tuple[Rows, dict[str, Any]]] = {
         table("question,better_answer,worse_answer", "How?,So.,No."),
         {"columns": {"prompt": "question", "chosen": "better_answer", "rejected": "worse_answer"}},
     ),
+    "a list of objects, one for each completion": (
+        [
+            {
+                "instruction": "How?",
+                "completions": [
+                    {
+                        "model": "x",
+                        "custom_system_prompt": "Be kind.",
+                        "response": said,
+                        "overall_score": score,
+                        "fine_grained_score": score,
+                        "critique": "It says what was asked, in few words.",
+                    }
+                    for said, score in (("So.", 7.5), ("No.", None), ("Hm.", 3.0))
+                ],
+            }
+        ],
+        {
+            "columns": {
+                "prompt": "instruction",
+                "responses": "completions.response",
+                "scores": "completions.overall_score",
+            }
+        },
+    ),
+    "answers with their ranks": (
+        [
+            {
+                "prompt": "How?",
+                "answers": [
+                    {"position": at, "answer": said, "author": "ann", "rank": rank}
+                    for at, (said, rank) in enumerate((("So.", 2), ("No.", 1)), start=1)
+                ],
+            }
+        ],
+        {"columns": {"prompt": "prompt", "responses": "answers.answer", "ranks": "answers.rank"}},
+    ),
+    "answers of which one is ticked": (
+        [{"prompt": "How?", "answers": [{"text": "So.", "selected": True}, {"text": "No.", "selected": False}]}],
+        {"columns": {"prompt": "prompt", "responses": "answers.text", "scores": "answers.selected"}},
+    ),
+    "answers as messages with a score": (
+        [
+            {
+                "prompt": "How?",
+                "completions": [{**turn("assistant", "So."), "score": 2}, {**turn("assistant", "No."), "score": 1}],
+            }
+        ],
+        {"columns": {"prompt": "prompt", "responses": "completions.content", "scores": "completions.score"}},
+    ),
+    "lists of messages, and of scores": (
+        [{"prompt": "How?", "completions": [[turn("assistant", "So.")], [turn("assistant", "No.")]], "scores": [2, 1]}],
+        {"columns": {"prompt": "prompt", "responses": "completions", "scores": "scores"}},
+    ),
+    "a choice between two objects": (
+        [
+            {
+                "post": "How?",
+                "summaries": [{"text": "So.", "policy": "x"}, {"text": "No.", "policy": "y"}],
+                "choice": choice,
+                "worker": "w1",
+            }
+            for choice in "AB"
+        ],
+        {
+            "columns": {"prompt": "post", "responses": "summaries.text", "label": "choice", "annotator": "worker"},
+            "labels": AB,
+        },
+    ),
+    "a list of ranks": (
+        [{"prompt": "How?", "responses": ["So.", "No.", "Hm."], "rank": [3, 1, 2]}],
+        {"columns": {"prompt": "prompt", "responses": "responses", "ranks": "rank"}},
+    ),
+    "a list of labels, 1 for the better": (
+        [{"prompt": "How?", "responses": ["So.", "No."], "label": label} for label in ([1, 0], [0, 1])],
+        {"columns": {"prompt": "prompt", "responses": "responses", "scores": "label"}},
+    ),
+    "two people's labels in a list": (
+        [{"prompt": "How?", "responses": ["So.", "No."], "label": label} for label in ([1, 1], [0, 1])],
+        {
+            "columns": {"prompt": "prompt", "responses": "responses", "label": "label"},
+            "labels": {"0": "first", "1": "second"},
+        },
+    ),
     "demonstrations": (
         table("instruction,input,output,category", "Translate,bonjour,hello,x"),
         {"columns": {"prompt": "instruction", "input": "input", "response": "output"}},
@@ -312,6 +396,20 @@ def test_several_labels_of_one_pair_are_named() -> None:
 def test_what_is_lacking_is_said(header: str, lacking: str) -> None:
     guess = guess_columns(table(header, ",".join("xyzw"[: header.count(",") + 1])))
     assert not guess.format and guess.lacking == lacking and guess.unread
+
+
+@pytest.mark.parametrize(
+    ("beside", "lacking"),
+    [
+        ({"label": ["chosen", "rejected"]}, "no number for each of them: label says it in words; write 1 and 0"),
+        ({"best": 1, "responses": ["So.", "No.", "Hm."]}, "no column with a score or a rank for each of them"),
+        ({"responses": [{"text": "So."}, {"text": "No."}]}, "no column that looks like a label of the responses"),
+    ],
+)
+def test_what_lists_of_responses_lack_is_said(beside: dict[str, Any], lacking: str) -> None:
+    guess = guess_columns([{"prompt": "How?", "responses": ["So.", "No."], **beside}])
+    assert not guess.format and "responses seem to be responses, but there is" in guess.remark.replace(".text", "")
+    assert guess.lacking.startswith(lacking)
 
 
 def test_labels_that_a_format_does_not_read_are_found() -> None:
