@@ -115,7 +115,7 @@ class Scale(Frozen):
 
 
 class Columns(Frozen):
-    """Which column holds what. Of nested rows a name may be a path, such as `task.prompt` or `answers.0`."""
+    """Which column holds what. Of nested rows a name may be a path: `task.prompt`, `answers.0`, `answers.text`."""
 
     prompt: ColumnNames = ()
     """The prompt, as text or messages; several columns are its turns, the user's first."""
