@@ -22,7 +22,7 @@ import typer
 from datasketch import MinHash, MinHashLSH
 from numpy.typing import NDArray
 
-from flows.data.near_duplicates import NOMINATING, HeldOutPrompts, _word_pairs
+from flows.data.near_duplicates import NOMINATING, HeldOutPrompts, Nearest, _word_pairs
 from flows.storage.text_hashes import loose_text
 
 RESULTS = Path(__file__).parents[1] / "results" / "near_duplicates.json"
@@ -50,9 +50,10 @@ class MinHashCandidates:
         for number, signature in enumerate(self._signatures(texts)):
             self._index.insert(number, signature, check_duplication=False)
 
-    def similarities(self, texts: Sequence[str], least: float) -> NDArray[np.float64]:
-        """1 where there is a candidate, else 0; `least` is that of the index."""
-        return np.array([bool(self._index.query(signature)) for signature in self._signatures(texts)], dtype=float)
+    def nearest(self, texts: Sequence[str], least: float) -> Nearest:
+        """Of candidates the first, as similar as can be; `least` is that of the index."""
+        found = [min(self._index.query(signature), default=-1) for signature in self._signatures(texts)]
+        return Nearest((np.array(found) >= 0).astype(float), np.array(found))
 
     def _signatures(self, texts: Sequence[str]) -> Iterator[MinHash]:
         return MinHash.generator(word_pairs(texts, self._common), num_perm=self.bands * self.rows, hashfunc=int)
@@ -114,7 +115,7 @@ def recall(side: str, kind: str, similarity: float, prompts: int = 5_000) -> flo
     """The share of prompts of a similarity that are found where it is the least that counts."""
     least = round(similarity - 1e-6, 6)
     index = searched(side, KINDS[kind](similarity, prompts, 0), least)
-    return float(np.mean(index.similarities(KINDS[kind](similarity, prompts, 1), least) > 0))
+    return float(np.mean(index.nearest(KINDS[kind](similarity, prompts, 1), least).similarities > 0))
 
 
 def real_prompts(data: Path, count: int) -> list[str]:
@@ -170,7 +171,7 @@ def point(side: str, data: Path, prompts: int, least: float = 0.7) -> None:
     before, start = process.memory_info().rss, time.process_time()
     index = searched(side, texts[:cut], least)
     built, after = time.process_time(), process.memory_info().rss
-    found = int(np.count_nonzero(index.similarities(texts[cut:], least)))
+    found = int(np.count_nonzero(index.nearest(texts[cut:], least).similarities))
     seconds = {"index_seconds": built - start, "lookup_seconds": time.process_time() - built}
     print(json.dumps({**seconds, "index_mib": (after - before) / 2**20, "found": found}))
 

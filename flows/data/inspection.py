@@ -1,10 +1,11 @@
 """Inspection of raw data before they are ingested: format, a few records, and what the row rules say of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import yaml
@@ -18,9 +19,8 @@ from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.formats.items import Convert
 from data_contracts.formats.registry import FORMATS, Adapter, recognise
 from data_contracts.records import TEXTS, Kind
-from data_contracts.schemas.rules import Rule
-from data_contracts.schemas.validation import CONTRACTS, broken_rules
-from flows.config.data import load_formats
+from data_contracts.schemas.rules import SHAPE
+from flows.config.data import ContractConfig, Shares, load_formats
 from flows.config.errors import InputError
 from flows.data.converters import no_format, recognised
 from flows.data.file_search import search_files
@@ -29,12 +29,16 @@ from flows.data.mapping.guess import Guess, guess_columns
 from flows.data.mapping.guess_verdict import annotator_among, labels_among
 from flows.data.mapping.rows import mapped
 from flows.data.mapping.unread import unread_columns
+from flows.data.quarantine import Quarantine
+from flows.data.sources import Read
+from flows.data.step_timer import Clock
+from flows.data.tables import make_tables
 
 KINDS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 
 SHOWN = 3
 
-MOST_MISFITS = 10
+MOST_REASONS = 20
 
 CELL = 60
 
@@ -124,7 +128,9 @@ def _inspect(table: _SameColumns, console: Console) -> None:
         _show_guess(table, guess, console)
         return
     console.print(f"{table.title}: {name}, which gives {', '.join(fitting)}")
-    _show_records(kind, fitting[kind].convert, table.rows, console)
+    says_more = guess.format and guess.mapping.columns.kinds[0] not in fitting
+    if not says_more:
+        _show_records(kind, fitting[kind].convert, table.rows, console)
     unread = unread_columns(raw, *(adapter.convert for adapter in fitting.values()))
     labels = list(dict.fromkeys([*labels_among(unread, ()), *filter(None, [annotator_among(unread)])]))
     if unread.left:
@@ -133,7 +139,7 @@ def _inspect(table: _SameColumns, console: Console) -> None:
         said = f"labels or their annotators seem to stand in {', '.join(labels)}, and {name} does not read them"
         console.print(f"[yellow]warning[/yellow] {escape(said)}", soft_wrap=True)
     taken = [label for label in labels if label not in guess.unread]
-    if guess.format and (taken or guess.mapping.columns.kinds[0] not in fitting):
+    if says_more or (guess.format and taken):
         what = f"{', '.join(taken)} too" if kind == guess.mapping.columns.kinds[0] else guess.mapping.columns.kinds[0]
         console.print(f"\nto read {what}, map the columns:", markup=False)
         _show_guess(table, guess, console)
@@ -172,7 +178,21 @@ def _show_records(
     if votes:
         people = len(set(batch.annotators) - {None})
         console.print(f"rows on one pair are votes, as in `repeats: votes`; annotators: {people}")
-    console.print(_verdict(kind, batch, [*CONTRACTS[kind].row_rules, *([] if votes else CONTRACTS[kind].set_rules)]))
+    console.print(*_ingested(kind, batch, is_label=votes), sep="\n", soft_wrap=True)
+
+
+def _ingested(kind: Kind, batch: Batch, *, is_label: bool) -> Iterator[Table | str]:
+    """What ingestion by its defaults would make of records if there were no others."""
+    contract = ContractConfig()
+    with TemporaryDirectory() as work:
+        reads, near = {kind: [Read(batch, is_label)]}, contract.near_held_out
+        seen = make_tables(reads, Shares(), contract, folder=Path(work), clock=Clock(), near=near)[kind]
+    counts, quarantine = seen.counts, seen.quarantine
+    yield _verdict(quarantine, counts.left_out)
+    merged = f"{counts.merged} merged with others, " if counts.merged else ""
+    yield f"ingestion of these rows alone would keep {counts.written}: {merged}{counts.quarantined} quarantined"
+    if refused := quarantine.judge(counts.records):
+        yield f"[yellow]warning[/yellow] and refuse them: {escape(refused.reasons[0])}"
 
 
 def _records(kind: Kind, batch: Batch) -> Table:
@@ -189,22 +209,17 @@ def _records(kind: Kind, batch: Batch) -> Table:
     return table
 
 
-def _verdict(kind: Kind, batch: Batch, rules: Sequence[Rule]) -> Table:
-    contract = CONTRACTS[kind]
+def _verdict(quarantine: Quarantine, left_out: Mapping[str, int]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in ("contract", "records", "first row", "what", "mend"):
         table.add_column(column, overflow="fold")
-    first_of = {(item.rule, item.field, item.reason): item for item in reversed(batch.misfits)}
-    counts = Counter((item.rule, item.field, item.reason) for item in batch.misfits)
-    for what, count in counts.most_common(MOST_MISFITS):
-        item = first_of[what]
-        table.add_row(item.rule, str(count), str(item.row), escape(f"{item.field} {item.reason}"), escape(item.mend))
-    for name, broken in broken_rules(kind, batch.frame, rules).items():
-        rule = contract.rules[name]
-        first = batch.frame["row"].to_numpy()[broken][0]
-        table.add_row(name, str(int(broken.sum())), str(first), rule.reason, rule.mend)
-    for reason, count in batch.left_out.items():
-        table.add_row("left out", str(count), "", escape(reason), "")
+    of_format = {rule.name for rule in SHAPE}
+    for what, count in quarantine.by_reason.most_common(MOST_REASONS):
+        item = quarantine.first[what]
+        reason = f"{item.field} {item.reason}" if item.rule in of_format else item.reason
+        table.add_row(item.rule, str(count), str(item.row), escape(reason), escape(item.mend))
+    for why, count in left_out.items():
+        table.add_row("left out", str(count), "", escape(why), "")
     if not table.rows:
         table.add_row("holds", "", "", "no row read breaks a rule", "")
     return table

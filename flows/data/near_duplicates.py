@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,19 @@ _PUNCTUATION = str.maketrans(
 """What parts words and is none; other signs are kept: `2+2` is not `2-2`."""
 
 
+class Nearest(NamedTuple):
+    """The most similar held-out prompt of each of N texts.
+
+    Attributes:
+        similarities: in [0, 1], 0 where none is similar enough; shape ``[N]``.
+        prompts: its place among the held-out ones, the first of several that are as similar; -1 where there is none;
+            shape ``[N]``.
+    """
+
+    similarities: NDArray[np.float64]
+    prompts: NDArray[np.int64]
+
+
 class HeldOutPrompts:
     """Held-out prompts by their pairs of neighbouring words, of which start and end are two.
 
@@ -57,25 +71,22 @@ class HeldOutPrompts:
         self._nominates = counts <= NOMINATING
         self._totals = self._by_prompt @ self._weights
 
-    def similarities(self, texts: Sequence[str], least: float) -> NDArray[np.float64]:
-        """How similar the most similar held-out prompt is to each text, 0 where none reaches `least`.
+    def nearest(self, texts: Sequence[str], least: float) -> Nearest:
+        """The held-out prompt that is most similar to each text, of those that reach `least`.
 
         It is exact for all that share a pair of words that no more than 100 held-out prompts have.
 
         Args:
             texts: N loose texts.
             least: similarity in (0, 1].
-
-        Returns:
-            Similarities in [0, 1], shape ``[N]``.
         """
-        if not len(self._pairs):
-            return np.zeros(len(texts))
-        starts = range(0, len(texts), BATCH_PROMPTS)
+        starts = range(0, len(texts) if len(self._pairs) else 0, BATCH_PROMPTS)
         parts = [self._nearest(texts[start : start + BATCH_PROMPTS], least) for start in starts]
-        return np.concatenate([np.empty(0), *parts])
+        without = len(texts) if not parts else 0
+        parts.append(Nearest(np.zeros(without), np.full(without, -1)))
+        return Nearest(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def _nearest(self, texts: Sequence[str], least: float) -> NDArray[np.float64]:
+    def _nearest(self, texts: Sequence[str], least: float) -> Nearest:
         pairs, rows = _word_pairs(texts)
         places = np.searchsorted(self._pairs, pairs).clip(max=len(self._pairs) - 1)
         known = self._pairs[places] == pairs
@@ -90,13 +101,16 @@ class HeldOutPrompts:
             for part in (kept, kept & names, kept & ~names)
         )
         found, candidates = self._candidates(naming, common.sum(axis=1), totals, least)
-        nearest = np.zeros(len(texts))
+        similarities, prompts = np.zeros(len(texts)), np.full(len(texts), -1)
         for start in range(0, len(found), CANDIDATES_AT_ONCE):
             row, candidate = (some[start : start + CANDIDATES_AT_ONCE] for some in (found, candidates))
             shared = held[row].multiply(self._by_prompt[candidate]).sum(axis=1)
             similar = shared / (totals[row] + self._totals[candidate] - shared)
-            np.maximum.at(nearest, row, np.where(similar >= least - 1e-9, similar, 0.0))
-        return nearest
+            enough = (similar >= least - 1e-9) & (similar >= similarities[row])
+            row, candidate, similar = row[enough], candidate[enough], similar[enough]
+            best_last = np.lexsort((-candidate, similar))
+            similarities[row[best_last]], prompts[row[best_last]] = similar[best_last], candidate[best_last]
+        return Nearest(similarities, prompts)
 
     def _candidates(
         self, naming: sparse.csr_array, common: NDArray[np.float64], totals: NDArray[np.float64], least: float

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import compress, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ class Quarantine:
         rows: count of records; one that breaks several rules counts once.
         by_rule: records by rule.
         by_reason: records by rule, field and what is wrong, as a rule on the shape of rows knows several wrongs.
+        first: of each of these, the one of the first row, as rules on several rows see them in another order.
     """
 
     def __init__(self, kind: Kind, path: Path, config: ContractConfig) -> None:
@@ -59,6 +61,7 @@ class Quarantine:
         self.rows = 0
         self.by_rule: Counter[str] = Counter()
         self.by_reason: Counter[tuple[str, str, str]] = Counter()
+        self.first: dict[tuple[str, str, str], Violation] = {}
         self._config = config
         self._rules = CONTRACTS[kind].rules
         self._shown: dict[str, list[Violation]] = {}
@@ -76,12 +79,20 @@ class Quarantine:
             self.rows += 1
             self._note(item, "")
 
-    def sift(self, frame: pd.DataFrame, broken: dict[str, NDArray[np.bool_]]) -> pd.DataFrame:
-        """Set aside the rows that break a rule, and return the others."""
+    def sift(
+        self, frame: pd.DataFrame, broken: dict[str, NDArray[np.bool_]], places: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Set aside the rows that break a rule, and return the others.
+
+        Args:
+            frame: of records.
+            broken: by rule, which of them break it.
+            places: for each of the frame, which other row the reason is about.
+        """
         if not broken:
             return frame
         for name, rows in broken.items():
-            self._add(self._rules[name], frame[rows])
+            self._add(self._rules[name], frame[rows], list(compress(places, rows)))
         aside = np.logical_or.reduce(list(broken.values()))
         self.rows += int(aside.sum())
         sound: pd.DataFrame = frame[~aside].reset_index(drop=True)
@@ -106,16 +117,20 @@ class Quarantine:
             return QuarantineExceeded([head, *self._reasons(self._shown, records)], self._places(self._shown))
         return None
 
-    def _add(self, rule: Rule, frame: pd.DataFrame) -> None:
+    def _add(self, rule: Rule, frame: pd.DataFrame, places: Sequence[str]) -> None:
         for start in range(0, len(frame), ROWS_AT_ONCE):
             part = frame[start : start + ROWS_AT_ONCE]
             records = part[list(COLUMNS[self.kind])].to_dict("records")
-            for item, record in zip(describe(rule, part), records, strict=True):
-                self._note(item, json.dumps(record, default=repr))
+            for item, record, place in zip_longest(describe(rule, part), records, places[start : start + ROWS_AT_ONCE]):
+                self._note(item, json.dumps(record, default=repr), place)
 
-    def _note(self, item: Violation, record: str) -> None:
+    def _note(self, item: Violation, record: str, place: str | None = None) -> None:
+        what = item.rule, item.field, item.reason
         self.by_rule[item.rule] += 1
-        self.by_reason[item.rule, item.field, item.reason] += 1
+        self.by_reason[what] += 1
+        self.first[what] = min(self.first.get(what, item), item, key=lambda each: (each.source, each.row or 0))
+        if place is not None:
+            item = item._replace(reason=f"{item.reason}: {place}")
         shown = self._shown.setdefault(item.rule, [])
         if len(shown) < SHOWN_PER_RULE:
             shown.append(item)

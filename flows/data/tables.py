@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
 from flows.data.buckets import KEY, Buckets, row_keys
-from flows.data.near_duplicates import HeldOutPrompts
+from flows.data.held_apart import HELD_OUT, HeldApart, Places, evaluated_texts, note_places
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.special_tokens import SpecialTokenCount
@@ -25,27 +25,9 @@ from flows.data.step_timer import Clock
 from flows.data.votes import PairVotes, Votes, casts_of, voted_twice
 from flows.registry.references import Counts
 from flows.storage.snapshots import SnapshotWriter
-from flows.storage.text_hashes import loose_hashes, loose_text, text_hashes
-
-HELD_OUT = "test"
+from flows.storage.text_hashes import loose_text, text_hashes
 
 NEAR_STEP = "near held-out prompts"
-
-
-class HeldApart(NamedTuple):
-    """What no row may train on.
-
-    Attributes:
-        prompts: hashes of prompts, sorted.
-        groups: the same of groups beside those that the split keeps apart anyway.
-        near: what a prompt may not be nearly the same as, None where that is not looked at.
-        least: similarity from which on it is.
-    """
-
-    prompts: NDArray[np.uint64]
-    groups: NDArray[np.uint64]
-    near: HeldOutPrompts | None
-    least: float
 
 
 class Table:
@@ -58,7 +40,7 @@ class Table:
         special_tokens: those that the records write.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
             `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
-        held_out: prompts of the test split, as `loose_text` writes them.
+        held_out: prompts of the test split, as `loose_text` writes them, with where the first of each stands.
     """
 
     def __init__(
@@ -77,7 +59,7 @@ class Table:
         self._shares = shares
         self._clock = clock
         self._buckets = Buckets(kind, folder / "buckets")
-        self.held_out: set[str] = set()
+        self.held_out: Places = {}
         self._numbers: list[pd.DataFrame] = []
         self._votes: list[pd.DataFrame] = []
         self._rows = self._records = self._merged = 0
@@ -104,7 +86,8 @@ class Table:
 
     def _deal(self, frame: pd.DataFrame) -> None:
         prompts = list(map(loose_text, frame["prompt"]))
-        self.held_out.update(np.array(prompts, dtype=object)[self._splits(frame) == HELD_OUT])
+        is_held_out = self._splits(frame) == HELD_OUT
+        note_places(self.held_out, compress(prompts, is_held_out), frame[is_held_out])
         self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=text_hashes(prompts)))
 
     def settle(self, apart: "HeldApart") -> None:
@@ -176,19 +159,12 @@ class Table:
                 broken[name][shared.to_numpy()] = rows
             frame = self.quarantine.sift(frame, broken)
         frame = frame.assign(**{SPLIT: self._splits(frame)})
-        leaks = np.isin(frame["prompt_key"].to_numpy(), apart.prompts)
-        if len(apart.groups):
-            leaks |= np.isin(loose_hashes(frame["group"].tolist()), apart.groups)
-        leaks &= (frame[SPLIT] != HELD_OUT).to_numpy()
+        leaks = apart.leaks(frame)
         return self.quarantine.sift(frame, {LEAK.name: leaks} if leaks.any() else {})
 
     def _without_near(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
-        if apart.near is None:
-            return frame
-        near = frame[SPLIT].to_numpy() != HELD_OUT
-        texts = list(map(loose_text, frame.loc[near, "prompt"]))
-        near[near] = apart.near.similarities(texts, apart.least) > 0.0
-        return self.quarantine.sift(frame, {NEAR_LEAK.name: near} if near.any() else {})
+        near, neighbours = apart.near_leaks(frame)
+        return self.quarantine.sift(frame, {NEAR_LEAK.name: near} if near.any() else {}, neighbours)
 
     def problems(self) -> list[ValueError]:
         """All reasons to refuse the table's rows."""
@@ -282,11 +258,9 @@ def make_tables(
     for kind, table in tables.items():
         table.take(reads[kind])
     with clock.step("read what is held out"):
-        evaluated = {loose_text(text) for frame in held_out for name in ("prompt", "group") for text in frame[name]}
-        tested = evaluated.union(*(table.held_out for table in tables.values()))
-        prompts, groups = (np.sort(text_hashes(list(texts))) for texts in (tested, evaluated))
+        evaluated = evaluated_texts(held_out)
     with clock.step(NEAR_STEP):
-        apart = HeldApart(prompts, groups, None if near is None else HeldOutPrompts(sorted(tested)), near or 1.0)
+        apart = HeldApart((table.held_out for table in tables.values()), evaluated, near)
     for table in tables.values():
         table.held_out.clear()
         table.settle(apart)

@@ -81,6 +81,36 @@ def test_inspection_guesses_a_mapping_that_can_be_pasted(tmp_path: Path) -> None
     assert "a label that means skip" in shown
 
 
+def test_inspection_counts_what_ingestion_would_keep(tmp_path: Path) -> None:
+    said = [
+        *("How?,So.,No.,A,r1", "How?,So.,No.,B,r2", "How?,So.,No.,A,r3"),  # one pair of three votes
+        *("How?,No.,So.,B,r3", "How?,So.,No.,B,r1"),  # whose voters vote again, with the responses swapped too
+        *("Why?,So.,No.,A,r1", "Why?,So.,No.,B,r2"),  # even
+        *("When?,So.,So.,A,r1", "Who?,So.,No.,A,r1"),
+    ]
+    path = tmp_path / "vendor.csv"
+    path.write_text("\n".join(["prompt,response_a,response_b,preferred,rater", *said]))
+    shown = inspect(path)
+    counted = {line.split()[0]: line.split()[1:3] for line in shown.splitlines() if re.match(r"\w+ +\d+ +\d+ ", line)}
+    assert counted["annotator_votes_once"] == ["2", "4"] and counted["responses_differ"] == ["1", "8"]
+    assert "left out              1                   a tie of the votes" in shown
+    # 9 rows: 2 pairs kept, into one of which 2 rows went, 1 pair of 2 rows left out, 3 rows quarantined
+    assert "ingestion of these rows alone would keep 2: 3 merged with others, 3 quarantined" in shown
+    assert "3 of 8 records would be quarantined, more than the share of 0.05" in shown
+
+
+def test_inspection_names_what_a_prompt_is_nearly(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"{start} {' '.join(f'word{at}-{n}' for n in range(14))}", "chosen": "So.", "rejected": "No."}
+        for start in ("Well,", "Please")
+        for at in range(30)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = inspect(tmp_path / "pairs.jsonl")
+    (near,) = [line.split() for line in shown.splitlines() if line.startswith("prompt_near_held_out")]
+    assert int(near[1]) > 0 and f"{60 - int(near[1])}: {near[1]} quarantined" in shown
+
+
 def test_inspection_says_what_a_mapping_would_need(tmp_path: Path) -> None:
     path = tmp_path / "vendor.csv"
     path.write_text("prompt,response_a,response_b\nHow?,So.,No.\n")

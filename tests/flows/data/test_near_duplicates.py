@@ -12,7 +12,7 @@ from flows.data.near_duplicates import NOMINATING, HeldOutPrompts
 
 
 def similarity(text: str, *held_out: str, least: float = 0.01) -> float:
-    (found,) = HeldOutPrompts(held_out).similarities([text], least)
+    (found,) = HeldOutPrompts(held_out).nearest([text], least).similarities
     return float(found)
 
 
@@ -34,10 +34,10 @@ def test_what_a_template_repeats_makes_no_near_duplicates() -> None:
     template = "below is an instruction that describes a task write a response that completes the request"
     held_out = [f"{template} mend part {number} of the blue machine" for number in range(30)]
     questions = [f"{template} {question}" for question in ("why is the sky blue", "mend part 99 of the blue machine")]
-    assert HeldOutPrompts(held_out).similarities(questions, 0.7).tolist() == [0.0, 0.0]
+    assert HeldOutPrompts(held_out).nearest(questions, 0.7).similarities.tolist() == [0.0, 0.0]
     near = [f"{template} please mend part 7 of the blue machine"]
     assert similarity(questions[0], f"{template} why is the sea blue", least=0.7) > 0.7  # alone it is no template
-    assert HeldOutPrompts(held_out).similarities(near, 0.3)[0] > 0.3
+    assert HeldOutPrompts(held_out).nearest(near, 0.3).similarities[0] > 0.3
 
 
 def test_punctuation_is_no_word_and_other_signs_are() -> None:
@@ -63,9 +63,15 @@ def test_the_search_finds_what_comparing_every_two_finds(least: float, monkeypat
     texts = [" ".join(rng.choices(words, k=rng.randint(1, 14))) for _ in range(40)]
     texts += [" ".join([rng.choice(words), *text.split()[1:]]) for text in held_out]
     held_out = list(dict.fromkeys(held_out))
-    found = HeldOutPrompts(held_out).similarities(texts, least)
+    found = HeldOutPrompts(held_out).nearest(texts, least).similarities
     assert found == pytest.approx(by_definition(texts, held_out, least)) and 20 < np.count_nonzero(found) < len(texts)
-    assert HeldOutPrompts(held_out[::-1]).similarities(texts[::-1], least) == pytest.approx(found[::-1])
+    assert HeldOutPrompts(held_out[::-1]).nearest(texts[::-1], least).similarities == pytest.approx(found[::-1])
+
+
+def test_the_nearest_is_named_and_of_equals_the_first() -> None:
+    held_out = ["a b c x", "a b c d e", "a b c y", "q"]
+    similarities, prompts = HeldOutPrompts(held_out).nearest(["a b c d e f", "q", "a b c z", "o"], 0.1)
+    assert prompts.tolist() == [1, 3, 0, -1] and similarities[3] == 0.0
 
 
 def by_definition(texts: list[str], held_out: list[str], least: float) -> list[float]:
@@ -88,10 +94,10 @@ def test_prompts_of_common_phrases_alone_are_not_looked_for(copies: int, is_foun
     phrase = "please tell me how to mend this"
     held_out = [phrase, *(f"{phrase} {number} {phrase}" for number in range(copies))]
     # every pair of `phrase`, start and end counted, stands in copies + 1 held-out prompts
-    assert (HeldOutPrompts(held_out).similarities([phrase], 0.7)[0] > 0.7) == is_found
+    assert (HeldOutPrompts(held_out).nearest([phrase], 0.7).similarities[0] > 0.7) == is_found
 
 
 def test_nothing_is_near_nothing() -> None:
-    assert HeldOutPrompts([]).similarities(["a"], 0.7).tolist() == [0.0]
-    assert HeldOutPrompts(["..."]).similarities(["a", "..."], 0.7).tolist() == [0.0, 0.0]
-    assert HeldOutPrompts(["a"]).similarities([], 0.7).tolist() == []
+    assert HeldOutPrompts([]).nearest(["a"], 0.7).similarities.tolist() == [0.0]
+    assert HeldOutPrompts(["..."]).nearest(["a", "..."], 0.7).similarities.tolist() == [0.0, 0.0]
+    assert HeldOutPrompts(["a"]).nearest([], 0.7).similarities.tolist() == []

@@ -136,7 +136,15 @@ def test_rows_that_train_on_nearly_a_held_out_prompt_are_set_aside_in_every_tabl
         trained = topics_of(table, "train", "judge")
         assert trained == set(TOPICS) - apart and trained
         assert table.counts.by_rule == {"prompt_near_held_out": len(apart - held_out[kind])}
-        assert set(quarantined(tmp_path, kind)["rule"]) == {"prompt_near_held_out"}
+        aside = quarantined(tmp_path, kind)
+        assert set(aside["rule"]) == {"prompt_near_held_out"}
+        for row, reason in zip(aside["row"], aside["reason"], strict=True):
+            where, _, similar = reason.partition(": ")[2].partition(", similarity ")
+            assert (
+                where.endswith(f" row {row}")
+                and where.split()[0] not in (f"{kind}.jsonl", "")
+                and float(similar) >= 0.7
+            )
 
 
 def test_near_duplicates_pass_where_they_are_not_looked_for(tmp_path: Path) -> None:
