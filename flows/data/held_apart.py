@@ -14,18 +14,18 @@ from flows.storage.text_hashes import loose_hashes, loose_text, text_hashes
 HELD_OUT = "test"
 
 
-class Place(NamedTuple):
+class RowPlace(NamedTuple):
     """Where a row stands."""
 
     source: str
     row: int
 
 
-Places = dict[str, Place]
+RowPlaces = dict[str, RowPlace]
 """Texts, as `loose_text` writes them, with where the first of each stands."""
 
 
-def note_places(places: Places, texts: Iterable[str], frame: pd.DataFrame) -> None:
+def note_places(places: RowPlaces, texts: Iterable[str], frame: pd.DataFrame) -> None:
     """Add the texts of some rows to those that are known.
 
     Args:
@@ -34,12 +34,12 @@ def note_places(places: Places, texts: Iterable[str], frame: pd.DataFrame) -> No
         frame: the rows, with `source` and `row`.
     """
     for text, *place in zip(texts, frame["source"].tolist(), frame["row"].tolist(), strict=True):
-        places.setdefault(text, Place(*place))
+        places.setdefault(text, RowPlace(*place))
 
 
-def evaluated_texts(frames: Iterable[pd.DataFrame]) -> Places:
+def evaluated_texts(frames: Iterable[pd.DataFrame]) -> RowPlaces:
     """The prompts and groups of evaluation sets, on none of which anything may train."""
-    places: Places = {}
+    places: RowPlaces = {}
     for frame in frames:
         for name in ("prompt", "group"):
             note_places(places, map(loose_text, frame[name]), frame)
@@ -49,7 +49,7 @@ def evaluated_texts(frames: Iterable[pd.DataFrame]) -> Places:
 class HeldApart:
     """Prompts and groups on which no row may train."""
 
-    def __init__(self, held_out: Iterable[Mapping[str, Place]], evaluated: Places, near: float | None) -> None:
+    def __init__(self, held_out: Iterable[Mapping[str, RowPlace]], evaluated: RowPlaces, near: float | None) -> None:
         """Index them.
 
         Args:
@@ -57,7 +57,7 @@ class HeldApart:
             evaluated: those of evaluation sets, and groups beside those that the split keeps apart anyway.
             near: similarity from which on a prompt is too near one of them; None looks at none.
         """
-        places: Places = {}
+        places: RowPlaces = {}
         for some in (*held_out, evaluated):
             places = {**some, **places}
         texts = sorted(places)

@@ -16,7 +16,7 @@ from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
 from flows.data.buckets import KEY, Buckets, row_keys
-from flows.data.held_apart import HELD_OUT, HeldApart, Places, evaluated_texts, note_places
+from flows.data.held_apart import HELD_OUT, HeldApart, RowPlaces, evaluated_texts, note_places
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
 from flows.data.special_tokens import SpecialTokenCount
@@ -59,7 +59,7 @@ class Table:
         self._shares = shares
         self._clock = clock
         self._buckets = Buckets(kind, folder / "buckets")
-        self.held_out: Places = {}
+        self.held_out: RowPlaces = {}
         self._numbers: list[pd.DataFrame] = []
         self._votes: list[pd.DataFrame] = []
         self._rows = self._records = self._merged = 0
