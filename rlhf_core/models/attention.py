@@ -20,7 +20,7 @@ from rlhf_core.models.flash_attention import fits, row_attention
 from rlhf_core.models.kv_cache import KVCache
 from rlhf_core.models.soft_capping import capped_attention
 from rlhf_core.models.trial import Trial, same
-from rlhf_core.models.trunk import trunk
+from rlhf_core.models.trunk import cache_name, trunk
 from rlhf_core.models.visibility import CAUSAL, Visibility
 
 as_it_is = partial(torch.compiler.set_stance, "force_eager")
@@ -113,14 +113,16 @@ def ragged_states(model: PreTrainedModel, row: Row, kv_cache: KVCache | None = N
     """
     if model.config._attn_implementation != RAGGED:
         raise ValueError(f"{type(model).__name__} was not prepared by use_ragged_attention")
+    body = trunk(model)
+    caches: dict[str, Any] = {cache_name(body): kv_cache}
     with nullcontext() if kv_cache is None else as_it_is():
-        output = trunk(model)(
+        output = body(
             input_ids=row.ids[None],
             attention_mask=torch.ones_like(row.ids[None]),
             position_ids=row.positions[None],
             row=row,
-            past_key_values=kv_cache,
             use_cache=kv_cache is not None,
+            **caches,
         )
     states: Tensor = output.last_hidden_state[0]
     return states
@@ -134,14 +136,16 @@ def next_states(model: PreTrainedModel, ids: Tensor, kv_cache: KVCache) -> Tenso
         ids: the tokens, shape ``[B]``, int64.
         kv_cache: what came before, filled by `ragged_states` first; takes the tokens up.
     """
+    body = trunk(model)
+    caches: dict[str, Any] = {cache_name(body): kv_cache}
     with as_it_is():
-        output = trunk(model)(
+        output = body(
             input_ids=ids[:, None],
             attention_mask=torch.ones_like(ids[:, None]),
             position_ids=kv_cache.lengths[:, None],
             kv_cache=kv_cache,
-            past_key_values=kv_cache,
             use_cache=True,
+            **caches,
         )
     kv_cache.advance()
     states: Tensor = output.last_hidden_state[:, 0]

@@ -121,7 +121,7 @@ def _put_together(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:
 def _gives_cache(body: type[PreTrainedModel]) -> bool:
     given = get_type_hints(inspect.unwrap(body.forward)).get("return")
     fields = (getattr(kind, "__dataclass_fields__", ()) for kind in get_args(given) or [given])
-    return any("past_key_values" in names for names in fields)
+    return any(name in names for names in fields for name in ("cache", "past_key_values"))
 
 
 def _trunk(config: type[PreTrainedConfig]) -> type[PreTrainedModel]:

@@ -10,7 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rlhf_core.data.packing import Row, lay
 from rlhf_core.models.trial import BEYOND, LEAST_TOKENS, Trial, name_of, same
-from rlhf_core.models.trunk import trunk
+from rlhf_core.models.trunk import cache_name, trunk
 
 
 def padded_states(model: PreTrainedModel, row: Row) -> Tensor:
@@ -29,10 +29,6 @@ def padded_states(model: PreTrainedModel, row: Row) -> Tensor:
     return torch.cat([states[length - asked : length] for states, asked, length in pieces])
 
 
-CACHES = ("past_key_values", "cache_params")
-"""What architectures call their cache, as an argument and in what they return."""
-
-
 class StockCache:
     """What a stock model keeps of B sequences that grow by a token at a time, none of them padded.
 
@@ -44,7 +40,7 @@ class StockCache:
     def __init__(self, model: PreTrainedModel, *, kept: bool) -> None:
         self._trunk = trunk(model)
         arguments = inspect.signature(self._trunk.forward).parameters
-        self._name = next((name for name in CACHES if name in arguments), CACHES[0])
+        self._name = cache_name(self._trunk)
         self._takes_positions = "position_ids" in arguments
         self._cache = DynamicCache(config=model.config) if kept else None
         self._read = 0

@@ -1,6 +1,8 @@
 """The trunk of a model, which makes its final hidden states, and the way in which these and its logits are computed."""
 
-from typing import NamedTuple
+import inspect
+from functools import cache
+from typing import Any, NamedTuple
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -30,6 +32,22 @@ def trunk(model: PreTrainedModel) -> nn.Module:
     """What makes the final hidden states of a model; Llama 4 does not say where its own is."""
     base: nn.Module = model.base_model
     return base if base is not model else model.get_submodule("model")
+
+
+CACHES = ("cache", "past_key_values", "cache_params")
+"""What architectures call their cache, as an argument and in what they return; `transformers` 5.24 has the first."""
+
+
+def cache_name(body: nn.Module) -> str:
+    """What a trunk calls its cache."""
+    kind: Any = type(body)
+    return _cache_name(kind)
+
+
+@cache
+def _cache_name(kind: type[nn.Module]) -> str:
+    arguments = inspect.signature(kind.forward).parameters
+    return next((name for name in CACHES if name in arguments), "past_key_values")
 
 
 def way_of(model: PreTrainedModel) -> Way:
