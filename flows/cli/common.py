@@ -128,8 +128,12 @@ def as_typed(config: Path, overrides: list[str] | None) -> str:
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Keep libraries quiet; end without a traceback where the input is wrong, a disk is full or a server away."""
+def quietly(arguments: str = "") -> Iterator[None]:
+    """Keep libraries quiet; end without a traceback where the input is wrong, a disk is full or a server away.
+
+    Args:
+        arguments: the configuration as it is typed, of a command that reads data.
+    """
     from flows.deploy.environment import quiet
 
     quiet()  # before the first import that reads it
@@ -140,6 +144,9 @@ def quietly() -> Iterator[None]:
         yield
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
+        if error.looks:
+            steps = (*error.looks, f"rlhf ingest {arguments}  # once they are mended, or allowed in `contract`")
+            typer.echo("\n  ".join(["Next:", *steps]), err=True)
         raise typer.Exit(EXIT_INPUT) from None
     except typer.Exit:
         raise

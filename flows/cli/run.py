@@ -41,7 +41,7 @@ def run(
     """
     from flows.deploy.environment import importing
 
-    with quietly():
+    with quietly(as_typed(config, overrides)):
         with importing():
             from flows.config.loading import load_config
             from flows.config.rounds import check_rounds
@@ -74,7 +74,7 @@ def run(
 
 def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
-    with quietly():
+    with quietly(as_typed(config, overrides)):
         from flows.config.loading import load_ingest_config
         from flows.data.sources import check_files
         from flows.deploy.environment import prepare

@@ -6,6 +6,12 @@ from pathlib import Path
 from flows.config.errors import InputError
 
 
+def shown_path(path: Path) -> str:
+    """A path as a person would write it in the working folder: no step leads back, whatever links are on the way."""
+    lexical, here = Path(os.path.normpath(path)), Path.cwd()
+    return str(lexical.relative_to(here) if lexical.is_relative_to(here) else lexical)
+
+
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     """Make a folder unless it is there.
 

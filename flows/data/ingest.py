@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -25,7 +26,7 @@ from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
 from flows.data.quarantine import QuarantineExceeded, RowsRefused
 from flows.data.report import Examined, show, write_page
-from flows.data.sources import file_digests, held_out_prompts, open_sources
+from flows.data.sources import file_digests, held_out_prompts, open_sources, typed_paths
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.registry.context import RunContext
@@ -56,14 +57,15 @@ def plan_of(config: IngestConfig) -> IngestPlan:
 
 
 class DataRefused(InputError):
-    """Tables that may not be used; `problems` holds what is wrong with each.
+    """Tables that may not be used; `problems` holds what is wrong with each, `looks` what shows the files they are of.
 
     The message names rows, never their text; it says why for every table before it says where.
     """
 
-    def __init__(self, problems: tuple[ValueError, ...]) -> None:
-        super().__init__(problems)
+    def __init__(self, problems: tuple[ValueError, ...], files: tuple[str, ...] = ()) -> None:
+        super().__init__(problems, files)
         self.problems = problems
+        self.looks = tuple(f"rlhf data inspect {shlex.quote(file)}  # which rows break which rule" for file in files)
 
     def __str__(self) -> str:
         rows = [problem for problem in self.problems if isinstance(problem, RowsRefused)]
@@ -149,7 +151,8 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
         for problem in problems:
             if isinstance(problem, QuarantineExceeded):
                 tell(QUARANTINE_EXCEEDED, context.project, f"rlhf.data.{context.project}", {"reason": str(problem)})
-        raise DataRefused(tuple(problems))
+        refused = [kind for kind, table in by_kind.items() if table.problems()]
+        raise DataRefused(tuple(problems), typed_paths(plan.data, refused))
     with clock.step("suites"):
         suites = Suites(folder / "docs")
         populations = {str(kind): suites.check(kind, table.numbers) for kind, table in by_kind.items()}
@@ -162,7 +165,8 @@ def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profil
     fatal = dict(populations) if plan.contract.tables == "fatal" else {}
     fatal |= drifts if plan.contract.drift == "fatal" else {}
     if broken := [PopulationViolation(name, population) for name, population in fatal.items() if population.broken]:
-        raise DataRefused(tuple(broken))
+        refused = [kind for kind in by_kind if any(one.suite.startswith(kind) for one in broken)]
+        raise DataRefused(tuple(broken), typed_paths(plan.data, refused))
     profiles = {kind: profile(table.numbers) for kind, table in by_kind.items()}
     with clock.step("what labels are worth"):
         worth = measure_labels(by_kind["preferences"]) if "preferences" in by_kind else None

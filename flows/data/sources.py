@@ -23,6 +23,7 @@ from flows.config.data import (
     Source,
 )
 from flows.config.errors import InputError
+from flows.config.folders import shown_path
 from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, search_files
@@ -114,6 +115,13 @@ def source_files(source: FileSource) -> dict[str, Path]:
     return {_below(file, folder): file for file in files.data}
 
 
+def typed_paths(data: DataConfig, kinds: Iterable[Kind]) -> tuple[str, ...]:
+    """The files and folders of some tables, as a person would type them in the working folder."""
+    sources = [source for kind in kinds for source in getattr(data, kind)] if isinstance(data, FileData) else []
+    paths = (_path(source) for source in sources if isinstance(source, FileSource))
+    return tuple(dict.fromkeys(shown_path(path) for path in paths))
+
+
 def file_digests(data: DataConfig) -> dict[str, str]:
     """SHA-256 of every file that is read, by use, position and name.
 
@@ -203,11 +211,18 @@ def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:
 
 def _search(source: FileSource) -> tuple[FoundFiles, Path]:
     """The files of a source, and the folder below which they have their short names."""
+    path = _path(source)
+    below = path.parent if source.begins_here or Path(source.path).is_absolute() else _data_folder()
+    return search_files(path), below
+
+
+def _path(source: FileSource) -> Path:
     path = Path(source.path)
-    if path.is_absolute() or source.begins_here:
-        return search_files(path), path.parent
-    folder = Path(os.environ.get(DATA_FOLDER) or "")
-    return search_files(folder / path), folder
+    return path if source.begins_here else _data_folder() / path
+
+
+def _data_folder() -> Path:
+    return Path(os.environ.get(DATA_FOLDER) or "")
 
 
 def _passed_over(kind: Kind, source: FileSource) -> Batch:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -22,6 +23,7 @@ from flows.registry.keys import code_version
 from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.stages.reward_inputs import resolve_reward
+from rlhf_core.gates.gate import blocked
 from rlhf_core.training.stage import OutOfTime
 
 
@@ -100,13 +102,13 @@ def _ended(run: LadderRun) -> Iterator[None]:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield
     except StoppedByGate as stop:
-        run.finish("FAILED", str(stop))
+        run.finish("FAILED", str(stop), _why_no_alias(run, f"gates stopped it at {stop.stage}"))
         raise
     except WaitingForLabels as wait:
-        run.finish("FINISHED", str(wait))
+        run.finish("FINISHED", str(wait), "the round goes on once the answers are labelled")
         raise
     except OutOfTime as over:
-        run.finish("KILLED", f"out of time, as compute.max_hours or max_cost says: {over}; run again to go on")
+        run.finish("KILLED", f"out of time, as compute.max_hours or max_cost says: {over}; run again to go on", "it is not finished")
         raise
     except InputError as error:
         registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})
@@ -116,4 +118,16 @@ def _ended(run: LadderRun) -> Iterator[None]:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
         registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
         raise
-    run.finish("FINISHED", run.outcome())
+    run.finish("FINISHED", run.outcome(), _why_no_alias(run))
+
+
+def _why_no_alias(run: LadderRun, stopped: str = "") -> str:
+    """Why the versions of a run have no alias of it, where they have none."""
+    if stopped or run.verb == MEASURED:
+        return stopped if run.verb == TRAINED else "an evaluation sets none"
+    if run.config.gates.mode == "advisory":
+        verdicts = list(chain.from_iterable(run.verdicts.values()))
+        names = ", ".join(each.gate for each in blocked(verdicts, abstain_blocks=run.config.gates.abstain_blocks))
+        enforced = f"enforced, it would have stopped at {names}" if names else "no gate would have stopped it"
+        return f"gates.mode is advisory, which sets none; {enforced}"
+    return "the run that this one repeats has none" if run.earlier is not None else "not all gates passed"

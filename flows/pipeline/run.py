@@ -234,8 +234,8 @@ class LadderRun:
         new = (f"{word} {', '.join(stage for stage in made if made[stage] == word)}" for word in words)
         return "; ".join(new) or "nothing to retrain: every stage was reused"
 
-    def finish(self, status: str, outcome: str) -> None:
-        """End the MLflow run, publish the summary and name the flow run by what came out."""
+    def finish(self, status: str, outcome: str, no_alias: str) -> None:
+        """End the MLflow run, publish the summary, with why it has no alias, and name the flow run by what came out."""
         registry = self.context.registry()
         describe_unjudged(self.stages, self.verdicts, registry)
         ended = {stage: done.record.outcome for stage, done in self.stages.items()}
@@ -251,6 +251,7 @@ class LadderRun:
             answers=self._outside_view(),
             outcome=outcome,
             alias=CHALLENGER if self.published else None,
+            no_alias=no_alias,
             seconds=time.monotonic() - self.started,
             made=self._made(),
             rounds=self.rounds,
@@ -290,9 +291,8 @@ class LadderRun:
 
     def _name_flow_run(self, *versions: str) -> None:
         """Let the flow run say what it does, on which data, and which version came out."""
-        about = f"{self.config.project} {self.what}"
         on = [] if self.data is None else [f"data {self.data.digest[:8]}"]
-        name_flow_run(", ".join([about, *on, *versions]))
+        name_flow_run(", ".join([f"{self.config.project} {self.what}", *on, *versions]))
 
     def _outside_view(self) -> OutsideView | None:
         if self.data is None or self.earlier is not None or not self.stages.keys() >= set(ANSWERING):

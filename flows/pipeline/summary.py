@@ -51,6 +51,7 @@ class Summary:
         comparisons: of versions with the champions that they would replace, by stage.
         outcome: one sentence: what was trained, or what stopped the climb.
         alias: the alias that was set, None if none was.
+        no_alias: why none was.
         made: how each stage came to what it is, in a word such as trained or reused.
         rounds: all rounds so far and this one, where the ladder is climbed in rounds.
     """
@@ -65,6 +66,7 @@ class Summary:
     answers: OutsideView | None
     outcome: str
     alias: str | None
+    no_alias: str
     seconds: float
     made: Mapping[str, str]
     rounds: Sequence[Round] = ()
@@ -232,7 +234,7 @@ def _samples(summary: Summary, prompts: int) -> list[RenderableType]:
 
 def _alias(summary: Summary) -> str:
     if summary.alias is None:
-        return "no alias was set"
+        return f"no alias was set: {escape(summary.no_alias)}"
     return f"alias '{summary.alias}' set on these versions"
 
 

@@ -10,21 +10,41 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.cli.common import quietly
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.file_search import find_files
 from flows.data.files import read_file, read_hub
+from flows.data.ingest import DataRefused
 from flows.data.quarantine import RowsRefused
-from flows.data.sources import open_sources
+from flows.data.sources import open_sources, typed_paths
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
 
 SECRET = "zebra umbrella"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 16200131\n"
 GOOD = [{"prompt": f"How do I mend part {i}?", "chosen": f"Turn {i} off.", "rejected": f"No {i}."} for i in range(400)]
+
+
+def test_data_that_are_refused_end_with_what_to_type_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = {"kind": "files", "preferences": [{"path": "./of us/../pairs.csv"}], "prompts": [{"path": "./a b.csv"}]}
+    paths = typed_paths(FileData.model_validate(data), ["preferences", "prompts"])
+    with pytest.raises(typer.Exit) as end, quietly("../ladder.yaml --set seed=3"):
+        raise DataRefused((ValueError("no row is sound"),), paths)
+    assert end.value.exit_code == 2
+    assert capsys.readouterr().err.splitlines()[-4:] == [
+        "Next:",
+        "  rlhf data inspect pairs.csv  # which rows break which rule",
+        "  rlhf data inspect 'a b.csv'  # which rows break which rule",
+        "  rlhf ingest ../ladder.yaml --set seed=3  # once they are mended, or allowed in `contract`",
+    ]
 
 
 def lines(rows: list[Any]) -> bytes:

@@ -91,8 +91,9 @@ def questions(path: Path, **spoilt: str) -> FileData:
 def test_refused_data_leave_nothing_behind(storage: Path, tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl.gz"
     plan = PLAN.model_copy(update={"data": questions(path, rejected="\ud800")})
-    with pytest.raises(DataRefused, match=r"pairs\.jsonl\.gz row 8, field rejected"):
+    with pytest.raises(DataRefused, match=r"pairs\.jsonl\.gz row 8, field rejected") as refused:
         ingest(plan, context(storage))
+    assert refused.value.looks == (f"rlhf data inspect {path}  # which rows break which rule",)
     assert files(storage) == []
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged after row"):

@@ -99,6 +99,7 @@ def summary(**changes: object) -> Summary:
         "made": {"sft": "reused", "reward-model": "trained", "policy": "trained"},
         "outcome": str(STOPPED),
         "alias": None,
+        "no_alias": "gates stopped it at reward-model",
         "seconds": 61.4,
     }
     return Summary(**(told | changes))  # type: ignore[arg-type]
@@ -188,7 +189,7 @@ def test_a_figure_is_shown_with_its_interval_and_an_exact_one_without() -> None:
 def test_a_stopped_climb_says_which_gate_stopped_it_and_why() -> None:
     text = shown(summary())
     assert "stopped by gate beats-length because" in text
-    assert "no alias was set" in text
+    assert "no alias was set: gates stopped it at reward-model" in text
     line_with(text, "reward-model", "beats-length", "fail", "no better than length")
     line_with(text, "sft", "1 of 1", "pass", "ends-answers")
     line_with(text, "data", "1 of 1", "pass", "prompts-known")
