@@ -45,10 +45,16 @@ def _told(model: "ModelTokens") -> Mapping[str, str]:
         "padding": _padding(model),
         "beginning": _beginning(model),
         "vocabulary": _vocabulary(model),
-        "lengths": f"{', '.join(lengths) or 'half of the positions each'} tokens; {_positions(model)}",
+        "lengths": f"{_lengths(lengths)}; {_positions(model)}",
         "prompt": f"{len(model.ids)} tokens, {asked}: {_shortened(repr(model.prompt))}",
         "ids": _ids(model.ids),
     }
+
+
+def _lengths(stages: Sequence[str]) -> str:
+    if not stages:
+        return "a prompt and a response may each take half of the positions"
+    return f"{', '.join(stages)} tokens of prompt + response"
 
 
 def _stops(model: "ModelTokens") -> str:

@@ -52,7 +52,23 @@ def explain(error: ErrorDetails) -> str:
         value = f" (now {said(found)})" if isinstance(found, str | int | float) else ""
         return f"field '{field}': {message}{value}" if field else re.sub(r"^[a-z_.]+", r"field '\g<0>'", message)
     mend = _nearest(found, [choice for part in parts for choice in part.get("enum", ())]) or takes
+    if found is None:
+        mend = _instead_of_null(parts, is_needed=_is_needed(loc)) or mend
     return f"field '{field}': {message} (now {said(found)}); {mend}"
+
+
+def _instead_of_null(parts: list[Schema], *, is_needed: bool) -> str | None:
+    """What to write where a list or a section is null, as one is below whose name nothing is written."""
+    leave_out = "" if is_needed else "leave it out, and its default holds; or "
+    fields = sorted({name for part in parts for name in part.get("properties", {})})
+    if any(part.get("type") == "array" for part in parts):
+        by_name = any(isinstance(part.get("additionalProperties"), dict) for part in parts)
+        return f"{leave_out}write [] for none at all{', or {NAME: null} to leave out one of them' if by_name else ''}"
+    return f"{leave_out}write fields of it: {', '.join(fields)}" if fields else None
+
+
+def _is_needed(loc: Place) -> bool:
+    return any(loc[-1] in part.get("required", ()) for part in _located(loc[:-1])[0])
 
 
 def _unknown(loc: Place) -> str:

@@ -72,6 +72,20 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\nseed: many", "field 'seed': must be a valid integer"),
         ("project: tiny\nsft: 3", "field 'sft': must be a section, which is a mapping of fields to values (now 3)"),
         (
+            "project: tiny\nsft:",
+            "field 'sft': must be a section, which is a mapping of fields to values (now null); leave it out, and its "
+            "default holds; or write fields of it: adapter, batch_size",
+        ),
+        (
+            "project: tiny\ngates: {data: null}",
+            "field 'gates.data': must be a list (now null); leave it out, and its default holds; or write [] for none "
+            "at all, or {NAME: null} to leave out one of them",
+        ),
+        (
+            "project: tiny\npolicy: {reward: null}",
+            "field 'policy.reward': must be a section, which is a mapping of fields to values (now null); leave it out",
+        ),
+        (
             "project: Tiny Ladder",
             "field 'project': must match pattern '^[a-z0-9][a-z0-9-]{0,99}$' (now 'Tiny Ladder'); it takes text like",
         ),

@@ -70,8 +70,8 @@ def test_all_that_models_read_and_write_is_told(settings: dict[str, Any], tmp_pa
         "  padding    <|pad|> 261, new, as the tokenizer has none",
         "  beginning  <|begin_of_text|> 256, which begins the prompt",
         "  vocabulary 262 tokens; 6 of the model's 268 rows are never sampled, embeddings and head tied",
-        "  lengths    sft.sampling 40 + 8, reward_model 400 + 9, judge 400 + 9, policy.sampling 400 + 9 tokens; "
-        "the model has 512 positions",
+        "  lengths    sft.sampling 40 + 8, reward_model 400 + 9, judge 400 + 9, policy.sampling 400 + 9 tokens "
+        "of prompt + response; the model has 512 positions",
         f"  prompt     35 tokens, the first prompt of the data: {BY_LLAMA_3!r}",
         f"  ids        {' '.join(map(str, ids))}",
         "  cut        1 of 3 prompts of data.demonstrations exceed 40 tokens (the longest has 41): "
@@ -170,6 +170,10 @@ def test_a_reward_model_from_elsewhere_is_told_by_its_own_tokens(settings: dict[
     assert [reading.section for reading in scoring.readings] == ["reward_model"]
     assert {reading.section for reading in spoken.readings} == {"sft.sampling", "judge", "policy.sampling"}
     assert scoring.prompt.startswith("<bos><start_of_turn>")
+    told = [*token_lines(TokenReport([scoring._replace(readings=[])], {}, []))]
+    assert (
+        "  lengths    a prompt and a response may each take half of the positions; the model has 512 positions" in told
+    )
 
 
 def test_prompts_that_the_template_refuses_are_refused_by_the_check(settings: dict[str, Any], tmp_path: Path) -> None:
