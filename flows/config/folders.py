@@ -6,10 +6,16 @@ from pathlib import Path
 from flows.config.errors import InputError
 
 
+def plain_path(path: Path) -> Path:
+    """A path without steps that lead back, as a person writes it; as it is where a link makes them lead elsewhere."""
+    plain = Path(os.path.normpath(path))
+    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
+
+
 def shown_path(path: Path) -> str:
-    """A path as a person would write it in the working folder: no step leads back, whatever links are on the way."""
-    lexical, here = Path(os.path.normpath(path)), Path.cwd()
-    return str(lexical.relative_to(here) if lexical.is_relative_to(here) else lexical)
+    """A path as a person would write it in the working folder."""
+    plain, here = plain_path(path), Path.cwd()
+    return str(plain.relative_to(here) if plain.is_relative_to(here) else plain)
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:

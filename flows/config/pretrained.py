@@ -10,6 +10,7 @@ from pydantic import SerializerFunctionWrapHandler as Handler
 from pydantic import model_serializer as serialised
 
 from flows.config.data import HubName
+from flows.config.folders import plain_path
 from rlhf_core.config import Frozen
 
 SCHEME = "models:/"
@@ -25,7 +26,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 IDENTITY_CONTEXT = {"identity": True}
 """Serialisation context that leaves out where a model lies and what its revision was called: keys need what it is."""
 
-ModelPath = Annotated[Path, AfterValidator(lambda path: Path(path).expanduser().absolute())]
+ModelPath = Annotated[Path, AfterValidator(lambda path: plain_path(Path(path).expanduser().absolute()))]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -22,6 +22,7 @@ from data_contracts.records import TEXTS, Kind
 from data_contracts.schemas.rules import SHAPE
 from flows.config.data import ContractConfig, Shares, load_formats
 from flows.config.errors import InputError
+from flows.config.folders import plain_path
 from flows.data.converters import no_format, recognised
 from flows.data.file_search import search_files
 from flows.data.files import nameless_columns, read_file
@@ -105,7 +106,7 @@ def _tables(files: Sequence[Path], path: Path, count: int) -> Iterator[_SameColu
         more = f" and {len(others)} more with the same columns" if others else ""
         sources = [path] if len(by_columns) == 1 else [*tables]
         yield _SameColumns(
-            [str(source.resolve()) for source in sources],
+            [str(plain_path(source.absolute())) for source in sources],
             f"[bold]{escape(_below(first, path))}[/bold]{more}",
             [row for rows in tables.values() for row in rows],
         )

@@ -3,6 +3,9 @@
 from datetime import date
 from pathlib import Path
 
+import pytest
+
+from flows.config.folders import shown_path
 from flows.config.pretrained import FolderBase, FolderModel, GGUFBase, HubBase
 from flows.config.reward_model import RewardModelSettings
 from flows.registry.keys import content_key
@@ -37,3 +40,15 @@ def test_a_key_covers_a_model_within_a_section() -> None:
     )
     assert key(here) == key(there)
     assert here.model_dump(mode="json") != there.model_dump(mode="json")  # what is recorded has the place
+
+
+def test_a_folder_is_shown_as_a_person_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "team").mkdir()
+    (tmp_path / "disk" / "team").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "disk" / "team")
+    monkeypatch.chdir(tmp_path / "team")
+    assert FolderBase(path=Path("../model")).path == tmp_path / "model"
+    assert shown_path(Path("../team/./pairs.csv")) == "../team/pairs.csv"
+    assert shown_path(tmp_path / "team" / "more" / ".." / "pairs.csv") == "pairs.csv"
+    through = tmp_path / "linked" / ".." / "model"  # which lies on the disk
+    assert FolderBase(path=through).path == through and shown_path(through) == str(through)
