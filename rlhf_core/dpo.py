@@ -29,6 +29,7 @@ from rlhf_core.models.precision import device, precision, to_numpy
 from rlhf_core.objectives import dpo_loss, ipo_loss
 from rlhf_core.rewards.terms import NO_MODELS
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.doing import doing
 from rlhf_core.training.loop import fit
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -147,6 +148,7 @@ def train_dpo(
             adapter shall be on layers that the SFT model has not.
     """
     _check_pairs(config, train, held_out)
+    doing(f"loading the SFT model, and asking it about {len(train):,} pairs and {len(held_out):,} held-out ones")
     tokenizer = load_tokenizer(str(sft))
     held_out = told_apart(tokenizer, held_out, config.sampling.max_response_tokens)
     policy = load_policy(sft, tokenizer)  # until its first step it is the reference

@@ -19,6 +19,7 @@ from rlhf_core.models.loading import load_policy, save
 from rlhf_core.models.lora import add_adapter
 from rlhf_core.models.precision import device
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.doing import doing
 from rlhf_core.training.loop import fit
 from rlhf_core.training.stage import Stage, StageResult
 
@@ -54,6 +55,7 @@ def train_sft(
     Raises:
         ValueError: if an adapter shall be on layers that the base has not.
     """
+    doing("loading the base, and trying how it is computed")
     tokenizer = load_tokenizer(str(base))
     model = load_policy(base, tokenizer)
     before = measure_sft(config, model, tokenizer, held_out, seed=seed)

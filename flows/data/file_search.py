@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.config.errors import InputError
+from flows.data.not_data import MODEL_FILES, is_model, nothing_in, refuse_known_folders
 from flows.data.text_files import PACKINGS
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -38,6 +39,8 @@ def search_files(path: Path) -> FoundFiles:
     base = _named_part(path)
     try:
         if path.is_file():
+            if path.name in MODEL_FILES and is_model(path.parent):
+                refuse_known_folders(path.parent, [])
             return FoundFiles([path], [])
         files = _walk(path) if path.is_dir() else sorted(item for item in _glob(path, base) if item.is_file())
     except OSError as error:
@@ -46,6 +49,8 @@ def search_files(path: Path) -> FoundFiles:
         raise InputError(f"{path} is no pattern of files ({error}): mend it") from None
     hidden_meant = any(part.startswith(".") for part in path.parts[len(base.parts) :])
     named = [file for file in files if hidden_meant or not _is_copy(file.relative_to(base))]
+    if path.is_dir():
+        refuse_known_folders(path, named)
     data = _without_caches(named)
     for file in data:
         if not file.exists():
@@ -76,8 +81,9 @@ def _nothing(path: Path, copies: list[Path]) -> str:
         return f"{path} is a link to a file that is not here: fetch it, as by `git annex get`"
     if copies:
         return f"{path} holds only hidden files and copies, such as {copies[0].name}: name the file itself to read it"
-    what = f"holds no {', '.join(SUFFIXES)} file" if path.is_dir() else "does not exist"
-    return f"{path} {what}: check the path, and RLHF_DATA if it is relative"
+    if path.is_dir():
+        return nothing_in(path, SUFFIXES)
+    return f"{path} does not exist: check the path, and RLHF_DATA if it is relative"
 
 
 def _named_part(path: Path) -> Path:

@@ -21,6 +21,7 @@ from flows.data.delimited import NAMELESS, open_delimited, read_delimited
 from flows.data.file_search import SUFFIXES, unpacked
 from flows.data.file_signatures import refuse_what_is_no_data
 from flows.data.json_array import read_array
+from flows.data.not_data import what_it_is
 from flows.data.text_files import (
     HEAD_BYTES,
     LONGEST_LINE,
@@ -60,7 +61,8 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     suffix = Path(unpacked(path.name)).suffix
     readers = {".csv": _delimited_rows, ".tsv": _delimited_rows, ".parquet": parquet_rows, ".arrow": arrow_rows}
     if suffix not in SUFFIXES:
-        raise InputError(f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz, .zst or not): rename it")
+        unknown = f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz, .zst or not): rename it"
+        raise InputError(what_it_is(name) or unknown)
     number, partition = 0, _partition(name)
     try:
         _refuse_wrong_packing(path, suffix, name)
@@ -193,6 +195,11 @@ def _parse(line: str, where: str) -> Any:
     try:
         return DECODER.decode(line)
     except json.JSONDecodeError as error:
+        if line.strip() in ("{", "[") or line.rstrip().endswith((": {", ": [")):
+            raise InputError(
+                f"{where}: begins an object that goes on in the next line: write each row in a line of its own, or all "
+                "rows as one array"
+            ) from None
         raise InputError(
             f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row; "
             "a file holds one object a line, or one array"

@@ -49,6 +49,12 @@ class LiveStage:
         ended = "done" if error is None else "ended early"
         self.console.print(f"{self.stage}: {ended} after {time.monotonic() - self.started:.1f} s", highlight=False)
 
+    def say(self, what: str) -> None:
+        """Show what is begun beside the steps."""
+        self.bar.update(self.task, metrics=what)
+        if not self.console.is_terminal:
+            self.console.print(f"{self.stage}: {what}", highlight=False, markup=False, soft_wrap=True)
+
     def show(self, event: Event) -> None:
         """Show the newest step."""
         shown = [name for name in self.key_metrics if name in event.metrics] or list(event.metrics)
@@ -58,7 +64,7 @@ class LiveStage:
         self.bar.update(self.task, completed=event.step, total=event.last, place=place, metrics=text)
         if not self.console.is_terminal and (event.step == event.last or now - self.last_line > LINE_EVERY_SECONDS):
             self.last_line = now
-            self.console.print(f"{self.stage}: step {place}  {text}", highlight=False)
+            self.console.print(f"{self.stage}: step {place}  {text}", highlight=False, soft_wrap=True)
 
     def _place(self, event: Event, now: float) -> str:
         """Which step of how many, and the time to the last one at the pace since the first."""

@@ -38,6 +38,7 @@ from flows.storage.cached_results import intact_result, reuse_or_remake, sealed
 from flows.tasks import CACHED, retried_task
 from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.doing import heard_by
 from rlhf_core.training.stage import OutOfTime, Stage, StageResult
 
 RUN = "run_id"
@@ -239,7 +240,7 @@ def _follow(plan: Plan, events: LoggedEvents, stage: Stage, limit: float | None)
     """Drive the stage to its end, showing and logging its events; also keep the curves that figures need."""
     curves: Series = {}
     in_time = TimeLimit(plan.stage, limit)
-    with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live:
+    with closing(stage), LiveStage(plan.stage, plan.key_metrics) as live, heard_by(live.say):
         while True:
             try:
                 with in_time.left():

@@ -16,7 +16,8 @@ import torch
 
 from flows.config.compute import ComputeConfig
 from flows.config.redaction import redact
-from flows.stages.worker import ERROR, EVENT, JOB, RESULT, Job
+from flows.stages.worker import DOING, ERROR, EVENT, JOB, RESULT, Job
+from rlhf_core.training.doing import doing
 from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
 
 STDERR = "stderr.log"
@@ -53,6 +54,8 @@ def launch(job: Job, folder: Path, compute: ComputeConfig, *, threads: int | Non
         for line in process.stdout:
             if line.startswith(EVENT):
                 yield Event(*json.loads(line.removeprefix(EVENT)))
+            elif line.startswith(DOING):
+                doing(json.loads(line.removeprefix(DOING)))
         if process.wait() != 0:
             raise RuntimeError(_failure(folder))
     ended: StageResult | OutOfTime = cloudpickle.loads((folder / RESULT).read_bytes())

@@ -16,9 +16,13 @@ from flows.config.redaction import redact
 from flows.stages.journal import journaled
 from rlhf_core.distributed import from_first, joined, rank
 from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.doing import heard_by
 from rlhf_core.training.stage import OutOfTime, Stage, StageResult
 
 EVENT = "rlhf-event "
+
+DOING = "rlhf-doing "
+"""Begins a line on what is done beside the steps."""
 
 JOB = "job.pkl"
 
@@ -59,7 +63,8 @@ def main() -> None:
         work = (Path(sys.argv[1]) / JOB).read_bytes() if rank() == 0 else b""
         job, folder = cloudpickle.loads(from_first(work))
         try:
-            ended = _run(job)
+            with heard_by(lambda what: print(DOING + json.dumps(what), flush=True)):
+                ended = _run(job)
             if rank() == 0:
                 (folder / RESULT).write_bytes(cloudpickle.dumps(ended))
         except BaseException:

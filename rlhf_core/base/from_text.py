@@ -11,6 +11,7 @@ from rlhf_core.config.base import TextBaseConfig
 from rlhf_core.data.chat_template import CHAT_TEMPLATE
 from rlhf_core.data.tokenizer import PAD_TOKEN
 from rlhf_core.models.loading import save
+from rlhf_core.training.doing import doing
 from rlhf_core.training.stage import Stage, StageResult
 
 EOS_TOKEN = "<|end|>"
@@ -36,6 +37,7 @@ def pretrain(config: TextBaseConfig, *, texts: Sequence[str], out: Path, seed: i
     Raises:
         ValueError: if there is less text than one window.
     """
+    doing(f"making a tokenizer of {len(texts):,} texts, and tokens of them")
     tokenizer = build_tokenizer(texts, vocabulary=config.vocabulary)
     documents = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     stream = [token for document in documents for token in [*document, tokenizer.eos_token_id]]

@@ -15,6 +15,7 @@ from rlhf_core.models.gguf_files import check_gguf, read_notes
 from rlhf_core.models.loading import load_policy
 from rlhf_core.models.model_files import check_files, keep_notes
 from rlhf_core.models.weights import complete_model
+from rlhf_core.training.doing import doing
 from rlhf_core.training.stage import Stage, StageResult
 
 
@@ -34,6 +35,7 @@ def adopt(folder: Path, *, out: Path, day: date | None = None, allow: bool = Fal
         ValueError: if weights are missing, unread or not finite, or no policy and no reward model can be made of it.
     """
     yield from ()
+    doing("checking, reading and copying the model")
     check_files(folder)
     check_base(read_config(folder))
     tokenizer = read_tokenizer(folder)
@@ -49,6 +51,7 @@ def adopt_gguf(path: Path, *, out: Path, day: date | None = None, allow: bool = 
         ValueError: as `adopt`, or if the file cannot be read here.
     """
     yield from ()
+    doing("reading the model and dequantising it")
     check_gguf(path)
     check_base(read_config(path.parent, gguf_file=path.name))
     notes = read_notes(path)

@@ -24,6 +24,7 @@ from rlhf_core.objectives import kl_k1, kl_k3
 from rlhf_core.rewards.reward import disagreement_of
 from rlhf_core.rewards.scorer import Responses, Scorer
 from rlhf_core.rewards.terms import NO_MODELS, load_terms, term_keys
+from rlhf_core.training.doing import doing
 
 SAMPLES = 8
 
@@ -59,6 +60,7 @@ class PolicyEvaluator:
         term_models: Mapping[str, Path] = NO_MODELS,
         cache: Path | None = None,
     ) -> None:
+        doing("loading SFT model, reward model and judge, and trying how they are computed")
         self.tokenizer = load_tokenizer(str(sft))
         self.config, self.seed = config, seed
         self._sft = sft
@@ -73,6 +75,7 @@ class PolicyEvaluator:
     def evaluate(self, policy: Path, prompts: Sequence[str]) -> Evaluation:
         """Measure a saved policy by its answers beside those of the SFT model, and beside the best of n of these."""
         self.check_known_answers()
+        doing(f"measuring the policy and the SFT model by answers to {len(prompts):,} held-out prompts")
         before = self.baseline(prompts)
         model = load_policy(policy, self.tokenizer)
         after = self.answer(model, prompts)

@@ -20,6 +20,7 @@ from rlhf_core.metrics.sft_evidence import SFTMeasurements, sft_evidence, sft_fi
 from rlhf_core.models.forward import response_logprobs
 from rlhf_core.models.loading import load_policy
 from rlhf_core.models.precision import check_finite, device, precision
+from rlhf_core.training.doing import doing
 
 SAMPLES = 8
 
@@ -67,10 +68,10 @@ def measure_sft(
     seed: int,
 ) -> SFTMeasurements:
     """Ask a model on held-out demonstrations: the loss of each, and an answer of its own to their prompts."""
+    prompts = asked(config, held_out)
+    doing(f"measuring the model: its losses on {len(held_out):,} held-out demonstrations, {len(prompts):,} own answers")
     losses = _held_out_losses(config, model, tokenizer, held_out)
-    return SFTMeasurements(
-        losses, sample_responses(model, tokenizer, asked(config, held_out), config.sampling, seed=seed)
-    )
+    return SFTMeasurements(losses, sample_responses(model, tokenizer, prompts, config.sampling, seed=seed))
 
 
 def compare_with_base(

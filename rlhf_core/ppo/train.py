@@ -29,6 +29,7 @@ from rlhf_core.ppo.update import compute_advantages, rollout_metrics, update, wa
 from rlhf_core.rewards.reward import Reward
 from rlhf_core.rewards.terms import NO_MODELS
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.doing import doing
 from rlhf_core.training.stage import Event, Stage, StageResult
 
 
@@ -176,9 +177,11 @@ class PPORun(PolicyEvaluator):
 
         Of the events, the first of which is step 0, so many are done already.
         """
+        doing(f"measuring the SFT model by answers to {len(watched):,} held-out prompts")
         sft = self.baseline(watched)
         if done == 0:
             yield Event(0, self._evaluate(0, watched, sft, sft), self.config.updates)
+            doing(f"first of {self.config.updates:,} updates, with its self-tests")
         passes = endless_batches(len(prompts), self.config.rollout_size, seed=self.seed)
         batches = enumerate(itertools.islice(passes, self.config.updates), start=1)
         for step, rows in itertools.islice(batches, max(done - 1, 0), None):

@@ -37,6 +37,7 @@ from rlhf_core.reward_model.centring import centre
 from rlhf_core.reward_model.length_debiasing import add_length_head, debiased_loss, length_scores
 from rlhf_core.reward_model.losses import Lesson, as_learned, lessons, reward_loss
 from rlhf_core.training.checkpoint import NEVER, Checkpoints
+from rlhf_core.training.doing import doing
 from rlhf_core.training.loop import fit
 from rlhf_core.training.stage import Event, Stage, StageResult
 
@@ -88,6 +89,7 @@ def train_reward_model(
         ValueError: if an adapter shall be on layers that the SFT model has not, or no held-out pair is told apart.
     """
     torch.manual_seed(seed)
+    doing("loading the SFT model, and trying how it is computed")
     tokenizer = load_tokenizer(str(init_from))
     model = load_reward_model(init_from, tokenizer, heads=config.heads)
     if config.adapter is not None:
@@ -96,6 +98,7 @@ def train_reward_model(
         told_apart(tokenizer, half, config.max_response_tokens) for half in halves(held_out, tuned)
     )
     yield from _learn(config, model, tokenizer, train, checkpoints, seed=seed)
+    doing(f"scoring {len(demonstrations):,} demonstrations, whose mean becomes 0, and {len(held_out):,} held-out pairs")
     demonstrated_scores = _settle(config, model, encode(tokenizer, demonstrations, config.lengths), cache)
     fitted = fitted_temperature(config, model, tokenizer, fit_half)
     judged = score_pairs(config, model, tokenizer, judged_half)
@@ -104,6 +107,7 @@ def train_reward_model(
     _check_reload(config, out, judged_half, judged.deltas / fitted)
     save_known_answers(out, tokenizer, judged.items, judged.scores / fitted, config.optimiser, config.lengths)
     by_pairs = point(fitted, len({pair.prompt for pair in fit_half}))
+    doing(f"stress test on {len(judged_half):,} held-out pairs")
     attacked = stress_test(config, model, tokenizer, judged_half, train)
     evaluation = judge_scores(
         judged, judged_half, train, demonstrations, demonstrated_scores, attacked, by_pairs, ceiling
@@ -131,6 +135,7 @@ def _learn(
     seed: int,
 ) -> Iterator[Event]:
     """Train all members on the balanced or divided pairs, with a length head if the model shall be debiased."""
+    doing(f"reading {len(train):,} pairs")
     comparisons = compare(tokenizer, as_learned(config, train), config.lengths)
     loss: Callable[[list[Lesson]], Loss] = partial(reward_loss, config)
     if config.debias == "length":

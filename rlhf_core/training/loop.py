@@ -11,6 +11,7 @@ from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.data.batching import shuffled_batches
 from rlhf_core.distributed import Loss
 from rlhf_core.training.checkpoint import Checkpoints
+from rlhf_core.training.doing import doing
 from rlhf_core.training.optimiser import Optimiser
 from rlhf_core.training.stage import Event
 
@@ -49,6 +50,7 @@ def fit(
     optimiser = Optimiser(model, config, steps)
     parts = {"model": optimiser}
     done = checkpoints.restore(parts).get("step", 0)
+    doing(f"step {done} of {steps - 1} begins, each on {min(batch_size, len(items)):,} of {len(items):,} items")
     passes = (shuffled_batches(len(items), batch_size, epoch=epoch, seed=seed) for epoch in range(epochs))
     for step, indices in islice(enumerate(chain.from_iterable(passes)), done, None):
         batch = [items[index] for index in indices]

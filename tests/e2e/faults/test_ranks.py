@@ -13,7 +13,12 @@ from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from rlhf_core.metrics.estimates import point
 from rlhf_core.training.checkpoint import Checkpoints
+<<<<<<< HEAD
 from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
+=======
+from rlhf_core.training.doing import heard_by
+from rlhf_core.training.stage import Event, Stage, StageResult
+>>>>>>> fa7acc8 (Say what stages do beside their steps, and what a path is that holds no data)
 
 pytestmark = pytest.mark.slow
 TWO = ComputeConfig(processes=2)
@@ -24,10 +29,12 @@ def counting(fault: Callable[[], None]) -> Callable[[Path, Checkpoints], Stage]:
 
     def start(out: Path, _: Checkpoints) -> Stage:
         from rlhf_core.distributed import rank, summed, wait
+        from rlhf_core.training.doing import doing
 
         out.mkdir(parents=True, exist_ok=True)
         (out / f"{rank()}.pid").write_text(str(os.getpid()))
         wait()
+        doing("counting to four")
         for step in range(4):
             if step == 2 and rank() == 1:
                 fault()
@@ -59,7 +66,10 @@ def assert_gone(out: Path) -> None:
 
 def test_events_and_result_come_back_as_from_one_process(tmp_path: Path) -> None:
     stage = launch(job(tmp_path / "out", no_fault()), tmp_path / "ranks", TWO, threads=2)
-    assert [next(stage) for _ in range(4)] == [Event(step, {"ranks": 2.0}) for step in range(4)]
+    heard: list[str] = []
+    with heard_by(heard.append):
+        assert [next(stage) for _ in range(4)] == [Event(step, {"ranks": 2.0}) for step in range(4)]
+    assert heard == ["counting to four"]  # by the first rank alone
     with pytest.raises(StopIteration) as end:
         next(stage)
     assert end.value.value.artifacts == {"made": tmp_path / "out"}

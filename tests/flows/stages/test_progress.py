@@ -34,6 +34,16 @@ def test_the_time_left_is_that_of_the_steps_since_the_first(monkeypatch: pytest.
     ]
 
 
+def test_what_is_begun_beside_the_steps_is_told_in_a_log_and_in_a_terminal() -> None:
+    log, terminal = Console(file=io.StringIO(), width=30), Console(file=io.StringIO(), width=100, force_terminal=True)
+    for console in (log, terminal):
+        with LiveStage("sft", (), console) as live:
+            live.say("measuring the model: [113] own answers")
+            live.bar.refresh()
+    assert log.file.getvalue().splitlines()[1] == "sft: measuring the model: [113] own answers"  # type: ignore[attr-defined]
+    assert "measuring the model: [113] own answers" in terminal.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_last_step_is_told_at_once_with_what_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = said(monkeypatch, [(at, Event(step, {"loss": 1.0}, 1)) for at, step in ((20.0, 0), (21.0, 1))])
     assert lines[1:3] == ["policy: step 0 of 1  loss 1", "policy: step 1 of 1, now measured and saved  loss 1"]
