@@ -126,6 +126,11 @@ def test_there_are_configurations() -> None:
     assert {"embedded.yaml", "real_sample.yaml", "hh_rlhf.yaml"} <= {path.name for path in CONFIGS}
 
 
+def test_the_readme_lists_the_configurations_that_there_are() -> None:
+    listed = re.findall(r"^\| `configs/(\S+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == [path.name for path in CONFIGS]
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_loads_through_the_entry_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.config.loading import load_config, load_ingest_config
