@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import yaml
@@ -20,7 +19,7 @@ from data_contracts.formats.items import Convert
 from data_contracts.formats.registry import FORMATS, Adapter, recognise
 from data_contracts.records import TEXTS, Kind
 from data_contracts.schemas.rules import SHAPE
-from flows.config.data import ContractConfig, Shares, load_formats
+from flows.config.data import load_formats
 from flows.config.errors import InputError
 from flows.config.folders import plain_path
 from flows.data.converters import no_format, recognised
@@ -31,9 +30,7 @@ from flows.data.mapping.guess_verdict import annotator_among, labels_among
 from flows.data.mapping.rows import mapped
 from flows.data.mapping.unread import unread_columns
 from flows.data.quarantine import Quarantine
-from flows.data.sources import Read
-from flows.data.step_timer import Clock
-from flows.data.tables import make_tables
+from flows.data.rows_alone import ingested
 
 KINDS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 
@@ -184,10 +181,7 @@ def _show_records(
 
 def _ingested(kind: Kind, batch: Batch, *, is_label: bool) -> Iterator[Table | str]:
     """What ingestion by its defaults would make of records if there were no others."""
-    contract = ContractConfig()
-    with TemporaryDirectory() as work:
-        reads, near = {kind: [Read(batch, is_label)]}, contract.near_held_out
-        seen = make_tables(reads, Shares(), contract, folder=Path(work), clock=Clock(), near=near)[kind]
+    seen = ingested(kind, batch, is_label=is_label)
     counts, quarantine = seen.counts, seen.quarantine
     yield _verdict(quarantine, counts.left_out)
     merged = f"{counts.merged} merged with others, " if counts.merged else ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from data_contracts.formats.convert import SourceRow
+from data_contracts.formats.convert import Batch, SourceRow
 from data_contracts.formats.registry import fits, recognise
 from data_contracts.records import TEXTS, Kind
 from flows.config.data import FileSource
@@ -17,7 +17,8 @@ from flows.data.converters import kinds_of
 from flows.data.file_search import find_files
 from flows.data.files import read_file
 from flows.data.mapping.guess import guess_columns
-from flows.data.sources import convert_file
+from flows.data.rows_alone import ingested
+from flows.data.sources import RICHNESS, convert_file
 
 READ_ROWS = 20_000
 """Raw rows that are read of a source, to measure it."""
@@ -74,8 +75,17 @@ def read_source(path: Path, beginning: Path) -> DataSource:
         batches = {kind: next(convert_file(kind, rows, source)) for kind in kinds}
         if frames := {kind: batch.frame for kind, batch in batches.items() if len(batch.frame)}:
             votes = source.repeats == "votes"
+            doubts += tuple(_refusals(batches, votes=votes))
             return DataSource(path, fields, settings | ({"ties": "keep"} if votes else {}), frames, doubts, votes)
     return DataSource(path, fields, {**place, "format": OWN_FORMAT}, {})
+
+
+def _refusals(batches: dict[Kind, Batch], *, votes: bool) -> Iterator[str]:
+    """That ingestion would refuse the rows, which a person had better know before the first run."""
+    kind = next(kind for kind in RICHNESS if kind in batches)
+    table = ingested(kind, batches[kind], is_label=votes, keeps_ties=votes)
+    if refused := table.quarantine.judge(table.counts.records):
+        yield f"ingestion would refuse it, {refused.reasons[0]}; `rlhf data inspect` shows why"
 
 
 def _formats(rows: Sequence[SourceRow]) -> Iterator[tuple[str | dict[str, Any], tuple[str, ...]]]:

@@ -228,6 +228,18 @@ def test_a_list_of_objects_is_taken_as_inspection_takes_it(desk: Path, monkeypat
     assert len(loaded(desk / "ours", monkeypatch).data.preferences) == 1
 
 
+def test_data_that_ingestion_would_refuse_are_named_as_such(desk: Path) -> None:
+    pairs_file(desk / "pairs.csv")
+    assert "refuse" not in init("sound", "--data", "pairs.csv", "--model", "model").stdout
+    text = (desk / "pairs.csv").read_text()
+    (desk / "pairs.csv").write_text(
+        text + "\n".join(text.splitlines()[1:7]) + "\n"
+    )  # all three vote twice on two pairs
+    made = init("ours", "--data", "pairs.csv", "--model", "model")
+    assert "  look at it: ingestion would refuse it, preferences: 6 of 66 records would be quarantined" in made.stdout
+    assert "`rlhf data inspect` shows why" in made.stdout and (desk / "ours" / "ladder.yaml").is_file()
+
+
 def test_data_and_model_go_together_or_an_example_is_named(desk: Path) -> None:
     for arguments in (("ours",), ("ours", "--data", "pairs.csv"), ("ours", "--model", "model", "--like", "tiny")):
         done = init(*arguments)
