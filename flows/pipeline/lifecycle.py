@@ -108,7 +108,8 @@ def _ended(run: LadderRun) -> Iterator[None]:
         run.finish("FINISHED", str(wait), "the round goes on once the answers are labelled")
         raise
     except OutOfTime as over:
-        run.finish("KILLED", f"out of time, as compute.max_hours or max_cost says: {over}; run again to go on", "it is not finished")
+        outcome = f"out of time, as compute.max_hours or max_cost says: {over}; run again to go on"
+        run.finish("KILLED", outcome, "the climb is not finished")
         raise
     except InputError as error:
         registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})

@@ -13,12 +13,8 @@ from flows.stages.torchrun import launch
 from flows.stages.worker import Job
 from rlhf_core.metrics.estimates import point
 from rlhf_core.training.checkpoint import Checkpoints
-<<<<<<< HEAD
-from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
-=======
 from rlhf_core.training.doing import heard_by
-from rlhf_core.training.stage import Event, Stage, StageResult
->>>>>>> fa7acc8 (Say what stages do beside their steps, and what a path is that holds no data)
+from rlhf_core.training.stage import Event, OutOfTime, Stage, StageResult
 
 pytestmark = pytest.mark.slow
 TWO = ComputeConfig(processes=2)

@@ -232,9 +232,8 @@ def test_data_that_ingestion_would_refuse_are_named_as_such(desk: Path) -> None:
     pairs_file(desk / "pairs.csv")
     assert "refuse" not in init("sound", "--data", "pairs.csv", "--model", "model").stdout
     text = (desk / "pairs.csv").read_text()
-    (desk / "pairs.csv").write_text(
-        text + "\n".join(text.splitlines()[1:7]) + "\n"
-    )  # all three vote twice on two pairs
+    again = "\n".join(text.splitlines()[1:7])  # three people vote twice on two pairs
+    (desk / "pairs.csv").write_text(f"{text}{again}\n")
     made = init("ours", "--data", "pairs.csv", "--model", "model")
     assert "  look at it: ingestion would refuse it, preferences: 6 of 66 records would be quarantined" in made.stdout
     assert "`rlhf data inspect` shows why" in made.stdout and (desk / "ours" / "ladder.yaml").is_file()
