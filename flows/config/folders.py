@@ -9,7 +9,7 @@ from flows.config.errors import InputError
 def plain_path(path: Path) -> Path:
     """A path without steps that lead back, as a person writes it; as it is where a link makes them lead elsewhere."""
     plain = Path(os.path.normpath(path))
-    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
+    return plain if plain == path or os.path.realpath(plain) == os.path.realpath(path) else path
 
 
 def shown_path(path: Path) -> str:

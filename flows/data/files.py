@@ -197,8 +197,8 @@ def _parse(line: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         if line.strip() in ("{", "[") or line.rstrip().endswith((": {", ": [")):
             raise InputError(
-                f"{where}: begins an object that goes on in the next line: write each row in a line of its own, or all "
-                "rows as one array"
+                f"{where}: is not JSON by itself, as it goes on in the next line: a file holds one object a line, or "
+                "one array"
             ) from None
         raise InputError(
             f"{where}: is not JSON ({error.msg} at character {error.pos + 1}): mend the row; "

@@ -100,8 +100,8 @@ def _are_alternatives(cell: Any) -> bool:
     """Whether a cell lists objects that stand beside each other, as several responses do, and are not turns."""
     if not isinstance(cell, list) or not cell or not all(isinstance(item, dict) for item in cell):
         return False
-    roles = {item.get("role", item.get("from")) for item in cell}
-    return roles == {None} or (roles == {"assistant"} and len(cell) > 1)
+    roles = [item.get("role", item.get("from")) for item in cell]
+    return all(role is None for role in roles) or (len(cell) > 1 and all(role == "assistant" for role in roles))
 
 
 def _are_peoples(name: str, cell: dict[Any, Any]) -> bool:

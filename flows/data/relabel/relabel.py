@@ -159,7 +159,7 @@ def check(reads: Iterator[Read], apart: Iterable[pd.DataFrame], config: LadderCo
 def held_out(data: DataRefs) -> Iterator[pd.DataFrame]:
     """Prompts and groups that the tables of a climb hold out."""
     for table in data.datasets.values():
-        yield read_split(table, "test")[["prompt", "group"]]
+        yield read_split(table, "test")[["prompt", "group", "source", "row"]]
 
 
 def _intact(labelled: Labelled) -> bool:

@@ -268,7 +268,7 @@ def test_paths_without_data_are_named(tmp_path: Path) -> None:
         find_files(tmp_path / "absent.jsonl")
     with pytest.raises(InputError, match="does not exist: check the path"):
         find_files(tmp_path / "*.jsonl")
-    with pytest.raises(InputError, match=r"holds no \.jsonl, .* file: check the path"):
+    with pytest.raises(InputError, match=r"holds no \.jsonl, .* file, but \w+: check the path"):
         find_files(tmp_path)
 
 

@@ -159,7 +159,7 @@ def test_a_fresh_pair_on_a_held_out_prompt_is_not_trained_on(choices: Path, tmp_
     labels = label(choices, {number: ["left"] for number in range(60)})
     splits = split_by_group([item.group for item in ASKED], SHARES, judge=True)
     leak = next(item for item, split in zip(ASKED, splits, strict=True) if split == "train")
-    apart = [pd.DataFrame({"prompt": [leak.prompt.upper()], "group": ["another"]})]
+    apart = [pd.DataFrame({"prompt": [leak.prompt.upper()], "group": ["another"], "source": "b", "row": [1]})]
     found = table(labels, tmp_path, held_out=apart)
     assert found.counts.by_rule == {"prompt_not_held_out": 1}
     assert leak.prompt not in set(rows(found, tmp_path)["prompt"])

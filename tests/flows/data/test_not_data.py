@@ -98,5 +98,5 @@ def test_a_file_of_another_kind_is_told_by_its_ending(folder: Path, name: str, s
 
 def test_an_object_over_several_lines_is_called_one(folder: Path) -> None:
     written(folder, rows__json=json.dumps({"rows": [{"prompt": "How?"}]}, indent=2))
-    with pytest.raises(InputError, match="row 1: begins an object that goes on in the next line: write each row"):
+    with pytest.raises(InputError, match="row 1: is not JSON by itself, as it goes on in the next line"):
         next(read_file(folder / "rows.json", "rows.json"))
