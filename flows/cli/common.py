@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import shlex
 import sys
 import traceback
@@ -166,12 +167,14 @@ def quietly(arguments: str = "") -> Iterator[None]:
 
 
 def _reader_is_gone() -> bool:
-    """Whether what reads the output has ended, as `head` does."""
+    """Whether what reads the output has ended, as `head` does, so that nothing more can be written."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except OSError:
+        return False
+    waiting = select.poll()
+    waiting.register(output, 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
 
 
 def _tell_without_secrets(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
