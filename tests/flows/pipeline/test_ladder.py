@@ -75,8 +75,9 @@ def test_a_climb_says_what_it_trained_and_names_every_version(climbed: Completed
 
 
 def test_a_climb_says_nothing_else_on_the_way(climbed: CompletedProcess[str]) -> None:
-    first, *lines = climbed.stderr.splitlines()
+    first, forecast, *lines = climbed.stderr.splitlines()
     assert first.startswith("climbing tiny in ")
+    assert forecast.startswith("to train: base, sft, reward-model, judge, policy; how long base, sft, ")
     assert {line.partition(":")[0] for line in lines} == set(STAGES)
 
 
@@ -155,7 +156,8 @@ def test_data_are_inputs_of_the_runs_that_used_them(runs: dict[str, Run]) -> Non
     assert {stage: used(runs[stage]) for stage in STAGES} == {
         stage: DATASETS[stage] | evidence[stage] for stage in STAGES
     }
-    assert {name for name, _ in used(runs["ladder"])} == {"demonstrations", "preferences", "prompts"}
+    tables = {"demonstrations", "preferences", "prompts"}
+    assert {name for name, _ in used(runs["ladder"])} == {*tables, "ladder-outside-answers"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

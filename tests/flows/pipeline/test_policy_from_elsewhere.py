@@ -64,7 +64,7 @@ def test_it_may_come_from_all_places(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = [config_of({"from": source}).taken_models["policy.from"] for source in sources]
     assert all(isinstance(source, FolderModel) for source in found)
     paths = [source.path for source in found if isinstance(source, FolderModel)]
-    assert paths == [tmp_path / "policy", tmp_path / "../policy", Path("/policy"), Path.home() / "policy", tmp_path,
+    assert paths == [tmp_path / "policy", tmp_path.parent / "policy", Path("/policy"), Path.home() / "policy", tmp_path,
                      tmp_path / "policy"]  # fmt: skip
     hub = config_of({"from": {"model": "owner/name", "revision": "main"}}).taken_models["policy.from"]
     assert isinstance(hub, HubModel)
