@@ -1,6 +1,6 @@
 """The page of a climb in a real browser: filters, planted markup, both widths, day and night, no console error.
 
-Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a real climb, it takes the pictures of the guide.
+Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a climb beside a champion, it takes the guide's pictures.
 """
 
 import os
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.climbs import PLANTED, answers, climb, good_climb, page, stage_run
@@ -68,6 +69,19 @@ def test_filters_show_gains_losses_disagreements_and_words(tab: Any, tmp_path: P
     assert tab.locator(".side .scores .up, .side .scores .down").all_inner_texts() == ["+0.00", "+0.00"]
 
 
+def test_answers_that_lost_to_the_champion_come_first_when_asked(tab: Any, tmp_path: Path) -> None:
+    policy = {row["prompt"]: row["judge_score"] for row in answers().to_pylist() if row["answered_by"] == "policy"}
+    champion = dict(zip(policy, (1.0, -3.0, 0.5, -1.0), strict=True))
+    rows = [
+        {"answered_by": "champion", "prompt": prompt, "response": "theirs", "judge_score": score + 10.0}
+        for prompt, score in champion.items()
+    ]
+    opened(tab, tmp_path, page(good_climb()._replace(beside=pa.Table.from_pylist(rows))))
+    tab.select_option("[name=order]", "beside_loss")
+    assert prompts(tab) == sorted(policy, key=lambda prompt: policy[prompt] - champion[prompt])
+    assert "the champion · judge" in tab.inner_text("#sides")
+
+
 def test_groups_filter_and_more_are_shown_when_asked(tab: Any, tmp_path: Path) -> None:
     scores = {f"{'long ' * (9 * (index % 3))}prompt {index}": (0.0, float(index), 0.0) for index in range(21)}
     opened(
@@ -100,6 +114,8 @@ def test_pictures_are_taken(browser: Any) -> None:
     for name, place, width, scheme in views:
         tab = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
         tab.goto(address)
+        if place == "#answers":
+            tab.select_option("[name=order]", "beside_loss")
         tab.locator(place).evaluate("part => part.scrollIntoView({behavior: 'instant'})")
         tab.screenshot(path=folder / f"{name}.png")
         tab.close()
