@@ -1,6 +1,6 @@
 """The page of a climb in a real browser: filters, planted markup, both widths, day and night, no console error.
 
-Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a climb beside a champion, it takes the guide's pictures.
+Where `RLHF_FIGURES` names a folder and `RLHF_REPORT` a page of a climb beside a champion, it takes pictures of it.
 """
 
 import os
