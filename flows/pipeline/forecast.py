@@ -70,7 +70,8 @@ def in_words(expected: Sequence[Expected], compute: ComputeConfig) -> str:
     if known:
         total = sum(known.values())
         times = ", ".join(f"{stage} {in_short(seconds)}" for stage, seconds in known.items())
-        parts.append(f"last time {times}: {in_short(total)} in all{_cost(total, compute)}")
+        together = f": {in_short(total)} in all" if len(known) > 1 else ""
+        parts.append(f"last time {times}{together}{_cost(total, compute)}")
         if total > compute.budget_seconds:
             parts.append("that is more than compute.max_hours or max_cost gives: it will stop on its way and keep all")
     return "; ".join(parts)

@@ -12,6 +12,9 @@ def test_what_is_trained_is_told_apart_from_what_is_reused_with_times_of_the_for
         "to train: reward-model, judge; reused: sft; last time reward-model 58 min, judge 90 s: "
         "60 min in all, a cost of 3.00"
     )
+    assert (
+        in_words([KNOWN], ComputeConfig(price_per_hour=4.0)) == "to train: judge; last time judge 90 s, a cost of 0.10"
+    )
     assert in_words([MADE], ComputeConfig(price_per_hour=3.0)) == "to train: nothing; reused: sft"
 
 
