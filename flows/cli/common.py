@@ -5,6 +5,7 @@ import os
 import select
 import shlex
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,6 +93,22 @@ def check_output(option: str, path: Path | None) -> None:
         reason = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise InputError(f"{option} {path}: {reason}; name a file in a folder that is there")
     check_folder(path.absolute().parent)
+
+
+def show_page(page: str, html: Path | None, *, named: str, says: str) -> None:
+    """Write a page to the file that a person named, or open it from a temporary one.
+
+    Args:
+        page: HTML.
+        html: the file; None opens the page.
+        named: what the temporary file is called.
+        says: what the page is of.
+    """
+    file = html or Path(tempfile.gettempdir()) / named
+    file.write_text(page, encoding="utf-8")
+    typer.echo(f"{file}: {says}")
+    if html is None:
+        typer.launch(str(file))
 
 
 def see_storage(settings: "IngestConfig") -> None:

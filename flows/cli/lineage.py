@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,7 @@ from flows.cli.common import (
     own_config,
     quietly,
     see_mlflow,
+    show_page,
     start_orchestrator,
 )
 
@@ -53,11 +53,8 @@ def report(
         from flows.pipeline.climb_page.page import climb_page
 
         run_id = find_climb(archive.client, climb, None if project == UNNAMED else project)
-        file = html or Path(tempfile.gettempdir()) / f"rlhf-report-{run_id[:12]}.html"
-        file.write_text(climb_page(archive.client, run_id), encoding="utf-8")
-        typer.echo(f"{file}: climb {run_id}")
-        if html is None:
-            typer.launch(str(file))
+        page = climb_page(archive.client, run_id)
+        show_page(page, html, named=f"rlhf-report-{run_id[:12]}.html", says=f"climb {run_id}")
 
 
 def lineage(

@@ -1,13 +1,12 @@
 """Commands about champions: promote, go back, look who was."""
 
 import socket
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, check_output, of_registry, quietly
+from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, check_output, of_registry, quietly, show_page
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
@@ -92,12 +91,9 @@ def compare(
         registry = open_registry(settings.project, settings.storage)
         ours, theirs = (registry.pin(each.removeprefix("models:/")) for each in (model, beside))
         comparison, page = versus_page(registry, settings, ours, theirs)
-        file = html or Path(tempfile.gettempdir()) / f"rlhf-compare-{ours.digest[:8]}-{theirs.digest[:8]}.html"
-        file.write_text(page, encoding="utf-8")
         Console(highlight=False).print(comparison_table(comparison, theirs.label))
-        typer.echo(f"{file}: {ours.label} beside {theirs.label}")
-        if html is None:
-            typer.launch(str(file))
+        named = f"rlhf-compare-{ours.digest[:8]}-{theirs.digest[:8]}.html"
+        show_page(page, html, named=named, says=f"{ours.label} beside {theirs.label}")
 
 
 def rollback(
