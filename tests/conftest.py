@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from benchmarks.common.forks import Forks
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -64,12 +66,21 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rlhf() -> Callable[..., Finished]:
-    """Type an `rlhf` command as a person would."""
+def forks() -> Iterator[Forks]:
+    """A process that has imported all of `rlhf`, which takes longer than most that tests ask of it."""
+    with Forks(os.environ) as forking:
+        yield forking
+
+
+@pytest.fixture(scope="session")
+def rlhf(forks: Forks) -> Callable[..., Finished]:
+    """Type an `rlhf` command as a person would, in a fork; in an interpreter of its own where that would differ."""
 
     def command(*arguments: str | Path, stdin: str = "") -> Finished:
         environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_STORAGE}
         environment["COLUMNS"] = "200"  # no line of the summary is folded
+        if forks.fits(environment):
+            return forks.run(arguments, cwd=ROOT, environment=environment, stdin=stdin, timeout=600.0)
         return subprocess.run(
             [RLHF, *arguments],
             cwd=ROOT,
