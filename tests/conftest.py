@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,19 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from benchmarks.common.forks import Forks
+from tests.forked import ROOT, Finished, end_forks, run_rlhf
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PREFECT_HOME = pytest.StashKey[str]()
-ROOT = Path(__file__).parents[1]
-RLHF = Path(sys.executable).with_name("rlhf")
 TINY = ROOT / "configs" / "tiny.yaml"
 CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
-
-Finished = subprocess.CompletedProcess[str]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before another conftest imports what reads it
 
@@ -52,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the Prefect home of this run."""
+    """End what forks `rlhf`, and remove the Prefect home of this run."""
+    end_forks()
     shutil.rmtree(config.stash[PREFECT_HOME], ignore_errors=True)
 
 
@@ -66,31 +61,13 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """A process that has imported all of `rlhf`, which takes longer than most that tests ask of it."""
-    with Forks(os.environ) as forking:
-        yield forking
-
-
-@pytest.fixture(scope="session")
-def rlhf(forks: Forks) -> Callable[..., Finished]:
-    """Type an `rlhf` command as a person would, in a fork; in an interpreter of its own where that would differ."""
+def rlhf() -> Callable[..., Finished]:
+    """Type an `rlhf` command as a person would."""
 
     def command(*arguments: str | Path, stdin: str = "") -> Finished:
         environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_STORAGE}
         environment["COLUMNS"] = "200"  # no line of the summary is folded
-        if forks.fits(environment):
-            return forks.run(arguments, cwd=ROOT, environment=environment, stdin=stdin, timeout=600.0)
-        return subprocess.run(
-            [RLHF, *arguments],
-            cwd=ROOT,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_rlhf(*arguments, environment=environment, stdin=stdin)
 
     return command
 

@@ -81,7 +81,7 @@ def _kill(children: dict[int, socket.socket]) -> None:
 
 
 def become(order: Order, templates: Path) -> NoReturn:
-    """Be `rlhf` as it was ordered.
+    """Be `rlhf`, or run code, as it was ordered.
 
     Args:
         order: what is wanted.
@@ -100,8 +100,12 @@ def become(order: Order, templates: Path) -> NoReturn:
     import_module("benchmarks.common.ready_servers").prepare(templates)
     for function, arguments in order.wanted["before"]:
         resolve_name(function)(**arguments)
-    sys.argv = [RLHF, *order.wanted["arguments"]]
-    cli.main()
+    code = order.wanted["code"]
+    sys.argv = ["-c" if code else RLHF, *order.wanted["arguments"]]
+    if code:
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 as `python -c` would
+    else:
+        cli.main()
     sys.exit(0)
 
 

@@ -113,21 +113,24 @@ class Forks:
         streams: tuple[IO[Any], IO[Any], IO[Any]],
         environment: Mapping[str, str],
         cwd: Path | None = None,
+        code: str = "",
         before: Sequence[tuple[str, Mapping[str, Any]]] = (),
     ) -> Fork:
-        """Start `rlhf`.
+        """Start `rlhf`, or Python on some code.
 
         Args:
             arguments: of the command.
             streams: standard input, output and error.
             environment: all of it.
             cwd: its working folder; by default that of this process.
-            before: functions as `module:name`, and what they are called with before the command begins.
+            code: what runs instead of `rlhf`, with these arguments.
+            before: functions as `module:name`, and what they are called with before that begins.
         """
         order = {
             "arguments": list(map(str, arguments)),
             "environment": dict(environment),
             "cwd": str(cwd or Path.cwd()),
+            "code": code,
             "before": list(before),
         }
         mine, theirs = socket.socketpair()
@@ -139,9 +142,16 @@ class Forks:
         return Fork(mine)
 
     def run(
-        self, arguments: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str], stdin: str, timeout: float
+        self,
+        arguments: Sequence[str | Path],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        stdin: str = "",
+        code: str = "",
+        timeout: float = 600.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `rlhf` to its end, as `subprocess.run` would with `text` and `capture_output`.
+        """Run `rlhf`, or some code, to its end, as `subprocess.run` would with `text` and `capture_output`.
 
         Raises:
             TimeoutExpired: if it takes more seconds; it is killed then.
@@ -153,7 +163,7 @@ class Forks:
         ):
             given.write(stdin)
             given.seek(0)
-            fork = self.start(arguments, streams=(given, out, err), environment=environment, cwd=cwd)
+            fork = self.start(arguments, streams=(given, out, err), environment=environment, cwd=cwd, code=code)
             try:
                 code = fork.wait(timeout)
             except TimeoutError:
