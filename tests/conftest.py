@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,17 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.forked import ROOT, Finished, end_forks, run_rlhf
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PREFECT_HOME = pytest.StashKey[str]()
-ROOT = Path(__file__).parents[1]
-RLHF = Path(sys.executable).with_name("rlhf")
 TINY = ROOT / "configs" / "tiny.yaml"
 CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
-
-Finished = subprocess.CompletedProcess[str]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before another conftest imports what reads it
 
@@ -50,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the Prefect home of this run."""
+    """End what forks `rlhf`, and remove the Prefect home of this run."""
+    end_forks()
     shutil.rmtree(config.stash[PREFECT_HOME], ignore_errors=True)
 
 
@@ -70,16 +67,7 @@ def rlhf() -> Callable[..., Finished]:
     def command(*arguments: str | Path, stdin: str = "") -> Finished:
         environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_STORAGE}
         environment["COLUMNS"] = "200"  # no line of the summary is folded
-        return subprocess.run(
-            [RLHF, *arguments],
-            cwd=ROOT,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_rlhf(*arguments, environment=environment, stdin=stdin)
 
     return command
 

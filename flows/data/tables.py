@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_contracts.records import COLUMNS, SPLIT, TEXTS, Kind
-from data_contracts.schemas.preferences import TIED, VOTES, aggregate_votes
+from data_contracts.records import COLUMNS, SPLIT, TEXTS, VOTES, Kind
+from data_contracts.schemas.preferences import TIED, aggregate_votes
 from data_contracts.schemas.rules import LEAK, NEAR_LEAK, VOTED_TWICE, same_texts
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure

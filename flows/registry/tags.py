@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
 from mlflow.entities import Dataset
 from yaml import YAMLError
 
@@ -60,6 +59,8 @@ def card_tags(folder: Path) -> dict[str, str]:
     card = folder / "README.md"
     if not card.is_file():
         return {}
+    from huggingface_hub import ModelCard  # noqa: PLC0415 for versions that are taken, when they are
+
     try:
         read = ModelCard.load(card, ignore_metadata_errors=True)
     except (OSError, ValueError, YAMLError):
