@@ -19,6 +19,7 @@ from flows.registry.differences import differences
 from flows.registry.lookup import named_version, require_project
 from flows.registry.names import CHAMPION, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import ModelRef
+from flows.registry.tags import withdrawn_marks
 from rlhf_core.config import Frozen
 
 
@@ -188,13 +189,13 @@ def _champions(moves: Sequence[PromotionRecord], now: str | None) -> list[str]:
 
 def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
     tags = registry.client.get_model_version(ref.name, ref.version).tags
-    status = tags.get(STATUS_TAG)
+    status, withdrawn = tags.get(STATUS_TAG), tuple(f"trained on {said}" for said in withdrawn_marks(tags))
     if status == PASSED:
-        return ()
+        return withdrawn
     if status is None:
-        return ("no gate has judged it",)
+        return (*withdrawn, "no gate has judged it")
     verdicts = {key.removeprefix(GATE_PREFIX): tag for key, tag in tags.items() if key.startswith(GATE_PREFIX)}
     bad = [
         f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
     ]
-    return tuple(bad) or ("its gates did not pass",)
+    return (*withdrawn, *(bad or ["its gates did not pass"]))
