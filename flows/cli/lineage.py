@@ -89,7 +89,7 @@ def impact(
     source: Annotated[
         str,
         typer.Argument(
-            help="dataset:DIGEST, where the start of it will do; source:NAME, annotator:NAME or group:NAME, or the name "
+            help="dataset:DIGEST, where the start of it will do; source:, annotator: or group: and a NAME, or the name "
             "alone; or a version."
         ),
     ],

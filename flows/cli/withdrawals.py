@@ -17,7 +17,7 @@ def withdraw(
     data: Annotated[
         str,
         typer.Argument(
-            help="dataset:DIGEST (the start of it will do), source:FILE, annotator:NAME or group:NAME; or the name alone."
+            help="dataset:DIGEST (the start of it will do); source:, annotator: or group: and a NAME; or a name alone."
         ),
     ],
     why: Annotated[str, typer.Option(help="The reason, which is kept and shown.")],
@@ -34,6 +34,7 @@ def withdraw(
             raise InputError('--why: give the reason, which is kept, as --why "the reason"')
         settings, registry = _registry(config, overrides)
         from flows.lineage.withdrawing import restore_data, withdraw_data
+        from flows.registry.names import CHAMPION
 
         who = {"why": why.strip(), "by": by or user()}
         if take_back:
@@ -44,9 +45,9 @@ def withdraw(
         typer.echo(f"{withdrawal.subject} is left out of every ingestion from now on")
         typer.echo(f"{len(versions)} versions were trained on it, which are marked and no challengers:")
         for version in versions:
-            typer.echo(f"  {version.label}{''.join(f' @{alias}' for alias in version.aliases)}")
+            typer.echo(f"  {version.label}{' @champion' if CHAMPION in version.aliases else ''}")
         for version in versions:
-            if "champion" in version.aliases:
+            if CHAMPION in version.aliases:
                 typer.echo(f"Next:\n  rlhf rollback {version.name}  # {version.label} is champion, and has these data")
 
 

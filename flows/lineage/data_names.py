@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +15,7 @@ from flows.lineage.graph import Graph, Version
 from flows.registry.contributors import SnapshotContributors, kept_contributors
 from flows.registry.lookup import DATA_KINDS, DATASET
 from flows.registry.names import data_experiment
-from flows.registry.withdrawals import WithdrawnKind, hashed_group
+from flows.registry.withdrawals import DataName, WithdrawnKind, hashed_group
 from flows.storage.row_keys import row_keys
 
 NEAREST = 3
@@ -23,27 +23,6 @@ NEAREST = 3
 
 GROUP_SHOWN = 60
 """Characters of a group that an error shows."""
-
-
-class DataName(NamedTuple):
-    """Data that a person named.
-
-    Attributes:
-        kind: what the name is of.
-        name: of a source or an annotator; digest of a dataset; `hashed_group` of a group.
-        table: of a dataset, which kind of rows it holds.
-        run_id: of a dataset, the run that keeps it.
-    """
-
-    kind: WithdrawnKind
-    name: str
-    table: str = ""
-    run_id: str = ""
-
-    @property
-    def target(self) -> str:
-        """As a withdrawal of it is called."""
-        return f"{self.kind}:{self.name}"
 
 
 class DataBook:
@@ -153,7 +132,7 @@ class DataBook:
         found = {kept.digest: kept for kept in self.snapshots if kept.digest.startswith(prefix)}
         if len(found) == 1:
             (kept,) = found.values()
-            return DataName("dataset", kept.digest, kept.table, kept.run_id)
+            return DataName("dataset", kept.digest, kept.table)
         if found:
             raise InputError(f"dataset:{prefix}: starts {len(found)} digests; give more of it")
         known = {f"{kept.digest[:12]} ({kept.name})" for kept in self.snapshots}

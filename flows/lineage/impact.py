@@ -8,10 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.lineage.archive import Archive
-from flows.lineage.data_names import DataBook, DataName
+from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Graph, Version
 from flows.lineage.story import SHORT, when
 from flows.registry.lookup import DATASET, names_version
+from flows.registry.withdrawals import DataName
 
 
 def render(archive: Archive, source: str) -> Group:

@@ -10,13 +10,15 @@ from rich.table import Table
 
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
-from flows.lineage.data_names import DataBook, DataName
+from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Version
 from flows.lineage.withdrawn_marks import settle_marks
-from flows.registry.client import Registry
+from flows.registry.client import Registry, open_registry
 from flows.registry.ingestions import last_ingestion
+from flows.registry.names import withdrawals_experiment
 from flows.registry.withdrawals import (
     LOCK,
+    DataName,
     Withdrawal,
     all_withdrawals,
     hashed_group,
@@ -50,7 +52,14 @@ def withdraw_data(
     keys = book.keys(book.kept(data)) if data.kind == "dataset" else None
     with registry.alone(LOCK):
         withdrawal = withdraw(
-            registry, project, kind=data.kind, name=data.name, table=data.table, keys=keys, why=why, by=by
+            _records(registry, project),
+            project,
+            kind=data.kind,
+            name=data.name,
+            table=data.table,
+            keys=keys,
+            why=why,
+            by=by,
         )
         touched = settle_marks(archive, project, registry)
     return withdrawal, touched[withdrawal.id]
@@ -68,7 +77,7 @@ def restore_data(registry: Registry, project: str, text: str, *, why: str, by: s
         if len(meant) != 1:
             there = ", ".join(item.target for item in holding) or "nothing"
             raise InputError(f"{text}: names {len(meant)} withdrawals; withdrawn are {there}")
-        restored = restore(registry, project, meant[0], why=why, by=by)
+        restored = restore(_records(registry, project), meant[0], why=why, by=by)
         settle_marks(Archive(registry.client), project, registry)
     return restored
 
@@ -104,6 +113,10 @@ def render_withdrawals(rows: Sequence[dict[str, Any]]) -> Group:
         )
         table.add_row(*map(escape, cells))
     return Group(table) if rows else Group("nothing is withdrawn")
+
+
+def _records(registry: Registry, project: str) -> Registry:
+    return open_registry(withdrawals_experiment(project), registry.storage)
 
 
 def _read_lately(registry: Registry) -> dict[str, set[str]]:

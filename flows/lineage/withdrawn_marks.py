@@ -8,12 +8,12 @@ from mlflow import MlflowClient
 
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
-from flows.lineage.data_names import DataBook, DataName
+from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Version
 from flows.registry.client import Registry
 from flows.registry.names import CHALLENGER, WITHDRAWN_PREFIX
 from flows.registry.references import ModelRef
-from flows.registry.withdrawals import Withdrawal, all_withdrawals
+from flows.registry.withdrawals import all_withdrawals
 
 SENTENCE = 4000
 """Characters of a mark; MLflow's databases hold a little more."""
@@ -34,7 +34,7 @@ def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str
     if not withdrawals:
         return {}
     book, graph = DataBook(archive, [project]), archive.everything()
-    touched = {item.id: book.versions(graph, _named(item)) for item in withdrawals if not item.restored}
+    touched = {item.id: book.versions(graph, item.data) for item in withdrawals if not item.restored}
     ours, marks = {item.short_id for item in withdrawals}, defaultdict[str, dict[str, str]](dict)
     for item in withdrawals:
         for version in touched.get(item.id, ()):
@@ -60,7 +60,7 @@ def mark_made(archive: Archive, refs: Iterable[ModelRef], project: str) -> list[
     for version in map(archive.find, (ref.label for ref in refs)):
         marks = _inherited(archive, version)
         digests = set(version.dataset_digests.values())
-        marks |= {item.short_id: item.sentence for item in holding if digests & book.digests(_named(item))}
+        marks |= {item.short_id: item.sentence for item in holding if digests & book.digests(item.data)}
         ours = {item.short_id for item in withdrawals}
         _mark(
             archive.client,
@@ -78,10 +78,6 @@ def _inherited(archive: Archive, version: Version) -> dict[str, str]:
         with suppress(InputError):  # gone, which an audit says
             marks |= archive.find(label).withdrawn
     return marks
-
-
-def _named(withdrawal: Withdrawal) -> DataName:
-    return DataName(withdrawal.kind, withdrawal.name, withdrawal.table)
 
 
 def _mark(client: MlflowClient, version: Version, marks: Mapping[str, str]) -> None:

@@ -64,7 +64,7 @@ class LadderRun:
         blocking: those of all verdicts that keep the alias from these versions.
         earlier: the run that this one would only repeat, None while there is none.
         published: whether the versions have the alias.
-        withdrawn: what says that a version was trained on data that were withdrawn, which keeps the alias from all.
+        withdrawn: verdicts that versions were trained on withdrawn data, which keep the alias from all.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class LadderRun:
         if self.earlier is not None:
             return
         registry = self.context.registry()
-        with registry.alone(LOCK):  # no withdrawal comes between the look at all of them and the alias
+        with registry.alone(LOCK):  # no withdrawal comes between
             self.withdrawn = trained_on_withdrawn((done.record for done in self.stages.values()), self.context)
             self.published = self.config.gates.mode == "enforce" and not self.blocking and not self.withdrawn
             stages = [stage for stage in GATED if stage in self.stages and self.published]

@@ -1,7 +1,7 @@
 """Who becomes champion: proposals, promotion and roll-back."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from flows.config.errors import InputError
 from flows.promotion.history import (
@@ -114,7 +114,7 @@ def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> N
 
 
 def previous_champion(registry: Registry, name: str) -> ModelRef:
-    """The champion before the present one; after a roll-back, the one before that.
+    """The champion before the present one; after a roll-back, the one before that; none on withdrawn data.
 
     Raises:
         InputError: when there was none, or its version is gone.
@@ -122,12 +122,15 @@ def previous_champion(registry: Registry, name: str) -> ModelRef:
     require_project(project_of(registry), name)
     champion = registry.champion(name)
     now = champion.version if champion else None
+    withdrawn = 0
     for version in reversed(_champions(history(registry, name), now)):
-        try:
-            return registry.reference(name, version)
-        except InputError:  # that version was deleted
-            continue
-    raise InputError(f"{name} has no earlier champion; `rlhf history {name}` lists those that were")
+        with suppress(InputError):  # that version was deleted
+            earlier = registry.reference(name, version)
+            if not withdrawn_marks(registry.client.get_model_version(name, version).tags):
+                return earlier
+            withdrawn += 1
+    passed_over = f" but {withdrawn} that were trained on withdrawn data" if withdrawn else ""
+    raise InputError(f"{name} has no earlier champion{passed_over}; `rlhf history {name}` lists those that were")
 
 
 def _alone(registry: Registry, name: str) -> AbstractContextManager[None]:

@@ -4,14 +4,17 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows.registry.client import Registry
 from flows.registry.names import CONTRIBUTORS_PREFIX, NAME_TAG, SNAPSHOT_TAG, data_experiment
 from flows.registry.references import DatasetRef
 from rlhf_core.config import Frozen
+
+if TYPE_CHECKING:
+    from flows.registry.client import Registry  # which imports more than whoever only reads needs
 
 CONTRIBUTORS_FILE = "contributors.json"
 """Beside the counts of a table."""
@@ -79,7 +82,7 @@ def contributors_tags(ref: DatasetRef) -> dict[str, str]:
     return {f"{CONTRIBUTORS_PREFIX}{ingestion}.{number:04d}": part for number, part in enumerate(parts)}
 
 
-def keep_contributors(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
+def keep_contributors(refs: Iterable[DatasetRef], project: str, registry: "Registry") -> None:
     """Say with each snapshot that is kept who gave its rows this time, unless that stands there."""
     tags = {ref.digest: contributors_tags(ref) for ref in refs}
     for run in _kept(registry.client, project):

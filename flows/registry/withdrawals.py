@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from mlflow import MlflowClient
@@ -16,9 +16,11 @@ from mlflow.entities import Run
 from numpy.typing import NDArray
 
 from flows.config.errors import InputError
-from flows.registry.client import Registry, open_registry
 from flows.registry.names import withdrawals_experiment
 from rlhf_core.config import Frozen
+
+if TYPE_CHECKING:
+    from flows.registry.client import Registry  # which imports more than whoever only reads needs
 
 WithdrawnKind = Literal["source", "annotator", "group", "dataset"]
 
@@ -31,6 +33,25 @@ LOCK = "withdrawals"
 """Whoever withdraws data, or gives the alias to versions, holds the lock of this name."""
 
 RUNS_PER_PAGE = 1000
+
+
+class DataName(NamedTuple):
+    """Data that a person named.
+
+    Attributes:
+        kind: what the name is of.
+        name: of a source or an annotator; digest of a dataset; `hashed_group` of a group.
+        table: of a dataset, which kind of rows it holds.
+    """
+
+    kind: WithdrawnKind
+    name: str
+    table: str = ""
+
+    @property
+    def target(self) -> str:
+        """As a withdrawal of it is called."""
+        return f"{self.kind}:{self.name}"
 
 
 class Withdrawal(Frozen):
@@ -61,9 +82,14 @@ class Withdrawal(Frozen):
         return self.id[:SHORT_ID]
 
     @property
+    def data(self) -> DataName:
+        """What is withdrawn."""
+        return DataName(self.kind, self.name, self.table)
+
+    @property
     def target(self) -> str:
         """What is withdrawn, as commands take it."""
-        return f"{self.kind}:{self.name}"
+        return self.data.target
 
     @property
     def subject(self) -> str:
@@ -82,14 +108,12 @@ def hashed_group(group: str) -> str:
 
 
 def withdraw(
-    registry: Registry,
+    kept: "Registry",
     project: str,
+    data: DataName,
     *,
-    kind: WithdrawnKind,
-    name: str,
     why: str,
     by: str,
-    table: str = "",
     keys: NDArray[np.uint64] | None = None,
 ) -> Withdrawal:
     """Have later ingestions of a project leave data out.
@@ -97,24 +121,21 @@ def withdraw(
     It holds once its run has finished, so that one that is cut off holds nothing. The caller has `LOCK`.
 
     Args:
-        registry: of the project.
+        kept: the experiment of the withdrawals.
         project: whose data.
-        kind: what the name is of.
-        name: as of `Withdrawal`.
+        data: which of them.
         why: the reason.
         by: who does it.
-        table: of a dataset, which kind of rows it holds.
         keys: of a dataset, those of its rows.
 
     Raises:
         InputError: if the same is withdrawn already.
     """
-    kept = open_registry(withdrawals_experiment(project), registry.storage)
-    for earlier in withdrawals_in_force(registry.client, project):
-        if (earlier.kind, earlier.name) == (kind, name):
+    for earlier in withdrawals_in_force(kept.client, project):
+        if earlier.target == data.target:
             raise InputError(f"{earlier.sentence}; it is left out already")
-    tags = {"kind": kind, "name": name, "table": table, "why": why, "by": by}
-    run_id = kept.start_run(f"{kind} {name[:60]}", tags=tags)
+    tags = {**data._asdict(), "why": why, "by": by}
+    run_id = kept.start_run(data.target[:60], tags=tags)
     if keys is not None:
         with tempfile.TemporaryDirectory() as folder:
             np.save(Path(folder) / KEYS, np.unique(keys))
@@ -123,9 +144,8 @@ def withdraw(
     return read_withdrawal(kept.client.get_run(run_id))
 
 
-def restore(registry: Registry, project: str, withdrawal: Withdrawal, *, why: str, by: str) -> Withdrawal:
+def restore(kept: "Registry", withdrawal: Withdrawal, *, why: str, by: str) -> Withdrawal:
     """Take a withdrawal back: later ingestions read these data again. Its record stays, with when and why."""
-    kept = open_registry(withdrawals_experiment(project), registry.storage)
     said = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by {by}: {why}"
     kept.tag_run(withdrawal.id, {"restored": said})
     return withdrawal.model_copy(update={"restored": said})

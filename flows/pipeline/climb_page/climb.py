@@ -1,7 +1,7 @@
 """A climb as MLflow keeps it: verdicts, figures, curves and held-out rows of its stages, read back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import Training
 from flows.promotion.comparison import Comparison
+from flows.registry.dataset_uploads import GROWTH
 from flows.registry.names import (
     CHAMPION,
     CONFIGURATION,
@@ -85,6 +86,7 @@ class Climb(NamedTuple):
         data: what the prompts are like.
         outside: figures that no gate saw, such as the gold reward, by name.
         story: where the last version that it made came from.
+        growth: what was new in its data, a sentence each.
         rival: what stands in the champion's place where a person named another version; empty for the champion.
     """
 
@@ -100,6 +102,7 @@ class Climb(NamedTuple):
     outside: Mapping[str, Estimate]
     story: Story | None
     beside: pa.Table | None = None
+    growth: Sequence[str] = ()
     rival: str = ""
 
     @property
@@ -192,6 +195,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         data=_estimates(archive, run_id, "data/estimates.json"),
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
         beside=_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
+        growth=(archive.document(run_id, GROWTH) or {}).get("growth", ()),
         story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
     )
 
