@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run, withdrawals
+from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run, status, withdrawals
 from flows.cli.common import EXIT_INPUT
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ data_app = typer.Typer(help="Look at raw data, and withdraw data that are not to
 
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
-    *(models.reward_bench, models.ui, explain.explain),
+    *(models.reward_bench, models.ui, explain.explain, status.status),
     *(promotion.compare, promotion.promote, promotion.rollback, promotion.history),
     *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )

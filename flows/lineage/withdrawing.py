@@ -51,16 +51,7 @@ def withdraw_data(
     data = book.find(text)
     keys = book.keys(book.kept(data)) if data.kind == "dataset" else None
     with registry.alone(LOCK):
-        withdrawal = withdraw(
-            _records(registry, project),
-            project,
-            kind=data.kind,
-            name=data.name,
-            table=data.table,
-            keys=keys,
-            why=why,
-            by=by,
-        )
+        withdrawal = withdraw(_records(registry, project), project, data, keys=keys, why=why, by=by)
         touched = settle_marks(archive, project, registry)
     return withdrawal, touched[withdrawal.id]
 

@@ -16,6 +16,7 @@ from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.pipeline.against_champion import against_champion
 from flows.pipeline.climb_page.page import publish_page
+from flows.pipeline.freshness import tell_overdue
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
@@ -64,7 +65,7 @@ class LadderRun:
         blocking: those of all verdicts that keep the alias from these versions.
         earlier: the run that this one would only repeat, None while there is none.
         published: whether the versions have the alias.
-        withdrawn: verdicts that versions were trained on withdrawn data, which keep the alias from all.
+        withdrawn: verdicts on withdrawn data that versions were trained on, which keep the alias from all.
     """
 
     def __init__(
@@ -118,8 +119,7 @@ class LadderRun:
         """The data of the run: what is configured, with the fresh pairs of the rounds before it.
 
         Raises:
-            InputError: if a file cannot be read.
-            DataRefused: if a table breaks its contract or suite.
+            InputError: if a file cannot be read, or a table breaks its contract or suite.
             WaitingForLabels: if people are to label answers of the round before and have not done so.
         """
         data = ingest(plan_of(self.config), self.context)
@@ -157,11 +157,7 @@ class LadderRun:
         return made
 
     def judge(self, made: Made, gates: Sequence[Gate]) -> list[Verdict]:
-        """Judge what was made and publish the verdicts; versions that block lose an alias from an earlier run.
-
-        Returns:
-            The verdicts that block.
-        """
+        """Judge what was made, publish the verdicts and return those that block; such versions lose the alias."""
         beside = against_champion(made, gates, self.config, self.context)
         if beside.comparison is not None:
             self.comparisons[made.stage] = beside.comparison
@@ -230,7 +226,7 @@ class LadderRun:
         if self.earlier is not None:
             return f"nothing to retrain: {self.earlier.reason}"
         made = self._made()
-        words = [word for word in dict.fromkeys(made.values()) if word != REUSED]
+        words = (word for word in dict.fromkeys(made.values()) if word != REUSED)
         new = (f"{word} {', '.join(stage for stage in made if made[stage] == word)}" for word in words)
         return "; ".join(new) or "nothing to retrain: every stage was reused"
 
@@ -258,6 +254,7 @@ class LadderRun:
         )
         publish_summary(summary, registry, self.context.run_id)
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
+        tell_overdue(self.config.freshness, self.context)
         publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
         registry.end_run(self.context.run_id, status)
         labels = [done.record.model.label for done in self.stages.values()][-1:]
