@@ -11,6 +11,7 @@ from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.evidence import EvidenceConfig
+from flows.config.freshness import FreshnessConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
@@ -77,6 +78,8 @@ class LadderConfig(IngestConfig):
     """What data and stages must show."""
     evidence: EvidenceConfig = EvidenceConfig()
     """What is kept of the held-out rows that verdicts rest on."""
+    freshness: FreshnessConfig = FreshnessConfig()
+    """How old champions and data may become before somebody is told."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()
     """What people are told of the answers besides; no gate and no training sees it."""
 

@@ -39,6 +39,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
         training = archive.training(version.run_id)
         findings.append(_files(archive, version))
         findings += _parents(graph, version)
+        findings += (AuditFinding(version.label, "data", "withdrawn", said) for said in version.withdrawn.values())
         if training is None:
             findings.append(AuditFinding(version.label, "run", "missing", f"{version.run_id} is gone"))
             continue

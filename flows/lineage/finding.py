@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-AuditStatus = Literal["holds", "missing", "altered", "differs", "not recomputable"]
+AuditStatus = Literal["holds", "missing", "altered", "differs", "not recomputable", "withdrawn"]
 
 DOUBTS: tuple[AuditStatus, ...] = ("missing", "altered", "differs")
 """What an audit fails by: something is gone, is not what it was, or does not follow from what is kept."""
@@ -13,6 +13,7 @@ STYLES: dict[AuditStatus, str] = {
     "altered": "red",
     "differs": "red",
     "not recomputable": "yellow",
+    "withdrawn": "yellow",
 }
 
 

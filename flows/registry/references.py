@@ -12,6 +12,9 @@ from rlhf_core.metrics.label_quality import LabelWorth
 
 DATA = "data"
 
+WITHDRAWN_REASON = "withdrawn: "
+"""Begins why a row is left out whose data were withdrawn; what was withdrawn follows."""
+
 
 class ModelRef(Frozen):
     """A registered model version.
@@ -90,6 +93,11 @@ class Counts(Frozen):
     special_tokens: dict[str, int] = {}
     rows_with_special_tokens: int = 0
 
+    @property
+    def withdrawn(self) -> int:
+        """Rows and votes that were left out as their data were withdrawn."""
+        return sum(count for reason, count in self.left_out.items() if reason.startswith(WITHDRAWN_REASON))
+
 
 class RoundModels(Frozen):
     """What a round came to: the policy whose answers the next one compares, and what it was trained and measured by."""
@@ -124,6 +132,7 @@ class DataRefs(Frozen):
         estimates: what the prompts are like, which gates judge; none without prompts.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         remarks: what a person should know of the files, such as labels that no format reads, a sentence each.
+        growth: how the tables and files differ from those of the last ingestion, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
         fresh: labelled answers of the policies of earlier rounds, the oldest first.
@@ -135,6 +144,7 @@ class DataRefs(Frozen):
     estimates: dict[str, Estimate] = {}
     drift: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    growth: tuple[str, ...] = ()
     report: str
     ladder_run: str
     seconds: float

@@ -20,6 +20,7 @@ from flows.registry.names import (
     PARENT_PREFIX,
     SOURCE_PREFIX,
     TEMPLATE_DAY_TAG,
+    WITHDRAWN_PREFIX,
 )
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.data.chat_template import pinned_day
@@ -46,6 +47,11 @@ def lineage_tags(
         if dataset.annotator:
             tags[f"{ANNOTATOR_PREFIX}{use}"] = dataset.annotator
     return tags
+
+
+def withdrawn_marks(tags: Mapping[str, str]) -> list[str]:
+    """What the tags of a version say was withdrawn of its data, a sentence each, with when, by whom and why."""
+    return [said for name, said in sorted(tags.items()) if name.startswith(WITHDRAWN_PREFIX)]
 
 
 def template_tags(folder: Path) -> dict[str, str]:
