@@ -5,10 +5,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.forked import ROOT, Finished, end_forks, run_rlhf
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PREFECT_HOME = pytest.StashKey[str]()
+SERVED = ("tests/e2e/promotion/", "tests/e2e/stack/")
+"""Folders of tests that share servers, which take longer to start than most of these tests."""
+
 TINY = ROOT / "configs" / "tiny.yaml"
 CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
 
@@ -43,6 +47,25 @@ def pytest_configure(config: pytest.Config) -> None:
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
         STACK=config.stash[PREFECT_HOME],  # no test finds the stack of whoever runs it
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that all processes end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+class ByFile(LoadFileScheduling):
+    """Tests of a file, and of a folder whose tests share servers, go to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in SERVED if path.startswith(folder)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Share tests out so, with `--numprocesses`."""
+    return ByFile(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
