@@ -27,7 +27,8 @@ from flows.data.audits.label_report import (
 )
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.step_timer import Clock
-from flows.registry.references import WITHDRAWN_REASON, Counts, DataRefs
+from flows.registry.names import WITHDRAWN_REASON
+from flows.registry.references import Counts, DataRefs
 from flows.report import Sheet, for_terminal, format_estimate, templates
 from rlhf_core.metrics.estimates import Estimate, proportion
 from rlhf_core.metrics.label_quality import LabelWorth

@@ -12,7 +12,7 @@ from data_contracts.formats.convert import Batch
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Tie, judged
 from data_contracts.records import Kind
 from flows.data.sources import Read
-from flows.registry.references import WITHDRAWN_REASON
+from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.withdrawals import Withdrawal, WithdrawnKind, hashed_group, withdrawn_keys
 from flows.storage.row_keys import row_keys
 

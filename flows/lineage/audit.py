@@ -58,7 +58,8 @@ def render(findings: list[AuditFinding]) -> Group:
         style = STYLES[finding.status]
         table.add_row(finding.of, finding.what, f"[{style}]{finding.status}[/{style}]", escape(finding.detail))
     counts = {status: sum(finding.status == status for finding in findings) for status in STYLES}
-    return Group(table, "\n" + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    told = (f"{count} {status}" for status, count in counts.items() if count or status != "withdrawn")
+    return Group(table, "\n" + ", ".join(told))
 
 
 def _files(archive: Archive, version: Version) -> AuditFinding:

@@ -104,6 +104,9 @@ IMPORTED_TAG, TRAINED_BY_TAG = "imported.from", "imported.trained_by"
 WITHDRAWN_PREFIX = "withdrawn."
 """Of a version: what of its data was withdrawn, when and why, by the id of the withdrawal."""
 
+WITHDRAWN_REASON = "withdrawn: "
+"""Begins why a row is left out whose data were withdrawn; what was withdrawn follows."""
+
 DATA_TAG = "rlhf.data"
 """Of a run that read data: digest of all of its tables."""
 

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_contracts.records import CONTRACT_VERSION, Kind
+from flows.registry.names import WITHDRAWN_REASON
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
 
 DATA = "data"
-
-WITHDRAWN_REASON = "withdrawn: "
-"""Begins why a row is left out whose data were withdrawn; what was withdrawn follows."""
 
 
 class ModelRef(Frozen):
@@ -43,8 +41,7 @@ class DatasetRef(Frozen):
     """An immutable snapshot of a table.
 
     Attributes:
-        digest: SHA-256 over its content.
-        path: where the snapshot lies.
+        digest, path: SHA-256 over its content, and where the snapshot lies.
         splits: rows by split.
         sources: the files or data sets that its rows come from.
         contract: version of the contract that it met.
@@ -78,8 +75,7 @@ class Counts(Frozen):
         by_rule: how many of them broke each rule; one may break several.
         left_out: parts of raw rows that the format itself does not count as records, by reason.
         sources: records of the snapshot by file.
-        special_tokens: how often sound records write each special token of some model.
-        rows_with_special_tokens: how many of them do.
+        special_tokens, rows_with_special_tokens: how often sound records write each of some model, and how many do.
     """
 
     rows: int
@@ -178,9 +174,8 @@ class DataRefs(Frozen):
     @property
     def measured(self) -> dict[str, str]:
         """Digest of the ceiling, which reward models are held against and no snapshot says; by name."""
-        if self.ceiling is None:
-            return {}
-        return {"ceiling": hashlib.sha256(json.dumps(self.ceiling).encode()).hexdigest()}
+        known = {} if self.ceiling is None else {"ceiling": json.dumps(self.ceiling)}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in known.items()}
 
     @property
     def tables(self) -> tuple[DatasetRef, ...]:
