@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from flows.lineage.finding import AuditFinding
+from flows.lineage.finding import AuditFinding, AuditStatus
 from flows.lineage.holdings import Holdings
 from flows.lineage.stated import Stated
 from flows.registry.held import kept_files, model_inputs
@@ -51,8 +51,9 @@ def _against(holdings: Holdings, address: str, facets: Any, *, deep: bool) -> It
     of, now = _name(address), holdings.facets.get(address)
     if facets is None or isinstance(facets, str):  # what was removed, and aliases
         if now != facets:
-            status, said = ("missing" if now is None else "altered"), facets or "nothing"
-            yield AuditFinding(of, "state", status, f"is {now or 'gone'}, not {said}")
+            status: AuditStatus = "missing" if now is None else "altered"
+            shown = now if isinstance(now, str) else "gone" if now is None else "there"
+            yield AuditFinding(of, "state", status, f"is {shown}, not {facets or 'gone'}")
         return
     if now is None:
         yield AuditFinding(of, "state", "missing", "is not there")
