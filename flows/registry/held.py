@@ -30,6 +30,7 @@ from flows.registry.names import (
     ORIGIN_PREFIX,
     PARENT_PREFIX,
     SOURCE_PREFIX,
+    STATEMENT,
 )
 from flows.registry.runs import FINAL
 from flows.storage.digests import file_digests
@@ -122,13 +123,14 @@ def kept_curves(client: MlflowClient, run: Run) -> dict[str, str]:
 
 
 def kept_files(location: str) -> dict[str, str]:
-    """SHA-256 of every file at an address of the artifact store, by its path there."""
+    """SHA-256 of every file at an address of the artifact store, by its path there, less the copy of a statement."""
     store = get_artifact_repository(location)
     if not store.list_artifacts():
         return {}
     with tempfile.TemporaryDirectory() as scratch:
         local = isinstance(store, LocalArtifactRepository)
-        return file_digests(Path(store.download_artifacts("", None if local else scratch)))
+        files = file_digests(Path(store.download_artifacts("", None if local else scratch)))
+    return {path: digest for path, digest in files.items() if path != STATEMENT}
 
 
 def described(description: str) -> str:
