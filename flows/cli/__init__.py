@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run, status, withdrawals
+from flows.cli import config, deploy, explain, init, keys, lineage, models, promotion, receive, run, status, withdrawals
 from flows.cli.common import EXIT_INPUT
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at raw data, and withdraw data that are not to be trained on.", no_args_is_help=True)
+keys_app = typer.Typer(help="Keys that sign what is made, judged and promoted.", no_args_is_help=True)
 
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
@@ -31,8 +32,11 @@ for on_config in (run.check, config.show, config.docs, config.schema):
     config_app.command()(on_config)
 for on_data in (run.inspect, withdrawals.withdraw, withdrawals.withdrawals):
     data_app.command()(on_data)
+for on_keys in (keys.new, keys.show, keys.trust, keys.retire):
+    keys_app.command()(on_keys)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

@@ -29,6 +29,7 @@ from flows.data.quarantine import QuarantineExceeded
 from flows.data.refusal import DataRefused
 from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources, typed_paths
+from flows.data.stated import state_data
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
 from flows.data.withdrawn_rows import WithdrawnRows
@@ -38,6 +39,7 @@ from flows.registry.dataset_uploads import FILES, log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
+from flows.registry.statements import conclude, table_subject
 from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.scratch import scratch
 from flows.storage.snapshots import is_intact
@@ -97,13 +99,18 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
 def ingest_alone(config: IngestConfig) -> DataRefs:
     """Ingest without a climb; what came of it is shown, and kept in a run of its own once all is well."""
     context = RunContext(
-        project=config.project, seed=config.seed, storage=config.storage, threads=None, run_id="ingest"
+        project=config.project,
+        seed=config.seed,
+        storage=config.storage,
+        threads=None,
+        run_id="ingest",
+        audit=config.audit,
     )
     refs = ingest(plan_of(config), context)
     registry = context.registry()
     run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
     log_data(refs, config.project, registry, run_id)
-    registry.end_run(run_id, "FINISHED")
+    conclude(registry, registry, run_id, "ingest", "FINISHED", map(table_subject, refs.tables))
     show(refs)
     return refs
 
@@ -118,7 +125,9 @@ def make_snapshots(
         checked = check(plan, context, before, sources, folder)
         _refuse_changed(plan.data, sources)
         publish_findings(checked.populations)
-        return sealed(publish(key, checked, context, started, before, files_read(sources)))
+        refs = publish(key, checked, context, started, before, files_read(sources))
+        state_data(refs, plan, sources | before.inputs, context)
+        return sealed(refs)
 
 
 @retried_task("check", cache_policy=NO_CACHE)

@@ -31,7 +31,7 @@ from flows.registry.tags import withdrawn_marks
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
 
-ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel", "freshness"}
+ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel", "freshness", "audit"}
 """Sections that change no outcome, or that the digests of the data stand for."""
 
 NEWEST = 5

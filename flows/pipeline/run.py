@@ -21,6 +21,7 @@ from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
 from flows.pipeline.reuse import EarlierRun, find_same, recall, require_passed, run_key
+from flows.pipeline.stated import give_alias, state_climb, state_judgement
 from flows.pipeline.summary import Summary, publish_summary
 from flows.pipeline.withdrawn import settle_marks_of, trained_on_withdrawn
 from flows.promotion.comparison import Comparison
@@ -40,6 +41,7 @@ from flows.registry.names import (
     registered_name,
 )
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
+from flows.registry.statements import UNSIGNED
 from flows.registry.withdrawals import LOCK
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
@@ -166,8 +168,7 @@ class LadderRun:
         self.blocking += judgement.blocking
         if isinstance(made, StageRecord):
             mark_versions(made, judgement, self.context)
-            if judgement.blocking:
-                self.context.registry().take_alias(made.models.values(), CHALLENGER)
+        state_judgement(made, gates, beside, judgement, self.config.gates, self.context)
         return judgement.blocking
 
     def measure_tokens(self, data: DataRefs, base: StageRecord) -> None:
@@ -192,8 +193,7 @@ class LadderRun:
             self.published = self.config.gates.mode == "enforce" and not self.blocking and not self.withdrawn
             stages = [stage for stage in GATED if stage in self.stages and self.published]
             aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
-            for ref in aliased:
-                registry.set_alias(ref, CHALLENGER)
+            give_alias(registry, aliased, CHALLENGER, self.context.run_id)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
             registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
@@ -234,8 +234,8 @@ class LadderRun:
         """End the MLflow run, publish the summary, with why it has no alias, and name the flow run by what came out."""
         registry = self.context.registry()
         describe_unjudged(self.stages, self.verdicts, registry)
-        ended = {stage: done.record.outcome for stage, done in self.stages.items()}
-        outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
+        early = [f"{stage} {why}" for stage, done in self.stages.items() if (why := done.record.outcome)]
+        outcome = ". ".join([outcome, *early, *([] if self.config.audit.sign else [UNSIGNED])])
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,
@@ -256,7 +256,7 @@ class LadderRun:
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
         tell_overdue(self.config.freshness, self.context)
         publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
-        registry.end_run(self.context.run_id, status)
+        state_climb(self.what, status, list(self.result.versions.values()), self.context)
         labels = [done.record.model.label for done in self.stages.values()][-1:]
         self._name_flow_run(*labels, *(() if self._retrained() else ("nothing new",)))
 

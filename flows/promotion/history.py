@@ -10,6 +10,7 @@ from typing import Literal
 
 from mlflow.entities import Run
 
+from flows.promotion.stated import conclude_move
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
@@ -85,7 +86,7 @@ def recorded_promotion(
     except BaseException:
         ledger.end_run(run_id, "FAILED")
         raise
-    ledger.end_run(run_id, "FINISHED")
+    conclude_move(registry, ledger, run_id)
 
 
 def settle(registry: Registry) -> list[str]:
@@ -94,12 +95,17 @@ def settle(registry: Registry) -> list[str]:
     Returns:
         The version and what became of it, for each.
     """
+    if registry.client.get_experiment_by_name(f"{project_of(registry)}-{LEDGER}") is None:
+        return []
     ledger = _ledger(registry)
     closed = []
     for run in ledger.running(PROCESS_TAG):
         if is_dead(run.data.tags[PROCESS_TAG]):
             done = _has_moved(registry, run)
-            ledger.end_run(run.info.run_id, "FINISHED" if done else "KILLED")
+            if done:
+                conclude_move(registry, ledger, run.info.run_id)
+            else:
+                ledger.end_run(run.info.run_id, "KILLED")
             closed.append(f"{run.info.run_name} {'became' if done else 'did not become'} {CHAMPION}")
     return closed
 

@@ -17,7 +17,7 @@ from flows.config.errors import InputError
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
-from flows.registry.names import EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
+from flows.registry.names import ENDS_TAG, EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import surroundings
 from flows.registry.references import ModelRef, StageRecord
@@ -30,6 +30,7 @@ from flows.stages.journal import LoggedEvents
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.row_origins import with_origins
+from flows.stages.stated import state_stage
 from flows.stages.time_limit import TimeLimit
 from flows.stages.time_spent import TimeSpent
 from flows.stages.torchrun import launch
@@ -121,7 +122,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
 
 @retried_task("register")
 def register(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, Any]:
-    """Log figures and register every artifact as a version; safe to try again."""
+    """Log figures, register every artifact as a version, and leave a statement of them; safe to try again."""
     registry = context.registry()
     registry.log_figures(trained.run_id, figures_of(trained.series))
     registry.client.log_dict(trained.run_id, trained.series, "series.json")
@@ -132,6 +133,8 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     registry.log_estimates(
         trained.run_id, trained.estimates, model=models[plan.main], dataset=plan.datasets.get("training")
     )
+    registry.tag_run(trained.run_id, {ENDS_TAG: "FINISHED"})
+    state_stage(plan, context, trained, models)
     registry.end_run(trained.run_id, "FINISHED")
     return StageRecord(
         stage=plan.stage,
