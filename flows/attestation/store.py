@@ -6,11 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from flows.storage.locations import local_folder
 from rlhf_core.training.seals import flush
 
 STATEMENTS = "statements"
@@ -38,8 +38,7 @@ class LogStore:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        parts = urlparse(address)
-        self._folder = Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+        self._folder = local_folder(address)
 
     def names(self) -> set[str]:
         """Names of the files in it; none where there is no such folder yet."""

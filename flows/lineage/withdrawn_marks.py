@@ -1,18 +1,21 @@
 """Marks of versions on withdrawn data: tags that say what was withdrawn, when and why, for whoever promotes."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from mlflow import MlflowClient
 
+from flows.attestation.statement import REMOVAL
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
 from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Version
 from flows.registry.client import Registry
+from flows.registry.held import alias_address, version_address
 from flows.registry.names import CHALLENGER, WITHDRAWN_PREFIX
 from flows.registry.references import ModelRef
+from flows.registry.statements import holds_versions, state, version_subject
 from flows.registry.withdrawals import all_withdrawals
 
 SENTENCE = 4000
@@ -41,13 +44,15 @@ def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str
             marks[version.label][item.short_id] = item.sentence
     for label, version in graph.versions.items():
         others = {name: text for name, text in version.withdrawn.items() if name not in ours}
-        _mark(archive.client, version, others | marks[label])
-        if marks[label]:
-            registry.take_alias([registry.reference(version.name, version.version)], CHALLENGER)
+        changed = _mark(archive.client, version, others | marks[label])
+        ref = registry.reference(version.name, version.version)
+        taken = registry.take_alias([ref], CHALLENGER) if marks[label] else []
+        if changed or taken:
+            _state(registry, ref, taken)
     return touched
 
 
-def mark_made(archive: Archive, refs: Iterable[ModelRef], project: str) -> list[str]:
+def mark_made(archive: Archive, refs: Iterable[ModelRef], project: str, registry: Registry) -> list[str]:
     """Have versions that a climb stands on say what of their data, or that of their parents, was withdrawn.
 
     Returns:
@@ -57,16 +62,15 @@ def mark_made(archive: Archive, refs: Iterable[ModelRef], project: str) -> list[
     holding = [item for item in withdrawals if not item.restored]
     book = DataBook(archive, [project] if holding else [])
     said: dict[str, str] = {}
-    for version in map(archive.find, (ref.label for ref in refs)):
+    for ref in refs:
+        version = archive.find(ref.label)
         marks = _inherited(archive, version)
         digests = set(version.dataset_digests.values())
         marks |= {item.short_id: item.sentence for item in holding if digests & book.digests(item.data)}
         ours = {item.short_id for item in withdrawals}
-        _mark(
-            archive.client,
-            version,
-            {name: text for name, text in version.withdrawn.items() if name not in ours} | marks,
-        )
+        others = {name: text for name, text in version.withdrawn.items() if name not in ours}
+        if _mark(archive.client, version, others | marks):
+            _state(registry, ref, [])
         said |= marks
     return list(said.values())
 
@@ -80,12 +84,21 @@ def _inherited(archive: Archive, version: Version) -> dict[str, str]:
     return marks
 
 
-def _mark(client: MlflowClient, version: Version, marks: Mapping[str, str]) -> None:
-    """Have a version bear these marks and no others."""
-    for mark in version.withdrawn.keys() - marks.keys():
+def _mark(client: MlflowClient, version: Version, marks: Mapping[str, str]) -> bool:
+    """Have a version bear these marks and no others; whether that changed it."""
+    gone = version.withdrawn.keys() - marks.keys()
+    new = {name: text[:SENTENCE] for name, text in marks.items() if version.withdrawn.get(name) != text[:SENTENCE]}
+    for mark in gone:
         client.delete_model_version_tag(version.name, version.version, f"{WITHDRAWN_PREFIX}{mark}")
-    for mark, sentence in marks.items():
-        if version.withdrawn.get(mark) != sentence[:SENTENCE]:
-            client.set_model_version_tag(
-                version.name, version.version, f"{WITHDRAWN_PREFIX}{mark}", sentence[:SENTENCE]
-            )
+    for mark, sentence in new.items():
+        client.set_model_version_tag(version.name, version.version, f"{WITHDRAWN_PREFIX}{mark}", sentence)
+    return bool(gone or new)
+
+
+def _state(registry: Registry, ref: ModelRef, taken: Sequence[ModelRef]) -> None:
+    """Leave a statement of the marks that a version bears from now on, and of the alias that it lost."""
+    held = holds_versions(registry, [ref], "tags")
+    tags = held[version_address(ref.label)]["tags"]
+    marks = {name: text for name, text in tags.items() if name.startswith(WITHDRAWN_PREFIX)}
+    lost = {alias_address(each.name, CHALLENGER): None for each in taken}
+    state(registry, REMOVAL, [version_subject(ref)], {"withdrawn": marks, "alias": sorted(lost)}, held | lost)

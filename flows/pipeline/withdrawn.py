@@ -23,11 +23,12 @@ def settle_marks_of(data: DataRefs, context: RunContext) -> None:
 
 def trained_on_withdrawn(records: Iterable[StageRecord], context: RunContext) -> list[Verdict]:
     """Mark what was trained on withdrawn data, and say so as verdicts that block; the records in their order."""
-    archive = Archive(context.registry().client)
+    registry = context.registry()
+    archive = Archive(registry.client)
     said = {
         sentence: record
         for record in records
-        for sentence in mark_made(archive, record.models.values(), context.project)
+        for sentence in mark_made(archive, record.models.values(), context.project, registry)
     }
     return [_verdict(record, sentence) for sentence, record in said.items()]
 

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import mlflow
 from mlflow import MlflowClient
@@ -25,6 +24,7 @@ from flows.registry.names import CHAMPION, DATASET_PREFIX, DIGEST_TAG, GATED, re
 from flows.registry.references import ModelRef
 from flows.registry.runs import Runs
 from flows.storage.digests import file_changes, file_digests, folder_digest, total_digest
+from flows.storage.locations import local_folder
 
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow says of something that there is not."""
@@ -58,12 +58,6 @@ def open_registry(project: str, storage: Path, audit: AuditConfig | None = None)
             f"experiments restore --experiment-id {experiment.experiment_id}`, or give the project another name"
         )
     return Registry(client, experiment.experiment_id, storage, audit)
-
-
-def _local(location: str) -> Path | None:
-    """The folder that an artifact location means, None where it is on a server."""
-    address = urlparse(location)
-    return Path(unquote(address.path)) if address.scheme in ("", "file") else None
 
 
 class Registry(Runs):
@@ -214,7 +208,7 @@ class Registry(Runs):
             InputError: when the files are gone or changed since they were registered.
         """
         location = self._location(ref)
-        folder = _local(location)
+        folder = local_folder(location)
         if folder is not None:
             self._check(ref, folder, location)
             return folder
@@ -231,7 +225,7 @@ class Registry(Runs):
             InputError: when the files are gone or changed since they were registered.
         """
         location = self._location(ref)
-        folder = _local(location)
+        folder = local_folder(location)
         if folder is not None:
             self._check(ref, folder, location)
             return
@@ -251,7 +245,7 @@ class Registry(Runs):
 
     def _check(self, ref: ModelRef, folder: Path, location: str) -> None:
         """Hold what lies in a folder against the digest of a version, whose files come from a location."""
-        digests, place = file_digests(folder), _local(location) or location
+        digests, place = file_digests(folder), local_folder(location) or location
         if not digests:
             raise InputError(
                 f"{ref.label}: its files are not at {place}: the storage was moved, or they were deleted; put them "
@@ -292,9 +286,12 @@ class Registry(Runs):
         with self.alone(ref.name):
             self.client.set_registered_model_alias(ref.name, alias, ref.version)
 
-    def take_alias(self, refs: Iterable[ModelRef], alias: str) -> None:
-        """Take an alias off versions; where another version holds it, that one keeps it."""
+    def take_alias(self, refs: Iterable[ModelRef], alias: str) -> list[ModelRef]:
+        """Take an alias off those versions that hold it, and say which did."""
+        taken = []
         for ref in refs:
             with self.alone(ref.name):
                 if str(self.client.get_registered_model(ref.name).aliases.get(alias)) == ref.version:
                     self.client.delete_registered_model_alias(ref.name, alias)
+                    taken.append(ref)
+        return taken

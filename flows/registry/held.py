@@ -31,13 +31,14 @@ from flows.registry.names import (
     PARENT_PREFIX,
     SOURCE_PREFIX,
     STATEMENT,
+    WITHDRAWN_PREFIX,
 )
 from flows.registry.runs import FINAL
 from flows.storage.digests import file_digests
 
 OWN_TAGS = (
     *(GATE_PREFIX, PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX, ORIGIN_PREFIX, ANNOTATOR_PREFIX, EVIDENCE_PREFIX),
-    *("rlhf.", "imported.", "model_card.", "chat_template."),
+    *("rlhf.", "imported.", "model_card.", "chat_template.", WITHDRAWN_PREFIX),
 )
 """How tags of versions begin that the pipeline sets."""
 
