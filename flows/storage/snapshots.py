@@ -217,5 +217,5 @@ def _reading(path: Path) -> Iterator[None]:
 
 def _as_written(table: pa.Table) -> pa.Table:
     """A table with the types and the mark of a snapshot."""
-    fields = [field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field for field in table.schema]
+    fields = [field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in table.schema]
     return table.cast(pa.schema(fields)).replace_schema_metadata(_MARK)
