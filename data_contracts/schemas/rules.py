@@ -240,7 +240,7 @@ def _says_nothing(text: str) -> bool:
 def _begin_unseen(texts: pyarrow.LargeStringArray) -> NDArray[np.bool_]:
     """Which texts do not begin with a sign that shows that they are neither blank nor a conversation."""
     first, _ = first_and_last_bytes(texts)
-    return (first <= ord(" ")) | (first > ord("~")) | (first == ord("["))
+    return np.asarray((first <= ord(" ")) | (first > ord("~")) | (first == ord("[")), dtype=bool)
 
 
 def _per_row(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.plain import NUMBER
@@ -98,14 +99,16 @@ def _row_by_row(path: Path, name: str, after: int) -> Iterator[list[SourceRow]]:
 def _line_parts(path: Path, name: str, plain: Plain, columns: Mapping[str, str], after: int) -> Iterator[Part]:
     number = 0
     for lines in _blocks(path):
-        if lines is None or lines.count(b"\r") != lines.count(b"\r\n"):
+        if lines is None or (b"\r" in lines and lines.count(b"\r") != lines.count(b"\r\n")):
             yield from _row_by_row(path, name, max(number, after))
             return
-        count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+        starts = np.append(0, np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1)
+        starts = starts[starts < len(lines)]
+        count = len(starts)
         if number + count > after:
             known = max(after - number, 0)
-            lines, first = lines[_end_of_line(lines, known) :], number + known + 1
-            table = _lines_as_columns(lines, plain, columns, first)
+            lines, starts, first = lines[starts[known] :], starts[known:] - starts[known], number + known + 1
+            table = _lines_as_columns(lines, starts, plain, columns, first)
             yield from chunks_of(rows_of_lines(lines, name, first=first)) if table is None else [table]
         number += count
 
@@ -127,20 +130,12 @@ def _blocks(path: Path) -> Iterator[bytes | None]:
         yield rest
 
 
-def _end_of_line(lines: bytes, number: int) -> int:
-    end = 0
-    for _ in range(number):
-        end = lines.index(b"\n", end) + 1
-    return end
-
-
-def _lines_as_columns(lines: bytes, plain: Plain, columns: Mapping[str, str], first: int) -> pa.Table | None:
+def _lines_as_columns(
+    lines: bytes, starts: NDArray[np.int64], plain: Plain, columns: Mapping[str, str], first: int
+) -> pa.Table | None:
     """Lines of which each is one object of plain texts; None where that may be otherwise."""
-    count = lines.count(b"\n") + (not lines.endswith(b"\n"))
-    if not lines.startswith(b"{") or lines.count(b"\n{") != count - 1:
-        return None
-    breaks = np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n"))
-    if np.diff(breaks, prepend=-1, append=len(lines)).max() > LONGEST_LINE:
+    begin_objects = np.frombuffer(lines, np.uint8)[starts] == ord("{")
+    if not begin_objects.all() or np.diff(starts, append=len(lines)).max() > LONGEST_LINE:
         return None
     schema = pa.schema([(column, pa.string()) for column in columns.values()])
     try:
@@ -152,7 +147,7 @@ def _lines_as_columns(lines: bytes, plain: Plain, columns: Mapping[str, str], fi
     except pa.ArrowException:
         return None
     reals = [table[field.name] for field in table.schema if pa.types.is_floating(field.type)]
-    if table.num_rows != count or any(pc.any(pc.greater(pc.abs(real), LARGEST_REAL)).as_py() for real in reals):
+    if table.num_rows != len(starts) or any(pc.any(pc.greater(pc.abs(real), LARGEST_REAL)).as_py() for real in reals):
         return None
     return _sound(table, plain, columns, first)
 

@@ -58,7 +58,8 @@ class _ColumnDigest:
 
     def add(self, cells: pa.Array) -> None:
         if cells.null_count:
-            self._gaps.update(np.flatnonzero(pc.is_null(cells).to_numpy(False)) + self._rows)
+            gaps = np.flatnonzero(pc.is_null(cells).to_numpy(zero_copy_only=False)) + self._rows
+            self._gaps.update(gaps.astype("<i8").tobytes())
         self._rows += len(cells)
         kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -68,15 +69,12 @@ class _ColumnDigest:
             ends = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
             if letters is not None and len(texts):
                 self._cells.update(memoryview(letters)[int(ends[0]) : int(ends[-1])])
-            self._lengths.update(np.diff(ends).astype("<i8"))
+            self._lengths.update(np.diff(ends).astype("<i8").tobytes())
         else:
             self.kind = "real" if pa.types.is_floating(kind) else "whole"
-            numbers = pc.fill_null(cells.cast(pa.float64() if self.kind == "real" else pa.int64()), 0)
-            self._cells.update(
-                np.ascontiguousarray(numbers.to_numpy(zero_copy_only=False)).astype(
-                    "<f8" if self.kind == "real" else "<i8"
-                )
-            )
+            held, written = (pa.float64(), "<f8") if self.kind == "real" else (pa.int64(), "<i8")
+            numbers = pc.fill_null(cells.cast(held), 0).to_numpy(zero_copy_only=False)
+            self._cells.update(numbers.astype(written).tobytes())
 
     def hexdigest(self) -> str:
         return "".join(part.hexdigest() for part in (self._cells, self._lengths, self._gaps))
