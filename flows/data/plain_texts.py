@@ -4,6 +4,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import dropwhile
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,7 @@ LARGEST_REAL = 1e300
 Plain = Callable[[Sequence[str]], Mapping[str, str] | None]
 """Says in which of some fields the texts of records stand; None where that is not so simple."""
 
-Part = pa.Table | list[SourceRow]
+Part: TypeAlias = pa.Table | list[SourceRow]
 """Rows as columns of text with their `NUMBER`, or where they are not so simple, as they are."""
 
 

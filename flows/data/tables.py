@@ -200,7 +200,7 @@ class Table:
             )
         sources: Counter[str] = Counter()
         for part in self._numbers:
-            sources.update(part["source"].value_counts().to_dict())
+            sources.update(part["source"].tolist())
         return Counts(
             rows=self._rows,
             records=self._records,
