@@ -161,12 +161,13 @@ def convert_file(
     spare: Spare = as_it_is,
     file: tuple[str, Path] | None = None,
 ) -> Iterator[Batch]:
-    """The records of one file or data set, in its own or a recognised format; `spare` as `open_sources`.
+    """The records of one file or data set, in its own or a recognised format.
 
     Args:
         kind: what is wanted.
         rows: all of it.
         source: how it is to be read.
+        spare: as of `open_sources`.
         file: name and path, of a file of which all but the first rows may be read as columns, where they are simple.
 
     Raises:
