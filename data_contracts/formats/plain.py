@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from data_contracts.formats import trl
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.formats.items import Convert
-from data_contracts.records import COLUMNS, Kind
-from data_contracts.schemas.preferences import VOTES
+from data_contracts.records import COLUMNS, VOTES, Kind
 from data_contracts.text_columns import first_and_last_bytes
 
 NUMBER = "row"
