@@ -25,7 +25,10 @@ def same_form(text: str) -> str:
 
 def loose_form(text: str) -> str:
     """One form of all texts that differ in case, white space, invisible marks or compatible signs (NFKC) alone."""
-    if not text.isascii():
+    if text.isascii():
+        if text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]:
+            return text.lower()
+    else:
         text = _UNSEEN_MARKS.sub("", unicodedata.normalize("NFKC", text))
         text = unicodedata.normalize("NFKC", text.casefold())
     return " ".join(text.casefold().split())

@@ -1,6 +1,7 @@
 """What concerns the project as a whole: import arrows, quiet imports, configurations, the lock, limits of size."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -84,6 +85,25 @@ def test_a_configuration_is_shown_and_explained_without_heavy_imports(tmp_path: 
         f"import flows.pipeline.preflight; print(sorted({heavy - {'scipy.stats'}} & set(sys.modules)))"
     )
     assert run_python(code, tmp_path).split() == ["[]", "[]"]
+
+
+def test_data_are_read_and_measured_without_models_and_suites(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{i}", "chosen": f"yes {i} " * (1 + i % 3), "rejected": f"no {i}"} for i in range(60)]
+    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    code = (
+        "import sys, pathlib, flows.data.ingest, flows.data.inspection\n"
+        "from flows.config.data import ContractConfig, FileData, FileSource, Shares\n"
+        "from flows.data.audits.labels import measure_labels\n"
+        "from flows.data.sources import open_sources\n"
+        "from flows.data.step_timer import Clock\n"
+        "from flows.data.tables import make_tables\n"
+        "work, source = pathlib.Path('work'), FileSource(path=str(pathlib.Path('pairs.jsonl').absolute()))\n"
+        "reads = open_sources(FileData(preferences=(source,)), seed=0)\n"
+        "tables = make_tables(reads, Shares(), ContractConfig(), folder=work, clock=Clock(), near=0.7)\n"
+        "assert measure_labels(tables['preferences']).pairs\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'great_expectations'} & set(sys.modules)))"
+    )
+    assert run_python(code, tmp_path).strip() == "[]"
 
 
 def test_the_recipe_runs_without_the_pipeline(tmp_path: Path) -> None:

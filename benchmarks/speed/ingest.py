@@ -1,16 +1,19 @@
-"""How the cost of ingestion grows with the number of pairs, beside a plain pandas and Pandera script.
+"""How the cost of ingestion grows with the number of pairs, beside plain pandas and Pandera, and plain polars.
 
-`python -m benchmarks.speed.ingest` writes made-up pairs and measures every size in a process of its own.
+`python -m benchmarks.speed.ingest run` writes made-up pairs and measures every size in processes of its own, in turns:
+processor seconds, which other work on the machine hardly changes, and the largest memory.
 """
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +23,10 @@ RESULTS = Path(__file__).parents[1] / "results" / "ingest.json"
 SIZES = [10_000, 100_000, 1_000_000]
 REAL_LENGTH_SIZE = 200_000
 WORDS = tuple(f"{a}{b}" for a in ("wa", "tri", "plo", "ne", "gu", "sal") for b in ("ter", "nd", "per", "le", "m", "sh"))
+SIDES = ("ours", "pandas", "polars")
+"""Polars is no dependency of the project; without it its side is left out."""
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 app = typer.Typer(add_completion=False)
 
@@ -27,43 +34,53 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def run(
     results: Path = RESULTS,
-    sizes: Annotated[list[int] | None, typer.Option(help="Counts of pairs of about 1 kB.")] = None,
-    real: Annotated[int, typer.Option(help="Count of pairs as long as those of HH-RLHF.")] = REAL_LENGTH_SIZE,
+    sizes: Annotated[list[int] | None, typer.Option(help="Counts of pairs of about 1 kB, such as 10000000.")] = None,
+    real: Annotated[
+        int, typer.Option(help="Count of pairs as long as those of HH-RLHF; 0 for none.")
+    ] = REAL_LENGTH_SIZE,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each side takes its turn.")] = 1,
+    note: Annotated[str, typer.Option(help="What else ran on the machine, kept with the figures.")] = "",
 ) -> None:
-    """Measure all sizes, ours and the plain script in turns, and keep the figures."""
+    """Measure all sizes, the sides in turns, and keep the figures."""
     from benchmarks.common.machine import machine  # noqa: PLC0415 imports torch, which no point needs
 
-    points = []
-    for lengths, pairs in [*(("1 kB", size) for size in sizes or SIZES), ("HH-RLHF", real)]:
+    sides = SIDES if find_spec("polars") else SIDES[:2]
+    points: list[dict[str, Any]] = []
+    for lengths, pairs in [*(("1 kB", size) for size in sizes or SIZES), *([("HH-RLHF", real)] if real else [])]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pairs.jsonl"
             write_pairs(path, pairs, lengths)
-            for side in ("ours", "plain"):
-                command = [sys.executable, "-m", "benchmarks.speed.ingest", "point", side, str(path)]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                figures = json.loads(done.stdout.splitlines()[-1])
-                points.append(
-                    {"side": side, "lengths": lengths, "pairs": pairs, "bytes": path.stat().st_size, **figures}
-                )
-                typer.echo(f"{side} {pairs} {lengths}: {figures['total_seconds']:.1f} s, {figures['peak_mib']:.0f} MiB")
+            for turn in range(rounds):
+                for side in sides:
+                    command = [sys.executable, "-m", "benchmarks.speed.ingest", "point", side, str(path)]
+                    done = subprocess.run(
+                        command, capture_output=True, text=True, check=True, env=os.environ | ONE_THREAD
+                    )
+                    figures = json.loads(done.stdout.splitlines()[-1])
+                    size = {"lengths": lengths, "pairs": pairs, "bytes": path.stat().st_size}
+                    points.append({"side": side, "round": turn, **size, **figures})
+                    typer.echo(
+                        f"{side} {pairs} {lengths}: {figures['cpu_seconds']:.1f} CPU-s, {figures['peak_mib']:.0f} MiB"
+                    )
     results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps({"machine": machine(), "points": points}, indent=1) + "\n")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    said = {"commit": commit.stdout.strip(), "note": note}
+    results.write_text(json.dumps({"machine": machine() | said, "points": points}, indent=1) + "\n")
 
 
 @app.command()
 def point(side: str, path: Path) -> None:
-    """Ingest one file and print time and memory as JSON."""
+    """Ingest one file and print processor seconds, imports among them, and memory as JSON."""
     from flows.data.step_timer import Clock  # noqa: PLC0415 what a point imports is part of its memory
 
-    clock = Clock()
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        {"ours": ours, "plain": plain}[side](path, Path(folder), clock)
-    total = time.perf_counter() - started
+    clock = Clock(time.process_time)
+    with clock.step("all"), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        {"ours": ours, "pandas": pandas_script, "polars": polars_script}[side](path, Path(folder), clock)
+    clock.seconds.pop("all")
     print(
         json.dumps(
             {
-                "total_seconds": total,
+                "cpu_seconds": time.process_time(),
                 "peak_mib": max(clock.peak_mib.values()),
                 "seconds": dict(clock.seconds),
                 "peak_mib_after": clock.peak_mib,
@@ -74,6 +91,7 @@ def point(side: str, path: Path) -> None:
 
 def ours(path: Path, folder: Path, clock: Any) -> None:
     """Both passes, suites, audit and snapshot, as `rlhf ingest` takes them."""
+    started = time.process_time()
     from data_contracts.suites.checks import Suites  # noqa: PLC0415 as above
     from flows.config.data import (  # noqa: PLC0415
         ContractConfig,
@@ -85,6 +103,7 @@ def ours(path: Path, folder: Path, clock: Any) -> None:
     from flows.data.sources import open_sources  # noqa: PLC0415
     from flows.data.tables import make_tables  # noqa: PLC0415
 
+    clock.seconds["imports"] = time.process_time() - started
     reads = open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=0)
     contract = ContractConfig()
     made = make_tables(reads, Shares(), contract, folder=folder / "work", clock=clock, near=contract.near_held_out)
@@ -98,7 +117,7 @@ def ours(path: Path, folder: Path, clock: Any) -> None:
         table.snapshot.publish("preferences", folder)
 
 
-def plain(path: Path, folder: Path, clock: Any) -> None:
+def pandas_script(path: Path, folder: Path, clock: Any) -> None:
     """The same checks, splits and digest by pandas and Pandera on the whole table."""
     import pandas as pd  # noqa: PLC0415 as above
     import pandera.pandas as pa  # noqa: PLC0415
@@ -123,6 +142,38 @@ def plain(path: Path, folder: Path, clock: Any) -> None:
         rows = zip(*(frame[name] for name in frame), strict=True)
         digests = sorted(hashlib.sha256(json.dumps(row).encode()).digest() for row in rows)
         frame.to_parquet(folder / f"{hashlib.sha256(b''.join(digests)).hexdigest()}.parquet", index=False)
+
+
+def polars_script(path: Path, folder: Path, clock: Any) -> None:
+    """The same by polars: the same rules, positions by the same hash, and a digest of the same rows."""
+    import polars as pl  # noqa: PLC0415 as above
+
+    names = ("prompt", "chosen", "rejected")
+    with clock.step("read"):
+        frame = pl.read_ndjson(path, schema=dict.fromkeys(names, pl.String))
+    with clock.step("validate"):
+        for name in names:
+            cells = frame[name]
+            assert not cells.null_count() and (cells.str.strip_chars() != "").all()
+            assert (cells.str.len_chars() <= 10**6).all()
+        assert (frame["chosen"] != frame["rejected"]).all() and not frame.is_duplicated().any()
+        swapped = frame.rename({"chosen": "rejected", "rejected": "chosen"})
+        assert frame.join(swapped, on=list(names), how="semi").is_empty()
+    with clock.step("split"):
+        places = [hashlib.sha256(prompt.encode()).digest()[0] / 256 for prompt in frame["prompt"]]
+        place = pl.Series("place", places)
+        frame = frame.with_columns(
+            split=pl.when(place <= 0.15)
+            .then(pl.lit("test"))
+            .when(place <= 0.35)
+            .then(pl.lit("judge"))
+            .otherwise(pl.lit("train"))
+        )
+        held_out = frame.filter(pl.col("split") == "test")["prompt"].unique()
+        assert not frame.filter(pl.col("split") != "test")["prompt"].is_in(held_out.implode()).any()
+    with clock.step("write"):
+        digests = sorted(hashlib.sha256(json.dumps(row).encode()).digest() for row in frame.iter_rows())
+        frame.write_parquet(folder / f"{hashlib.sha256(b''.join(digests)).hexdigest()}.parquet", compression="snappy")
 
 
 def write_pairs(path: Path, pairs: int, lengths: str) -> None:

@@ -110,7 +110,7 @@ def _gap(row: RawRow) -> float | None:
     Raises:
         Misfit: if it is lower, or one of both scores is missing or no number.
     """
-    pairs = _score_fields(tuple(row))
+    pairs = score_fields(tuple(row))
     names = next((pair for pair in pairs if any(number_of(row, name) is not None for name in pair)), None)
     if names is None:
         return None
@@ -123,7 +123,7 @@ def _gap(row: RawRow) -> float | None:
 
 
 @lru_cache
-def _score_fields(fields: tuple[str, ...]) -> list[tuple[str, str]]:
+def score_fields(fields: tuple[str, ...]) -> list[tuple[str, str]]:
     """The names of the scores of both responses that some fields speak of, the shortest first."""
     names = sorted((name for name in fields if _is_score(name)), key=lambda name: (len(name), name))
     return list(dict.fromkeys((_SIDE.sub("chosen", name), _SIDE.sub("rejected", name)) for name in names))

@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from data_contracts.records import LARGEST, VOTES
 from data_contracts.sameness import same_form
 from data_contracts.schemas.rules import Rule, not_repeated, prompt_rules, same_texts, text_rules
+from data_contracts.text_columns import are_ascii, texts_of
 
 RowFields = dict[Hashable, Any]
 
@@ -95,7 +98,25 @@ def _is_grade(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
+def _are_counts(counts: pd.Series) -> pd.Series:
+    if pd.api.types.is_integer_dtype(counts):
+        return counts.between(0, LARGEST)
+    return counts.map(_is_count).astype(bool)
+
+
+def _are_grades(grades: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(grades):
+        return grades.between(0, LARGEST)
+    return grades.map(_is_grade).astype(bool)
+
+
 def _responses_differ(frame: pd.DataFrame) -> pd.Series:
+    chosen, rejected = texts_of(frame["chosen"]), texts_of(frame["rejected"])
+    if chosen is not None and rejected is not None:
+        differ = np.array(pc.not_equal(chosen, rejected))
+        for place in np.flatnonzero(~(are_ascii(chosen) & are_ascii(rejected))):
+            differ[place] = same_form(chosen[place].as_py()) != same_form(rejected[place].as_py())
+        return pd.Series(differ, index=frame.index)
     both = zip(frame["chosen"], frame["rejected"], strict=True)
     same = [isinstance(a, str) and isinstance(b, str) and same_form(a) == same_form(b) for a, b in both]
     return ~pd.Series(same, index=frame.index, dtype=bool)
@@ -110,7 +131,11 @@ def _is_not_contradicted(frame: pd.DataFrame) -> pd.Series:
 
 def _counts_hold(frame: pd.DataFrame, fields: Sequence[str], holds: Callable[..., bool]) -> pd.Series:
     """Judge some counts; rows where one is no count are left to the rules about counts."""
-    counts = zip(*(frame[field] for field in fields), strict=True)
+    columns = [frame[field] for field in fields]
+    if all(map(pd.api.types.is_integer_dtype, columns)):
+        are_counts = np.logical_and.reduce(list(map(_are_counts, columns)))
+        return pd.Series(~are_counts | holds(*columns), index=frame.index)
+    counts = zip(*columns, strict=True)
     verdicts = [not all(map(_is_count, row)) or bool(holds(*row)) for row in counts]
     return pd.Series(verdicts, index=frame.index, dtype=bool)
 
@@ -121,7 +146,7 @@ def _vote_rule(field: str) -> Rule:
         field,
         f"{field} is not a whole number of at least 0",
         "write the number of annotators; 1 and 0 where one person compared the two",
-        lambda frame: frame[field].map(_is_count).astype(bool),
+        lambda frame: _are_counts(frame[field]),
         (field,),
         fatal=True,
     )
@@ -140,7 +165,7 @@ RULES: tuple[Rule, ...] = (
         "grade",
         "grade is not a number of at least 0",
         "write by how much chosen is better, or 0; swap the two responses where rejected is",
-        lambda frame: frame["grade"].map(_is_grade).astype(bool),
+        lambda frame: _are_grades(frame["grade"]),
         ("grade",),
         fatal=True,
     ),

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 import pyarrow
+from numpy.typing import NDArray
 
 from data_contracts.conversation import read_conversation, roles_alternate
 from data_contracts.records import SPLIT
 from data_contracts.sameness import is_blank, same_form
+from data_contracts.text_columns import byte_lengths, first_and_last_bytes, texts_of
 
 LONGEST_TEXT = 1_000_000
 """Characters; a longer cell is a broken line or a whole file, not a text that anyone compared."""
@@ -61,7 +63,7 @@ def text_rules(field: str) -> tuple[Rule, ...]:
             field,
             f"{field} is not a string that UTF-8 can hold",
             "write the value as a string, or remove the row",
-            lambda frame: _all_hold(frame) if _all_text(frame[field]) else _per_row(frame, field, is_text),
+            lambda frame: pd.Series(_all_text(frame[field]) or list(map(is_text, frame[field])), index=frame.index),
             (field,),
             fatal=True,
         ),
@@ -70,7 +72,9 @@ def text_rules(field: str) -> tuple[Rule, ...]:
             field,
             f"{field} is empty, or only white space and marks that nobody sees",
             f"fill in {field}, or remove the row",
-            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or not _says_nothing(cell)),
+            lambda frame: _per_row(
+                frame, field, lambda cell: not isinstance(cell, str) or not _says_nothing(cell), _begin_unseen
+            ),
             (field,),
         ),
         Rule(
@@ -78,7 +82,12 @@ def text_rules(field: str) -> tuple[Rule, ...]:
             field,
             f"{field} has more than {LONGEST_TEXT:,} characters",
             "look for a lost line break or quotation mark, or cut the text",
-            lambda frame: _per_row(frame, field, lambda cell: not isinstance(cell, str) or len(cell) <= LONGEST_TEXT),
+            lambda frame: _per_row(
+                frame,
+                field,
+                lambda cell: not isinstance(cell, str) or len(cell) <= LONGEST_TEXT,
+                lambda texts: byte_lengths(texts) > LONGEST_TEXT,
+            ),
             (field,),
             fatal=True,
         ),
@@ -95,7 +104,10 @@ def prompt_rules() -> tuple[Rule, ...]:
             "user and assistant do not take turns, or the user does not speak first and last",
             "merge the turns of one speaker, or remove the row",
             lambda frame: _per_row(
-                frame, "prompt", lambda cell: not isinstance(cell, str) or cell[:1] != "[" or roles_alternate(cell)
+                frame,
+                "prompt",
+                lambda cell: not isinstance(cell, str) or cell[:1] != "[" or roles_alternate(cell),
+                lambda texts: first_and_last_bytes(texts)[0] == ord("["),
             ),
             ("prompt",),
         ),
@@ -209,6 +221,8 @@ def is_text(value: object) -> bool:
 
 def _all_text(column: pd.Series) -> bool:
     """The usual case at once: all cells are strings, and Arrow can encode them."""
+    if texts_of(column) is not None:
+        return True
     if pd.api.types.infer_dtype(column, skipna=False) != "string":
         return False
     try:
@@ -223,5 +237,23 @@ def _says_nothing(text: str) -> bool:
     return is_blank(text if text[:1] != "[" else read_conversation(text)[-1]["content"])
 
 
-def _per_row(frame: pd.DataFrame, field: str, holds: Callable[[Any], bool]) -> pd.Series:
+def _begin_unseen(texts: pyarrow.LargeStringArray) -> NDArray[np.bool_]:
+    """Which texts do not begin with a sign that shows that they are neither blank nor a conversation."""
+    first, _ = first_and_last_bytes(texts)
+    return np.asarray((first <= ord(" ")) | (first > ord("~")) | (first == ord("[")), dtype=bool)
+
+
+def _per_row(
+    frame: pd.DataFrame,
+    field: str,
+    holds: Callable[[Any], bool],
+    in_doubt: Callable[[pyarrow.LargeStringArray], NDArray[np.bool_]],
+) -> pd.Series:
+    """Which cells hold; of a column of texts, only those are looked at one by one of which a glance leaves it open."""
+    texts = texts_of(frame[field])
+    if texts is not None:
+        verdicts = ~in_doubt(texts)
+        for place in np.flatnonzero(~verdicts):
+            verdicts[place] = holds(texts[place].as_py())
+        return pd.Series(verdicts, index=frame.index)
     return pd.Series(np.fromiter(map(holds, frame[field].tolist()), bool, len(frame)), index=frame.index)

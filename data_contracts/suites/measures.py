@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.records import SPLIT, TEXTS, VOTES, Kind
+from data_contracts.text_columns import texts_of, word_counts
 
 
 def measure(kind: Kind, frame: pd.DataFrame, copies: NDArray[np.int64]) -> pd.DataFrame:
@@ -28,7 +29,9 @@ def measure(kind: Kind, frame: pd.DataFrame, copies: NDArray[np.int64]) -> pd.Da
     for name, cells in texts.items():
         hashes = pd.util.hash_array(np.array(cells, dtype=object), categorize=False)
         numbers[name] = hashes.view(np.int64)
-        numbers[f"{name}_words"] = np.fromiter((len(cell.split()) for cell in cells), np.int32, len(cells))
+        held = texts_of(frame[name])
+        words = (len(cell.split()) for cell in cells)
+        numbers[f"{name}_words"] = np.fromiter(words, np.int32, len(cells)) if held is None else word_counts(held)
     numbers["is_held_out"] = (frame[SPLIT] == "test").to_numpy(dtype=np.float64)
     numbers["copies"] = copies.astype(np.float64)
     numbers["source"] = pd.Categorical(frame["source"].tolist())

@@ -25,7 +25,7 @@ _LABELS = (
     ("is_label", pa.bool_()),
     ("keeps_ties", pa.bool_()),
     ("is_part", pa.bool_()),
-    ("annotator", pa.string()),
+    ("annotator", pa.large_string()),
 )
 
 
@@ -35,7 +35,7 @@ class Buckets:
     def __init__(self, kind: Kind, folder: Path) -> None:
         self.kind = kind
         self.folder = folder
-        fields = [(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS[kind]]
+        fields = [(name, _NUMBERS.get(name, pa.large_string())) for name in COLUMNS[kind]]
         self.schema = pa.schema([*fields, (KEY, pa.uint64()), ("prompt_key", pa.uint64()), *_LABELS])
         self._writers: dict[int, pa.RecordBatchFileWriter] = {}
         folder.mkdir(parents=True)
@@ -43,7 +43,7 @@ class Buckets:
     def add(self, frame: pd.DataFrame) -> None:
         """Deal rows, in the columns of their kind with `key`, `prompt_key`, `annotator` and all of `Read`."""
         order = np.argsort(frame[KEY].to_numpy(), kind="stable")
-        rows = pa.Table.from_pydict({name: frame[name].to_numpy() for name in self.schema.names}, schema=self.schema)
+        rows = pa.Table.from_pandas(frame, schema=self.schema, preserve_index=False)
         rows = rows.take(order)
         buckets = rows.column(KEY).to_numpy() >> np.uint64(64 - BUCKET_BITS)
         starts = np.searchsorted(buckets, np.arange(2**BUCKET_BITS + 1))

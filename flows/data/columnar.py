@@ -50,13 +50,18 @@ def columns_of(path: Path) -> list[str]:
         return list(_opened(source).schema.names)
 
 
-def table_rows(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[tuple[int, RawRow]]:
+def table_rows(batches: Iterable[pa.RecordBatch], name: str, *, before: int = 0) -> Iterator[tuple[int, RawRow]]:
     """Rows of tables, in which a NaN is a gap, as pandas has it, and an index without a name is left out.
+
+    Args:
+        batches: of one table.
+        name: what errors call its file.
+        before: how many rows stand before them.
 
     Raises:
         InputError: if two columns have the same name, or a cell cannot be read.
     """
-    number = 0
+    number = before
     for batch in batches:
         refuse_repeated(batch.schema.names, name)
         plain = pa.RecordBatch.from_pydict(

@@ -1,9 +1,10 @@
 """Readers of raw files and hub data sets; errors name file and row and never show the text."""
 
 import csv
+import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from unicodedata import normalize
@@ -40,7 +41,7 @@ _BOM = "\ufeff"
 _TABLES = (".parquet", ".arrow")
 _DELIMITED = (".csv", ".tsv")
 
-_DAMAGES = (EOFError, zlib.error, pa.ArrowException, OSError, UnicodeError)
+DAMAGES = (EOFError, zlib.error, pa.ArrowException, OSError, UnicodeError)
 """What is raised where a file ends too soon, or is not what its first bytes say."""
 
 
@@ -63,24 +64,34 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     if suffix not in SUFFIXES:
         unknown = f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz, .zst or not): rename it"
         raise InputError(what_it_is(name) or unknown)
-    number, partition = 0, _partition(name)
+    number = 0
     try:
         _refuse_wrong_packing(path, suffix, name)
         refuse_what_is_no_data(head_of(path), suffix, name)
-        for number, row in readers.get(suffix, _json_rows)(path, name):
-            row = _composed(row)
-            if len(row) > MOST_FIELDS:
-                raise InputError(
-                    f"{name} row {number}: has {len(row):,} fields, and {MOST_FIELDS:,} are the most of any sensible "
-                    "table: turn it by its side, or leave columns out"
-                )
-            yield SourceRow(name, number, partition | row if partition else row)
+        for row in _source_rows(readers.get(suffix, _json_rows)(path, name), name):
+            number = row.number
+            yield row
     except PermissionError:
         raise InputError(f"{name}: may not be read: give this user the right") from None
-    except _DAMAGES as error:
+    except DAMAGES as error:
         raise InputError(f"{name} is damaged after row {number} ({_short(error)}): fetch it again") from None
     if number == 0:
         raise InputError(f"{name} holds no row: fetch or export it again")
+
+
+def rows_of_lines(lines: bytes, name: str, *, first: int) -> Iterator[SourceRow]:
+    """Rows of some lines from the middle of a file of JSON Lines.
+
+    Args:
+        lines: as they stand in the file, unpacked.
+        name: what rows and errors call the file.
+        first: number of the first line.
+
+    Raises:
+        InputError: as of `read_file`.
+    """
+    with io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8", errors="surrogateescape") as text:
+        yield from _source_rows(_json_lines(text, name, first), name)
 
 
 def nameless_columns(path: Path) -> list[str]:
@@ -95,7 +106,7 @@ def nameless_columns(path: Path) -> list[str]:
                 names = open_delimited(text, path.name).header
         else:
             names = columns_of(path) if suffix in _TABLES else []
-    except (InputError, csv.Error, *_DAMAGES):
+    except (InputError, csv.Error, *DAMAGES):
         return []
     return [f"{index} of {len(names)}" for index, name in enumerate(names, start=1) if NAMELESS.fullmatch(name)]
 
@@ -122,12 +133,24 @@ def read_hub(dataset: str, *, revision: str, split: str, data_dir: str | None) -
         ) from None
 
 
+def _source_rows(rows: Iterable[tuple[int, RawRow]], name: str) -> Iterator[SourceRow]:
+    partition = partition_of(name)
+    for number, row in rows:
+        row = _composed(row)
+        if len(row) > MOST_FIELDS:
+            raise InputError(
+                f"{name} row {number}: has {len(row):,} fields, and {MOST_FIELDS:,} are the most of any sensible "
+                "table: turn it by its side, or leave columns out"
+            )
+        yield SourceRow(name, number, partition | row if partition else row)
+
+
 def _composed(row: RawRow) -> RawRow:
     """A row by names in the one form of their Unicode in which configurations hold them."""
     return row if all(map(str.isascii, row)) else {normalize("NFC", field): cell for field, cell in row.items()}
 
 
-def _partition(name: str) -> RawRow:
+def partition_of(name: str) -> RawRow:
     """What the folders right before a file say of its rows, as Hive, Spark and pandas divide tables."""
     folders: list[list[str]] = []
     for folder in reversed(PurePosixPath(name).parent.parts):
@@ -163,11 +186,11 @@ def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
             next((line for line in iter(lambda: text.read(HEAD_BYTES), "") if line.strip()), "").lstrip()[:1] == "["
         )
     with open_text(path) as text:
-        yield from read_array(text, name, longest=LONGEST_LINE) if is_array else _json_lines(text, name)
+        yield from read_array(text, name, longest=LONGEST_LINE) if is_array else _json_lines(text, name, 1)
 
 
-def _json_lines(text: TextIO, name: str) -> Iterator[tuple[int, RawRow]]:
-    for number, line in enumerate(bounded_lines(text, f"{name} row"), start=1):
+def _json_lines(text: TextIO, name: str, first: int) -> Iterator[tuple[int, RawRow]]:
+    for number, line in enumerate(bounded_lines(text, f"{name} row", first), start=first):
         if line.strip():
             row = _object(line, f"{name} row {number}")
             if number == 1 and _is_table(row):

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -27,10 +27,14 @@ _NUMBER = np.uint64(2**14 - 1)
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
 """Signs of Thai, Lao, Burmese, Khmer, Japanese and Chinese, where no space parts words."""
 
+_SIGNS = ".,;:!?'\"`"
+
 _PUNCTUATION = str.maketrans(
-    dict.fromkeys(".,;:!?'\"`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00bf\u00a1\u3001\u3002\u2013\u2014", " ")
+    dict.fromkeys(f"{_SIGNS}\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u00bf\u00a1\u3001\u3002\u2013\u2014", " ")
 )
 """What parts words and is none; other signs are kept: `2+2` is not `2-2`."""
+
+_ASCII_PUNCTUATION = bytes.maketrans(_SIGNS.encode(), b" " * len(_SIGNS))
 
 
 class Nearest(NamedTuple):
@@ -143,17 +147,34 @@ def _word_pairs(texts: Sequence[str]) -> tuple[Pairs, NDArray[np.int32]]:
 
     A text without a word has none.
     """
-    words = [["", *found, ""] if (found := _words(text)) else [] for text in texts]
-    numbers = np.repeat(np.arange(len(words), dtype=np.uint64), [len(text) for text in words])
-    codes, distinct = pd.factorize(np.array(list(chain.from_iterable(words)), dtype=object))
-    hashes = text_hashes(list(distinct))[codes]
+    hashes, numbers = _hashed_words(texts)
     pairs = (hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:]) & ~_NUMBER
     keys = np.sort((pairs | numbers[:-1])[numbers[:-1] == numbers[1:]])
     keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
     return keys & ~_NUMBER, (keys & _NUMBER).astype(np.int32)
 
 
-def _words(text: str) -> list[str]:
-    if not text.isascii():
-        text = _UNSPACED.sub(r" \g<0> ", text)
-    return text.translate(_PUNCTUATION).split()
+def _hashed_words(texts: Sequence[str]) -> tuple[Pairs, Pairs]:
+    """Hashes of the words of each text between those of its start and end, and the number of its text of each."""
+    letters = pa.array([text if text.isascii() else _spaced(text) for text in texts], pa.large_string())
+    apart = pa.LargeStringArray.from_buffers(
+        len(letters),
+        letters.buffers()[1],
+        pa.py_buffer(bytes(letters.buffers()[2] or b"").translate(_ASCII_PUNCTUATION)),
+    )
+    words = pc.ascii_split_whitespace(apart)
+    numbers = np.repeat(np.arange(len(texts)), np.diff(words.offsets.to_numpy()))
+    is_word = pc.not_equal(words.values, "").to_numpy(zero_copy_only=False)
+    coded, numbers = words.values.filter(pa.array(is_word)).dictionary_encode(), numbers[is_word]
+    counts = np.bincount(numbers, minlength=len(texts))
+    places = np.arange(len(numbers)) + 1 + 2 * np.cumsum(counts > 0)[numbers] - 2
+    known = text_hashes(["", *coded.dictionary.to_pylist()])
+    hashes = np.full(len(numbers) + 2 * int((counts > 0).sum()), known[0])
+    hashes[places] = known[1:][coded.indices.to_numpy()]
+    slots = np.where(counts > 0, counts + 2, 0)
+    return hashes, np.repeat(np.arange(len(texts), dtype=np.uint64), slots)
+
+
+def _spaced(text: str) -> str:
+    """A text in which spaces part what does so in other scripts than Latin, or without any."""
+    return _UNSPACED.sub(r" \g<0> ", text).translate(_PUNCTUATION)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
 from data_contracts.formats.items import Convert
+from data_contracts.formats.plain import convert_columns, plain_columns
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.data import (
@@ -29,6 +31,7 @@ from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, search_files
 from flows.data.files import nameless_columns, read_file, read_hub
+from flows.data.plain_texts import Part, as_columns, chunks_of, rest_of_file
 from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
 
@@ -39,9 +42,6 @@ Spare = Callable[[Convert], Convert]
 """Takes votes that were withdrawn out of a function that makes pairs of raw rows."""
 
 FIRST_ROWS = 100
-
-BATCH_CHARACTERS = 100_000_000
-"""Of the texts of rows that are converted at once: rows may be far longer than sensible ones."""
 
 RICHNESS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 """Each holds the texts of those that follow it."""
@@ -154,36 +154,45 @@ def file_digests(data: DataConfig) -> dict[str, str]:
     return digests
 
 
-def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source, spare: Spare = as_it_is) -> Iterator[Batch]:
-    """The records of one file or data set, in its own or a recognised format; `spare` as `open_sources`.
+def convert_file(
+    kind: Kind,
+    rows: Iterable[SourceRow],
+    source: Source,
+    spare: Spare = as_it_is,
+    file: tuple[str, Path] | None = None,
+) -> Iterator[Batch]:
+    """The records of one file or data set, in its own or a recognised format.
+
+    Args:
+        kind: what is wanted.
+        rows: all of it.
+        source: how it is to be read.
+        spare: as of `open_sources`.
+        file: name and path, of a file of which all but the first rows may be read as columns, where they are simple.
 
     Raises:
         InputError: if no format is named and none recognised, or it does not give this kind of data.
     """
-    chunks = _chunks(rows)
+    chunks = chunks_of(rows)
     first = next(chunks, None)
     if first is None:
         return
     convert, remarks = converter(kind, source, first, spare)
+    plain = partial(plain_columns, convert)
+    rest: Iterator[Part] = chunks
+    if file and as_columns(first, plain):
+        name, path = file
+        rest = rest_of_file(path, name, plain, list(first[0].row), after=first[-1].number)
     keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
-    for chunk in chain([first], chunks):
-        batch = convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
+    for part in chain([first], rest):
+        table = as_columns(part, plain) if isinstance(part, list) else part
+        columns = table and plain(table.column_names)
+        if table is not None and columns is not None:
+            batch = convert_columns(kind, convert, columns, table, first[0].source)
+        else:
+            batch = convert_rows(kind, convert, part, synthetic=source.synthetic, ties=keeps)
         yield batch._replace(remarks=remarks)
         remarks = ()
-
-
-def _chunks(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
-    """Rows in as many at once as memory takes, however long their texts are."""
-    chunk: list[SourceRow] = []
-    characters = 0
-    for row in rows:
-        chunk.append(row)
-        characters += sum(len(cell) for cell in row.row.values() if isinstance(cell, str))
-        if len(chunk) == BATCH_ROWS or characters > BATCH_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
 
 
 def _read(
@@ -192,10 +201,10 @@ def _read(
     for index, source in enumerate(sources):
         if isinstance(source, FileSource):
             yield Read(_passed_over(kind, source), is_label=False)
-        for rows in _opened(source, f"{use}:{index}:", pinned):
+        for file, rows in _opened(source, f"{use}:{index}:", pinned):
             first = list(islice(rows, FIRST_ROWS))
             is_part = _says_more(kind, source, first)
-            for batch in convert_file(kind, chain(first, rows), source, spare):
+            for batch in convert_file(kind, chain(first, rows), source, spare, file):
                 yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
 
 
@@ -208,15 +217,17 @@ def _says_more(kind: Kind, source: Source, first: list[SourceRow]) -> bool:
     return any(RICHNESS.index(other) < RICHNESS.index(kind) for other in given)
 
 
-def _opened(source: Source, place: str, pinned: Container[str] | None) -> Iterator[Iterator[SourceRow]]:
+def _opened(
+    source: Source, place: str, pinned: Container[str] | None
+) -> Iterator[tuple[tuple[str, Path] | None, Iterator[SourceRow]]]:
     match source:
         case FileSource():
             for name, path in source_files(source).items():
                 if pinned is None or place + name in pinned:
-                    yield read_file(path, name)
+                    yield (name, path), read_file(path, name)
         case HubSource():
             rows = read_hub(source.dataset, revision=source.revision, split=source.split, data_dir=source.data_dir)
-            yield islice(rows, source.max_rows)
+            yield None, islice(rows, source.max_rows)
 
 
 def _embedded(kind: Kind, records: list[dict[str, object]]) -> Iterator[Read]:

@@ -6,6 +6,7 @@ from collections import Counter
 import pandas as pd
 
 from data_contracts.records import TEXTS, Kind
+from data_contracts.text_columns import holds_sign, texts_of
 
 MARKS = re.compile(
     r"<\|[^\s|<>]{1,40}\|>"  # <|im_end|>, <|endoftext|>, <|assistant|>: Qwen, Llama 3, Phi, GPT and most others
@@ -40,7 +41,10 @@ class SpecialTokenCount:
     def add(self, frame: pd.DataFrame) -> None:
         """Count a batch of records with `source`, `row` and their texts."""
         self._all += len(frame)
-        texts = zip(*(frame[name] for name in TEXTS[self.kind]), strict=True)
+        columns = [frame[name] for name in TEXTS[self.kind]]
+        if not any(map(_may_be_written, columns)):
+            return
+        texts = zip(*(column.tolist() for column in columns), strict=True)
         for place, cells in enumerate(texts):
             found = [mark for text in cells if "<" in text or "[" in text for mark in MARKS.findall(text)]
             if not found:
@@ -62,3 +66,8 @@ class SpecialTokenCount:
             f"{self.kind}: {self.rows:,} of {self._all:,} records write special tokens of some models ({tokens}{more}; "
             f"first {', '.join(self.places)}); they stay text, unless special_tokens of a model allows them"
         )
+
+
+def _may_be_written(column: pd.Series) -> bool:
+    texts = texts_of(column)
+    return texts is None or any(holds_sign(texts, sign) for sign in (b"<", b"["))

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,18 +21,19 @@ class Clock:
         peak_mib: the largest resident memory of the process up to the end of each step, in MiB.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.peak_mib: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Count what happens inside towards a step."""
-        started = time.perf_counter()
+        started = self._now()
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - started
+            self.seconds[name] += self._now() - started
             self.peak_mib[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB
 
     def each(self, name: str, items: Iterable[T]) -> Iterator[T]:

@@ -90,7 +90,7 @@ class Table:
                     self._deal(sound.assign(**dict(zip(Read._fields[1:], said, strict=True))))
 
     def _deal(self, frame: pd.DataFrame) -> None:
-        prompts = list(map(loose_text, frame["prompt"]))
+        prompts = list(map(loose_text, frame["prompt"].tolist()))
         is_held_out = self._splits(frame) == HELD_OUT
         note_places(self.held_out, compress(prompts, is_held_out), frame[is_held_out])
         self._buckets.add(frame.assign(key=row_keys(self.kind, frame), prompt_key=text_hashes(prompts)))

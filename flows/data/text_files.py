@@ -38,7 +38,7 @@ _CONVERT = (
 
 def head_of(path: Path) -> bytes:
     """The first bytes of a file, unpacked where its name says that it is packed."""
-    with _open_bytes(path) as file:
+    with open_bytes(path) as file:
         return file.read(HEAD_BYTES)
 
 
@@ -53,20 +53,21 @@ def open_text(path: Path, *, newline: str | None = None) -> TextIO:
         Text in which a byte that is not UTF-8 is a lone surrogate, for `refuse_other_encodings` to name with its place.
     """
     encoding = encoding_of(head_of(path))
-    return io.TextIOWrapper(_open_bytes(path), encoding=encoding, errors="surrogateescape", newline=newline)
+    return io.TextIOWrapper(open_bytes(path), encoding=encoding, errors="surrogateescape", newline=newline)
 
 
-def bounded_lines(text: TextIO, place: str) -> Iterator[str]:
+def bounded_lines(text: TextIO, place: str, first: int = 1) -> Iterator[str]:
     """The lines of a text, of which no more than the longest sensible one is ever held.
 
     Args:
         text: opened by `open_text`.
         place: what errors call a line, before its number.
+        first: number of the first line.
 
     Raises:
         InputError: naming a line that is longer.
     """
-    for number in count(1):
+    for number in count(first):
         line = text.readline(LONGEST_LINE + 1)
         if len(line) > LONGEST_LINE:
             raise InputError(
@@ -98,7 +99,8 @@ def refuse_other_encodings(text: str, where: str) -> None:
         raise InputError(f"{where}: is not UTF-8 at byte {byte}: {_CONVERT}") from None
 
 
-def _open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file, unpacked where its name says that it is packed."""
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path))
     if path.suffix == ".zst":

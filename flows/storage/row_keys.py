@@ -1,18 +1,27 @@
 """Keys of rows: what makes two of a table the same to whoever reads their texts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.records import TEXTS, Kind
 from data_contracts.sameness import same_form
+from data_contracts.text_columns import are_ascii, texts_of
 from flows.storage.text_hashes import text_hashes
 
 
 def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
     """64 bits for each row that its texts decide, in whatever Unicode form; which response was chosen does not."""
-    prompt, *responses = (text_hashes(list(map(same_form, frame[name]))) for name in TEXTS[kind])
+    prompt, *responses = (text_hashes(_same_forms(frame[name])) for name in TEXTS[kind])
     keys = prompt * np.uint64(0x9E3779B97F4A7C15)
     for hashes in responses:
         keys = keys + hashes  # wraps around, and commutes
     return keys
+
+
+def _same_forms(column: pd.Series) -> Sequence[str]:
+    texts = texts_of(column)
+    cells: list[str] = column.tolist()
+    return cells if texts is not None and are_ascii(texts).all() else list(map(same_form, cells))

@@ -1,21 +1,20 @@
 """Snapshots of tables: immutable, content-addressed Parquet files, read by split."""
 
-import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from data_contracts.records import CONTRACT_VERSION, PROVENANCE, SPLIT
+from data_contracts.records import CONTRACT_VERSION, SPLIT, TEXTS
+from flows.storage.content_digest import ContentDigest, RowDigest, TableDigest
 from rlhf_core.config import Frozen
 
 Split = Literal["train", "judge", "test"]
@@ -26,7 +25,11 @@ ROWS_PER_PART = 20_000
 
 MEND = "delete it and ingest again"
 
-_AS_JSON = json.JSONEncoder(ensure_ascii=False)  # made once: `json.dumps` makes one for each row
+_MARK = {b"rlhf.digest": b"columns"}
+"""What says in a file that its digest is a `ContentDigest`; one without it has a `RowDigest`."""
+
+_NO_DICTIONARY = {"group", *chain.from_iterable(TEXTS.values())}
+"""Columns whose cells seldom repeat, so that no dictionary of them is worth its making."""
 
 
 class Snapshot(Frozen):
@@ -34,7 +37,7 @@ class Snapshot(Frozen):
 
     Attributes:
         name: which table, such as `preferences`.
-        digest: SHA-256 over contract version, columns and rows, in no order, without their provenance.
+        digest: SHA-256 over contract version, columns and rows, without their provenance.
         path: the Parquet file.
         rows: count of rows.
         split_rows: rows of each split.
@@ -63,28 +66,6 @@ class SnapshotDamaged(ValueError):
     """A snapshot whose content is not what its digest says."""
 
 
-class ContentDigest:
-    """SHA-256 over what a table says: contract version, column names and rows, whatever their order and provenance."""
-
-    def __init__(self, contract: str = CONTRACT_VERSION) -> None:
-        self._contract = contract
-        self._columns: list[str] = []
-        self._rows: list[NDArray[np.bytes_]] = []
-
-    def add(self, frame: pd.DataFrame) -> None:
-        """Add rows of a table that meets its contract; 32 bytes of each are kept."""
-        self._columns = sorted(set(frame.columns) - set(PROVENANCE))
-        rows = zip(*(frame[name].tolist() for name in self._columns), strict=True)
-        digests = [hashlib.sha256(_AS_JSON.encode(row).encode()).digest() for row in rows]
-        self._rows.append(np.array(digests, dtype="S32"))
-
-    def hexdigest(self) -> str:
-        """64 hexadecimal digits, the same on every machine."""
-        header = json.dumps([self._contract, self._columns]).encode()
-        rows = np.sort(np.concatenate(self._rows)) if self._rows else np.empty(0, dtype="S32")
-        return hashlib.sha256(header + rows.tobytes()).hexdigest()
-
-
 class SnapshotWriter:
     """Writes a table part by part to a temporary file, which gets the name of its digest when all is well.
 
@@ -101,11 +82,12 @@ class SnapshotWriter:
 
     def add(self, frame: pd.DataFrame) -> None:
         """Append rows of a table that meets its contract and has a split."""
-        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+        table = _as_written(pa.Table.from_pandas(frame, preserve_index=False))
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self.path, table.schema)
+            in_dictionaries = [name for name in table.column_names if name not in _NO_DICTIONARY]
+            self._writer = pq.ParquetWriter(self.path, table.schema, use_dictionary=in_dictionaries)
         self._writer.write_table(table)
-        self._digest.add(frame)
+        self._digest.add(table)
         self.split_rows.update(frame[SPLIT].tolist())
 
     def close(self) -> None:
@@ -190,9 +172,9 @@ def is_intact(reference: Reference) -> bool:
 @cache
 def _verify(path: Path, digest: str, contract: str, _modified_ns: int, _size: int) -> None:
     """`verify` one state of a file, which its time and size tell from others."""
-    content = ContentDigest(contract)
-    for part in read_parts(path):
-        content.add(part)
+    content: TableDigest = ContentDigest(contract) if _has_mark(path) else RowDigest(contract)
+    for part in _batches(path, None):
+        content.add(pa.Table.from_batches([part]))
     if content.hexdigest() != digest:
         raise SnapshotDamaged(f"{path} has the content digest {content.hexdigest()[:12]}, not {digest[:12]}: {MEND}")
 
@@ -208,11 +190,32 @@ def read_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.
         FileNotFoundError: if there is no such file.
         SnapshotDamaged: if it cannot be read.
     """
+    for batch in _batches(path, columns):
+        yield batch.to_pandas()
+
+
+def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+    with _reading(path), pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
+        yield from file.iter_batches(batch_size=ROWS_PER_PART, columns=columns)
+
+
+def _has_mark(path: Path) -> bool:
+    with _reading(path):
+        return _MARK.items() <= (pq.read_schema(path).metadata or {}).items()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what cannot be read as damage."""
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:  # the buffer would hold the whole file
-            for batch in file.iter_batches(batch_size=ROWS_PER_PART, columns=columns):
-                yield batch.to_pandas()
+        yield
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
         raise SnapshotDamaged(f"{path} is not a readable Parquet file: {MEND}") from error
+
+
+def _as_written(table: pa.Table) -> pa.Table:
+    """A table with the types and the mark of a snapshot."""
+    fields = [field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(fields)).replace_schema_metadata(_MARK)

@@ -29,6 +29,8 @@ def loose_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
 
 def loose_text(text: str) -> str:
     """One text for all that `loose_hashes` takes for the same."""
+    if text[:1] != "[":
+        return loose_form(text)
     turns = read_conversation(text)
     if len(turns) == 1:
         return loose_form(text)

@@ -1,6 +1,6 @@
 """Audit of preference labels: noise, floors, surface biases; at ingestion, and after balancing in a ladder."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,8 +112,18 @@ def measure_balanced(key: str, plan: BalancePlan, snapshot: Path, context: RunCo
 
 
 def read_sample(snapshot: Path, size: int) -> Sample:
-    """A sample of the training pairs of a preference snapshot; a part of it is held at a time."""
-    return draw_sample(read_parts(snapshot, _READ), size)
+    """A sample of the training pairs of a preference snapshot, whose rows stand in the order of their hashes."""
+    total = sum(int((part[SPLIT] == "train").sum()) for part in read_parts(snapshot, [SPLIT]))
+    return draw_sample(_first(read_parts(snapshot, _READ), size), size)._replace(total=total)
+
+
+def _first(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
+    """Parts until they hold as many training pairs as are wanted."""
+    for part in parts:
+        yield part
+        size -= int((part[SPLIT] == "train").sum())
+        if size <= 0:
+            return
 
 
 def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:

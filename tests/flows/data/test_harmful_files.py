@@ -15,7 +15,7 @@ import pytest
 
 from data_contracts.formats.convert import SourceRow
 from flows.config.errors import InputError
-from flows.data import sources
+from flows.data import plain_texts
 from flows.data.file_search import search_files
 from flows.data.files import MOST_FIELDS, read_file
 from flows.data.text_files import LONGEST_LINE, bounded_lines
@@ -119,6 +119,6 @@ def test_an_arrow_file_that_is_cut_while_it_is_read_ends_no_process(tmp_path: Pa
 
 
 def test_fewer_rows_are_converted_at_once_where_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "BATCH_CHARACTERS", 10)
+    monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
     rows = [SourceRow("a", number, {"p": "x" * 6, "n": 1}) for number in range(5)]
-    assert [len(chunk) for chunk in sources._chunks(rows)] == [2, 2, 1]
+    assert [len(chunk) for chunk in plain_texts.chunks_of(rows)] == [2, 2, 1]

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.data.sources import open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
+from flows.storage.content_digest import RowDigest
 from flows.storage.records import read_pairs
-from flows.storage.snapshots import ContentDigest, Snapshot
+from flows.storage.snapshots import Snapshot
 from rlhf_core.data.records import Pair
 
 COUNT = 30
@@ -73,8 +75,8 @@ def test_a_snapshot_of_the_contract_before_has_no_ties_and_no_grades(tmp_path: P
 
     path = Path(snapshot(tmp_path, row).path)
     frame = pd.read_parquet(path).drop(columns=["votes_tied", "grade"])
-    digest = ContentDigest()
-    digest.add(frame)
+    digest = RowDigest()
+    digest.add(pa.Table.from_pandas(frame, preserve_index=False))
     old = tmp_path / "old.parquet"
     frame.to_parquet(old, index=False)
     found = read_pairs(Old(old, digest.hexdigest()), "train")
