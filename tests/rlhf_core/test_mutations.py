@@ -1112,7 +1112,7 @@ MUTANTS = [
     Mutant(
         "the expected median is the spread",
         "rlhf_core.metrics.calibration",
-        "norm.ppf(0.75) * expected_spread(accuracy)",
+        "scipy.stats.norm.ppf(0.75) * expected_spread(accuracy)",
         "expected_spread(accuracy)",
         "test_reward_model_metrics.test_the_ratio_of_medians_of_a_calibrated_model_is_1",
     ),
