@@ -9,8 +9,8 @@ from flows.lineage.stated import Stated
 from flows.registry.held import CURVES, FILES, INPUTS, kept_curves, kept_files, model_inputs
 from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, STAGE_TAG
 
-OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how")
-"""Tags of which every run has one that makes, measures, keeps or promotes something."""
+OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how", "why")
+"""Tags of which every run has one that makes, measures, keeps, promotes or withdraws something."""
 
 SHOWN = 3
 """Differences of one thing that a line names."""

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from flows.attestation.statement import REMOVAL, Subject, digest_of
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
 from flows.lineage.data_names import DataBook
@@ -16,6 +17,7 @@ from flows.lineage.withdrawn_marks import settle_marks
 from flows.registry.client import Registry, open_registry
 from flows.registry.ingestions import last_ingestion
 from flows.registry.names import withdrawals_experiment
+from flows.registry.statements import holds_run, state
 from flows.registry.withdrawals import (
     LOCK,
     DataName,
@@ -51,7 +53,9 @@ def withdraw_data(
     data = book.find(text)
     keys = book.keys(book.kept(data)) if data.kind == "dataset" else None
     with registry.alone(LOCK):
-        withdrawal = withdraw(_records(registry, project), project, data, keys=keys, why=why, by=by)
+        records = _records(registry, project)
+        withdrawal = withdraw(records, project, data, keys=keys, why=why, by=by)
+        _state(registry, records, withdrawal)
         touched = settle_marks(archive, project, registry)
     return withdrawal, touched[withdrawal.id]
 
@@ -68,7 +72,9 @@ def restore_data(registry: Registry, project: str, text: str, *, why: str, by: s
         if len(meant) != 1:
             there = ", ".join(item.target for item in holding) or "nothing"
             raise InputError(f"{text}: names {len(meant)} withdrawals; withdrawn are {there}")
-        restored = restore(_records(registry, project), meant[0], why=why, by=by)
+        records = _records(registry, project)
+        restored = restore(records, meant[0], why=why, by=by)
+        _state(registry, records, restored)
         settle_marks(Archive(registry.client), project, registry)
     return restored
 
@@ -104,6 +110,13 @@ def render_withdrawals(rows: Sequence[dict[str, Any]]) -> Group:
         )
         table.add_row(*map(escape, cells))
     return Group(table) if rows else Group("nothing is withdrawn")
+
+
+def _state(registry: Registry, records: Registry, withdrawal: Withdrawal) -> None:
+    """Leave a statement of a withdrawal, or of its being taken back."""
+    subject = Subject(name=withdrawal.target, digest={"sha256": digest_of(withdrawal.model_dump(mode="json"))})
+    predicate = {"run": withdrawal.id, "what": withdrawal.sentence, "restored": withdrawal.restored}
+    state(registry, REMOVAL, [subject], predicate, holds_run(records, withdrawal.id))
 
 
 def _records(registry: Registry, project: str) -> Registry:

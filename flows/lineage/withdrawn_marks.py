@@ -6,13 +6,16 @@ from contextlib import suppress
 
 from mlflow import MlflowClient
 
+from flows.attestation.statement import REMOVAL
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
 from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Version
 from flows.registry.client import Registry
+from flows.registry.held import alias_address
 from flows.registry.names import CHALLENGER, WITHDRAWN_PREFIX
 from flows.registry.references import ModelRef
+from flows.registry.statements import state, version_subject
 from flows.registry.withdrawals import all_withdrawals
 
 SENTENCE = 4000
@@ -44,7 +47,17 @@ def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str
         _mark(archive.client, version, others | marks[label])
         if marks[label]:
             registry.take_alias([registry.reference(version.name, version.version)], CHALLENGER)
+    _state(registry, [version for label, version in graph.versions.items() if marks[label]])
     return touched
+
+
+def _state(registry: Registry, touched: Iterable[Version]) -> None:
+    """Leave a statement of the challengers that are none any longer."""
+    lost = [version for version in touched if CHALLENGER in version.aliases]
+    if lost:
+        subjects = [version_subject(registry.reference(version.name, version.version)) for version in lost]
+        holds = dict.fromkeys(alias_address(version.name, CHALLENGER) for version in lost)
+        state(registry, REMOVAL, subjects, {"alias": CHALLENGER, "how": "trained on withdrawn data"}, holds)
 
 
 def mark_made(archive: Archive, refs: Iterable[ModelRef], project: str) -> list[str]:
