@@ -25,8 +25,8 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 JUDGEMENT, PROMOTION, REMOVAL, KEYS, TAGGED = (
     f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "removal", "keys", "tagged")
 )
-"""Predicates of our own: what gates said; how an alias moved; what was removed or withdrawn; which keys count; what is said
-of a run after it ended."""
+"""Predicates of our own: what gates said; how an alias moved; what was removed or withdrawn; which keys count; what is
+said of a run after it ended."""
 
 REGISTRY = "rlhf_registry"
 """Field of a predicate: what the registry must hold from then on, by address; None where it must hold nothing."""
