@@ -15,7 +15,6 @@ from flows.lineage.data_names import DataBook
 from flows.lineage.graph import Version
 from flows.lineage.withdrawn_marks import settle_marks
 from flows.registry.client import Registry, open_registry
-from flows.registry.held import plain
 from flows.registry.ingestions import last_ingestion
 from flows.registry.names import withdrawals_experiment
 from flows.registry.statements import holds_run, state
@@ -114,11 +113,10 @@ def render_withdrawals(rows: Sequence[dict[str, Any]]) -> Group:
 
 
 def _state(registry: Registry, records: Registry, withdrawal: Withdrawal) -> None:
-    """Leave a statement of what is withdrawn, or no longer."""
-    held = holds_run(records, withdrawal.id)
-    subject = Subject(name=withdrawal.target, digest={"sha256": digest_of(plain(held))})
-    said = {"withdrawn": withdrawal.sentence, "takenBack": withdrawal.restored or ""}
-    state(registry, REMOVAL, [subject], said, held)
+    """Leave a statement of a withdrawal, or of its being taken back."""
+    subject = Subject(name=withdrawal.target, digest={"sha256": digest_of(withdrawal.model_dump(mode="json"))})
+    predicate = {"run": withdrawal.id, "what": withdrawal.sentence, "restored": withdrawal.restored}
+    state(registry, REMOVAL, [subject], predicate, holds_run(records, withdrawal.id))
 
 
 def _records(registry: Registry, project: str) -> Registry:

@@ -82,14 +82,17 @@ def contributors_tags(ref: DatasetRef) -> dict[str, str]:
     return {f"{CONTRIBUTORS_PREFIX}{ingestion}.{number:04d}": part for number, part in enumerate(parts)}
 
 
-def keep_contributors(refs: Iterable[DatasetRef], project: str, registry: "Registry") -> None:
-    """Say with each snapshot that is kept who gave its rows this time, unless that stands there."""
+def keep_contributors(refs: Iterable[DatasetRef], project: str, registry: "Registry") -> list[str]:
+    """Say with each snapshot that is kept who gave its rows this time, unless that stands there; gives the runs."""
+    told = []
     tags = {ref.digest: contributors_tags(ref) for ref in refs}
     for run in _kept(registry.client, project):
         wanted = tags.get(run.data.tags[SNAPSHOT_TAG], {})
         missing = [(name, text) for name, text in wanted.items() if name not in run.data.tags]
         for start in range(0, len(missing), TAGS_AT_ONCE):
             registry.tag_run(run.info.run_id, dict(missing[start : start + TAGS_AT_ONCE]))
+        told += [run.info.run_id] if missing else []
+    return told
 
 
 def kept_contributors(client: MlflowClient, project: str) -> list[SnapshotContributors]:

@@ -19,7 +19,7 @@ from flows.registry.names import (
     data_experiment,
 )
 from flows.registry.references import DataRefs, DatasetRef, ModelRef
-from flows.registry.statements import conclude, table_subject
+from flows.registry.statements import conclude, state_tags, table_subject
 from rlhf_core.training.stage import Event
 
 FILES = "files.json"
@@ -45,7 +45,8 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         conclude(registry, data, run_id, "snapshot", "FINISHED", [table_subject(ref)])
-    keep_contributors(refs, project, registry)
+    for run_id in keep_contributors(refs, project, registry):
+        state_tags(registry, data, run_id)
 
 
 def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Registry) -> Path:
