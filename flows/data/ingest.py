@@ -126,7 +126,7 @@ def make_snapshots(
         _refuse_changed(plan.data, sources)
         publish_findings(checked.populations)
         refs = publish(key, checked, context, started, before, files_read(sources))
-        state_data(refs, plan, sources | before.inputs, context)
+        state_data(refs, plan, {**sources, **before.inputs}, context)
         return sealed(refs)
 
 
