@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from data_contracts.formats.items import Convert
 from data_contracts.records import Kind
 from data_contracts.suites.checks import Population, PopulationViolation, Suites
 from data_contracts.suites.drift import Profile, profile
@@ -31,7 +30,7 @@ from flows.data.quarantine import QuarantineExceeded
 from flows.data.raters import Raters
 from flows.data.refusal import DataRefused
 from flows.data.report import Examined, show, write_page
-from flows.data.sources import Read, Spare, file_digests, gold_questions, held_out_prompts, open_sources, typed_paths
+from flows.data.sources import file_digests, held_out_prompts, typed_paths
 from flows.data.stated import state_data
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
@@ -142,16 +141,8 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
     champions = before.profiles(context.storage)
     withdrawn = WithdrawnRows(before.withdrawals, context.registry().client)
-
-    def opened_by(weigh: Spare) -> dict[Kind, Iterator[Read]]:
-        def spare(convert: Convert) -> Convert:
-            return weigh(withdrawn.spare(convert))
-
-        opened = open_sources(plan.data, seed=context.seed, pinned=sources, spare=spare)
-        return {kind: withdrawn.leave_out(kind, batches) for kind, batches in opened.items()}
-
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
-        raters = Raters(plan.contract.raters, opened_by, gold_questions(plan.data, sources))
+        raters = Raters.of(plan.data, plan.contract.raters, sources, withdrawn, seed=context.seed)
         reads = raters.open_tables()
     if not reads:
         raise InputError("field 'data': no table has a source; name at least one")

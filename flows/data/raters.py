@@ -1,14 +1,17 @@
 """Who labelled the preferences of an ingestion: whose votes count, and what is known of each."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 import pandas as pd
 
+from data_contracts.formats.items import Convert
 from data_contracts.records import Kind
+from flows.config.data import DataConfig
 from flows.config.raters import RatersConfig
 from flows.data.rater_votes import GatheredVotes, exclusions
 from flows.data.rater_weights import RaterWeights
-from flows.data.sources import Read, Spare, as_it_is
+from flows.data.sources import Read, Spare, as_it_is, gold_questions, open_sources
+from flows.data.withdrawn_rows import WithdrawnRows
 from rlhf_core.metrics.raters import RaterFigures
 
 
@@ -38,6 +41,21 @@ class Raters:
                 pass
             self._known = self._gathered.measure(gold)
             self._excluded = exclusions(settings, self._known)
+
+    @classmethod
+    def of(
+        cls, data: DataConfig, settings: RatersConfig, pinned: Container[str], withdrawn: WithdrawnRows, *, seed: int
+    ) -> "Raters":
+        """Those of an ingestion, which leaves out what was withdrawn; arguments as of `open_sources`."""
+
+        def open_by(weigh: Spare) -> dict[Kind, Iterator[Read]]:
+            def spare(convert: Convert) -> Convert:
+                return weigh(withdrawn.spare(convert))
+
+            opened = open_sources(data, seed=seed, pinned=pinned, spare=spare)
+            return {kind: withdrawn.leave_out(kind, batches) for kind, batches in opened.items()}
+
+        return cls(settings, open_by, gold_questions(data, pinned))
 
     def open_tables(self) -> dict[Kind, Iterator[Read]]:
         """The records of every table that has a source, by the votes that count."""
