@@ -27,12 +27,16 @@ class SourceRow(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """A ballot with where it comes from, and the prompt or opening turn by which agreement is measured."""
+    """A ballot with where it comes from, and the prompt or opening turn by which agreement is measured.
+
+    `texts` are the prompt and the two responses; empty where a format does not say.
+    """
 
     source: str
     row: int
     group: str
     votes: tuple[tuple[str | None, int], ...]
+    texts: tuple[str, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -89,7 +93,7 @@ def convert_rows(
         items = [LeftOut(TIED) if isinstance(item, Tie) and not (ties and _differ(item)) else item for item in items]
         left_out.update(item.reason for item in items if isinstance(item, LeftOut))
         votes += [
-            Cast(source, number, str(_group(item.prompt)), item.votes)
+            Cast(source, number, str(_group(item.prompt)), item.votes, _texts(item))
             for item in items
             if isinstance(item, Ballot) and len(item.votes) > 1 and kind == "preferences"
         ]
@@ -117,6 +121,12 @@ def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:
     if kind == "preferences":
         whole = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0, "grade": 0.0} | whole
     return whole
+
+
+def _texts(ballot: Ballot) -> tuple[str, ...]:
+    prompt = write_conversation(ballot.prompt) if is_conversation(ballot.prompt) else ballot.prompt
+    cells = (prompt, *ballot.responses) if ballot.responses else ()
+    return tuple(str(stripped(cell)) for cell in cells)
 
 
 def _differ(tie: Tie) -> bool:

@@ -32,10 +32,12 @@ class Ballot(NamedTuple):
     Attributes:
         prompt: text or messages; agreement is measured by it.
         votes: who voted, None where that is not known, and 1 or 2 for a response in the order of the row, 0 for a tie.
+        responses: the two, in that order; empty where a format does not say, and then nothing is known of raters.
     """
 
     prompt: Any
     votes: tuple[tuple[str | None, int], ...]
+    responses: tuple[Any, ...] = ()
 
 
 class Misfit(Exception):
@@ -86,7 +88,7 @@ def judged(prompt: Any, first: Any, second: Any, opinions: Sequence[tuple[str | 
     """
     votes = tuple((name, vote) for name, vote in opinions if vote is not None)
     if len(votes) > 1 or any(name is not None for name, _ in votes):
-        yield Ballot(prompt, votes)
+        yield Ballot(prompt, votes, (first, second))
     for_first, for_second = (sum(vote == side for _, vote in votes) for side in (1, 2))
     if not votes:
         yield LeftOut("no vote")

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, explain, init, keys, lineage, models, promotion, receive, run, status, withdrawals
+from flows.cli import (
+    config,
+    data,
+    deploy,
+    explain,
+    init,
+    keys,
+    lineage,
+    models,
+    promotion,
+    receive,
+    run,
+    status,
+    withdrawals,
+)
 from flows.cli.common import EXIT_INPUT
 
 app = typer.Typer(
@@ -30,7 +44,7 @@ for command in COMMANDS:
 app.command("evaluate", hidden=True)(models.reward_bench)  # its name until there was a flow that evaluates
 for on_config in (run.check, config.show, config.docs, config.schema):
     config_app.command()(on_config)
-for on_data in (run.inspect, withdrawals.withdraw, withdrawals.withdrawals):
+for on_data in (run.inspect, data.raters, withdrawals.withdraw, withdrawals.withdrawals):
     data_app.command()(on_data)
 for on_keys in (keys.new, keys.show, keys.trust, keys.retire):
     keys_app.command()(on_keys)

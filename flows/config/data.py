@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from data_contracts.formats.registry import FORMATS, makers
 from data_contracts.records import Kind
 from flows.config.columns import ColumnFormat
+from flows.config.raters import RatersConfig
 from rlhf_core.config import Frozen
 from rlhf_core.config.units import Rows, Share, Similarity
 from rlhf_core.embedded_world.data import WorldConfig
@@ -168,6 +169,9 @@ class FileData(Tables):
     """What the policy answers in training and evaluation. A climb needs one."""
     held_out: Annotated[tuple[FileSource, ...], gives("prompts")] = ()
     """Evaluation sets, whose prompts no row may train on; they are compared and not kept."""
+    gold: Annotated[tuple[FileSource, ...], gives("preferences")] = ()
+    """Gold questions: pairs whose better answer is known. Who labelled the same pairs among the preferences is measured
+    by them; they are compared and not kept."""
 
 
 class HubData(Tables):
@@ -183,6 +187,9 @@ class HubData(Tables):
     """What the policy answers in training and evaluation. A climb needs one."""
     held_out: Annotated[tuple[HubSource, ...], gives("prompts")] = ()
     """Evaluation sets, whose prompts no row may train on; they are compared and not kept."""
+    gold: Annotated[tuple[HubSource, ...], gives("preferences")] = ()
+    """Gold questions: pairs whose better answer is known. Who labelled the same pairs among the preferences is measured
+    by them; they are compared and not kept."""
 
 
 DataConfig = EmbeddedData | FileData | HubData
@@ -226,6 +233,8 @@ class ContractConfig(Frozen):
     reported."""
     drift: Literal["report", "fatal"] = "report"
     """Whether a table unlike that of the champion is refused or only reported."""
+    raters: RatersConfig = RatersConfig()
+    """Whose labels of preferences count, and how much."""
 
     @model_validator(mode="after")
     def _rules_exist(self) -> "ContractConfig":

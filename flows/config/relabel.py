@@ -1,13 +1,14 @@
 """The part of the configuration that says how many fresh answers a round compares, and who labels them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flows.config.pretrained import ModelSource
 from rlhf_core.config import Frozen
-from rlhf_core.config.units import Prompts, ResponseCount, VoteCount
+from rlhf_core.config.label_spending import SpendingRule
+from rlhf_core.config.units import PairCount, Prompts, ResponseCount, VoteCount
 
 
 def _odd(votes: int) -> int:
@@ -28,6 +29,19 @@ class RelabelConfig(Frozen):
     """Held-out prompts that it answers, at most, to measure reward models on."""
     responses_per_prompt: ResponseCount = Field(2, ge=2, le=100)
     """Answers to each of them; n different ones make n (n - 1) / 2 pairs. Drawn as `policy.sampling` says."""
+    pairs: PairCount | None = Field(None, ge=1)
+    """Pairs of training prompts that are labelled, at most; null: all. Those of held-out prompts all are, as what is
+    measured on must not be chosen."""
+    spend: SpendingRule = "uniform"
+    """Which they are: drawn by chance (`uniform`); those that the members of the newest reward model disagree about
+    most (`disagreement`, needs `reward_model.heads` of 2 or more); those that it finds nearest to even (`uncertainty`);
+    or such as differ most in their words (`coverage`)."""
+
+    @model_validator(mode="after")
+    def _spends_something(self) -> Self:
+        if self.spend != "uniform" and self.pairs is None:
+            raise ValueError(f"spend {self.spend} chooses among pairs, and all are labelled; say how many as `pairs`")
+        return self
 
 
 class ByAnnotators(RelabelConfig):

@@ -10,11 +10,17 @@ def check_rounds(config: LadderConfig, times: int) -> None:
     """Refuse several rounds that could not learn from each other.
 
     Raises:
-        InputError: if nobody labels fresh answers, or no reward model would learn from them.
+        InputError: if nobody labels fresh answers, no reward model would learn from them, or the pairs to label cannot
+            be chosen as is said.
     """
     if times == 1:
         return
-    relabelling(config)
+    spends = relabelling(config).spend
+    if spends == "disagreement" and config.reward_model.heads < 2:
+        raise InputError(
+            "field 'relabel.spend': disagreement is that of an ensemble, and the reward model has one head; set "
+            "reward_model.heads to 2 or more, or spend by another rule"
+        )
     if config.reward_model.source is not None:
         raise InputError(
             "field 'reward_model.from': a reward model from elsewhere is not trained, so that labels of fresh answers "

@@ -23,12 +23,14 @@ from flows.config.ladder import IngestConfig
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
+from flows.data.audits.rater_report import rater_remarks
 from flows.data.growth import files_read, growth
 from flows.data.known_before import Before, known_before
 from flows.data.quarantine import QuarantineExceeded
+from flows.data.raters import Raters
 from flows.data.refusal import DataRefused
 from flows.data.report import Examined, show, write_page
-from flows.data.sources import file_digests, held_out_prompts, open_sources, typed_paths
+from flows.data.sources import file_digests, held_out_prompts, typed_paths
 from flows.data.stated import state_data
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
@@ -47,6 +49,7 @@ from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
+from rlhf_core.metrics.raters import RaterFigures
 
 
 class IngestPlan(Frozen):
@@ -71,6 +74,7 @@ class Checked(NamedTuple):
         worth: what the labels of the preferences are worth, None without preferences.
         estimates: what the prompts are like, none without prompts.
         clock: time and memory of each step.
+        raters: what is known of each who labelled preferences under a name.
     """
 
     folder: Path
@@ -80,6 +84,7 @@ class Checked(NamedTuple):
     worth: LabelWorth | None
     estimates: dict[str, Estimate]
     clock: Clock
+    raters: Mapping[str, RaterFigures] = {}
 
 
 @flow(name="ingest", flow_run_name="{context.project} ingest")
@@ -137,10 +142,10 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
     champions = before.profiles(context.storage)
     withdrawn = WithdrawnRows(before.withdrawals, context.registry().client)
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
-        opened = open_sources(plan.data, seed=context.seed, pinned=sources, spare=withdrawn.spare)
-    if not opened:
+        raters = Raters.of(plan.data, plan.contract.raters, sources, withdrawn, seed=context.seed)
+        reads = raters.open_tables()
+    if not reads:
         raise InputError("field 'data': no table has a source; name at least one")
-    reads = {kind: withdrawn.leave_out(kind, batches) for kind, batches in opened.items()}
     apart = held_out_prompts(plan.data, sources)
     near = None if isinstance(plan.data, EmbeddedData) else plan.contract.near_held_out
     by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart, near=near)
@@ -167,9 +172,11 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
     profiles = {kind: profile(table.numbers) for kind, table in by_kind.items()}
     with clock.step("what labels are worth"):
         worth = measure_labels(by_kind["preferences"]) if "preferences" in by_kind else None
+    with clock.step("what raters are like"):
+        figures = raters.figures()
     with clock.step("what prompts are like"):
         estimates = measure_prompts(by_kind)
-    return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock)
+    return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock, figures)
 
 
 def _broken(checked: Checked, *, drift: bool) -> tuple[str, ...]:
@@ -202,11 +209,13 @@ def publish(
         },
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
+        raters=dict(checked.raters),
         estimates=checked.estimates,
         drift=_broken(checked, drift=True),
         remarks=(
             *_broken(checked, drift=False),
             *(remark for table in checked.tables.values() for remark in table.remarks),
+            *rater_remarks(checked.raters),
             *filter(None, (table.special_tokens.remark for table in checked.tables.values())),
         ),
         report=str(written),

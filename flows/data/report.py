@@ -13,6 +13,7 @@ from data_contracts.records import Kind
 from data_contracts.schemas.validation import Violation
 from data_contracts.suites.checks import Population
 from data_contracts.suites.drift import Profile
+from flows.data.audits import rater_report
 from flows.data.audits.label_report import (
     FEATURES_NOTE,
     FLOORS,
@@ -26,6 +27,7 @@ from flows.data.audits.label_report import (
     sentences,
 )
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
+from flows.data.audits.rater_report import rater_sheet
 from flows.data.step_timer import Clock
 from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.references import Counts, DataRefs
@@ -78,6 +80,7 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
         Section("Tables", [], [_snapshots(refs), _rows(refs)]),
         Section("What was set aside", _aside_notes(refs), [_aside(refs), _examples(seen.examples)]),
         *(_label_sections(worth) if worth else []),
+        *([Section("Who labelled", [rater_report.NOTE], [rater_sheet(refs.raters)])] if refs.raters else []),
         *([Section("What the prompts are like", [NOTE], [prompt_sheet(refs.estimates)])] if refs.estimates else []),
         Section("What the tables look like", [], [_lengths(seen.profiles), _shares(seen.profiles)]),
         Section("Checks on the tables as a whole", [_SUITES_NOTE], [_suites(seen.populations)]),
@@ -107,6 +110,8 @@ def render(refs: DataRefs) -> Group:
     sheets = [_snapshots(refs), _rows(refs), _aside(refs), _files(refs)]
     if refs.labels:
         sheets += [noise_sheet(refs.labels), floor_sheet(refs.labels), effect_sheet(refs.labels.effects)]
+    if refs.raters:
+        sheets.append(rater_sheet(refs.raters))
     if refs.estimates:
         sheets.append(prompt_sheet(refs.estimates))
     parts: list[RenderableType] = [for_terminal(sheet) for sheet in sheets if sheet.rows]

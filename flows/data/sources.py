@@ -35,7 +35,10 @@ from flows.data.plain_texts import Part, as_columns, chunks_of, rest_of_file
 from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
 
-TABLES = (*map(str, COLUMNS), "held_out")
+COMPARED = ("held_out", "gold")
+"""What a configuration of data names sources of that are compared and not kept."""
+
+TABLES = (*map(str, COLUMNS), *COMPARED)
 """What a configuration of data names sources of."""
 
 Spare = Callable[[Convert], Convert]
@@ -89,18 +92,32 @@ def open_sources(
     return {kind: _read(kind, kind, sources, pinned, spare) for kind, sources in tables.items() if sources}
 
 
+def gold_questions(data: DataConfig, pinned: Container[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Pairs whose better response is known, as `chosen`, read as they are asked for; `pinned` as `open_sources`.
+
+    Raises:
+        InputError: while reading, if a file is missing or damaged.
+    """
+    yield from () if isinstance(data, EmbeddedData) else _sound("gold", "preferences", data.gold, pinned)
+
+
 def held_out_prompts(data: DataConfig, pinned: Container[str] | None = None) -> Iterator[pd.DataFrame]:
     """The prompts of the evaluation sets that the data name, read as they are asked for; `pinned` as `open_sources`.
 
     Raises:
         InputError: naming the row, if one has no prompt that is text; while reading, if a file is missing or damaged.
     """
-    for batch, *_ in () if isinstance(data, EmbeddedData) else _read("prompts", "held_out", data.held_out, pinned):
-        rules = {rule.name: rule for rule in CONTRACTS["prompts"].row_rules if rule.fatal}
-        broken = broken_rules("prompts", batch.frame, tuple(rules.values()))
+    yield from () if isinstance(data, EmbeddedData) else _sound("held_out", "prompts", data.held_out, pinned)
+
+
+def _sound(use: str, kind: Kind, sources: Iterable[Source], pinned: Container[str] | None) -> Iterator[pd.DataFrame]:
+    """Rows that are compared and not kept, none of which may break a fatal rule."""
+    for batch, *_ in _read(kind, use, sources, pinned):
+        rules = {rule.name: rule for rule in CONTRACTS[kind].row_rules if rule.fatal}
+        broken = broken_rules(kind, batch.frame, tuple(rules.values()))
         wrong = (item for name, rows in broken.items() for item in describe(rules[name], batch.frame[rows]))
         for item in chain(batch.misfits, wrong):
-            raise InputError(f"data.held_out: {item.place}: {item.reason}: {item.mend}")
+            raise InputError(f"data.{use}: {item.place}: {item.reason}: {item.mend}")
         yield batch.frame
 
 
@@ -142,7 +159,7 @@ def file_digests(data: DataConfig) -> dict[str, str]:
         InputError: if a file cannot be read, or two of a table are copies of one.
     """
     digests: dict[str, str] = {}
-    for use in (*COLUMNS, "held_out") if isinstance(data, FileData) else ():
+    for use in TABLES if isinstance(data, FileData) else ():
         for index, source in enumerate(getattr(data, use)):
             for name, path in source_files(source).items():
                 try:
@@ -269,10 +286,10 @@ def _refuse_copies(digests: Mapping[str, str]) -> None:
     for place, digest in digests.items():
         use, _, name = place.split(":", 2)
         for packed in (f"{name}{ending}" for ending in PACKINGS):
-            if use != "held_out" and f"{place.removesuffix(name)}{packed}" in digests:
+            if use not in COMPARED and f"{place.removesuffix(name)}{packed}" in digests:
                 raise InputError(f"{packed}: is {name} packed, and both are read as {use}: remove one")
         other = places.setdefault((use, digest), place)
-        if use != "held_out" and other != place:
+        if use not in COMPARED and other != place:
             raise InputError(
                 f"{name}: holds the same bytes as {other.split(':', 2)[2]}, and both are read as {use}: remove one, or "
                 "let the rows say whose labels they are"

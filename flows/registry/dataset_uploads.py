@@ -82,9 +82,13 @@ def log_data(data: DataRefs, project: str, registry: Registry, run_id: str) -> N
     """Record tables as inputs of a run, and keep their figures, the page about them and the Data Docs with it.
 
     How many rows were withdrawn is a metric for each table that had any; `GROWTH` says what was new.
+    Where labels have names, what is known of each rater is `data/raters.json`.
     """
     registry.log_datasets(run_id, {table.name: table for table in data.tables})
     registry.log_estimates(run_id, data.estimates, file="data/estimates.json")
+    if data.raters:
+        raters = {name: figures.model_dump(mode="json") for name, figures in data.raters.items()}
+        registry.client.log_dict(run_id, raters, "data/raters.json")
     registry.client.log_artifact(run_id, str(Path(data.report) / "report.html"), "data")
     registry.client.log_artifact(run_id, str(Path(data.report) / FILES), "data")
     registry.client.log_artifacts(run_id, str(Path(data.report) / "docs"), "data/docs")

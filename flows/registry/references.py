@@ -10,6 +10,7 @@ from flows.registry.names import WITHDRAWN_REASON
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
+from rlhf_core.metrics.raters import RaterFigures
 
 DATA = "data"
 
@@ -105,13 +106,7 @@ class RoundModels(Frozen):
 
 
 class FreshPairs(Frozen):
-    """Labelled answers of the policy of a round, which the next one learns from.
-
-    Attributes:
-        dataset: their snapshot.
-        of: the round whose policy gave the answers.
-        counts: what became of the labels.
-    """
+    """Labelled answers of the policy of round `of`, which the next one learns from, and what became of the labels."""
 
     dataset: DatasetRef
     of: RoundModels
@@ -125,6 +120,7 @@ class DataRefs(Frozen):
         datasets: snapshots by kind; a climb needs all three, ingestion alone takes what there is.
         counts: what became of the raw rows, by kind.
         labels: what the labels of the preferences are worth, None without preferences.
+        raters: what is known of each who labelled preferences under a name.
         estimates: what the prompts are like, which gates judge; none without prompts.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         remarks: what a person should know of the files, such as labels that no format reads, a sentence each.
@@ -137,6 +133,7 @@ class DataRefs(Frozen):
     datasets: dict[Kind, DatasetRef]
     counts: dict[Kind, Counts]
     labels: LabelWorth | None = None
+    raters: dict[str, RaterFigures] = {}
     estimates: dict[str, Estimate] = {}
     drift: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -72,3 +72,30 @@ def annotate(config: AnnotatorConfig, choices: Sequence[Choice], *, votes: int, 
         for choice in choices
     ]
     return [ask(config, gap, votes, rng) for gap in gaps]
+
+
+def ask_by_name(
+    raters: Mapping[str, AnnotatorConfig], choices: Sequence[Choice], *, votes: int, seed: int
+) -> list[dict[str, int]]:
+    """Have every choice judged by some of several raters, drawn anew for each, who may be biased or careless.
+
+    Args:
+        raters: by name.
+        choices: responses to prompts of the help desk, any strings.
+        votes: raters of each choice.
+        seed: who is asked, and what they say.
+
+    Returns:
+        In the order of the choices, by rater 1 for the first response or 2 for the second.
+    """
+    rng = random.Random(seed)
+    names = list(raters)
+    said = []
+    for choice in choices:
+        asked = {name: raters[name] for name in rng.sample(names, votes)}
+        gaps = {
+            name: utility(config, choice.prompt, choice.first) - utility(config, choice.prompt, choice.second)
+            for name, config in asked.items()
+        }
+        said.append({name: 1 if ask(config, gaps[name], 1, rng).first else 2 for name, config in asked.items()})
+    return said

@@ -82,7 +82,9 @@ def cohen_kappas(votes: Mapping[str, Sequence[str | None]], groups: ArrayLike) -
         verdicts = codes[one][both] * len(VERDICTS) + codes[other][both]
         if len(set(labels[both])) >= LEAST_SHARED and len({*codes[one][both], *codes[other][both]}) > 1:
             combinations_seen = np.eye(len(VERDICTS) ** 2)[verdicts]
-            kappas[f"{KAPPA}{one} and {other}"] = clustered(_kappa, labels[both], combinations_seen).within(-1.0, 1.0)
+            kappas[f"{KAPPA}{one} and {other}"] = clustered(kappa_of_couples, labels[both], combinations_seen).within(
+                -1.0, 1.0
+            )
     return kappas
 
 
@@ -122,12 +124,12 @@ def _alpha(weights: NDArray[np.float64], votes: NDArray[np.float64]) -> NDArray[
     return np.asarray(1 - disagreement)
 
 
-def _kappa(weights: NDArray[np.float64], verdicts: NDArray[np.float64]) -> NDArray[np.float64]:
+def kappa_of_couples(weights: NDArray[np.float64], verdicts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Agreement beyond chance over what there is beyond it; 1 where only one verdict occurs.
 
     Args:
         weights: shape ``[..., N]``.
-        verdicts: 1 at the two verdicts on each pair, shape ``[N, V * V]``.
+        verdicts: 1 at the two verdicts on each pair, or a share of it at each of several couples, shape ``[N, V * V]``.
     """
     counts = weights @ verdicts
     table = (counts / counts.sum(axis=-1, keepdims=True)).reshape(*counts.shape[:-1], len(VERDICTS), len(VERDICTS))

@@ -407,7 +407,9 @@ BALLOTS: list[tuple[str, dict[str, Any], tuple[tuple[str | None, int], ...]]] = 
 def test_votes_are_kept_by_annotator_whatever_the_pair_is_good_for(
     name: str, row: dict[str, Any], votes: tuple[tuple[str | None, int], ...]
 ) -> None:
-    assert convert(name, "preferences", row).votes == [Cast("raw.jsonl", 1, "How?", votes)]
+    (cast,) = convert(name, "preferences", row).votes
+    assert cast == Cast("raw.jsonl", 1, "How?", votes, cast.texts)
+    assert cast.texts[0] == "How?" and len(cast.texts) == 3
 
 
 def test_one_vote_is_no_ballot() -> None:

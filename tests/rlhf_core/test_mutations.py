@@ -1551,6 +1551,48 @@ MUTANTS = [
         "now - int(timestamp) > tolerance",
         "test_deliveries.test_only_what_mlflow_signed_just_now_is_genuine",
     ),
+    Mutant(
+        "bets on the pairs of a group count as if they were apart",
+        "rlhf_core.metrics.rater_evidence",
+        "np.bincount(members, weights=bets) / np.bincount(members)",
+        "np.bincount(members, weights=bets)",
+        "test_rater_evidence.test_bets_on_the_pairs_of_a_group_are_averaged_so_that_copies_add_nothing",
+    ),
+    Mutant(
+        "honest raters may not be careless",
+        "rlhf_core.metrics.rater_evidence",
+        "(1 - HONEST) * (honest - 0.5)",
+        "(honest - 0.5)",
+        "test_rater_evidence.test_a_bet_by_hand",
+    ),
+    Mutant(
+        "of two who disagree both are accused",
+        "rlhf_core.metrics.rater_evidence",
+        "_partners(votes) >= LEAST_OTHERS",
+        "_partners(votes) >= 1",
+        "test_rater_evidence.test_of_two_who_share_pairs_with_nobody_else_neither_is_accused",
+    ),
+    Mutant(
+        "the agreement of others is that of the rater too",
+        "rlhf_core.metrics.rater_evidence",
+        "numbers.sum() - 2 * numbers[:count]",
+        "numbers.sum() - numbers[:count]",
+        "test_rater_evidence.test_a_bet_by_hand",
+    ),
+    Mutant(
+        "labels go to what members agree about",
+        "rlhf_core.label_spending",
+        "-gaps.std(axis=1)",
+        "gaps.std(axis=1)",
+        "test_label_spending.test_disagreement_takes_the_gaps_that_members_spread_most_about_whatever_their_mean",
+    ),
+    Mutant(
+        "labels go to what is surest",
+        "rlhf_core.label_spending",
+        "np.abs(gaps.mean(axis=1))",
+        "-np.abs(gaps.mean(axis=1))",
+        "test_label_spending.test_uncertainty_takes_the_gaps_nearest_to_even",
+    ),
 ]
 
 

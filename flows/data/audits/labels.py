@@ -12,6 +12,7 @@ from rich.console import Console
 from data_contracts.records import SPLIT
 from flows.config.errors import InputError
 from flows.data.audits.label_report import in_short, odds_figure, page
+from flows.data.audits.rater_report import rater_page
 from flows.data.buckets import KEY
 from flows.data.tables import Table
 from flows.registry.context import RunContext
@@ -95,7 +96,7 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
         balanced = intact_result(measure_balanced, Balanced, lambda _: True, key, plan, snapshot, context)
     worth = data.labels.model_copy(update={"balanced": balanced})
     registry = context.registry()
-    registry.client.log_text(context.run_id, page(worth), "labels/report.md")
+    registry.client.log_text(context.run_id, page(worth) + rater_page(data.raters), "labels/report.md")
     registry.client.log_dict(context.run_id, worth.model_dump(mode="json"), "labels/figures.json")
     registry.client.log_figure(context.run_id, odds_figure(worth), "labels/odds.png")
     Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")

@@ -13,6 +13,8 @@ from flows.config.ladder import LadderConfig
 from flows.config.pretrained import TAKEN
 from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
 from flows.data.columnar import BATCH_ROWS
+from flows.data.rater_votes import excluded_by_name
+from flows.data.rater_weights import RaterWeights
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
 from flows.data.sources import Read, Spare, as_it_is
 from flows.registry.context import RunContext
@@ -60,8 +62,12 @@ def annotator_of(
             labels = labelled_file(path)
             if labels is None:
                 return None
+            raters = RaterWeights(excluded_by_name(config.contract.raters), config.contract.raters.weights)
             return Annotator(
-                f"people, {labels.name}", file_digest(labels), None, lambda choices: read_labels(labels, choices, spare)
+                f"people, {labels.name}",
+                file_digest(labels),
+                None,
+                lambda choices: read_labels(labels, choices, lambda convert: raters.weigh(spare(convert))),
             )
 
 

@@ -26,8 +26,10 @@ from flows.storage.snapshots import read_split
 from flows.tasks import retried_task
 from rlhf_core.annotation import sample_choices
 from rlhf_core.config import Frozen
+from rlhf_core.config.label_spending import SpendingRule
 from rlhf_core.config.sampling import SamplingConfig
 from rlhf_core.data.records import Choice
+from rlhf_core.label_spending import ASKS_MODEL, Asking, spend_labels
 
 SEEDS_APART = 100_003
 """Between the seeds of two rounds."""
@@ -43,6 +45,8 @@ class AnswerPlan(Frozen):
     responses_per_prompt: int
     sampling: SamplingConfig
     shares: Shares
+    pairs: int | None = None
+    spend: SpendingRule = "uniform"
 
 
 class Asked(Frozen):
@@ -82,11 +86,16 @@ def draw_answers(
         prompts=relabel.prompts,
         held_out_prompts=relabel.held_out_prompts,
         responses_per_prompt=relabel.responses_per_prompt,
+        pairs=relabel.pairs,
+        spend=relabel.spend,
         sampling=config.policy.sampling,
         shares=config.shares,
     )
     seed = context.seed + SEEDS_APART * newest.round
-    inputs = inputs_of({"policy": newest.policy.digest}, {"prompts": prompts.digest}, {})
+    models = {"policy": newest.policy.digest}
+    if plan.spend in ASKS_MODEL:
+        models["reward-model"] = newest.reward_model.digest
+    inputs = inputs_of(models, {"prompts": prompts.digest}, {})
     folder = relabel.folder if isinstance(relabel, ByPeople) and relabel.folder else context.storage / "relabel"
     path = folder / f"{context.project}-{content_key('answers', plan, inputs, seed, DATA_CODE)[-16:]}.json"
     if path.exists():
@@ -100,8 +109,31 @@ def draw_answers(
             f"{newest.policy.label} gives every prompt one answer, so that there is nothing to compare; raise "
             "policy.sampling.temperature or policy.entropy_coef, or do not iterate"
         )
-    write_choices([Asked(**choice._asdict(), group=groups[choice.prompt]) for choice in choices], path)
+    asked = [Asked(**choice._asdict(), group=groups[choice.prompt]) for choice in choices]
+    write_choices(worth_a_label(asked, plan, config, newest, context, seed=seed), path)
     return path
+
+
+def worth_a_label(
+    asked: Sequence[Asked],
+    plan: AnswerPlan,
+    config: LadderConfig,
+    newest: RoundModels,
+    context: RunContext,
+    *,
+    seed: int,
+) -> list[Asked]:
+    """Of the choices of training prompts as many as are labelled; all of those of held-out prompts."""
+    if plan.pairs is None:
+        return list(asked)
+    splits = split_by_group([item.group for item in asked], plan.shares, judge=True)
+    train = [place for place, split in enumerate(splits) if split == "train"]
+    asking = None
+    if plan.spend in ASKS_MODEL:
+        asking = Asking(context.registry().folder(newest.reward_model), config.reward_model)
+    chosen = spend_labels([asked[place].choice for place in train], plan.pairs, plan.spend, seed=seed, asking=asking)
+    kept = {train[position] for position in chosen}
+    return [item for place, item in enumerate(asked) if splits[place] != "train" or place in kept]
 
 
 def ask(plan: AnswerPlan, prompts: DatasetRef, *, seed: int) -> dict[str, str]:
@@ -161,7 +193,7 @@ def read_labels(path: Path, choices: Sequence[Asked], spare: Spare = as_it_is) -
     Args:
         path: the labelled file.
         choices: the choices; they may lack labels, but no other pair may have one.
-        spare: takes withdrawn votes out of what makes pairs.
+        spare: takes votes that do not count out of what makes pairs.
 
     Raises:
         InputError: naming the row, if it compares something else; while reading, if the file is no data.

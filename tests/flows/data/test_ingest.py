@@ -18,6 +18,7 @@ from flows.data.ingest import IngestPlan, ingest
 from flows.data.refusal import DataRefused
 from flows.data.tables import make_tables
 from flows.registry.context import RunContext
+from flows.registry.dataset_uploads import log_data
 from flows.storage.snapshots import read_split
 from rlhf_core.embedded_world.data import WorldConfig
 
@@ -156,6 +157,13 @@ def test_votes_by_annotator_lie_beside_the_snapshot(storage: Path, tmp_path: Pat
     assert refs.labels is not None and refs.labels.noise["kappa of ann and bo"].n == 60
     page = (Path(refs.report) / "report.html").read_text(encoding="utf-8")
     assert "Cohen&#39;s kappa of ann and bo" in page
+    assert "Who labelled" in page and [item.labels for item in refs.raters.values()] == [60, 60, 60]
+    registry = context(storage).registry()
+    run_id = registry.start_run("ingest")
+    log_data(refs, "test", registry, run_id)
+    registry.end_run(run_id, "FINISHED")
+    kept = json.loads(Path(registry.client.download_artifacts(run_id, "data/raters.json")).read_text())
+    assert list(kept) == ["ann", "bo", "cy"] and kept["bo"] == refs.raters["bo"].model_dump(mode="json")
 
 
 def test_a_table_that_is_odd_as_a_whole_is_refused_or_reported(storage: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from data_contracts.formats.registry import recognise
 from flows.config.data import ContractConfig, Shares
 from flows.config.errors import InputError
 from flows.config.loading import load_config
+from flows.config.relabel import ByPeople
 from flows.config.rounds import check_rounds, relabelling
 from flows.data.relabel.annotators import annotator_of
 from flows.data.relabel.label_tasks import (
@@ -23,6 +24,7 @@ from flows.data.relabel.label_tasks import (
     labelled_file,
     read_choices,
     read_labels,
+    worth_a_label,
     write_choices,
 )
 from flows.data.splits import split_by_group
@@ -41,6 +43,8 @@ from tests.conftest import TINY
 LENGTHS = RewardModelConfig(max_prompt_tokens=64, max_response_tokens=64)
 SHARES = Shares(test=0.25, judge=0.25)
 ASKED = [Asked(prompt=f"question {i} ?", first=f"yes {i}", second=f"no {i}", group=f"group {i}") for i in range(60)]
+_MODEL = ModelRef(name="desk-policy", version="1", model_id="m", uri="models:/desk-policy/1", digest="d", run_id="r")
+NEWEST = RoundModels(round=1, policy=_MODEL, reward_model=_MODEL, judge=_MODEL)
 PLAN = AnswerPlan(prompts=30, held_out_prompts=8, responses_per_prompt=2, sampling=SamplingConfig(), shares=SHARES)
 
 
@@ -84,6 +88,29 @@ def test_choices_come_back_from_their_file_and_look_like_tasks_of_label_studio(t
     assert read_choices(path) == ASKED
     assert recognise(json.loads(path.read_text())[0]) == "label-studio"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_of_training_pairs_as_many_are_labelled_as_there_are_labels_and_of_held_out_ones_all() -> None:
+    config = load_config(TINY)
+    plan = PLAN.model_copy(update={"pairs": 10, "spend": "coverage"})
+    splits = split_by_group([item.group for item in ASKED], SHARES, judge=True)
+    asked = [item for item, split in zip(ASKED, splits, strict=True) if split != "judge"]
+    held_out = [item for item, split in zip(ASKED, splits, strict=True) if split == "test"]
+    context = RunContext(project="tiny", seed=1, storage=Path(), threads=1, run_id="r")
+    kept = worth_a_label(asked, plan, config, NEWEST, context, seed=1)
+    assert len(kept) == 10 + len(held_out) and [item for item in kept if item in held_out] == held_out
+    assert kept == [item for item in asked if item in kept]
+    assert worth_a_label(asked, PLAN, config, NEWEST, context, seed=1) == asked
+
+
+def test_what_labels_are_spent_on_must_make_sense() -> None:
+    with pytest.raises(ValueError, match="say how many as `pairs`"):
+        ByPeople(spend="coverage")
+    config = load_config(TINY, overrides=["relabel.pairs=5", "relabel.spend=disagreement"])
+    with pytest.raises(InputError, match=r"reward_model\.heads to 2 or more"):
+        check_rounds(config, 2)
+    check_rounds(config, 1)
+    check_rounds(load_config(TINY, overrides=["relabel.pairs=5", "relabel.spend=uncertainty"]), 2)
 
 
 # People's labels
