@@ -1,4 +1,4 @@
-"""What is counted at the end of a year: what was lost, done twice, left behind; how long questions take; what it cost."""
+"""What is counted at the end of a year: what was lost, done twice or left behind, and how long questions take."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The figure of the year: gold of what people talk to, week by week, beside what the other two ways would have given."""
+"""The figure of the year: gold of what people talk to by week, beside what the other two ways would have given."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What policies are truly worth, which no part of the pipeline sees: answers to all topics, judged by the gold reward."""
+"""What policies are truly worth, which no part of the pipeline sees: answers judged by the gold reward."""
 
 import json
 import random

@@ -53,7 +53,7 @@ class Outcome(Frozen):
     megabytes_after: float | None = None
 
     def harmful(self) -> list[int]:
-        """Weeks in which the policy that became champion was worse than the one before, beyond chance; forced ones not."""
+        """Weeks that made a worse policy champion, beyond chance; those of the forced one do not count."""
         forced = {row.week for row in self.incidents if row.name == Forced.name}
         return [
             record.week

@@ -66,7 +66,7 @@ def browser() -> str | None:
 
 
 def _way(ground: Ground, week: int) -> str:
-    """In MLflow's page now and then, else by its API or by `rlhf promote`; without a receiver only that keeps a record."""
+    """In MLflow's page, by its API or by `rlhf promote`, in turn; without a receiver only this keeps a record."""
     if not ground.has_stack:
         return "rlhf promote"
     if week % BY_BROWSER_EVERY == 0 and browser():

@@ -1,4 +1,4 @@
-"""What a week, and whatever goes wrong in it, has to do with: the ground, the inbox, the book, and how climbs are made."""
+"""What a week and its incidents have to do with: the ground, the inbox, the book, and how climbs are made."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The year, week by week: files land, the ladder is climbed, a person promotes, things go wrong, all is written down."""
+"""The year, week by week: files land, the ladder is climbed, a person promotes, and all is written down."""
 
 import json
 import random

@@ -1,1 +1,1 @@
-"""What goes wrong in a year: each incident says what it does and how it is told whether anybody noticed. See `incident`."""
+"""What goes wrong in a year: each says what it does, and whether anybody noticed. Start in `incident`."""
