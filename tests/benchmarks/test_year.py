@@ -150,7 +150,8 @@ def test_gold_is_weighted_as_people_ask_and_compares_prompt_by_prompt(tmp_path: 
         (tmp_path / "gold" / f"{version}.json").write_text(
             json.dumps([[text if thing == "kettle" else "", True] for thing in things])
         )
-    only = world.Week({thing.name: float(thing.name == "kettle") for thing in grammar.THINGS}, dict.fromkeys(("brief", "plain", "why"), 1.0))  # fmt: skip
+    kettles = {thing.name: float(thing.name == "kettle") for thing in grammar.THINGS}
+    only = world.Week(kettles, dict.fromkeys(grammar.STYLES, 1.0))
     assert gold.gain("year-policy/2", "year-policy/1", only) == pytest.approx((0.8, 0.8, 0.8, 36))
     assert gold.gain("year-policy/2", "year-policy/1", world.mood(0, 1)).value < 0.4
 
