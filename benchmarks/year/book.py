@@ -94,11 +94,7 @@ class Book:
 
 
 def _of(stage: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that steer a stage, and those of no stage, which may steer any."""
-    section = {"value": "policy"}.get(stage, stage).replace("-", "_")
-    sections = {name.replace("-", "_") for name in READS}
-    return {
-        field: value
-        for field, value in settings.items()
-        if field.split(".")[0] == section or field.split(".")[0] not in sections
-    }
+    """The settings that a stage depends on besides its parents: its own section, those of its data, and the code."""
+    own = {"value": "policy"}.get(stage, stage).replace("-", "_")
+    sections = {own, "code", *(["contract"] if "pairs" in READS[stage] else [])}
+    return {field: value for field, value in settings.items() if field.partition(".")[0] in sections}

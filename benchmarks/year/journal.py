@@ -14,12 +14,14 @@ class Try(Frozen):
     Attributes:
         name: which try it was.
         made: stages with a new version.
+        suspects: annotators against whom the report of labels says something, and what.
     """
 
     name: str
     ending: Ending
     said: str
     made: tuple[str, ...]
+    suspects: dict[str, str] = {}
     seconds: float
     cpu_seconds: float
 

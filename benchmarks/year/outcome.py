@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.year.incidents.incident import Incident
 from benchmarks.year.incidents.people import Forced
 from benchmarks.year.journal import WeekRecord
+from benchmarks.year.world import HONEST
 from rlhf_core.config import Frozen
 
 OVER = ("done", "nothing new", "gate", "refused")
@@ -65,6 +66,11 @@ class Outcome(Frozen):
         """Weeks at whose end the newest policy was better than the champion, beyond chance."""
         return [record.week for record in self.records if record.missed and record.missed.lower > 0]
 
+    def accused(self) -> list[str]:
+        """Honest annotators against whom anything was ever said."""
+        said = {name for record in self.records for each in record.tries for name in each.suspects}
+        return sorted(said & {person.name for person in HONEST})
+
     def problems(self) -> list[str]:
         """What must not be, in words; empty where all is well."""
         counted = ("runs unfinished", "steps logged twice", "versions made twice", "aliases wrong")
@@ -72,6 +78,7 @@ class Outcome(Frozen):
             *(f"week {week}: a worse policy became champion" for week in self.harmful()),
             *(f"{row.name}: {row.how}" for row in self.incidents if not row.well),
             *(f"{name}: {self.counts[name]}" for name in counted if self.counts.get(name)),
+            *(f"{name} was accused, and is honest" for name in self.accused()),
             *self.processes_left,
         ]
 

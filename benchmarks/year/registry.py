@@ -1,14 +1,20 @@
 """What the registry holds, as the year looks at it: versions, aliases, and folders of models."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from mlflow import MlflowClient
+from mlflow.artifacts import load_text
+from mlflow.exceptions import MlflowException
 
 from benchmarks.year.configuration import PROJECT
 from flows.registry.client import open_registry
 from flows.registry.names import CHALLENGER, CHAMPION, MODELS, STATUS_TAG, registered_name
+
+REPORT = "labels/report.md"
+"""Artifact of a climb."""
 
 
 class Model(NamedTuple):
@@ -61,6 +67,23 @@ def challengers(models: Mapping[str, Model]) -> dict[str, str]:
     """Versions that wait for a person, by stage."""
     champions = holders(models, CHAMPION)
     return {stage: found for stage, found in holders(models, CHALLENGER).items() if champions.get(stage) != found}
+
+
+def named_raters() -> dict[str, str]:
+    """What the newest climb's report of labels says against those who labelled, by name; nothing of the others."""
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(PROJECT)
+    runs = (
+        client.search_runs([experiment.experiment_id], "attributes.run_name = 'ladder'", max_results=1)
+        if experiment
+        else []
+    )
+    with suppress(MlflowException):  # a climb that data or a fault ended before its report
+        lines = [line for run in runs for line in load_text(f"{run.info.artifact_uri}/{REPORT}").splitlines()]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        start = next((index for index, row in enumerate(rows) if row[0] == "rater"), len(rows))
+        return {row[0]: row[-1] for row in rows[start + 2 :] if row[-1]}
+    return {}
 
 
 def folder_of(version: str, storage: Path) -> Path:

@@ -1,7 +1,7 @@
 """What a week and its incidents have to do with: the ground, the inbox, the book, and how climbs are made."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.year.book import Book
@@ -9,9 +9,11 @@ from benchmarks.year.gold import Gold
 from benchmarks.year.ground import Ground
 from benchmarks.year.inbox import batches_in
 from benchmarks.year.journal import Try
-from benchmarks.year.registry import look, new_versions
+from benchmarks.year.registry import look, named_raters, new_versions
 from benchmarks.year.size import Size
 
+EXCLUDE = "contract.raters.exclude"
+"""Setting that names whose votes do not count."""
 EDITION = "code"
 """Stands among the settings in the book for the edition of the code."""
 
@@ -44,8 +46,7 @@ class Scene:
     @property
     def withdrawn(self) -> set[str]:
         """Batches that nobody may learn from any more, though their files lie there."""
-        path = self.ground.folder / "withdrawn"
-        return set(path.read_text("utf-8").split()) if path.exists() else set()
+        return set(_words(self.ground.folder / "withdrawn"))
 
     def lay(self) -> dict[str, list[str]]:
         """The batches that a climb learns from now, by table."""
@@ -64,6 +65,8 @@ class Scene:
             disturb: what happens once a stage trains.
         """
         before, lay = self._before(name), self.lay()
+        if self.excluded:
+            settings = {**settings, EXCLUDE: self.excluded}
         climbed = self.ground.climb(name, settings, disturb)
         made = new_versions(before)
         self.book.enter(made, lay, {**settings, EDITION: self.edition()})
@@ -73,9 +76,20 @@ class Scene:
             ending=climbed.ending,
             said=climbed.said,
             made=stages,
+            suspects=named_raters(),
             seconds=round(climbed.seconds, 1),
             cpu_seconds=round(climbed.cpu_seconds, 1),
         )
+
+    @property
+    def excluded(self) -> list[str]:
+        """Annotators whose votes people have taken out."""
+        return _words(self.ground.folder / "excluded")
+
+    def exclude(self, names: Iterable[str]) -> None:
+        """Take the votes of annotators out of all later climbs."""
+        path = self.ground.folder / "excluded"
+        path.write_text("\n".join(sorted({*self.excluded, *names})), encoding="utf-8")
 
     def _before(self, name: str) -> dict[str, list[int]]:
         """Versions that there were before a try, as it was first looked at."""
@@ -93,3 +107,7 @@ class Scene:
         if next_one:
             path.write_text(str(number + 1), encoding="utf-8")
         return number
+
+
+def _words(path: Path) -> list[str]:
+    return path.read_text("utf-8").split() if path.exists() else []

@@ -23,6 +23,7 @@ GOALS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
         "0",
         lambda year: str(sum(row.when == "never" and row.may_cost_gold for row in year.incidents)),
     ),
+    "honest annotators accused": ("0", lambda year: str(len(year.accused()))),
     "climbs that crashed and were climbed again": (
         "",
         lambda year: str(sum(each.ending not in OVER for record in year.records for each in record.tries)),

@@ -54,6 +54,7 @@ class Year:
         for incident in due:
             incident.land(scene)
         tries = list(self._climbs(week, due))
+        scene.exclude(name for each in tries for name in each.suspects)
         promoted = self._once(f"{week}-review", self._review, week)
         for incident in due:
             notes[incident.name] = {

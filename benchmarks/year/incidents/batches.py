@@ -101,8 +101,8 @@ class Joining(Incident):
         """The report of annotators names them, or a climb was stopped while they were new."""
         names = {person.name for person in self.joins}
         for week in sorted(week for week in weeks if week >= self.week):
-            if names <= {name for try_ in weeks[week].tries for name in suspects(try_.said)}:
-                return Notice("before training" if week == self.week else "later", f"named in week {week}")
+            if names <= {name for each in weeks[week].tries for name in each.suspects}:
+                return Notice("before promotion" if week == self.week else "later", f"named in week {week}")
         return stopped(weeks, self.week, self.week + PATIENCE) or Notice("never", "they label on")
 
 
@@ -145,12 +145,6 @@ class OneTopic(Incident):
     def grade(self, weeks: Weeks) -> Notice:
         """A gate of the data stopped the climb."""
         return stopped(weeks, self.week, self.week + PATIENCE) or Notice("never", "the policy learned from them")
-
-
-def suspects(said: str) -> set[str]:
-    """Annotators whom a climb names as worth a look."""
-    lines = [line for line in said.splitlines() if "annotator" in line]
-    return {word.strip(" ,.:'") for line in lines for word in line.split()}
 
 
 def trained_rows(scene: Scene, source: str) -> int:
