@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from benchmarks.year.configuration import PROJECT
 from benchmarks.year.ground import Ground
@@ -26,7 +27,7 @@ def count(ground: Ground) -> dict[str, Any]:
     """
     client = MlflowClient()
     experiments = [found.experiment_id for found in client.search_experiments() if found.name.startswith(PROJECT)]
-    runs, token = [], None
+    runs, token = list[Run](), None
     while True:
         page = client.search_runs(experiments, max_results=PAGE, page_token=token)
         runs, token = [*runs, *page], page.token
@@ -74,7 +75,7 @@ def prune(ground: Ground) -> int:
     return ground.rlhf("prune", "--keep-days", "0", "--yes", *configured(ground)).code
 
 
-def _steps_twice(client: MlflowClient, run: Any) -> int:
+def _steps_twice(client: MlflowClient, run: Run) -> int:
     """Steps that a run logged more than once, over its metrics."""
     twice = 0
     for name in run.data.metrics:

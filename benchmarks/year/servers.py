@@ -127,7 +127,9 @@ class Servers:
         ]
         texts = [each.communicate()[0] for each in running]
         spent = [_children_seconds() - before] + [0.0] * (len(running) - 1)
-        return [Said(each.returncode, *rest) for each, *rest in zip(running, texts, spent, strict=True)]
+        return [
+            Said(each.returncode, *told) for each, told in zip(running, zip(texts, spent, strict=True), strict=True)
+        ]
 
     def climbing(self) -> list[int]:
         """Processes whose environment names the flow run."""
