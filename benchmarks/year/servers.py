@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from dotenv import dotenv_values
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
@@ -112,7 +113,7 @@ class Servers:
         return self.at_once([arguments])[0]
 
     def at_once(self, commands: Sequence[Sequence[str]]) -> list[Said]:
-        """Run commands side by side; their CPU time is told of the first, for all of them."""
+        """Run commands side by side; the CPU time of each is that of all of them."""
         before = _children_seconds()
         running = [
             subprocess.Popen(
@@ -126,10 +127,8 @@ class Servers:
             for command in commands
         ]
         texts = [each.communicate()[0] for each in running]
-        spent = [_children_seconds() - before] + [0.0] * (len(running) - 1)
-        return [
-            Said(each.returncode, *told) for each, told in zip(running, zip(texts, spent, strict=True), strict=True)
-        ]
+        spent = _children_seconds() - before
+        return [Said(each.returncode, text, spent) for each, text in zip(running, texts, strict=True)]
 
     def climbing(self) -> list[int]:
         """Processes whose environment names the flow run."""
@@ -183,7 +182,7 @@ class Servers:
 
     def _ended(self, identity: UUID) -> FlowRun | None:
         """A run that has ended; None where it has not, or Prefect does not answer."""
-        with contextlib.suppress(Exception), self._prefect() as client:
+        with contextlib.suppress(httpx.HTTPError, RuntimeError), self._prefect() as client:
             run = client.read_flow_run(identity)
             return run if _is_final(run) else None
         return None
