@@ -62,7 +62,7 @@ def ask_questions(ground: Ground) -> dict[str, dict[str, float | int]]:
     }
     found: dict[str, dict[str, float | int]] = {}
     for name, command in commands.items():
-        for _ in range(2):
+        for _ in range(2 if ground.has_stack else 1):  # what is forked from a process that has imported all is warm
             began = time.monotonic()
             said = ground.rlhf(*command, *configured(ground))
             spent = time.monotonic() - began
