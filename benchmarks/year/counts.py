@@ -49,22 +49,23 @@ def count(ground: Ground) -> dict[str, Any]:
 def ask_questions(ground: Ground) -> dict[str, dict[str, float | int]]:
     """What commands take that people type, the second time each: exit code, CPU and wall seconds."""
     champions = holders(look(), CHAMPION)
+    option = configured(ground)
     version = champions.get("policy", registered_name(PROJECT, "policy") + "/1")
     digest = next(
         (path.stem for path in (ground.folder / "storage" / "snapshots" / "preferences").glob("*.parquet")), ""
     )
     commands: Mapping[str, tuple[str, ...]] = {
-        "history": ("history",),
-        "lineage": ("lineage", version),
-        "impact": ("impact", f"dataset:{digest}"),
-        "audit": ("audit", version),
-        "status": ("status",),
+        "history": ("history", *option),
+        "lineage": ("lineage", version, *option),
+        "impact": ("impact", f"dataset:{digest}", *option),
+        "audit": ("audit", version, *option),
+        "status": ("status", option[1]),
     }
     found: dict[str, dict[str, float | int]] = {}
     for name, command in commands.items():
         for _ in range(2 if ground.has_stack else 1):  # what is forked from a process that has imported all is warm
             began = time.monotonic()
-            said = ground.rlhf(*command, *configured(ground))
+            said = ground.rlhf(*command)
             spent = time.monotonic() - began
             found[name] = {"code": said.code, "cpu_seconds": round(said.cpu_seconds, 2), "seconds": round(spent, 2)}
     return found

@@ -102,14 +102,11 @@ def _counted(year: Outcome, name: str) -> str:
 
 
 def _asked(year: Outcome, name: str) -> str:
+    """CPU seconds, with the exit code where it is not 0: `audit` and `status` say by 1 that something is the matter."""
     found = year.questions.get(name)
-    return (
-        "not asked"
-        if not found
-        else f"{found['cpu_seconds']}"
-        if not found["code"]
-        else f"exit code {found['code']:.0f}"
-    )
+    if not found:
+        return "not asked"
+    return f"{found['cpu_seconds']}" + (f", exit code {found['code']:.0f}" if found["code"] else "")
 
 
 def _yes(true: bool) -> str:
