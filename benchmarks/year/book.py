@@ -77,6 +77,25 @@ class Book:
         self.newest |= {stage: label for stage, label in reached.items() if label}
         self._write()
 
+    def enter_beside(
+        self, made: Mapping[str, list[str]], lay: Mapping[str, list[str]], given: Mapping[str, str]
+    ) -> None:
+        """Enter versions that no climb made, but a run that a promotion started.
+
+        Args:
+            made: labels of versions, by stage; those in the book already are left as they are.
+            lay: batches that lay in the inbox, by table.
+            given: labels of the champions that it started from, by stage.
+        """
+        parents = self.newest | given
+        for stage, tables in READS.items():
+            new = [label for label in made.get(stage, ()) if label not in self.versions]
+            batches = {f"{table}/{batch}" for table in tables for batch in lay[table]}
+            batches |= {batch for parent in MADE_OF[stage] for batch in self.versions.get(parents.get(parent, ""), ())}
+            self.versions |= {label: sorted(batches) for label in new}
+            parents |= {stage: label for label in new}
+        self._write()
+
     def having(self, batch: str) -> set[str]:
         """Versions that a batch went into, such as `pairs/vendor-07`."""
         return {label for label, batches in self.versions.items() if batch in batches}

@@ -9,8 +9,9 @@ from benchmarks.year.gold import Gold
 from benchmarks.year.ground import Ground
 from benchmarks.year.inbox import batches_in
 from benchmarks.year.journal import Try
-from benchmarks.year.registry import look, named_raters, new_versions
+from benchmarks.year.registry import holders, label, look, named_raters, new_versions
 from benchmarks.year.size import Size
+from flows.registry.names import CHAMPION
 
 EXCLUDE = "contract.raters.exclude"
 """Setting that names whose votes do not count."""
@@ -90,6 +91,13 @@ class Scene:
         """Take the votes of annotators out of all later climbs."""
         path = self.ground.folder / "excluded"
         path.write_text("\n".join(sorted({*self.excluded, *names})), encoding="utf-8")
+
+    def settle(self) -> None:
+        """Wait for the policy run that a new champion among the reward models has started, and enter what it made."""
+        self.ground.settle(holders(look(), CHAMPION).get("reward-model", ""))
+        models = look()
+        made = {stage: [label(stage, number) for number in model.versions] for stage, model in models.items()}
+        self.book.enter_beside(made, self.lay(), holders(models, CHAMPION))
 
     def _before(self, name: str) -> dict[str, list[int]]:
         """Versions that there were before a try, as it was first looked at."""

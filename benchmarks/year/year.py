@@ -84,7 +84,7 @@ class Year:
         """Promote up to the reward model, let the policy run that this starts come to its end, then the policy."""
         ground = self.scene.ground
         promoted = review(ground, week, GATED[:2])
-        ground.settle(holders(look(), CHAMPION).get("reward-model", ""))
+        self.scene.settle()
         return promoted | review(ground, week, GATED[2:])
 
     def _hand_out(self, week: int) -> None:

@@ -113,6 +113,16 @@ def test_the_book_follows_a_batch_through_parents_and_reuse(tmp_path: Path) -> N
     assert graded == (["reward-model/2"], ["judge/2", "policy/2", "policy/3"], ["policy/1"])
 
 
+def test_the_book_knows_what_a_promotion_started(tmp_path: Path) -> None:
+    book = Book(tmp_path / "book.json")
+    book.enter({"sft": ["sft/1"], "reward-model": ["rm/1"], "judge": ["judge/1"], "policy": ["policy/1"]}, LAY, {})
+    book.enter({"reward-model": ["rm/2"], "judge": ["judge/2"]}, {**LAY, "pairs": ["bad", "week-00"]}, {})
+    made = {"policy": ["policy/1", "policy/2"]}
+    book.enter_beside(made, {**LAY, "pairs": ["bad", "week-00"]}, {"reward-model": "rm/1", "sft": "sft/1"})
+    assert book.versions["policy/1"] == ["demonstrations/week-00", "pairs/week-00", "prompts/week-00"]
+    assert book.having("pairs/bad") == {"rm/2", "judge/2", "policy/2"}  # by way of the newest judge
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_incidents_have_weeks_of_their_own_and_end_within_the_year(seed: int) -> None:
     for weeks, kinds in ((52, KINDS), (6, SHORT)):

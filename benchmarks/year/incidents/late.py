@@ -46,6 +46,7 @@ class LateFinding(Batch):
         grade = scene.book.grade(batch, versions_with(scene, f"{batch}.csv"))
         touched = sorted(stage for stage, version in scene.book.newest.items() if version in scene.book.having(batch))
         champions = {stage: self._return(scene, stage, batch) for stage in GATED}
+        scene.settle()
         way = withdraw(scene, "pairs", self.batch)
         again = scene.climb(f"week-{week:02d}-withdrawn", {})
         return {
