@@ -87,13 +87,14 @@ class Book:
             lay: batches that lay in the inbox, by table.
             given: labels of the champions that it started from, by stage.
         """
-        parents = self.newest | given
+        parents = {**self.newest, **given}
         for stage, tables in READS.items():
             new = [label for label in made.get(stage, ()) if label not in self.versions]
             batches = {f"{table}/{batch}" for table in tables for batch in lay[table]}
             batches |= {batch for parent in MADE_OF[stage] for batch in self.versions.get(parents.get(parent, ""), ())}
             self.versions |= {label: sorted(batches) for label in new}
-            parents |= {stage: label for label in new}
+            if new:
+                parents[stage] = new[-1]
         self._write()
 
     def having(self, batch: str) -> set[str]:
