@@ -63,7 +63,7 @@ FREE: Mapping[str, Any] = MappingProxyType(
 
 SMALL = Size(
     stock=Batch(1600, 2600, 1800),
-    weekly=Batch(120, 60, 120),
+    weekly=Batch(120, 50, 120),
     vendor=400,
     responses=4,
     rounds=40,

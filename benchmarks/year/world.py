@@ -19,8 +19,8 @@ LEAST = 0.1
 """Of a topic that hardly anybody asks about, beside 1 for an average one."""
 BRIEF = (0.25, 0.5)
 """Share of people in a hurry at the start and the end of the year."""
-VOTES, REPEATED = 3, 0.25
-"""Annotators of a repeated pair, and the share of such pairs."""
+VOTES, REPEATED, REPEATED_BEFORE = 3, 1.0, 0.25
+"""Annotators of a repeated pair, and the share of such pairs in the year and in the stock."""
 
 
 class Person(NamedTuple):
@@ -105,7 +105,13 @@ def deliveries(size: Size, seed: int, weeks: int, *, people: dict[int, Sequence[
             Delivery(
                 name=f"week-{week:02d}",
                 demonstrations=[_demonstration(prompt, rng) for prompt in found["demonstrations"]],
-                pairs=compare(found["compared"], size.responses, people.get(week, HONEST), rng),
+                pairs=compare(
+                    found["compared"],
+                    size.responses,
+                    people.get(week, HONEST),
+                    rng,
+                    repeated=REPEATED if week else REPEATED_BEFORE,
+                ),
                 prompts=[{"prompt": prompt} for prompt in found["prompts"]],
             )
         )
@@ -113,7 +119,12 @@ def deliveries(size: Size, seed: int, weeks: int, *, people: dict[int, Sequence[
 
 
 def compare(
-    prompts: Sequence[str], responses: int, people: Sequence[Person], rng: random.Random
+    prompts: Sequence[str],
+    responses: int,
+    people: Sequence[Person],
+    rng: random.Random,
+    *,
+    repeated: float = REPEATED,
 ) -> list[dict[str, Any]]:
     """Labels of answers that people of the help desk wrote to some prompts, a row for each vote."""
     rows: list[dict[str, Any]] = []
@@ -122,13 +133,21 @@ def compare(
         writers = rng.choices(ANNOTATED, ANNOTATED_SHARES, k=responses)
         said = list(dict.fromkeys(write_answer(request, habits, rng) for habits in writers))
         for first, second in combinations(said, 2):
-            rows += label(prompt, first, second, people, rng)
+            rows += label(prompt, first, second, people, rng, repeated=repeated)
     return rows
 
 
-def label(prompt: str, first: str, second: str, people: Sequence[Person], rng: random.Random) -> list[dict[str, Any]]:
+def label(
+    prompt: str,
+    first: str,
+    second: str,
+    people: Sequence[Person],
+    rng: random.Random,
+    *,
+    repeated: float = REPEATED,
+) -> list[dict[str, Any]]:
     """Votes on two answers: of one person, or of several who are asked apart."""
-    asked = rng.sample(people, min(len(people), VOTES if rng.random() < REPEATED else 1))
+    asked = rng.sample(people, min(len(people), VOTES if rng.random() < repeated else 1))
     rows = []
     for person in asked:
         gap = utility(person.habits, prompt, first) - utility(person.habits, prompt, second)
