@@ -14,8 +14,8 @@ from flows.registry.names import CHAMPION, PASSED
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync")
 PATIENCE_MS = 120_000
-BY_BROWSER_EVERY = 5
-"""Weeks from one that is reviewed in MLflow's page to the next."""
+BY_BROWSER_EVERY, BY_COMMAND_EVERY = 5, 4
+"""Weeks from one that is reviewed in MLflow's page, or by `rlhf promote`, to the next."""
 
 
 def review(ground: Ground, week: int, stages: tuple[str, ...]) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _way(ground: Ground, week: int) -> str:
         return "rlhf promote"
     if week % BY_BROWSER_EVERY == 0 and browser():
         return "MLflow's page"
-    return "rlhf promote" if week % 2 else "MLflow's API"
+    return "rlhf promote" if week % BY_COMMAND_EVERY == 1 else "MLflow's API"
 
 
 def _by_command(ground: Ground, version: str) -> None:
