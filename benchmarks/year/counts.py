@@ -13,7 +13,16 @@ from benchmarks.year.configuration import PROJECT
 from benchmarks.year.ground import Ground
 from benchmarks.year.registry import holders, look
 from benchmarks.year.reviewer import configured
-from flows.registry.names import CHALLENGER, CHAMPION, DIGEST_TAG, FAILED, SECONDS_TAG, STAGE_TAG, registered_name
+from flows.registry.names import (
+    CHALLENGER,
+    CHAMPION,
+    DIGEST_TAG,
+    FAILED,
+    PARENT_PREFIX,
+    SECONDS_TAG,
+    STAGE_TAG,
+    registered_name,
+)
 from flows.registry.runs import FINAL
 
 PAGE = 1000
@@ -87,12 +96,21 @@ def _steps_twice(client: MlflowClient, run: Run) -> int:
 
 
 def _made_twice(client: MlflowClient) -> int:
-    """Versions with the files of an earlier one of their name."""
+    """Versions with the files of an earlier one of their name, and made of the same models.
+
+    A policy whose judge alone is another one is trained to the same weights, and is another version.
+    """
     twice = 0
     for stage in look():
         versions = client.search_model_versions(f"name='{registered_name(PROJECT, stage)}'", max_results=10_000)
-        twice += sum(times - 1 for times in Counter(version.tags.get(DIGEST_TAG) for version in versions).values())
+        same = Counter(tuple(sorted(_identity(version.tags))) for version in versions)
+        twice += sum(times - 1 for times in same.values())
     return twice
+
+
+def _identity(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Digest of the files, and the models that went in."""
+    return [(name, text) for name, text in tags.items() if name == DIGEST_TAG or name.startswith(PARENT_PREFIX)]
 
 
 def _wrong_aliases() -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import json
 import os
 import resource
 import shutil
@@ -96,17 +97,22 @@ class Servers:
         Raises:
             TimeoutError: if the promotion started none, or one does not end.
         """
+        note = self.folder / "settled.json"
+        last = json.loads(note.read_text("utf-8")) if note.exists() else {"reward_model": "", "runs": []}
         deadline = time.monotonic() + START_SECONDS
-        while reward_model:
+        while True:
             runs = self._runs(f"rlhf-policy/{PROJECT}")
-            started = any(run.parameters.get("reward_model") == reward_model for run in runs)
+            new = [run for run in runs if str(run.id) not in last["runs"]]
+            started = any(run.parameters.get("reward_model") == reward_model for run in new)
+            started = started or reward_model == last["reward_model"]
             if started and all(map(_is_final, runs)):
-                return
+                break
             if time.monotonic() > deadline + LIMIT_SECONDS * started:
                 raise TimeoutError(
-                    f"{reward_model} is champion: its policy run has {'not ended' * started or 'not begun'}"
+                    f"{reward_model} is champion: its policy run has not {'ended' if started else 'begun'}"
                 )
             time.sleep(POLL_SECONDS)
+        note.write_text(json.dumps({"reward_model": reward_model, "runs": [str(run.id) for run in runs]}), "utf-8")
 
     def rlhf(self, *arguments: str) -> Said:
         """Run a command to its end."""

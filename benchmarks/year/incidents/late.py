@@ -46,7 +46,6 @@ class LateFinding(Batch):
         grade = scene.book.grade(batch, versions_with(scene, f"{batch}.csv"))
         touched = sorted(stage for stage, version in scene.book.newest.items() if version in scene.book.having(batch))
         champions = {stage: self._return(scene, stage, batch) for stage in GATED}
-        scene.settle()
         way = withdraw(scene, "pairs", self.batch)
         again = scene.climb(f"week-{week:02d}-withdrawn", {})
         return {
@@ -83,6 +82,7 @@ class LateFinding(Batch):
                 break
             if not roll_back(scene.ground, name, f"{batch} is bad"):
                 break
+            scene.settle()  # each champion among the reward models starts a policy
         champions = [
             record.champions.get(stage, "") for record in Journal(scene.ground.folder / "weeks").read().values()
         ]
