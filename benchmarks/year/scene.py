@@ -49,6 +49,11 @@ class Scene:
         """Batches that nobody may learn from any more, though their files lie there."""
         return set(_words(self.ground.folder / "withdrawn"))
 
+    def withdraw(self, batch: str) -> None:
+        """Note that a batch was withdrawn."""
+        text = "\n".join(sorted({*self.withdrawn, batch}))
+        (self.ground.folder / "withdrawn").write_text(text, encoding="utf-8")
+
     def lay(self) -> dict[str, list[str]]:
         """The batches that a climb learns from now, by table."""
         gone = self.withdrawn

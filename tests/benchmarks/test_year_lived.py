@@ -62,6 +62,7 @@ def test_a_batch_found_bad_later_is_named_taken_back_and_trained_out(year: Outco
         f"year-{stage}" for stage in ("reward-model", "judge", "policy", "value")
     }
     assert notes["named"]["missed"] == notes["named"]["too_many"] == []
+    assert notes["marked"] == notes["named"]
     assert notes["retrained"] == ["judge", "policy", "reward-model", "value"]
     assert all(now == wanted != "" for now, wanted in notes["champions"].values())
 
