@@ -15,7 +15,7 @@ MOVIES := .movies
 SMOLLM2 := $(MOVIES)/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench faults gate-bench style reference lock audit-deps sbom clean
+.PHONY: help install run smollm2 movies ui up down status test test-all test-trl test-rewardbench check bench faults gate-bench year style reference lock audit-deps sbom clean
 
 help:  ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ gate-bench: $(INSTALLED)  ## Climb ladders that are broken on purpose, and say w
 	$(BIN)/python -m benchmarks.quality.gate_bench run --workers $(JOBS)
 	$(BIN)/python -m benchmarks.quality.gate_bench table
 	$(BIN)/python -m benchmarks.quality.gate_bench sensitivity
+
+year: $(INSTALLED)  ## Retrain every week for a year in which all that goes wrong goes wrong; hours, in .year
+	$(BIN)/python -m benchmarks.year run
 
 test-trl: $(TRL)/.installed  ## Compare losses, rewards and PPO with TRL
 	RLHF_TRL=$(TRL) $(BIN)/python -m pytest -rs -m "" tests/peers/test_trl.py

@@ -1,0 +1,76 @@
+"""A year from its first week to its outcome, on servers or without."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.common.machine import machine
+from benchmarks.year.alone import Alone
+from benchmarks.year.calendar import draw
+from benchmarks.year.configuration import make_base, write_configuration
+from benchmarks.year.counts import ask_questions, count, prune
+from benchmarks.year.ground import Ground
+from benchmarks.year.journal import WeekRecord
+from benchmarks.year.outcome import Outcome, grade
+from benchmarks.year.scene import Scene
+from benchmarks.year.servers import Servers
+from benchmarks.year.size import Size
+from benchmarks.year.year import Year, stored_megabytes
+
+ROOT = Path(__file__).parents[2]
+
+
+def live(
+    folder: Path,
+    size: Size,
+    *,
+    seed: int,
+    weeks: int,
+    stack: bool,
+    away_seconds: float,
+    tell: Callable[[WeekRecord], None],
+) -> Outcome:
+    """Live the weeks that are not over yet, then count.
+
+    Args:
+        folder: of the year; what it holds is not done again.
+        size: of the year.
+        seed: of world and incidents.
+        weeks: after the one in which the team begins.
+        stack: whether on the servers of `make up`, or with a local registry.
+        away_seconds: how long what is away stays away.
+        tell: is told of each week once it is over.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    make_base(size.base, folder / "base", seed)
+    write_configuration(size, folder, seed)
+    ground: Ground = Servers(folder) if stack else Alone(folder)
+    incidents = draw(weeks, seed, stack=stack)
+    ground.begin()
+    try:
+        scene = Scene(ground, size, seed, away_seconds=away_seconds)
+        year = Year(scene, incidents, weeks)
+        for record in year.live():
+            tell(record)
+        counts, questions = count(ground), ask_questions(ground)
+        prune(ground)
+    finally:
+        left = ground.end()
+    records = year.journal.read()
+    return Outcome(
+        seed=seed,
+        weeks=weeks,
+        stack=stack,
+        commit=_commit(),
+        machine=machine(),
+        records=tuple(records.values()),
+        incidents=grade(incidents, records),
+        counts=counts,
+        questions=questions,
+        processes_left=tuple(left),
+        megabytes_after=stored_megabytes(folder),
+    )
+
+
+def _commit() -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,113 @@
+"""The tables of docs/evidence/year.md: the goals, then incident by incident, misses first, then the weeks."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from benchmarks.year.journal import WeekRecord
+from benchmarks.year.outcome import OVER, Outcome, Row
+
+ARMS = ("champion", "without gates", "never again")
+"""What people might talk to, by the names in the journal."""
+GOALS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
+    "weeks lived, of those meant": ("all", lambda year: f"{len(year.records)} of {year.weeks + 1}"),
+    "harmful policies that became champion": ("0", lambda year: _weeks(year.harmful())),
+    "weeks in which a better policy was not promoted": (
+        "≤ 5 %",
+        lambda year: f"{_weeks(year.not_promoted())} ({len(year.not_promoted()) / max(len(year.records), 1):.0%})",
+    ),
+    "mean gold of the champion": ("", lambda year: f"{year.mean_worth('champion'):.2f}"),
+    "the same of retraining without gates, of never retraining": (
+        "below",
+        lambda year: f"{year.mean_worth('without gates'):.2f}, {year.mean_worth('never again'):.2f}",
+    ),
+    "incidents that may cost gold and were never noticed": (
+        "0",
+        lambda year: str(sum(row.when == "never" and row.may_cost_gold for row in year.incidents)),
+    ),
+    "honest annotators accused": ("0", lambda year: str(len(year.accused()))),
+    "climbs that crashed and were climbed again": (
+        "",
+        lambda year: str(sum(each.ending not in OVER for record in year.records for each in record.tries)),
+    ),
+    "runs unfinished": ("0", lambda year: _counted(year, "runs unfinished")),
+    "steps logged twice": ("0", lambda year: _counted(year, "steps logged twice")),
+    "versions made twice": ("0", lambda year: _counted(year, "versions made twice")),
+    "aliases wrong": ("0", lambda year: _counted(year, "aliases wrong")),
+    "processes left": ("0", lambda year: str(len(year.processes_left))),
+    "labels used": ("", lambda year: f"{year.records[-1].labels:,}" if year.records else ""),
+    "core-hours of climbs": (
+        "",
+        lambda year: f"{sum(each.cpu_seconds for record in year.records for each in record.tries) / 3600:.2f}",
+    ),
+    "MB of storage, after `rlhf prune`": (
+        "",
+        lambda year: (
+            f"{year.records[-1].megabytes:.0f}, {year.megabytes_after or float('nan'):.0f}" if year.records else ""
+        ),
+    ),
+    **{
+        f"CPU seconds of `rlhf {name}`": ("≤ 2", lambda year, name=name: _asked(year, name))  # type: ignore[misc]
+        for name in ("history", "lineage", "impact", "audit", "status")
+    },
+}
+"""Goal and figure by name."""
+
+
+def goal_table(years: Sequence[Outcome]) -> Iterator[str]:
+    """A column for each seed."""
+    yield f"| figure | goal | {' | '.join(f'seed {year.seed}' for year in years)} |"
+    yield f"|---|---|{'---|' * len(years)}"
+    for name, (goal, figure) in GOALS.items():
+        yield f"| {name} | {goal} | {' | '.join(figure(year) for year in years)} |"
+
+
+def incident_table(years: Sequence[Outcome]) -> Iterator[str]:
+    """A row for each incident of each seed, misses first."""
+    yield "| incident | seed | week | may cost gold | noticed | how | all whole again |"
+    yield "|---|---|---|---|---|---|---|"
+    rows = [(year.seed, row) for year in years for row in year.incidents]
+    for seed, row in sorted(rows, key=lambda found: (_is_fine(found[1]), found[1].name, found[0])):
+        cells = (row.name, seed, row.week, _yes(row.may_cost_gold), row.when, row.how, _yes(row.well))
+        yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
+
+
+def week_table(year: Outcome) -> Iterator[str]:
+    """A row for each week of a seed."""
+    yield "| week | climbs | made | champion, gold | without gates | never again | CPU s | labels | MB |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    yield from map(week_line, year.records)
+
+
+def week_line(record: WeekRecord) -> str:
+    """A week as a row of that table."""
+    endings = ", ".join(each.ending for each in record.tries)
+    made = ", ".join(dict.fromkeys(stage for each in record.tries for stage in each.made))
+    worth = [f"{record.worth[arm]:.2f}" if arm in record.worth else "" for arm in ARMS]
+    champion = record.champions.get("policy", "none").rpartition("/")[2]
+    spent = sum(each.cpu_seconds for each in record.tries)
+    kept = f"{spent:.0f} | {record.labels:,} | {record.megabytes:.0f}"
+    return f"| {record.week} | {endings} | {made} | {champion}, {' | '.join(worth)} | {kept} |"
+
+
+def _is_fine(row: Row) -> bool:
+    return row.well and not (row.when == "never" and row.may_cost_gold)
+
+
+def _weeks(weeks: Sequence[int]) -> str:
+    return f"{len(weeks)}, in {', '.join(map(str, weeks))}" if weeks else "0"
+
+
+def _counted(year: Outcome, name: str) -> str:
+    found = year.counts.get(name, "not counted")
+    return str(len(found)) if isinstance(found, list) else str(found)
+
+
+def _asked(year: Outcome, name: str) -> str:
+    """CPU seconds, with the exit code where it is not 0: `audit` and `status` say by 1 that something is the matter."""
+    found = year.questions.get(name)
+    if not found:
+        return "not asked"
+    return f"{found['cpu_seconds']}" + (f", exit code {found['code']:.0f}" if found["code"] else "")
+
+
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"
