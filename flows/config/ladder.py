@@ -13,6 +13,7 @@ from flows.config.deploy import DeployConfig
 from flows.config.evidence import EvidenceConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
+from flows.config.lineage import LineageConfig
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
@@ -52,6 +53,8 @@ class IngestConfig(Frozen):
     """What happens to rows that break a rule."""
     shares: Shares = Field(default_factory=Shares)
     """How the tables are divided."""
+    lineage: LineageConfig = LineageConfig()
+    """Who else is told what ran and what it was made from."""
 
 
 class LadderConfig(IngestConfig):

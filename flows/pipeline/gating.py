@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from prefect.artifacts import create_table_artifact
 
 from flows.config.gates import GatesConfig
+from flows.lineage_events import LineageEvents, LineageRun, model_node, new_run_id
 from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
@@ -114,3 +115,8 @@ def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext
     status = FAILED if judgement.blocking else PASSED
     registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: status})
     describe_versions(record, judgement.verdicts, registry)
+    events = LineageEvents(context.project, context.lineage.openlineage)
+    judged = [model_node(ref, judgement.verdicts) for ref in record.models.values()]
+    events.tell(
+        "COMPLETE", LineageRun(f"gates.{record.stage}", new_run_id(), context.run_id, {"status": status}), judged
+    )

@@ -11,6 +11,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.relabel.relabel import WaitingForLabels
+from flows.lineage_events import PIPELINE, LineageEvents, LineageRun
 from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, flow_run_tag
@@ -89,6 +90,7 @@ def _started(
         until=None if math.isinf(budget) else time.monotonic() + budget,
         compute=config.compute,
         evidence=config.evidence,
+        lineage=config.lineage,
     )
     return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
 
@@ -99,7 +101,7 @@ def _ended(run: LadderRun) -> Iterator[None]:
     registry, run_id = run.context.registry(), run.context.run_id
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _told(run):
             yield
     except StoppedByGate as stop:
         run.finish("FAILED", str(stop), _why_no_alias(run, f"gates stopped it at {stop.stage}"))
@@ -120,6 +122,14 @@ def _ended(run: LadderRun) -> Iterator[None]:
         registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
         raise
     run.finish("FINISHED", run.outcome(), _why_no_alias(run))
+
+
+@contextmanager
+def _told(run: LadderRun) -> Iterator[None]:
+    """Tell in lineage events of the run, around those of its parts."""
+    events = LineageEvents(run.config.project, run.config.lineage.openlineage)
+    with events.of(LineageRun(PIPELINE, run.context.run_id, tags={"flow": run.what})):
+        yield
 
 
 def _why_no_alias(run: LadderRun, stopped: str = "") -> str:

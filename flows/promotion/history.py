@@ -10,6 +10,8 @@ from typing import Literal
 
 from mlflow.entities import Run
 
+from flows.config.lineage import OpenLineageConfig
+from flows.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
@@ -59,6 +61,7 @@ def recorded_promotion(
     how: How,
     forced: bool,
     comparison: Frozen | None = None,
+    told: OpenLineageConfig | None = None,
 ) -> Iterator[None]:
     """Keep a move of the alias `champion` that takes place inside: open before it, closed after it.
 
@@ -74,6 +77,7 @@ def recorded_promotion(
         how: by which command, or in MLflow's own page.
         forced: whether the gates of the version had not passed.
         comparison: what was shown before.
+        told: where lineage events go, if anywhere.
     """
     ledger = _ledger(registry)
     tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
@@ -86,6 +90,9 @@ def recorded_promotion(
         ledger.end_run(run_id, "FAILED")
         raise
     ledger.end_run(run_id, "FINISHED")
+    run = LineageRun("promotion", run_id, tags={"how": how, "by": by, "why": why, "forced": str(forced).lower()})
+    moved = [LineageNode(model, "MODEL", version)]
+    LineageEvents(project_of(registry), told).tell("COMPLETE", run, moved, [champion_node(model, version)])
 
 
 def settle(registry: Registry) -> list[str]:

@@ -8,6 +8,7 @@ import mlflow
 
 from flows.config.compute import ComputeConfig
 from flows.config.evidence import EvidenceConfig
+from flows.config.lineage import LineageConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.keys import code_version
 from rlhf_core.config import Frozen
@@ -30,6 +31,7 @@ class RunContext(Frozen):
     until: float | None = None
     compute: ComputeConfig = ComputeConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    lineage: LineageConfig = LineageConfig()
 
     @property
     def cache(self) -> Path:
