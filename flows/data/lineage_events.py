@@ -14,7 +14,7 @@ HUB = "https://huggingface.co"
 
 def raw_nodes(data: DataConfig) -> list[LineageNode]:
     """What tables are read from, each once."""
-    return list(dict.fromkeys(_named(data)))
+    return list({(node.namespace, node.name): node for node in _named(data)}.values())
 
 
 def _named(data: DataConfig) -> Iterator[LineageNode]:
