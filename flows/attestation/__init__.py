@@ -1,0 +1,1 @@
+"""Signed statements about what was made, judged and promoted, in a log that only grows. Start in `log`."""

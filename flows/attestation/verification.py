@@ -1,0 +1,174 @@
+"""Whether a log is what its writers wrote: signatures, hashes, order, and what a witness kept of it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from securesystemslib.signer import SSlibKey
+
+from flows.attestation.keys import public_key
+from flows.attestation.log import LogEntry, name_of
+from flows.attestation.statement import KEYS, signatures, signed_by
+
+LogProblem = Literal["missing", "altered", "unsigned", "out of order"]
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+class CheckedEntry(NamedTuple):
+    """A file of a log, and what is wrong with it.
+
+    Attributes:
+        entry: as it was read.
+        signers: ids of the trusted keys that signed it.
+        problems: in words, by kind; none where all is well.
+    """
+
+    entry: LogEntry
+    signers: tuple[str, ...]
+    problems: tuple[tuple[LogProblem, str], ...]
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether what it says counts: it is whole, and a trusted key signed it."""
+        return bool(self.signers) and not any(kind in ("altered", "unsigned") for kind, _ in self.problems)
+
+
+class VerifiedLog(NamedTuple):
+    """A log that was looked at.
+
+    Attributes:
+        entries: every file, in the order in which they were made.
+        gone: what must have been there and is not.
+        keys: trusted keys by id: those that were given, and those that statements signed by such introduce.
+    """
+
+    entries: tuple[CheckedEntry, ...]
+    gone: tuple[str, ...]
+    keys: dict[str, SSlibKey]
+
+    @property
+    def believed(self) -> Iterator[LogEntry]:
+        """Entries whose statements count, the oldest first."""
+        return (checked.entry for checked in self.entries if checked.is_believed)
+
+
+def verify_log(
+    entries: Sequence[LogEntry], trusted: Sequence[SSlibKey], witness: Sequence[LogEntry] | None = None
+) -> VerifiedLog:
+    """Hold a log against keys, and against what a witness kept of it.
+
+    Args:
+        entries: all files of it, as `read_log` reads them.
+        trusted: keys that the reader believes; others count once a statement signed by such a key introduces them.
+        witness: all files of the witness; None where nobody kept a copy.
+    """
+    keys, retired = _keys_of(entries, {key.keyid: key for key in trusted})
+    ordered = sorted(entries, key=_order)
+    linked = _linked(ordered)
+    kept = None if witness is None else {entry.name: entry for entry in witness}
+    checked = []
+    for entry in ordered:
+        signers = signed_by(entry.content, list(keys.values()))
+        problems = [*_own(entry), *_signatures(entry, signers, retired), *linked[entry.name]]
+        if kept is not None:
+            problems += _witnessed(entry, kept.get(entry.name))
+        checked.append(CheckedEntry(entry, signers, tuple(problems)))
+    return VerifiedLog(tuple(checked), tuple(_gone(ordered, witness or ())), keys)
+
+
+def _order(entry: LogEntry) -> tuple[datetime, str]:
+    return (BEGINNING if entry.position is None else entry.position.time, entry.name)
+
+
+def _keys_of(
+    entries: Iterable[LogEntry], trusted: Mapping[str, SSlibKey]
+) -> tuple[dict[str, SSlibKey], dict[str, datetime]]:
+    """Keys that count, and since when some no longer do; those introduced by keys that are introduced among them."""
+    keys, retired = dict(trusted), dict[str, datetime]()
+    of_keys = [entry for entry in entries if entry.statement is not None and entry.statement.kind == KEYS]
+    waiting = sorted(of_keys, key=_order)
+    while ready := [entry for entry in waiting if signed_by(entry.content, list(keys.values()))]:
+        waiting = [entry for entry in waiting if entry not in ready]
+        for entry in ready:
+            assert entry.statement is not None
+            for pem in entry.statement.predicate.get("introduces", {}).values():
+                key = public_key(pem)
+                keys.setdefault(key.keyid, key)
+            for keyid in entry.statement.predicate.get("retires", ()):
+                retired.setdefault(keyid, _order(entry)[0])
+    return keys, retired
+
+
+def _own(entry: LogEntry) -> Iterator[tuple[LogProblem, str]]:
+    """What is wrong with a file by itself."""
+    if entry.statement is None or entry.position is None:
+        yield "altered", "is no statement of a log"
+    elif entry.name != name_of(entry.position, entry.hash):
+        yield "altered", "holds another statement than its name says"
+
+
+def _signatures(
+    entry: LogEntry, signers: Sequence[str], retired: Mapping[str, datetime]
+) -> Iterator[tuple[LogProblem, str]]:
+    if entry.statement is None:
+        return
+    named = signatures(entry.content)
+    if not named:
+        yield "unsigned", "nobody signed it"
+    elif not signers:
+        yield "unsigned", f"no trusted key signed it, but {', '.join(keyid[:12] for keyid in named)}"
+    elif all(keyid in retired and _order(entry)[0] > retired[keyid] for keyid in signers):
+        yield "unsigned", f"key {signers[0][:12]} was retired by then"
+
+
+def _linked(ordered: Sequence[LogEntry]) -> dict[str, list[tuple[LogProblem, str]]]:
+    """What is wrong with the place of each entry, by its name."""
+    problems: dict[str, list[tuple[LogProblem, str]]] = {entry.name: [] for entry in ordered}
+    chains: dict[str, list[LogEntry]] = defaultdict(list)
+    for entry in ordered:
+        if entry.position is not None:
+            chains[entry.position.chain].append(entry)
+    for chain in chains.values():
+        before: LogEntry | None = None
+        for entry in sorted(chain, key=lambda entry: (entry.position.number if entry.position else 0, entry.name)):
+            problems[entry.name] += _after(entry, before)
+            before = entry
+    return problems
+
+
+def _after(entry: LogEntry, before: LogEntry | None) -> Iterator[tuple[LogProblem, str]]:
+    """What is wrong with an entry that comes after another one of its chain, or is the first that is left."""
+    position = entry.position
+    assert position is not None
+    last = -1 if before is None or before.position is None else before.position.number
+    if position.number > last + 1:
+        what = f"{last + 1}" if position.number == last + 2 else f"{last + 1} to {position.number - 1}"
+        yield "missing", f"statement {what} of chain {position.chain} before it"
+    elif position.number <= last:
+        yield "out of order", f"two statements of chain {position.chain} have the number {position.number}"
+    elif position.previous != ("" if before is None else before.hash):
+        yield "out of order", "the statement before it is not the one that it names"
+    if before is not None and before.position is not None and position.time < before.position.time:
+        yield "out of order", "it is older than the statement before it"
+
+
+def _witnessed(entry: LogEntry, kept: LogEntry | None) -> Iterator[tuple[LogProblem, str]]:
+    if kept is None:
+        yield "missing", "the witness has no copy of it"
+    elif kept.content != entry.content:
+        yield "altered", "the witness has another statement by this name"
+
+
+def _gone(ordered: Sequence[LogEntry], witness: Sequence[LogEntry]) -> Iterator[str]:
+    """Statements that others name, or a witness kept, and that are not there."""
+    names = {entry.name for entry in ordered}
+    known: dict[str, str] = {}
+    for entry in ordered:
+        for chain, head in ({} if entry.position is None else entry.position.others).items():
+            known.setdefault(f"{chain}-{head}.json", f"{entry.name} names it")
+    known |= {entry.name: "the witness has it" for entry in witness}
+    for name, why in sorted(known.items()):
+        if name not in names:
+            yield f"{name}: {why}"
