@@ -14,6 +14,7 @@ from flows.config.evidence import EvidenceConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
 from flows.config.lineage import LineageConfig
+from flows.config.model_card import ModelCardConfig
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
@@ -80,6 +81,8 @@ class LadderConfig(IngestConfig):
     """What data and stages must show."""
     evidence: EvidenceConfig = EvidenceConfig()
     """What is kept of the held-out rows that verdicts rest on."""
+    model_card: ModelCardConfig = ModelCardConfig()
+    """What people say of the models themselves, in the cards that go with them."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()
     """What people are told of the answers besides; no gate and no training sees it."""
 
