@@ -256,7 +256,7 @@ def _client(config: OpenLineageConfig) -> OpenLineageClient:
     settings: dict[str, Any] = {"url": f"{str(config.url).rstrip('/')}/", "timeout": SECONDS}
     if key := os.environ.get(KEY):
         settings["auth"] = {"type": "api_key", "apiKey": key}
-    once = {"total": 0, "connect": 0, "read": 0}
+    once = {"total": 0, "connect": 0, "read": 0, "status_forcelist": []}
     return OpenLineageClient(transport=HttpTransport(HttpConfig.from_dict({**settings, "retry": once})))
 
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import postgres
 from postgres import Refused
 
-from flows.deploy.environment import LOOPBACK, QUIET, user_name
+from flows.deploy.environment import LOOPBACK, QUIET
+from flows.registry.processes import user_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent

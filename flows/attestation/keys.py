@@ -142,8 +142,8 @@ def read_public_key(path: Path) -> SSlibKey:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return public_key(text) if "PUBLIC KEY" in text else load_key(text).public_key
-    except (OSError, ValueError):
+        return public_key(text) if "PUBLIC KEY" in text else load_key(path).public_key
+    except (InputError, OSError, ValueError):
         raise InputError(f"{path}: is no public ed25519 key as PEM; `rlhf keys show` prints one") from None
 
 

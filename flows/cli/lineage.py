@@ -148,7 +148,7 @@ def prune(
         from flows.registry.database import prepare_database
 
         prepare_database()
-        retention = Retention(MlflowClient(), settings.project, settings.storage)
+        retention = Retention(MlflowClient(), settings.project, settings.storage, settings.audit)
         wastes = retention.find(keep_days=keep_days)
         if yes:
             for waste in wastes:

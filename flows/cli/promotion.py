@@ -40,7 +40,7 @@ def promote(
         from flows.registry.client import open_registry
 
         console = Console(highlight=False)
-        registry = open_registry(settings.project, settings.storage)
+        registry = open_registry(settings.project, settings.storage, settings.audit)
         proposal = propose(registry, model)
         show_proposal(proposal, console)
         try:
@@ -89,7 +89,7 @@ def compare(
         from flows.promotion.tables import comparison_table
         from flows.registry.client import open_registry
 
-        registry = open_registry(settings.project, settings.storage)
+        registry = open_registry(settings.project, settings.storage, settings.audit)
         ours, theirs = (registry.pin(each.removeprefix("models:/")) for each in (model, beside))
         comparison, page = versus_page(registry, settings, ours, theirs)
         Console(highlight=False).print(comparison_table(comparison, theirs.label))
@@ -114,7 +114,7 @@ def rollback(
         from flows.promotion.promote import previous_champion, roll_back
         from flows.registry.client import open_registry
 
-        registry = open_registry(settings.project, settings.storage)
+        registry = open_registry(settings.project, settings.storage, settings.audit)
         earlier = previous_champion(registry, model)
         registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
@@ -143,7 +143,7 @@ def history(
         from flows.promotion.tables import show_history
         from flows.registry.client import open_registry
 
-        promotions = read_history(open_registry(settings.project, settings.storage), model)
+        promotions = read_history(open_registry(settings.project, settings.storage, settings.audit), model)
         if as_json:
             typer.echo(json.dumps([promotion.model_dump(mode="json") for promotion in promotions], indent=2))
         elif promotions:
@@ -159,6 +159,6 @@ def _ask(question: str, yes: bool) -> None:
 
 def user() -> str:
     """Who types, as user@host."""
-    from flows.deploy.environment import user_name
+    from flows.registry.processes import user_name
 
     return f"{user_name()}@{socket.gethostname()}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from data_contracts.records import COLUMNS
+from flows.config.audit import AuditConfig
 from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
@@ -56,6 +57,8 @@ class IngestConfig(Frozen):
     """How the tables are divided."""
     lineage: LineageConfig = LineageConfig()
     """Who else is told what ran and what it was made from."""
+    audit: AuditConfig = AuditConfig()
+    """How statements about what is made, judged and promoted are signed and kept; no result depends on it."""
 
 
 class LadderConfig(IngestConfig):

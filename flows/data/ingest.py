@@ -24,18 +24,19 @@ from flows.config.ladder import IngestConfig
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
-from flows.data.lineage_events import raw_nodes
+from flows.data.lineage_events import ALONE, told_ingestion
 from flows.data.quarantine import QuarantineExceeded, RowsRefused
 from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources, typed_paths
+from flows.data.stated import state_data
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
-from flows.lineage_events import LineageEvents, LineageRun, new_run_id
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
+from flows.registry.statements import conclude, table_subject
 from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.scratch import scratch
 from flows.storage.snapshots import is_intact
@@ -43,9 +44,6 @@ from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
-
-ALONE = "ingest"
-"""Stands for the run of the pipeline, where there is none around an ingestion."""
 
 
 class IngestPlan(Frozen):
@@ -123,12 +121,13 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
         threads=None,
         run_id=ALONE,
         lineage=config.lineage,
+        audit=config.audit,
     )
     refs = ingest(plan_of(config), context)
     registry = context.registry()
     run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
     log_data(refs, registry, run_id)
-    registry.end_run(run_id, "FINISHED")
+    conclude(registry, registry, run_id, "ingest", "FINISHED", map(table_subject, refs.tables))
     show(refs)
     return refs
 
@@ -138,15 +137,15 @@ def make_snapshots(
     key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str], inputs: Mapping[str, str]
 ) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
-    started, events = time.monotonic(), LineageEvents(context.project, context.lineage.openlineage)
-    run = LineageRun("ingest", new_run_id(), context.run_id if context.run_id != ALONE else "", {"key": key})
-    with scratch(context.storage / "work", key) as folder, events.of(run, raw_nodes(plan.data)) as tables:
+    started = time.monotonic()
+    with scratch(context.storage / "work", key) as folder, told_ingestion(plan.data, key, context) as told:
         checked = check(plan, context, _profiles(champion, context.storage), folder)
         _refuse_changed(plan.data, inputs)
         publish_findings(checked.populations)
         refs = publish(key, checked, context, started)
-        tables += map(events.snapshot, refs.tables)
-    return sealed(refs)
+        state_data(refs, plan, inputs, context)
+        told += refs.tables
+        return sealed(refs)
 
 
 @retried_task("check", cache_policy=NO_CACHE)

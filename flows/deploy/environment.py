@@ -5,7 +5,6 @@ those of Prefect and MLflow.
 """
 
 import gc
-import getpass
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,14 +115,6 @@ def refuse_socks() -> None:
 
 def _proxies() -> dict[str, str]:
     return {name: url for name, url in os.environ.items() if name.lower() in PROXIES and url}
-
-
-def user_name() -> str:
-    """Who runs this; the number of a user without a name, as containers have them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _name_home() -> None:

@@ -101,7 +101,7 @@ class Archive:
     def aliases(self) -> dict[str, list[str]]:
         """The aliases of every version that holds one."""
         aliases: dict[str, list[str]] = {}
-        for model in _pages(self.client.search_registered_models, 1000):
+        for model in pages(self.client.search_registered_models, 1000):
             for alias, version in model.aliases.items():
                 aliases.setdefault(f"{model.name}/{version}", []).append(alias)
         return aliases
@@ -114,7 +114,7 @@ class Archive:
     def everything(self) -> Graph:
         """The graph of all versions that ladders registered."""
         aliases = self.aliases()
-        items = _pages(self.client.search_model_versions, PER_PAGE)
+        items = pages(self.client.search_model_versions, PER_PAGE)
         versions = (version_of(item, aliases.get(f"{item.name}/{item.version}", [])) for item in items)
         return Graph(version for version in versions if version is not None)
 
@@ -162,13 +162,13 @@ class Archive:
         tag, experiment = f"{STAGE_PREFIX}{stage}", self._run(version.run_id).info.experiment_id
         query, oldest_first = f"tags.`{tag}` LIKE '%{version.label}%'", ["attributes.start_time ASC"]
         search = functools.partial(self.client.search_runs, [experiment], query, order_by=oldest_first)
-        return [run for run in _pages(search, 1000) if version.label in run.data.tags[tag].split(", ")]
+        return [run for run in pages(search, 1000) if version.label in run.data.tags[tag].split(", ")]
 
     def runs(self, project: str) -> Iterator[Run]:
         """All runs of a project that nobody deleted, with the datasets that they name."""
         experiment = self._experiment_of_name(project)
         if experiment is not None:
-            yield from _pages(functools.partial(self.client.search_runs, [experiment.experiment_id]), PER_PAGE)
+            yield from pages(functools.partial(self.client.search_runs, [experiment.experiment_id]), PER_PAGE)
 
     def tags(self, run_id: str) -> dict[str, str]:
         """Tags of a run; none where it is gone."""
@@ -266,7 +266,7 @@ def _tagged(tags: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {key.removeprefix(prefix): value for key, value in tags.items() if key.startswith(prefix)}
 
 
-def _pages(search: Callable[..., Any], size: int) -> Iterator[Any]:
+def pages(search: Callable[..., Any], size: int) -> Iterator[Any]:
     """Everything that a search of the registry finds, page by page."""
     token = None
     while token != "":

@@ -2,16 +2,18 @@
 
 from typing import Literal, NamedTuple
 
-AuditStatus = Literal["holds", "missing", "altered", "differs", "not recomputable"]
+AuditStatus = Literal["holds", "missing", "altered", "differs", "unsigned", "out of order", "not recomputable"]
 
-DOUBTS: tuple[AuditStatus, ...] = ("missing", "altered", "differs")
-"""What an audit fails by: something is gone, is not what it was, or does not follow from what is kept."""
+DOUBTS: tuple[AuditStatus, ...] = ("missing", "altered", "differs", "unsigned", "out of order")
+"""What an audit fails by: what is gone, is not what it was, does not follow from what is kept, or nobody signed."""
 
 STYLES: dict[AuditStatus, str] = {
     "holds": "green",
     "missing": "red",
     "altered": "red",
     "differs": "red",
+    "unsigned": "red",
+    "out of order": "red",
     "not recomputable": "yellow",
 }
 

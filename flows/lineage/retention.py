@@ -17,12 +17,16 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from flows.attestation.statement import REMOVAL, Subject, digest_of
+from flows.config.audit import AuditConfig
 from flows.lineage.archive import Archive
 from flows.lineage.evidence_retention import EvidenceRun, evidence_runs
 from flows.lineage.graph import Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
+from flows.registry.client import open_registry
+from flows.registry.held import model_address, run_address, version_address
 from flows.registry.lookup import DATASET
 from flows.registry.names import (
     EVIDENCE,
@@ -33,6 +37,7 @@ from flows.registry.names import (
     data_experiment,
     registered_name,
 )
+from flows.registry.statements import holds_run, state
 from flows.storage.locks import is_held
 
 DAY = 86_400.0
@@ -92,15 +97,16 @@ def needed_digests(graph: Graph, gone: Iterable[Version]) -> set[str]:
 class Retention:
     """What there is of a project in registry, artifact store and storage folder."""
 
-    def __init__(self, client: MlflowClient, project: str, storage: Path) -> None:
+    def __init__(self, client: MlflowClient, project: str, storage: Path, audit: AuditConfig | None = None) -> None:
         self.client = client
         self.project = project
         self.storage = storage
+        self.audit = audit
 
     def find(self, *, keep_days: float) -> list[Waste]:
         """Everything that may go: versions first, what came out of others before them."""
         before = time.time() - keep_days * DAY
-        graph, in_use, read = self._state()
+        graph, in_use, read = self._found()
         gone = superseded(graph, self.project, before=before, in_use=in_use)
         left = {version.digest for version in graph.versions.values()} - {version.digest for version in gone}
         needed = needed_digests(graph, gone) | read
@@ -117,24 +123,27 @@ class Retention:
     def kept_evidence(self, wastes: Sequence[Waste]) -> list[Waste]:
         """Evidence that stays beside what was found: versions that stay were measured by it, or it is young."""
         going = {waste.holder for waste in wastes if waste.kind == "evidence"}
-        graph, _, _ = self._state()
+        graph, _, _ = self._found()
         return [_rows(each) for each in self._evidence(graph) if each.run_id not in going]
 
     def remove(self, waste: Waste) -> None:
-        """Remove one thing, unless somebody took it up since it was found."""
+        """Remove one thing, unless somebody took it up since it was found; what is no more in MLflow is stated so."""
         match waste.kind:
             case "version":
                 name, version = waste.name.rsplit("/", 1)
                 if not self.client.get_model_version(name, version).aliases:
+                    self._state(waste, [version_address(waste.name), model_address(waste.holder)])
                     self.client.delete_model_version(name, version)
                     delete_model(self.client, waste.holder)
             case "evidence":
                 if not any(map(self._is_registered, waste.of)):
+                    self._state(waste, [], rows_of=waste.holder)
                     delete_files(f"{self.client.get_run(waste.holder).info.artifact_uri}/{EVIDENCE}")
                     self.client.set_tag(
                         waste.holder, EVIDENCE_PRUNED_TAG, datetime.now(UTC).isoformat(timespec="seconds")
                     )
             case "snapshot":
+                self._state(waste, [run_address(waste.holder)])
                 delete_files(self.client.get_run(waste.holder).info.artifact_uri)
                 self.client.delete_run(waste.holder)
             case "work":
@@ -144,7 +153,17 @@ class Retention:
                 for path in _beside(Path(waste.name)):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _state(self) -> tuple[Graph, set[str], set[str]]:
+    def _state(self, waste: Waste, gone: Sequence[str], rows_of: str = "") -> None:
+        """Leave a statement of a removal, first: what is removed and not stated so would be missing."""
+        registry = open_registry(self.project, self.storage, self.audit)
+        held = holds_run(registry, rows_of) if rows_of else {}
+        for facets in held.values():
+            facets["files"] = {path: it for path, it in facets["files"].items() if not path.startswith(f"{EVIDENCE}/")}
+        subject = Subject(name=waste.name, digest={"rlhfRemoved": digest_of([waste.kind, waste.name, waste.holder])})
+        predicate = {"kind": waste.kind, "what": waste.name, "bytes": waste.size}
+        state(registry, REMOVAL, [subject], predicate, {**held, **dict.fromkeys(gone)})
+
+    def _found(self) -> tuple[Graph, set[str], set[str]]:
         """All versions, and what running climbs stand on and read."""
         return (Archive(self.client).everything(), *self._in_use())
 

@@ -21,6 +21,7 @@ from flows.registry.context import RunContext
 from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out, matching, tuned_prompts
 from flows.registry.names import EVALUATION, STAGE_TAG, registered_name
 from flows.registry.references import DataRefs, DatasetRef, LadderResult, ModelRef, StageRecord
+from flows.registry.statements import conclude, version_subject
 from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.reward_inputs import resolve_reward
 from flows.stages.row_origins import with_origins
@@ -163,7 +164,7 @@ def measure(
     left_out = held_out.left_out
     registry.log_events(run_id, [Event(0, {"left_out_rows": left_out.rows, "held_out_rows": left_out.of})])
     registry.client.log_dict(run_id, left_out.by, "left_out.json")
-    registry.end_run(run_id, "FINISHED")
+    conclude(registry, registry, run_id, EVALUATION, "FINISHED", [version_subject(ref)])
     sentence = left_out.sentence(held_out.what)
     now = {"estimates": measured.estimates, "run_id": run_id, "ladder_run": context.run_id, "outcome": sentence}
     return recall(ref, registry).model_copy(update=now).model_dump(mode="json")

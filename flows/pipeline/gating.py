@@ -10,7 +10,7 @@ from flows.lineage_events import LineageEvents, LineageRun, model_node, new_run_
 from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
 from flows.registry.model_card import describe_versions
-from flows.registry.names import FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
+from flows.registry.names import CHALLENGER, FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
 from flows.registry.references import StageRecord
 from flows.tasks import GATE_FAILED, retried_task, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
@@ -109,14 +109,14 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
 
 @retried_task("mark-versions")
 def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext) -> None:
-    """Verdicts as tags and in the descriptions of a stage's versions; safe to try again."""
+    """Verdicts as tags and in the descriptions of a stage's versions, of which those that block lose the alias."""
     registry = context.registry()
     tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in judgement.verdicts}
     status = FAILED if judgement.blocking else PASSED
     registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: status})
     describe_versions(record, judgement.verdicts, registry)
-    events = LineageEvents(context.project, context.lineage.openlineage)
+    if judgement.blocking:
+        registry.take_alias(record.models.values(), CHALLENGER)
+    run = LineageRun(f"gates.{record.stage}", new_run_id(), context.run_id, {"status": status})
     judged = [model_node(ref, judgement.verdicts) for ref in record.models.values()]
-    events.tell(
-        "COMPLETE", LineageRun(f"gates.{record.stage}", new_run_id(), context.run_id, {"status": status}), judged
-    )
+    LineageEvents(context.project, context.lineage.openlineage).tell("COMPLETE", run, judged)

@@ -17,12 +17,14 @@ from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, flow_run_tag
 from flows.pipeline.outside_functions import check_outside_measures
 from flows.pipeline.run import MEASURED, TRAINED, LadderRun
+from flows.promotion.history import settle
 from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
 from flows.registry.keys import code_version
 from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
+from flows.registry.statements import log_of
 from flows.stages.reward_inputs import resolve_reward
 from rlhf_core.gates.gate import blocked
 from rlhf_core.training.stage import OutOfTime
@@ -67,7 +69,7 @@ def _started(
     config: LadderConfig, arguments: str, *, what: str, verb: str, before: Sequence[Round], last: bool
 ) -> LadderRun:
     """A run with its MLflow run, after runs that were killed have been ended."""
-    registry = open_registry(config.project, config.storage)
+    registry = open_registry(config.project, config.storage, config.audit)
     data = open_registry(data_experiment(config.project), config.storage)  # refused now, if that was deleted
     rewards = resolve_reward(config.policy.reward, registry)
     check_outside_measures(config)
@@ -76,6 +78,8 @@ def _started(
             registry.folder(ref)  # a file that is missing or altered ends the run now, not hours later
     end_orphans(registry)
     end_orphans(data)
+    settle(registry)
+    log_of(registry).publish()
     run_tags = {STAGE_TAG: what, CODE_TAG: code_version(), **flow_run_tag()}
     run_id = registry.start_run(what, tags=run_tags)
     registry.log_params(run_id, config.model_dump(mode="json", exclude={"gates"}))
@@ -91,6 +95,7 @@ def _started(
         compute=config.compute,
         evidence=config.evidence,
         lineage=config.lineage,
+        audit=config.audit,
     )
     return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
 

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows.registry.client import Registry
-from flows.registry.names import FLOW_RUN_TAG, PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.names import ENDS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG, PROCESS_TAG
 from flows.registry.processes import is_dead
 
 
@@ -37,12 +37,17 @@ def end_orphans(registry: Registry) -> None:
 def end_orphan(registry: Registry, run: Run) -> None:
     """End a run whose process is dead with the runs below it; a ladder's flow run with those of its stages too."""
     for child in registry.children(run.info.run_id):
-        registry.end_run(child, "KILLED")
-    registry.end_run(run.info.run_id, "KILLED")
+        _end(registry, registry.client.get_run(child))
+    _end(registry, run)
     ladder = run.data.tags.get(FLOW_RUN_TAG)
     if ladder and PARENT_RUN_TAG not in run.data.tags:
         with get_client(sync_client=True) as client:
             _end_flow_runs(client, UUID(ladder))
+
+
+def _end(registry: Registry, run: Run) -> None:
+    """End a run as its statement says, if there is one by now."""
+    registry.end_run(run.info.run_id, run.data.tags.get(ENDS_TAG, "KILLED"))
 
 
 def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:

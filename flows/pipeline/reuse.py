@@ -28,7 +28,10 @@ from flows.registry.references import DATA, DataRefs, ModelRef, StageOutcome, St
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
 
-ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel", "lineage", "model_card"}
+ELSEWHERE = {
+    *("storage", "threads", "compute", "data", "contract", "shares", "relabel"),
+    *("audit", "lineage", "model_card"),
+}
 """Sections that change no outcome, or that the digests of the data stand for."""
 
 NEWEST = 5

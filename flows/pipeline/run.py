@@ -21,6 +21,7 @@ from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
 from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
+from flows.pipeline.stated import give_alias, state_climb, state_judgement
 from flows.pipeline.summary import Summary, publish_summary
 from flows.promotion.comparison import Comparison
 from flows.registry.context import RunContext
@@ -172,8 +173,7 @@ class LadderRun:
         self.blocking += judgement.blocking
         if isinstance(made, StageRecord):
             mark_versions(made, judgement, self.context)
-            if judgement.blocking:
-                self.context.registry().take_alias(made.models.values(), CHALLENGER)
+        state_judgement(made, gates, beside, judgement, self.config.gates, self.context)
         return judgement.blocking
 
     def measure_tokens(self, data: DataRefs, base: StageRecord) -> None:
@@ -196,8 +196,7 @@ class LadderRun:
         self.published = self.config.gates.mode == "enforce" and not self.blocking
         stages = [stage for stage in GATED if stage in self.stages and self.published]
         aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
-        for ref in aliased:
-            registry.set_alias(ref, CHALLENGER)
+        give_alias(registry, aliased, CHALLENGER, self.context.run_id)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
             registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
@@ -259,7 +258,7 @@ class LadderRun:
         publish_summary(summary, registry, self.context.run_id)
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
         publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
-        registry.end_run(self.context.run_id, status)
+        state_climb(self.what, status, list(self.result.versions.values()), self.context)
         labels = [done.record.model.label for done in self.stages.values()][-1:]
         self._name_flow_run(*labels, *(() if self._retrained() else ("nothing new",)))
 

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from flows.config.lineage import OpenLineageConfig
 from flows.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
+from flows.promotion.stated import conclude_move
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
@@ -89,7 +90,7 @@ def recorded_promotion(
     except BaseException:
         ledger.end_run(run_id, "FAILED")
         raise
-    ledger.end_run(run_id, "FINISHED")
+    conclude_move(registry, ledger, run_id)
     run = LineageRun("promotion", run_id, tags={"how": how, "by": by, "why": why, "forced": str(forced).lower()})
     moved = [LineageNode(model, "MODEL", version)]
     LineageEvents(project_of(registry), told).tell("COMPLETE", run, moved, [champion_node(model, version)])
@@ -101,12 +102,17 @@ def settle(registry: Registry) -> list[str]:
     Returns:
         The version and what became of it, for each.
     """
+    if registry.client.get_experiment_by_name(f"{project_of(registry)}-{LEDGER}") is None:
+        return []
     ledger = _ledger(registry)
     closed = []
     for run in ledger.running(PROCESS_TAG):
         if is_dead(run.data.tags[PROCESS_TAG]):
             done = _has_moved(registry, run)
-            ledger.end_run(run.info.run_id, "FINISHED" if done else "KILLED")
+            if done:
+                conclude_move(registry, ledger, run.info.run_id)
+            else:
+                ledger.end_run(run.info.run_id, "KILLED")
             closed.append(f"{run.info.run_name} {'became' if done else 'did not become'} {CHAMPION}")
     return closed
 

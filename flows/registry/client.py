@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from flows.config.audit import AuditConfig
 from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
 from flows.registry.artifacts import delete_model
@@ -29,12 +30,13 @@ NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow says of something that there is not."""
 
 
-def open_registry(project: str, storage: Path) -> "Registry":
+def open_registry(project: str, storage: Path, audit: AuditConfig | None = None) -> "Registry":
     """Connect to the tracking server, preparing its local database first where there is one.
 
     Args:
         project: name of the experiment and prefix of the registered names.
         storage: folder for artifacts of a local database, and for copies of remote models.
+        audit: how statements are signed and kept; by default as a configuration without a word of it.
 
     Raises:
         InputError: if the experiment was deleted, or cannot be made.
@@ -55,7 +57,7 @@ def open_registry(project: str, storage: Path) -> "Registry":
             f"the experiment '{project}' was deleted in MLflow: restore it by `MLFLOW_TRACKING_URI={uri} mlflow "
             f"experiments restore --experiment-id {experiment.experiment_id}`, or give the project another name"
         )
-    return Registry(client, experiment.experiment_id, storage)
+    return Registry(client, experiment.experiment_id, storage, audit)
 
 
 def _local(location: str) -> Path | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 
+from flows.config.audit import AuditConfig
 from flows.config.compute import ComputeConfig
 from flows.config.evidence import EvidenceConfig
 from flows.config.lineage import LineageConfig
@@ -32,6 +33,7 @@ class RunContext(Frozen):
     compute: ComputeConfig = ComputeConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     lineage: LineageConfig = LineageConfig()
+    audit: AuditConfig = AuditConfig()
 
     @property
     def cache(self) -> Path:
@@ -49,10 +51,10 @@ class RunContext(Frozen):
 
     def registry(self) -> Registry:
         """The run's connection to the registry; each process of the run has one."""
-        return _connection(self.project, self.storage, self.run_id, mlflow.get_tracking_uri())
+        return _connection(self.project, self.storage, self.audit, self.run_id, mlflow.get_tracking_uri())
 
 
 @functools.lru_cache(maxsize=1)
-def _connection(project: str, storage: Path, run_id: str, uri: str) -> Registry:
+def _connection(project: str, storage: Path, audit: AuditConfig, run_id: str, uri: str) -> Registry:
     """Opened once for a run, not for a process, which may outlive an experiment."""
-    return open_registry(project, storage)
+    return open_registry(project, storage, audit)

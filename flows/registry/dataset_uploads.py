@@ -17,6 +17,7 @@ from flows.registry.names import (
     data_experiment,
 )
 from flows.registry.references import DataRefs, DatasetRef, ModelRef
+from flows.registry.statements import conclude, table_subject
 
 
 def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
@@ -34,7 +35,7 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         tags |= {f"{ANNOTATOR_PREFIX}name": ref.annotator} if ref.annotator else {}
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
-        data.end_run(run_id, "FINISHED")
+        conclude(registry, data, run_id, "snapshot", "FINISHED", [table_subject(ref)])
 
 
 def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Registry) -> Path:

@@ -1,5 +1,6 @@
-"""Which process a run is of, and whether that is still there: by its machine, number and start."""
+"""Which process a run is of, and whether that is still there: by its machine, number and start; and whose it is."""
 
+import getpass
 import os
 import socket
 from pathlib import Path
@@ -8,6 +9,14 @@ from pathlib import Path
 def process_tag() -> str:
     """This process, as `host:number:start`; its start is told in ticks since that of the machine: no clock moves it."""
     return f"{socket.gethostname()}:{os.getpid()}:{_start(os.getpid())}"
+
+
+def user_name() -> str:
+    """Who runs this; the number of a user without a name, as containers have them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def is_dead(tag: str) -> bool:

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from flows.config.audit import AuditConfig
 from flows.config.redaction import redact
 from flows.registry.names import KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
 from flows.registry.processes import is_dead, process_tag
@@ -43,12 +44,16 @@ class Runs:
         client: of the server.
         experiment_id: the experiment.
         storage: folder that all climbs share who use it.
+        audit: how statements about its runs and versions are signed and kept.
     """
 
-    def __init__(self, client: MlflowClient, experiment_id: str, storage: Path) -> None:
+    def __init__(
+        self, client: MlflowClient, experiment_id: str, storage: Path, audit: AuditConfig | None = None
+    ) -> None:
         self.client = client
         self.experiment_id = experiment_id
         self.storage = storage
+        self.audit = audit or AuditConfig()
 
     def alone(self, name: str) -> AbstractContextManager[None]:
         """One climb at a time with something of that name: of two who set the same, MLflow refuses the second."""

@@ -31,6 +31,7 @@ from flows.stages.lineage_events import tell_made, told_training
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.row_origins import with_origins
+from flows.stages.stated import state_stage
 from flows.stages.time_limit import TimeLimit
 from flows.stages.time_spent import TimeSpent
 from flows.stages.torchrun import launch
@@ -123,7 +124,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
 
 @retried_task("register")
 def register(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, Any]:
-    """Log figures and register every artifact as a version; safe to try again."""
+    """Log figures, register every artifact as a version, and leave a statement of them; safe to try again."""
     registry = context.registry()
     registry.log_figures(trained.run_id, figures_of(trained.series))
     registry.client.log_dict(trained.run_id, trained.series, "series.json")
@@ -135,6 +136,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         trained.run_id, trained.estimates, model=models[plan.main], dataset=plan.datasets.get("training")
     )
     registry.end_run(trained.run_id, "FINISHED")
+    state_stage(plan, context, trained, models)
     record = StageRecord(
         stage=plan.stage,
         key=key,

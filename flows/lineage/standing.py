@@ -1,0 +1,118 @@
+"""Whether MLflow holds what statements say, and states all that it holds."""
+
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+from flows.lineage.finding import AuditFinding
+from flows.lineage.holdings import Holdings
+from flows.lineage.stated import Stated
+from flows.registry.held import kept_files, model_inputs
+from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, STAGE_TAG
+
+OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how")
+"""Tags of which every run has one that makes, measures, keeps or promotes something."""
+
+SHOWN = 3
+"""Differences of one thing that a line names."""
+
+FILES, INPUTS = "files", "inputs"
+"""Facets of a run that cost a look at it alone."""
+
+
+def standing_findings(
+    holdings: Holdings, stated: Stated, *, deep: bool, within: Container[str] | None = None
+) -> Iterator[AuditFinding]:
+    """Hold what MLflow has against statements.
+
+    Args:
+        holdings: what it has of a project.
+        stated: what it must have.
+        deep: whether files are read, too.
+        within: addresses that are looked at; None for all.
+    """
+    held = 0
+    for address, facets in stated.holds.items():
+        if within is not None and address not in within:
+            continue
+        wrong = list(_against(holdings, address, facets, deep=deep))
+        for finding in wrong:
+            yield finding._replace(detail=f"{finding.detail}; stated in {stated.since[address]}")
+        held += not wrong
+    if held:
+        what = "with their files" if deep else "without their files"
+        yield AuditFinding("registry", "state", "holds", f"{held} versions, models, runs and aliases, {what}")
+    for address, facets in holdings.facets.items():
+        if (within is None or address in within) and address not in stated.holds and _counts(address, facets):
+            yield AuditFinding(_name(address), "statement", "unsigned", "nobody stated that it is so")
+
+
+def _against(holdings: Holdings, address: str, facets: Any, *, deep: bool) -> Iterator[AuditFinding]:
+    """One thing against what is stated of it."""
+    of, now = _name(address), holdings.facets.get(address)
+    if facets is None or isinstance(facets, str):  # what was removed, and aliases
+        if now != facets:
+            status, said = ("missing" if now is None else "altered"), facets or "nothing"
+            yield AuditFinding(of, "state", status, f"is {now or 'gone'}, not {said}")
+        return
+    if now is None:
+        yield AuditFinding(of, "state", "missing", "is not there")
+        return
+    seen = now | _costly(holdings, address, facets, deep=deep)
+    for name, value in facets.items():
+        if name in seen and (detail := _difference(value, seen[name])):
+            yield AuditFinding(of, name, "altered", detail)
+
+
+def _costly(holdings: Holdings, address: str, facets: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:
+    """Facets that take a look of their own: what models a run read, and digests of its files."""
+    run = holdings.runs.get(address)
+    if run is None or FILES not in facets:
+        return {}
+    inputs = {INPUTS: model_inputs(holdings.client.get_run(run.info.run_id))}
+    return {**inputs, FILES: kept_files(run.info.artifact_uri)} if deep else inputs
+
+
+def _difference(then: Any, now: Any) -> str:
+    """How something differs from what was stated, in words; empty where it does not."""
+    if then == now:
+        return ""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        names = sorted({*then, *now})
+        wrong = [_of_entry(name, then, now) for name in names if then.get(name) != now.get(name)]
+        more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+        return "; ".join([*wrong[:SHOWN], *more])
+    if isinstance(then, list) and isinstance(now, list):
+        gone, new = [item for item in then if item not in now], [item for item in now if item not in then]
+        parts = {"removed": gone, "added": new}
+        return "; ".join(f"{what}: {_short(items)}" for what, items in parts.items() if items) or "in another order"
+    return f"is {_short(now)}, was {_short(then)}"
+
+
+def _of_entry(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if name not in now:
+        return f"{name} is gone, was {_short(then[name])}"
+    return f"{name} is {_short(now[name])}, was {_short(then[name])}" if name in then else f"{name} was added"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _counts(address: str, facets: Any) -> bool:
+    """Whether something must be stated: all versions, the aliases of the ladder, and runs that ended well."""
+    kind, _, name = address.partition(" ")
+    match kind:
+        case "version":
+            return True
+        case "alias":
+            return name.endswith((f"@{CHAMPION}", f"@{CHALLENGER}"))
+        case "run":
+            return facets["status"] == "FINISHED" and any(tag in facets["tags"] for tag in OF_RUNS)
+    return False
+
+
+def _name(address: str) -> str:
+    """What an address is of, as other findings name it."""
+    kind, _, name = address.partition(" ")
+    return name if kind == "version" else address

@@ -1,0 +1,142 @@
+"""What MLflow holds of a version, a run or an alias, as a statement writes it down and an audit reads it again.
+
+Each thing has an address, such as `version tiny-sft/1`, and facets, such as its tags. Left out is what people write:
+tags of their own, notes, and what stands below the line that ends a description.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import LoggedModel, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from flows.registry.model_card import END
+from flows.registry.names import (
+    ANNOTATOR_PREFIX,
+    DATASET_PREFIX,
+    EVIDENCE_PREFIX,
+    EVIDENCE_PRUNED_TAG,
+    GATE_PREFIX,
+    ORIGIN_PREFIX,
+    PARENT_PREFIX,
+    SOURCE_PREFIX,
+)
+from flows.storage.digests import file_digests
+
+OWN_TAGS = (
+    *(GATE_PREFIX, PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX, ORIGIN_PREFIX, ANNOTATOR_PREFIX, EVIDENCE_PREFIX),
+    *("rlhf.", "imported.", "model_card.", "chat_template."),
+)
+"""How tags of versions begin that the pipeline sets."""
+
+NOTES = ("mlflow.note.content", EVIDENCE_PRUNED_TAG)
+"""Tags of runs that are set after the run: by people, and by what removes rows."""
+
+EXACT = 2**53
+"""Integers from here on are no numbers to every reader of JSON."""
+
+
+def version_address(label: str) -> str:
+    """Address of a registered version."""
+    return f"version {label}"
+
+
+def run_address(run_id: str) -> str:
+    """Address of a run."""
+    return f"run {run_id}"
+
+
+def model_address(model_id: str) -> str:
+    """Address of a logged model, which has the files of a version."""
+    return f"model {model_id}"
+
+
+def alias_address(name: str, alias: str) -> str:
+    """Address of an alias, whose value is a version of that name."""
+    return f"alias {name}@{alias}"
+
+
+def held_version(version: ModelVersion) -> dict[str, Any]:
+    """Facets of a version."""
+    return {
+        "tags": {key: value for key, value in sorted(version.tags.items()) if key.startswith(OWN_TAGS)},
+        "description": described(version.description or ""),
+        "source": str(version.source),
+        "run": str(version.run_id),
+        "status": str(version.status),
+    }
+
+
+def held_model(model: LoggedModel) -> dict[str, Any]:
+    """Facets of a logged model."""
+    return {
+        "run": str(model.source_run_id),
+        "status": str(model.status),
+        "tags": {key: value for key, value in sorted(model.tags.items()) if key.startswith(OWN_TAGS)},
+        "metrics": {metric.key: plain(metric.value) for metric in model.metrics or ()},
+    }
+
+
+def held_run(run: Run) -> dict[str, Any]:
+    """Facets of a run; of its metrics the last values, which its page shows."""
+    outputs = () if run.outputs is None else run.outputs.model_outputs
+    return {
+        "name": str(run.info.run_name),
+        "experiment": str(run.info.experiment_id),
+        "status": str(run.info.status),
+        "tags": {key: value for key, value in sorted(run.data.tags.items()) if key not in NOTES},
+        "params": dict(sorted(run.data.params.items())),
+        "metrics": {key: plain(value) for key, value in sorted(run.data.metrics.items())},
+        "datasets": _datasets(run),
+        "outputs": sorted(output.model_id for output in outputs),
+    }
+
+
+def model_inputs(run: Run) -> list[str]:
+    """Logged models that a run read; only `get_run` tells them."""
+    inputs = () if run.inputs is None else run.inputs.model_inputs
+    return sorted(each.model_id for each in inputs)
+
+
+def kept_files(location: str) -> dict[str, str]:
+    """SHA-256 of every file at an address of the artifact store, by its path there."""
+    return file_digests(Path(get_artifact_repository(location).download_artifacts("")))
+
+
+def described(description: str) -> str:
+    """SHA-256 of what the pipeline wrote of a description."""
+    written, _, _ = f"{description}\n".partition(f"\n{END}\n")
+    return hashlib.sha256(written.rstrip("\n").encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """What any reader of JSON takes for the same: numbers that are none, and long ones, as texts."""
+    match value:
+        case bool() | str() | None:
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case int():
+            return value if -EXACT < value < EXACT else str(value)
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+    return str(value)
+
+
+def _datasets(run: Run) -> list[list[Any]]:
+    """Use, name, digest and profile of what a run read, and what that was made from, wherever it lies now."""
+    found = []
+    for item in () if run.inputs is None else run.inputs.dataset_inputs:
+        use = next((tag.value for tag in item.tags if tag.key == MLFLOW_DATASET_CONTEXT), "")
+        source = json.loads(item.dataset.source or "{}")
+        made_from = source.get("made_from", []) if isinstance(source, dict) else []
+        found.append([use, item.dataset.name, item.dataset.digest, item.dataset.profile or "", made_from])
+    return sorted(found, key=json.dumps)
