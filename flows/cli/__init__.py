@@ -9,6 +9,7 @@ import typer
 
 from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run
 from flows.cli.common import EXIT_INPUT
+from flows.cli.evidence import evidence_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ for on_config in (run.check, config.show, config.docs, config.schema):
 data_app.command()(run.inspect)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(evidence_app, name="evidence")
 
 
 def _print_version(wanted: bool) -> None:

@@ -44,10 +44,16 @@ def model_card(dossier: Dossier, words: Path | None = None) -> ModelCard:
         InputError: if that file cannot be read.
     """
     said = None if words is None else _words(words)
-    data = ModelCardData(**{**_data(dossier), **({} if said is None else said.data.to_dict())})
+    own = {} if said is None else {name: value for name, value in vars(said.data).items() if value is not None}
+    data = ModelCardData(**{**_data(dossier), **own})
     text = "" if said is None else said.text.strip()
     sections = [_heading(dossier), text, *_sections(dossier)]
     return ModelCard("\n\n".join([f"---\n{data.to_yaml()}\n---", *filter(None, sections)]) + "\n")
+
+
+def dataset_card(each: DatasetDossier) -> str:
+    """The card of a table: source, licence, counts, quarantine, and what its labels are worth."""
+    return f"# {_plain(each.use.name)}\n\n{_dataset(each)}\n"
 
 
 def words_of(words: Path | None) -> str:
@@ -61,7 +67,8 @@ def words_of(words: Path | None) -> str:
 
 def _words(path: Path) -> ModelCard:
     try:
-        return ModelCard.load(path)
+        card: ModelCard = ModelCard.load(path)
+        return card
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"field 'model_card.words': {path} cannot be read ({error})") from None
     except (ValueError, YAMLError) as error:

@@ -13,7 +13,7 @@ from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import DatasetUse, Training
 from flows.registry.keys import files_artifact
-from flows.registry.names import CONFIGURATION, MODELS, verdicts_record
+from flows.registry.names import CONFIGURATION, EVALUATION, MODELS, STAGE_TAG, verdicts_record
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
@@ -76,7 +76,7 @@ class Dossier(NamedTuple):
         story: the graph.
         versions: each after all that went into it; the one that is meant is the last.
         datasets: tables that went in.
-        runs: runs of MLflow that keep all this.
+        runs: runs of MLflow that keep all this: those that made, judged and measured versions, and the climbs.
     """
 
     story: Story
@@ -108,12 +108,21 @@ def read_dossier(archive: Archive, model: str) -> Dossier:
     story = tell(archive, model)
     ordered = [story.graph.versions[node] for node in story.graph.order if node in story.graph.versions]
     versions = tuple(_version(archive, version, story.training(version)) for version in ordered)
-    runs = [run for each in versions for run in (each.version.run_id, each.judged_by, _climb_of(each)) if run]
-    return Dossier(story, versions, tuple(_datasets(archive, versions)), tuple(dict.fromkeys(runs)))
+    runs = dict.fromkeys(run for each in versions for run in _runs(archive, each))
+    return Dossier(story, versions, tuple(_datasets(archive, versions)), tuple(runs))
 
 
-def _climb_of(each: VersionDossier) -> str:
-    return "" if each.training is None else each.training.ladder_run or ""
+def _runs(archive: Archive, each: VersionDossier) -> Iterator[str]:
+    """Runs that keep what is known of a version."""
+    if each.training is None:
+        return
+    yield each.training.run_id
+    if each.training.ladder_run:
+        yield each.training.ladder_run
+    for run in archive.judged(each.version, each.stage):
+        yield run.info.run_id
+        if run.data.tags.get(STAGE_TAG) == EVALUATION:
+            yield from (child.info.run_id for child in archive.children(run, f"{EVALUATION}-{each.stage}"))
 
 
 def _version(archive: Archive, version: Version, training: Training | None) -> VersionDossier:
