@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, explain, init, lineage, models, promotion, receive, run
+from flows.cli import config, deploy, explain, init, keys, lineage, models, promotion, receive, run
 from flows.cli.common import EXIT_INPUT
 from flows.cli.evidence import evidence_app
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
+keys_app = typer.Typer(help="Keys that sign what is made, judged and promoted.", no_args_is_help=True)
 
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
@@ -31,9 +32,12 @@ app.command("evaluate", hidden=True)(models.reward_bench)  # its name until ther
 for on_config in (run.check, config.show, config.docs, config.schema):
     config_app.command()(on_config)
 data_app.command()(run.inspect)
+for on_keys in (keys.new, keys.show, keys.trust, keys.retire):
+    keys_app.command()(on_keys)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

@@ -86,6 +86,6 @@ def verify(
         findings = verify_bundle(read_bundle(bundle), [trusted])
         from rich.console import Console
 
-        Console(highlight=False, soft_wrap=True).print(render(findings))
+        Console(highlight=False, soft_wrap=True).print(render(findings, str(key)))
         if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)

@@ -107,13 +107,21 @@ def impact(
 
 
 def audit(
-    model: Annotated[str | None, typer.Argument(help="A version; without it, all that hold an alias.")] = None,
+    model: Annotated[str | None, typer.Argument(help="A version; without it, all that there is.")] = None,
     config: ConfigOption = None,
     overrides: Overrides = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="Public key that is trusted; by default the one beside the registry."),
+    ] = None,
+    witness: Annotated[Path | None, typer.Option(help="Folder with the copies that a witness keeps.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read files too: recompute digests, figures from held-out rows, verdicts.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Recompute digests, figures and verdicts behind a version. Exit code 1: something is gone, altered or differs."""
+    """Hold the registry against its signed statements. Exit code 1: something is gone, altered, differs or unsigned."""
     with quietly():
-        from flows.config.errors import InputError
         from flows.registry.lookup import parse_version, require_registry, require_version
 
         if model is not None:
@@ -121,12 +129,18 @@ def audit(
         archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
         from flows.lineage import audit as auditing
         from flows.lineage.finding import DOUBTS
+        from flows.lineage.proof import prove
+        from flows.lineage.trust import trusted_keys
 
-        versions = archive.aliased() if model is None else [archive.find(model)]
-        if not versions:
-            raise InputError("no version holds an alias; name a version to audit")
-        findings = auditing.audit(archive, versions)
-        _console().print(auditing.render(findings))
+        trust = trusted_keys(key or [], None)
+        versions = None if model is None else [archive.find(model)]
+        findings = prove(archive, versions, trust.keys, witness=witness, deep=deep)
+        if deep:
+            findings += auditing.audit(archive, archive.aliased() if versions is None else versions)
+        if as_json:
+            typer.echo(json.dumps(auditing.as_json(findings, trust.why), indent=2))
+        else:
+            _console().print(auditing.render(findings, trust.why))
         if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)
 

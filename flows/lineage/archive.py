@@ -106,6 +106,10 @@ class Archive:
                 aliases.setdefault(f"{model.name}/{version}", []).append(alias)
         return aliases
 
+    def names(self) -> set[str]:
+        """All registered names."""
+        return {model.name for model in pages(self.client.search_registered_models, 1000)}
+
     def aliased(self) -> list[Version]:
         """Every version that holds an alias and that a ladder registered."""
         versions = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())

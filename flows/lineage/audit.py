@@ -1,6 +1,7 @@
 """Audit of a version: every digest behind it, and every figure and verdict, recomputed from what is kept."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
@@ -48,8 +49,19 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
     return findings
 
 
-def render(findings: list[AuditFinding]) -> Group:
-    """What was looked at and what came of it, with a sum at the end."""
+def as_json(findings: Sequence[AuditFinding], keys: str) -> dict[str, Any]:
+    """The same as `render`, for programs."""
+    counts = {status: sum(finding.status == status for finding in findings) for status in STYLES}
+    return {"keys": keys, "counts": counts, "findings": [finding._asdict() for finding in findings]}
+
+
+def render(findings: Sequence[AuditFinding], keys: str) -> Group:
+    """What was looked at and what came of it, with a sum at the end.
+
+    Args:
+        findings: by what they are of.
+        keys: which keys were trusted, in words.
+    """
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 2, 0, 0))
     for column in ("of", "what", "finding", "detail"):
         table.add_column(column, overflow="fold")
@@ -57,7 +69,9 @@ def render(findings: list[AuditFinding]) -> Group:
         style = STYLES[finding.status]
         table.add_row(finding.of, finding.what, f"[{style}]{finding.status}[/{style}]", escape(finding.detail))
     counts = {status: sum(finding.status == status for finding in findings) for status in STYLES}
-    return Group(table, "\n" + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    return Group(
+        table, f"\ntrusted: {escape(keys)}", ", ".join(f"{count} {status}" for status, count in counts.items())
+    )
 
 
 def _files(archive: Archive, version: Version) -> AuditFinding:

@@ -26,7 +26,7 @@ from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import open_registry
-from flows.registry.held import model_address, run_address, version_address
+from flows.registry.held import FILES, model_address, run_address, version_address
 from flows.registry.lookup import DATASET
 from flows.registry.names import (
     EVIDENCE,
@@ -158,7 +158,7 @@ class Retention:
         registry = open_registry(self.project, self.storage, self.audit)
         held = holds_run(registry, rows_of) if rows_of else {}
         for facets in held.values():
-            facets["files"] = {path: it for path, it in facets["files"].items() if not path.startswith(f"{EVIDENCE}/")}
+            facets[FILES] = {path: it for path, it in facets[FILES].items() if not path.startswith(f"{EVIDENCE}/")}
         subject = Subject(name=waste.name, digest={"rlhfRemoved": digest_of([waste.kind, waste.name, waste.holder])})
         predicate = {"kind": waste.kind, "what": waste.name, "bytes": waste.size}
         state(registry, REMOVAL, [subject], predicate, {**held, **dict.fromkeys(gone)})

@@ -3,10 +3,10 @@
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-from flows.lineage.finding import AuditFinding
+from flows.lineage.finding import AuditFinding, AuditStatus
 from flows.lineage.holdings import Holdings
 from flows.lineage.stated import Stated
-from flows.registry.held import kept_files, model_inputs
+from flows.registry.held import CURVES, FILES, INPUTS, kept_curves, kept_files, model_inputs
 from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, STAGE_TAG
 
 OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how")
@@ -14,9 +14,6 @@ OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how")
 
 SHOWN = 3
 """Differences of one thing that a line names."""
-
-FILES, INPUTS = "files", "inputs"
-"""Facets of a run that cost a look at it alone."""
 
 
 def standing_findings(
@@ -34,7 +31,7 @@ def standing_findings(
     for address, facets in stated.holds.items():
         if within is not None and address not in within:
             continue
-        wrong = list(_against(holdings, address, facets, deep=deep))
+        wrong = list(_against(holdings, address, facets, deep=deep, alone=deep or within is not None))
         for finding in wrong:
             yield finding._replace(detail=f"{finding.detail}; stated in {stated.since[address]}")
         held += not wrong
@@ -46,30 +43,33 @@ def standing_findings(
             yield AuditFinding(_name(address), "statement", "unsigned", "nobody stated that it is so")
 
 
-def _against(holdings: Holdings, address: str, facets: Any, *, deep: bool) -> Iterator[AuditFinding]:
+def _against(holdings: Holdings, address: str, facets: Any, *, deep: bool, alone: bool) -> Iterator[AuditFinding]:
     """One thing against what is stated of it."""
     of, now = _name(address), holdings.facets.get(address)
     if facets is None or isinstance(facets, str):  # what was removed, and aliases
         if now != facets:
-            status, said = ("missing" if now is None else "altered"), facets or "nothing"
-            yield AuditFinding(of, "state", status, f"is {now or 'gone'}, not {said}")
+            status: AuditStatus = "missing" if now is None else "altered"
+            shown = now if isinstance(now, str) else "gone" if now is None else "there"
+            yield AuditFinding(of, "state", status, f"is {shown}, not {facets or 'gone'}")
         return
     if now is None:
         yield AuditFinding(of, "state", "missing", "is not there")
         return
-    seen = now | _costly(holdings, address, facets, deep=deep)
+    seen = now | (_costly(holdings, address, facets, deep=deep) if alone else {})
     for name, value in facets.items():
         if name in seen and (detail := _difference(value, seen[name])):
             yield AuditFinding(of, name, "altered", detail)
 
 
 def _costly(holdings: Holdings, address: str, facets: Mapping[str, Any], *, deep: bool) -> dict[str, Any]:
-    """Facets that take a look of their own: what models a run read, and digests of its files."""
+    """Facets that take a look of their own: models that a run read; the digests of its files and curves."""
     run = holdings.runs.get(address)
     if run is None or FILES not in facets:
         return {}
-    inputs = {INPUTS: model_inputs(holdings.client.get_run(run.info.run_id))}
-    return {**inputs, FILES: kept_files(run.info.artifact_uri)} if deep else inputs
+    costly: dict[str, Any] = {INPUTS: model_inputs(holdings.client.get_run(run.info.run_id))}
+    if deep:
+        costly |= {FILES: kept_files(run.info.artifact_uri), CURVES: kept_curves(holdings.client, run)}
+    return costly
 
 
 def _difference(then: Any, now: Any) -> str:

@@ -65,8 +65,10 @@ def stated(log: VerifiedLog) -> Stated:
         assert entry.statement is not None
         for address, facets in entry.statement.registry.items():
             known = holds.get(address)
-            both = isinstance(facets, dict) and isinstance(known, dict)
-            holds[address] = {**known, **facets} if both else facets
+            if isinstance(facets, dict) and isinstance(known, dict):
+                holds[address] = known | facets
+            else:
+                holds[address] = facets
             since[address] = entry.name
     return Stated(holds, since, entries)
 
@@ -89,11 +91,11 @@ def log_findings(project: str, log: VerifiedLog) -> Iterator[AuditFinding]:
         yield AuditFinding(of, "statements", "missing", "there are none")
 
 
-def verdict_findings(stated_: Stated) -> Iterator[AuditFinding]:
+def verdict_findings(project: str, said: Stated) -> Iterator[AuditFinding]:
     """Whether the verdicts that are stated follow from the stated figures, and these are those of the stage."""
-    measured = dict(_measured(stated_.entries))
+    measured = dict(_measured(said.entries))
     right = 0
-    for entry in stated_.entries:
+    for entry in said.entries:
         if entry.statement is None or entry.statement.kind != JUDGEMENT or "verdicts" not in entry.statement.predicate:
             continue
         of = ", ".join(subject.name for subject in entry.statement.subjects)
@@ -102,14 +104,16 @@ def verdict_findings(stated_: Stated) -> Iterator[AuditFinding]:
             yield AuditFinding(of, "stated verdicts", "differs", f"{entry.name}: {detail}")
         right += not wrong
     if right:
-        yield AuditFinding("log", "stated verdicts", "holds", f"{right} judgements follow from figures and thresholds")
+        yield AuditFinding(
+            f"log of {project}", "stated verdicts", "holds", f"{right} judgements follow from figures and thresholds"
+        )
 
 
 def _measured(entries: Sequence[LogEntry]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Figures that stages stated, by the run that measured them."""
     for entry in entries:
         if entry.statement is not None and entry.statement.kind == PROVENANCE:
-            figures = entry.statement.predicate.get("rlhf_estimates")
+            figures = entry.statement.predicate.get("rlhf_estimates") or {}
             for address in entry.statement.registry if figures else ():
                 if address.startswith("run "):
                     yield address.removeprefix("run "), figures

@@ -14,10 +14,7 @@ from flows.lineage.recomputation import Recomputation
 from flows.lineage.stated import Stated, log_findings, stated, verdict_findings
 from flows.papers.bundle import CONTENTS, MANIFEST, RUN, RUNS
 from flows.papers.bundle_archive import BundleArchive
-from flows.registry.held import alias_address, held_run, held_version, run_address, version_address
-
-FILES = "files"
-"""Facet of a run in statements: SHA-256 of its files."""
+from flows.registry.held import FILES, alias_address, held_run, held_version, run_address, version_address
 
 
 def verify_bundle(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> list[AuditFinding]:
@@ -40,7 +37,7 @@ def verify_bundle(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> list[
         log = verify_log(archive.log(project), keys)
         believed = stated(log)
         findings += log_findings(project, log)
-        findings += verdict_findings(believed)
+        findings += verdict_findings(project, believed)
         said |= believed.holds
     if not archive.projects:
         findings.append(AuditFinding("bundle", "statements", "missing", "it has none"))

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from flows.attestation.statement import digest_of
 from flows.registry.model_card import END
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
@@ -27,6 +29,7 @@ from flows.registry.names import (
     PARENT_PREFIX,
     SOURCE_PREFIX,
 )
+from flows.registry.runs import FINAL
 from flows.storage.digests import file_digests
 
 OWN_TAGS = (
@@ -37,6 +40,9 @@ OWN_TAGS = (
 
 NOTES = ("mlflow.note.content", EVIDENCE_PRUNED_TAG)
 """Tags of runs that are set after the run: by people, and by what removes rows."""
+
+INPUTS, FILES, CURVES = "inputs", "files", "curves"
+"""Facets of a run that take a look at it alone: models that it read, its files, all points of its metrics."""
 
 EXACT = 2**53
 """Integers from here on are no numbers to every reader of JSON."""
@@ -69,6 +75,7 @@ def held_version(version: ModelVersion) -> dict[str, Any]:
         "description": described(version.description or ""),
         "source": str(version.source),
         "run": str(version.run_id),
+        "made": version.creation_timestamp,
         "status": str(version.status),
     }
 
@@ -90,6 +97,7 @@ def held_run(run: Run) -> dict[str, Any]:
         "name": str(run.info.run_name),
         "experiment": str(run.info.experiment_id),
         "status": str(run.info.status),
+        "started": run.info.start_time,
         "tags": {key: value for key, value in sorted(run.data.tags.items()) if key not in NOTES},
         "params": dict(sorted(run.data.params.items())),
         "metrics": {key: plain(value) for key, value in sorted(run.data.metrics.items())},
@@ -102,6 +110,13 @@ def model_inputs(run: Run) -> list[str]:
     """Logged models that a run read; only `get_run` tells them."""
     inputs = () if run.inputs is None else run.inputs.model_inputs
     return sorted(each.model_id for each in inputs)
+
+
+def kept_curves(client: MlflowClient, run: Run) -> dict[str, str]:
+    """SHA-256 over steps and values of each metric that a run logged more than once, by its name."""
+    names = sorted(name for name in run.data.metrics if not name.startswith(FINAL))
+    history = {name: client.get_metric_history(run.info.run_id, name) for name in names}
+    return {name: digest_of([[each.step, plain(each.value)] for each in all_]) for name, all_ in history.items()}
 
 
 def kept_files(location: str) -> dict[str, str]:

@@ -20,10 +20,14 @@ from flows.attestation.statement import FOLDER, MADE, PROVENANCE, REGISTRY, ROWS
 from flows.config.audit import AuditConfig
 from flows.registry.client import Registry
 from flows.registry.held import (
+    CURVES,
+    FILES,
+    INPUTS,
     alias_address,
     held_model,
     held_run,
     held_version,
+    kept_curves,
     kept_files,
     model_address,
     model_inputs,
@@ -108,7 +112,12 @@ def holds_run(registry: Registry, run_id: str, *, status: str | None = None) -> 
         status: that it is about to get; None where it has it.
     """
     run = registry.client.get_run(run_id)
-    facets = {**held_run(run), "inputs": model_inputs(run), "files": kept_files(run.info.artifact_uri)}
+    facets = {
+        **held_run(run),
+        INPUTS: model_inputs(run),
+        FILES: kept_files(run.info.artifact_uri),
+        CURVES: kept_curves(registry.client, run),
+    }
     return {run_address(run_id): facets | ({"status": status} if status else {})}
 
 
@@ -216,7 +225,7 @@ def conclude(
     of.tag_run(run_id, {ENDS_TAG: status})
     run = of.client.get_run(run_id)
     held = holds_run(of, run_id, status=status)
-    files = held[run_address(run_id)]["files"]
+    files = held[run_address(run_id)][FILES]
     predicate = provenance(what, parameters={"run": run_id, "tags": run.data.tags}, materials=materials, run=run)
     subjects = file_subjects(files, run_id) or [Subject(name=run_id, digest={"sha256": digest_of(plain(held))})]
     state(registry, PROVENANCE, subjects, predicate, held)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flows.attestation.statement import PROVENANCE, Subject
 from flows.registry.context import RunContext
-from flows.registry.held import run_address
+from flows.registry.held import FILES, run_address
 from flows.registry.names import EVIDENCE
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.statements import (
@@ -38,7 +38,7 @@ def state_stage(plan: Plan, context: RunContext, trained: FinishedTraining, mode
         **holds_versions(registry, models.values()),
         **holds_models(registry, models.values()),
     }
-    kept = holds[run_address(trained.run_id)]["files"]
+    kept = holds[run_address(trained.run_id)][FILES]
     rows = {path: digest for path, digest in kept.items() if path.startswith(f"{EVIDENCE}/")}
     identity = plan.identity
     predicate = provenance(

@@ -1,0 +1,73 @@
+"""Proof of what the registry says: the log of statements, the state of MLflow against it, and verdicts from figures."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from securesystemslib.signer import SSlibKey
+
+from flows.attestation.statement import ROWS
+from flows.lineage.archive import Archive
+from flows.lineage.finding import AuditFinding
+from flows.lineage.graph import Graph, Version
+from flows.lineage.holdings import Holdings
+from flows.lineage.standing import standing_findings
+from flows.lineage.stated import Stated, log_findings, open_log, stated, verdict_findings
+from flows.registry.held import alias_address, model_address, run_address, version_address
+from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, project_of_model
+
+
+def prove(
+    archive: Archive,
+    versions: Sequence[Version] | None,
+    keys: Sequence[SSlibKey],
+    *,
+    witness: Path | None = None,
+    deep: bool = False,
+) -> list[AuditFinding]:
+    """Hold the registry against the statements of its projects.
+
+    Args:
+        archive: the registry.
+        versions: those whose ancestry is looked at; None for all that there is.
+        keys: that the auditor trusts.
+        witness: folder with the copies of a witness, None where there is none.
+        deep: whether the files of runs are read, too.
+    """
+    graph = None if versions is None else archive.ancestry(list(versions))
+    names = archive.names() if graph is None else {version.name for version in graph.versions.values()}
+    findings: list[AuditFinding] = []
+    for project in sorted(filter(None, set(map(project_of_model, names)))):
+        log = open_log(archive.client, project, keys, witness)
+        said = stated(log)
+        findings += log_findings(project, log)
+        findings += verdict_findings(project, said)
+        within = None if graph is None else set(_addresses(graph, said))
+        findings += standing_findings(Holdings(archive.client, project), said, deep=deep, within=within)
+    return findings
+
+
+def _addresses(graph: Graph, said: Stated) -> Iterator[str]:
+    """All that the story of some versions rests on: themselves, their runs, data, judgements, promotions, aliases."""
+    for label, version in graph.versions.items():
+        yield version_address(label)
+        yield model_address(version.model_id)
+        yield run_address(version.run_id)
+        yield from (alias_address(version.name, alias) for alias in (CHAMPION, CHALLENGER))
+    digests = {digest for version in graph.versions.values() for digest in version.dataset_digests.values()}
+    yield from _runs_about({*graph.versions}, digests, said)
+
+
+def _runs_about(labels: set[str], digests: Iterable[str], said: Stated) -> Iterator[str]:
+    """Runs that judged, moved or made some versions, and those that keep their data."""
+    wanted = set(digests)
+    for entry in said.entries:
+        assert entry.statement is not None
+        subjects = entry.statement.subjects
+        about = labels & {subject.name for subject in subjects} or any(
+            subject.digest.get(ROWS) in wanted for subject in subjects
+        )
+        if about and "run" in entry.statement.predicate:
+            yield run_address(str(entry.statement.predicate["run"]))
+    for address, facets in said.holds.items():
+        if address.startswith("run ") and facets and facets.get("tags", {}).get(SNAPSHOT_TAG) in wanted:
+            yield address
