@@ -33,6 +33,7 @@ def run(
     iterate: Annotated[
         int, typer.Option(min=1, help="Rounds; each after the first retrains on labelled answers of the newest policy.")
     ] = 1,
+    no_sign: Annotated[bool, typer.Option("--no-sign", help="Sign no statements, so that no audit can hold.")] = False,
 ) -> None:
     """Climb the ladder.
 
@@ -41,13 +42,14 @@ def run(
     """
     from flows.deploy.environment import importing
 
+    overrides = [*(overrides or []), *(["audit.sign=false"] if no_sign else [])]
     with quietly(as_typed(config, overrides)):
         with importing():
             from flows.config.loading import load_config
             from flows.config.rounds import check_rounds
             from flows.data.sources import check_files
 
-            settings = load_config(config, overrides=overrides or [])
+            settings = load_config(config, overrides=overrides)
             check_rounds(settings, iterate)
             check_files(settings.data)
             _see_registered(settings)

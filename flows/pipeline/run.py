@@ -42,6 +42,7 @@ from flows.registry.names import (
     registered_name,
 )
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
+from flows.registry.statements import UNSIGNED
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
 from rlhf_core.gates.gate import Gate, Verdict
@@ -237,8 +238,8 @@ class LadderRun:
         """End the MLflow run, publish the summary, with why it has no alias, and name the flow run by what came out."""
         registry = self.context.registry()
         describe_unjudged(self.stages, self.verdicts, registry)
-        ended = {stage: done.record.outcome for stage, done in self.stages.items()}
-        outcome = ". ".join([outcome, *(f"{stage} {early}" for stage, early in ended.items() if early)])
+        early = [f"{stage} {why}" for stage, done in self.stages.items() if (why := done.record.outcome)]
+        outcome = ". ".join([outcome, *early, *([] if self.config.audit.sign else [UNSIGNED])])
         summary = Summary(
             project=self.config.project,
             arguments=self.arguments,

@@ -7,6 +7,7 @@ tags of their own, notes, and what stands below the line that ends a description
 import hashlib
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from flows.attestation.statement import digest_of
@@ -28,6 +30,7 @@ from flows.registry.names import (
     ORIGIN_PREFIX,
     PARENT_PREFIX,
     SOURCE_PREFIX,
+    STATEMENT,
 )
 from flows.registry.runs import FINAL
 from flows.storage.digests import file_digests
@@ -120,8 +123,14 @@ def kept_curves(client: MlflowClient, run: Run) -> dict[str, str]:
 
 
 def kept_files(location: str) -> dict[str, str]:
-    """SHA-256 of every file at an address of the artifact store, by its path there."""
-    return file_digests(Path(get_artifact_repository(location).download_artifacts("")))
+    """SHA-256 of every file at an address of the artifact store, by its path there, less the copy of a statement."""
+    store = get_artifact_repository(location)
+    if not store.list_artifacts():
+        return {}
+    with tempfile.TemporaryDirectory() as scratch:
+        local = isinstance(store, LocalArtifactRepository)
+        files = file_digests(Path(store.download_artifacts("", None if local else scratch)))
+    return {path: digest for path, digest in files.items() if path != STATEMENT}
 
 
 def described(description: str) -> str:

@@ -8,7 +8,15 @@ from data_contracts.conversation import in_words
 from flows.config.pretrained import TAKEN
 from flows.registry.client import Registry
 from flows.registry.differences import differences
-from flows.registry.names import CARD_TAG, IMPORTED_TAG, LICENCE_TAG, PARENT_PREFIX, TEMPLATE_DAY_TAG, TRAINED_BY_TAG
+from flows.registry.names import (
+    CARD_TAG,
+    IMPORTED_TAG,
+    LICENCE_TAG,
+    PARENT_PREFIX,
+    STATEMENT,
+    TEMPLATE_DAY_TAG,
+    TRAINED_BY_TAG,
+)
 from flows.registry.references import DatasetRef, ModelRef, StageOutcome, StageRecord
 from flows.registry.tags import describe, imported
 from flows.report import format_detectable, format_estimate
@@ -111,7 +119,9 @@ def _links(record: StageRecord, registry: Registry) -> str:
     """Where the report of the climb and the run of the stage are, from MLflow's page of the version."""
     runs = f"#/experiments/{registry.experiment_id}/runs"
     report = f"[report of the climb]({runs}/{record.ladder_run}/artifacts/report.html)"
-    return f"{report} · [run with curves, data and upstream models]({runs}/{record.run_id}) · {record.seconds:.0f} s"
+    made = f"[run with curves, data and upstream models]({runs}/{record.run_id})"
+    stated = f"[signed statement]({runs}/{record.run_id}/artifacts/{STATEMENT})"
+    return f"{report} · {made} · {stated} · {record.seconds:.0f} s"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:

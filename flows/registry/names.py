@@ -92,6 +92,9 @@ HASHED = {"texts": "hashed"}
 PROMPT_NUMBER = "prompt_number"
 """Column of such a file: place of the prompt in the order of all texts of prompts, in which intervals resample them."""
 
+STATEMENT = "statement.json"
+"""Of a run that made a version: a copy of its statement, for people; what counts is the log."""
+
 CONFIGURATION = "config.json"
 """Of a ladder's run: its whole configuration, thresholds of gates among it."""
 

@@ -35,7 +35,7 @@ from flows.registry.held import (
     run_address,
     version_address,
 )
-from flows.registry.names import COMMIT_TAG, ENDS_TAG, FLOW_RUN_TAG, HARDWARE_TAG, PACKAGES_TAG
+from flows.registry.names import CODE_TAG, COMMIT_TAG, ENDS_TAG, FLOW_RUN_TAG, HARDWARE_TAG, PACKAGES_TAG
 from flows.registry.processes import process_tag, user_name
 from flows.registry.references import DatasetRef, ModelRef
 from flows.report import warn
@@ -226,7 +226,13 @@ def conclude(
     run = of.client.get_run(run_id)
     held = holds_run(of, run_id, status=status)
     files = held[run_address(run_id)][FILES]
-    predicate = provenance(what, parameters={"run": run_id, "tags": run.data.tags}, materials=materials, run=run)
+    predicate = provenance(
+        what,
+        parameters={"run": run_id, "tags": run.data.tags},
+        materials=materials,
+        run=run,
+        code=run.data.tags.get(CODE_TAG, ""),
+    )
     subjects = file_subjects(files, run_id) or [Subject(name=run_id, digest={"sha256": digest_of(plain(held))})]
     state(registry, PROVENANCE, subjects, predicate, held)
     of.end_run(run_id, status)

@@ -6,7 +6,7 @@ from pathlib import Path
 from flows.attestation.statement import PROVENANCE, Subject
 from flows.registry.context import RunContext
 from flows.registry.held import FILES, run_address
-from flows.registry.names import EVIDENCE
+from flows.registry.names import EVIDENCE, STATEMENT
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.statements import (
     file_subjects,
@@ -50,7 +50,8 @@ def state_stage(plan: Plan, context: RunContext, trained: FinishedTraining, mode
         estimates={name: estimate.as_json() for name, estimate in trained.estimates.items()},
     )
     subjects = [*_versions(trained, models), *file_subjects(rows, trained.run_id)]
-    state(registry, PROVENANCE, subjects, {**predicate, "rlhf_outcome": trained.outcome}, holds)
+    entry = state(registry, PROVENANCE, subjects, {**predicate, "rlhf_outcome": trained.outcome}, holds)
+    registry.client.log_text(trained.run_id, entry.content.decode(), STATEMENT)
 
 
 def _versions(trained: FinishedTraining, models: Mapping[str, ModelRef]) -> Iterator[Subject]:

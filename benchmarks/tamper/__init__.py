@@ -1,0 +1,1 @@
+"""Tampers with a finished ladder, one after another, and whether an audit notices each."""

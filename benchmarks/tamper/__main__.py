@@ -1,0 +1,114 @@
+"""Tamper with a finished ladder: `python -m benchmarks.tamper run`, then `fill` for the page."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.common.places import NoPlace, fill_places
+from flows.deploy.environment import QUIET, quiet
+
+ROOT = Path(__file__).parents[2]
+RESULT = ROOT / "benchmarks" / "results" / "tamper.json"
+PAGE = ROOT / "docs" / "evidence" / "audit.md"
+FAILING = (
+    "gates.policy=[{name: kl-budget, metric: kl_to_sft_nats, direction: below, threshold: -1.0, min_samples: 5,"
+    " failure: left the budget, reason: No divergence is below nothing.}]"
+)
+"""A gate that no policy passes."""
+
+BEYOND = "beyond signatures"
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def run(
+    home: Annotated[Path | None, typer.Option(help="Folder of the ladder; made if it holds none.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Kinds; all by default.")] = None,
+    out: Annotated[Path, typer.Option(help="JSON of what was noticed.")] = RESULT,
+) -> None:
+    """Tamper, audit, and print what was noticed; exit code 1 if anything was not that a signature can know."""
+    folder = (home or Path(tempfile.mkdtemp(prefix="tamper-"))).absolute()
+    os.environ |= {**QUIET, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    quiet()
+    if not (folder / "storage" / "mlflow.db").exists():
+        climb(folder)
+    from benchmarks.tamper.bench import try_tamper  # noqa: PLC0415  imports MLflow, which reads what is set by now
+    from benchmarks.tamper.tampers import TAMPERS  # noqa: PLC0415
+
+    notices = [try_tamper(None, folder)]
+    for tamper in TAMPERS:
+        if only is None or tamper.kind in only:
+            notices.append(try_tamper(tamper, folder))
+            typer.echo(f"{'noticed' if notices[-1].witnessed else 'NOT NOTICED'}  {tamper.kind}: {tamper.what}")
+    out.write_text(json.dumps([notice.as_json() for notice in notices], indent=1) + "\n", encoding="utf-8")
+    typer.echo(counted([notice.as_json() for notice in notices]))
+    if notices[0].witnessed or any(not it.deep for it in notices[1:] if it.kind != BEYOND):
+        raise typer.Exit(1)
+
+
+@app.command()
+def fill(result: Annotated[Path, typer.Option(help="JSON of what was noticed.")] = RESULT, page: Path = PAGE) -> None:
+    """Put the table into the page."""
+    notices = json.loads(result.read_text(encoding="utf-8"))
+    try:
+        fill_places(page, {"tampers": table(notices), "counts": [counted(notices)]})
+    except NoPlace as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def climb(folder: Path) -> None:
+    """A ladder that passed and was promoted, and a second one whose policy failed its gate, beside a witness."""
+    settings = ("--set", f"storage={folder / 'storage'}", "--set", f"audit.witness={folder / 'witness'}")
+    again = ("--set", "policy.updates=1", "--set", FAILING)
+    tiny = str(ROOT / "configs" / "tiny.yaml")
+    folder.mkdir(parents=True, exist_ok=True)
+    type_rlhf("run", tiny, *settings)
+    for model in ("sft", "reward-model", "policy"):
+        type_rlhf("promote", f"tiny-{model}", "--yes", "--why", "first", "--config", tiny, *settings)
+    type_rlhf("run", tiny, *settings, *again, code=3)
+
+
+def type_rlhf(*arguments: str, code: int = 0) -> None:
+    """Type a command, which must end by an exit code."""
+    done = subprocess.run([Path(sys.executable).with_name("rlhf"), *arguments], capture_output=True, text=True)
+    if done.returncode != code:
+        raise RuntimeError(f"rlhf {' '.join(arguments)} ended by {done.returncode}: {done.stderr[-2000:]}")
+
+
+def counted(notices: Sequence[dict[str, Any]]) -> str:
+    """How many of how many."""
+    tried = [notice for notice in notices if notice["kind"]]
+    signed = [notice for notice in tried if notice["kind"] != BEYOND]
+    quick, deep = (sum(bool(notice[name]) for notice in signed) for name in ("quick", "deep"))
+    beyond = [notice for notice in tried if notice["kind"] == BEYOND]
+    witnessed = sum(bool(notice["witnessed"]) for notice in beyond)
+    return (
+        f"{deep} of {len(signed)} tampers without the key are noticed, {quick} of them without reading a file; of "
+        f"{len(beyond)} that no signature can know, {witnessed} beside a witness"
+    )
+
+
+def table(notices: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Lines of a table in Markdown."""
+    yield "| of | tamper | noticed | first finding |"
+    yield "|---|---|---|---|"
+    for notice in notices:
+        if notice["kind"]:
+            how = next((name for name, key in HOW.items() if notice[key]), "no")
+            finding = notice["witnessed"].replace("|", "\\|")
+            yield f"| {notice['kind']} | {notice['what']} | {how} | {finding[:160]} |"
+
+
+HOW = {"at once": "quick", "`--deep`": "deep", "`--witness`": "witnessed"}
+"""How an audit notices, by the field that says so."""
+
+if __name__ == "__main__":
+    app()
