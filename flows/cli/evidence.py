@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly
+from flows.cli.common import ConfigOption, Overrides, check_output, of_registry, quietly, wide_console
 
 EXIT_DOUBT = 1
 WRITE = "of"
@@ -45,7 +45,7 @@ def evidence(
         from flows.registry.lookup import parse_version, require_version
 
         check_output("--out", out)
-        name = f"{parse_version(model).name}"
+        name = parse_version(model).name
         settings = of_registry(config, overrides, model=name, see=lambda: require_version(model))
         from mlflow import MlflowClient
 
@@ -84,8 +84,31 @@ def verify(
 
         trusted = read_public_key(key)
         findings = verify_bundle(read_bundle(bundle), [trusted])
-        from rich.console import Console
-
-        Console(highlight=False, soft_wrap=True).print(render(findings, str(key)))
+        wide_console().print(render(findings, str(key)))
         if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)
+
+
+@evidence_app.command()
+def sign(
+    model: Annotated[str, typer.Argument(help="name/version or name@alias, with or without models:/.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The signature.")] = Path("model.sig"),
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+) -> None:
+    """Sign the files of a version so that `model_signing verify key` verifies them, and state that key."""
+    with quietly():
+        from flows.registry.lookup import parse_version, require_version
+
+        check_output("--out", out)
+        name = parse_version(model).name
+        settings = of_registry(config, overrides, model=name, see=lambda: require_version(model))
+        from flows.papers.signing import require_model_signing, sign_model
+
+        require_model_signing()
+        from flows.registry.client import open_registry
+
+        registry = open_registry(settings.project, settings.storage, settings.audit)
+        signed = sign_model(registry, registry.pin(model.removeprefix("models:/")), out)
+        typer.echo(f"{out}: signature of {signed.ref.label}, whose files are in {signed.folder}")
+        typer.echo(f"model_signing verify key {signed.folder} --signature {out} --public_key {signed.public}")

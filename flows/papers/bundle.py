@@ -21,7 +21,7 @@ from flows.papers.bill import bill_of_materials
 from flows.papers.card import dataset_card, model_card, words_of
 from flows.papers.cover import cover_page
 from flows.papers.dossier import Dossier
-from flows.registry.names import EVIDENCE
+from flows.registry.names import EVIDENCE, STATEMENT
 
 COVER, CARD, BILL, KEY, MANIFEST = "index.html", "README.md", "bom.cdx.json", "pipeline.pub", "manifest.json"
 
@@ -123,7 +123,7 @@ def _listed(archive: Archive, run_id: str, *, rows: bool, below: str = "") -> It
         return
     for item in items:
         top, _, _ = item.path.partition("/")
-        if top in OF_TEXTS and not rows:
+        if item.path == STATEMENT or (top in OF_TEXTS and not rows):
             continue
         if item.is_dir and item.path.rpartition("/")[2] not in LEFT_OUT:
             yield from _listed(archive, run_id, rows=rows, below=item.path)

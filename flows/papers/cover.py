@@ -52,7 +52,7 @@ def _verdict(subject: VersionDossier) -> str:
         if any(verdict.status == status for verdict in subject.verdicts)
     }
     said = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return f"Of {len(subject.verdicts)} gates {said}."
+    return f"Gates: {said}."
 
 
 def _colour(subject: VersionDossier) -> str:
