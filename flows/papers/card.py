@@ -67,8 +67,7 @@ def words_of(words: Path | None) -> str:
 
 def _words(path: Path) -> ModelCard:
     try:
-        card: ModelCard = ModelCard.load(path)
-        return card
+        return ModelCard(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"field 'model_card.words': {path} cannot be read ({error})") from None
     except (ValueError, YAMLError) as error:
