@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import postgres
 from postgres import Refused
 
+from flows.attestation.keys import PIPELINE_KEY, pipeline_key_file
 from flows.deploy.environment import LOOPBACK, QUIET
 from flows.registry.processes import user_name
 
@@ -89,11 +90,12 @@ def write_private(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def client_environment(settings: dict[str, str], hidden: dict[str, str]) -> dict[str, str]:
-    """What a client on this machine needs in its environment."""
+def client_environment(stack: Path, settings: dict[str, str], hidden: dict[str, str]) -> dict[str, str]:
+    """What a client on this machine needs in its environment; all sign by the key of the stack."""
     client = {
         "PREFECT_API_URL": f"http://127.0.0.1:{settings['PREFECT_PORT']}/api",
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings['MLFLOW_PORT']}",
+        PIPELINE_KEY: str(pipeline_key_file(stack)),
     }
     if settings["AUTH"] == "on":
         client |= {
@@ -129,7 +131,7 @@ def configuration(stack: Path, settings: dict[str, str], hidden: dict[str, str],
             "MLFLOW_AUTH_ADMIN_PASSWORD": hidden["mlflow"],
             "MLFLOW_FLASK_SERVER_SECRET_KEY": hidden["flask"],
         }
-    worker = {"PREFECT_HOME": f"{stack}/prefect", **client_environment(settings, hidden)}
+    worker = {"PREFECT_HOME": f"{stack}/prefect", **client_environment(stack, settings, hidden)}
     return string.Template((ROOT / "infra" / "supervisord.conf").read_text()).substitute(
         settings | urls,
         stack=stack,

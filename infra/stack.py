@@ -34,6 +34,7 @@ from settings import (
     write_private,
 )
 
+from flows.attestation.keys import make_key, pipeline_key_file
 from flows.config.redaction import redact
 from flows.deploy.environment import pass_by_proxies
 
@@ -73,6 +74,8 @@ def up(stack: Path) -> int:
         for name in ("artifacts", "log", "prefect"):
             (stack / name).mkdir(mode=0o700, exist_ok=True)
         postgres.initialise(stack / "postgres", programs, hidden["postgres"])
+        if not pipeline_key_file(stack).exists():
+            make_key(pipeline_key_file(stack))
         write_private(stack / "settings.json", json.dumps(settings, indent=1))
         write_private(stack / "supervisord.conf", configuration(stack, settings, hidden, programs))
         print(f"starting the stack in {stack}", flush=True)
@@ -80,7 +83,7 @@ def up(stack: Path) -> int:
         if sick := _wait_until_healthy(stack, settings):
             _tell(stack, settings)
             raise Refused(f"{', '.join(sick)} did not become healthy in {READY_SECONDS:.0f} s; see the logs")
-        client = client_environment(settings, hidden)
+        client = client_environment(stack, settings, hidden)
         _make_pool(client)
         write_private(stack / "env", "".join(f"{name}={value}\n" for name, value in client.items()))
         return _tell(stack, settings)

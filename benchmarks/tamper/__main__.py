@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,8 @@ def fill(result: Annotated[Path, typer.Option(help="JSON of what was noticed.")]
 
 def climb(folder: Path) -> None:
     """A ladder that passed and was promoted, and a second one whose policy failed its gate, beside a witness."""
+    from benchmarks.tamper.ladder import EARLIER, LEFT_BEHIND  # noqa: PLC0415  imports MLflow, as above
+
     settings = ("--set", f"storage={folder / 'storage'}", "--set", f"audit.witness={folder / 'witness'}")
     again = ("--set", "policy.updates=1", "--set", FAILING)
     tiny = str(ROOT / "configs" / "tiny.yaml")
@@ -73,6 +76,7 @@ def climb(folder: Path) -> None:
     type_rlhf("run", tiny, *settings)
     for model in ("sft", "reward-model", "policy"):
         type_rlhf("promote", f"tiny-{model}", "--yes", "--why", "first", "--config", tiny, *settings)
+    shutil.copytree(folder / "storage", folder / EARLIER, ignore=LEFT_BEHIND)
     type_rlhf("run", tiny, *settings, *again, code=3)
 
 

@@ -10,12 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows.registry.database import relocate
 from flows.storage.digests import file_digests, total_digest
 
 LEFT_BEHIND = shutil.ignore_patterns("prefect", "cache", "results", "work", "ingests")
 """Folders of a storage that no audit looks at."""
 
 PROJECT = "tiny"
+
+EARLIER = "earlier"
+"""Beside the storage of a ladder: what that was before the last climb."""
 
 
 class FinishedLadder:
@@ -30,6 +34,7 @@ class FinishedLadder:
         shutil.copytree(home / "storage", folder / "storage", ignore=LEFT_BEHIND)
         if (home / "witness").is_dir():
             shutil.copytree(home / "witness", folder / "witness")
+        self.home = home
         self.folder = folder
         self.storage = folder / "storage"
         self.artifacts = self.storage / "artifacts"
@@ -60,6 +65,12 @@ class FinishedLadder:
         """The logged model of a version."""
         query = "SELECT source FROM model_versions WHERE name = ? AND version = ?"
         return str(self.ask(query, f"{PROJECT}-{model}", version)[0][0]).removeprefix("models:/")
+
+    def put_back(self) -> None:
+        """Put the whole storage back to what it was before the last climb."""
+        shutil.rmtree(self.storage)
+        shutil.copytree(self.home / EARLIER, self.storage)
+        relocate(self.storage / "mlflow.db")
 
     @property
     def climb(self) -> str:

@@ -13,7 +13,7 @@ from securesystemslib.signer import CryptoSigner
 from benchmarks.tamper.ladder import PROJECT, FinishedLadder
 from flows.attestation.keys import load_key, public_pem
 from flows.attestation.log import name_of, read_log
-from flows.attestation.statement import POSITION, seal
+from flows.attestation.statement import POSITION, seal, unseal
 
 Change = Callable[[FinishedLadder], None]
 
@@ -462,7 +462,8 @@ def rows_and_digest(it: FinishedLadder) -> None:
 
     row_edited(it)
     digest = hashlib.sha256(it.file(it.run_of("policy"), "evidence/answers.parquet").read_bytes()).hexdigest()
-    [(then,)] = it.ask("SELECT value FROM model_version_tags WHERE key = 'evidence.answers' AND version = 1")
+    query = "SELECT value FROM model_version_tags WHERE key = 'evidence.answers' AND name = ? AND version = 1"
+    [(then,)] = it.ask(query, f"{PROJECT}-policy")
     it.set_tag("policy", "evidence.answers", digest)
     it.sql("UPDATE datasets SET dataset_profile = replace(dataset_profile, ?, ?)", then, digest)
 
@@ -564,20 +565,19 @@ def signature_removed(it: FinishedLadder) -> None:
 
 def sign_anew(it: FinishedLadder, signer: CryptoSigner, **changes: object) -> None:
     """Write the whole log anew, the last statement with changes, and sign it."""
-    previous = ""
+    previous: dict[str, str] = {}
     entries = read_log(it.log)
     for entry in entries:
         assert entry.statement is not None and entry.position is not None
         (it.log / entry.name).unlink()
-        position = entry.position.model_copy(update={"previous": previous})
+        chain = entry.position.chain
+        position = entry.position.model_copy(update={"previous": previous.get(chain, "")})
         more = changes if entry is entries[-1] else {}
         predicate = {**entry.statement.predicate, **more, POSITION: position.model_dump(mode="json")}
         other = entry.statement.model_copy(update={"predicate": predicate})
         content = seal(other, [signer])
-        from flows.attestation.statement import unseal  # noqa: PLC0415  beside its one use
-
-        previous = unseal(content)[1]
-        (it.log / name_of(position, previous)).write_bytes(content)
+        previous[chain] = unseal(content)[1]
+        (it.log / name_of(position, previous[chain])).write_bytes(content)
 
 
 @tamper("log", "log signed anew by another key, which is put beside the registry")
@@ -596,31 +596,5 @@ def stolen_key(it: FinishedLadder) -> None:
 
 @tamper("beyond signatures", "registry and log put back together to before the last climb")
 def put_back(it: FinishedLadder) -> None:
-    """As a backup would be restored."""
-    entries = read_log(it.log)
-    kept = next(
-        number for number, entry in enumerate(entries) if "promotion" in str(entry.statement and entry.statement.kind)
-    )
-    gone = {address for entry in entries[kept:] if entry.statement for address in entry.statement.registry}
-    said = {address for entry in entries[:kept] if entry.statement for address in entry.statement.registry}
-    for entry in entries[kept:]:
-        (it.log / entry.name).unlink()
-    for address in gone - said:
-        forget(it, address)
-
-
-def forget(it: FinishedLadder, address: str) -> None:
-    """Remove from the registry what only the statements that are gone speak of."""
-    kind, _, name = address.partition(" ")
-    match kind:
-        case "alias":
-            model, _, role = name.partition("@")
-            it.sql("DELETE FROM registered_model_aliases WHERE name = ? AND alias = ?", model, role)
-        case "run":
-            it.sql("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", name)
-        case "version":
-            model, _, number = name.rpartition("/")
-            it.sql("DELETE FROM model_version_tags WHERE name = ? AND version = ?", model, number)
-            it.sql("DELETE FROM model_versions WHERE name = ? AND version = ?", model, number)
-        case "model":
-            it.sql("UPDATE logged_models SET lifecycle_stage = 'deleted' WHERE model_id = ?", name)
+    """As a backup is restored."""
+    it.put_back()

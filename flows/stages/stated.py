@@ -24,7 +24,7 @@ from flows.storage.digests import digests_of, file_digests
 
 
 def state_stage(plan: Plan, context: RunContext, trained: FinishedTraining, models: Mapping[str, ModelRef]) -> None:
-    """Leave a statement of a stage whose versions are registered; a stage that is tried again leaves another.
+    """Leave a statement of a stage whose versions are registered, before its run ends; tried again, it leaves another.
 
     Args:
         plan: what it did.
@@ -34,7 +34,7 @@ def state_stage(plan: Plan, context: RunContext, trained: FinishedTraining, mode
     """
     registry = context.registry()
     holds = {
-        **holds_run(registry, trained.run_id),
+        **holds_run(registry, trained.run_id, status="FINISHED"),
         **holds_versions(registry, models.values()),
         **holds_models(registry, models.values()),
     }

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.records import Kind
+from flows.attestation.statement import JUDGEMENT, PROMOTION
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.context import RunContext
-from flows.registry.names import CONFIGURATION, FAILED, GATE_PREFIX, STAGE_PREFIX, STATUS_TAG, verdicts_record
+from flows.registry.names import CHAMPION, CONFIGURATION, FAILED, GATE_PREFIX, STAGE_PREFIX, STATUS_TAG, verdicts_record
 from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
+from flows.registry.statements import holds_alias, holds_versions, state, version_subject
 from flows.stages.finished import FinishedTraining
 from flows.stages.plan import Plan
 from flows.stages.runner import register, train
@@ -141,6 +143,14 @@ class Toys:
         self.registry.tag_run(run_id, {f"{STAGE_PREFIX}policy": policy.label})
         tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in verdicts}
         self.registry.tag_versions([policy], {**tags, STATUS_TAG: FAILED})
+        holds = holds_versions(self.registry, [policy], "tags")
+        state(self.registry, JUDGEMENT, [version_subject(policy)], {"run": run_id}, holds)
+
+    def crown(self, policy: ModelRef) -> None:
+        """Make a toy champion, and state it."""
+        self.registry.set_alias(policy, CHAMPION)
+        holds = holds_alias([policy], CHAMPION)
+        state(self.registry, PROMOTION, [version_subject(policy)], {"alias": CHAMPION}, holds)
 
     def ladder(self, text: str) -> Ladder:
         """All rungs."""

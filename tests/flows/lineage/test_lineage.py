@@ -47,7 +47,7 @@ def first(ladders: list[Ladder], shelf: Path) -> Ladder:
     if not ladders:
         toys = Toys("toy", shelf, price=3.0)
         ladders += [toys.ladder("first"), toys.ladder("second")]
-        toys.registry.set_alias(ladders[0].policy, "champion")
+        toys.crown(ladders[0].policy)
         toys.judge(ladders[0].policy)
     return ladders[0]
 
@@ -239,8 +239,10 @@ def test_an_untouched_ladder_holds(archive: Archive) -> None:
     looked_at = [finding.what for finding in findings]
     assert [looked_at.count(what) for what in ("files", "key", "snapshot")] == [5, 5, 3]
     holding = sum(finding.status == "holds" for finding in findings)
-    counted = f"{holding} holds, 0 missing, 0 altered, 0 differs, {len(findings) - holding} not recomputable"
-    assert typed("audit").rstrip().endswith(counted)
+    proved = 2  # the log, and what MLflow holds
+    counted = f"{holding + proved} holds, 0 missing, 0 altered, 0 differs, 0 unsigned, 0 out of order, "
+    assert typed("audit", "--deep").rstrip().endswith(f"{counted}{len(findings) - holding} not recomputable")
+    assert f"{proved} holds, 0 missing" in typed("audit")
 
 
 def location(uri: str) -> Path:
@@ -300,7 +302,7 @@ def test_damage_is_named(
         "report": (first.reward_model.label, "data training", "report on preferences"),
     }[target]
     assert (found.of, found.what, found.status) == (of, what, status) and detail in found.detail
-    done = CliRunner().invoke(app, ["audit", "toy-policy@champion"])
+    done = CliRunner().invoke(app, ["audit", "toy-policy@champion", "--deep"])
     assert done.exit_code == 1 and found.detail in done.stdout
 
 

@@ -33,6 +33,7 @@ class Served(NamedTuple):
     artifacts: Path
     old: Ladder
     live: Ladder
+    key: Path
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +55,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             patch.setenv("MLFLOW_TRACKING_URI", address)
             toys = Toys("toy", folder / "storage")
             old, live = toys.ladder("old"), toys.ladder("live")
-            toys.registry.set_alias(live.policy, "champion")
+            toys.crown(live.policy)
             toys.registry.end_run(toys.context.run_id, "FINISHED")
+            (folder / "storage" / "keys" / "pipeline.pub").rename(folder / "auditor.pub")
             shutil.rmtree(folder / "storage")
-            yield Served(address, folder / "kept", old, live)
+            yield Served(address, folder / "kept", old, live, folder / "auditor.pub")
         finally:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait(60)
@@ -86,10 +88,10 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([RLHF, *arguments], capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_an_audit_needs_the_server_alone() -> None:
-    done = typed("audit", "toy-policy@champion")
+def test_an_audit_needs_the_server_and_a_key_alone(served: Served) -> None:
+    done = typed("audit", "toy-policy@champion", "--deep", "--key", str(served.key))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "29 holds, 0 missing, 0 altered, 0 differs" in done.stdout and done.stderr == ""
+    assert "31 holds, 0 missing, 0 altered, 0 differs, 0 unsigned" in done.stdout and done.stderr == ""
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -112,11 +114,12 @@ def test_damage_in_the_artifact_store_is_named(served: Served, name: str, damage
         path.unlink()
         if damage == "altered":
             path.write_bytes(content[:offset] + bytes([content[offset] ^ 1]) + content[offset + 1 :])
-        done = typed("audit", "toy-policy@champion")
+        done = typed("audit", "toy-policy@champion", "--deep", "--key", str(served.key))
     finally:
         path.write_bytes(content)
     named = {"weights": "toy-policy/2", "snapshot": wanted, "identity.json": "identity.json"}[name]
-    (line,) = (line for line in done.stdout.splitlines() if " missing " in line or " altered " in line)
+    lines = [line for line in done.stdout.splitlines() if " missing " in line or " altered " in line]
+    (line,) = (line for line in lines if not line.startswith("run "))  # of whose files statements tell, too
     expected = "missing" if damage == "deleted" else "altered"
     assert done.returncode == 1 and expected in line and (damage == "altered" or named in line)
 
