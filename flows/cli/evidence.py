@@ -72,7 +72,7 @@ def evidence(
 @evidence_app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A file that `rlhf evidence` made.")],
-    key: Annotated[Path, typer.Option(help="Public key of who made the model, got from them.")],
+    key: Annotated[list[Path], typer.Option(help="Public key of who made the model, got from them; may be repeated.")],
 ) -> None:
     """Say what of a bundle holds, by a public key alone. Exit code 1: something does not."""
     with quietly():
@@ -82,9 +82,9 @@ def verify(
         from flows.papers.bundle_archive import read_bundle
         from flows.papers.verification import verify_bundle
 
-        trusted = read_public_key(key)
-        findings = verify_bundle(read_bundle(bundle), [trusted])
-        wide_console().print(render(findings, str(key)))
+        trusted = [read_public_key(path) for path in key]
+        findings = verify_bundle(read_bundle(bundle), trusted)
+        wide_console().print(render(findings, ", ".join(map(str, key))))
         if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)
 

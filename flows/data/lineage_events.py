@@ -8,8 +8,8 @@ from openlineage.client.naming.dataset import LocalFileSystem
 from data_contracts.records import COLUMNS
 from flows.config.data import DataConfig, EmbeddedData, FileSource
 from flows.data.sources import source_files
-from flows.lineage_events import LineageEvents, LineageNode, LineageRun, new_run_id
 from flows.registry.context import RunContext
+from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, new_run_id
 from flows.registry.references import DatasetRef
 
 HUB = "https://huggingface.co"

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 from prefect.artifacts import create_table_artifact
 
 from flows.config.gates import GatesConfig
-from flows.lineage_events import LineageEvents, LineageRun, model_node, new_run_id
 from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
+from flows.registry.lineage_events import LineageEvents, LineageRun, model_node, new_run_id
 from flows.registry.model_card import describe_versions
 from flows.registry.names import CHALLENGER, FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
 from flows.registry.references import StageRecord

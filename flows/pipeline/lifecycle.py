@@ -11,7 +11,6 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.relabel.relabel import WaitingForLabels
-from flows.lineage_events import PIPELINE, LineageEvents, LineageRun
 from flows.pipeline.families import check_families
 from flows.pipeline.gating import StoppedByGate
 from flows.pipeline.orphans import end_orphans, flow_run_tag
@@ -22,6 +21,7 @@ from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
 from flows.registry.keys import code_version
+from flows.registry.lineage_events import PIPELINE, LineageEvents, LineageRun
 from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.registry.statements import log_of

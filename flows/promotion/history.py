@@ -11,9 +11,9 @@ from typing import Literal
 from mlflow.entities import Run
 
 from flows.config.lineage import OpenLineageConfig
-from flows.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
 from flows.promotion.stated import conclude_move
 from flows.registry.client import Registry, open_registry
+from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from flows.lineage_events import LineageEvents, LineageNode, LineageRun, model_node
 from flows.registry.context import RunContext
+from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, model_node
 from flows.registry.references import DatasetRef, ModelRef, StageRecord
 from flows.stages.plan import Plan
 

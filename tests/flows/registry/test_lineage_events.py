@@ -16,12 +16,12 @@ from flows.config.ladder import IngestConfig
 from flows.config.lineage import LineageConfig, OpenLineageConfig, told_at
 from flows.config.loading import load_config
 from flows.data.ingest import ingest_alone
-from flows.lineage_events import KEY
 from flows.pipeline.gating import Judgement, mark_versions
 from flows.pipeline.reuse import recall
 from flows.promotion.outbox import Outbox
 from flows.promotion.promote import promote, propose, roll_back
 from flows.promotion.reconcile import detect
+from flows.registry.lineage_events import KEY
 from flows.registry.references import ModelRef
 from rlhf_core.gates.gate import Verdict
 from tests.conftest import TINY
