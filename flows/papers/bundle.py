@@ -33,11 +33,14 @@ CONTENTS = "urn:rlhf-ladder:evidence:v1"
 OFTEN_READ = (".json", ".parquet")
 """What is taken of the files of a run; pictures, pages and quarantined rows stay where they are."""
 
-LEFT_OUT = ("docs", "figures")
+UNPROVING = ("docs", "figures")
 """Folders of runs that no proof rests on."""
 
 OF_TEXTS = (EVIDENCE, "samples.json")
 """Parts of runs that hold what people and models wrote, where texts are kept."""
+
+KEPT, LEFT_OUT = "kept", "left out"
+"""What a manifest says of the held-out rows."""
 
 DAWN = (1980, 1, 1, 0, 0, 0)
 """Time of every file of a bundle, so that the same evidence is the same bytes."""
@@ -125,7 +128,7 @@ def _listed(archive: Archive, run_id: str, *, rows: bool, below: str = "") -> It
         top, _, _ = item.path.partition("/")
         if item.path == STATEMENT or (top in OF_TEXTS and not rows):
             continue
-        if item.is_dir and item.path.rpartition("/")[2] not in LEFT_OUT:
+        if item.is_dir and item.path.rpartition("/")[2] not in UNPROVING:
             yield from _listed(archive, run_id, rows=rows, below=item.path)
         elif item.path.endswith(OFTEN_READ):
             yield item.path
@@ -137,7 +140,7 @@ def _manifest(dossier: Dossier, files: Mapping[str, bytes], *, rows: bool) -> St
     subjects = [
         Subject(name=name, digest={"sha256": hashlib.sha256(files[name]).hexdigest()}) for name in sorted(files)
     ]
-    predicate = {"version": root.label, "digest": {FOLDER: root.digest}, "rows": "kept" if rows else "hashed"}
+    predicate = {"version": root.label, "digest": {FOLDER: root.digest}, "rows": KEPT if rows else LEFT_OUT}
     return Statement(subjects=tuple(subjects), kind=CONTENTS, predicate=predicate)
 
 

@@ -12,9 +12,10 @@ from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Version
 from flows.lineage.recomputation import Recomputation
 from flows.lineage.stated import Stated, log_findings, stated, verdict_findings
-from flows.papers.bundle import CONTENTS, MANIFEST, RUN, RUNS
+from flows.papers.bundle import CONTENTS, LEFT_OUT, MANIFEST, RUN, RUNS
 from flows.papers.bundle_archive import BundleArchive
 from flows.registry.held import FILES, alias_address, held_run, held_version, run_address, version_address
+from flows.registry.names import EVIDENCE
 
 
 def verify_bundle(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> list[AuditFinding]:
@@ -44,7 +45,7 @@ def verify_bundle(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> list[
     whole = Stated(said, {}, [])
     findings += _versions(archive, whole)
     findings += _runs(archive, whole)
-    findings += _recomputed(archive)
+    findings += (_left_out(finding) if _without_rows(files) else finding for finding in _recomputed(archive))
     return findings
 
 
@@ -80,6 +81,23 @@ def _manifest(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> Iterator[
     if signers and not wrong:
         version = statement.predicate.get("version")
         yield AuditFinding(of, "files", "holds", f"{len(listed)} files of {version}, signed by key {signers[0][:12]}")
+
+
+def _without_rows(files: Mapping[str, bytes]) -> bool:
+    """Whether the list of files says that held-out rows were left out; an unsigned list fails the whole anyway."""
+    try:
+        return unseal(files.get(MANIFEST, b""))[0].predicate.get("rows") == LEFT_OUT
+    except NoStatement:
+        return False
+
+
+def _left_out(finding: AuditFinding) -> AuditFinding:
+    """What is said of rows that lack because they were left out."""
+    if finding.status == "missing" and finding.detail.startswith(f"{EVIDENCE}/"):
+        return finding._replace(
+            status="not recomputable", detail="its rows were left out; statements have their digests"
+        )
+    return finding
 
 
 def _versions(archive: BundleArchive, stated_: Stated) -> Iterator[AuditFinding]:

@@ -183,6 +183,17 @@ def test_a_bundle_holds(bundle: Path, signer: CryptoSigner) -> None:
     assert doubts(files, signer) == set()
 
 
+def test_a_bundle_without_rows_has_no_texts_and_holds(
+    archive: Archive, dossier: Dossier, signer: CryptoSigner, bundle: Path, tmp_path: Path
+) -> None:
+    write_bundle(archive, dossier, tmp_path / "bare.zip", signer=signer, rows=False)
+    whole, bare = read_bundle(bundle), read_bundle(tmp_path / "bare.zip")
+    left = {name.rpartition("/")[2] for name in whole.keys() - bare.keys()}
+    assert left == {"samples.json"}, "toys keep no rows"
+    assert unseal(bare[MANIFEST])[0].predicate["rows"] == "left out"
+    assert doubts(bare, signer) == set()
+
+
 def named(files: Files, end: str) -> str:
     return next(name for name in sorted(files) if name.endswith(end) and name.startswith("runs/"))
 
