@@ -4,7 +4,7 @@ VENV ?= .venv
 CONFIG ?= configs/embedded.yaml
 STACK ?= .stack
 
-# Files of tests go to so many processes in the order of their names, which leaves the quick ones of the recipe for last.
+# Files of tests go to so many processes in the order that tests/conftest.py gives them, the slow ones first.
 JOBS ?= 2
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 

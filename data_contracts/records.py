@@ -12,6 +12,11 @@ SPLIT = "split"
 PROVENANCE = ("source", "row")
 """Columns that say where a row comes from; no part of a digest."""
 
+VOTES = ("votes_chosen", "votes_rejected", "votes_tied")
+
+LARGEST = 10**9
+"""No count, grade, score or rank is beyond it; a larger number is a broken cell."""
+
 
 class DemonstrationRow(TypedDict):
     """A prompt with a response that an assistant should give.

@@ -117,6 +117,8 @@ GATE_FAILED = "rlhf.gate.failed"
 
 QUARANTINE_EXCEEDED = "rlhf.quarantine.exceeded"
 
+OVERDUE = "rlhf.overdue"
+
 
 def tell(event: str, project: str, resource: str, payload: dict[str, Any]) -> None:
     """Emit a Prefect event about a project.

@@ -2,27 +2,27 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
+
+from tests.forked import ROOT, Finished, end_forks, run_rlhf
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PREFECT_HOME = pytest.StashKey[str]()
-ROOT = Path(__file__).parents[1]
-RLHF = Path(sys.executable).with_name("rlhf")
+SERVED = ("tests/e2e/promotion/", "tests/e2e/stack/")
+"""Folders of tests that share servers, which take longer to start than most of these tests."""
+
 TINY = ROOT / "configs" / "tiny.yaml"
 CHOSEN_BY_STORAGE = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
-
-Finished = subprocess.CompletedProcess[str]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before another conftest imports what reads it
 
@@ -49,8 +49,28 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that all processes end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+class ByFile(LoadFileScheduling):
+    """Tests of a file, and of a folder whose tests share servers, go to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in SERVED if path.startswith(folder)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Share tests out so, with `--numprocesses`."""
+    return ByFile(config, log)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the Prefect home of this run."""
+    """End what forks `rlhf`, and remove the Prefect home of this run."""
+    end_forks()
     shutil.rmtree(config.stash[PREFECT_HOME], ignore_errors=True)
 
 
@@ -70,16 +90,7 @@ def rlhf() -> Callable[..., Finished]:
     def command(*arguments: str | Path, stdin: str = "") -> Finished:
         environment = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_STORAGE}
         environment["COLUMNS"] = "200"  # no line of the summary is folded
-        return subprocess.run(
-            [RLHF, *arguments],
-            cwd=ROOT,
-            env=environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_rlhf(*arguments, environment=environment, stdin=stdin)
 
     return command
 

@@ -1,14 +1,14 @@
 """Lives of a climb: each runs until it ends, or is ended by a signal at a moment that is told in its own CPU time."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from benchmarks.common.forks import Fork, Forks
+from benchmarks.faults.injections import inject
 
 MARKS = {
     "ingest": "climbing ",
@@ -73,22 +73,14 @@ class Lives:
             "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
             "MLFLOW_TRACKING_URI": tracking or f"sqlite:///{storage / 'mlflow.db'}",
         }
-        self._zygote = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.faults.zygote"],
-            env={**os.environ, **places},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._environment = {**os.environ, **places}
+        self._forks = Forks(self._environment)
 
     def __enter__(self) -> Self:
-        self._line("ready")
         return self
 
-    def __exit__(self, *_: object) -> None:
-        assert self._zygote.stdin is not None
-        self._zygote.stdin.close()
-        self._zygote.wait()
+    def __exit__(self, *error: object) -> None:
+        self._forks.__exit__(*error)
 
     def live(self, *arguments: str, injections: Sequence[Mapping[str, Any]] = (), moment: Moment | None = None) -> Life:
         """Run `rlhf` until it ends.
@@ -98,7 +90,8 @@ class Lives:
             injections: arguments of `injections.inject`.
             moment: of a signal from outside; none comes if the climb ends before.
         """
-        process, began = self.start(*arguments, injections=injections), time.monotonic()
+        climb, began = self._start(arguments, injections), time.monotonic()
+        process = climb.pid
         spent: dict[str, float] = {}
         stage, since, sent = "", 0.0, False
         while (now := _cpu_seconds(process)) is not None:
@@ -112,28 +105,15 @@ class Lives:
                 os.kill(process, moment.number)
                 sent = True
             time.sleep(POLL_SECONDS)
-        return Life(self.end(process), self._said.read_text("utf-8", "replace"), self._stage(), spent,
+        return Life(climb.wait(), self._said.read_text("utf-8", "replace"), self._stage(), spent,
                     time.monotonic() - began)  # fmt: skip
 
-    def start(self, *arguments: str, injections: Sequence[Mapping[str, Any]] = ()) -> int:
-        """Start `rlhf`; its number."""
-        self._said.write_text("")
+    def _start(self, arguments: Sequence[str], injections: Sequence[Mapping[str, Any]]) -> Fork:
         self._size, self._reached = 0, ""
-        order = {"arguments": arguments, "said": str(self._said), "injections": list(injections)}
-        assert self._zygote.stdin is not None
-        print(json.dumps(order), file=self._zygote.stdin, flush=True)
-        return int(self._line("pid").split()[1])
-
-    def end(self, process: int) -> int:
-        """Wait for the end of a process; its exit code."""
-        return int(self._line(f"end {process}").split()[2])
-
-    def _line(self, begin: str) -> str:
-        assert self._zygote.stdout is not None
-        line = self._zygote.stdout.readline()
-        if not line.startswith(begin):
-            raise RuntimeError(f"the process that forks climbs said {line!r}, not {begin}")
-        return line
+        before = [(f"{inject.__module__}:{inject.__name__}", injection) for injection in injections]
+        with self._said.open("w") as said, Path(os.devnull).open() as nothing:
+            streams = (nothing, said, said)
+            return self._forks.start(arguments, streams=streams, environment=self._environment, before=before)
 
     def _stage(self) -> str:
         if (size := self._said.stat().st_size) != self._size:

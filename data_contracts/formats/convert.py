@@ -46,6 +46,7 @@ class Batch(NamedTuple):
         rows: count of raw rows.
         annotators: who compared the pair of each record, None where that is not known.
         remarks: what a person should know of the file, a sentence each.
+        voters: whose votes a raw row itself holds, by name, with its file and number.
     """
 
     frame: pd.DataFrame
@@ -55,6 +56,7 @@ class Batch(NamedTuple):
     rows: int
     annotators: list[str | None]
     remarks: tuple[str, ...] = ()
+    voters: tuple[tuple[str, int, str], ...] = ()
 
 
 def convert_rows(
@@ -73,6 +75,7 @@ def convert_rows(
     left_out: Counter[str] = Counter()
     misfits: list[Violation] = []
     votes: list[Cast] = []
+    voters: list[tuple[str, int, str]] = []
     count = 0
     for source, number, row in rows:
         count += 1
@@ -86,15 +89,20 @@ def convert_rows(
         items = [LeftOut(TIED) if isinstance(item, Tie) and not (ties and _differ(item)) else item for item in items]
         left_out.update(item.reason for item in items if isinstance(item, LeftOut))
         votes += [
-            Cast(source, number, str(_group(item.prompt)), item.votes) for item in items if isinstance(item, Ballot)
+            Cast(source, number, str(_group(item.prompt)), item.votes)
+            for item in items
+            if isinstance(item, Ballot) and len(item.votes) > 1 and kind == "preferences"
         ]
+        named = (name for item in items if isinstance(item, Ballot) for name, _ in item.votes if name is not None)
+        voters += [(source, number, name) for name in dict.fromkeys(named)]
         in_order = [_in_any_order(item.record) if isinstance(item, Tie) else item for item in items]
         records += [_complete(kind, item, source, number) for item in in_order if isinstance(item, dict)]
         if all(isinstance(item, Ballot) for item in items):
             left_out["row without any record"] += 1
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)
-    return Batch(frame, left_out, misfits, votes, count, [record.get("annotator") for record in records])
+    annotators = [record.get("annotator") for record in records]
+    return Batch(frame, left_out, misfits, votes, count, annotators, voters=tuple(voters))
 
 
 def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:

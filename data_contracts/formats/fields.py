@@ -6,7 +6,7 @@ from typing import Any
 from data_contracts.conversation import ROLES, Message
 from data_contracts.formats.items import Misfit, RawRow
 from data_contracts.formats.json_text import DECODER, RepeatedKey
-from data_contracts.schemas.preferences import LARGEST
+from data_contracts.records import LARGEST
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 

@@ -27,7 +27,7 @@ class Tie(NamedTuple):
 
 
 class Ballot(NamedTuple):
-    """What several people said of two responses, which says how far labels can be trusted whatever becomes of the pair.
+    """What people said of two responses; of several, how far labels can be trusted whatever becomes of the pair.
 
     Attributes:
         prompt: text or messages; agreement is measured by it.
@@ -81,11 +81,11 @@ def judged(prompt: Any, first: Any, second: Any, opinions: Sequence[tuple[str | 
         opinions: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
 
     Yields:
-        Two votes or more as a ballot; the pair with what the majority preferred as chosen; a tie where both were
-        preferred equally; or what is left out, as nobody voted.
+        The votes as a ballot, where there are several or a name is known; the pair with what the majority preferred as
+        chosen; a tie where both were preferred equally; or what is left out, as nobody voted.
     """
     votes = tuple((name, vote) for name, vote in opinions if vote is not None)
-    if len(votes) > 1:
+    if len(votes) > 1 or any(name is not None for name, _ in votes):
         yield Ballot(prompt, votes)
     for_first, for_second = (sum(vote == side for _, vote in votes) for side in (1, 2))
     if not votes:

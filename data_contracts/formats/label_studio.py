@@ -104,7 +104,7 @@ def demonstrations(row: RawRow) -> Iterator[Record | LeftOut]:
             raise Misfit("annotations", f"has a message whose role is not one of {', '.join(ROLES)}, or without text")
         turns = [Message(role=message["role"], content=message["content"]) for message in messages]
         if len(turns) > 1 and turns[-1]["role"] == "assistant":
-            yield {"prompt": turns[:-1], "response": turns[-1]["content"]}
+            yield {"prompt": turns[:-1], "response": turns[-1]["content"], "annotator": item.annotator}
         else:
             yield LeftOut("chat that does not end with an answer")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Tie
+from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Record, Tie
 
 
 def preferred_answers(pairs: Convert) -> Convert:
@@ -16,13 +16,13 @@ def preferred_answers(pairs: Convert) -> Convert:
         for item in pairs(row):
             match item:
                 case Ballot():
-                    continue
+                    yield item
                 case Tie():
                     yield LeftOut("a tie, which prefers no answer")
                 case LeftOut():
                     yield item
                 case pair:
-                    group = {"group": pair["group"]} if "group" in pair else {}
-                    yield {"prompt": pair["prompt"], "response": pair["chosen"], **group}
+                    kept: Record = {name: pair[name] for name in ("group", "annotator") if name in pair}
+                    yield {"prompt": pair["prompt"], "response": pair["chosen"], **kept}
 
     return demonstrations

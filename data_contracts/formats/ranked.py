@@ -7,7 +7,7 @@ from typing import Any
 from data_contracts.formats.fields import cell_of, number_in, turns_of
 from data_contracts.formats.items import Item, Misfit, RawRow, Record, Tie
 from data_contracts.formats.registry import adapter, holds
-from data_contracts.schemas.preferences import LARGEST
+from data_contracts.records import LARGEST
 
 _is_ranked = holds("prompt", "responses", "ranks")
 

@@ -9,7 +9,7 @@ from data_contracts.conversation import Message
 from data_contracts.formats.fields import messages_of, number_in, number_of, turns_of
 from data_contracts.formats.items import Item, Misfit, RawRow, Record, Tie, compare
 from data_contracts.formats.registry import adapter, holds
-from data_contracts.schemas.preferences import VOTES
+from data_contracts.records import VOTES
 
 _GRADES = {"score", "rating", "reward", "grade"}
 _OVERALL = {"overall", "average", "avg", "mean", "total"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from data_contracts.records import LARGEST, VOTES
 from data_contracts.sameness import same_form
 from data_contracts.schemas.rules import Rule, not_repeated, prompt_rules, same_texts, text_rules
 
@@ -16,13 +17,8 @@ RowFields = dict[Hashable, Any]
 
 TRIPLE = ("prompt", "chosen", "rejected")
 
-VOTES = ("votes_chosen", "votes_rejected", "votes_tied")
-
 TIED = "a tie of the votes"
 """Why a pair is left out of which nobody knows the better response."""
-
-LARGEST = 10**9
-"""No count, grade, score or rank is beyond it; a larger number is a broken cell."""
 
 MEND_REPEATS = "remove the copy, or say `repeats: votes` where each row is one person's label"
 

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_contracts.records import SPLIT, TEXTS, Kind
-from data_contracts.schemas.preferences import VOTES
+from data_contracts.records import SPLIT, TEXTS, VOTES, Kind
 
 
 def measure(kind: Kind, frame: pd.DataFrame, copies: NDArray[np.int64]) -> pd.DataFrame:

@@ -22,10 +22,11 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 """Predicate of what was made: by a stage, of data, by a climb as a whole."""
 
-JUDGEMENT, PROMOTION, REMOVAL, KEYS = (
-    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "removal", "keys")
+JUDGEMENT, PROMOTION, REMOVAL, KEYS, TAGGED = (
+    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "removal", "keys", "tagged")
 )
-"""Predicates of our own: what gates said; how an alias moved; what was taken away or withdrawn; which keys count."""
+"""Predicates of our own: what gates said; how an alias moved; what was removed or withdrawn; which keys count; what is
+said of a run after it ended."""
 
 REGISTRY = "rlhf_registry"
 """Field of a predicate: what the registry must hold from then on, by address; None where it must hold nothing."""

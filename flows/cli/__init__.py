@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import config, deploy, explain, init, keys, lineage, models, promotion, receive, run
+from flows.cli import config, deploy, explain, init, keys, lineage, models, promotion, receive, run, status, withdrawals
 from flows.cli.common import EXIT_INPUT
 from flows.cli.evidence import evidence_app
 
@@ -17,12 +17,12 @@ app = typer.Typer(
     add_completion=False,
 )
 config_app = typer.Typer(help="Work with configuration files.", no_args_is_help=True)
-data_app = typer.Typer(help="Look at raw data.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at raw data, and withdraw data that are not to be trained on.", no_args_is_help=True)
 keys_app = typer.Typer(help="Keys that sign what is made, judged and promoted.", no_args_is_help=True)
 
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
-    *(models.reward_bench, models.ui, explain.explain),
+    *(models.reward_bench, models.ui, explain.explain, status.status),
     *(promotion.compare, promotion.promote, promotion.rollback, promotion.history),
     *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
@@ -31,7 +31,8 @@ for command in COMMANDS:
 app.command("evaluate", hidden=True)(models.reward_bench)  # its name until there was a flow that evaluates
 for on_config in (run.check, config.show, config.docs, config.schema):
     config_app.command()(on_config)
-data_app.command()(run.inspect)
+for on_data in (run.inspect, withdrawals.withdraw, withdrawals.withdrawals):
+    data_app.command()(on_data)
 for on_keys in (keys.new, keys.show, keys.trust, keys.retire):
     keys_app.command()(on_keys)
 app.add_typer(config_app, name="config")

@@ -83,21 +83,21 @@ def lineage(
 
 
 def impact(
-    source: Annotated[str, typer.Argument(help="dataset:DIGEST, where the start of it will do; or a version.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="dataset:DIGEST, where the start of it will do; source:, annotator: or group: and a NAME, or the name "
+            "alone; or a version."
+        ),
+    ],
     config: ConfigOption = None,
     overrides: Overrides = None,
 ) -> None:
-    """List every version that a dataset or a version went into, those that hold an alias first."""
+    """List every version that data or a version went into, those that hold an alias first."""
     with quietly():
-        from flows.registry.lookup import DATASET, parse_version, require_dataset, require_version
+        from flows.registry.lookup import require_named
 
-        if not source.startswith(DATASET):
-            parse_version(source)
-        archive = _archive(
-            config,
-            overrides,
-            see=lambda: require_dataset(source) if source.startswith(DATASET) else require_version(source),
-        )
+        archive = _archive(config, overrides, see=lambda: require_named(source))
         from flows.lineage.impact import render
 
         wide_console().print(render(archive, source))

@@ -38,6 +38,7 @@ def generate(
         check_answers(model)
         settings = _settings_for(model, config, overrides)
         questions = prompts or _lines(sys.stdin)
+        typer.echo(f"loading {model}", err=True)
         from flows.inference.ask import answer
 
         for response in answer(settings, model, questions, temperature=temperature, seed=seed):
@@ -58,6 +59,7 @@ def score(
         check_written(model)
         check_scores(model, "answers")
         settings = _settings_for(model, config, overrides)
+        typer.echo(f"loading {model}", err=True)
         from flows.inference.ask import rate
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):

@@ -47,10 +47,11 @@ def run(
         with importing():
             from flows.config.loading import load_config
             from flows.config.rounds import check_rounds
-            from flows.data.sources import check_files
 
             settings = load_config(config, overrides=overrides)
             check_rounds(settings, iterate)
+            from flows.data.sources import check_files
+
             check_files(settings.data)
             _see_registered(settings)
             connect(settings)
@@ -78,10 +79,11 @@ def ingest(config: ConfigFile, overrides: Overrides = None) -> None:
     """Read, check, divide and keep data, and say what became of every row. Exit code 2: the data are refused."""
     with quietly(as_typed(config, overrides)):
         from flows.config.loading import load_ingest_config
-        from flows.data.sources import check_files
         from flows.deploy.environment import prepare
 
         settings = load_ingest_config(config, overrides=overrides or [])
+        from flows.data.sources import check_files
+
         check_files(settings.data)
         prepare(settings.storage)
         see_storage(settings)
@@ -116,13 +118,14 @@ def check(
     """
     with quietly():
         from flows.config.loading import load_file
-        from flows.data.sources import check_files
         from flows.deploy.environment import refuse_socks
 
         file = load_file(config, overrides=overrides or [])
         if not offline:
             refuse_socks()
         settings = file.climb
+        from flows.data.sources import check_files
+
         check_files(settings.data)
         with TemporaryDirectory() as home:
             os.environ.setdefault("PREFECT_HOME", home)  # which Prefect makes when it is imported

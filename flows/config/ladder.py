@@ -12,6 +12,7 @@ from flows.config.compute import ComputeConfig
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.deploy import DeployConfig
 from flows.config.evidence import EvidenceConfig
+from flows.config.freshness import FreshnessConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
 from flows.config.lineage import LineageConfig
@@ -84,6 +85,8 @@ class LadderConfig(IngestConfig):
     """What data and stages must show."""
     evidence: EvidenceConfig = EvidenceConfig()
     """What is kept of the held-out rows that verdicts rest on."""
+    freshness: FreshnessConfig = FreshnessConfig()
+    """How old champions and data may become before somebody is told."""
     model_card: ModelCardConfig = ModelCardConfig()
     """What people say of the models themselves, in the cards that go with them."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()

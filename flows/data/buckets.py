@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from data_contracts.records import COLUMNS, TEXTS, Kind
-from data_contracts.sameness import same_form
-from flows.storage.text_hashes import text_hashes
+from data_contracts.records import COLUMNS, Kind
 
 BUCKET_BITS = 6
 
@@ -30,15 +27,6 @@ _LABELS = (
     ("is_part", pa.bool_()),
     ("annotator", pa.string()),
 )
-
-
-def row_keys(kind: Kind, frame: pd.DataFrame) -> NDArray[np.uint64]:
-    """64 bits for each row that its texts decide, in whatever Unicode form; which response was chosen does not."""
-    prompt, *responses = (text_hashes(list(map(same_form, frame[name]))) for name in TEXTS[kind])
-    keys = prompt * np.uint64(0x9E3779B97F4A7C15)
-    for hashes in responses:
-        keys = keys + hashes  # wraps around, and commutes
-    return keys
 
 
 class Buckets:

@@ -1,6 +1,6 @@
 """The function that makes records of a file's rows: by a format that is named, recognised, or said by its columns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 
 from data_contracts.formats.convert import SourceRow
@@ -21,7 +21,9 @@ SHOWN = 50
 _MAP = "map its columns with `format: {columns: ...}`, as `rlhf data inspect` guesses them"
 
 
-def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Convert, tuple[str, ...]]:
+def converter(
+    kind: Kind, source: Source, chunk: list[SourceRow], spare: Callable[[Convert], Convert]
+) -> tuple[Convert, tuple[str, ...]]:
     """The function for the rows of a file, and what a person should know of its choice.
 
     Pairs give their preferred answers as demonstrations, where they hold no others.
@@ -30,6 +32,7 @@ def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Conve
         kind: what the rows shall give.
         source: the format, by name or by columns, if it is said.
         chunk: the first rows of the file.
+        spare: takes withdrawn votes out of what makes pairs.
 
     Raises:
         InputError: if no format is said and none recognised, if it gives no such data or leaves labels unread, or if
@@ -38,11 +41,12 @@ def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Conve
     file, rows = chunk[0].source, [row for _, _, row in chunk]
     given = kinds_of(source.format or recognised(chunk[0]), rows[0])
     if kind == "demonstrations" and kind not in given and "preferences" in given:
-        convert, remarks = converter("preferences", source, chunk)
+        convert, remarks = converter("preferences", source, chunk, spare)
         return preferred_answers(convert), remarks
+    whole = spare if kind == "preferences" else lambda convert: convert
     if isinstance(source.format, ColumnFormat):
         _refuse_absent(source.format, rows, file)
-        return mapped(source.format, kind), ()
+        return whole(mapped(source.format, kind)), ()
     name = source.format or recognised(chunk[0])
     adapters: Mapping[Kind, Adapter] = FORMATS[name]
     if kind not in adapters or not (source.format or any(map(adapters[kind].fits, rows))):
@@ -53,7 +57,7 @@ def converter(kind: Kind, source: Source, chunk: list[SourceRow]) -> tuple[Conve
             f"{file}: looks like {name}, which does not read {', '.join(sure)}, where labels seem to stand: {_MAP}, or "
             f"write `format: {name}` if they are none"
         )
-    return adapters[kind].convert, tuple(
+    return whole(adapters[kind].convert), tuple(
         f"{file}: labels seem to stand in {label}, which format {name} does not read" for label in labels
     )
 

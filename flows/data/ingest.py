@@ -3,11 +3,10 @@
 import hashlib
 import json
 import os
-import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +23,20 @@ from flows.config.ladder import IngestConfig
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
+from flows.data.growth import files_read, growth
+from flows.data.known_before import Before, known_before
 from flows.data.lineage_events import ALONE, told_ingestion
-from flows.data.quarantine import QuarantineExceeded, RowsRefused
+from flows.data.quarantine import QuarantineExceeded
+from flows.data.refusal import DataRefused
 from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, open_sources, typed_paths
 from flows.data.stated import state_data
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables
+from flows.data.withdrawn_rows import WithdrawnRows
 from flows.registry.context import RunContext
-from flows.registry.dataset_uploads import log_data
+from flows.registry.contributors import CONTRIBUTORS_FILE
+from flows.registry.dataset_uploads import FILES, log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
@@ -57,25 +61,6 @@ class IngestPlan(Frozen):
 def plan_of(config: IngestConfig) -> IngestPlan:
     """The part of a configuration that decides what comes out of ingestion."""
     return IngestPlan(data=config.data, contract=config.contract, shares=config.shares)
-
-
-class DataRefused(InputError):
-    """Tables that may not be used; `problems` holds what is wrong with each, `looks` what shows the files they are of.
-
-    The message names rows, never their text; it says why for every table before it says where.
-    """
-
-    def __init__(self, problems: tuple[ValueError, ...], files: tuple[str, ...] = ()) -> None:
-        super().__init__(problems, files)
-        self.problems = problems
-        self.looks = tuple(f"rlhf data inspect {shlex.quote(file)}  # which rows break which rule" for file in files)
-
-    def __str__(self) -> str:
-        rows = [problem for problem in self.problems if isinstance(problem, RowsRefused)]
-        others = [str(problem) for problem in self.problems if not isinstance(problem, RowsRefused)]
-        reasons = [line for problem in rows for line in problem.reasons]
-        places = [line for problem in rows for line in problem.places]
-        return "\n".join(["the data are refused and nothing was written", *reasons, *others, *places])
 
 
 class Checked(NamedTuple):
@@ -106,10 +91,10 @@ def ingest(plan: IngestPlan, context: RunContext) -> DataRefs:
         InputError: if a file cannot be read.
         DataRefused: naming rows, reasons and mends, if a table breaks its contract or suite.
     """
-    champion = context.registry().champion_data(context.project)
-    inputs = {**_sources_of(plan.data), **{f"champion.{kind}": digest for kind, digest in champion.items()}}
-    key = content_key("ingest", plan, inputs, context.seed, DATA_CODE)
-    return reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, champion, inputs)
+    before, sources = known_before(context), _sources_of(plan.data)
+    key = content_key("ingest", plan, sources | before.inputs, context.seed, DATA_CODE)
+    refs = reuse_or_remake(context.storage, make_snapshots, DataRefs, _intact, key, plan, context, before, sources)
+    return refs.model_copy(update={"growth": growth(before.last, refs.datasets, files_read(sources))})
 
 
 def ingest_alone(config: IngestConfig) -> DataRefs:
@@ -126,7 +111,7 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
     refs = ingest(plan_of(config), context)
     registry = context.registry()
     run_id = registry.start_run("ingest", tags={STAGE_TAG: "ingest"})
-    log_data(refs, registry, run_id)
+    log_data(refs, config.project, registry, run_id)
     conclude(registry, registry, run_id, "ingest", "FINISHED", map(table_subject, refs.tables))
     show(refs)
     return refs
@@ -134,29 +119,32 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
 
 @task(name="make-snapshots", **CACHED)
 def make_snapshots(
-    key: str, plan: IngestPlan, context: RunContext, champion: Mapping[str, str], inputs: Mapping[str, str]
+    key: str, plan: IngestPlan, context: RunContext, before: Before, sources: Mapping[str, str]
 ) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
     with scratch(context.storage / "work", key) as folder, told_ingestion(plan.data, key, context) as told:
-        checked = check(plan, context, _profiles(champion, context.storage), folder)
-        _refuse_changed(plan.data, inputs)
+        checked = check(plan, context, before, sources, folder)
+        _refuse_changed(plan.data, sources)
         publish_findings(checked.populations)
-        refs = publish(key, checked, context, started)
-        state_data(refs, plan, inputs, context)
+        refs = publish(key, checked, context, started, before, files_read(sources))
+        state_data(refs, plan, {**sources, **before.inputs}, context)
         told += refs.tables
         return sealed(refs)
 
 
 @retried_task("check", cache_policy=NO_CACHE)
-def check(plan: IngestPlan, context: RunContext, champions: Mapping[Kind, Profile], work: Path) -> Checked:
+def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mapping[str, str], work: Path) -> Checked:
     """Take the tables through rules and suites; a failed read is tried again, a row that is wrong is not."""
     folder, clock = Path(tempfile.mkdtemp(dir=work)), Clock()
+    champions = before.profiles(context.storage)
+    withdrawn = WithdrawnRows(before.withdrawals, context.registry().client)
     with clock.step("generate" if isinstance(plan.data, EmbeddedData) else "open"):
-        reads = open_sources(plan.data, seed=context.seed)
-    if not reads:
+        opened = open_sources(plan.data, seed=context.seed, pinned=sources, spare=withdrawn.spare)
+    if not opened:
         raise InputError("field 'data': no table has a source; name at least one")
-    apart = held_out_prompts(plan.data)
+    reads = {kind: withdrawn.leave_out(kind, batches) for kind, batches in opened.items()}
+    apart = held_out_prompts(plan.data, sources)
     near = None if isinstance(plan.data, EmbeddedData) else plan.contract.near_held_out
     by_kind = make_tables(reads, plan.shares, plan.contract, folder=folder, clock=clock, held_out=apart, near=near)
     if problems := [problem for table in by_kind.values() for problem in table.problems()]:
@@ -205,11 +193,16 @@ def publish_findings(populations: Mapping[str, Population]) -> None:
     create_table_artifact(key="data-suites", table=rows, description="Great Expectations suites of the data")
 
 
-def publish(key: str, checked: Checked, context: RunContext, started: float) -> DataRefs:
+def publish(
+    key: str, checked: Checked, context: RunContext, started: float, before: Before, files: Mapping[str, str]
+) -> DataRefs:
     """Give snapshots their names, and put the report of this ingestion in its place."""
     report, written = checked.folder / "report", context.storage / "ingests" / key
+    without = before.withdrawn
     refs = DataRefs(
-        datasets={kind: publish_table(kind, checked, report, written, context.storage) for kind in checked.tables},
+        datasets={
+            kind: publish_table(kind, checked, report, written, context.storage, without) for kind in checked.tables
+        },
         counts={kind: table.counts for kind, table in checked.tables.items()},
         labels=checked.worth,
         estimates=checked.estimates,
@@ -223,6 +216,9 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
         ladder_run=context.run_id,
         seconds=time.monotonic() - started,
     )
+    at_hand = {kind: ref.model_copy(update={"report": str(report / kind)}) for kind, ref in refs.datasets.items()}
+    refs = refs.model_copy(update={"growth": growth(before.last, at_hand, files)})
+    _write_json(report / FILES, files)
     if checked.worth:
         _write_json(report / "preferences" / "labels.json", checked.worth.model_dump(mode="json"))
         odds_figure(checked.worth).savefig(report / "preferences" / "odds.png")
@@ -236,8 +232,13 @@ def publish(key: str, checked: Checked, context: RunContext, started: float) -> 
     return refs
 
 
-def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, storage: Path) -> DatasetRef:
-    """Give a snapshot its name in the storage folder, and lay out its report in a folder that becomes `written`."""
+def publish_table(
+    kind: Kind, checked: Checked, report: Path, written: Path, storage: Path, without: Sequence[str]
+) -> DatasetRef:
+    """Give a snapshot its name in the storage folder, and lay out its report in a folder that becomes `written`.
+
+    `without` is what was withdrawn and left out, as `Withdrawal.target` names it.
+    """
     table = checked.tables[kind]
     snapshot = table.snapshot.publish(kind, storage / "snapshots")
     _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
@@ -246,6 +247,7 @@ def publish_table(kind: Kind, checked: Checked, report: Path, written: Path, sto
         if file.exists():
             file.rename(report / kind / file.name)
     _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
+    _write_json(report / kind / CONTRIBUTORS_FILE, table.contributions.contributors(without).model_dump(mode="json"))
     _write_json(report / kind / "suite.json", checked.populations[kind].report)
     return DatasetRef(
         name=kind,
@@ -267,25 +269,15 @@ def _sources_of(data: DataConfig) -> dict[str, str]:
 
 
 def _refuse_changed(data: DataConfig, before: Mapping[str, str]) -> None:
-    """Refuse files that are others now than when their digests were taken, by which what is made of them is found."""
+    """Refuse files that are others now than when their digests were taken, by which what is made of them is found.
+
+    What has come since is left to the next ingestion.
+    """
     now = _sources_of(data)
-    changed = sorted(
-        name for name in {*now, *before} if not name.startswith("champion.") and now.get(name) != before.get(name)
-    )
+    changed = sorted(name for name in before if now.get(name) != before[name])
     if changed:
         use, *_, name = changed[0].split(":", 2)
         raise InputError(f"field 'data.{use}': {name} changed while it was read: run again once nobody writes to it")
-
-
-def _profiles(champion: Mapping[str, str], storage: Path) -> dict[Kind, Profile]:
-    """What the tables of the champions looked like, where their profiles still lie in this storage."""
-    profiles: dict[Kind, Profile] = {}
-    kinds: tuple[Kind, ...] = ("demonstrations", "preferences", "prompts")
-    for kind in kinds:
-        path = storage / "snapshots" / kind / f"{champion.get(kind)}.profile.json"
-        if path.is_file():
-            profiles[kind] = json.loads(path.read_text(encoding="utf-8"))
-    return profiles
 
 
 def _write_json(path: Path, content: Any) -> None:

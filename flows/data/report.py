@@ -27,6 +27,7 @@ from flows.data.audits.label_report import (
 )
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.step_timer import Clock
+from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.references import Counts, DataRefs
 from flows.report import Sheet, for_terminal, format_estimate, templates
 from rlhf_core.metrics.estimates import Estimate, proportion
@@ -110,7 +111,7 @@ def render(refs: DataRefs) -> Group:
         sheets.append(prompt_sheet(refs.estimates))
     parts: list[RenderableType] = [for_terminal(sheet) for sheet in sheets if sheet.rows]
     said = [*(("drift", line) for line in refs.drift), *(("warning", line) for line in refs.remarks)]
-    return Group(*parts, *(f"[yellow]{what}[/yellow] {escape(line)}" for what, line in said))
+    return Group(*parts, *map(escape, refs.growth), *(f"[yellow]{what}[/yellow] {escape(line)}" for what, line in said))
 
 
 def _in_short(refs: DataRefs, populations: Mapping[str, Population]) -> list[str]:
@@ -125,6 +126,7 @@ def _in_short(refs: DataRefs, populations: Mapping[str, Population]) -> list[str
     broken = [item for seen in populations.values() for item in seen.broken]
     lines.append(f"Of {count} checks on the tables as a whole, {len(broken)} do not hold." if broken else _all(count))
     remarks = [f"Look at {line}." for line in refs.remarks]
+    lines += [f"{line[:1].upper()}{line[1:]}." for line in refs.growth]
     return [*lines, *remarks, *(f"Unlike the champion's data: {line}." for line in refs.drift)]
 
 
@@ -146,7 +148,9 @@ def _fate(kind: str, counts: Counts) -> str:
     share = counts.quarantined / max(counts.records, 1)
     into = "votes" if kind == "preferences" else "the same of other rows"
     merged = f", {counts.merged:,} merged into {into}" if counts.merged else ""
-    left = f"; {sum(counts.left_out.values()):,} parts of rows or files are no records" if counts.left_out else ""
+    no_records = sum(counts.left_out.values()) - counts.withdrawn
+    left = f"; {no_records:,} parts of rows or files are no records" if no_records else ""
+    left += f"; {counts.withdrawn:,} were left out as their data were withdrawn" if counts.withdrawn else ""
     return (
         f"{kind.capitalize()}: {counts.rows:,} raw rows gave {counts.records:,} records, of which {counts.written:,} "
         f"are used{merged} and {counts.quarantined:,} ({share:.1%}) set aside{left}."
@@ -179,7 +183,8 @@ def _aside(refs: DataRefs) -> Sheet:
             ("left out", counts.left_out, None),
         ):
             for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
-                rows.append((kind, f"{what}: {reason}", f"{count:,}", f"{count / total:.1%}" if total else ""))
+                named = reason if reason.startswith(WITHDRAWN_REASON) else f"{what}: {reason}"
+                rows.append((kind, named, f"{count:,}", f"{count / total:.1%}" if total else ""))
     return Sheet("not used", ("table", "what", "count", "of records"), rows, ("count", "of records"))
 
 

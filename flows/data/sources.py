@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from data_contracts.formats.convert import Batch, SourceRow, convert_rows
+from data_contracts.formats.items import Convert
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.schemas.validation import CONTRACTS, broken_rules, describe
 from flows.config.data import (
@@ -33,6 +34,9 @@ from rlhf_core.embedded_world.data import SOURCE, generate
 
 TABLES = (*map(str, COLUMNS), "held_out")
 """What a configuration of data names sources of."""
+
+Spare = Callable[[Convert], Convert]
+"""Takes votes that were withdrawn out of a function that makes pairs of raw rows."""
 
 FIRST_ROWS = 100
 
@@ -59,12 +63,21 @@ class Read(NamedTuple):
     is_part: bool = False
 
 
-def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
+def as_it_is(convert: Convert) -> Convert:
+    """A function that makes pairs, with all of their votes."""
+    return convert
+
+
+def open_sources(
+    data: DataConfig, *, seed: int, pinned: Container[str] | None = None, spare: Spare = as_it_is
+) -> dict[Kind, Iterator[Read]]:
     """The records of every table that has a source, read as they are asked for.
 
     Args:
         data: where they come from.
         seed: seed of the embedded world.
+        pinned: the files that are read, as `file_digests` names them; all that are there then, if not given.
+        spare: takes withdrawn votes out of what makes pairs.
 
     Raises:
         InputError: while reading, if a file is missing or damaged.
@@ -73,16 +86,16 @@ def open_sources(data: DataConfig, *, seed: int) -> dict[Kind, Iterator[Read]]:
         world = generate(data, seed=seed)
         return {kind: _embedded(kind, getattr(world, kind)) for kind in COLUMNS}
     tables: dict[Kind, tuple[Source, ...]] = {kind: getattr(data, kind) for kind in COLUMNS}
-    return {kind: _read(kind, sources) for kind, sources in tables.items() if sources}
+    return {kind: _read(kind, kind, sources, pinned, spare) for kind, sources in tables.items() if sources}
 
 
-def held_out_prompts(data: DataConfig) -> Iterator[pd.DataFrame]:
-    """The prompts of the evaluation sets that the data name, read as they are asked for.
+def held_out_prompts(data: DataConfig, pinned: Container[str] | None = None) -> Iterator[pd.DataFrame]:
+    """The prompts of the evaluation sets that the data name, read as they are asked for; `pinned` as `open_sources`.
 
     Raises:
         InputError: naming the row, if one has no prompt that is text; while reading, if a file is missing or damaged.
     """
-    for batch, *_ in () if isinstance(data, EmbeddedData) else _read("prompts", data.held_out):
+    for batch, *_ in () if isinstance(data, EmbeddedData) else _read("prompts", "held_out", data.held_out, pinned):
         rules = {rule.name: rule for rule in CONTRACTS["prompts"].row_rules if rule.fatal}
         broken = broken_rules("prompts", batch.frame, tuple(rules.values()))
         wrong = (item for name, rows in broken.items() for item in describe(rules[name], batch.frame[rows]))
@@ -141,8 +154,8 @@ def file_digests(data: DataConfig) -> dict[str, str]:
     return digests
 
 
-def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Iterator[Batch]:
-    """The records of one file or data set, in its own or a recognised format.
+def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source, spare: Spare = as_it_is) -> Iterator[Batch]:
+    """The records of one file or data set, in its own or a recognised format; `spare` as `open_sources`.
 
     Raises:
         InputError: if no format is named and none recognised, or it does not give this kind of data.
@@ -151,7 +164,7 @@ def convert_file(kind: Kind, rows: Iterable[SourceRow], source: Source) -> Itera
     first = next(chunks, None)
     if first is None:
         return
-    convert, remarks = converter(kind, source, first)
+    convert, remarks = converter(kind, source, first, spare)
     keeps = source.ties == "keep" or source.repeats == "votes"  # until all votes on a pair are known
     for chunk in chain([first], chunks):
         batch = convert_rows(kind, convert, chunk, synthetic=source.synthetic, ties=keeps)
@@ -173,14 +186,16 @@ def _chunks(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
         yield chunk
 
 
-def _read(kind: Kind, sources: Iterable[Source]) -> Iterator[Read]:
-    for source in sources:
+def _read(
+    kind: Kind, use: str, sources: Iterable[Source], pinned: Container[str] | None, spare: Spare = as_it_is
+) -> Iterator[Read]:
+    for index, source in enumerate(sources):
         if isinstance(source, FileSource):
             yield Read(_passed_over(kind, source), is_label=False)
-        for rows in _opened(source):
+        for rows in _opened(source, f"{use}:{index}:", pinned):
             first = list(islice(rows, FIRST_ROWS))
             is_part = _says_more(kind, source, first)
-            for batch in convert_file(kind, chain(first, rows), source):
+            for batch in convert_file(kind, chain(first, rows), source, spare):
                 yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
 
 
@@ -193,11 +208,12 @@ def _says_more(kind: Kind, source: Source, first: list[SourceRow]) -> bool:
     return any(RICHNESS.index(other) < RICHNESS.index(kind) for other in given)
 
 
-def _opened(source: Source) -> Iterator[Iterator[SourceRow]]:
+def _opened(source: Source, place: str, pinned: Container[str] | None) -> Iterator[Iterator[SourceRow]]:
     match source:
         case FileSource():
             for name, path in source_files(source).items():
-                yield read_file(path, name)
+                if pinned is None or place + name in pinned:
+                    yield read_file(path, name)
         case HubSource():
             rows = read_hub(source.dataset, revision=source.revision, split=source.split, data_dir=source.data_dir)
             yield islice(rows, source.max_rows)

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_contracts.records import COLUMNS, SPLIT, TEXTS, Kind
-from data_contracts.schemas.preferences import TIED, VOTES, aggregate_votes
+from data_contracts.records import COLUMNS, SPLIT, TEXTS, VOTES, Kind
+from data_contracts.schemas.preferences import TIED, aggregate_votes
 from data_contracts.schemas.rules import LEAK, NEAR_LEAK, VOTED_TWICE, same_texts
 from data_contracts.schemas.validation import CONTRACTS, broken_rules
 from data_contracts.suites.measures import gather, measure
 from flows.config.data import ContractConfig, Shares
-from flows.data.buckets import KEY, Buckets, row_keys
+from flows.data.buckets import KEY, Buckets
+from flows.data.contributions import Contributions
 from flows.data.held_apart import HELD_OUT, HeldApart, RowPlaces, evaluated_texts, note_places
 from flows.data.quarantine import Quarantine
 from flows.data.sources import Read
@@ -24,6 +25,7 @@ from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
 from flows.data.votes import PairVotes, Votes, casts_of, voted_twice
 from flows.registry.references import Counts
+from flows.storage.row_keys import row_keys
 from flows.storage.snapshots import SnapshotWriter
 from flows.storage.text_hashes import loose_text, text_hashes
 
@@ -38,6 +40,7 @@ class Table:
         judge: whether the judge must get rows of it.
         remarks: what a person should know of the files, a sentence each.
         special_tokens: those that the records write.
+        contributions: who gave the rows.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
             `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
         held_out: prompts of the test split, as `loose_text` writes them, with where the first of each stands.
@@ -55,6 +58,7 @@ class Table:
         self.raw_votes = Votes(folder / "votes.csv")
         self.remarks: list[str] = []
         self.special_tokens = SpecialTokenCount(kind)
+        self.contributions = Contributions()
         self.tied: list[pd.DataFrame] = []
         self._shares = shares
         self._clock = clock
@@ -74,6 +78,7 @@ class Table:
             self.remarks += batch.remarks
             self.quarantine.add_misfits(batch.misfits)
             self.raw_votes.add(batch.votes)
+            self.contributions.note_voters(batch)
             with self._clock.step("row rules"):
                 broken = broken_rules(self.kind, batch.frame, self.contract.row_rules)
                 sound = self.quarantine.sift(
@@ -108,6 +113,7 @@ class Table:
             with self._clock.step("write"):
                 self.snapshot.add(frame[[*COLUMNS[self.kind], SPLIT]])
             with self._clock.step("measure"):
+                self.contributions.add(frame)
                 self._numbers.append(measure(self.kind, frame, frame["copies"].to_numpy()))
                 if self.kind == "preferences":
                     self._votes.append(_grouped(frame))
@@ -131,6 +137,7 @@ class Table:
         again = voted_twice(frame)
         frame = self.quarantine.sift(frame, {VOTED_TWICE.name: again} if again.any() else {})
         self.raw_votes.add(casts_of(frame))
+        self.contributions.note_labels(frame)
         labels = frame["is_label"] & (frame["copies"] > 0)
         if labels.any():
             repeated = frame[labels]

@@ -9,9 +9,9 @@ from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from pydantic import SecretStr
 
-from flows.tasks import GATE_FAILED, QUARANTINE_EXCEEDED, project_tag
+from flows.tasks import GATE_FAILED, OVERDUE, QUARANTINE_EXCEEDED, project_tag
 
-ALERTING = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", GATE_FAILED, QUARANTINE_EXCEEDED}
+ALERTING = {"prefect.flow-run.Failed", "prefect.flow-run.Crashed", GATE_FAILED, QUARANTINE_EXCEEDED, OVERDUE}
 
 
 FIELDS = {
@@ -53,6 +53,6 @@ def _automation(name: str, project: str, webhook: UUID) -> AutomationCore:
     )
     fields = [f"{json.dumps(key)}: {{{{ ({expression} or '') | tojson }}}}" for key, expression in FIELDS.items()]
     payload = f"{{{json.dumps('project')}: {json.dumps(project)}, {', '.join(fields)}}}"
-    description = "Posts failed runs, failed gates and data refused for their quarantine; made by `rlhf deploy`."
+    description = "Posts failed runs, failed gates, data refused, and what is overdue; made by `rlhf deploy`."
     action = CallWebhook(block_document_id=webhook, payload=payload)
     return AutomationCore(name=name, description=description, trigger=trigger, actions=[action])

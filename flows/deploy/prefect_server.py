@@ -15,6 +15,9 @@ from typing import IO
 
 HOST = "127.0.0.1"
 
+API_SETTINGS = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false"}
+"""Of the server, unless the environment says otherwise; no flow of ours has a block."""
+
 GRACE_SECONDS = 10.0
 """What the server gets to end before it is killed."""
 
@@ -25,18 +28,28 @@ def start_server() -> None:
         return
     words = tempfile.TemporaryFile()  # noqa: SIM115 open as long as the server is
     with socket.create_server((HOST, 0)) as listener:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "flows.deploy.prefect_api", str(listener.fileno())],
-            env={"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false", **os.environ},  # no flow of ours has a block
-            stdin=subprocess.PIPE,
-            stderr=words,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,  # Ctrl-C comes to the climb, which still has to say how it ended
-        )
+        server = launch_api(listener, words)
         os.environ["PREFECT_API_URL"] = f"http://{HOST}:{listener.getsockname()[1]}/api"
     meant = threading.Event()
     threading.Thread(target=_watch, args=(server, meant, words), daemon=True).start()
     atexit.register(_end, server, meant)  # registered before what Prefect does at exit, so called after it
+
+
+def launch_api(listener: socket.socket, words: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the server's process; tests put a fork in its place, which need not import Prefect again.
+
+    Args:
+        listener: the socket on which it serves.
+        words: where its errors go.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.deploy.prefect_api", str(listener.fileno())],
+        env=API_SETTINGS | os.environ,
+        stdin=subprocess.PIPE,
+        stderr=words,
+        pass_fds=[listener.fileno()],
+        start_new_session=True,  # Ctrl-C comes to the climb, which still has to say how it ended
+    )
 
 
 def _watch(server: subprocess.Popen[bytes], meant: threading.Event, words: IO[bytes]) -> None:

@@ -40,6 +40,7 @@ from flows.registry.names import (
     STAGE_TAG,
     TEMPLATE_DAY_TAG,
     TRAINED_BY_TAG,
+    WITHDRAWN_PREFIX,
     data_experiment,
 )
 from flows.registry.references import Counts
@@ -251,6 +252,7 @@ def version_of(registered: ModelVersion, aliases: Sequence[str] | None = None) -
         template_day=tags.get(TEMPLATE_DAY_TAG, ""),
         evidence=_tagged(tags, EVIDENCE_PREFIX),
         trained_by=tags.get(TRAINED_BY_TAG, ""),
+        withdrawn=_tagged(tags, WITHDRAWN_PREFIX),
     )
 
 

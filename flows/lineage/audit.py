@@ -40,6 +40,7 @@ def audit(archive: Archive, versions: Iterable[Version]) -> list[AuditFinding]:
         training = archive.training(version.run_id)
         findings.append(_files(archive, version))
         findings += _parents(graph, version)
+        findings += (AuditFinding(version.label, "data", "withdrawn", said) for said in version.withdrawn.values())
         if training is None:
             findings.append(AuditFinding(version.label, "run", "missing", f"{version.run_id} is gone"))
             continue
@@ -69,9 +70,8 @@ def render(findings: Sequence[AuditFinding], keys: str) -> Group:
         style = STYLES[finding.status]
         table.add_row(finding.of, finding.what, f"[{style}]{finding.status}[/{style}]", escape(finding.detail))
     counts = {status: sum(finding.status == status for finding in findings) for status in STYLES}
-    return Group(
-        table, f"\ntrusted: {escape(keys)}", ", ".join(f"{count} {status}" for status, count in counts.items())
-    )
+    told = (f"{count} {status}" for status, count in counts.items() if count or status != "withdrawn")
+    return Group(table, f"\ntrusted: {escape(keys)}", ", ".join(told))
 
 
 def _files(archive: Archive, version: Version) -> AuditFinding:

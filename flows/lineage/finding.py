@@ -2,7 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-AuditStatus = Literal["holds", "missing", "altered", "differs", "unsigned", "out of order", "not recomputable"]
+AuditStatus = Literal[
+    "holds", "missing", "altered", "differs", "unsigned", "out of order", "not recomputable", "withdrawn"
+]
 
 DOUBTS: tuple[AuditStatus, ...] = ("missing", "altered", "differs", "unsigned", "out of order")
 """What an audit fails by: what is gone, is not what it was, does not follow from what is kept, or nobody signed."""
@@ -15,6 +17,7 @@ STYLES: dict[AuditStatus, str] = {
     "unsigned": "red",
     "out of order": "red",
     "not recomputable": "yellow",
+    "withdrawn": "yellow",
 }
 
 

@@ -32,6 +32,7 @@ class Version(Frozen):
         template_day: to which its chat template is pinned, empty where that reads no clock.
         evidence: SHA-256 of the files of held-out rows that its figures rest on, by name.
         trained_by: what trained it elsewhere, empty of a version that was trained here.
+        withdrawn: what of its data was withdrawn, when and why, by the id of the withdrawal.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Version(Frozen):
     template_day: str = ""
     evidence: dict[str, str] = {}
     trained_by: str = ""
+    withdrawn: dict[str, str] = {}
 
     @property
     def label(self) -> str:

@@ -17,7 +17,7 @@ from flows.registry.held import (
     run_address,
     version_address,
 )
-from flows.registry.names import MODELS, data_experiment, registered_name
+from flows.registry.names import MODELS, data_experiment, registered_name, withdrawals_experiment
 
 MODELS_PER_PAGE = 1000
 
@@ -36,7 +36,7 @@ class Holdings:
         self.runs: dict[str, Run] = {}
         names = [registered_name(project, model) for model in MODELS]
         self._read_versions(names)
-        experiments = [project, data_experiment(project), f"{project}-promotions"]
+        experiments = [project, data_experiment(project), f"{project}-promotions", withdrawals_experiment(project)]
         found = filter(None, map(client.get_experiment_by_name, experiments))
         ids = [experiment.experiment_id for experiment in found]
         for run in pages(functools.partial(client.search_runs, ids), PER_PAGE) if ids else ():

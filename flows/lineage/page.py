@@ -178,6 +178,7 @@ def _card(node: str, story: Story, servers: Servers, corner: tuple[float, float]
     gates = gates_by_status(version)
     badges = [("alias", f"@{alias}") for alias in version.aliases]
     badges += [("good" if status == "pass" else "bad", f"{len(names)} {status}") for status, names in gates.items()]
+    badges += [("bad", "data withdrawn")] if version.withdrawn else []
     links = [("version", servers.version(version))]
     lines = [f"digest {version.digest[:SHORT]}"]
     measured = []

@@ -7,10 +7,10 @@ from flows.lineage.finding import AuditFinding, AuditStatus
 from flows.lineage.holdings import Holdings
 from flows.lineage.stated import Stated
 from flows.registry.held import CURVES, FILES, INPUTS, kept_curves, kept_files, model_inputs
-from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, STAGE_TAG
+from flows.registry.names import CHALLENGER, CHAMPION, ENDS_TAG, SNAPSHOT_TAG, STAGE_TAG
 
-OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how")
-"""Tags of which every run has one that makes, measures, keeps or promotes something."""
+OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how", "why")
+"""Tags of which every run has one that makes, measures, keeps, promotes or withdraws something."""
 
 SHOWN = 3
 """Differences of one thing that a line names."""
@@ -100,7 +100,7 @@ def _short(value: Any) -> str:
 
 
 def _counts(address: str, facets: Any) -> bool:
-    """Whether something must be stated: all versions, the aliases of the ladder, and runs that ended well."""
+    """Whether something must be stated: all versions, the aliases of the ladder, and runs that ended well or say so."""
     kind, _, name = address.partition(" ")
     match kind:
         case "version":
@@ -108,7 +108,8 @@ def _counts(address: str, facets: Any) -> bool:
         case "alias":
             return name.endswith((f"@{CHAMPION}", f"@{CHALLENGER}"))
         case "run":
-            return facets["status"] == "FINISHED" and any(tag in facets["tags"] for tag in OF_RUNS)
+            ended = facets["status"] == "FINISHED" or ENDS_TAG in facets["tags"]
+            return ended and any(tag in facets["tags"] for tag in OF_RUNS)
     return False
 
 

@@ -94,7 +94,8 @@ def render(story: Story) -> Tree:
 def title(version: Version) -> str:
     """A version with its aliases and what its gates said, with markup for a terminal."""
     aliases = "".join(f" [cyan]@{escape(alias)}[/cyan]" for alias in version.aliases)
-    return f"[bold]{escape(version.label)}[/bold]{aliases}{_verdict(version)}"
+    withdrawn = " [red]data withdrawn[/red]" if version.withdrawn else ""
+    return f"[bold]{escape(version.label)}[/bold]{aliases}{_verdict(version)}{withdrawn}"
 
 
 def _verdict(version: Version) -> str:
@@ -116,6 +117,7 @@ def facts(version: Version, training: Training | None) -> list[tuple[str, str]]:
     texts = [
         ("gates", "; ".join(f"{status}: {', '.join(names)}" for status, names in gates_by_status(version).items())),
     ]
+    texts += [("withdrawn", said) for said in version.withdrawn.values()]
     if version.trained_by:
         texts.append(("origin", imported(version.trained_by, known=TAKEN in version.parents)))
     if version.card or version.licence:

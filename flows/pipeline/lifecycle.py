@@ -141,6 +141,8 @@ def _why_no_alias(run: LadderRun, stopped: str = "") -> str:
     """Why the versions of a run have no alias of it, where they have none."""
     if stopped or run.verb == MEASURED:
         return stopped if run.verb == TRAINED else "an evaluation sets none"
+    if run.withdrawn:
+        return "; ".join(verdict.explanation for verdict in run.withdrawn)
     if run.config.gates.mode == "advisory":
         verdicts = list(chain.from_iterable(run.verdicts.values()))
         names = ", ".join(each.gate for each in blocked(verdicts, abstain_blocks=run.config.gates.abstain_blocks))

@@ -19,18 +19,21 @@ from flows.registry.names import (
     LADDER_KEY_TAG,
     PARENT_PREFIX,
     PARENT_RUN_TAG,
+    PASSED,
     STAGE_PREFIX,
     STAGE_TAG,
     STAGES,
+    STATUS_TAG,
     verdicts_record,
 )
 from flows.registry.references import DATA, DataRefs, ModelRef, StageOutcome, StageRecord
+from flows.registry.tags import withdrawn_marks
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
 
 ELSEWHERE = {
     *("storage", "threads", "compute", "data", "contract", "shares", "relabel"),
-    *("audit", "lineage", "model_card"),
+    *("audit", "freshness", "lineage", "model_card"),
 }
 """Sections that change no outcome, or that the digests of the data stand for."""
 
@@ -115,6 +118,22 @@ def recall(ref: ModelRef, registry: Registry) -> StageRecord:
     )
 
 
+def require_passed(ref: ModelRef, registry: Registry) -> None:
+    """See that gates passed a version that a run is to stand on, and that none of its data were withdrawn.
+
+    Raises:
+        InputError: if that is not so.
+    """
+    tags = registry.client.get_model_version(ref.name, ref.version).tags
+    if said := withdrawn_marks(tags):
+        raise InputError(f"{ref.label} was trained on {said[0]}: name another version, or set gates.mode to advisory")
+    if (status := tags.get(STATUS_TAG)) != PASSED:
+        raise InputError(
+            f"{ref.label} has {STATUS_TAG} '{status or 'unknown'}': name or promote a version that passed its "
+            "gates, or set gates.mode to advisory"
+        )
+
+
 def champion(name: str, registry: Registry) -> ModelRef | None:
     """The champion of a registered name, None where there is none."""
     try:
@@ -135,10 +154,12 @@ def _made(run: Run) -> dict[str, list[str]]:
 
 
 def _stands(label: str, registry: Registry, alias: str | None) -> bool:
-    """Whether a version is intact, and has the alias if it shall have one."""
+    """Whether a version is intact, of data that were not withdrawn, and has the alias if it shall have one."""
     try:
         ref = registry.pin(label)
     except InputError:
+        return False
+    if withdrawn_marks(registry.client.get_model_version(ref.name, ref.version).tags):
         return False
     aliases: dict[str, str] = registry.client.get_registered_model(ref.name).aliases
     return registry.intact(ref) and (alias is None or str(aliases.get(alias)) == ref.version)

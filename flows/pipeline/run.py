@@ -7,7 +7,6 @@ from typing import TypeVar
 from prefect import State
 from prefect.states import Completed
 
-from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.data.audits.labels import audit_labels
 from flows.data.audits.lengths import truncated_shares
@@ -17,12 +16,14 @@ from flows.data.ingest import ingest, plan_of
 from flows.data.relabel.relabel import add_fresh_pairs
 from flows.pipeline.against_champion import against_champion
 from flows.pipeline.climb_page.page import publish_page
+from flows.pipeline.freshness import tell_overdue
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
-from flows.pipeline.reuse import EarlierRun, find_same, recall, run_key
+from flows.pipeline.reuse import EarlierRun, find_same, recall, require_passed, run_key
 from flows.pipeline.stated import give_alias, state_climb, state_judgement
 from flows.pipeline.summary import Summary, publish_summary
+from flows.pipeline.withdrawn import settle_marks_of, trained_on_withdrawn
 from flows.promotion.comparison import Comparison
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import log_data
@@ -36,13 +37,12 @@ from flows.registry.names import (
     INPUT_PREFIX,
     LADDER_KEY_TAG,
     OUTCOME_TAG,
-    PASSED,
     STAGE_PREFIX,
-    STATUS_TAG,
     registered_name,
 )
 from flows.registry.references import DataRefs, LadderResult, ModelRef, Round, StageOutcome, StageRecord
 from flows.registry.statements import UNSIGNED
+from flows.registry.withdrawals import LOCK
 from flows.stages.reward_inputs import RewardInputs
 from flows.tasks import name_flow_run
 from rlhf_core.gates.gate import Gate, Verdict
@@ -67,6 +67,7 @@ class LadderRun:
         blocking: those of all verdicts that keep the alias from these versions.
         earlier: the run that this one would only repeat, None while there is none.
         published: whether the versions have the alias.
+        withdrawn: verdicts on withdrawn data that versions were trained on, which keep the alias from all.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class LadderRun:
         self.comparisons: dict[str, Comparison] = {}
         self.earlier: EarlierRun | None = None
         self.published = False
+        self.withdrawn: list[Verdict] = []
 
     def use_model(self, role: str, model: str | None) -> StageRecord:
         """A model that goes in, pinned to the version that it means now: the champion, unless one is named.
@@ -108,12 +110,8 @@ class LadderRun:
         """
         registry = self.context.registry()
         ref = registry.pin(model or f"{registered_name(self.config.project, role)}@{CHAMPION}")
-        status = registry.client.get_model_version(ref.name, ref.version).tags.get(STATUS_TAG)
-        if status != PASSED and self.config.gates.mode == "enforce":
-            raise InputError(
-                f"{ref.label} has {STATUS_TAG} '{status or 'unknown'}': name or promote a version that passed its "
-                "gates, or set gates.mode to advisory"
-            )
+        if self.config.gates.mode == "enforce":
+            require_passed(ref, registry)
         registry.folder(ref)  # refused now, if a file is missing or altered, and not when its turn comes
         self.inputs[role] = ref
         registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})
@@ -123,11 +121,11 @@ class LadderRun:
         """The data of the run: what is configured, with the fresh pairs of the rounds before it.
 
         Raises:
-            InputError: if a file cannot be read.
-            DataRefused: if a table breaks its contract or suite.
+            InputError: if a file cannot be read, or a table breaks its contract or suite.
             WaitingForLabels: if people are to label answers of the round before and have not done so.
         """
         data = ingest(plan_of(self.config), self.context)
+        settle_marks_of(data, self.context)
         self.data = add_fresh_pairs(self.config, data, self.before[-1], self.context) if self.before else data
         self._name_flow_run()
         return self.data
@@ -148,7 +146,7 @@ class LadderRun:
             StoppedByGate: naming every gate that blocks, and why.
         """
         blocking = self.judge(self.keep(made), gates)
-        enforce(made.stage, blocking, self.config.gates)
+        enforce(made.stage, blocking + self.withdrawn, self.config.gates)
         return made
 
     def keep(self, made: Made) -> Made:
@@ -161,11 +159,7 @@ class LadderRun:
         return made
 
     def judge(self, made: Made, gates: Sequence[Gate]) -> list[Verdict]:
-        """Judge what was made and publish the verdicts; versions that block lose an alias from an earlier run.
-
-        Returns:
-            The verdicts that block.
-        """
+        """Judge what was made, publish the verdicts and return those that block; such versions lose the alias."""
         beside = against_champion(made, gates, self.config, self.context)
         if beside.comparison is not None:
             self.comparisons[made.stage] = beside.comparison
@@ -194,10 +188,12 @@ class LadderRun:
         if self.earlier is not None:
             return
         registry = self.context.registry()
-        self.published = self.config.gates.mode == "enforce" and not self.blocking
-        stages = [stage for stage in GATED if stage in self.stages and self.published]
-        aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
-        give_alias(registry, aliased, CHALLENGER, self.context.run_id)
+        with registry.alone(LOCK):  # no withdrawal comes between
+            self.withdrawn = trained_on_withdrawn((done.record for done in self.stages.values()), self.context)
+            self.published = self.config.gates.mode == "enforce" and not self.blocking and not self.withdrawn
+            stages = [stage for stage in GATED if stage in self.stages and self.published]
+            aliased = [ref for stage in stages for ref in self.stages[stage].record.models.values()]
+            give_alias(registry, aliased, CHALLENGER, self.context.run_id)
         if self.data is not None:
             labels = " ".join(ref.label for ref in aliased)
             registry.tag_run(self.context.run_id, {LADDER_KEY_TAG: self._key(self.data), ALIASED_TAG: labels})
@@ -230,7 +226,7 @@ class LadderRun:
         if self.earlier is not None:
             return f"nothing to retrain: {self.earlier.reason}"
         made = self._made()
-        words = [word for word in dict.fromkeys(made.values()) if word != REUSED]
+        words = (word for word in dict.fromkeys(made.values()) if word != REUSED)
         new = (f"{word} {', '.join(stage for stage in made if made[stage] == word)}" for word in words)
         return "; ".join(new) or "nothing to retrain: every stage was reused"
 
@@ -258,6 +254,7 @@ class LadderRun:
         )
         publish_summary(summary, registry, self.context.run_id)
         registry.tag_run(self.context.run_id, {OUTCOME_TAG: outcome[:5000]})
+        tell_overdue(self.config.freshness, self.context)
         publish_page(registry, self.context.run_id, self.earlier.run_id if self.earlier else None)
         state_climb(self.what, status, list(self.result.versions.values()), self.context)
         labels = [done.record.model.label for done in self.stages.values()][-1:]
@@ -265,7 +262,7 @@ class LadderRun:
 
     def _keep_data(self, data: DataRefs) -> None:
         """Record the tables as inputs of the run, with what their labels are worth and their prompts are like."""
-        log_data(data, self.context.registry(), self.context.run_id)
+        log_data(data, self.config.project, self.context.registry(), self.context.run_id)
         audit_labels(data, self.config.reward_model.balance, self.context)
         audit_prompts(data)
 
@@ -273,6 +270,7 @@ class LadderRun:
         self.stages[record.stage] = StageOutcome(record=record, reused=record.ladder_run != self.context.run_id)
         labels = ", ".join(ref.label for ref in record.models.values())
         self.context.registry().tag_run(self.context.run_id, {f"{STAGE_PREFIX}{record.stage}": labels})
+        self.withdrawn = trained_on_withdrawn([record], self.context) or self.withdrawn
 
     def _made(self) -> dict[str, str]:
         """How each stage came to what it is, in a word."""

@@ -90,6 +90,8 @@ def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
 def render(summary: Summary, *, prompts: int = SHOWN) -> Group:
     """Lay the summary out for a terminal, with the answers to so many held-out prompts."""
     parts: list[RenderableType] = [_stages(summary), _figures(summary)] if summary.stages or summary.data else []
+    if summary.data is not None:
+        parts += [f"\n{escape(line)}" for line in summary.data.growth]
     if summary.verdicts:
         parts += [_verdicts(summary.verdicts), _luck(summary.verdicts)]
     parts += map(comparison_table, summary.comparisons.values())

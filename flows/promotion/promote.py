@@ -1,7 +1,7 @@
 """Who becomes champion: proposals, promotion and roll-back."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from flows.config.errors import InputError
 from flows.config.lineage import OpenLineageConfig
@@ -20,6 +20,7 @@ from flows.registry.differences import differences
 from flows.registry.lookup import named_version, require_project
 from flows.registry.names import CHAMPION, GATE_PREFIX, PASSED, STATUS_TAG
 from flows.registry.references import ModelRef
+from flows.registry.tags import withdrawn_marks
 from rlhf_core.config import Frozen
 
 
@@ -122,7 +123,7 @@ def roll_back(
 
 
 def previous_champion(registry: Registry, name: str) -> ModelRef:
-    """The champion before the present one; after a roll-back, the one before that.
+    """The champion before the present one; after a roll-back, the one before that; none on withdrawn data.
 
     Raises:
         InputError: when there was none, or its version is gone.
@@ -130,12 +131,15 @@ def previous_champion(registry: Registry, name: str) -> ModelRef:
     require_project(project_of(registry), name)
     champion = registry.champion(name)
     now = champion.version if champion else None
+    withdrawn = 0
     for version in reversed(_champions(history(registry, name), now)):
-        try:
-            return registry.reference(name, version)
-        except InputError:  # that version was deleted
-            continue
-    raise InputError(f"{name} has no earlier champion; `rlhf history {name}` lists those that were")
+        with suppress(InputError):  # that version was deleted
+            earlier = registry.reference(name, version)
+            if not withdrawn_marks(registry.client.get_model_version(name, version).tags):
+                return earlier
+            withdrawn += 1
+    passed_over = f" but {withdrawn} that were trained on withdrawn data" if withdrawn else ""
+    raise InputError(f"{name} has no earlier champion{passed_over}; `rlhf history {name}` lists those that were")
 
 
 def _alone(registry: Registry, name: str) -> AbstractContextManager[None]:
@@ -199,13 +203,13 @@ def _champions(moves: Sequence[PromotionRecord], now: str | None) -> list[str]:
 
 def _blocking(registry: Registry, ref: ModelRef) -> tuple[str, ...]:
     tags = registry.client.get_model_version(ref.name, ref.version).tags
-    status = tags.get(STATUS_TAG)
+    status, withdrawn = tags.get(STATUS_TAG), tuple(f"trained on {said}" for said in withdrawn_marks(tags))
     if status == PASSED:
-        return ()
+        return withdrawn
     if status is None:
-        return ("no gate has judged it",)
+        return (*withdrawn, "no gate has judged it")
     verdicts = {key.removeprefix(GATE_PREFIX): tag for key, tag in tags.items() if key.startswith(GATE_PREFIX)}
     bad = [
         f"gate {gate} says {verdict}" for gate, verdict in sorted(verdicts.items()) if verdict in ("fail", "abstain")
     ]
-    return tuple(bad) or ("its gates did not pass",)
+    return (*withdrawn, *(bad or ["its gates did not pass"]))

@@ -23,6 +23,7 @@ from flows.promotion.history import history, recorded_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, DIGEST_TAG, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
+from flows.registry.tags import withdrawn_marks
 
 PROMOTED = "rlhf.model.promoted"
 
@@ -168,6 +169,8 @@ def _record(
 def _doubt_of_gates(version: ModelVersion) -> str:
     """What gates have against a version; empty if nothing. MLflow lets anybody set any alias on any version."""
     status = version.tags.get(STATUS_TAG)
+    if said := withdrawn_marks(version.tags):
+        return f"it was trained on {said[0]}"
     if status == PASSED:
         return ""
     return f"its {STATUS_TAG} is '{status}'" if status else f"it has no {STATUS_TAG}: no gate has judged it"

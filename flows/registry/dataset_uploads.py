@@ -8,16 +8,25 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from flows.registry.client import Registry, open_registry
+from flows.registry.contributors import keep_contributors
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
     CONTRACT_TAG,
+    DATA_TAG,
     NAME_TAG,
     ORIGIN_PREFIX,
     SNAPSHOT_TAG,
     data_experiment,
 )
 from flows.registry.references import DataRefs, DatasetRef, ModelRef
-from flows.registry.statements import conclude, table_subject
+from flows.registry.statements import conclude, state_tags, table_subject
+from rlhf_core.training.stage import Event
+
+FILES = "files.json"
+"""In the report of an ingestion: SHA-256 of every file that was there at its start, by use, position and name."""
+
+GROWTH = "data/growth.json"
+"""Of a run that read data: what was new in them."""
 
 
 def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
@@ -25,7 +34,7 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
 
     Of two climbs that do so at the same moment both may; either copy serves.
     """
-    data = open_registry(data_experiment(project), registry.storage)
+    data, refs = open_registry(data_experiment(project), registry.storage), list(refs)
     for ref in {ref.digest: ref for ref in refs}.values():
         query = f"tags.`{SNAPSHOT_TAG}` = '{ref.digest}' and attributes.status = 'FINISHED'"
         if data.client.search_runs([data.experiment_id], query, max_results=1):
@@ -36,6 +45,8 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         conclude(registry, data, run_id, "snapshot", "FINISHED", [table_subject(ref)])
+    for run_id in keep_contributors(refs, project, registry):
+        state_tags(registry, data, run_id)
 
 
 def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Registry) -> Path:
@@ -67,9 +78,20 @@ def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Reg
     raise FileNotFoundError(f"{recorded} is gone, and the artifact store has no copy")
 
 
-def log_data(data: DataRefs, registry: Registry, run_id: str) -> None:
-    """Record tables as inputs of a run, and keep their figures, the page about them and the Data Docs with it."""
+def log_data(data: DataRefs, project: str, registry: Registry, run_id: str) -> None:
+    """Record tables as inputs of a run, and keep their figures, the page about them and the Data Docs with it.
+
+    How many rows were withdrawn is a metric for each table that had any; `GROWTH` says what was new.
+    """
     registry.log_datasets(run_id, {table.name: table for table in data.tables})
     registry.log_estimates(run_id, data.estimates, file="data/estimates.json")
     registry.client.log_artifact(run_id, str(Path(data.report) / "report.html"), "data")
+    registry.client.log_artifact(run_id, str(Path(data.report) / FILES), "data")
     registry.client.log_artifacts(run_id, str(Path(data.report) / "docs"), "data/docs")
+    registry.client.log_dict(run_id, {"growth": data.growth}, GROWTH)
+    withdrawn = {
+        f"data/{kind}_withdrawn": float(counts.withdrawn) for kind, counts in data.counts.items() if counts.withdrawn
+    }
+    registry.log_events(run_id, [Event(0, withdrawn)] if withdrawn else [])
+    keep_contributors(data.tables, project, registry)
+    registry.tag_run(run_id, {DATA_TAG: data.digest})

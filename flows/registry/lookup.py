@@ -24,6 +24,9 @@ NAMED = re.compile(r"(?:models:/)?(?P<name>[^/@\s]+)(?:/(?P<version>[0-9]+)|@(?P
 DATASET = "dataset:"
 """Begins the name of a dataset, before its digest."""
 
+DATA_KINDS = ("source", "annotator", "group", "dataset")
+"""What data may be named by, before a colon."""
+
 UNNAMED = "unnamed"
 """Stands for the project of a folder, or of a model of the hub."""
 
@@ -135,6 +138,25 @@ def require_dataset(source: str) -> None:
         query = "SELECT 1 FROM model_version_tags WHERE key LIKE 'dataset.%' AND value LIKE ? LIMIT 1"
         if database is not None and not list(database.execute(query, (f"%:{prefix}%",))):
             raise InputError(f"{source}: starts no digest that a version names")
+
+
+def names_version(text: str) -> bool:
+    """Whether a person names a version, and no data."""
+    return text.partition(":")[0] not in DATA_KINDS and NAMED.fullmatch(text) is not None
+
+
+def require_named(text: str) -> None:
+    """See that a local registry has the dataset or the version that a person names, or anything to name data of.
+
+    Raises:
+        InputError: as `require_dataset`, `require_version` and `require_registry`.
+    """
+    if text.startswith(DATASET):
+        require_dataset(text)
+    elif names_version(text):
+        require_version(text)
+    else:
+        require_registry()
 
 
 def require_registry() -> None:

@@ -107,6 +107,18 @@ CARD_TAG, LICENCE_TAG = "model_card.name", "model_card.licence"
 IMPORTED_TAG, TRAINED_BY_TAG = "imported.from", "imported.trained_by"
 """Of a policy that was trained elsewhere: where it was taken from, and what trained it."""
 
+WITHDRAWN_PREFIX = "withdrawn."
+"""Of a version: what of its data was withdrawn, when and why, by the id of the withdrawal."""
+
+WITHDRAWN_REASON = "withdrawn: "
+"""Begins why a row is left out whose data were withdrawn; what was withdrawn follows."""
+
+DATA_TAG = "rlhf.data"
+"""Of a run that read data: digest of all of its tables."""
+
+CONTRIBUTORS_PREFIX = "contributors."
+"""Of the run that keeps a snapshot: who gave its rows, as JSON in parts, by ingestion and number of the part."""
+
 NAME_TAG, SNAPSHOT_TAG, CONTRACT_TAG = "dataset.name", "dataset.digest", "dataset.contract"
 """Of the run that keeps a snapshot."""
 
@@ -125,6 +137,11 @@ def project_of_model(name: str, models: Iterable[str] = MODELS) -> str | None:
 def data_experiment(project: str) -> str:
     """Name of the experiment that keeps the snapshots of a project."""
     return f"{project}-data"
+
+
+def withdrawals_experiment(project: str) -> str:
+    """Name of the experiment that keeps what was withdrawn of the data of a project."""
+    return f"{project}-withdrawals"
 
 
 def verdicts_record(judged: str) -> str:

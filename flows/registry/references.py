@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_contracts.records import CONTRACT_VERSION, Kind
+from flows.registry.names import WITHDRAWN_REASON
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
@@ -40,8 +41,7 @@ class DatasetRef(Frozen):
     """An immutable snapshot of a table.
 
     Attributes:
-        digest: SHA-256 over its content.
-        path: where the snapshot lies.
+        digest, path: SHA-256 over its content, and where the snapshot lies.
         splits: rows by split.
         sources: the files or data sets that its rows come from.
         contract: version of the contract that it met.
@@ -75,8 +75,7 @@ class Counts(Frozen):
         by_rule: how many of them broke each rule; one may break several.
         left_out: parts of raw rows that the format itself does not count as records, by reason.
         sources: records of the snapshot by file.
-        special_tokens: how often sound records write each special token of some model.
-        rows_with_special_tokens: how many of them do.
+        special_tokens, rows_with_special_tokens: how often sound records write each of some model, and how many do.
     """
 
     rows: int
@@ -89,6 +88,11 @@ class Counts(Frozen):
     sources: dict[str, int]
     special_tokens: dict[str, int] = {}
     rows_with_special_tokens: int = 0
+
+    @property
+    def withdrawn(self) -> int:
+        """Rows and votes that were left out as their data were withdrawn."""
+        return sum(count for reason, count in self.left_out.items() if reason.startswith(WITHDRAWN_REASON))
 
 
 class RoundModels(Frozen):
@@ -124,6 +128,7 @@ class DataRefs(Frozen):
         estimates: what the prompts are like, which gates judge; none without prompts.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         remarks: what a person should know of the files, such as labels that no format reads, a sentence each.
+        growth: how the tables and files differ from those of the last ingestion, a sentence each.
         report: folder with the page about the data and the Data Docs.
         ladder_run: the climb that ingested them; a later climb that finds them here has reused them.
         fresh: labelled answers of the policies of earlier rounds, the oldest first.
@@ -135,6 +140,7 @@ class DataRefs(Frozen):
     estimates: dict[str, Estimate] = {}
     drift: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    growth: tuple[str, ...] = ()
     report: str
     ladder_run: str
     seconds: float
@@ -168,9 +174,8 @@ class DataRefs(Frozen):
     @property
     def measured(self) -> dict[str, str]:
         """Digest of the ceiling, which reward models are held against and no snapshot says; by name."""
-        if self.ceiling is None:
-            return {}
-        return {"ceiling": hashlib.sha256(json.dumps(self.ceiling).encode()).hexdigest()}
+        known = {} if self.ceiling is None else {"ceiling": json.dumps(self.ceiling)}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in known.items()}
 
     @property
     def tables(self) -> tuple[DatasetRef, ...]:

@@ -5,10 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow.artifacts
-from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -21,8 +20,10 @@ from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
 from flows.storage.locks import exclusive
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.stage import Event
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARAMS_PER_CALL = 100  # limits of the tracking API
 
@@ -200,7 +201,7 @@ class Runs:
         if not any(item.path == path for item in self.client.list_artifacts(run_id, str(Path(path).parent))):
             self.client.log_table(run_id, dict(table), path)
 
-    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+    def log_figures(self, run_id: str, figures: "Mapping[str, Figure]") -> None:
         """Log figures as PNG files under `figures/`."""
         for name, figure in figures.items():
             self.client.log_figure(run_id, figure, f"figures/{name}.png")
@@ -233,6 +234,8 @@ def refuse_nan(estimates: Mapping[str, Estimate]) -> None:
         NotFiniteError: naming those that are not.
     """
     if wrong := sorted(name for name, estimate in estimates.items() if not estimate.is_number):
+        from rlhf_core.models.precision import NotFiniteError  # noqa: PLC0415 torch takes seconds to import
+
         raise NotFiniteError(
             f"figures that are no numbers (NaN): {', '.join(wrong)}; weights of a model are damaged, or its data "
             "hold what these figures are not made for; look at its samples and at the report on the data"

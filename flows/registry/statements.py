@@ -16,7 +16,7 @@ from securesystemslib.signer import CryptoSigner
 
 from flows.attestation.keys import PIPELINE_KEY, pipeline_key, pipeline_key_file
 from flows.attestation.log import LogEntry, StatementLog
-from flows.attestation.statement import FOLDER, MADE, PROVENANCE, REGISTRY, ROWS, Subject, digest_of
+from flows.attestation.statement import FOLDER, MADE, PROVENANCE, REGISTRY, ROWS, TAGGED, Subject, digest_of
 from flows.config.audit import AuditConfig
 from flows.registry.client import Registry
 from flows.registry.held import (
@@ -199,6 +199,13 @@ def provenance(
         },
         "rlhf_estimates": plain(estimates or {}),
     }
+
+
+def state_tags(registry: Registry, of: Registry, run_id: str) -> None:
+    """State the tags of a run that got more of them after it ended; arguments as of `conclude`."""
+    tags = held_run(of.client.get_run(run_id))["tags"]
+    subject = Subject(name=run_id, digest={"sha256": digest_of(tags)})
+    state(registry, TAGGED, [subject], {"run": run_id}, {run_address(run_id): {"tags": tags}})
 
 
 @functools.cache

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
 from mlflow.entities import Dataset
 from yaml import YAMLError
 
@@ -21,6 +20,7 @@ from flows.registry.names import (
     PARENT_PREFIX,
     SOURCE_PREFIX,
     TEMPLATE_DAY_TAG,
+    WITHDRAWN_PREFIX,
 )
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.data.chat_template import pinned_day
@@ -49,6 +49,11 @@ def lineage_tags(
     return tags
 
 
+def withdrawn_marks(tags: Mapping[str, str]) -> list[str]:
+    """What the tags of a version say was withdrawn of its data, a sentence each, with when, by whom and why."""
+    return [said for name, said in sorted(tags.items()) if name.startswith(WITHDRAWN_PREFIX)]
+
+
 def template_tags(folder: Path) -> dict[str, str]:
     """The tag of a version whose chat template reads the clock: the day to which it is pinned."""
     day = pinned_day(folder)
@@ -60,6 +65,8 @@ def card_tags(folder: Path) -> dict[str, str]:
     card = folder / "README.md"
     if not card.is_file():
         return {}
+    from huggingface_hub import ModelCard  # noqa: PLC0415 for versions that are taken, when they are
+
     try:
         read = ModelCard.load(card, ignore_metadata_errors=True)
     except (OSError, ValueError, YAMLError):

@@ -34,6 +34,7 @@ Updates = Annotated[int, unit("updates")]
 VoteCount = Annotated[int, unit("votes")]
 Windows = Annotated[int, unit("windows")]
 
+Days = Annotated[float, unit("days")]
 Cost = Annotated[float, unit("currency")]
 Hours = Annotated[float, unit("hours")]
 Logits = Annotated[float, unit("logits")]

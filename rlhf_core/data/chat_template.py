@@ -5,11 +5,14 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, TemplateError, TemplateSyntaxError
-from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.data.template_trial import try_template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endfor %}"
@@ -60,7 +63,7 @@ _GENERATION = re.compile(r"{%[-+]?\s*generation\b")
 _PINNED = re.compile(r"{# chat template pinned to (\d{4}-\d\d-\d\d) #}")
 
 
-def settle_template(tokenizer: PreTrainedTokenizerBase, *, day: date | None = None) -> None:
+def settle_template(tokenizer: "PreTrainedTokenizerBase", *, day: date | None = None) -> None:
     """Give a tokenizer one chat template that writes the same texts in the same way on every day.
 
     Of several by name it is that called `default`; where there is none it is `CHAT_TEMPLATE`, with the beginning of a
@@ -146,13 +149,13 @@ def as_trained(template: str) -> str:
     return _WITHOUT_ANSWER + template.removesuffix("\n") + answer
 
 
-def _marks_beginnings(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _marks_beginnings(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether a tokenizer writes its beginning-of-sequence token before every text."""
     ids: list[int] = tokenizer("text")["input_ids"]
     return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
 
 
-def _begins_twice(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _begins_twice(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the chat template of a tokenizer writes its beginning-of-sequence token twice before anything else."""
     if not tokenizer.bos_token:
         return False

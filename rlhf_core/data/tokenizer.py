@@ -5,13 +5,14 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from rlhf_core.config.lengths import Lengths
-from rlhf_core.data.chat_template import BREAKS, as_trained, settle_template
+from rlhf_core.data.chat_template import as_trained, settle_template
 from rlhf_core.data.model_settings import read_tokenizer
+from rlhf_core.data.rendering import Conversation, render
 from rlhf_core.data.stop_tokens import listed_stops
 
 PAD_TOKEN = "<|pad|>"
@@ -24,8 +25,6 @@ READ_AS_TOKENS = "special_tokens_in_texts"
 
 _ANSWER = "{{ messages[0]['content'] }}"
 """The chat template of an answer alone."""
-
-Conversation = list[dict[str, str]]
 
 
 class Tree(NamedTuple):
@@ -144,7 +143,7 @@ def encode_prompts(
     """
     if not prompts:
         return []
-    encoded = _encode(tokenizer, [turns(prompt) for prompt in prompts], lambda talk: _apply(tokenizer, talk), None)
+    encoded = _encode(tokenizer, [turns(prompt) for prompt in prompts], lambda talk: render(tokenizer, talk), None)
     return [_shorten(ids, max_prompt_tokens, tokenizer.bos_token_id) for ids in encoded]
 
 
@@ -216,7 +215,7 @@ def _encode(
     together = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
     apart = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True, "chat_template": template}
     return [
-        _apply(tokenizer, turns, **apart) if careful else next(together)
+        render(tokenizer, turns, **apart) if careful else next(together)
         for turns, careful in zip(conversations, writes_tokens, strict=True)
     ]
 
@@ -237,7 +236,7 @@ def _refuse_joined(
         if not any(is_half(turn["content"].strip()) for turn in talk):
             continue
         plain = [{**turn, "content": "text"} for turn in talk]
-        own, known = (len(added.findall(_apply(tokenizer, each))) for each in (talk, plain))
+        own, known = (len(added.findall(render(tokenizer, each))) for each in (talk, plain))
         if own > known + sum(len(added.findall(turn["content"])) for turn in talk):
             raise ValueError(
                 f"the text {talk[-1]['content'][:60]!r} becomes a special token where the chat template of "
@@ -248,24 +247,6 @@ def _refuse_joined(
 def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
     """Matches each of some tokens, the longest where several begin alike."""
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
-
-
-def _apply(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: Any) -> Any:
-    """What the chat template makes of a conversation: text, unless it is told otherwise."""
-    try:
-        return tokenizer.apply_chat_template(conversation, **({"tokenize": False, "add_generation_prompt": True} | how))
-    except BREAKS as error:
-        roles, reason = ", ".join(turn["role"] for turn in conversation), " ".join(str(error).split())
-        raise ValueError(
-            f"the chat template of {tokenizer.name_or_path} refuses a prompt whose turns are {roles} ({reason}): leave "
-            "such prompts out of the data, or give the tokenizer another `chat_template`"
-        ) from None
-    except ValueError as error:
-        text = conversation[-1]["content"]
-        raise ValueError(
-            f"the text {text[:60]!r} writes a special token of {tokenizer.name_or_path}, which can read it as nothing "
-            f"else ({error}): leave such texts out"
-        ) from None
 
 
 def _shorten(ids: list[int], count: int, beginning: int | None) -> list[int]:
@@ -283,9 +264,9 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """
     question, answer = ({"role": role, "content": f"words of the {role}"} for role in ("user", "assistant"))
     with_marker, without_marker = (
-        str(_apply(tokenizer, [question], add_generation_prompt=marker)) for marker in (True, False)
+        str(render(tokenizer, [question], add_generation_prompt=marker)) for marker in (True, False)
     )
-    text = str(_apply(tokenizer, [question, answer], add_generation_prompt=False))
+    text = str(render(tokenizer, [question, answer], add_generation_prompt=False))
     _, match, after = text.rpartition(answer["content"])
     ids: list[int] = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"] if match else []
     token = tokenizer.added_tokens_decoder.get(ids[0]) if ids else None

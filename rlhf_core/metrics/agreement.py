@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array, vstack
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.bag_of_words import word_presence
@@ -58,12 +58,12 @@ def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair], groups: Seque
     if folds < 2:
         return _margins(train_differences, test_differences)
     for rest, fold in GroupKFold(folds).split(np.empty(len(held_out)), groups=groups):
-        lesson = vstack([test_differences[rest], train_differences], format="csr")[:FLOOR_TRAINING_PAIRS]
+        lesson = scipy.sparse.vstack([test_differences[rest], train_differences], format="csr")[:FLOOR_TRAINING_PAIRS]
         margins[fold] = _margins(lesson, test_differences[fold])
     return margins
 
 
-def _differences(pairs: Sequence[Pair]) -> csr_matrix | None:
+def _differences(pairs: Sequence[Pair]) -> "scipy.sparse.csr_matrix | None":
     """Words, marks and pairs of them that one response has and the other lacks, 1 for chosen and -1 for rejected.
 
     How often a word is there follows from length, which is a floor of its own. None if there is nothing to learn.
@@ -72,7 +72,9 @@ def _differences(pairs: Sequence[Pair]) -> csr_matrix | None:
     return None if presence is None else presence[::2] - presence[1::2]
 
 
-def _margins(train_differences: csr_matrix, test_differences: csr_matrix) -> NDArray[np.float64]:
+def _margins(
+    train_differences: "scipy.sparse.csr_matrix", test_differences: "scipy.sparse.csr_matrix"
+) -> NDArray[np.float64]:
     """Bradley-Terry on what responses hold, as a logistic regression without intercept; 0 if there is nothing to learn.
 
     Every second pair is turned round, which changes no loss, because scikit-learn wants two classes.
@@ -83,6 +85,6 @@ def _margins(train_differences: csr_matrix, test_differences: csr_matrix) -> NDA
         return np.zeros(test_differences.shape[0])
     turned = np.where(np.arange(train_differences.shape[0]) % 2, -1.0, 1.0)
     model = LogisticRegression(C=PENALTY, fit_intercept=False, max_iter=500)
-    model.fit(diags_array(turned) @ train_differences, turned > 0)
+    model.fit(scipy.sparse.diags_array(turned) @ train_differences, turned > 0)
     margins: NDArray[np.float64] = model.decision_function(test_differences)
     return margins

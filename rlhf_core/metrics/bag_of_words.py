@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import csr_matrix
+import scipy
 
 MOST_FEATURES = 20_000
 
 
-def word_presence(texts: Sequence[str]) -> csr_matrix | None:
+def word_presence(texts: Sequence[str]) -> "scipy.sparse.csr_matrix | None":
     """Words, marks and pairs of them that each text holds: 1 where it does, 0 elsewhere.
 
     Presence tells more than counts in texts of this length (Pang et al., 2002, section 6.1).
@@ -26,7 +26,7 @@ def word_presence(texts: Sequence[str]) -> csr_matrix | None:
     indices = [places.setdefault(text, len(places)) for text in texts]
     vectoriser = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]", binary=True, dtype=np.float64)
     try:
-        presence: csr_matrix = vectoriser.fit_transform(places)
+        presence: scipy.sparse.csr_matrix = vectoriser.fit_transform(places)
     except ValueError:
         return None
     frequencies = np.bincount(indices, minlength=len(places)) @ presence

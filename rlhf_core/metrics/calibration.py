@@ -7,10 +7,8 @@ for certain, the share of the votes where a model learned these and so claims ho
 from functools import cache
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
-from scipy.stats import norm
 
 from rlhf_core.metrics.estimates import Estimate, clustered, mean, share, weighted_mean
 
@@ -36,7 +34,7 @@ def fit_temperature(deltas: ArrayLike, shares: ArrayLike = 1.0) -> float:
     margins = np.asarray(deltas, dtype=np.float64)
     if margins.size == 0:
         raise ValueError("a temperature needs at least one held-out pair")
-    optimum = minimize_scalar(
+    optimum = scipy.optimize.minimize_scalar(
         lambda log: float(losses(margins / np.exp(log), shares).mean()), bounds=np.log((0.05, 20.0)), method="bounded"
     )
     return float(np.exp(optimum.x))
@@ -62,7 +60,7 @@ def labels_met(deltas: NDArray[np.float64], shares: ArrayLike = 1.0) -> NDArray[
 
 def overconfidence_gap(deltas: NDArray[np.float64], clusters: ArrayLike, shares: ArrayLike = 1.0) -> Estimate:
     """Mean claimed accuracy sigmoid(|delta|) less the accuracy: positive is overconfident, 0 calibrated on average."""
-    return mean(expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)
+    return mean(scipy.special.expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)
 
 
 def share_in_band(deltas: NDArray[np.float64], clusters: ArrayLike) -> Estimate:
@@ -86,7 +84,7 @@ def expected_calibration_error(deltas: NDArray[np.float64], clusters: ArrayLike,
     Returns:
         The error in [0, 1] with its interval over prompts.
     """
-    claimed = expit(np.abs(deltas))
+    claimed = scipy.special.expit(np.abs(deltas))
     edges = np.quantile(claimed, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
     bins = np.searchsorted(edges, claimed, side="right")
 
@@ -142,7 +140,7 @@ def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -
 
 def expected_median(accuracy: ArrayLike) -> NDArray[np.float64]:
     """Median |delta| in logits of a calibrated reward model with this accuracy; tiny at accuracy 0.5 and below."""
-    return np.asarray(norm.ppf(0.75) * expected_spread(accuracy))
+    return np.asarray(scipy.stats.norm.ppf(0.75) * expected_spread(accuracy))
 
 
 def expected_spread(accuracy: ArrayLike) -> NDArray[np.float64]:
@@ -155,5 +153,5 @@ def expected_spread(accuracy: ArrayLike) -> NDArray[np.float64]:
 def _calibrated() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Accuracy E sigmoid(s |z|), z standard normal, on a grid of spreads s."""
     spreads = np.linspace(1e-3, 30.0, 3000)
-    sizes = norm.ppf((np.arange(500) + 0.5) / 1000 + 0.5)
-    return expit(spreads[:, None] * sizes[None, :]).mean(axis=1), spreads
+    sizes = scipy.stats.norm.ppf((np.arange(500) + 0.5) / 1000 + 0.5)
+    return scipy.special.expit(spreads[:, None] * sizes[None, :]).mean(axis=1), spreads

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from rlhf_core.data.records import Pair
 from rlhf_core.metrics.estimates import Estimate, clustered, student_95
@@ -123,7 +123,7 @@ def _odds_ratios(signs: NDArray[np.float64], weights: NDArray[np.float64], group
     model = LogisticRegression(C=PRIOR, fit_intercept=False, solver="newton-cholesky")
     model.fit(turned[:, None] * signs, turned > 0, sample_weight=weights)
     logs = model.coef_[0]
-    wrong = expit(-(signs @ logs))
+    wrong = scipy.special.expit(-(signs @ logs))
     information = (signs * (weights * wrong * (1 - wrong))[:, None]).T @ signs + np.eye(len(logs)) / PRIOR
     scores = np.zeros((int(groups.max()) + 1, len(logs)))
     np.add.at(scores, groups, signs * (weights * wrong)[:, None])

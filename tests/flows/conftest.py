@@ -1,12 +1,14 @@
 """A registry that many tests share, and small models of random weights that can be registered in it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.common.ready_databases import copy_migrations
+from flows.registry import database
 from flows.registry.client import Registry, open_registry
 from flows.registry.packaging import Serving, package
 from flows.registry.references import ModelRef
@@ -18,6 +20,14 @@ from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.loading import load_reward_model, save
 
 Register = Callable[..., ModelRef]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ready_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New databases of MLflow are copies of one, as making its tables takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_migrate", copy_migrations(tmp_path_factory.mktemp("ready")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1084,8 +1084,8 @@ MUTANTS = [
     Mutant(
         "overconfidence has the other sign",
         "rlhf_core.metrics.calibration",
-        "mean(expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)",
-        "mean(labels_met(deltas, shares) - expit(np.abs(deltas)), clusters)",
+        "mean(scipy.special.expit(np.abs(deltas)) - labels_met(deltas, shares), clusters)",
+        "mean(labels_met(deltas, shares) - scipy.special.expit(np.abs(deltas)), clusters)",
         "test_reward_model_metrics.test_overconfidence_is_what_is_claimed_less_what_is_true",
     ),
     Mutant(

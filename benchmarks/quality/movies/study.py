@@ -21,10 +21,14 @@ WITHOUT_ANCHOR = ("gates.mode=advisory", "policy.beta=0.0", "policy.kl_to_rollou
 
 ARMS: dict[str, tuple[str, ...]] = {
     "default": (),
+    "advised": ("gates.mode=advisory",),
     "stopped": WITHOUT_ANCHOR,
     "free": (*WITHOUT_ANCHOR, "policy.kl_budget_nats=null", "policy.monitor=null", "policy.collapse=null"),
 }
-"""Settings by arm. `stopped` pays nothing for KL, and budget, judge and collapse may end it; nothing ends `free`."""
+"""Settings by arm. `advised` goes on where a gate would end it.
+
+`stopped` pays nothing for KL, and budget, judge and collapse may end it; nothing ends `free`.
+"""
 
 MEASURES = {"vader": vader, "textblob": textblob}
 

@@ -12,12 +12,13 @@ from rich.console import Console
 from data_contracts.records import SPLIT
 from flows.config.errors import InputError
 from flows.data.audits.label_report import in_short, odds_figure, page
-from flows.data.buckets import KEY, row_keys
+from flows.data.buckets import KEY
 from flows.data.tables import Table
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import DataRefs
 from flows.storage.cached_results import intact_result, sealed
+from flows.storage.row_keys import row_keys
 from flows.storage.snapshots import read_parts
 from flows.tasks import CACHED
 from rlhf_core.config import Frozen

@@ -14,7 +14,7 @@ from flows.config.pretrained import TAKEN
 from flows.config.relabel import ByAnnotators, ByJudge, ByPeople, Relabel
 from flows.data.columnar import BATCH_ROWS
 from flows.data.relabel.label_tasks import SEEDS_APART, Asked, labelled_file, read_labels
-from flows.data.sources import Read
+from flows.data.sources import Read, Spare, as_it_is
 from flows.registry.context import RunContext
 from flows.registry.external_models import day_of, digests_taken, files_of, name_of, registered
 from flows.registry.references import ModelRef, RoundModels
@@ -41,9 +41,14 @@ class Annotator:
 
 
 def annotator_of(
-    config: LadderConfig, settings: Relabel, path: Path, newest: RoundModels, context: RunContext
+    config: LadderConfig,
+    settings: Relabel,
+    path: Path,
+    newest: RoundModels,
+    context: RunContext,
+    spare: Spare = as_it_is,
 ) -> Annotator | None:
-    """Who labels; None while people have not."""
+    """Who labels; None while people have not. Withdrawn votes are taken out by `spare`."""
     seed = context.seed + SEEDS_APART * newest.round
     source = newest.policy.label
     match settings:
@@ -56,7 +61,7 @@ def annotator_of(
             if labels is None:
                 return None
             return Annotator(
-                f"people, {labels.name}", file_digest(labels), None, lambda choices: read_labels(labels, choices)
+                f"people, {labels.name}", file_digest(labels), None, lambda choices: read_labels(labels, choices, spare)
             )
 
 

@@ -16,15 +16,18 @@ from flows.config.data import ContractConfig, EmbeddedData, Shares
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import Relabel
 from flows.config.rounds import relabelling
-from flows.data.ingest import Checked, DataRefused, publish_table
+from flows.data.ingest import Checked, publish_table
+from flows.data.refusal import DataRefused
 from flows.data.relabel.annotators import Annotator, annotator_of, file_digest
 from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
 from flows.data.sources import Read
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables
+from flows.data.withdrawn_rows import WithdrawnRows
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
+from flows.registry.withdrawals import withdrawals_digest, withdrawals_in_force
 from flows.storage.cached_results import reuse_or_remake, sealed
 from flows.storage.locks import exclusive
 from flows.storage.scratch import scratch
@@ -87,15 +90,18 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
     settings = relabelling(config)
     with exclusive(context.storage / "work" / f"answers-{newest.policy.digest[:16]}.lock"):
         path = draw_answers(config, settings, data.prompts, newest, context)
-    annotator = annotator_of(config, settings, path, newest, context)
+    withdrawals = withdrawals_in_force(context.registry().client, context.project)
+    withdrawn = WithdrawnRows(withdrawals, context.registry().client)
+    annotator = annotator_of(config, settings, path, newest, context, withdrawn.spare)
     if annotator is None:
         return path
     annotators = config.data.annotators if isinstance(config.data, EmbeddedData) else None
     plan = LabelPlan(relabel=settings, annotators=annotators, contract=config.contract, shares=config.shares)
     inputs = {"answers": file_digest(path), "annotator": annotator.digest, "data": data.digest}
+    inputs |= withdrawals_digest(withdrawals)
     key = content_key("label", plan, inputs, context.seed, DATA_CODE)
     labelled = reuse_or_remake(
-        context.storage, label, Labelled, _intact, key, annotator, path, data, newest, config, context
+        context.storage, label, Labelled, _intact, key, annotator, path, data, config, context, withdrawn
     )
     origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
     update = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
@@ -108,16 +114,16 @@ def label(
     annotator: Annotator,
     path: Path,
     data: DataRefs,
-    newest: RoundModels,
     config: LadderConfig,
     context: RunContext,
+    withdrawn: WithdrawnRows,
 ) -> dict[str, Any]:
     """Label choices, take the pairs through rules and suite, and write them; remembered under the content key."""
     with scratch(context.storage / "work", key) as work:
-        reads = annotator.label(read_choices(path))
+        reads = withdrawn.leave_out("preferences", annotator.label(read_choices(path)))
         checked = check(reads, held_out(data), config, work)
         report, written = work / "report", context.storage / "ingests" / key
-        dataset = publish_table("preferences", checked, report, written, context.storage)
+        dataset = publish_table("preferences", checked, report, written, context.storage, withdrawn.targets)
         shutil.rmtree(written, ignore_errors=True)
         written.parent.mkdir(parents=True, exist_ok=True)
         os.replace(report, written)

@@ -1,7 +1,7 @@
 """A climb as MLflow keeps it: verdicts, figures, curves and held-out rows of its stages, read back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -13,11 +13,14 @@ from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from flows.config.errors import InputError
+from flows.config.freshness import FreshnessConfig
 from flows.lineage.archive import Archive
 from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import Training
+from flows.pipeline.freshness import overdue_now
 from flows.promotion.comparison import Comparison
+from flows.registry.dataset_uploads import GROWTH
 from flows.registry.names import (
     CHAMPION,
     CONFIGURATION,
@@ -85,6 +88,8 @@ class Climb(NamedTuple):
         data: what the prompts are like.
         outside: figures that no gate saw, such as the gold reward, by name.
         story: where the last version that it made came from.
+        overdue: what of its project is older than it may become, a sentence each.
+        growth: what was new in its data, a sentence each.
         rival: what stands in the champion's place where a person named another version; empty for the champion.
     """
 
@@ -100,6 +105,8 @@ class Climb(NamedTuple):
     outside: Mapping[str, Estimate]
     story: Story | None
     beside: pa.Table | None = None
+    growth: Sequence[str] = ()
+    overdue: Sequence[str] = ()
     rival: str = ""
 
     @property
@@ -168,7 +175,7 @@ def _newest(client: MlflowClient, project: str | None) -> str:
 def read_climb(client: MlflowClient, run_id: str) -> Climb:
     """Read a climb back; what it did not keep is empty or None."""
     archive = Archive(client)
-    run = client.get_run(run_id)
+    run, settings = client.get_run(run_id), archive.document(run_id, CONFIGURATION) or {}
     project = client.get_experiment(run.info.experiment_id).name
     stages: dict[str, StageRun] = {}
     for stage in STAGES:
@@ -183,7 +190,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
     return Climb(
         run=run,
         project=project,
-        settings=archive.document(run_id, CONFIGURATION) or {},
+        settings=settings,
         verdicts={judged: found for judged in (DATA, *STAGES) if (found := _verdicts(archive, run_id, judged))},
         stages=stages,
         champions=champions,
@@ -192,6 +199,8 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         data=_estimates(archive, run_id, "data/estimates.json"),
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
         beside=_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
+        overdue=overdue_now(client, project, FreshnessConfig.model_validate(settings.get("freshness", {}))),
+        growth=(archive.document(run_id, GROWTH) or {}).get("growth", ()),
         story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
     )
 

@@ -36,9 +36,12 @@ def uses(climb: Climb) -> dict[str, DatasetUse]:
 
 
 def _said(climb: Climb) -> Iterator[str]:
+    yield from (f"{line[:1].upper()}{line[1:]}." for line in climb.growth)
     aside = [(use, use.counts) for use in uses(climb).values() if use.counts is not None]
     for use, counts in aside:
         rules = ", ".join(f"{rule} {count}" for rule, count in counts.by_rule.items())
+        if counts.withdrawn:
+            yield f"Of {use.name} {counts.withdrawn:,} rows or votes were left out, as their data were withdrawn."
         if counts.quarantined:
             yield f"Of {counts.records:,} records of {use.name} {counts.quarantined:,} were set aside ({rules})."
     if aside and not any(counts.quarantined for _, counts in aside):

@@ -68,7 +68,10 @@ class JudgedGate(NamedTuple):
 
 def decide(climb: Climb) -> Decision:
     """The decision in words, from verdicts and figures alone."""
-    blocking, reasons = list(_blocking(climb)), [*_better(climb), *_in_doubt(climb), *_champion(climb)]
+    blocking = list(_blocking(climb))
+    reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
+    if withdrawn := list(_withdrawn(climb)):
+        return Decision("bad", "Trained on data that were withdrawn: do not promote.", [*withdrawn, *reasons])
     if blocking:
         why = [f"{verdict.gate}: {verdict.explanation}." for _, verdict in blocking]
         return Decision("bad", _stopped(climb, blocking), [*why, *reasons])
@@ -127,6 +130,19 @@ def _blocking(climb: Climb) -> Iterator[tuple[str, Verdict]]:
     for judged, verdicts in climb.verdicts.items():
         for verdict in blocked(verdicts, abstain_blocks=settings.get("abstain_blocks", True)):
             yield judged, verdict
+
+
+def _overdue(climb: Climb) -> list[str]:
+    return [f"{line[:1].upper()}{line[1:]}." for line in climb.overdue]
+
+
+def _withdrawn(climb: Climb) -> Iterator[str]:
+    """What of its data was withdrawn since or before, each once, with the first version that was trained on it."""
+    said: dict[str, str] = {}
+    for stage in climb.stages.values():
+        for sentence in stage.version.withdrawn.values():
+            said.setdefault(sentence, stage.version.label)
+    yield from (f"{label} was trained on {sentence}." for sentence, label in said.items())
 
 
 def _better(climb: Climb) -> Iterator[str]:

@@ -13,14 +13,15 @@ from rich.table import Table
 
 from flows.lineage.archive import Archive
 from flows.pipeline.doctor.in_registry import find_files_of_no_model, find_in_registry
-from flows.pipeline.doctor.in_storage import find_in_storage, find_locks
+from flows.pipeline.doctor.in_storage import find_in_storage
 from flows.pipeline.doctor.leftover import Leftover
+from flows.pipeline.doctor.locks import find_locks
 from flows.pipeline.doctor.processes import find_servers
 from flows.promotion.history import LEDGER
 from flows.promotion.outbox import Outbox
 from flows.registry.client import Registry
 from flows.registry.database import database_file
-from flows.registry.names import data_experiment
+from flows.registry.names import data_experiment, withdrawals_experiment
 from flows.storage.locks import exclusive
 
 WAITED = timedelta(minutes=10)
@@ -86,7 +87,9 @@ def render(leftovers: Sequence[Leftover], fixed: Sequence[Leftover]) -> Group:
 
 def _projects(client: MlflowClient) -> list[str]:
     names = {experiment.name for experiment in client.search_experiments() if experiment.experiment_id != "0"}
-    beside = {other for name in names for other in (data_experiment(name), f"{name}-{LEDGER}")}
+    beside = {
+        other for name in names for other in (data_experiment(name), f"{name}-{LEDGER}", withdrawals_experiment(name))
+    }
     return sorted(names - beside)
 
 

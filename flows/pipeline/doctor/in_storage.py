@@ -7,33 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from flows.pipeline.doctor.leftover import Leftover, size_of
-from flows.pipeline.doctor.processes import holders, users
+from flows.pipeline.doctor.processes import users
 from flows.registry.client import Registry
 from flows.registry.keys import IDENTITY, code_version
-from flows.registry.processes import number_is_dead
 from flows.stages.finished import FINISHED
 from flows.stages.runner import RUN, STATES
-from flows.storage.locks import is_held, owner
+from flows.storage.locks import is_held
 from flows.storage.scratch import SUFFIX
 
 KEY = re.compile(r"[a-z-]+-[0-9a-f]{40}")
 
 SCRATCH = ("tmp*", "copies/tmp*", "snapshots/fetched/tmp*", "cache/*/*/tmp*", "snapshots/*/*.tmp")
 """Temporary folders and files that their makers remove when they are done; beside those of `work`."""
-
-
-def find_locks(storage: Path) -> Iterator[Leftover]:
-    """Locks that are held for a process that is dead, by a child that it left behind."""
-    for lock in sorted([*storage.glob("work/*.lock"), *storage.glob("*.lock")]):
-        process = owner(lock)
-        if process is not None and number_is_dead(process):
-            held = ", ".join(map(str, holders(lock))) or "none that can be seen"
-            yield Leftover(
-                "lock",
-                str(lock),
-                f"was taken by process {process}, which is dead, and is held by what that left: {held}",
-                "stays; end those processes, and it is free",
-            )
 
 
 def find_in_storage(storage: Path, registry: Registry | None, done: Container[str]) -> Iterator[Leftover]:

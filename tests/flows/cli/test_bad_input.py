@@ -19,8 +19,8 @@ from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.data.file_search import find_files
 from flows.data.files import read_file, read_hub
-from flows.data.ingest import DataRefused
 from flows.data.quarantine import RowsRefused
+from flows.data.refusal import DataRefused
 from flows.data.sources import open_sources, typed_paths
 from flows.data.step_timer import Clock
 from flows.data.tables import make_tables

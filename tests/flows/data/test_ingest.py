@@ -14,7 +14,8 @@ from prefect.testing.utilities import prefect_test_harness
 from data_contracts.records import COLUMNS
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
-from flows.data.ingest import DataRefused, IngestPlan, ingest
+from flows.data.ingest import IngestPlan, ingest
+from flows.data.refusal import DataRefused
 from flows.data.tables import make_tables
 from flows.registry.context import RunContext
 from flows.storage.snapshots import read_split

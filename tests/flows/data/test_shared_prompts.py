@@ -9,8 +9,8 @@ import pytest
 
 from data_contracts.records import Kind
 from flows.config.data import ContractConfig, FileData, FileSource, Shares, TableShares
-from flows.data.ingest import DataRefused
 from flows.data.quarantine import Quarantine, QuarantineExceeded, RowsRefused
+from flows.data.refusal import DataRefused
 from flows.data.sources import held_out_prompts, open_sources
 from flows.data.step_timer import Clock
 from flows.data.tables import Table, make_tables

@@ -25,6 +25,7 @@ from flows.config.errors import InputError
 from flows.config.loading import load_config, load_file
 from flows.deploy.deployments import deploy, with_tabs
 from tests.conftest import ROOT
+from tests.forked import run_rlhf
 
 TINY = ROOT / "configs" / "tiny.yaml"
 BIN = Path(sys.executable).parent
@@ -101,6 +102,8 @@ class Server:
     def type(self, *command: str | Path, cwd: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:
         """Type a command."""
         environment = {name: value for name, value in (self.environment | changes).items() if value}
+        if command[0] == "rlhf":
+            return run_rlhf(*command[1:], environment=environment, cwd=cwd)
         return subprocess.run(
             [BIN / command[0], *command[1:]],
             cwd=cwd,

@@ -200,7 +200,9 @@ def test_what_is_not_there_is_named(archive: Archive) -> None:
     ):
         for command in ("lineage", "impact", "audit"):
             done = CliRunner().invoke(app, [command, model])
-            assert done.exit_code == 2 and done.stderr.startswith(said)
+            is_data = command == "impact" and not {"/", "@"} & {*model}  # where a name alone may be one of data
+            named = "error: toy-policy: no source, annotator or group of the data is called so" if is_data else said
+            assert done.exit_code == 2 and done.stderr.startswith(named)
 
 
 # What it went into

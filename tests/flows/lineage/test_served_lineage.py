@@ -20,10 +20,9 @@ from flows.lineage.audit import audit
 from flows.lineage.finding import DOUBTS
 from flows.lineage.retention import Retention
 from tests.flows.toys import Ladder, Toys
+from tests.forked import run_rlhf
 
 pytestmark = pytest.mark.slow
-
-RLHF = Path(sys.executable).with_name("rlhf")
 
 
 class Served(NamedTuple):
@@ -85,7 +84,7 @@ def wait_until_ready(address: str) -> None:
 
 
 def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([RLHF, *arguments], capture_output=True, text=True, timeout=240, check=False)
+    return run_rlhf(*arguments, environment=os.environ, cwd=Path.cwd())
 
 
 def test_an_audit_needs_the_server_and_a_key_alone(served: Served) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from rlhf_core.ppo.early_stopping import STOPS
-from tests.conftest import ROOT
+from tests.forked import run_rlhf
 
 pytestmark = pytest.mark.slow
 
@@ -43,15 +41,8 @@ print(json.dumps({"state": state.name, "message": state.message, "retrained": ge
 def run(flow: str, storage: Path, *overrides: str, **parameters: str) -> dict[str, Any]:
     """Run a flow by itself; how it ended."""
     chosen = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
-    done = subprocess.run(
-        [sys.executable, "-c", ALONE, flow, str(storage), json.dumps(parameters), *overrides],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in chosen},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    environment = {name: value for name, value in os.environ.items() if name not in chosen}
+    done = run_rlhf(flow, storage, json.dumps(parameters), *overrides, environment=environment, code=ALONE)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

@@ -13,12 +13,19 @@ from pathlib import Path
 import pytest
 from mlflow.db import upgrade
 
+from benchmarks.common.ready_databases import migrate
 from flows.config.errors import InputError
 from flows.registry import database
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import prepare_database, relocate
 from flows.registry.references import DatasetRef, ModelRef
 from flows.storage.locks import exclusive
+
+
+@pytest.fixture(autouse=True)
+def made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here no database is a copy of one that other tests share."""
+    monkeypatch.setattr(database, "_migrate", migrate)
 
 
 @pytest.fixture(scope="module")

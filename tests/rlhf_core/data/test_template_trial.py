@@ -62,3 +62,12 @@ def test_a_template_that_is_no_text_is_refused(tokenizer: PreTrainedTokenizerBas
     tokenizer.chat_template = ["{{ messages }}"]
     with pytest.raises(ValueError, match="its chat template is a list, not a text"):
         settle_template(tokenizer)
+
+
+def test_a_template_that_hangs_on_one_word_is_ended(tokenizer: PreTrainedTokenizerBase, base: Path) -> None:
+    tokenizer.chat_template = "{% if 'aubergine' in messages[-1].content %}" + LOOPS + "{% endif %}" + CHAT_TEMPLATE
+    tokenizer.save_pretrained(base)
+    ready = load_tokenizer(str(base))
+    encode_prompts(ready, ["how are you"], max_prompt_tokens=8)
+    with pytest.raises(ValueError, match=r"takes more than 2 s for the conversation that ends 'one aubergine'"):
+        encode_prompts(ready, ["one aubergine"], max_prompt_tokens=8)

@@ -1,0 +1,1 @@
+"""The state of a project on one screen. Start in `report`."""

@@ -1,0 +1,90 @@
+"""One screen on a project: what a local registry and a server say, and what needs a person."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.config.freshness import FreshnessConfig, overdue
+from flows.config.ladder import LadderConfig
+from flows.deploy.status.report import Concern, as_json, lines, status_of
+from flows.promotion.outbox import Outbox
+from flows.registry.glance import glance
+from flows.registry.names import CHALLENGER, CHAMPION, DATA_TAG, OUTCOME_TAG, PROCESS_TAG, STAGE_TAG, WITHDRAWN_PREFIX
+from tests.conftest import Finished
+from tests.flows.toys import Toys
+
+DAY = 86_400.0
+
+
+def test_what_is_older_than_it_may_be_is_overdue() -> None:
+    settings = FreshnessConfig(champion_days=30, data_days=7)
+    assert overdue(settings, {"desk-policy/3": 0.0}, 24 * DAY, 29 * DAY) == []
+    assert overdue(settings, {"desk-policy/3": 0.0}, 24 * DAY, 31.5 * DAY) == [
+        "desk-policy/3 is overdue as champion: made 31.5 days ago, 30 may pass",
+        "data are overdue: nothing new for 7.5 days, 7 may pass",
+    ]
+    assert overdue(FreshnessConfig(), {"desk-policy/3": 0.0}, 0.0, 999 * DAY) == []
+    assert overdue(settings, {}, None, 999 * DAY) == []
+
+
+def test_the_state_of_a_project_and_what_needs_a_person(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STACK", str(storage / "stack"))
+    toys = Toys("toys", storage)
+    client, registry = toys.registry.client, toys.registry
+    config = LadderConfig(project="toys", storage=storage)
+    sft, policy = toys.stage("sft", "a"), toys.stage("policy", "a")
+    registry.set_alias(sft, CHAMPION)
+    registry.set_alias(policy, CHALLENGER)
+    registry.tag_run(toys.context.run_id, {STAGE_TAG: "ladder", OUTCOME_TAG: "trained sft", DATA_TAG: "d1"})
+    registry.end_run(toys.context.run_id, "FINISHED")
+    well = status_of(config, "ladder.yaml")
+    assert [version.label for version in well.champions] == [sft.label]
+    assert [version.label for version in well.waiting] == [policy.label]
+    assert well.last is not None and well.last.run_id == toys.context.run_id
+    assert well.concerns == [] and "nothing needs a person" in [*lines(well)]
+
+    registry.tag_versions([sft], {f"{WITHDRAWN_PREFIX}abc": "source week-2.csv, withdrawn today by ann: flipped"})
+    Outbox(storage / "stack" / "receiver" / "ledger.db").add(sft.name, sft.version, held="its gate.status is 'failed'")
+    failed = registry.start_run("ladder", tags={STAGE_TAG: "ladder", OUTCOME_TAG: "stopped by gate kl"})
+    registry.end_run(failed, "FAILED")
+    dead = registry.start_run("ladder", tags={STAGE_TAG: "ladder"})
+    client.set_tag(dead, PROCESS_TAG, client.get_run(dead).data.tags[PROCESS_TAG].rpartition(":")[0] + ":1")
+    late = config.model_copy(update={"freshness": FreshnessConfig(champion_days=1e-9, data_days=1e-9)})
+    unwell = status_of(late, "ladder.yaml")
+    todo = {concern.what.split(":")[0]: concern.todo for concern in unwell.concerns}
+    assert todo[f"champion {sft.label} was trained on source week-2.csv, withdrawn today by ann"] == (
+        f"rlhf rollback {sft.name}"
+    )
+    assert todo[f"the promotion of {sft.label} is held"].startswith(f"rlhf rollback {sft.name}")
+    assert todo[f"{sft.label} is overdue as champion"] == "rlhf run ladder.yaml, once data are new"
+    assert "data are overdue" in todo and len(unwell.overdue) == 2
+    assert (
+        Concern(
+            f"run {dead} (ladder) says that it is running, and its process is dead", "rlhf doctor ladder.yaml --fix"
+        )
+        in unwell.concerns
+    )
+    assert json.loads(json.dumps(as_json(unwell)))["last_run"]["status"] == "RUNNING"
+    client.delete_run(dead)
+    assert "the last run did not come to its end: stopped by gate kl" in [
+        one.what for one in status_of(config, "c").concerns
+    ]
+
+
+def test_data_are_as_old_as_their_first_reading(storage: Path) -> None:
+    toys = Toys("toys", storage)
+    for digest in ("d1", "d2", "d2"):
+        toys.registry.start_run("ladder", tags={STAGE_TAG: "ladder", DATA_TAG: digest})
+        time.sleep(0.01)
+    newest, *_ = glance().runs("toys", DATA_TAG)
+    first, *_ = glance().runs("toys", DATA_TAG, newest.tags[DATA_TAG], newest=False)
+    assert newest.tags[DATA_TAG] == "d2" == first.tags[DATA_TAG] and first.started < newest.started
+
+
+def test_the_command_tells_by_its_exit_code(rlhf: Callable[..., Finished], tmp_path: Path) -> None:
+    nothing = rlhf("status", "configs/tiny.yaml", "--set", f"storage={tmp_path / 'none'}")
+    assert nothing.returncode == 2 and "climb first with `rlhf run`" in nothing.stderr
+    assert not (tmp_path / "none").exists()

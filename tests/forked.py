@@ -1,0 +1,54 @@
+"""`rlhf` as tests type it: forked from one process for each that runs tests, which has imported all of it.
+
+A test of what a fresh interpreter does starts one itself.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.common.forks import Forks
+
+Finished = subprocess.CompletedProcess[str]
+
+ROOT = Path(__file__).parents[1]
+RLHF = Path(sys.executable).with_name("rlhf")
+
+
+@functools.cache
+def forks() -> Forks:
+    """The process that forks; it starts when it is first asked for, and ends with this one."""
+    return Forks(os.environ)
+
+
+def end_forks() -> None:
+    """End it, if it ever started."""
+    if forks.cache_info().currsize:
+        forks().__exit__()
+        forks.cache_clear()
+
+
+def run_rlhf(
+    *arguments: str | Path,
+    environment: Mapping[str, str],
+    cwd: Path = ROOT,
+    stdin: str = "",
+    code: str = "",
+) -> Finished:
+    """Run `rlhf`, or code as `python -c` would; in a new interpreter where the environment has it import otherwise."""
+    if forks().fits(environment):
+        return forks().run(arguments, cwd=cwd, environment=environment, stdin=stdin, code=code)
+    command = [sys.executable, "-c", code] if code else [RLHF]
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=cwd,
+        env=dict(environment),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
