@@ -123,7 +123,7 @@ reference: $(INSTALLED)  ## Write the page of all settings, and their schema for
 	$(BIN)/rlhf config schema > docs/reference/settings.schema.json
 
 lock: $(INSTALLED)  ## Resolve pyproject.toml into requirements.lock; pins stay where they still fit
-	$(BIN)/pip-compile --quiet --extra dev --extra server --extra movies --allow-unsafe --strip-extras --no-header \
+	$(BIN)/pip-compile --quiet --extra dev --extra server --extra movies --extra model-signing --allow-unsafe --strip-extras --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[^+ ]+)\+[^ ]+/\1/' requirements.lock && rm requirements.lock.bak
 

@@ -23,6 +23,7 @@ from flows.cli import (
     withdrawals,
 )
 from flows.cli.common import EXIT_INPUT
+from flows.cli.evidence import evidence_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +51,7 @@ for on_keys in (keys.new, keys.show, keys.trust, keys.retire):
     keys_app.command()(on_keys)
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(evidence_app, name="evidence")
 app.add_typer(keys_app, name="keys")
 
 

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flows.config.ladder import IngestConfig, LadderConfig
 
 NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
 """What a file system says of a path that nothing can lie at."""
 
+WIDE = 1000
 EXIT_OUTAGE = 1
 EXIT_INPUT = 2
 EXIT_GATE = 3
@@ -109,6 +112,13 @@ def show_page(page: str, html: Path | None, *, named: str, says: str) -> None:
     typer.echo(f"{file}: {says}")
     if html is None:
         typer.launch(str(file))
+
+
+def wide_console() -> "Console":
+    """As wide as the terminal; elsewhere so wide that no line is broken."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def see_storage(settings: "IngestConfig") -> None:

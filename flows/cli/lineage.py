@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,15 +19,13 @@ from flows.cli.common import (
     see_mlflow,
     show_page,
     start_orchestrator,
+    wide_console,
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from flows.lineage.archive import Archive
 
 EXIT_DOUBT = 1
-WIDE = 1000
 VersionArgument = Annotated[str, typer.Argument(help="name/version or name@alias, with or without models:/.")]
 
 
@@ -82,7 +79,7 @@ def lineage(
         elif as_json:
             typer.echo(report.as_json(story))
         else:
-            _console().print(report.render(story))
+            wide_console().print(report.render(story))
 
 
 def impact(
@@ -103,7 +100,7 @@ def impact(
         archive = _archive(config, overrides, see=lambda: require_named(source))
         from flows.lineage.impact import render
 
-        _console().print(render(archive, source))
+        wide_console().print(render(archive, source))
 
 
 def audit(
@@ -140,7 +137,7 @@ def audit(
         if as_json:
             typer.echo(json.dumps(auditing.as_json(findings, trust.why), indent=2))
         else:
-            _console().print(auditing.render(findings, trust.why))
+            wide_console().print(auditing.render(findings, trust.why))
         if any(finding.status in DOUBTS for finding in findings):
             raise typer.Exit(EXIT_DOUBT)
 
@@ -168,7 +165,7 @@ def prune(
             for waste in wastes:
                 retention.remove(waste)
         kept = [] if yes else retention.kept_evidence(wastes)
-        _console().print(render(wastes, kept, removed=yes))
+        wide_console().print(render(wastes, kept, removed=yes))
 
 
 def doctor(
@@ -206,16 +203,9 @@ def doctor(
         if json_wanted:
             typer.echo(json.dumps(as_json(leftovers, fixed), indent=2))
         else:
-            _console().print(render(leftovers, fixed))
+            wide_console().print(render(leftovers, fixed))
         if len(fixed) < len(leftovers):
             raise typer.Exit(EXIT_DOUBT)
-
-
-def _console() -> "Console":
-    """As wide as the terminal; elsewhere so wide that no line is broken."""
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def _archive(config: Path | None, overrides: list[str] | None, *, see: Callable[[], None]) -> "Archive":

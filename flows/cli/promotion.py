@@ -55,7 +55,8 @@ def promote(
             comparison = compare(registry, settings, proposal.version, proposal.champion).comparison
             console.print(comparison_table(comparison))
         _ask(f"Make {proposal.version.label} champion?", yes)
-        make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison)
+        told = settings.lineage.openlineage
+        make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison, told=told)
         console.print(f"{proposal.version.label} is champion")
 
 
@@ -117,7 +118,7 @@ def rollback(
         earlier = previous_champion(registry, model)
         registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
-        roll_back(registry, earlier, by=by or user(), why=why)
+        roll_back(registry, earlier, by=by or user(), why=why, told=settings.lineage.openlineage)
         typer.echo(f"{earlier.label} is champion again")
 
 

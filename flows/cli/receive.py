@@ -23,11 +23,15 @@ def receive(
     folder: Annotated[Path, typer.Option(help="Keeps the secret and what was handled.")] = Path(".stack/receiver"),
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks at the registry.")] = 60.0,
     tolerance: Annotated[float, typer.Option(min=1, help="Seconds that a delivery's time may be off.")] = 300.0,
+    openlineage: Annotated[
+        str, typer.Option(envvar="OPENLINEAGE_URL", help="Server that is told of promotions by OpenLineage events.")
+    ] = "",
 ) -> None:
     """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
     with quietly():
         from flows.config.errors import InputError
         from flows.config.folders import make_folder
+        from flows.config.lineage import told_at
         from flows.config.redaction import redact_address
         from flows.deploy.environment import LOOPBACK, prepare
 
@@ -41,6 +45,7 @@ def receive(
         if host not in LOOPBACK:
             typer.echo(f"warning: {EXPOSED.format(host=host, port=port)}", err=True)
 
+        told = told_at(openlineage) if openlineage else None
         make_folder(folder.resolve(), mode=0o700)
         prepare(folder.resolve())
         logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
@@ -55,4 +60,5 @@ def receive(
             address=address or f"http://{host}:{port}",
             every=every,
             tolerance=tolerance,
+            told=told,
         )

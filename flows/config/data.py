@@ -78,6 +78,8 @@ class Source(Frozen):
     column says who compared them."""
     synthetic: bool = False
     """Whether rows marked `synthetic` may be used."""
+    licence: str | None = None
+    """Licence under which its rows may be used, such as CC-BY-4.0; papers of models name it. null: not stated."""
     ties: Literal["leave_out", "keep"] = "leave_out"
     """What becomes of pairs of which nobody knows the better response. Kept ones tell something to what learns from
     votes (`reward_model.labels: votes`), where they pull both scores together."""

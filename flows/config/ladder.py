@@ -15,6 +15,8 @@ from flows.config.evidence import EvidenceConfig
 from flows.config.freshness import FreshnessConfig
 from flows.config.gates import GatesConfig
 from flows.config.imported_policy import ImportedPolicy
+from flows.config.lineage import LineageConfig
+from flows.config.model_card import ModelCardConfig
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
@@ -54,6 +56,8 @@ class IngestConfig(Frozen):
     """What happens to rows that break a rule."""
     shares: Shares = Field(default_factory=Shares)
     """How the tables are divided."""
+    lineage: LineageConfig = LineageConfig()
+    """Who else is told what ran and what it was made from."""
     audit: AuditConfig = AuditConfig()
     """How statements about what is made, judged and promoted are signed and kept; no result depends on it."""
 
@@ -83,6 +87,8 @@ class LadderConfig(IngestConfig):
     """What is kept of the held-out rows that verdicts rest on."""
     freshness: FreshnessConfig = FreshnessConfig()
     """How old champions and data may become before somebody is told."""
+    model_card: ModelCardConfig = ModelCardConfig()
+    """What people say of the models themselves, in the cards that go with them."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()
     """What people are told of the answers besides; no gate and no training sees it."""
 

@@ -26,6 +26,7 @@ from flows.data.audits.prompts import measure_prompts
 from flows.data.audits.rater_report import rater_remarks
 from flows.data.growth import files_read, growth
 from flows.data.known_before import Before, known_before
+from flows.data.lineage_events import ALONE, told_ingestion
 from flows.data.quarantine import QuarantineExceeded
 from flows.data.raters import Raters
 from flows.data.refusal import DataRefused
@@ -108,7 +109,8 @@ def ingest_alone(config: IngestConfig) -> DataRefs:
         seed=config.seed,
         storage=config.storage,
         threads=None,
-        run_id="ingest",
+        run_id=ALONE,
+        lineage=config.lineage,
         audit=config.audit,
     )
     refs = ingest(plan_of(config), context)
@@ -126,12 +128,13 @@ def make_snapshots(
 ) -> dict[str, Any]:
     """Load, check, split and write all tables; nothing gets its name before all of them are sound."""
     started = time.monotonic()
-    with scratch(context.storage / "work", key) as folder:
+    with scratch(context.storage / "work", key) as folder, told_ingestion(plan.data, key, context) as told:
         checked = check(plan, context, before, sources, folder)
         _refuse_changed(plan.data, sources)
         publish_findings(checked.populations)
         refs = publish(key, checked, context, started, before, files_read(sources))
         state_data(refs, plan, {**sources, **before.inputs}, context)
+        told += refs.tables
         return sealed(refs)
 
 

@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 from flows.config.gates import GatesConfig
 from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
+from flows.registry.lineage_events import LineageEvents, LineageRun, model_node, new_run_id
 from flows.registry.model_card import describe_versions
 from flows.registry.names import CHALLENGER, FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
 from flows.registry.references import StageRecord
@@ -116,3 +117,6 @@ def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext
     describe_versions(record, judgement.verdicts, registry)
     if judgement.blocking:
         registry.take_alias(record.models.values(), CHALLENGER)
+    run = LineageRun(f"gates.{record.stage}", new_run_id(), context.run_id, {"status": status})
+    judged = [model_node(ref, judgement.verdicts) for ref in record.models.values()]
+    LineageEvents(context.project, context.lineage.openlineage).tell("COMPLETE", run, judged)

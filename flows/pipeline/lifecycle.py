@@ -21,6 +21,7 @@ from flows.registry.client import open_registry
 from flows.registry.context import RunContext
 from flows.registry.external_models import registered
 from flows.registry.keys import code_version
+from flows.registry.lineage_events import PIPELINE, LineageEvents, LineageRun
 from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.registry.statements import log_of
@@ -93,6 +94,7 @@ def _started(
         until=None if math.isinf(budget) else time.monotonic() + budget,
         compute=config.compute,
         evidence=config.evidence,
+        lineage=config.lineage,
         audit=config.audit,
     )
     return LadderRun(config, context, arguments, rewards, what=what, verb=verb, before=before, last=last)
@@ -104,7 +106,7 @@ def _ended(run: LadderRun) -> Iterator[None]:
     registry, run_id = run.context.registry(), run.context.run_id
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _told(run):
             yield
     except StoppedByGate as stop:
         run.finish("FAILED", str(stop), _why_no_alias(run, f"gates stopped it at {stop.stage}"))
@@ -125,6 +127,14 @@ def _ended(run: LadderRun) -> Iterator[None]:
         registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
         raise
     run.finish("FINISHED", run.outcome(), _why_no_alias(run))
+
+
+@contextmanager
+def _told(run: LadderRun) -> Iterator[None]:
+    """Tell in lineage events of the run, around those of its parts."""
+    events = LineageEvents(run.config.project, run.config.lineage.openlineage)
+    with events.of(LineageRun(PIPELINE, run.context.run_id, tags={"flow": run.what})):
+        yield
 
 
 def _why_no_alias(run: LadderRun, stopped: str = "") -> str:

@@ -31,7 +31,10 @@ from flows.registry.tags import withdrawn_marks
 from rlhf_core.config import Frozen
 from rlhf_core.gates.gate import Verdict
 
-ELSEWHERE = {"storage", "threads", "compute", "data", "contract", "shares", "relabel", "freshness", "audit"}
+ELSEWHERE = {
+    *("storage", "threads", "compute", "data", "contract", "shares", "relabel"),
+    *("audit", "freshness", "lineage", "model_card"),
+}
 """Sections that change no outcome, or that the digests of the data stand for."""
 
 NEWEST = 5

@@ -10,8 +10,10 @@ from typing import Literal
 
 from mlflow.entities import Run
 
+from flows.config.lineage import OpenLineageConfig
 from flows.promotion.stated import conclude_move
 from flows.registry.client import Registry, open_registry
+from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen
@@ -60,6 +62,7 @@ def recorded_promotion(
     how: How,
     forced: bool,
     comparison: Frozen | None = None,
+    told: OpenLineageConfig | None = None,
 ) -> Iterator[None]:
     """Keep a move of the alias `champion` that takes place inside: open before it, closed after it.
 
@@ -75,6 +78,7 @@ def recorded_promotion(
         how: by which command, or in MLflow's own page.
         forced: whether the gates of the version had not passed.
         comparison: what was shown before.
+        told: where lineage events go, if anywhere.
     """
     ledger = _ledger(registry)
     tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
@@ -87,6 +91,9 @@ def recorded_promotion(
         ledger.end_run(run_id, "FAILED")
         raise
     conclude_move(registry, ledger, run_id)
+    run = LineageRun("promotion", run_id, tags={"how": how, "by": by, "why": why, "forced": str(forced).lower()})
+    moved = [LineageNode(model, "MODEL", version)]
+    LineageEvents(project_of(registry), told).tell("COMPLETE", run, moved, [champion_node(model, version)])
 
 
 def settle(registry: Registry) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 
 from flows.config.errors import InputError
+from flows.config.lineage import OpenLineageConfig
 from flows.promotion.history import (
     PROMOTE,
     ROLLBACK,
@@ -84,9 +85,15 @@ def check_gates(proposal: Proposal, *, force: bool, why: str) -> None:
 
 
 def promote(
-    registry: Registry, proposal: Proposal, *, by: str, why: str = "", comparison: Frozen | None = None
+    registry: Registry,
+    proposal: Proposal,
+    *,
+    by: str,
+    why: str = "",
+    comparison: Frozen | None = None,
+    told: OpenLineageConfig | None = None,
 ) -> None:
-    """Make a version champion, with a record of who, when, from what and why.
+    """Make a version champion, with a record of who, when, from what and why; `told` is where lineage events go.
 
     Raises:
         InputError: when the champion is another one than was proposed to be replaced, or files were altered since.
@@ -96,10 +103,12 @@ def promote(
         now = registry.champion(version.name)
         if now != proposal.champion:
             raise _overtaken(version.name, now)
-        _move(registry, version, now, by, why, PROMOTE, bool(proposal.blocking), comparison)
+        _move(registry, version, now, by, why, PROMOTE, bool(proposal.blocking), comparison, told)
 
 
-def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> None:
+def roll_back(
+    registry: Registry, ref: ModelRef, *, by: str, why: str = "", told: OpenLineageConfig | None = None
+) -> None:
     """Make the champion before the present one champion again, with a record; its gates are not asked again.
 
     Raises:
@@ -110,7 +119,7 @@ def roll_back(registry: Registry, ref: ModelRef, *, by: str, why: str = "") -> N
         now = registry.champion(ref.name)
         if previous_champion(registry, ref.name) != ref:
             raise _overtaken(ref.name, now)
-        _move(registry, ref, now, by, why, ROLLBACK, False, None)
+        _move(registry, ref, now, by, why, ROLLBACK, False, None, told)
 
 
 def previous_champion(registry: Registry, name: str) -> ModelRef:
@@ -156,6 +165,7 @@ def _move(
     how: How,
     forced: bool,
     comparison: Frozen | None,
+    told: OpenLineageConfig | None,
 ) -> None:
     """Record first: what sees the alias move then finds the record of it. No version without its files gets so far."""
     registry.verify(version)
@@ -170,6 +180,7 @@ def _move(
         how=how,
         forced=forced,
         comparison=comparison,
+        told=told,
     ):
         registry.set_alias(version, CHAMPION)
 

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from prefect.settings import get_current_settings
 
 from flows.config.errors import InputError
+from flows.config.lineage import OpenLineageConfig
 from flows.config.redaction import redact
 from flows.promotion.outbox import Outbox
 from flows.promotion.reconcile import detect, publish
@@ -45,6 +46,7 @@ class RegistryWatcher:
     Attributes:
         url: where MLflow sends its deliveries.
         every: seconds between looks that nobody asked for.
+        told: where lineage events of promotions go, if anywhere.
         looked: when the last look ended.
         problems: what went wrong in it, by step.
     """
@@ -54,6 +56,7 @@ class RegistryWatcher:
     url: str
     secret: str
     every: float
+    told: OpenLineageConfig | None = None
     wake: threading.Event = field(default_factory=threading.Event)
     looked: str | None = None
     problems: dict[str, str] = field(default_factory=dict)
@@ -71,7 +74,7 @@ class RegistryWatcher:
         """Do each step, whatever becomes of the others: servers that are away come back."""
         steps: dict[str, Callable[[], None]] = {
             "webhook": self._register,
-            "registry": lambda: detect(self.client, self.outbox, self.outbox.path.parent),
+            "registry": lambda: detect(self.client, self.outbox, self.outbox.path.parent, self.told),
             "prefect": lambda: publish(self.outbox),
         }
         problems: dict[str, str] = {}
@@ -139,7 +142,16 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def serve(folder: Path, *, host: str, port: int, address: str, every: float, tolerance: float) -> None:
+def serve(
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    address: str,
+    every: float,
+    tolerance: float,
+    told: OpenLineageConfig | None = None,
+) -> None:
     """Receive until told to end; a second receiver on the same folder waits for the first.
 
     Args:
@@ -149,6 +161,7 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
         address: how MLflow reaches this receiver, without a path.
         every: seconds between looks at the registry.
         tolerance: seconds that a delivery's time may be away from ours.
+        told: where lineage events of promotions go, if anywhere.
 
     Raises:
         InputError: if the environment names no servers.
@@ -162,6 +175,7 @@ def serve(folder: Path, *, host: str, port: int, address: str, every: float, tol
             url=address.rstrip("/") + PATH,
             secret=keep_secret(folder / "webhook.secret"),
             every=every,
+            told=told,
         )
         log.info("receiving at %s, looking every %g s", watcher.url, every)
         threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()

@@ -18,6 +18,7 @@ from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.events.schemas.events import Event, Resource
 
 from flows.config.errors import InputError
+from flows.config.lineage import OpenLineageConfig
 from flows.promotion.history import history, recorded_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
 from flows.registry.client import Registry, open_registry
@@ -39,7 +40,7 @@ def resource_of(model: str) -> str:
     return f"rlhf.model.{model}"
 
 
-def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
+def detect(client: MlflowClient, outbox: Outbox, storage: Path, told: OpenLineageConfig | None = None) -> None:
     """Compare the registry's champions with the outbox, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
@@ -50,6 +51,7 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
         client: of the registry.
         outbox: what was noticed before.
         storage: folder of the receiver.
+        told: where lineage events of those that MLflow's page made go.
 
     Raises:
         MlflowException: if the registry is away.
@@ -61,14 +63,21 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path) -> None:
         if last is not None and last.version == version and last.status != "held":
             continue
         try:
-            _notice(client, outbox, project, storage, client.get_model_version(model, version))
+            _notice(client, outbox, project, storage, client.get_model_version(model, version), told)
         except InputError as error:
             problems.append(f"{model}/{version}: {error}")
     if problems:
         raise InputError("; ".join(problems))
 
 
-def _notice(client: MlflowClient, outbox: Outbox, project: str, storage: Path, details: ModelVersion) -> None:
+def _notice(
+    client: MlflowClient,
+    outbox: Outbox,
+    project: str,
+    storage: Path,
+    details: ModelVersion,
+    told: OpenLineageConfig | None,
+) -> None:
     """Remember a champion that is new, and release one that was held and is well by now."""
     model, version = str(details.name), str(details.version)
     last = outbox.last(model)
@@ -78,7 +87,8 @@ def _notice(client: MlflowClient, outbox: Outbox, project: str, storage: Path, d
     reason = doubt or (_doubt_of_files(project, storage, model, version, look) if DIGEST_TAG in details.tags else "")
     _tag(client, details, reason)
     if last is None or is_new:
-        _record(open_registry(project, storage), model, version, last.version if last else None, forced=bool(doubt))
+        previous = last.version if last else None
+        _record(open_registry(project, storage), model, version, previous, forced=bool(doubt), told=told)
         last = outbox.add(model, version, held=reason)
         log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
     if last.status == "held" and not reason:
@@ -130,12 +140,28 @@ def _champions(client: MlflowClient) -> Iterator[tuple[str, str, str]]:
             return
 
 
-def _record(registry: Registry, model: str, version: str, previous: str | None, *, forced: bool) -> None:
+def _record(
+    registry: Registry,
+    model: str,
+    version: str,
+    previous: str | None,
+    *,
+    forced: bool,
+    told: OpenLineageConfig | None,
+) -> None:
     """Keep the move in the project's history, unless `rlhf promote` did; first, so that none in the outbox lacks."""
     moves = history(registry, model)
     if not moves or moves[0].version != version:
         with recorded_promotion(
-            registry, model=model, version=version, previous=previous, by="unknown", why="", how="MLflow", forced=forced
+            registry,
+            model=model,
+            version=version,
+            previous=previous,
+            by="unknown",
+            why="",
+            how="MLflow",
+            forced=forced,
+            told=told,
         ):
             pass  # the alias has moved already
 

@@ -9,6 +9,7 @@ import mlflow
 from flows.config.audit import AuditConfig
 from flows.config.compute import ComputeConfig
 from flows.config.evidence import EvidenceConfig
+from flows.config.lineage import LineageConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.keys import code_version
 from rlhf_core.config import Frozen
@@ -31,6 +32,7 @@ class RunContext(Frozen):
     until: float | None = None
     compute: ComputeConfig = ComputeConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    lineage: LineageConfig = LineageConfig()
     audit: AuditConfig = AuditConfig()
 
     @property

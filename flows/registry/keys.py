@@ -22,7 +22,7 @@ DATA_CODE = ("rlhf_core", "data_contracts", "flows/data", "flows/storage")
 LADDER_CODE = (*STAGE_CODE, "data_contracts", "flows/data", "flows/pipeline")
 """What decides the verdicts of a climb: all of it, and what leads from stage to stage."""
 
-SHOWING = ("climb_page", "figures.py", "model_card.py", "progress.py")
+SHOWING = ("climb_page", "figures.py", "lineage_events.py", "model_card.py", "progress.py")
 """Modules, and a folder of them, that only show what a stage or a climb makes."""
 
 _HOME = Path(__file__).parents[2]

@@ -33,6 +33,8 @@ WIDTH = 76  # of a code block on the page of a version
 
 DIFFERENCES_SHOWN = 12
 
+NO_FIGURES: Mapping[str, Estimate] = {}
+
 
 def describe_versions(record: StageRecord, verdicts: Sequence[Verdict], registry: Registry) -> None:
     """Write the descriptions of a stage's versions; notes of people below them stay.
@@ -79,9 +81,9 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
     if record.outcome:
         yield f"**Outcome** {record.outcome}."
     if verdicts:
-        yield _verdicts(verdicts)
+        yield verdict_table(verdicts)
     if record.estimates:
-        yield _figures(record, champion, beside)
+        yield figure_table(record.stage, record.estimates, champion, beside)
     if record.datasets:
         yield _data(record.datasets)
     if champion is not None:
@@ -122,7 +124,8 @@ def _links(record: StageRecord, registry: Registry) -> str:
     return f"{report} · {made} · {stated} · {record.seconds:.0f} s"
 
 
-def _verdicts(verdicts: Sequence[Verdict]) -> str:
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """What gates said, in Markdown."""
     passed = sum(verdict.status == "pass" for verdict in verdicts)
     rows = [
         f"| {verdict.gate} | {verdict.status} | {verdict.explanation} | {format_detectable(verdict)} |"
@@ -132,14 +135,20 @@ def _verdicts(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([heading, "| gate | verdict | why | detectable |", "|---|---|---|---|", *rows])
 
 
-def _figures(record: StageRecord, champion: ModelRef | None, beside: Mapping[str, Estimate]) -> str:
-    names = [name for name in KEY_FIGURES.get(record.stage, ()) if name in record.estimates]
+def figure_table(
+    stage: str,
+    estimates: Mapping[str, Estimate],
+    champion: ModelRef | None = None,
+    beside: Mapping[str, Estimate] = NO_FIGURES,
+) -> str:
+    """The key figures of a stage in Markdown, beside those of a champion where there is one."""
+    names = [name for name in KEY_FIGURES.get(stage, ()) if name in estimates]
     head = ["figure", "value [95 % interval]", "n", *([f"champion, version {champion.version}"] if champion else [])]
     rows = [
         [
             name,
-            format_estimate(record.estimates[name]),
-            str(record.estimates[name].n),
+            format_estimate(estimates[name]),
+            str(estimates[name].n),
             *([format_estimate(beside[name]) if name in beside else "not measured"] if champion else []),
         ]
         for name in names

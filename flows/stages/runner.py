@@ -27,6 +27,7 @@ from flows.stages.evidence import log_evidence, write_evidence
 from flows.stages.figures import Series, figures_of
 from flows.stages.finished import FinishedTraining, has_folders, keep_finished, read_finished
 from flows.stages.journal import LoggedEvents
+from flows.stages.lineage_events import tell_made, told_training
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.row_origins import with_origins
@@ -103,7 +104,8 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     workspace = _workspace(context, key)
     _prepare(context, key)
     taken = TimeSpent(registry, run_id, context.compute.price_per_hour)
-    result, curves = _run(plan, context, key, run_id, taken)
+    with told_training(plan, context, run_id):
+        result, curves = _run(plan, context, key, run_id, taken)
     registry.tag_run(run_id, taken.tags)
     finished = FinishedTraining(
         run_id=run_id,
@@ -136,7 +138,7 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     registry.tag_run(trained.run_id, {ENDS_TAG: "FINISHED"})
     state_stage(plan, context, trained, models)
     registry.end_run(trained.run_id, "FINISHED")
-    return StageRecord(
+    record = StageRecord(
         stage=plan.stage,
         key=key,
         ladder_run=context.run_id,
@@ -149,7 +151,9 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
         samples=trained.samples[:SAMPLES],
         outcome=trained.outcome,
         seconds=trained.seconds,
-    ).model_dump(mode="json")
+    )
+    tell_made(record, context)
+    return record.model_dump(mode="json")
 
 
 def _register_models(key: str, plan: Plan, context: RunContext, trained: FinishedTraining) -> dict[str, ModelRef]:

@@ -1,0 +1,1 @@
+"""Papers of a version, from what is recorded: model card, bill of materials, evidence. Start in `bundle`."""
