@@ -34,8 +34,9 @@ from flows.registry.references import ModelRef
 from flows.registry.statements import conclude
 from rlhf_core.gates.gate import Gate, judge
 from rlhf_core.metrics.estimates import Estimate
-from tests.conftest import RLHF, ROOT
+from tests.conftest import ROOT
 from tests.flows.toys import Toys
+from tests.forked import RLHF
 
 HOSTILE = "<img src=x onerror=alert(1)>|[a](b)`c"
 
