@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from flows.storage.locations import local_folder
-from rlhf_core.training.seals import flush
+from rlhf_core.training.durable import flush
 
 STATEMENTS = "statements"
 """Folder of the logs of all projects, in a storage folder, an artifact store and a witness."""

@@ -1,10 +1,11 @@
 """The statement that a move of the alias `champion` leaves: who, when, from what and why."""
 
 from flows.attestation.keys import own_key
-from flows.attestation.statement import PROMOTION
+from flows.attestation.statement import PROMOTION, Subject, digest_of
 from flows.registry.client import Registry
-from flows.registry.names import CHAMPION, ENDS_TAG
-from flows.registry.statements import holds_alias, holds_run, state, version_subject
+from flows.registry.held import alias_address, held_version, plain
+from flows.registry.names import CHAMPION, DIGEST_TAG, ENDS_TAG
+from flows.registry.statements import holds_run, state, version_subject
 
 BY_HAND = ("rlhf promote", "rlhf rollback")
 """Moves by a person who types, so that their own key signs, where they have one."""
@@ -27,10 +28,19 @@ def conclude_move(registry: Registry, ledger: Registry, run_id: str) -> None:
     """
     ledger.tag_run(run_id, {ENDS_TAG: "FINISHED"})
     tags = ledger.client.get_run(run_id).data.tags
-    ref = registry.reference(tags["model"], tags["version"])
+    label = f"{tags['model']}/{tags['version']}"
     own = own_key() if tags["how"] in BY_HAND and registry.audit.sign else None
-    holds = {**holds_alias([ref], CHAMPION), **holds_run(ledger, run_id, status="FINISHED")}
+    holds = {alias_address(tags["model"], CHAMPION): label, **holds_run(ledger, run_id, status="FINISHED")}
     predicate = {"alias": CHAMPION, "run": run_id, **{name: tags[name] for name in RECORDED}}
     signers = [] if own is None else [own]
-    state(registry, PROMOTION, [version_subject(ref)], predicate, holds, beside=signers)
+    subject = _subject(registry, tags["model"], tags["version"])
+    state(registry, PROMOTION, [subject], predicate, holds, beside=signers)
     ledger.end_run(run_id, "FINISHED")
+
+
+def _subject(registry: Registry, model: str, version: str) -> Subject:
+    """A version by the digest of its files; one that no ladder made, which people may promote, by what MLflow has."""
+    details = registry.client.get_model_version(model, version)
+    if DIGEST_TAG in details.tags:
+        return version_subject(registry.reference(model, version))
+    return Subject(name=f"{model}/{version}", digest={"sha256": digest_of(plain(held_version(details)))})

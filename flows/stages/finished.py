@@ -12,7 +12,7 @@ import xxhash
 from flows.stages.figures import Series
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.training.seals import flush
+from rlhf_core.training.durable import flush
 
 FINISHED = "finished.json"
 """Lies beside the states of a stage, and is removed with them."""

@@ -20,7 +20,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.checkpoint.stateful import Stateful
 
 from rlhf_core.distributed import from_first, rank, wait
-from rlhf_core.training.seals import damage, flush, seal
+from rlhf_core.training.durable import flush
+from rlhf_core.training.seals import damage, seal
 from rlhf_core.training.stage import OutOfTime
 from rlhf_core.training.state_reader import foreign, read_state
 

@@ -5,12 +5,12 @@ size is looked through in a share of the time that reading it takes. All ranks c
 """
 
 import json
-import os
 from pathlib import Path
 
 import xxhash
 
 from rlhf_core.distributed import gathered, rank, ranks, wait
+from rlhf_core.training.durable import flush
 
 SEAL = "seal.json"
 """The file with a digest for every other file below a folder."""
@@ -39,15 +39,6 @@ def damage(folder: Path) -> str:
         return f"{SEAL} is missing or damaged"
     changed = sorted(name for name in {*sealed, *found} if sealed.get(name) != found.get(name))
     return f"{changed[0]} is {'damaged' if changed[0] in found else 'missing'}" if changed else ""
-
-
-def flush(path: Path) -> None:
-    """See a file, or the names in a folder, onto the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -67,7 +67,7 @@ def test_a_missing_file_is_named(command: Callable[[Path], list[str | Path]], tm
         ("project: tiny\nbase: {kind: embedded, widht: 3}", "field 'base.widht' is unknown; did you mean 'width'?"),
         (
             "project: tiny\nqqq: 1",
-            "field 'qqq' is unknown; remove it; known fields here: base, compute, contract",
+            "field 'qqq' is unknown; remove it; known fields here: audit, base, compute, contract",
         ),
         ("project: tiny\nseed: many", "field 'seed': must be a valid integer"),
         ("project: tiny\nsft: 3", "field 'sft': must be a section, which is a mapping of fields to values (now 3)"),
