@@ -45,8 +45,13 @@ def keep_snapshots(refs: Iterable[DatasetRef], project: str, registry: Registry)
         run_id = data.start_run(f"{ref.name} {ref.digest[:12]}", tags=tags)
         data.client.log_artifact(run_id, ref.path)
         conclude(registry, data, run_id, "snapshot", "FINISHED", [table_subject(ref)])
+    _tell_contributors(refs, project, registry)
+
+
+def _tell_contributors(refs: Iterable[DatasetRef], project: str, registry: Registry) -> None:
+    """Say with snapshots that are kept who gave their rows this time, and state that it stands there."""
     for run_id in keep_contributors(refs, project, registry):
-        state_tags(registry, data, run_id)
+        state_tags(registry, run_id)
 
 
 def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Registry) -> Path:
@@ -97,5 +102,5 @@ def log_data(data: DataRefs, project: str, registry: Registry, run_id: str) -> N
         f"data/{kind}_withdrawn": float(counts.withdrawn) for kind, counts in data.counts.items() if counts.withdrawn
     }
     registry.log_events(run_id, [Event(0, withdrawn)] if withdrawn else [])
-    keep_contributors(data.tables, project, registry)
+    _tell_contributors(data.tables, project, registry)
     registry.tag_run(run_id, {DATA_TAG: data.digest})

@@ -201,9 +201,9 @@ def provenance(
     }
 
 
-def state_tags(registry: Registry, of: Registry, run_id: str) -> None:
-    """State the tags of a run that got more of them after it ended; arguments as of `conclude`."""
-    tags = held_run(of.client.get_run(run_id))["tags"]
+def state_tags(registry: Registry, run_id: str) -> None:
+    """State the tags of a run, of whichever experiment, that got more of them after it ended."""
+    tags = held_run(registry.client.get_run(run_id))["tags"]
     subject = Subject(name=run_id, digest={"sha256": digest_of(tags)})
     state(registry, TAGGED, [subject], {"run": run_id}, {run_address(run_id): {"tags": tags}})
 
