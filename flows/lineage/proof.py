@@ -11,7 +11,7 @@ from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Graph, Version
 from flows.lineage.holdings import Holdings
 from flows.lineage.standing import standing_findings
-from flows.lineage.stated import Stated, log_findings, open_log, stated, verdict_findings
+from flows.lineage.stated import Stated, log_findings, logged_projects, open_log, stated, verdict_findings
 from flows.registry.held import alias_address, model_address, run_address, version_address
 from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, project_of_model
 
@@ -35,8 +35,10 @@ def prove(
     """
     graph = None if versions is None else archive.ancestry(list(versions))
     names = archive.names() if graph is None else {version.name for version in graph.versions.values()}
+    projects = set(filter(None, map(project_of_model, names)))
+    projects |= logged_projects(archive.client, witness) if graph is None else set()
     findings: list[AuditFinding] = []
-    for project in sorted(filter(None, set(map(project_of_model, names)))):
+    for project in sorted(projects):
         log = open_log(archive.client, project, keys, witness)
         said = stated(log)
         findings += log_findings(project, log)

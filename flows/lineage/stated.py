@@ -56,6 +56,14 @@ def open_log(client: MlflowClient, project: str, keys: Sequence[SSlibKey], witne
         return verify_log(read_log(folder), keys, kept)
 
 
+def logged_projects(client: MlflowClient, witness: Path | None) -> set[str]:
+    """Projects that have a log, or of which the witness kept one, whether or not the registry has a version of them."""
+    experiments = {str(each.name): str(each.artifact_location) for each in client.search_experiments()}
+    written = {name for name, place in experiments.items() if LogStore(log_address(place, name)).names()}
+    kept = set() if witness is None else {path.name for path in (witness / STATEMENTS).glob("*") if path.is_dir()}
+    return written | kept
+
+
 def stated(log: VerifiedLog) -> Stated:
     """What the believed statements of a log say; of two on the same facet the later counts."""
     holds: dict[str, Any] = {}

@@ -65,7 +65,7 @@ def test_snapshots_are_made_once_and_made_again_when_damaged(storage: Path) -> N
     assert refs.labels is not None and kept == refs.labels.model_dump(mode="json")
     assert (Path(refs.preferences.report) / "odds.png").read_bytes().startswith(b"\x89PNG")
     assert (Path(refs.report) / "docs" / "index.html").is_file()
-    assert [path.suffix for path in (storage / "work").iterdir()] == [".lock"]
+    assert {path.suffix for path in (storage / "work").iterdir()} == {".lock"}
     again = ingest(PLAN, context(storage, "second"))
     assert again == refs
     Path(refs.prompts.path).unlink()

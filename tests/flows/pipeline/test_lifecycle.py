@@ -34,5 +34,6 @@ def test_it_is_said_why_no_alias_was_set(changes: dict[str, Any], stopped: str, 
         config=SimpleNamespace(gates=SimpleNamespace(mode=told["mode"], abstain_blocks=True)),
         verdicts={"policy": [SimpleNamespace(gate=gate, status=said) for gate, said in told["verdicts"].items()]},
         earlier=told["earlier"],
+        withdrawn=[],
     )
     assert _why_no_alias(run, stopped) == why
