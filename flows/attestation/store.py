@@ -17,6 +17,7 @@ STATEMENTS = "statements"
 """Folder of the logs of all projects, in a storage folder, an artifact store and a witness."""
 
 NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+"""What MLflow says of something that there is not."""
 
 
 def log_address(artifacts: str, project: str) -> str:

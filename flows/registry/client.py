@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from flows.attestation.store import NOT_THERE
 from flows.config.audit import AuditConfig
 from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
@@ -25,9 +26,6 @@ from flows.registry.references import ModelRef
 from flows.registry.runs import Runs
 from flows.storage.digests import file_changes, file_digests, folder_digest, total_digest
 from flows.storage.locations import local_folder
-
-NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
-"""What MLflow says of something that there is not."""
 
 
 def open_registry(project: str, storage: Path, audit: AuditConfig | None = None) -> "Registry":

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from flows.attestation.store import NOT_THERE
 from flows.config.audit import AuditConfig
 from flows.config.redaction import redact
 from flows.registry.names import KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
@@ -73,7 +74,7 @@ class Runs:
         try:
             run: Run = self.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if error.error_code != NOT_THERE:
                 raise
             return None
         deleted = run.info.lifecycle_stage != LifecycleStage.ACTIVE

@@ -1,5 +1,7 @@
 """Files that arrive broken."""
 
+from abc import abstractmethod
+
 from benchmarks.year.incidents.incident import Incident, Notice, Weeks, stopped
 from benchmarks.year.scene import Scene
 
@@ -7,9 +9,9 @@ from benchmarks.year.scene import Scene
 class BrokenFile(Incident):
     """The pairs of the week arrive broken; once they are refused, the vendor sends them again."""
 
+    @abstractmethod
     def spoil(self, content: bytes) -> bytes:
         """What arrives in the place of a file."""
-        raise NotImplementedError
 
     def land(self, scene: Scene) -> None:
         """The file that has just landed is another one."""

@@ -1,6 +1,7 @@
 """What all incidents share: when they come, what they may do to a week, and the words of their grades."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ class Notice(NamedTuple):
     ended_well: bool = True
 
 
-class Incident:
+class Incident(ABC):
     """Something that goes wrong in a week; this one does nothing.
 
     Args:
@@ -56,6 +57,7 @@ class Incident:
 
     def land(self, scene: Scene) -> None:
         """Files that land in its week, or are not what they should be."""
+        del scene
 
     def repair(self, scene: Scene) -> bool:
         """What people do once a climb of its week was refused or stopped; whether they climb again."""
@@ -77,13 +79,13 @@ class Incident:
         del scene
         return {}
 
+    @abstractmethod
     def grade(self, weeks: Weeks) -> Notice:
         """Whether it was noticed.
 
         Args:
             weeks: those that are over.
         """
-        raise NotImplementedError
 
 
 def stopped(weeks: Weeks, week: int, until: int) -> Notice | None:

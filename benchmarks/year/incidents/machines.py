@@ -1,6 +1,7 @@
 """Machines that die, servers that are away, disks that are full."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 
 from benchmarks.year.ground import Ground, fill_disk, kill
@@ -17,9 +18,9 @@ class Disturbed(Incident):
         """It happens."""
         return lambda ground: self.happen(ground, scene.away_seconds)
 
+    @abstractmethod
     def happen(self, ground: Ground, seconds: float) -> None:
         """What happens, at most for so long."""
-        raise NotImplementedError
 
     def grade(self, weeks: Weeks) -> Notice:
         """The climb rode it out, or the next one went on."""

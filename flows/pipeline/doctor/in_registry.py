@@ -10,13 +10,14 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run
 from mlflow.exceptions import MlflowException
 
+from flows.attestation.store import NOT_THERE
 from flows.lineage.archive import Archive
 from flows.lineage.graph import Graph, Version
 from flows.pipeline.doctor.leftover import Leftover, size_of
 from flows.pipeline.orphans import end_orphan, find_orphans
 from flows.promotion.history import LEDGER, settle
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
-from flows.registry.client import NOT_THERE, Registry
+from flows.registry.client import Registry
 from flows.registry.names import (
     DIGEST_TAG,
     MODELS,
