@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,12 +76,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's own storage folder; MLflow keeps its database there."""
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The test's own storage folder; MLflow keeps its database there, and in no test after it."""
     folder = tmp_path / "rlhf"
     folder.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    return folder
+    yield folder
+    if mlflow := sys.modules.get("mlflow"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///next.db")
+        assert mlflow.get_tracking_uri() == "sqlite:///next.db", "the test told MLflow's library its database"
 
 
 @pytest.fixture(scope="session")

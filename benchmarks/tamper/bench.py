@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mlflow
 from mlflow import MlflowClient
 
 from benchmarks.tamper.ladder import FinishedLadder
@@ -49,7 +48,6 @@ def try_tamper(tamper: Tamper | None, home: Path) -> Notice:
     with tempfile.TemporaryDirectory(prefix="tamper-") as folder:
         ladder = FinishedLadder(home, Path(folder))
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{ladder.storage / 'mlflow.db'}"
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
         prepare_database()  # which lets the copy name its own files
         if tamper is not None:
             tamper.change(ladder)
