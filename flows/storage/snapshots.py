@@ -85,7 +85,12 @@ class SnapshotWriter:
         table = _as_written(pa.Table.from_pandas(frame, preserve_index=False))
         if self._writer is None:
             in_dictionaries = [name for name in table.column_names if name not in _NO_DICTIONARY]
-            self._writer = pq.ParquetWriter(self.path, table.schema, use_dictionary=in_dictionaries)
+            self._writer = pq.ParquetWriter(
+                self.path,
+                table.schema,
+                use_dictionary=in_dictionaries,
+                write_statistics=False,  # no digest is over them
+            )
         self._writer.write_table(table)
         self._digest.add(table)
         self.split_rows.update(frame[SPLIT].tolist())
