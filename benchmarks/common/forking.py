@@ -27,6 +27,21 @@ IMPORTED = (
     *("mlflow.store.model_registry.sqlalchemy_store", "torch.distributed.checkpoint", "rich.console"),
     *("benchmarks.common.ready_servers", "numpy"),
     *("sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.model_selection", "sacrebleu"),
+    *(
+        "great_expectations",
+        "pandera.backends.pandas.register",
+        "pandera.strategies.pandas_strategies",
+        "sklearn.isotonic",
+        "sklearn.manifold",
+        "sklearn.tree",
+    ),
+    *(
+        "sklearn.discriminant_analysis",
+        "prefect.flow_engine",
+        "prefect.engine",
+        "prefect.utilities.visualization",
+        "flows.config.loading",
+    ),
 )
 """What climbs and questions import once they are asked to."""
 
