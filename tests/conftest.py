@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
         DO_NOT_TRACK="true",
         GX_ANALYTICS_ENABLED="false",
         MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
         MPLBACKEND="Agg",
         OMP_NUM_THREADS="1",
         PREFECT_HOME=config.stash[PREFECT_HOME],
