@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.forked import ROOT, Finished, end_forks, run_rlhf
+from flows.deploy.environment import quiet
+from tests.forked import ROOT, Finished, end_forks, fork_with, run_rlhf
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,15 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set what libraries read when they are imported, which collection already does."""
     config.stash[PREFECT_HOME] = tempfile.mkdtemp(prefix="prefect-")
     os.environ.pop("PREFECT_API_URL", None)
+    quiet()
     os.environ.update(
-        DO_NOT_TRACK="true",
-        GX_ANALYTICS_ENABLED="false",
-        MLFLOW_DISABLE_TELEMETRY="true",
-        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        HF_HUB_CACHE=str(Path(config.stash[PREFECT_HOME], "hub")),
         MPLBACKEND="Agg",
         OMP_NUM_THREADS="1",
         PREFECT_HOME=config.stash[PREFECT_HOME],
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
         STACK=config.stash[PREFECT_HOME],  # no test finds the stack of whoever runs it
     )
@@ -55,6 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that all processes end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let `rlhf` be forked from a process with the environment as it is before the first test."""
+    fork_with(os.environ)
 
 
 class ByFile(LoadFileScheduling):
@@ -78,14 +81,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The test's own storage folder; MLflow keeps its database there, and in no test after it."""
-    folder = tmp_path / "rlhf"
+    """The test's own storage folder; MLflow keeps its database there, and no test after it sees what this one set."""
+    folder, before = tmp_path / "rlhf", dict(os.environ)
     folder.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     yield folder
     if mlflow := sys.modules.get("mlflow"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///next.db")
         assert mlflow.get_tracking_uri() == "sqlite:///next.db", "the test told MLflow's library its database"
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +115,14 @@ def climb(rlhf: Callable[..., Finished]) -> Callable[..., Finished]:
         return rlhf("run", config, *settings)
 
     return run
+
+
+@pytest.fixture
+def hub_models() -> Iterator[Path]:
+    """The cache of the hub, for models that stand for published ones; emptied after the test."""
+    folder = Path(os.environ["HF_HUB_CACHE"])
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

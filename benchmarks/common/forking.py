@@ -109,6 +109,8 @@ def become(order: Order, templates: Path) -> NoReturn:
     os.closerange(3, 1024)
     os.environ.clear()
     os.environ.update(order.wanted["environment"])
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     os.chdir(order.wanted["cwd"])
     random.seed()
     import_module("numpy").random.seed()
