@@ -1,5 +1,6 @@
 """Every test has its own storage, phones nobody and computes on one thread; climbs that many tests look at."""
 
+import gc
 import os
 import shutil
 import sys
@@ -56,8 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let `rlhf` be forked from a process with the environment as it is before the first test."""
+    """Let `rlhf` be forked from a process with the environment as it is before the first test.
+
+    Imports and tests stay, so that no collection of garbage looks at their millions of objects again.
+    """
     fork_with(os.environ)
+    gc.collect()
+    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):
