@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from flows.deploy.environment import quiet
 from tests.forked import ROOT, Finished, end_forks, fork_with, run_rlhf
 
 if TYPE_CHECKING:
@@ -39,12 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set what libraries read when they are imported, which collection already does."""
     config.stash[PREFECT_HOME] = tempfile.mkdtemp(prefix="prefect-")
     os.environ.pop("PREFECT_API_URL", None)
-    quiet()
     os.environ.update(
+        DO_NOT_TRACK="true",
+        GX_ANALYTICS_ENABLED="false",
         HF_HUB_CACHE=str(Path(config.stash[PREFECT_HOME], "hub")),
+        MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
         MPLBACKEND="Agg",
         OMP_NUM_THREADS="1",
         PREFECT_HOME=config.stash[PREFECT_HOME],
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
         STACK=config.stash[PREFECT_HOME],  # no test finds the stack of whoever runs it
     )

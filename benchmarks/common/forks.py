@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from flows.deploy.environment import DEFAULTS, QUIET
+
 READ_AT_IMPORT = (
     "CUDA",
     "GX_",
@@ -103,9 +105,9 @@ class Forks:
     def differing(self, environment: Mapping[str, str]) -> list[str]:
         """Variables for which a process with this environment would import otherwise than was imported here.
 
-        Folders of modules more do not count: a fork looks into them too.
+        Folders of modules more do not count: a fork looks into them too. Nor does what every command sets first.
         """
-        mine, theirs = self._environment, dict(environment)
+        mine, theirs = ({**DEFAULTS, **each, **QUIET} for each in (self._environment, environment))
         if set(_modules(mine)) <= set(_modules(theirs)):
             theirs[MODULES] = mine.get(MODULES, "")
         names = {name for name in (*mine, *theirs) if name.startswith(READ_AT_IMPORT)}
