@@ -9,6 +9,8 @@ JOBS ?= 2
 SIDE_BY_SIDE := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
+# Another installer with the words of pip, such as uv, does it sooner.
+INSTALLER ?= $(BIN)/pip --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 MOVIES := .movies
@@ -27,8 +29,8 @@ install: $(INSTALLED)  ## Make the virtual environment from requirements.lock
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALLER) install --requirement requirements.lock
+	$(INSTALLER) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: $(INSTALLED)  ## Climb the ladder on CONFIG

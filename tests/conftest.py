@@ -1,5 +1,6 @@
 """Every test has its own storage, phones nobody and computes on one thread; climbs that many tests look at."""
 
+import gc
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.forked import ROOT, Finished, end_forks, run_rlhf
+from tests.forked import ROOT, Finished, end_forks, fork_with, run_rlhf
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(
         DO_NOT_TRACK="true",
         GX_ANALYTICS_ENABLED="false",
+        HF_HUB_CACHE=str(Path(config.stash[PREFECT_HOME], "hub")),
         MLFLOW_DISABLE_TELEMETRY="true",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
         MPLBACKEND="Agg",
         OMP_NUM_THREADS="1",
         PREFECT_HOME=config.stash[PREFECT_HOME],
@@ -54,6 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files with slow tests first, so that all processes end together."""
     slow = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let `rlhf` be forked from a process with the environment as it is before the first test.
+
+    Imports and tests stay, so that no collection of garbage looks at their millions of objects again.
+    """
+    fork_with(os.environ)
+    gc.collect()
+    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):
@@ -77,14 +90,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The test's own storage folder; MLflow keeps its database there, and in no test after it."""
-    folder = tmp_path / "rlhf"
+    """The test's own storage folder; MLflow keeps its database there, and no test after it sees what this one set."""
+    folder, before = tmp_path / "rlhf", dict(os.environ)
     folder.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     yield folder
     if mlflow := sys.modules.get("mlflow"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///next.db")
         assert mlflow.get_tracking_uri() == "sqlite:///next.db", "the test told MLflow's library its database"
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +124,14 @@ def climb(rlhf: Callable[..., Finished]) -> Callable[..., Finished]:
         return rlhf("run", config, *settings)
 
     return run
+
+
+@pytest.fixture
+def hub_models() -> Iterator[Path]:
+    """The cache of the hub, for models that stand for published ones; emptied after the test."""
+    folder = Path(os.environ["HF_HUB_CACHE"])
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import functools
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +19,18 @@ ROOT = Path(__file__).parents[1]
 RLHF = Path(sys.executable).with_name("rlhf")
 
 
+_imported_with: dict[str, str] = {}
+
+
+def fork_with(environment: Mapping[str, str]) -> None:
+    """Say with which environment all is imported, before anything is asked for."""
+    _imported_with.update(environment)
+
+
 @functools.cache
 def forks() -> Forks:
     """The process that forks; it starts when it is first asked for, and ends with this one."""
-    return Forks(os.environ)
+    return Forks(_imported_with or os.environ)
 
 
 def end_forks() -> None:
@@ -39,8 +48,9 @@ def run_rlhf(
     code: str = "",
 ) -> Finished:
     """Run `rlhf`, or code as `python -c` would; in a new interpreter where the environment has it import otherwise."""
-    if forks().fits(environment):
+    if not (differing := forks().differing(environment)):
         return forks().run(arguments, cwd=cwd, environment=environment, stdin=stdin, code=code)
+    warnings.warn(f"a new interpreter, as {', '.join(differing)} differ", stacklevel=2)
     command = [sys.executable, "-c", code] if code else [RLHF]
     return subprocess.run(
         [*command, *arguments],

@@ -27,6 +27,21 @@ IMPORTED = (
     *("mlflow.store.model_registry.sqlalchemy_store", "torch.distributed.checkpoint", "rich.console"),
     *("benchmarks.common.ready_servers", "numpy"),
     *("sklearn.linear_model", "sklearn.feature_extraction.text", "sklearn.model_selection", "sacrebleu"),
+    *(
+        "great_expectations",
+        "pandera.backends.pandas.register",
+        "pandera.strategies.pandas_strategies",
+        "sklearn.isotonic",
+        "sklearn.manifold",
+        "sklearn.tree",
+    ),
+    *(
+        "sklearn.discriminant_analysis",
+        "prefect.flow_engine",
+        "prefect.engine",
+        "prefect.utilities.visualization",
+        "flows.config.loading",
+    ),
 )
 """What climbs and questions import once they are asked to."""
 
@@ -94,6 +109,8 @@ def become(order: Order, templates: Path) -> NoReturn:
     os.closerange(3, 1024)
     os.environ.clear()
     os.environ.update(order.wanted["environment"])
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [folder for folder in folders if folder and folder not in sys.path]
     os.chdir(order.wanted["cwd"])
     random.seed()
     import_module("numpy").random.seed()

@@ -1,8 +1,8 @@
 """Processes of `rlhf` that fork from one that has imported all of it, which takes as long as most that they do.
 
 Each has its own arguments, folder, environment, standard streams and exit code, and is really killed by a signal. What
-libraries read while they are imported is that of the process that forks, `Forks.fits` tells which; so tests of what a
-fresh interpreter does start one.
+libraries read while they are imported is that of the process that forks, and `Forks.differing` tells it; so tests of
+what a fresh interpreter does start one.
 """
 
 import json
@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
+
+from flows.deploy.environment import DEFAULTS, QUIET
 
 READ_AT_IMPORT = (
     "CUDA",
@@ -33,6 +35,8 @@ READ_AT_IMPORT = (
     "TZ",
 )
 """How names begin of variables that only a process of its own would read anew."""
+
+MODULES = "PYTHONPATH"
 
 ENDED_EARLY = "the process that forks has ended; what it said stands above"
 
@@ -98,13 +102,16 @@ class Forks:
         self._process.wait()
         self._folder.cleanup()
 
-    def fits(self, environment: Mapping[str, str]) -> bool:
-        """Whether a process with this environment imports what was imported here."""
-        mine, theirs = (
-            {name: value for name, value in each.items() if name.startswith(READ_AT_IMPORT)}
-            for each in (self._environment, environment)
-        )
-        return mine == theirs
+    def differing(self, environment: Mapping[str, str]) -> list[str]:
+        """Variables for which a process with this environment would import otherwise than was imported here.
+
+        Folders of modules more do not count: a fork looks into them too. Nor does what every command sets first.
+        """
+        mine, theirs = ({**DEFAULTS, **each, **QUIET} for each in (self._environment, environment))
+        if set(_modules(mine)) <= set(_modules(theirs)):
+            theirs[MODULES] = mine.get(MODULES, "")
+        names = {name for name in (*mine, *theirs) if name.startswith(READ_AT_IMPORT)}
+        return sorted(name for name in names if mine.get(name, "") != theirs.get(name, ""))
 
     def start(
         self,
@@ -172,3 +179,7 @@ class Forks:
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(["rlhf", *arguments], code, out.read(), err.read())
+
+
+def _modules(environment: Mapping[str, str]) -> list[str]:
+    return [folder for folder in environment.get(MODULES, "").split(os.pathsep) if folder]

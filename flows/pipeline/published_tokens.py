@@ -10,9 +10,7 @@ from transformers import GPT2Config, PreTrainedConfig, PreTrainedTokenizerBase
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import GGUFBase, HubModel, LocalModel
-from flows.pipeline.families import reaching
-from flows.registry.external_models import name_of, refusal
-from rlhf_core.base import embedded, gguf
+from rlhf_core.base.embedded_tokenizer import build_tokenizer
 from rlhf_core.config.base import PretrainConfig
 from rlhf_core.data.model_settings import read_config, read_tokenizer
 from rlhf_core.data.stop_tokens import listed_stops
@@ -52,9 +50,16 @@ def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Publish
         InputError: naming the field, if a tokenizer cannot be read.
     """
     if isinstance(config.base, PretrainConfig):
-        tokenizer = embedded.build_tokenizer()
+        tokenizer = build_tokenizer()
         shape = GPT2Config(vocab_size=len(tokenizer), n_positions=config.base.max_positions)
         yield Published("base", "of the embedded world", tokenizer, shape, [])
+    if config.pretrained_models:
+        yield from _pretrained(config, offline=offline)
+
+
+def _pretrained(config: LadderConfig, *, offline: bool) -> Iterator[Published | str]:
+    from flows.registry.external_models import name_of, refusal  # noqa: PLC0415 imports MLflow
+
     for field, source in config.pretrained_models.items():
         alone = offline and isinstance(source, HubModel)
         try:
@@ -66,6 +71,10 @@ def published_models(config: LadderConfig, *, offline: bool) -> Iterator[Publish
 
 
 def _read(field: str, source: HubModel | LocalModel, *, alone: bool) -> Published:
+    from flows.pipeline.families import reaching  # noqa: PLC0415 imports models
+    from flows.registry.external_models import name_of  # noqa: PLC0415 imports MLflow
+    from rlhf_core.base import gguf  # noqa: PLC0415 imports models
+
     options = source.loading | ({"local_files_only": True} if alone else {})
     with nullcontext() if alone else reaching(field, source):
         config = read_config(source.name, **options)

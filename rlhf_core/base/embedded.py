@@ -3,26 +3,12 @@
 import random
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
+from rlhf_core.base.embedded_tokenizer import EOS_TOKEN, build_tokenizer
 from rlhf_core.base.language_model import build, fit
 from rlhf_core.config.base import PretrainConfig
-from rlhf_core.data.tokenizer import PAD_TOKEN
 from rlhf_core.embedded_world import grammar
 from rlhf_core.models.loading import save
 from rlhf_core.training.stage import Stage, StageResult
-
-EOS_TOKEN = "<|end|>"
-
-UNKNOWN_TOKEN = "<|unk|>"
-
-ROLE_TOKENS = ("<|user|>", "<|assistant|>")
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|> ' + message['content'] + ' ' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
 
 
 def pretrain(config: PretrainConfig, *, out: Path, seed: int) -> Stage:
@@ -44,21 +30,6 @@ def pretrain(config: PretrainConfig, *, out: Path, seed: int) -> Stage:
     stream: list[int] = tokenizer(raw_text(config, seed=seed), add_special_tokens=False)["input_ids"]
     yield from fit(config, model, stream, seed=seed)
     return StageResult(artifacts={"base": save(model, tokenizer, out)})
-
-
-def build_tokenizer() -> PreTrainedTokenizerBase:
-    """One token for each word of the grammar, with padding apart from end-of-sequence."""
-    words = (PAD_TOKEN, UNKNOWN_TOKEN, EOS_TOKEN, *ROLE_TOKENS, *grammar.vocabulary())
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN_TOKEN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD_TOKEN,
-        unk_token=UNKNOWN_TOKEN,
-        eos_token=EOS_TOKEN,
-        additional_special_tokens=list(ROLE_TOKENS),
-        chat_template=CHAT_TEMPLATE,
-    )
 
 
 def raw_text(config: PretrainConfig, *, seed: int) -> str:

@@ -1,10 +1,13 @@
 """Stop tokens, which end a response, and suppressed ones, which none may hold, in a model's generation settings."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from rlhf_core.data.model_settings import MEND, without_code
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel  # whose import takes longer than a check of a configuration
 
 
 def listed_stops(path: str, **options: Any) -> list[int]:
@@ -19,12 +22,12 @@ def listed_stops(path: str, **options: Any) -> list[int]:
         return []
 
 
-def stop_ids(model: PreTrainedModel) -> list[int]:
+def stop_ids(model: "PreTrainedModel") -> list[int]:
     """Ids that end a response of a language model that `settle_stops` has seen; the first is the one that is taught."""
     return _ends(model.generation_config)
 
 
-def known_tokens(model: PreTrainedModel) -> int | None:
+def known_tokens(model: "PreTrainedModel") -> int | None:
     """Ids below this are tokens, in a model that `settle_stops` has seen; None where all rows of its vocabulary are."""
     suppressed = model.generation_config.suppress_tokens
     return suppressed[0] if suppressed else None
@@ -35,7 +38,7 @@ def rows_needed(tokenizer: PreTrainedTokenizerBase) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def settle_stops(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def settle_stops(model: "PreTrainedModel", tokenizer: PreTrainedTokenizerBase) -> None:
     """Let a language model stop at the tokenizer's end-of-sequence token, and where it stopped before.
 
     Rows that its vocabulary has beyond the tokenizer's, as many are padded to a multiple of 64, are no tokens: they

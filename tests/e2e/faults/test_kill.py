@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.conftest import ROOT
+from tests.forked import run_rlhf
 
 RLHF = Path(sys.executable).with_name("rlhf")
 SLOW_ENOUGH = "reward_model.epochs=8"  # some seconds, as every step keeps a state, in which the signal arrives
@@ -60,6 +61,8 @@ def runs(storage: Path, name: str) -> list[Run]:
 
 READ_PREFECT = """
 import json
+from flows.deploy.prefect_server import start_server
+start_server()
 from prefect.client.orchestration import get_client
 with get_client(sync_client=True) as client:
     found = sorted(client.read_flow_runs(), key=lambda run: run.expected_start_time)
@@ -70,9 +73,8 @@ with get_client(sync_client=True) as client:
 def flow_runs(storage: Path) -> dict[str, list[str]]:
     """States of the flow runs by flow, the oldest first, as Prefect has them."""
     environment = os.environ | {"PREFECT_HOME": str(storage / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_PREFECT], env=environment, capture_output=True, text=True, timeout=240, check=True
-    )
+    done = run_rlhf(environment=environment, code=READ_PREFECT)
+    assert done.returncode == 0, done.stderr
     states: dict[str, list[str]] = {}
     for name, state in json.loads(done.stdout.splitlines()[-1]):
         states.setdefault(name, []).append(state)

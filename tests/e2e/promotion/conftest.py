@@ -74,7 +74,7 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
             started.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes() -> Callable[..., Any]:
     return process
 
@@ -113,7 +113,7 @@ class Servers(NamedTuple):
             yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
     mlflow, prefect = free_port(), free_port()
@@ -212,7 +212,7 @@ class Receiver(NamedTuple):
         return ask(f"{self.address}/health")  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def receiving(servers: Servers) -> Callable[..., Any]:
     """Start a receiver on the shared folder, as a person would; `killed` is code that has it killed somewhere."""
 

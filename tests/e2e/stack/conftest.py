@@ -98,7 +98,7 @@ def check_down(stack: Stack) -> None:
     assert stack("down").returncode == 0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[Stack]:
     """The running stack that all tests share."""
     folder = Path(tempfile.mkdtemp(prefix="stack-"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stack.conftest import PORTS, ROOT, Stack, free_ports, processes_of, started_by
+from tests.forked import run_rlhf
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +35,7 @@ with get_client(sync_client=True) as client:
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> str:
-    command = [sys.executable, "-c", code, *arguments]
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | paths | environment, capture_output=True, text=True, timeout=1500
-    )
+    done = run_rlhf(*arguments, environment=os.environ | environment, code=code)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -144,9 +141,7 @@ def test_a_folder_that_the_user_of_postgres_cannot_enter_is_named(tmp_path: Path
 
 
 def rlhf(stack: Stack, *arguments: str) -> str:
-    command = [Path(sys.executable).with_name("rlhf"), *arguments]
-    environment = os.environ | stack.clients | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = run_rlhf(*arguments, environment=os.environ | stack.clients)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -13,6 +13,7 @@ from tests.conftest import CHOSEN_BY_STORAGE, ROOT
 HEAVY = (
     *("accelerate", "datasets", "great_expectations", "huggingface_hub", "matplotlib", "mlflow", "networkx", "pandas"),
     *("pandera", "peft", "prefect", "sacrebleu", "scipy.optimize", "scipy.stats", "sklearn", "torch", "transformers"),
+    "transformers.modeling_utils",
 )
 TINY = str(ROOT / "configs" / "tiny.yaml")
 REGISTRY = {"mlflow", "pandas"}  # which MLflow's client imports itself
@@ -65,6 +66,11 @@ MISTAKEN = (
 def test_help_settings_and_mistakes_need_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code, modules = imported(*arguments)
     assert code == (0 if arguments in ANSWERED else 2) and modules == set()
+
+
+def test_a_check_reads_tokenizers_and_no_models() -> None:
+    code, modules = imported("config", "check", TINY)
+    assert (code, modules) == (0, {"huggingface_hub", "pandas", "pandera", "torch", "transformers"})
 
 
 @pytest.mark.slow

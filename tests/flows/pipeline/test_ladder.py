@@ -12,6 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.forked import run_rlhf
+
 pytestmark = pytest.mark.slow
 
 STAGES = ("base", "sft", "reward-model", "judge", "policy")
@@ -238,6 +240,8 @@ def test_summary_and_verdicts_are_kept_with_the_ladder(
 
 READ_PREFECT = """
 import json
+from flows.deploy.prefect_server import start_server
+start_server()
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 with get_client(sync_client=True) as client:
@@ -249,9 +253,7 @@ print(json.dumps({"tables": tables, "flows": flows}))
 
 def test_prefect_has_a_table_of_verdicts_for_each_gated_stage(climbed: CompletedProcess[str], home: Path) -> None:
     environment = os.environ | {"PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_PREFECT], env=environment, capture_output=True, text=True, timeout=240
-    )
+    done = run_rlhf(environment=environment, code=READ_PREFECT)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     gates = {
@@ -277,11 +279,17 @@ class Blocker:
             raise AssertionError(f"{name} was imported")
 sys.meta_path.insert(0, Blocker())
 """
+LOADED = """
+import json
+codes, *folders = sys.argv[1:]
+for code, folder in zip(json.loads(codes), folders, strict=True):
+    exec(code, {"folder": folder})
+"""
 SCORE = """
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1]).eval()
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
 talk = [{"role": "user", "content": "how do i mend a kettle ?"}, {"role": "assistant", "content": "check the kettle ."}]
 with torch.no_grad():
     logits = model(**tokenizer.apply_chat_template(talk, return_tensors="pt", return_dict=True)).logits
@@ -290,11 +298,11 @@ print(getattr(model.config, "reward_temperature", None), float(logits))
 """
 GENERATE = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
-model, tokenizer = (kind.from_pretrained(sys.argv[1]) for kind in (AutoModelForCausalLM, AutoTokenizer))
+model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModelForCausalLM, AutoTokenizer))
 talk = [{"role": "user", "content": "how do i mend a kettle ?"}]
 given = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 made = model.generate(**given, max_new_tokens=8, min_new_tokens=4, do_sample=False)
-print(tokenizer.decode(made[0, given["input_ids"].shape[1]:], skip_special_tokens=True))
+print(tokenizer.decode(made[0, given["input_ids"].shape[1]:], skip_special_tokens=True).strip().replace("\\n", " "))
 """
 
 
@@ -305,22 +313,31 @@ def test_mlflow_s_page_of_a_model_has_its_figures_its_data_and_its_version(clien
     assert figures["final/agreement"][1] == "preferences" and 0 < figures["final/agreement"][0] < 1
 
 
-def without_the_project(script: str, client: MlflowClient, name: str, folder: Path) -> str:
-    location = client.get_logged_model(model_id(client, f"{name}/1")).artifact_location
-    command = [sys.executable, "-I", "-c", BLOCKER + script, location.removeprefix("file://")]
+SCORERS = ("tiny-reward-model", "tiny-judge", "tiny-value")
+SPEAKERS = ("tiny-base", "tiny-sft", "tiny-policy")
+
+
+@pytest.fixture(scope="module")
+def told(client: MlflowClient, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a process that cannot import this project has of every model."""
+    names = (*SCORERS, *SPEAKERS)
+    places = [client.get_logged_model(model_id(client, f"{name}/1")).artifact_location for name in names]
+    folders = [place.removeprefix("file://") for place in places]
+    command = [sys.executable, "-I", "-c", f"{BLOCKER}{LOADED}", json.dumps([SCORE] * 3 + [GENERATE] * 3), *folders]
+    folder = tmp_path_factory.mktemp("elsewhere")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return dict(zip(names, done.stdout.splitlines(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["tiny-reward-model", "tiny-judge", "tiny-value"])
-def test_models_that_score_load_without_this_project(client: MlflowClient, name: str, tmp_path: Path) -> None:
-    temperature, score = without_the_project(SCORE, client, name, tmp_path).split()
+@pytest.mark.parametrize("name", SCORERS)
+def test_models_that_score_load_without_this_project(told: dict[str, str], name: str) -> None:
+    temperature, score = told[name].split()
     assert float(score)
     if name != "tiny-value":
         assert float(temperature) > 0
 
 
-@pytest.mark.parametrize("name", ["tiny-base", "tiny-sft", "tiny-policy"])
-def test_models_that_speak_load_without_this_project(client: MlflowClient, name: str, tmp_path: Path) -> None:
-    assert without_the_project(GENERATE, client, name, tmp_path).strip()
+@pytest.mark.parametrize("name", SPEAKERS)
+def test_models_that_speak_load_without_this_project(told: dict[str, str], name: str) -> None:
+    assert told[name].strip()

@@ -115,15 +115,14 @@ def put_in_cache(cache: Path, settings: dict[str, str], family: str, texts: Iter
 @pytest.mark.skipif("RLHF_DATA" not in os.environ, reason="RLHF_DATA names no folder with the real files")
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_climbs_with_a_tiny_twin(
-    name: str, climb: Callable[..., Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, climb: Callable[..., Finished], tmp_path: Path, hub_models: Path
 ) -> None:
     recipe, path = RECIPES[name], ROOT / "configs" / f"{name}.yaml"
     written = yaml.safe_load(path.read_text())
     rows = recipe.rows()
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    put_in_cache(tmp_path / "hub", written["base"], recipe.family, map(json.dumps, rows[:50]))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    put_in_cache(hub_models, written["base"], recipe.family, map(json.dumps, rows[:50]))
     source = {"path": str(data), "format": written["data"]["preferences"][0]["format"]}
     tables = {"kind": "files", **{kind: [source] for kind in ("demonstrations", "preferences", "prompts")}}
     settings = SHORT | recipe.changes | {"data": json.dumps(tables), "threads": 1}
@@ -170,11 +169,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_model_behind_terms_is_told_before_any_work(
-    rlhf: Callable[..., Finished], hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rlhf: Callable[..., Finished], hub: None, hub_models: Path
 ) -> None:
     path = ROOT / "configs" / "ultrafeedback_8b.yaml"
-    put_in_cache(tmp_path, yaml.safe_load(path.read_text())["base"], "qwen3", ["a text"])
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    put_in_cache(hub_models, yaml.safe_load(path.read_text())["base"], "qwen3", ["a text"])
     assert rlhf("config", "check", path).returncode == 0
     done = rlhf("config", "check", path, "--set", "base.model=meta-llama/Llama-3.1-8B")
     assert done.returncode == 2

@@ -41,7 +41,7 @@ def test_a_killed_process_loses_no_event_and_says_none_twice(storage: Path, tmp_
     registry = Toys("toy", storage).registry
     run_id = registry.start_run("sft")
     LoggedEvents(tmp_path, registry, run_id).add(Event(0, {"loss_nats": 5.0}, 4))
-    killed = multiprocessing.get_context("spawn").Process(target=die_after_three, args=(tmp_path,))
+    killed = multiprocessing.get_context("fork").Process(target=die_after_three, args=(tmp_path,))
     killed.start()
     killed.join()
     assert killed.exitcode == -signal.SIGKILL

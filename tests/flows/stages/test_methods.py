@@ -169,14 +169,12 @@ def test_a_reward_model_of_the_hub_is_taken_at_its_revision(
     taken_from: Callable[..., CompletedProcess[str]],
     copied_home: Path,
     client_of: Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    hub_models: Path,
 ) -> None:
     client = client_of(copied_home)
     source = str(client.get_model_version("tiny-judge", "1").source).removeprefix("models:/")
     folder = client.get_logged_model(source).artifact_location.removeprefix("file://")
-    shutil.copytree(folder, tmp_path / "hub" / "models--org--judge" / "snapshots" / REVISION)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    shutil.copytree(folder, hub_models / "models--org--judge" / "snapshots" / REVISION)
     done = taken_from(f"{{model: org/judge, revision: {REVISION}}}")
     assert done.returncode == 0, done.stderr
     assert "taken from org/judge@01234567" in str(client.get_model_version("tiny-reward-model", "2").description)
@@ -190,7 +188,7 @@ def test_a_reward_model_of_another_family_that_reads_bytes_is_taken_and_maximise
     client_of: Client,
     runs_of: Runs,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    hub_models: Path,
 ) -> None:
     tokenizer = ByT5Tokenizer(chat_template="{% for message in messages %}{{ message['content'] }}\n{% endfor %}")
     shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -198,8 +196,7 @@ def test_a_reward_model_of_another_family_that_reads_bytes_is_taken_and_maximise
     torch.manual_seed(1)
     model = LlamaForSequenceClassification(LlamaConfig(vocab_size=len(tokenizer), **shape, **ends))
     for part in (model, tokenizer):
-        part.save_pretrained(tmp_path / "hub" / "models--org--bytes" / "snapshots" / REVISION)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+        part.save_pretrained(hub_models / "models--org--bytes" / "snapshots" / REVISION)
     done = taken_from(f"{{model: org/bytes, revision: {REVISION}}}", "reward_model.max_response_tokens=256")
     assert done.returncode == 0, done.stderr
     assert started(done) == ["reward-model", "policy"]
