@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from securesystemslib.signer import SSlibKey
 
 from flows.attestation.log import LogEntry, read_log
+from flows.attestation.order import set_back
 from flows.attestation.statement import JUDGEMENT, PROVENANCE
 from flows.attestation.store import STATEMENTS, LogStore, log_address
 from flows.attestation.verification import VerifiedLog, verify_log
@@ -94,7 +95,10 @@ def log_findings(project: str, log: VerifiedLog) -> Iterator[AuditFinding]:
     if sound:
         signers = sorted({keyid for checked in sound for keyid in checked.signers})
         names = ", ".join(keyid[:12] for keyid in signers)
-        yield AuditFinding(of, "statements", "holds", f"{len(sound)} of {len(log.entries)}, signed by key {names}")
+        back = set_back(checked.entry for checked in log.entries)
+        clock = f"; a clock was set back {back} times, the order is that of the chain" if back else ""
+        told = f"{len(sound)} of {len(log.entries)}, signed by key {names}{clock}"
+        yield AuditFinding(of, "statements", "holds", told)
     elif not log.entries:
         yield AuditFinding(of, "statements", "missing", "there are none")
 
