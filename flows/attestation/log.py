@@ -126,6 +126,11 @@ class StatementLog:
             self._publish()
         return read_entry(file.name, content)
 
+    def read(self) -> list[LogEntry]:
+        """All files of the log that the artifact store has, those of other storage folders too."""
+        with self._places[0].copied() as folder:
+            return read_log(folder)
+
     def publish(self) -> None:
         """Copy to artifact store and witness what is not there yet; what is away gets it the next time."""
         with exclusive(self._lock):

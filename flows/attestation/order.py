@@ -4,6 +4,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from flows.attestation.log import LogEntry
 
@@ -45,7 +46,7 @@ def named_before(entries: Sequence[LogEntry]) -> dict[str, set[str]]:
     names = {entry.name for entry in entries}
     before: dict[str, set[str]] = {name: set() for name in names}
     for chain in chains(entries).values():
-        for earlier, entry in zip(chain, chain[1:], strict=False):
+        for earlier, entry in pairwise(chain):
             before[entry.name].add(earlier.name)
         for entry in chain:
             assert entry.position is not None
@@ -80,11 +81,7 @@ def seen_by(name: str, before: Mapping[str, set[str]]) -> set[str]:
 
 def set_back(entries: Iterable[LogEntry]) -> int:
     """How often a statement tells an earlier time than the one before it in its chain: a clock was set back then."""
-    return sum(
-        _time(entry) < _time(before)
-        for chain in chains(entries).values()
-        for before, entry in zip(chain, chain[1:], strict=False)
-    )
+    return sum(_time(entry) < _time(before) for chain in chains(entries).values() for before, entry in pairwise(chain))
 
 
 def _time(entry: LogEntry) -> datetime:

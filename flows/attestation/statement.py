@@ -22,11 +22,17 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 """Predicate of what was made: by a stage, of data, by a climb as a whole."""
 
-JUDGEMENT, PROMOTION, REMOVAL, KEYS, TAGGED = (
-    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "removal", "keys", "tagged")
+JUDGEMENT, PROMOTION, APPROVAL, REMOVAL, KEYS, TAGGED = (
+    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "approval", "removal", "keys", "tagged")
 )
-"""Predicates of our own: what gates said; how an alias moved; what was removed or withdrawn; which keys count; what is
-said of a run after it ended."""
+"""Predicates of our own: what gates said; how an alias moved; that a person signs for a version; what was removed or
+withdrawn; which keys count; what is said of a run after it ended."""
+
+PERSON = "rlhf_person"
+"""Field of a predicate: id of the own key of the person who did it, which signed it too."""
+
+PIPELINE = "pipeline"
+"""Begins the name under which a key of a pipeline is introduced: it is no person's, and may introduce others."""
 
 REGISTRY = "rlhf_registry"
 """Field of a predicate: what the registry must hold from then on, by address; None where it must hold nothing."""

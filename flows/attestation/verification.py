@@ -8,7 +8,7 @@ from securesystemslib.signer import SSlibKey
 from flows.attestation.keys import public_key
 from flows.attestation.log import LogEntry, name_of
 from flows.attestation.order import chains, named_before, ordered, seen_by
-from flows.attestation.statement import KEYS, signatures, signed_by
+from flows.attestation.statement import KEYS, PIPELINE, signatures, signed_by
 
 LogProblem = Literal["missing", "altered", "unsigned", "out of order"]
 
@@ -18,7 +18,7 @@ class CheckedEntry(NamedTuple):
 
     Attributes:
         entry: as it was read.
-        signers: ids of the trusted keys that signed it.
+        signers: ids of the trusted keys that signed it and were not retired before.
         problems: in words, by kind; none where all is well.
     """
 
@@ -38,12 +38,14 @@ class VerifiedLog(NamedTuple):
     Attributes:
         entries: every file, in the order in which they were made.
         gone: what must have been there and is not.
-        keys: trusted keys by id: those that were given, and those that statements signed by such introduce.
+        keys: trusted keys by id: those that were given, and those that statements of pipelines introduce.
+        people: whose some of them are, by id, as they were introduced.
     """
 
     entries: tuple[CheckedEntry, ...]
     gone: tuple[str, ...]
     keys: dict[str, SSlibKey]
+    people: dict[str, str]
 
     @property
     def believed(self) -> Iterator[LogEntry]:
@@ -58,43 +60,51 @@ def verify_log(
 
     Args:
         entries: all files of it, as `read_log` reads them.
-        trusted: keys that the reader believes; others count once a statement signed by such a key introduces them.
+        trusted: keys that the reader believes, of pipelines; others count once a statement signed by such a key, or by
+            one that was introduced as a pipeline's, introduces them.
         witness: all files of the witness; None where nobody kept a copy.
     """
     in_order = ordered(entries)
-    keys, retired = _keys_of(in_order, {key.keyid: key for key in trusted})
+    keys, people, retired = _keys_of(in_order, {key.keyid: key for key in trusted})
     linked = _linked(in_order)
     kept = None if witness is None else {entry.name: entry for entry in witness}
     checked = []
     for entry in in_order:
-        signers = signed_by(entry.content, list(keys.values()))
-        problems = [*_own(entry), *_signatures(entry, signers, retired), *linked[entry.name]]
+        bearing = signed_by(entry.content, list(keys.values()))
+        signers = tuple(keyid for keyid in bearing if keyid not in retired or entry.name in retired[keyid])
+        problems = [*_own(entry), *_signatures(entry, bearing, signers), *linked[entry.name]]
         if kept is not None:
             problems += _witnessed(entry, kept.get(entry.name))
         checked.append(CheckedEntry(entry, signers, tuple(problems)))
-    return VerifiedLog(tuple(checked), tuple(_gone(in_order, witness or ())), keys)
+    return VerifiedLog(tuple(checked), tuple(_gone(in_order, witness or ())), keys, people)
 
 
 def _keys_of(
     in_order: Sequence[LogEntry], trusted: Mapping[str, SSlibKey]
-) -> tuple[dict[str, SSlibKey], dict[str, set[str]]]:
-    """Keys that count, those introduced by keys that are introduced among them; of retired ones, what was signed before.
+) -> tuple[dict[str, SSlibKey], dict[str, str], dict[str, set[str]]]:
+    """Keys that count, whose they are, and of those that were retired what they had signed by then.
 
-    That is what the statement of the retirement had seen: by a time anybody could say that they signed earlier.
+    That is what the statement of the retirement had seen: by a time anybody could say that they signed earlier. Keys of
+    people introduce and retire nobody, so that nobody can double themselves.
     """
-    keys, retired = dict(trusted), dict[str, set[str]]()
+    keys, people, retired = dict(trusted), dict[str, str](), dict[str, set[str]]()
+    vouching = dict(trusted)
     waiting = [entry for entry in in_order if entry.statement is not None and entry.statement.kind == KEYS]
     before = named_before(in_order) if waiting else {}
-    while ready := [entry for entry in waiting if signed_by(entry.content, list(keys.values()))]:
+    while ready := [entry for entry in waiting if signed_by(entry.content, list(vouching.values()))]:
         waiting = [entry for entry in waiting if entry not in ready]
         for entry in ready:
             assert entry.statement is not None
-            for pem in entry.statement.predicate.get("introduces", {}).values():
+            for name, pem in entry.statement.predicate.get("introduces", {}).items():
                 key = public_key(pem)
                 keys.setdefault(key.keyid, key)
+                if name.startswith(PIPELINE):
+                    vouching.setdefault(key.keyid, key)
+                elif key.keyid not in vouching:
+                    people.setdefault(key.keyid, name)
             for keyid in entry.statement.predicate.get("retires", ()):
                 retired.setdefault(keyid, seen_by(entry.name, before))
-    return keys, retired
+    return keys, people, retired
 
 
 def _own(entry: LogEntry) -> Iterator[tuple[LogProblem, str]]:
@@ -105,18 +115,16 @@ def _own(entry: LogEntry) -> Iterator[tuple[LogProblem, str]]:
         yield "altered", "holds another statement than its name says"
 
 
-def _signatures(
-    entry: LogEntry, signers: Sequence[str], retired: Mapping[str, set[str]]
-) -> Iterator[tuple[LogProblem, str]]:
+def _signatures(entry: LogEntry, bearing: Sequence[str], signers: Sequence[str]) -> Iterator[tuple[LogProblem, str]]:
     if entry.statement is None:
         return
     named = signatures(entry.content)
     if not named:
         yield "unsigned", "nobody signed it"
-    elif not signers:
+    elif not bearing:
         yield "unsigned", f"no trusted key signed it, but {', '.join(keyid[:12] for keyid in named)}"
-    elif all(keyid in retired and entry.name not in retired[keyid] for keyid in signers):
-        yield "unsigned", f"key {signers[0][:12]} was retired by then"
+    elif not signers:
+        yield "unsigned", f"key {bearing[0][:12]} was retired by then"
 
 
 def _linked(in_order: Sequence[LogEntry]) -> dict[str, list[tuple[LogProblem, str]]]:

@@ -119,11 +119,12 @@ def audit(
 ) -> None:
     """Hold the registry against its signed statements. Exit code 1: something is gone, altered, differs or unsigned."""
     with quietly():
-        from flows.registry.lookup import parse_version, require_registry, require_version
+        from flows.registry.lookup import UNNAMED, parse_version, require_registry, require_version
 
         if model is not None:
             parse_version(model)
         archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
+        two_people = own_config(config, overrides, model=model or UNNAMED).promotion.two_people
         from flows.lineage import audit as auditing
         from flows.lineage.finding import DOUBTS
         from flows.lineage.proof import prove
@@ -131,7 +132,7 @@ def audit(
 
         trust = trusted_keys(key or [], None)
         versions = None if model is None else [archive.find(model)]
-        findings = prove(archive, versions, trust.keys, witness=witness, deep=deep)
+        findings = prove(archive, versions, trust.keys, witness=witness, deep=deep, two_people=two_people)
         if deep:
             findings += auditing.audit(archive, archive.aliased() if versions is None else versions)
         if as_json:

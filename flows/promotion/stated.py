@@ -1,7 +1,7 @@
 """The statement that a move of the alias `champion` leaves: who, when, from what and why."""
 
 from flows.attestation.keys import own_key
-from flows.attestation.statement import PROMOTION, Subject, digest_of
+from flows.attestation.statement import PERSON, PROMOTION, Subject, digest_of
 from flows.registry.client import Registry
 from flows.registry.held import alias_address, held_version, plain
 from flows.registry.names import CHAMPION, DIGEST_TAG, ENDS_TAG
@@ -32,6 +32,7 @@ def conclude_move(registry: Registry, ledger: Registry, run_id: str) -> None:
     own = own_key() if tags["how"] in BY_HAND and registry.audit.sign else None
     holds = {alias_address(tags["model"], CHAMPION): label, **holds_run(ledger, run_id, status="FINISHED")}
     predicate = {"alias": CHAMPION, "run": run_id, **{name: tags[name] for name in RECORDED}}
+    predicate |= {} if own is None else {PERSON: own.public_key.keyid}
     signers = [] if own is None else [own]
     subject = _subject(registry, tags["model"], tags["version"])
     state(registry, PROMOTION, [subject], predicate, holds, beside=signers)

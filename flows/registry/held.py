@@ -23,6 +23,7 @@ from flows.attestation.statement import digest_of
 from flows.registry.model_card import END
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
+    APPROVED_TAG,
     DATASET_PREFIX,
     EVIDENCE_PREFIX,
     EVIDENCE_PRUNED_TAG,
@@ -38,7 +39,7 @@ from flows.storage.digests import file_digests
 
 OWN_TAGS = (
     *(GATE_PREFIX, PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX, ORIGIN_PREFIX, ANNOTATOR_PREFIX, EVIDENCE_PREFIX),
-    *("rlhf.", "imported.", "model_card.", "chat_template.", WITHDRAWN_PREFIX),
+    *("rlhf.", "imported.", "model_card.", "chat_template.", WITHDRAWN_PREFIX, APPROVED_TAG),
 )
 """How tags of versions begin that the pipeline sets."""
 

@@ -35,6 +35,12 @@ STATUS_TAG, PASSED, FAILED = "gate.status", "passed", "failed"
 HELD_TAG = "promotion.held"
 """Of a champion: why nobody is told of it."""
 
+APPROVED_TAG = "promotion.approved"
+"""Of a version: who signed for it, the last who did by `rlhf approve`; what counts is the log of statements."""
+
+REASON_TAG = "promotion.reason"
+"""Of a version: why somebody made it champion in MLflow's page, where a reason is wanted."""
+
 STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code", "rlhf.outcome"
 """Of a run: which stage or flow it is, its content key, the version of the code, how it ended."""
 
