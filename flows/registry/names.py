@@ -104,6 +104,9 @@ STATEMENT = "statement.json"
 CONFIGURATION = "config.json"
 """Of a ladder's run: its whole configuration, thresholds of gates among it."""
 
+RATERS_RECORD = "data/raters.json"
+"""Of a ladder's run: what is known of each who labelled its preferences under a name."""
+
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""
 
