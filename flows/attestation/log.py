@@ -24,6 +24,7 @@ from securesystemslib.signer import CryptoSigner
 
 from flows.attestation.statement import POSITION, NoStatement, Statement, Subject, seal, unseal
 from flows.attestation.store import STATEMENTS, LogStore, log_address, names_in, write_once
+from flows.attestation.witness import KeptLog, Witness
 from flows.storage.locks import exclusive
 from rlhf_core.config import Frozen
 
@@ -77,7 +78,7 @@ class StatementLog:
         project: whose log it is.
         artifacts: where the artifacts of the project's experiment lie.
         signers: who signs; nobody leaves statements unsigned, which an audit tells.
-        witness: folder that keeps a copy; None for none.
+        witness: address of who keeps a copy, as `Witness` has it; None for none.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class StatementLog:
         artifacts: str,
         *,
         signers: Sequence[CryptoSigner] = (),
-        witness: Path | None = None,
+        witness: str | None = None,
     ) -> None:
         self.chain = hashlib.sha256(f"{socket.gethostname()}\0{storage.resolve()}".encode()).hexdigest()[:12]
         self.signers = tuple(signers)
         self._written = storage / STATEMENTS / project
         self._lock = storage / "work" / f"{STATEMENTS}-{project}.lock"
-        self._places = [LogStore(log_address(artifacts, project))]
+        self._places: list[KeptLog] = [LogStore(log_address(artifacts, project))]
         if witness is not None:
-            self._places.append(LogStore(str(witness / STATEMENTS / project)))
+            self._places.append(Witness(witness, storage).log(project))
 
     def append(
         self,
@@ -140,8 +141,8 @@ class StatementLog:
         written = names_in(self._written)
         for place in self._places:
             try:
-                for name in sorted(written - place.names()):
-                    place.put(self._written / name)
+                if new := sorted(written - place.names()):
+                    place.put([self._written / name for name in new])
             except (MlflowException, OSError, RequestException) as error:
                 log.warning("statements wait in %s until %s can be had: %s", self._written, place.address, error)
 

@@ -111,7 +111,9 @@ def audit(
         list[Path] | None,
         typer.Option("--key", help="Public key that is trusted; by default the one beside the registry."),
     ] = None,
-    witness: Annotated[Path | None, typer.Option(help="Folder with the copies that a witness keeps.")] = None,
+    witness: Annotated[
+        str | None, typer.Option(help="Who keeps copies: a folder, s3://bucket/folder, or git+ssh://host/repository.")
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read files too: recompute digests, figures from held-out rows, verdicts.")
     ] = False,

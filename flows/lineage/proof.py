@@ -1,5 +1,6 @@
 """Proof of what the registry says: the log of statements, the state of MLflow against it, and verdicts from figures."""
 
+import tempfile
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from securesystemslib.signer import SSlibKey
 
 from flows.attestation.statement import FOLDER, ROWS, Subject
 from flows.attestation.verification import VerifiedLog
+from flows.attestation.witness import Witness
 from flows.lineage.archive import Archive
 from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Graph, Version
@@ -23,7 +25,7 @@ def prove(
     versions: Sequence[Version] | None,
     keys: Sequence[SSlibKey],
     *,
-    witness: Path | None = None,
+    witness: str | None = None,
     deep: bool = False,
     two_people: bool = False,
 ) -> list[AuditFinding]:
@@ -33,26 +35,38 @@ def prove(
         archive: the registry.
         versions: those whose ancestry is looked at; None for all that there is.
         keys: that the auditor trusts.
-        witness: folder with the copies of a witness, None where there is none.
+        witness: address of a witness, None where there is none.
         deep: whether the files of runs are read, too.
         two_people: whether two people must have signed for every champion.
     """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = None if witness is None else Witness(witness, Path(scratch))
+        return list(_proved(archive, versions, keys, kept, deep=deep, two_people=two_people))
+
+
+def _proved(
+    archive: Archive,
+    versions: Sequence[Version] | None,
+    keys: Sequence[SSlibKey],
+    witness: Witness | None,
+    *,
+    deep: bool,
+    two_people: bool,
+) -> Iterator[AuditFinding]:
     graph = None if versions is None else archive.ancestry(list(versions))
     names = archive.names() if graph is None else {version.name for version in graph.versions.values()}
     projects = set(filter(None, map(project_of_model, names)))
     projects |= logged_projects(archive.client, witness) if graph is None else set()
-    findings: list[AuditFinding] = []
     for project in sorted(projects):
         log = open_log(archive.client, project, keys, witness)
         said = stated(log)
-        findings += log_findings(project, log)
-        findings += verdict_findings(project, said)
+        yield from log_findings(project, log)
+        yield from verdict_findings(project, said)
         within = None if graph is None else set(_addresses(graph, said))
         holdings = Holdings(archive.client, project)
-        findings += standing_findings(holdings, said, deep=deep, within=within)
+        yield from standing_findings(holdings, said, deep=deep, within=within)
         if two_people:
-            findings += people_findings(holdings, log, within)
-    return findings
+            yield from people_findings(holdings, log, within)
 
 
 def people_findings(holdings: Holdings, log: VerifiedLog, within: Container[str] | None) -> Iterator[AuditFinding]:

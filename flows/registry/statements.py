@@ -41,7 +41,7 @@ from flows.registry.references import DatasetRef, ModelRef
 from flows.report import warn
 
 WITNESS = "RLHF_WITNESS"
-"""Environment variable: folder of the witness, before what a configuration names."""
+"""Environment variable: address of the witness, before what a configuration names."""
 
 UNSIGNED = "statements are not signed (audit.sign is false): nothing that this makes or moves can be proved"
 
@@ -81,8 +81,7 @@ def log_of(registry: Registry) -> StatementLog:
 
 @functools.lru_cache(maxsize=16)
 def _log(storage: Path, project: str, artifacts: str, audit: AuditConfig) -> StatementLog:
-    named = os.environ.get(WITNESS)
-    witness = Path(named) if named else audit.witness
+    witness = os.environ.get(WITNESS) or audit.witness
     if not audit.sign:
         warn(UNSIGNED)
         return StatementLog(storage, project, artifacts, witness=witness)

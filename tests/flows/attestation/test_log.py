@@ -150,7 +150,7 @@ def test_a_truncated_log_shows_beside_its_witness(
     storage: Path, artifacts: str, folder: Path, tmp_path: Path, signer: CryptoSigner
 ) -> None:
     witness = tmp_path / "witness"
-    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=witness)
+    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=str(witness))
     entries = say(log, 1, 2, 3)
     kept = read_log(witness / "statements" / "tiny")
     assert problems(verify_log(read_log(folder), [signer.public_key], kept)) == []
@@ -162,7 +162,7 @@ def test_a_truncated_log_shows_beside_its_witness(
 def test_a_log_that_was_written_anew_with_the_key_shows_beside_its_witness(
     storage: Path, artifacts: str, folder: Path, tmp_path: Path, signer: CryptoSigner
 ) -> None:
-    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=tmp_path / "witness")
+    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=str(tmp_path / "witness"))
     [entry] = say(log, 1)
     assert entry.statement is not None and entry.position is not None
     (folder / entry.name).unlink()
