@@ -210,7 +210,8 @@ def state_tags(registry: Registry, run_id: str) -> None:
 @functools.cache
 def installed() -> str:
     """SHA-256 over names and versions of all packages of this environment, as a lock file has them."""
-    return digest_of(sorted({f"{each.name}=={each.version}" for each in distributions()}))
+    read = [each.metadata for each in distributions()]  # once each, as every look parses the file anew
+    return digest_of(sorted({f"{each['Name']}=={each['Version']}" for each in read}))
 
 
 def conclude(
