@@ -39,15 +39,16 @@ def state_toys(registry: Registry, made: Mapping[str, ModelRef], climb: str) -> 
 
 
 def _state_stage(registry: Registry, stage: str, ref: ModelRef) -> None:
+    registry.note_end(ref.run_id, "FINISHED")
     holds = {
-        **holds_run(registry, ref.run_id, status="FINISHED"),
+        **holds_run(registry, ref.run_id),
         **holds_versions(registry, [ref]),
         **holds_models(registry, [ref]),
     }
     run = registry.client.get_run(ref.run_id)
     predicate = provenance("stage", parameters={"stage": stage}, materials=[], run=run, code="0+0")
     state(registry, PROVENANCE, [version_subject(ref)], predicate, holds)
-    registry.end_run(ref.run_id, "FINISHED")
+    registry.end_as_noted(run)
 
 
 def _state_judgement(registry: Registry, stage: str, ref: ModelRef, climb: str) -> None:

@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from securesystemslib.signer import CryptoSigner
 
-from flows.attestation.statement import POSITION, NoStatement, Statement, Subject, seal, unseal
+from flows.attestation.statement import POSITION, NoStatement, Statement, Subject, seal, signed_by, unseal
 from flows.attestation.store import STATEMENTS, LogStore, log_address, names_in, write_once
 from flows.attestation.witness import KeptLog, Witness
 from flows.storage.locks import exclusive
@@ -147,8 +147,14 @@ class StatementLog:
                 log.warning("statements wait in %s until %s can be had: %s", self._written, place.address, error)
 
     def _next(self, stored: set[str]) -> Position:
-        """The place after the last statement of this chain, of which the store may know more than this folder."""
-        last = heads(stored | names_in(self._written))
+        """The place after the last statement of this chain, of which the store may know more than this folder.
+
+        A storage folder that has statements of its own believes of others in its name only those that it signed.
+        """
+        written = names_in(self._written)
+        own = any(name.startswith(self.chain) for name in written)
+        only_stored = sorted(name for name in stored - written if name.startswith(self.chain)) if own else []
+        last = heads(stored - self._forged(only_stored) | written)
         number, previous = -1, ""
         if self.chain in last:
             number = int(last[self.chain].partition("-")[0])
@@ -156,6 +162,17 @@ class StatementLog:
         others = {chain: head for chain, head in sorted(last.items()) if chain != self.chain}
         now = datetime.now(UTC)
         return Position(chain=self.chain, number=number + 1, previous=previous, others=others, time=now)
+
+    def _forged(self, names: Sequence[str]) -> set[str]:
+        """Of files in the name of this chain those that come after the last which was signed here."""
+        if not names:
+            return set()
+        keys = [signer.public_key for signer in self.signers]
+        with self._places[0].copied() as folder:
+            for number, name in reversed(list(enumerate(names, start=1))):
+                if signed_by((folder / name).read_bytes(), keys):
+                    return set(names[number:])
+        return set(names)
 
     def _hash(self, name: str) -> str:
         """The whole hash of a statement of this chain."""

@@ -81,9 +81,10 @@ class LogStore:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of the files of a folder; none where there is no such folder, and without drafts."""
+    """Names of the files of a folder; none where there is no such folder, and without drafts, folders and links."""
     try:
-        return {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
+        found = (entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
+        return {entry.name for entry in found if not entry.name.startswith(".")}
     except FileNotFoundError:
         return set()
 

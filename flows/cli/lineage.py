@@ -136,7 +136,9 @@ def audit(
         versions = None if model is None else [archive.find(model)]
         findings = prove(archive, versions, trust.keys, witness=witness, deep=deep, two_people=two_people)
         if deep:
-            findings += auditing.audit(archive, archive.aliased() if versions is None else versions)
+            findings += auditing.audit(
+                archive, archive.everything().versions.values() if versions is None else versions
+            )
         if as_json:
             typer.echo(json.dumps(auditing.as_json(findings, trust.why), indent=2))
         else:

@@ -206,6 +206,15 @@ class Archive:
         with tempfile.TemporaryDirectory() as folder:
             yield _fetched(lambda: self.client.get_logged_model(version.model_id).artifact_location, "", folder)
 
+    def loads_its_files(self, version: Version) -> bool:
+        """Whether MLflow loads a version from where its logged model lies."""
+        try:
+            place = str(self.client.get_model_version_download_uri(version.name, version.version))
+            model = str(self.client.get_logged_model(version.model_id).artifact_location)
+        except MlflowException:
+            return True  # they are gone, which is told of who reads them
+        return place.rstrip("/") in (model.rstrip("/"), f"models:/{version.model_id}")
+
     def _reports(self, run: Run) -> dict[str, Counts]:
         """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""
         reports = {}

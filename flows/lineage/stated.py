@@ -1,7 +1,10 @@
 """The log of a project as an audit reads it: what is wrong with it, and what it says that the registry must hold."""
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -19,7 +22,8 @@ from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate
 
 
-class Stated(NamedTuple):
+@dataclass(frozen=True)
+class Stated:
     """What the statements of a log say that count.
 
     Attributes:
@@ -31,6 +35,16 @@ class Stated(NamedTuple):
     holds: dict[str, Any]
     since: dict[str, str]
     entries: list[LogEntry]
+
+    @functools.cached_property
+    def digests(self) -> set[str]:
+        """SHA-256 of the files of these statements."""
+        return {hashlib.sha256(entry.content).hexdigest() for entry in self.entries}
+
+    @functools.cached_property
+    def named(self) -> set[str]:
+        """Runs that statements are by, besides those of which they are."""
+        return {str(entry.statement.predicate.get("run", "")) for entry in self.entries if entry.statement is not None}
 
 
 def open_log(client: MlflowClient, project: str, keys: Sequence[SSlibKey], witness: Witness | None) -> VerifiedLog:

@@ -6,7 +6,7 @@ from flows.promotion.history import APPROVE, open_ledger
 from flows.promotion.stated import RECORDED
 from flows.registry.approvals import people_for, require_person
 from flows.registry.client import Registry
-from flows.registry.names import APPROVED_TAG, ENDS_TAG
+from flows.registry.names import APPROVED_TAG
 from flows.registry.references import ModelRef
 from flows.registry.statements import holds_run, holds_versions, state, version_subject
 
@@ -34,15 +34,15 @@ def approve(registry: Registry, ref: ModelRef, *, by: str, why: str) -> list[str
     tags = {"model": ref.name, "version": ref.version, "from": "", "by": by, "why": why, "how": APPROVE}
     run_id = ledger.start_run(f"{ref.label} approved", tags={**tags, "forced": "false"})
     try:
-        ledger.tag_run(run_id, {ENDS_TAG: "FINISHED"})
+        ledger.note_end(run_id, "FINISHED")
         people = list(dict.fromkeys([*people_for(registry, ref), name]))
         registry.tag_versions([ref], {APPROVED_TAG: ", ".join(people)})
-        record = ledger.client.get_run(run_id).data.tags
-        predicate = {"run": run_id, PERSON: own.public_key.keyid, **{field: record[field] for field in RECORDED}}
-        holds = {**holds_versions(registry, [ref], "tags"), **holds_run(ledger, run_id, status="FINISHED")}
+        run = ledger.client.get_run(run_id)
+        predicate = {"run": run_id, PERSON: own.public_key.keyid, **{field: run.data.tags[field] for field in RECORDED}}
+        holds = {**holds_versions(registry, [ref], "tags"), **holds_run(ledger, run_id)}
         state(registry, APPROVAL, [version_subject(ref)], predicate, holds, beside=[own])
     except BaseException:
         ledger.end_run(run_id, "FAILED")
         raise
-    ledger.end_run(run_id, "FINISHED")
+    ledger.end_as_noted(run)
     return people

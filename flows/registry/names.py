@@ -60,7 +60,7 @@ PROCESS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG = "rlhf.process", "prefect.flow_run", 
 """Of a run: the process and the flow run that it is of, and the run around it."""
 
 ENDS_TAG = "rlhf.ends"
-"""Of a run of which a statement is made: the status that it gets next."""
+"""Of a run of which a statement is made: the status that it gets next, and when, in milliseconds since the epoch."""
 
 RESUMED_TAG = "rlhf.resumed"
 """Of a run that was cut off and went on: when, and after which event, such as `2026-11-29T17:54:57+00:00 after 12`."""

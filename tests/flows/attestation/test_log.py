@@ -214,6 +214,53 @@ def test_a_storage_that_was_lost_goes_on_after_what_the_store_has(
     assert problems(verify_log(read_log(folder), [signer.public_key])) == []
 
 
+def test_what_others_put_into_the_store_in_the_name_of_a_chain_leads_nobody_astray(
+    storage: Path, artifacts: str, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    [entry] = say(log, 1)
+    assert entry.statement is not None and entry.position is not None
+    place = entry.position.model_copy(update={"number": 99_999_999, "previous": entry.hash})
+    predicate = {**entry.statement.predicate, POSITION: place.model_dump(mode="json")}
+    forged = entry.statement.model_copy(update={"predicate": predicate})
+    content = seal(forged, [CryptoSigner.generate_ed25519()])
+    forged_file = folder / name_of(place, unseal(content)[1])
+    write_once(forged_file, content)
+    assert [later.position and later.position.number for later in say(log, 2, 3)] == [1, 2]
+    forged_file.unlink()
+    assert problems(verify_log(read_log(folder), [signer.public_key])) == []
+
+
+def test_a_storage_that_was_put_back_to_an_earlier_day_goes_on_after_what_it_signed(
+    storage: Path, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    entries = say(log, 1, 2, 3)
+    for entry in entries[1:]:
+        (storage / "statements" / "tiny" / entry.name).unlink()
+    say(log, 4)
+    assert problems(verify_log(read_log(folder), [signer.public_key])) == []
+
+
+NO_STATEMENTS = (
+    b"[" * 1_000_000,
+    b'{"payload": ' + b"[" * 100_000,
+    b'{"payload": 1, "signatures": 3}',
+    b"null",
+    b'{"payload": "e30=", "payloadType": "x", "signatures": [1]}',
+    b'{"payload": "bnVsbA==", "signatures": {"a": 1}}',
+)
+
+
+@pytest.mark.parametrize("content", NO_STATEMENTS, ids=range(len(NO_STATEMENTS)))
+def test_no_content_stops_who_reads_a_log(
+    content: bytes, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    entries = say(log, 1, 2)
+    overwrite(folder / entries[1].name, content)
+    (folder / "a-folder.json").mkdir()
+    (folder / "a-link.json").symlink_to("/nowhere")
+    assert "altered" in problems(verify_log(read_log(folder), [signer.public_key]))
+
+
 def test_a_key_that_a_trusted_one_introduces_counts_until_it_is_retired(
     storage: Path, artifacts: str, folder: Path, log: StatementLog, signer: CryptoSigner
 ) -> None:
