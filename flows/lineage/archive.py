@@ -111,11 +111,6 @@ class Archive:
         """All registered names."""
         return {model.name for model in pages(self.client.search_registered_models, 1000)}
 
-    def aliased(self) -> list[Version]:
-        """Every version that holds an alias and that a ladder registered."""
-        versions = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())
-        return [version for version in versions if version is not None]
-
     def everything(self) -> Graph:
         """The graph of all versions that ladders registered."""
         aliases = self.aliases()

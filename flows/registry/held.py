@@ -83,8 +83,8 @@ def held_version(version: ModelVersion) -> dict[str, Any]:
         "run": str(version.run_id),
         "made": version.creation_timestamp,
         "status": str(version.status),
-        "stage": str(version.current_stage),
-        "user": version.user_id,
+        "stage": str(version.current_stage or "None"),
+        "user": version.user_id or "",
     }
 
 
@@ -94,7 +94,7 @@ def held_model(model: LoggedModel) -> dict[str, Any]:
         "run": str(model.source_run_id),
         "status": str(model.status),
         "name": model.name,
-        "type": model.model_type,
+        "type": model.model_type or "",
         "made": model.creation_timestamp,
         "params": dict(sorted((model.params or {}).items())),
         "tags": {key: value for key, value in sorted(model.tags.items()) if key.startswith(OWN_TAGS)},
@@ -111,7 +111,7 @@ def held_run(run: Run) -> dict[str, Any]:
         "status": str(run.info.status),
         "started": run.info.start_time,
         "ended": run.info.end_time,
-        "user": run.info.user_id,
+        "user": run.info.user_id or "",
         "tags": {key: value for key, value in sorted(run.data.tags.items()) if key not in NOTES},
         "params": dict(sorted(run.data.params.items())),
         "metrics": {key: plain(value) for key, value in sorted(run.data.metrics.items())},
@@ -204,5 +204,7 @@ def _places(run: Run) -> list[list[Any]]:
     for item in () if run.inputs is None else run.inputs.dataset_inputs:
         source = json.loads(item.dataset.source or "{}")
         uri = source.get("uri", "") if isinstance(source, dict) else ""
-        found.append([item.dataset.name, str(uri).rpartition("/")[2], item.dataset.source_type, item.dataset.schema])
+        found.append(
+            [item.dataset.name, str(uri).rpartition("/")[2], item.dataset.source_type, item.dataset.schema or ""]
+        )
     return sorted(found, key=json.dumps)
