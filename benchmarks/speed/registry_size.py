@@ -1,21 +1,24 @@
-"""How long questions about lineage and promotions take in a registry of many versions, on a real MLflow server.
+"""How long questions about lineage, promotions and audits take in a registry of many versions.
 
-`python -m benchmarks.speed.registry_size fill FOLDER` registers ladders of toys; `ask FOLDER` asks in a process that is
-already running, and by the command line, whose time includes its start and imports. A promotion is timed without the
-comparison that `rlhf promote` shows first, because toys answer nothing.
+`python -m benchmarks.speed.registry_size fill FOLDER` registers and states ladders of toys; `audit FOLDER` audits them,
+as a copy on one machine is audited; `ask FOLDER` asks a real MLflow server in a process that is already running, and by
+the command line, whose time includes its start and imports. A promotion is timed without the comparison that `rlhf
+promote` shows first, because toys answer nothing.
 """
 
 import itertools
 import json
 import os
+import resource
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +28,7 @@ from mlflow.db import upgrade
 from mlflow.entities import DatasetInput, InputTag, Metric, Param
 
 from benchmarks.common.machine import machine
+from benchmarks.speed.stated_toys import state_toys
 from flows.deploy.environment import quiet
 from flows.deploy.pages import free_port
 from flows.lineage import impact
@@ -33,12 +37,13 @@ from flows.lineage.story import as_json, tell
 from flows.promotion.history import history, recorded_promotion
 from flows.promotion.promote import promote, propose
 from flows.registry.client import Registry, open_registry
-from flows.registry.names import DIGEST_TAG
+from flows.registry.names import CHAMPION, DIGEST_TAG
 from flows.registry.provenance import spent, surroundings
 from flows.registry.references import Counts, DatasetRef, ModelRef
 from flows.registry.tags import dataset_entity, lineage_tags
 
 RESULTS = Path(__file__).parents[1] / "results" / "registry_size.json"
+AUDITED = RESULTS.with_name("registry_audit.json")
 PROJECT = "many"
 ARTIFACTS = "artifacts"
 LADDERS_PER_TABLE = 10
@@ -72,7 +77,30 @@ def fill_folder(
 ) -> None:
     """Make a registry in a new folder."""
     folder.mkdir(parents=True)
-    fill(_database(folder), -(-versions // len(PARENTS)), folder / ARTIFACTS)
+    fill(_database(folder), -(-versions // len(PARENTS)), folder.resolve())
+
+
+@app.command("audit")
+def audit_folder(
+    folder: FolderArgument,
+    repeats: Annotated[int, typer.Option(min=1, help="Times that it is audited.")] = 3,
+    results: Path = AUDITED,
+) -> None:
+    """Audit a registry without --deep, and keep what that took; everything must hold."""
+    os.environ["MLFLOW_TRACKING_URI"] = _database(folder)
+    audit = command("audit", "--json", "--key", str(folder.resolve() / "keys" / "pipeline.pub"))
+    load, taken = os.getloadavg()[0], []
+    for _ in range(repeats):
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        audit()
+        wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append({"wall": wall, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime})
+    versions = len(archive().everything().versions)
+    statements = len(list((folder / ARTIFACTS / PROJECT / "statements" / PROJECT).iterdir()))
+    kept = {"machine": machine(), "load_before": load, "versions": versions, "statements": statements, "taken": taken}
+    results.write_text(json.dumps(kept, indent=1) + "\n")
+    for name in ("cpu", "wall"):
+        typer.echo(f"{versions} versions, {statements} statements: {min(each[name] for each in taken):.1f} {name} s")
 
 
 @app.command("ask")
@@ -82,6 +110,7 @@ def ask_folder(
     results: Path = RESULTS,
 ) -> None:
     """Ask a registry, keep and print how long the answers took."""
+    _let_serve(folder)
     with server(_database(folder), folder) as address:
         os.environ["MLFLOW_TRACKING_URI"] = address
         versions = len(archive().everything().versions)
@@ -143,18 +172,29 @@ def digest(table: str, ladder: int) -> str:
     return f"{sum(map(ord, table)):032x}{ladder // LADDERS_PER_TABLE:032x}"
 
 
-def fill(database: str, ladders: int, artifacts: Path) -> None:
-    """Register ladders of toys; every policy became champion in its turn.
+def _let_serve(folder: Path) -> None:
+    """Let the artifacts of a registry be had by its server only, as of servers they are."""
+    here = (folder.resolve() / ARTIFACTS / PROJECT).as_uri()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608 (ours)
+            database.execute(change, (here, f"mlflow-artifacts:/{PROJECT}"))
+
+
+def fill(database: str, ladders: int, folder: Path) -> None:
+    """Register and state ladders of toys; every policy became champion in its turn.
 
     Args:
         database: where the registry is.
         ladders: how many.
-        artifacts: the folder that a server on the registry will serve.
+        folder: storage of the registry, whose artifacts a server will serve.
     """
+    artifacts = folder / ARTIFACTS
     upgrade.main([database], standalone_mode=False)
     os.environ["MLFLOW_TRACKING_URI"] = database
     client = MlflowClient()
-    experiment = client.create_experiment(PROJECT, artifact_location=f"mlflow-artifacts:/{PROJECT}")
+    experiment = client.create_experiment(PROJECT, artifact_location=(artifacts / PROJECT).as_uri())
+    registry = open_registry(PROJECT, folder)
     for stage in PARENTS:
         client.create_registered_model(f"{PROJECT}-{stage}")
     made: dict[str, ModelRef] = {}
@@ -162,9 +202,11 @@ def fill(database: str, ladders: int, artifacts: Path) -> None:
         climb = client.create_run(experiment, run_name="ladder").info.run_id
         for stage in PARENTS:
             made[stage] = register(client, experiment, stage, ladder, made, climb, artifacts)
+        state_toys(registry, made, climb)
+        registry.set_alias(made["policy"], CHAMPION)
         version, previous = made["policy"].version, str(ladder) if ladder else None
         with recorded_promotion(
-            open_registry(PROJECT, artifacts),
+            registry,
             model=made["policy"].name,
             version=version,
             previous=previous,
@@ -174,7 +216,6 @@ def fill(database: str, ladders: int, artifacts: Path) -> None:
             forced=False,
         ):
             pass
-    client.set_registered_model_alias(made["policy"].name, "champion", made["policy"].version)
 
 
 def register(

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks.common.places import NoPlace, fill_places
+from benchmarks.tamper.kinds import BEYOND
 from flows.deploy.environment import QUIET, quiet
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +24,6 @@ FAILING = (
     " failure: left the budget, reason: No divergence is below nothing.}]"
 )
 """A gate that no policy passes."""
-
-BEYOND = "beyond signatures"
 
 app = typer.Typer(add_completion=False)
 
@@ -42,10 +41,10 @@ def run(
     if not (folder / "storage" / "mlflow.db").exists():
         climb(folder)
     from benchmarks.tamper.bench import try_tamper  # noqa: PLC0415  imports MLflow, which reads what is set by now
-    from benchmarks.tamper.tampers import TAMPERS  # noqa: PLC0415
+    from benchmarks.tamper.every_tamper import EVERY_TAMPER  # noqa: PLC0415
 
     notices = [try_tamper(None, folder)]
-    for tamper in TAMPERS:
+    for tamper in EVERY_TAMPER:
         if only is None or tamper.kind in only:
             notices.append(try_tamper(tamper, folder))
             typer.echo(f"{'noticed' if notices[-1].witnessed else 'NOT NOTICED'}  {tamper.kind}: {tamper.what}")
@@ -66,8 +65,12 @@ def fill(result: Annotated[Path, typer.Option(help="JSON of what was noticed.")]
 
 
 def climb(folder: Path) -> None:
-    """A ladder that passed and was promoted, and a second one whose policy failed its gate, beside a witness."""
+    """A ladder that passed, was promoted and approved, and one whose policy failed its gate, beside a witness.
+
+    The last statement retires the key of who approved.
+    """
     from benchmarks.tamper.ladder import EARLIER, LEFT_BEHIND  # noqa: PLC0415  imports MLflow, as above
+    from flows.attestation.keys import read_public_key  # noqa: PLC0415  the same
 
     settings = ("--set", f"storage={folder / 'storage'}", "--set", f"audit.witness={folder / 'witness'}")
     again = ("--set", "policy.updates=1", "--set", FAILING)
@@ -76,13 +79,21 @@ def climb(folder: Path) -> None:
     type_rlhf("run", tiny, *settings)
     for model in ("sft", "reward-model", "policy"):
         type_rlhf("promote", f"tiny-{model}", "--yes", "--why", "first", "--config", tiny, *settings)
+    ada = folder / "ada.pem"
+    type_rlhf("keys", "new", str(ada))
+    type_rlhf("keys", "trust", str(ada.with_suffix(".pub")), "--name", "Ada", "--config", tiny, *settings)
+    as_ada = {"RLHF_OWN_KEY": str(ada)}
+    type_rlhf("approve", "tiny-policy", "--yes", "--why", "looked", "--config", tiny, *settings, variables=as_ada)
     shutil.copytree(folder / "storage", folder / EARLIER, ignore=LEFT_BEHIND)
     type_rlhf("run", tiny, *settings, *again, code=3)
+    keyid = read_public_key(ada.with_suffix(".pub")).keyid
+    type_rlhf("keys", "retire", keyid, "--config", tiny, *settings)
 
 
-def type_rlhf(*arguments: str, code: int = 0) -> None:
+def type_rlhf(*arguments: str, code: int = 0, variables: Mapping[str, str] = os.environ) -> None:
     """Type a command, which must end by an exit code."""
-    done = subprocess.run([Path(sys.executable).with_name("rlhf"), *arguments], capture_output=True, text=True)
+    command = [Path(sys.executable).with_name("rlhf"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
     if done.returncode != code:
         raise RuntimeError(f"rlhf {' '.join(arguments)} ended by {done.returncode}: {done.stderr[-2000:]}")
 

@@ -54,8 +54,8 @@ def try_tamper(tamper: Tamper | None, home: Path) -> Notice:
         archive, key = Archive(MlflowClient()), read_public_key(home / "storage" / "keys" / "pipeline.pub")
         quick = first_doubt(prove(archive, None, [key]))
         deep = quick or first_doubt(prove(archive, None, [key], deep=True))
-        deep = deep or first_doubt(audit(archive, archive.aliased()))
-        kept = ladder.witness if ladder.witness.is_dir() else None
+        deep = deep or first_doubt(audit(archive, archive.everything().versions.values()))
+        kept = str(ladder.witness) if ladder.witness.is_dir() else None
         witnessed = deep or first_doubt(prove(archive, None, [key], witness=kept))
     kind, what = ("", "nothing") if tamper is None else tamper[:2]
     return Notice(kind, what, quick, deep, witnessed)

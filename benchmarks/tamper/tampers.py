@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from securesystemslib.signer import CryptoSigner
 
+from benchmarks.tamper.kinds import BEYOND
 from benchmarks.tamper.ladder import PROJECT, FinishedLadder
 from flows.attestation.keys import load_key, public_pem
 from flows.attestation.log import name_of, read_log
@@ -517,10 +518,11 @@ def middle_removed(it: FinishedLadder) -> None:
     (it.log / files_of_log(it)[3]).unlink()
 
 
-@tamper("log", "last statement removed")
+@tamper("log", "last statement of a climb removed, and all after it")
 def last_removed(it: FinishedLadder) -> None:
     """From the artifact store."""
-    (it.log / files_of_log(it)[-1]).unlink()
+    for name in files_of_log(it)[-2:]:
+        (it.log / name).unlink()
 
 
 @tamper("log", "all statements removed")
@@ -588,13 +590,13 @@ def another_key(it: FinishedLadder) -> None:
     (it.storage / "keys" / "pipeline.pub").write_text(public_pem(signer.public_key), encoding="utf-8")
 
 
-@tamper("beyond signatures", "log written anew with the stolen key")
+@tamper(BEYOND, "log written anew with the stolen key")
 def stolen_key(it: FinishedLadder) -> None:
     """Who has the key can say anything."""
     sign_anew(it, load_key(it.storage / "keys" / "pipeline.pem"), edited=True)
 
 
-@tamper("beyond signatures", "registry and log put back together to before the last climb")
+@tamper(BEYOND, "registry and log put back together to before the last climb")
 def put_back(it: FinishedLadder) -> None:
     """As a backup is restored."""
     it.put_back()

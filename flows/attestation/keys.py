@@ -22,6 +22,9 @@ PIPELINE_KEY, OWN_KEY = "RLHF_SIGNING_KEY", "RLHF_OWN_KEY"
 MINE = Path(".config") / "rlhf" / "own.pem"
 """Where a person's own key lies in their home."""
 
+BLOCK = "prefect:"
+"""Begins the place of a key that a secret block of Prefect holds, before its name."""
+
 BEGINS = "-----BEGIN"
 """What a variable starts with that holds a key and names no file."""
 
@@ -68,12 +71,16 @@ def load_key(place: str | Path) -> CryptoSigner:
     """Read a key.
 
     Args:
-        place: a file, or what would stand in it.
+        place: a file, what would stand in it, or `prefect:` and the name of a secret block of Prefect.
 
     Raises:
         InputError: if it is not there, others may read it, or it is no ed25519 key.
     """
-    text, name = (str(place), "the key") if str(place).startswith(BEGINS) else (_text(Path(place)), str(place))
+    named = str(place)
+    if named.startswith(BEGINS):
+        text, name = named, "the key"
+    else:
+        text, name = _secret(named) if named.startswith(BLOCK) else _text(Path(place)), named
     try:
         private = load_pem_private_key(text.encode(), None)
     except (TypeError, ValueError):
@@ -145,6 +152,19 @@ def read_public_key(path: Path) -> SSlibKey:
         return public_key(text) if "PUBLIC KEY" in text else load_key(path).public_key
     except (InputError, OSError, ValueError):
         raise InputError(f"{path}: is no public ed25519 key as PEM; `rlhf keys show` prints one") from None
+
+
+def _secret(place: str) -> str:
+    """What a secret block of Prefect holds."""
+    from prefect.blocks.system import Secret  # noqa: PLC0415  takes seconds to import, and few keys are there
+
+    name = place.removeprefix(BLOCK)
+    try:
+        block = Secret.load(name)
+    except ValueError:
+        raise InputError(f"{place}: Prefect has no secret block of this name; make one there with the key") from None
+    assert isinstance(block, Secret)  # a coroutine only where a loop runs
+    return str(block.get())
 
 
 def _text(path: Path) -> str:

@@ -22,8 +22,9 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from securesystemslib.signer import CryptoSigner
 
-from flows.attestation.statement import POSITION, NoStatement, Statement, Subject, seal, unseal
+from flows.attestation.statement import POSITION, NoStatement, Statement, Subject, seal, signed_by, unseal
 from flows.attestation.store import STATEMENTS, LogStore, log_address, names_in, write_once
+from flows.attestation.witness import KeptLog, Witness
 from flows.storage.locks import exclusive
 from rlhf_core.config import Frozen
 
@@ -77,7 +78,7 @@ class StatementLog:
         project: whose log it is.
         artifacts: where the artifacts of the project's experiment lie.
         signers: who signs; nobody leaves statements unsigned, which an audit tells.
-        witness: folder that keeps a copy; None for none.
+        witness: address of who keeps a copy, as `Witness` has it; None for none.
     """
 
     def __init__(
@@ -87,15 +88,15 @@ class StatementLog:
         artifacts: str,
         *,
         signers: Sequence[CryptoSigner] = (),
-        witness: Path | None = None,
+        witness: str | None = None,
     ) -> None:
         self.chain = hashlib.sha256(f"{socket.gethostname()}\0{storage.resolve()}".encode()).hexdigest()[:12]
         self.signers = tuple(signers)
         self._written = storage / STATEMENTS / project
         self._lock = storage / "work" / f"{STATEMENTS}-{project}.lock"
-        self._places = [LogStore(log_address(artifacts, project))]
+        self._places: list[KeptLog] = [LogStore(log_address(artifacts, project))]
         if witness is not None:
-            self._places.append(LogStore(str(witness / STATEMENTS / project)))
+            self._places.append(Witness(witness, storage).log(project))
 
     def append(
         self,
@@ -126,6 +127,11 @@ class StatementLog:
             self._publish()
         return read_entry(file.name, content)
 
+    def read(self) -> list[LogEntry]:
+        """All files of the log that the artifact store has, those of other storage folders too."""
+        with self._places[0].copied() as folder:
+            return read_log(folder)
+
     def publish(self) -> None:
         """Copy to artifact store and witness what is not there yet; what is away gets it the next time."""
         with exclusive(self._lock):
@@ -135,14 +141,20 @@ class StatementLog:
         written = names_in(self._written)
         for place in self._places:
             try:
-                for name in sorted(written - place.names()):
-                    place.put(self._written / name)
+                if new := sorted(written - place.names()):
+                    place.put([self._written / name for name in new])
             except (MlflowException, OSError, RequestException) as error:
                 log.warning("statements wait in %s until %s can be had: %s", self._written, place.address, error)
 
     def _next(self, stored: set[str]) -> Position:
-        """The place after the last statement of this chain, of which the store may know more than this folder."""
-        last = heads(stored | names_in(self._written))
+        """The place after the last statement of this chain, of which the store may know more than this folder.
+
+        A storage folder that has statements of its own believes of others in its name only those that it signed.
+        """
+        written = names_in(self._written)
+        own = any(name.startswith(self.chain) for name in written)
+        only_stored = sorted(name for name in stored - written if name.startswith(self.chain)) if own else []
+        last = heads(stored - self._forged(only_stored) | written)
         number, previous = -1, ""
         if self.chain in last:
             number = int(last[self.chain].partition("-")[0])
@@ -150,6 +162,17 @@ class StatementLog:
         others = {chain: head for chain, head in sorted(last.items()) if chain != self.chain}
         now = datetime.now(UTC)
         return Position(chain=self.chain, number=number + 1, previous=previous, others=others, time=now)
+
+    def _forged(self, names: Sequence[str]) -> set[str]:
+        """Of files in the name of this chain those that come after the last which was signed here."""
+        if not names:
+            return set()
+        keys = [signer.public_key for signer in self.signers]
+        with self._places[0].copied() as folder:
+            for number, name in reversed(list(enumerate(names, start=1))):
+                if signed_by((folder / name).read_bytes(), keys):
+                    return set(names[number:])
+        return set(names)
 
     def _hash(self, name: str) -> str:
         """The whole hash of a statement of this chain."""

@@ -22,11 +22,17 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 """Predicate of what was made: by a stage, of data, by a climb as a whole."""
 
-JUDGEMENT, PROMOTION, REMOVAL, KEYS, TAGGED = (
-    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "removal", "keys", "tagged")
+JUDGEMENT, PROMOTION, APPROVAL, REMOVAL, KEYS, TAGGED = (
+    f"urn:rlhf-ladder:{kind}:v1" for kind in ("judgement", "promotion", "approval", "removal", "keys", "tagged")
 )
-"""Predicates of our own: what gates said; how an alias moved; what was removed or withdrawn; which keys count; what is
-said of a run after it ended."""
+"""Predicates of our own: what gates said; how an alias moved; that a person signs for a version; what was removed or
+withdrawn; which keys count; what is said of a run after it ended."""
+
+PERSON = "rlhf_person"
+"""Field of a predicate: id of the own key of the person who did it, which signed it too."""
+
+PIPELINE = "pipeline"
+"""Begins the name under which a key of a pipeline is introduced: it is no person's, and may introduce others."""
 
 REGISTRY = "rlhf_registry"
 """Field of a predicate: what the registry must hold from then on, by address; None where it must hold nothing."""
@@ -39,6 +45,10 @@ POSITION = "rlhf_log"
 
 FOLDER, ROWS = "rlhfFolder", "rlhfRows"
 """Digests that are none of a file: of a model's files together, and of what the rows of a table say."""
+
+
+UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading something raises that is not what it should be."""
 
 
 class NoStatement(ValueError):
@@ -108,7 +118,7 @@ class Statement(Frozen):
                 raise NoStatement(f"its type is {document['_type']}, not {STATEMENT_TYPE}")
             subjects = tuple(Subject.model_validate(subject) for subject in document["subject"])
             return cls(subjects=subjects, kind=document["predicateType"], predicate=document["predicate"])
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise NoStatement(f"no in-toto statement ({type(error).__name__})") from None
 
 
@@ -128,7 +138,7 @@ def unseal(envelope: bytes) -> tuple[Statement, str]:
     """
     try:
         payload = base64.b64decode(json.loads(envelope)["payload"], validate=True)
-    except (KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise NoStatement(f"no envelope ({type(error).__name__})") from None
     return Statement.read(payload), hashlib.sha256(payload).hexdigest()
 
@@ -137,7 +147,7 @@ def signed_by(envelope: bytes, keys: Sequence[SSlibKey]) -> tuple[str, ...]:
     """Ids of those of some keys whose signature an envelope bears; one that does not fit counts as none."""
     try:
         sealed = Envelope.from_dict(json.loads(envelope))
-    except (FormatError, KeyError, TypeError, ValueError):
+    except (FormatError, *UNREADABLE):
         return ()
     return tuple(key.keyid for key in keys if _bears(sealed, key))
 
@@ -146,7 +156,7 @@ def signatures(envelope: bytes) -> tuple[str, ...]:
     """Ids of the keys by which an envelope says that it is signed."""
     try:
         return tuple(str(signature["keyid"]) for signature in json.loads(envelope)["signatures"])
-    except (KeyError, TypeError, ValueError):
+    except UNREADABLE:
         return ()
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,12 +53,20 @@ class LogStore:
             return set()
         return {item.path.rpartition("/")[2] for item in listed if not item.is_dir} - {""}
 
-    def put(self, file: Path) -> None:
-        """Copy a file into it, by the name that it has; one that is there already stays as it is."""
+    def folders(self) -> set[str]:
+        """Names of the folders in it."""
         if self._folder is not None:
-            write_once(self._folder / file.name, file.read_bytes())
-        else:
-            get_artifact_repository(self.address).log_artifact(str(file))
+            return {path.name for path in self._folder.glob("*") if path.is_dir()}
+        listed = get_artifact_repository(self.address).list_artifacts()
+        return {item.path.rpartition("/")[2] for item in listed if item.is_dir}
+
+    def put(self, files: Sequence[Path]) -> None:
+        """Copy files into it, by the names that they have; those that are there already stay as they are."""
+        for file in files:
+            if self._folder is not None:
+                write_once(self._folder / file.name, file.read_bytes())
+            else:
+                get_artifact_repository(self.address).log_artifact(str(file))
 
     @contextmanager
     def copied(self) -> Iterator[Path]:
@@ -73,9 +81,10 @@ class LogStore:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of the files of a folder; none where there is no such folder, and without drafts."""
+    """Names of the files of a folder; none where there is no such folder, and without drafts, folders and links."""
     try:
-        return {entry.name for entry in os.scandir(folder) if not entry.name.startswith(".")}
+        found = (entry for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
+        return {entry.name for entry in found if not entry.name.startswith(".")}
     except FileNotFoundError:
         return set()
 

@@ -1,19 +1,16 @@
 """Whether a log is what its writers wrote: signatures, hashes, order, and what a witness kept of it."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from securesystemslib.signer import SSlibKey
 
 from flows.attestation.keys import public_key
 from flows.attestation.log import LogEntry, name_of
-from flows.attestation.statement import KEYS, signatures, signed_by
+from flows.attestation.order import chains, named_before, ordered, seen_by
+from flows.attestation.statement import KEYS, PIPELINE, signatures, signed_by
 
 LogProblem = Literal["missing", "altered", "unsigned", "out of order"]
-
-BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class CheckedEntry(NamedTuple):
@@ -21,7 +18,7 @@ class CheckedEntry(NamedTuple):
 
     Attributes:
         entry: as it was read.
-        signers: ids of the trusted keys that signed it.
+        signers: ids of the trusted keys that signed it and were not retired before.
         problems: in words, by kind; none where all is well.
     """
 
@@ -41,12 +38,14 @@ class VerifiedLog(NamedTuple):
     Attributes:
         entries: every file, in the order in which they were made.
         gone: what must have been there and is not.
-        keys: trusted keys by id: those that were given, and those that statements signed by such introduce.
+        keys: trusted keys by id: those that were given, and those that statements of pipelines introduce.
+        people: whose some of them are, by id, as they were introduced.
     """
 
     entries: tuple[CheckedEntry, ...]
     gone: tuple[str, ...]
     keys: dict[str, SSlibKey]
+    people: dict[str, str]
 
     @property
     def believed(self) -> Iterator[LogEntry]:
@@ -61,44 +60,51 @@ def verify_log(
 
     Args:
         entries: all files of it, as `read_log` reads them.
-        trusted: keys that the reader believes; others count once a statement signed by such a key introduces them.
+        trusted: keys that the reader believes, of pipelines; others count once a statement signed by such a key, or by
+            one that was introduced as a pipeline's, introduces them.
         witness: all files of the witness; None where nobody kept a copy.
     """
-    keys, retired = _keys_of(entries, {key.keyid: key for key in trusted})
-    ordered = sorted(entries, key=_order)
-    linked = _linked(ordered)
+    in_order = ordered(entries)
+    keys, people, retired = _keys_of(in_order, {key.keyid: key for key in trusted})
+    linked = _linked(in_order)
     kept = None if witness is None else {entry.name: entry for entry in witness}
     checked = []
-    for entry in ordered:
-        signers = signed_by(entry.content, list(keys.values()))
-        problems = [*_own(entry), *_signatures(entry, signers, retired), *linked[entry.name]]
+    for entry in in_order:
+        bearing = signed_by(entry.content, list(keys.values()))
+        signers = tuple(keyid for keyid in bearing if keyid not in retired or entry.name in retired[keyid])
+        problems = [*_own(entry), *_signatures(entry, bearing, signers), *linked[entry.name]]
         if kept is not None:
             problems += _witnessed(entry, kept.get(entry.name))
         checked.append(CheckedEntry(entry, signers, tuple(problems)))
-    return VerifiedLog(tuple(checked), tuple(_gone(ordered, witness or ())), keys)
-
-
-def _order(entry: LogEntry) -> tuple[datetime, str]:
-    return (BEGINNING if entry.position is None else entry.position.time, entry.name)
+    return VerifiedLog(tuple(checked), tuple(_gone(in_order, witness or ())), keys, people)
 
 
 def _keys_of(
-    entries: Iterable[LogEntry], trusted: Mapping[str, SSlibKey]
-) -> tuple[dict[str, SSlibKey], dict[str, datetime]]:
-    """Keys that count, and since when some no longer do; those introduced by keys that are introduced among them."""
-    keys, retired = dict(trusted), dict[str, datetime]()
-    of_keys = [entry for entry in entries if entry.statement is not None and entry.statement.kind == KEYS]
-    waiting = sorted(of_keys, key=_order)
-    while ready := [entry for entry in waiting if signed_by(entry.content, list(keys.values()))]:
+    in_order: Sequence[LogEntry], trusted: Mapping[str, SSlibKey]
+) -> tuple[dict[str, SSlibKey], dict[str, str], dict[str, set[str]]]:
+    """Keys that count, whose they are, and of those that were retired what they had signed by then.
+
+    That is what the statement of the retirement had seen: by a time anybody could say that they signed earlier. Keys of
+    people introduce and retire nobody, so that nobody can double themselves.
+    """
+    keys, people, retired = dict(trusted), dict[str, str](), dict[str, set[str]]()
+    vouching = dict(trusted)
+    waiting = [entry for entry in in_order if entry.statement is not None and entry.statement.kind == KEYS]
+    before = named_before(in_order) if waiting else {}
+    while ready := [entry for entry in waiting if signed_by(entry.content, list(vouching.values()))]:
         waiting = [entry for entry in waiting if entry not in ready]
         for entry in ready:
             assert entry.statement is not None
-            for pem in entry.statement.predicate.get("introduces", {}).values():
+            for name, pem in entry.statement.predicate.get("introduces", {}).items():
                 key = public_key(pem)
                 keys.setdefault(key.keyid, key)
+                if name.startswith(PIPELINE):
+                    vouching.setdefault(key.keyid, key)
+                elif key.keyid not in vouching:
+                    people.setdefault(key.keyid, name)
             for keyid in entry.statement.predicate.get("retires", ()):
-                retired.setdefault(keyid, _order(entry)[0])
-    return keys, retired
+                retired.setdefault(keyid, seen_by(entry.name, before))
+    return keys, people, retired
 
 
 def _own(entry: LogEntry) -> Iterator[tuple[LogProblem, str]]:
@@ -109,32 +115,24 @@ def _own(entry: LogEntry) -> Iterator[tuple[LogProblem, str]]:
         yield "altered", "holds another statement than its name says"
 
 
-def _signatures(
-    entry: LogEntry, signers: Sequence[str], retired: Mapping[str, datetime]
-) -> Iterator[tuple[LogProblem, str]]:
+def _signatures(entry: LogEntry, bearing: Sequence[str], signers: Sequence[str]) -> Iterator[tuple[LogProblem, str]]:
     if entry.statement is None:
         return
     named = signatures(entry.content)
     if not named:
         yield "unsigned", "nobody signed it"
-    elif not signers:
+    elif not bearing:
         yield "unsigned", f"no trusted key signed it, but {', '.join(keyid[:12] for keyid in named)}"
-    elif all(keyid in retired and _order(entry)[0] > retired[keyid] for keyid in signers):
-        yield "unsigned", f"key {signers[0][:12]} was retired by then"
+    elif not signers:
+        yield "unsigned", f"key {bearing[0][:12]} was retired by then"
 
 
-def _linked(ordered: Sequence[LogEntry]) -> dict[str, list[tuple[LogProblem, str]]]:
+def _linked(in_order: Sequence[LogEntry]) -> dict[str, list[tuple[LogProblem, str]]]:
     """What is wrong with the place of each entry, by its name."""
-    problems: dict[str, list[tuple[LogProblem, str]]] = {entry.name: [] for entry in ordered}
-    chains: dict[str, list[LogEntry]] = defaultdict(list)
-    for entry in ordered:
-        if entry.position is not None:
-            chains[entry.position.chain].append(entry)
-    for chain in chains.values():
-        before: LogEntry | None = None
-        for entry in sorted(chain, key=lambda entry: (entry.position.number if entry.position else 0, entry.name)):
+    problems: dict[str, list[tuple[LogProblem, str]]] = {entry.name: [] for entry in in_order}
+    for chain in chains(in_order).values():
+        for before, entry in zip([None, *chain], chain, strict=False):
             problems[entry.name] += _after(entry, before)
-            before = entry
     return problems
 
 
@@ -150,8 +148,6 @@ def _after(entry: LogEntry, before: LogEntry | None) -> Iterator[tuple[LogProble
         yield "out of order", f"two statements of chain {position.chain} have the number {position.number}"
     elif position.previous != ("" if before is None else before.hash):
         yield "out of order", "the statement before it is not the one that it names"
-    if before is not None and before.position is not None and position.time < before.position.time:
-        yield "out of order", "it is older than the statement before it"
 
 
 def _witnessed(entry: LogEntry, kept: LogEntry | None) -> Iterator[tuple[LogProblem, str]]:
@@ -161,11 +157,11 @@ def _witnessed(entry: LogEntry, kept: LogEntry | None) -> Iterator[tuple[LogProb
         yield "altered", "the witness has another statement by this name"
 
 
-def _gone(ordered: Sequence[LogEntry], witness: Sequence[LogEntry]) -> Iterator[str]:
+def _gone(in_order: Sequence[LogEntry], witness: Sequence[LogEntry]) -> Iterator[str]:
     """Statements that others name, or a witness kept, and that are not there."""
-    names = {entry.name for entry in ordered}
+    names = {entry.name for entry in in_order}
     known: dict[str, str] = {}
-    for entry in ordered:
+    for entry in in_order:
         for chain, head in ({} if entry.position is None else entry.position.others).items():
             known.setdefault(f"{chain}-{head}.json", f"{entry.name} names it")
     known |= {entry.name: "the witness has it" for entry in witness}

@@ -37,7 +37,7 @@ keys_app = typer.Typer(help="Keys that sign what is made, judged and promoted.",
 COMMANDS = (
     *(init.init, run.run, run.ingest, deploy.deploy, receive.receive, models.generate, models.score),
     *(models.reward_bench, models.ui, explain.explain, status.status),
-    *(promotion.compare, promotion.promote, promotion.rollback, promotion.history),
+    *(promotion.compare, promotion.promote, promotion.approve, promotion.rollback, promotion.history),
     *(lineage.report, lineage.lineage, lineage.impact, lineage.audit, lineage.prune, lineage.doctor),
 )
 for command in COMMANDS:

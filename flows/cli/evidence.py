@@ -59,8 +59,8 @@ def evidence(
         prepare_database()
         archive = Archive(MlflowClient())
         dossier = read_dossier(archive, model)
-        own = settings.audit.key or pipeline_key_file(settings.storage)
-        named = os.environ.get(PIPELINE_KEY) or (own if own.exists() else None)
+        own = pipeline_key_file(settings.storage)
+        named = os.environ.get(PIPELINE_KEY) or settings.audit.key or (own if own.exists() else None)
         signer = load_key(named) if named is not None and settings.audit.sign else None
         if signer is None:
             warn("the list of files is not signed, as there is no key of the pipeline here")

@@ -111,7 +111,9 @@ def audit(
         list[Path] | None,
         typer.Option("--key", help="Public key that is trusted; by default the one beside the registry."),
     ] = None,
-    witness: Annotated[Path | None, typer.Option(help="Folder with the copies that a witness keeps.")] = None,
+    witness: Annotated[
+        str | None, typer.Option(help="Who keeps copies: a folder, s3://bucket/folder, or git+ssh://host/repository.")
+    ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read files too: recompute digests, figures from held-out rows, verdicts.")
     ] = False,
@@ -119,11 +121,12 @@ def audit(
 ) -> None:
     """Hold the registry against its signed statements. Exit code 1: something is gone, altered, differs or unsigned."""
     with quietly():
-        from flows.registry.lookup import parse_version, require_registry, require_version
+        from flows.registry.lookup import UNNAMED, parse_version, require_registry, require_version
 
         if model is not None:
             parse_version(model)
         archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
+        two_people = own_config(config, overrides, model=model or UNNAMED).promotion.two_people
         from flows.lineage import audit as auditing
         from flows.lineage.finding import DOUBTS
         from flows.lineage.proof import prove
@@ -131,9 +134,11 @@ def audit(
 
         trust = trusted_keys(key or [], None)
         versions = None if model is None else [archive.find(model)]
-        findings = prove(archive, versions, trust.keys, witness=witness, deep=deep)
+        findings = prove(archive, versions, trust.keys, witness=witness, deep=deep, two_people=two_people)
         if deep:
-            findings += auditing.audit(archive, archive.aliased() if versions is None else versions)
+            findings += auditing.audit(
+                archive, archive.everything().versions.values() if versions is None else versions
+            )
         if as_json:
             typer.echo(json.dumps(auditing.as_json(findings, trust.why), indent=2))
         else:

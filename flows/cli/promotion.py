@@ -37,10 +37,13 @@ def promote(
         from flows.promotion.promote import PromotionRefused, check_gates, propose
         from flows.promotion.promote import promote as make_champion
         from flows.promotion.tables import comparison_table, show_proposal
+        from flows.registry.approvals import doubt_of_people, require_person
         from flows.registry.client import open_registry
 
         console = Console(highlight=False)
         registry = open_registry(settings.project, settings.storage, settings.audit)
+        if settings.promotion.two_people:
+            require_person(registry)
         proposal = propose(registry, model)
         show_proposal(proposal, console)
         try:
@@ -58,6 +61,35 @@ def promote(
         told = settings.lineage.openlineage
         make_champion(registry, proposal, by=by or user(), why=why, comparison=comparison, told=told)
         console.print(f"{proposal.version.label} is champion")
+        if settings.promotion.two_people and (doubt := doubt_of_people(registry, proposal.version)):
+            console.print(f"nothing starts from it yet: {doubt}")
+
+
+def approve(
+    model: Annotated[str, typer.Argument(help="Registered name, for its champion; or name/version, name@alias.")],
+    config: ConfigOption = None,
+    overrides: Overrides = None,
+    yes: Yes = False,
+    why: Why = "",
+    by: By = None,
+) -> None:
+    """Sign for a version by your own key, as another person than who promoted it; or say why it was promoted."""
+    with quietly():
+        from flows.registry.lookup import require_project, require_version
+        from flows.registry.names import CHAMPION
+
+        version = model if "/" in model or "@" in model else f"{model}@{CHAMPION}"
+        settings = of_registry(config, overrides, model=version, see=lambda: require_version(version))
+        require_project(settings.project, version)
+        from flows.promotion.approval import approve as sign
+        from flows.registry.approvals import require_person
+        from flows.registry.client import open_registry
+
+        registry = open_registry(settings.project, settings.storage, settings.audit)
+        name, ref = require_person(registry), registry.pin(version.removeprefix("models:/"))
+        _ask(f"Sign for {ref.label}, digest {ref.digest[:12]}, as {name}?", yes)
+        people = sign(registry, ref, by=by or user(), why=why)
+        typer.echo(f"{ref.label} is signed for by {', '.join(people)}")
 
 
 def compare(
@@ -112,9 +144,12 @@ def rollback(
         settings = of_registry(config, overrides, model=model, see=lambda: require_model(model))
         require_project(settings.project, model)
         from flows.promotion.promote import previous_champion, roll_back
+        from flows.registry.approvals import require_person
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
+        if settings.promotion.two_people:
+            require_person(registry)
         earlier = previous_champion(registry, model)
         registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
@@ -128,7 +163,7 @@ def history(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, an object for each move.")] = False,
 ) -> None:
-    """List who made which version champion, when, from what and why; the newest first."""
+    """List who made which version champion or signed for it, when, from what and why; the newest first."""
     with quietly():
         from flows.registry.lookup import require_model, require_registry
 
@@ -143,7 +178,8 @@ def history(
         from flows.promotion.tables import show_history
         from flows.registry.client import open_registry
 
-        promotions = read_history(open_registry(settings.project, settings.storage, settings.audit), model)
+        registry = open_registry(settings.project, settings.storage, settings.audit)
+        promotions = read_history(registry, model, with_approvals=True)
         if as_json:
             typer.echo(json.dumps([promotion.model_dump(mode="json") for promotion in promotions], indent=2))
         elif promotions:

@@ -26,6 +26,21 @@ def receive(
     openlineage: Annotated[
         str, typer.Option(envvar="OPENLINEAGE_URL", help="Server that is told of promotions by OpenLineage events.")
     ] = "",
+    two_people: Annotated[
+        bool,
+        typer.Option(
+            "--two-people", envvar="RLHF_TWO_PEOPLE", help="Hold promotions until two people signed for them."
+        ),
+    ] = False,
+    reason_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            envvar="RLHF_REASON_MINUTES",
+            help="How long a promotion made in MLflow's page waits for a reason, the tag promotion.reason; it is held "
+            "then. By default none is wanted.",
+        ),
+    ] = None,
 ) -> None:
     """Receive MLflow's webhooks, and tell Prefect which versions became champion."""
     with quietly():
@@ -52,6 +67,7 @@ def receive(
         for chatty in ("httpx", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         from flows.promotion.receiver import serve
+        from flows.promotion.wanted import Wanted
 
         serve(
             folder.resolve(),
@@ -61,4 +77,5 @@ def receive(
             every=every,
             tolerance=tolerance,
             told=told,
+            wanted=Wanted(two_people, reason_minutes),
         )

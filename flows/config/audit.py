@@ -1,8 +1,24 @@
 """How what is made, judged and promoted is stated, so that an audit can prove it."""
 
+import re
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator
+
+from flows.config.redaction import redact_address
 from rlhf_core.config import Frozen
+
+REMOTE = re.compile(r"git\+(https|file)://.+|git\+ssh://([\w.-]+@)?[\w.-]+[:/].+")
+"""A git remote, with at most the name of an account of ssh."""
+
+
+def _without_secrets(address: str) -> str:
+    if address.startswith("git+") and not REMOTE.fullmatch(address):
+        raise ValueError("is no git remote; write git+ssh://, git+https:// or git+file:// and what follows")
+    if redact_address(address) != address and not address.startswith("git+ssh://"):
+        raise ValueError("holds a password or a key; leave it out, and let git or the environment have it")
+    return address
 
 
 class AuditConfig(Frozen):
@@ -11,8 +27,9 @@ class AuditConfig(Frozen):
     sign: bool = True
     """Whether statements are signed. Unsigned ones prove nothing, and every page and audit says so."""
     key: Path | None = None
-    """File of the signing key, which only its owner may read; RLHF_SIGNING_KEY comes first. By default
-    `keys/pipeline.pem` in the storage folder, where one is made at the first use."""
-    witness: Path | None = None
-    """Folder that gets a copy of every statement, out of reach of who can write to registry and artifact store;
-    RLHF_WITNESS comes first."""
+    """File of the signing key, which only its owner may read, or `prefect:NAME` for a secret block of Prefect;
+    RLHF_SIGNING_KEY comes first. By default `keys/pipeline.pem` in the storage folder, where one is made at the first
+    use."""
+    witness: Annotated[str, AfterValidator(_without_secrets)] | None = None
+    """Who gets a copy of every statement, out of reach of who can write to registry and artifact store: a folder, a
+    bucket (`s3://bucket/folder`), or a git remote (`git+ssh://host/repository`); RLHF_WITNESS comes first."""

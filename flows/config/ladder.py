@@ -18,6 +18,7 @@ from flows.config.imported_policy import ImportedPolicy
 from flows.config.lineage import LineageConfig
 from flows.config.model_card import ModelCardConfig
 from flows.config.pretrained import SCHEME, FolderBase, GGUFBase, HubBase, HubModel, LocalModel, ModelSource, Pretrained
+from flows.config.promotion import PromotionConfig
 from flows.config.relabel import ByJudge, Relabel
 from flows.config.reward_model import RewardModelSettings
 from rlhf_core.config import Frozen
@@ -87,6 +88,8 @@ class LadderConfig(IngestConfig):
     """What is kept of the held-out rows that verdicts rest on."""
     freshness: FreshnessConfig = FreshnessConfig()
     """How old champions and data may become before somebody is told."""
+    promotion: PromotionConfig = PromotionConfig()
+    """What a champion needs besides its alias before anything starts from it."""
     model_card: ModelCardConfig = ModelCardConfig()
     """What people say of the models themselves, in the cards that go with them."""
     outside_measures: tuple[OutsideMeasureConfig, ...] = ()
@@ -145,6 +148,12 @@ class LadderConfig(IngestConfig):
             return self
         if empty := [kind for kind in COLUMNS if not getattr(self.data, kind)]:
             raise ValueError(f"data.{empty[0]} has no source, which a climb needs; name at least one")
+        return self
+
+    @model_validator(mode="after")
+    def _people_sign_what_is_signed(self) -> "LadderConfig":
+        if self.promotion.two_people and not self.audit.sign:
+            raise ValueError("promotion.two_people counts signatures, and audit.sign is false; set that to true")
         return self
 
     @model_validator(mode="after")

@@ -111,11 +111,6 @@ class Archive:
         """All registered names."""
         return {model.name for model in pages(self.client.search_registered_models, 1000)}
 
-    def aliased(self) -> list[Version]:
-        """Every version that holds an alias and that a ladder registered."""
-        versions = (version_of(self.client.get_model_version(*label.rsplit("/", 1))) for label in self.aliases())
-        return [version for version in versions if version is not None]
-
     def everything(self) -> Graph:
         """The graph of all versions that ladders registered."""
         aliases = self.aliases()
@@ -205,6 +200,15 @@ class Archive:
         """A fresh copy of the files of a version, while the context lasts; None if they cannot be had."""
         with tempfile.TemporaryDirectory() as folder:
             yield _fetched(lambda: self.client.get_logged_model(version.model_id).artifact_location, "", folder)
+
+    def loads_its_files(self, version: Version) -> bool:
+        """Whether MLflow loads a version from where its logged model lies."""
+        try:
+            place = str(self.client.get_model_version_download_uri(version.name, version.version))
+            model = str(self.client.get_logged_model(version.model_id).artifact_location)
+        except MlflowException:
+            return True  # they are gone, which is told of who reads them
+        return place.rstrip("/") in (model.rstrip("/"), f"models:/{version.model_id}")
 
     def _reports(self, run: Run) -> dict[str, Counts]:
         """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""

@@ -76,6 +76,10 @@ def render(findings: Sequence[AuditFinding], keys: str) -> Group:
 
 def _files(archive: Archive, version: Version) -> AuditFinding:
     """The files of a version against its digest; if that differs, against the digests of each file."""
+    if not archive.loads_its_files(version):
+        return AuditFinding(
+            version.label, "files", "altered", "MLflow loads it from another place than its model lies at"
+        )
     with archive.files(version) as folder:
         digests = {} if folder is None else file_digests(folder)
     if not digests:

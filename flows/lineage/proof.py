@@ -1,19 +1,23 @@
 """Proof of what the registry says: the log of statements, the state of MLflow against it, and verdicts from figures."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from securesystemslib.signer import SSlibKey
 
-from flows.attestation.statement import ROWS
+from flows.attestation.statement import FOLDER, ROWS, Subject
+from flows.attestation.verification import VerifiedLog
+from flows.attestation.witness import Witness
 from flows.lineage.archive import Archive
 from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Graph, Version
 from flows.lineage.holdings import Holdings
 from flows.lineage.standing import standing_findings
 from flows.lineage.stated import Stated, log_findings, logged_projects, open_log, stated, verdict_findings
+from flows.registry.approvals import WANTED, signatories
 from flows.registry.held import alias_address, model_address, run_address, version_address
-from flows.registry.names import CHALLENGER, CHAMPION, SNAPSHOT_TAG, project_of_model
+from flows.registry.names import CHALLENGER, CHAMPION, DIGEST_TAG, SNAPSHOT_TAG, project_of_model
 
 
 def prove(
@@ -21,8 +25,9 @@ def prove(
     versions: Sequence[Version] | None,
     keys: Sequence[SSlibKey],
     *,
-    witness: Path | None = None,
+    witness: str | None = None,
     deep: bool = False,
+    two_people: bool = False,
 ) -> list[AuditFinding]:
     """Hold the registry against the statements of its projects.
 
@@ -30,22 +35,50 @@ def prove(
         archive: the registry.
         versions: those whose ancestry is looked at; None for all that there is.
         keys: that the auditor trusts.
-        witness: folder with the copies of a witness, None where there is none.
+        witness: address of a witness, None where there is none.
         deep: whether the files of runs are read, too.
+        two_people: whether two people must have signed for every champion.
     """
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = None if witness is None else Witness(witness, Path(scratch))
+        return list(_proved(archive, versions, keys, kept, deep=deep, two_people=two_people))
+
+
+def _proved(
+    archive: Archive,
+    versions: Sequence[Version] | None,
+    keys: Sequence[SSlibKey],
+    witness: Witness | None,
+    *,
+    deep: bool,
+    two_people: bool,
+) -> Iterator[AuditFinding]:
     graph = None if versions is None else archive.ancestry(list(versions))
     names = archive.names() if graph is None else {version.name for version in graph.versions.values()}
     projects = set(filter(None, map(project_of_model, names)))
     projects |= logged_projects(archive.client, witness) if graph is None else set()
-    findings: list[AuditFinding] = []
     for project in sorted(projects):
         log = open_log(archive.client, project, keys, witness)
         said = stated(log)
-        findings += log_findings(project, log)
-        findings += verdict_findings(project, said)
+        yield from log_findings(project, log)
+        yield from verdict_findings(project, said)
         within = None if graph is None else set(_addresses(graph, said))
-        findings += standing_findings(Holdings(archive.client, project), said, deep=deep, within=within)
-    return findings
+        holdings = Holdings(archive.client, project)
+        yield from standing_findings(holdings, said, deep=deep, within=within)
+        if two_people:
+            yield from people_findings(holdings, log, within)
+
+
+def people_findings(holdings: Holdings, log: VerifiedLog, within: Container[str] | None) -> Iterator[AuditFinding]:
+    """Whether two people signed for each champion, by its name and the digest of its files."""
+    for address, label in holdings.of_kind("alias"):
+        if not address.endswith(f"@{CHAMPION}") or (within is not None and address not in within):
+            continue
+        tags = holdings.facets.get(version_address(label), {}).get("tags", {})
+        version = Subject(name=label, digest={FOLDER: tags.get(DIGEST_TAG, "")})
+        people = signatories(log, version)
+        told = f"{label}: {', '.join(people) or 'nobody'} signed for it by a key of their own"
+        yield AuditFinding(address, "two people", "holds" if len(people) >= WANTED else "unsigned", told)
 
 
 def _addresses(graph: Graph, said: Stated) -> Iterator[str]:

@@ -6,8 +6,27 @@ from typing import Any
 from flows.lineage.finding import AuditFinding, AuditStatus
 from flows.lineage.holdings import Holdings
 from flows.lineage.stated import Stated
-from flows.registry.held import CURVES, FILES, INPUTS, kept_curves, kept_files, model_inputs
-from flows.registry.names import CHALLENGER, CHAMPION, ENDS_TAG, SNAPSHOT_TAG, STAGE_TAG
+from flows.registry.held import (
+    CURVES,
+    FILES,
+    INPUTS,
+    kept_curves,
+    kept_files,
+    linked_statement,
+    model_inputs,
+    run_address,
+)
+from flows.registry.names import (
+    CHALLENGER,
+    CHAMPION,
+    ENDS_TAG,
+    GATED,
+    SNAPSHOT_TAG,
+    STAGE_PREFIX,
+    STAGE_TAG,
+    project_of_model,
+)
+from flows.registry.runs import FINAL
 
 OF_RUNS = (STAGE_TAG, SNAPSHOT_TAG, "how", "why")
 """Tags of which every run has one that makes, measures, keeps, promotes or withdraws something."""
@@ -32,6 +51,8 @@ def standing_findings(
         if within is not None and address not in within:
             continue
         wrong = list(_against(holdings, address, facets, deep=deep, alone=deep or within is not None))
+        if deep and address in holdings.runs:
+            wrong += _linked(holdings, address, stated)
         for finding in wrong:
             yield finding._replace(detail=f"{finding.detail}; stated in {stated.since[address]}")
         held += not wrong
@@ -39,7 +60,7 @@ def standing_findings(
         what = "with their files" if deep else "without their files"
         yield AuditFinding("registry", "state", "holds", f"{held} versions, models, runs and aliases, {what}")
     for address, facets in holdings.facets.items():
-        if (within is None or address in within) and address not in stated.holds and _counts(address, facets):
+        if (within is None or address in within) and address not in stated.holds and _counts(address, facets, stated):
             yield AuditFinding(_name(address), "statement", "unsigned", "nobody stated that it is so")
 
 
@@ -72,6 +93,13 @@ def _costly(holdings: Holdings, address: str, facets: Mapping[str, Any], *, deep
     return costly
 
 
+def _linked(holdings: Holdings, address: str, stated: Stated) -> Iterator[AuditFinding]:
+    """Whether the copy of a statement that a run has, to which pages link, is one of the log."""
+    digest = linked_statement(holdings.runs[address].info.artifact_uri)
+    if digest and digest not in stated.digests:
+        yield AuditFinding(_name(address), "copy of its statement", "altered", "is none of the log")
+
+
 def _difference(then: Any, now: Any) -> str:
     """How something differs from what was stated, in words; empty where it does not."""
     if then == now:
@@ -99,18 +127,34 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _counts(address: str, facets: Any) -> bool:
-    """Whether something must be stated: all versions, the aliases of the ladder, and runs that ended well or say so."""
+def _counts(address: str, facets: Any, stated: Stated) -> bool:
+    """Whether something must be stated: versions, the aliases of the ladder, models and runs that look like its own."""
     kind, _, name = address.partition(" ")
     match kind:
         case "version":
             return True
         case "alias":
             return name.endswith((f"@{CHAMPION}", f"@{CHALLENGER}"))
+        case "model":
+            ours = project_of_model(facets["name"]) is not None or run_address(facets["run"]) in stated.holds
+            return ours and facets["status"] == "READY"
         case "run":
-            ended = facets["status"] == "FINISHED" or ENDS_TAG in facets["tags"]
-            return ended and any(tag in facets["tags"] for tag in OF_RUNS)
+            return _run_counts(name, facets, stated)
     return False
+
+
+def _run_counts(run_id: str, facets: Any, stated: Stated) -> bool:
+    """Whether a run that nobody stated should have been.
+
+    That are those that ended well or say so, and did what the pipeline does or show its figures; moves of an alias,
+    which the history believes before they have ended; and whatever judged a version and is in no statement.
+    """
+    tags = facets["tags"]
+    if facets["status"] == "FINISHED" or ENDS_TAG in tags:
+        return any(tag in tags for tag in OF_RUNS) or any(metric.startswith(FINAL) for metric in facets["metrics"])
+    if "how" in tags and facets["status"] == "RUNNING":
+        return True
+    return run_id not in stated.named and any(f"{STAGE_PREFIX}{stage}" in tags for stage in GATED)
 
 
 def _name(address: str) -> str:

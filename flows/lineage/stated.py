@@ -1,23 +1,29 @@
 """The log of a project as an audit reads it: what is wrong with it, and what it says that the registry must hold."""
 
+import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from securesystemslib.signer import SSlibKey
 
 from flows.attestation.log import LogEntry, read_log
+from flows.attestation.order import set_back
 from flows.attestation.statement import JUDGEMENT, PROVENANCE
-from flows.attestation.store import STATEMENTS, LogStore, log_address
+from flows.attestation.store import LogStore, log_address
 from flows.attestation.verification import VerifiedLog, verify_log
+from flows.attestation.witness import KeptLog, Witness
 from flows.config.errors import InputError
 from flows.lineage.finding import AuditFinding
 from rlhf_core.gates.gate import Gate, Verdict, judge
 from rlhf_core.metrics.estimates import Estimate
 
 
-class Stated(NamedTuple):
+@dataclass(frozen=True)
+class Stated:
     """What the statements of a log say that count.
 
     Attributes:
@@ -30,38 +36,55 @@ class Stated(NamedTuple):
     since: dict[str, str]
     entries: list[LogEntry]
 
+    @functools.cached_property
+    def digests(self) -> set[str]:
+        """SHA-256 of the files of these statements."""
+        return {hashlib.sha256(entry.content).hexdigest() for entry in self.entries}
 
-def open_log(client: MlflowClient, project: str, keys: Sequence[SSlibKey], witness: Path | None) -> VerifiedLog:
+    @functools.cached_property
+    def named(self) -> set[str]:
+        """Runs that statements are by, besides those of which they are."""
+        return {str(entry.statement.predicate.get("run", "")) for entry in self.entries if entry.statement is not None}
+
+
+def open_log(client: MlflowClient, project: str, keys: Sequence[SSlibKey], witness: Witness | None) -> VerifiedLog:
     """Read and verify the log of a project; one that never was is empty.
 
     Args:
         client: of the registry.
         project: whose log it is.
         keys: that the auditor trusts.
-        witness: folder of the witness, None where nobody kept a copy.
+        witness: None where nobody kept a copy.
 
     Raises:
-        InputError: if the witness has no folder of this project.
+        InputError: if the witness cannot be read, or has nothing of this project.
     """
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
         return verify_log([], keys)
     kept = None
     if witness is not None:
-        folder = witness / STATEMENTS / project
-        if not folder.is_dir():
-            raise InputError(f"{witness}: there is no {STATEMENTS}/{project} of a witness; name the folder of one")
-        kept = read_log(folder)
+        kept = _kept(witness.log(project), project)
     with LogStore(log_address(str(experiment.artifact_location), project)).copied() as folder:
         return verify_log(read_log(folder), keys, kept)
 
 
-def logged_projects(client: MlflowClient, witness: Path | None) -> set[str]:
+def _kept(log: KeptLog, project: str) -> list[LogEntry]:
+    try:
+        with log.copied() as folder:
+            kept = read_log(folder)
+    except (MlflowException, OSError) as error:
+        raise InputError(f"the witness {log.address} cannot be read ({error})") from None
+    if not kept:
+        raise InputError(f"{log.address}: a witness has no statement of {project} there; name the address of one")
+    return kept
+
+
+def logged_projects(client: MlflowClient, witness: Witness | None) -> set[str]:
     """Projects that have a log, or of which the witness kept one, whether or not the registry has a version of them."""
     experiments = {str(each.name): str(each.artifact_location) for each in client.search_experiments()}
     written = {name for name, place in experiments.items() if LogStore(log_address(place, name)).names()}
-    kept = set() if witness is None else {path.name for path in (witness / STATEMENTS).glob("*") if path.is_dir()}
-    return written | kept
+    return written | (set() if witness is None else witness.projects())
 
 
 def stated(log: VerifiedLog) -> Stated:
@@ -94,7 +117,10 @@ def log_findings(project: str, log: VerifiedLog) -> Iterator[AuditFinding]:
     if sound:
         signers = sorted({keyid for checked in sound for keyid in checked.signers})
         names = ", ".join(keyid[:12] for keyid in signers)
-        yield AuditFinding(of, "statements", "holds", f"{len(sound)} of {len(log.entries)}, signed by key {names}")
+        back = set_back(checked.entry for checked in log.entries)
+        clock = f"; a clock was set back {back} times, the order is that of the chain" if back else ""
+        told = f"{len(sound)} of {len(log.entries)}, signed by key {names}{clock}"
+        yield AuditFinding(of, "statements", "holds", told)
     elif not log.entries:
         yield AuditFinding(of, "statements", "missing", "there are none")
 

@@ -21,7 +21,7 @@ from flows.papers.bill import bill_of_materials
 from flows.papers.card import dataset_card, model_card, words_of
 from flows.papers.cover import cover_page
 from flows.papers.dossier import Dossier
-from flows.registry.names import EVIDENCE, STATEMENT
+from flows.registry.names import EVIDENCE, RATERS_RECORD, STATEMENT
 
 COVER, CARD, BILL, KEY, MANIFEST = "index.html", "README.md", "bom.cdx.json", "pipeline.pub", "manifest.json"
 
@@ -37,7 +37,7 @@ UNPROVING = ("docs", "figures")
 """Folders of runs that no proof rests on."""
 
 OF_TEXTS = (EVIDENCE, "samples.json")
-"""Parts of runs that hold what people and models wrote, where texts are kept."""
+"""Parts of runs that hold what people and models wrote, where texts are kept; the names of raters go with them."""
 
 KEPT, LEFT_OUT = "kept", "left out"
 """What a manifest says of the held-out rows."""
@@ -126,7 +126,7 @@ def _listed(archive: Archive, run_id: str, *, rows: bool, below: str = "") -> It
         return
     for item in items:
         top, _, _ = item.path.partition("/")
-        if item.path == STATEMENT or (top in OF_TEXTS and not rows):
+        if item.path == STATEMENT or ((top in OF_TEXTS or item.path == RATERS_RECORD) and not rows):
             continue
         if item.is_dir and item.path.rpartition("/")[2] not in UNPROVING:
             yield from _listed(archive, run_id, rows=rows, below=item.path)

@@ -10,6 +10,7 @@ from yaml import YAMLError
 
 from flows.config.errors import InputError
 from flows.lineage.story import facts, when
+from flows.papers.contributors import rater_lines
 from flows.papers.dossier import DatasetDossier, Dossier
 from flows.papers.limits import limits
 from flows.registry.model_card import KEY_FIGURES, figure_table, verdict_table
@@ -52,7 +53,7 @@ def model_card(dossier: Dossier, words: Path | None = None) -> ModelCard:
 
 
 def dataset_card(each: DatasetDossier) -> str:
-    """The card of a table: source, licence, counts, quarantine, and what its labels are worth."""
+    """The card of a table: source, licence, counts, quarantine, withdrawn rows, raters, what its labels are worth."""
     return f"# {_plain(each.use.name)}\n\n{_dataset(each)}\n"
 
 
@@ -155,6 +156,7 @@ def _dataset(each: DatasetDossier) -> str:
         rules = ", ".join(f"{_plain(rule)} {count:,}" for rule, count in counts.by_rule.items())
         aside = f"{counts.quarantined:,} were set aside" + (f" ({rules})" if rules else "")
         lines.append(f"- of {counts.records:,} records {aside}, {counts.merged:,} were merged into others")
+    lines += [f"- {_plain(line)}" for line in (*each.withdrawn, *rater_lines(each.raters))]
     if each.annotator:
         lines.append(f"- compared by {_plain(each.annotator)}")
     noise = {} if each.worth is None else each.worth.noise

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from flows.lineage.story import SHORT, facts, when
 from flows.papers.card import NOISE
+from flows.papers.contributors import rater_lines
 from flows.papers.dossier import DatasetDossier, Dossier, VersionDossier
 from flows.papers.limits import limits
 from flows.registry.model_card import KEY_FIGURES
@@ -82,10 +83,13 @@ def _table(each: DatasetDossier) -> tuple[str, ...]:
 
 
 def _labels(dossier: Dossier) -> Iterator[str]:
-    """What is known of who labelled the pairs and how far they agree."""
+    """What was withdrawn of the rows, and what is known of who labelled the pairs and how far they agree."""
     for each in dossier.datasets:
         if each.annotator:
             yield f"{each.use.name} {each.use.digest[:SHORT]} was compared by {each.annotator}."
+        yield from (f"{each.use.name} {each.use.digest[:SHORT]}: {line}." for line in each.withdrawn)
+        if told := list(rater_lines(each.raters)):
+            yield f"Of {each.use.name}: {'; '.join(told)}."
         noise = {} if each.worth is None else each.worth.noise
         told = [f"{words} {format_estimate(noise[name])}" for name, words in NOISE.items() if name in noise]
         if told:

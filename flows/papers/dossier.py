@@ -1,7 +1,7 @@
 """The dossier of a version: what is recorded of it, of every version it stands on, and of their data."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlflow.entities import Run
@@ -12,11 +12,14 @@ from flows.lineage.evidence import recorded_figures
 from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import DatasetUse, Training
+from flows.papers.contributors import read_raters, withdrawn_lines
 from flows.registry.keys import files_artifact
 from flows.registry.names import CONFIGURATION, EVALUATION, MODELS, STAGE_TAG, verdicts_record
+from flows.registry.withdrawals import Withdrawal, all_withdrawals
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
+from rlhf_core.metrics.raters import RaterFigures
 
 LABELS = "data/{table}/labels.json"
 """Where a run keeps what the labels of a table are worth."""
@@ -54,6 +57,8 @@ class DatasetDossier(NamedTuple):
         annotator: who compared its rows, where a registry knows.
         worth: what its labels are worth, None where it has none or nobody measured them.
         sources: what a configuration says of the files or data sets that it was read from.
+        raters: what is known of each who labelled its rows under a name.
+        withdrawn: rows that were left out as their data had been withdrawn, a sentence for each withdrawal.
     """
 
     use: DatasetUse
@@ -61,6 +66,8 @@ class DatasetDossier(NamedTuple):
     annotator: str
     worth: LabelWorth | None
     sources: tuple[Mapping[str, Any], ...]
+    raters: Mapping[str, RaterFigures] = {}
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def licences(self) -> str:
@@ -76,7 +83,8 @@ class Dossier(NamedTuple):
         story: the graph.
         versions: each after all that went into it; the one that is meant is the last.
         datasets: tables that went in.
-        runs: runs of MLflow that keep all this: those that made, judged and measured versions, and the climbs.
+        runs: runs of MLflow that keep all this: those that made, judged and measured versions, the climbs, and
+            withdrawals of their data.
     """
 
     story: Story
@@ -88,6 +96,11 @@ class Dossier(NamedTuple):
     def subject(self) -> VersionDossier:
         """The version that is meant."""
         return next(each for each in self.versions if each.version.label == self.story.root.label)
+
+    @property
+    def withdrawn(self) -> list[str]:
+        """Data that were withdrawn after the version, or one that it stands on, was trained on them."""
+        return sorted(set(_marks(self.versions)))
 
     @property
     def missing(self) -> list[str]:
@@ -108,8 +121,17 @@ def read_dossier(archive: Archive, model: str) -> Dossier:
     story = tell(archive, model)
     ordered = [story.graph.versions[node] for node in story.graph.order if node in story.graph.versions]
     versions = tuple(_version(archive, version, story.training(version)) for version in ordered)
+    projects = dict.fromkeys(each.training.project for each in versions if each.training is not None)
+    withdrawals = [item for project in projects for item in all_withdrawals(archive.client, project)]
+    datasets = tuple(_datasets(archive, versions, withdrawals))
     runs = dict.fromkeys(run for each in versions for run in _runs(archive, each))
-    return Dossier(story, versions, tuple(_datasets(archive, versions)), tuple(runs))
+    told = "\n".join([*(line for each in datasets for line in each.withdrawn), *_marks(versions)])
+    runs |= dict.fromkeys(item.id for item in withdrawals if item.sentence in told)
+    return Dossier(story, versions, datasets, tuple(runs))
+
+
+def _marks(versions: Iterable[VersionDossier]) -> Iterator[str]:
+    return (said for each in versions for said in each.version.withdrawn.values())
 
 
 def _runs(archive: Archive, each: VersionDossier) -> Iterator[str]:
@@ -154,7 +176,9 @@ def _last_judgement(archive: Archive, version: Version, stage: str) -> tuple[Run
     return None
 
 
-def _datasets(archive: Archive, versions: tuple[VersionDossier, ...]) -> Iterator[DatasetDossier]:
+def _datasets(
+    archive: Archive, versions: tuple[VersionDossier, ...], withdrawals: Sequence[Withdrawal]
+) -> Iterator[DatasetDossier]:
     """Each table once, in the order in which versions first used it."""
     uses: dict[str, list[tuple[VersionDossier, str, DatasetUse]]] = {}
     for each in versions:
@@ -168,7 +192,13 @@ def _datasets(archive: Archive, versions: tuple[VersionDossier, ...]) -> Iterato
             annotator=first.version.annotators.get(name, ""),
             worth=_worth(archive, first.version.run_id, use.name),
             sources=_sources(first.climb, use.name),
+            raters=_raters(archive, first) if use.name == "preferences" else {},
+            withdrawn=tuple(withdrawn_lines(use.counts, withdrawals)),
         )
+
+
+def _raters(archive: Archive, first: VersionDossier) -> dict[str, RaterFigures]:
+    return {} if first.training is None else read_raters(archive, first.training.ladder_run)
 
 
 def _worth(archive: Archive, run_id: str, table: str) -> LabelWorth | None:

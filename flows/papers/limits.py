@@ -15,6 +15,7 @@ def limits(dossier: Dossier) -> list[str]:
     subject = dossier.subject
     return [
         *_gone(dossier),
+        *(f"It, or what it stands on, was trained on data that were withdrawn: {said}." for said in dossier.withdrawn),
         *_gates(subject),
         *_rows(dossier),
         *_labels(dossier),

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from flows.registry.client import Registry
-from flows.registry.names import ENDS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.names import FLOW_RUN_TAG, PARENT_RUN_TAG, PROCESS_TAG
 from flows.registry.processes import is_dead
 
 
@@ -47,7 +47,7 @@ def end_orphan(registry: Registry, run: Run) -> None:
 
 def _end(registry: Registry, run: Run) -> None:
     """End a run as its statement says, if there is one by now."""
-    registry.end_run(run.info.run_id, run.data.tags.get(ENDS_TAG, "KILLED"))
+    registry.end_as_noted(run)
 
 
 def _end_flow_runs(client: SyncPrefectClient, ladder: UUID) -> None:

@@ -10,6 +10,7 @@ from mlflow.entities import Run
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import IDENTITY_CONTEXT
+from flows.registry.approvals import require_two_people
 from flows.registry.client import Registry
 from flows.registry.keys import LADDER_CODE, code_version, content_key, inputs_of
 from flows.registry.names import (
@@ -33,7 +34,7 @@ from rlhf_core.gates.gate import Verdict
 
 ELSEWHERE = {
     *("storage", "threads", "compute", "data", "contract", "shares", "relabel"),
-    *("audit", "freshness", "lineage", "model_card"),
+    *("audit", "freshness", "lineage", "model_card", "promotion"),
 }
 """Sections that change no outcome, or that the digests of the data stand for."""
 
@@ -116,6 +117,18 @@ def recall(ref: ModelRef, registry: Registry) -> StageRecord:
         estimates=registry.estimates(ref.run_id),
         seconds=(run.info.end_time - run.info.start_time) / 1000,
     )
+
+
+def require_startable(ref: ModelRef, registry: Registry, config: LadderConfig) -> None:
+    """See that a run may stand on a version: by its gates where these are enforced, by two people where they must sign.
+
+    Raises:
+        InputError: if it may not.
+    """
+    if config.gates.mode == "enforce":
+        require_passed(ref, registry)
+    if config.promotion.two_people:
+        require_two_people(registry, ref)
 
 
 def require_passed(ref: ModelRef, registry: Registry) -> None:

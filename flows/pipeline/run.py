@@ -20,7 +20,7 @@ from flows.pipeline.freshness import tell_overdue
 from flows.pipeline.gating import enforce, judge_figures, mark_versions
 from flows.pipeline.outside_functions import measure_sources
 from flows.pipeline.outside_measures import OutsideView, view_answers
-from flows.pipeline.reuse import EarlierRun, find_same, recall, require_passed, run_key
+from flows.pipeline.reuse import EarlierRun, find_same, recall, require_startable, run_key
 from flows.pipeline.stated import give_alias, state_climb, state_judgement
 from flows.pipeline.summary import Summary, publish_summary
 from flows.pipeline.withdrawn import settle_marks_of, trained_on_withdrawn
@@ -105,13 +105,12 @@ class LadderRun:
         """A model that goes in, pinned to the version that it means now: the champion, unless one is named.
 
         Raises:
-            InputError: if there is none, its files are not those that were registered, or it did not pass its gates and
-            these are enforced.
+            InputError: if there is none, its files are not those that were registered, it did not pass its gates and
+            these are enforced, or two people must sign for it and did not.
         """
         registry = self.context.registry()
         ref = registry.pin(model or f"{registered_name(self.config.project, role)}@{CHAMPION}")
-        if self.config.gates.mode == "enforce":
-            require_passed(ref, registry)
+        require_startable(ref, registry, self.config)
         registry.folder(ref)  # refused now, if a file is missing or altered, and not when its turn comes
         self.inputs[role] = ref
         registry.tag_run(self.context.run_id, {f"{INPUT_PREFIX}{role}": ref.label})

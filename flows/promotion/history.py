@@ -18,11 +18,16 @@ from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen
 
-How = Literal["rlhf promote", "rlhf rollback", "MLflow"]
+How = Literal["rlhf promote", "rlhf rollback", "MLflow", "rlhf approve"]
 
 PROMOTE: How = "rlhf promote"
 
 ROLLBACK: How = "rlhf rollback"
+
+IN_MLFLOW: How = "MLflow"
+
+APPROVE: How = "rlhf approve"
+"""No move, but that another person signs for a version."""
 
 LEDGER = "promotions"
 
@@ -30,14 +35,15 @@ RUNS_PER_PAGE = 1000
 
 
 class PromotionRecord(Frozen):
-    """A move of the alias `champion`.
+    """A move of the alias `champion`, or an approval.
 
     Attributes:
-        previous: the version that was champion before, None where none was.
+        previous: the version that was champion before, None where none was, and of an approval.
         by: who did it, as user@host.
         forced: whether the gates of the version had not passed.
         how: by which command, or in MLflow's own page.
         when: in UTC.
+        run_id: the run that keeps it.
     """
 
     model: str
@@ -48,6 +54,7 @@ class PromotionRecord(Frozen):
     how: How
     forced: bool
     when: datetime
+    run_id: str = ""
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def recorded_promotion(
         comparison: what was shown before.
         told: where lineage events go, if anywhere.
     """
-    ledger = _ledger(registry)
+    ledger = open_ledger(registry)
     tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
     run_id = ledger.start_run(f"{model}/{version}", tags={**tags, "forced": str(forced).lower()})
     try:
@@ -104,11 +111,11 @@ def settle(registry: Registry) -> list[str]:
     """
     if registry.client.get_experiment_by_name(f"{project_of(registry)}-{LEDGER}") is None:
         return []
-    ledger = _ledger(registry)
+    ledger = open_ledger(registry)
     closed = []
     for run in ledger.running(PROCESS_TAG):
         if is_dead(run.data.tags[PROCESS_TAG]):
-            done = _has_moved(registry, run)
+            done = run.data.tags["how"] != APPROVE and _has_moved(registry, run)
             if done:
                 conclude_move(registry, ledger, run.info.run_id)
             else:
@@ -117,9 +124,9 @@ def settle(registry: Registry) -> list[str]:
     return closed
 
 
-def history(registry: Registry, model: str | None = None) -> list[PromotionRecord]:
+def history(registry: Registry, model: str | None = None, *, with_approvals: bool = False) -> list[PromotionRecord]:
     """All moves of the alias `champion` that are known, the newest first; of one model, or of all of the project."""
-    ledger = _ledger(registry)
+    ledger = open_ledger(registry)
     records: list[PromotionRecord] = []
     token = None
     while True:
@@ -130,6 +137,7 @@ def history(registry: Registry, model: str | None = None) -> list[PromotionRecor
             page_token=token,
         )
         runs = [run for run in page if model in (None, run.data.tags["model"])]
+        runs = [run for run in runs if with_approvals or run.data.tags["how"] != APPROVE]
         records += [_promotion(run) for run in runs if _took_place(registry, run)]
         token = page.token
         if not token:
@@ -141,13 +149,16 @@ def project_of(registry: Registry) -> str:
     return str(registry.client.get_experiment(registry.experiment_id).name)
 
 
-def _ledger(registry: Registry) -> Registry:
+def open_ledger(registry: Registry) -> Registry:
+    """The experiment that keeps moves and approvals."""
     return open_registry(f"{project_of(registry)}-{LEDGER}", registry.storage)
 
 
 def _took_place(registry: Registry, run: Run) -> bool:
     """Whether there was the move that a record is of; of an open one the alias tells."""
-    return run.info.status == "FINISHED" or (run.info.status == "RUNNING" and _has_moved(registry, run))
+    if run.info.status == "RUNNING":
+        return run.data.tags["how"] != APPROVE and _has_moved(registry, run)
+    return bool(run.info.status == "FINISHED")
 
 
 def _has_moved(registry: Registry, run: Run) -> bool:
@@ -167,5 +178,6 @@ def _promotion(run: Run) -> PromotionRecord:
             "how": tags["how"],
             "forced": tags["forced"] == "true",
             "when": datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+            "run_id": run.info.run_id,
         }
     )

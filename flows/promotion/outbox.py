@@ -109,6 +109,11 @@ class Outbox:
                 "UPDATE promotions SET status = ?, reason = '' WHERE number = ?", (status, promotion.number)
             )
 
+    def hold(self, promotion: PendingPromotion, reason: str) -> None:
+        """Say another reason why a promotion is held."""
+        with self._connection() as connection:
+            connection.execute("UPDATE promotions SET reason = ? WHERE number = ?", (reason, promotion.number))
+
     def _select(self, condition: str, value: str) -> list[PendingPromotion]:
         columns = ", ".join(PendingPromotion._fields)
         with self._connection() as connection:

@@ -24,6 +24,7 @@ from flows.config.lineage import OpenLineageConfig
 from flows.config.redaction import redact
 from flows.promotion.outbox import Outbox
 from flows.promotion.reconcile import detect, publish
+from flows.promotion.wanted import NOTHING_MORE, Wanted
 from flows.promotion.webhook import Refused, calls, find_webhook, keep_secret, register_webhook, verify
 from flows.storage.locks import exclusive
 
@@ -47,6 +48,7 @@ class RegistryWatcher:
         url: where MLflow sends its deliveries.
         every: seconds between looks that nobody asked for.
         told: where lineage events of promotions go, if anywhere.
+        wanted: what a promotion must have besides before it is passed on.
         looked: when the last look ended.
         problems: what went wrong in it, by step.
     """
@@ -57,6 +59,7 @@ class RegistryWatcher:
     secret: str
     every: float
     told: OpenLineageConfig | None = None
+    wanted: Wanted = NOTHING_MORE
     wake: threading.Event = field(default_factory=threading.Event)
     looked: str | None = None
     problems: dict[str, str] = field(default_factory=dict)
@@ -74,7 +77,7 @@ class RegistryWatcher:
         """Do each step, whatever becomes of the others: servers that are away come back."""
         steps: dict[str, Callable[[], None]] = {
             "webhook": self._register,
-            "registry": lambda: detect(self.client, self.outbox, self.outbox.path.parent, self.told),
+            "registry": lambda: detect(self.client, self.outbox, self.outbox.path.parent, self.told, self.wanted),
             "prefect": lambda: publish(self.outbox),
         }
         problems: dict[str, str] = {}
@@ -151,6 +154,7 @@ def serve(
     every: float,
     tolerance: float,
     told: OpenLineageConfig | None = None,
+    wanted: Wanted = NOTHING_MORE,
 ) -> None:
     """Receive until told to end; a second receiver on the same folder waits for the first.
 
@@ -162,6 +166,7 @@ def serve(
         every: seconds between looks at the registry.
         tolerance: seconds that a delivery's time may be away from ours.
         told: where lineage events of promotions go, if anywhere.
+        wanted: what a promotion must have besides before it is passed on.
 
     Raises:
         InputError: if the environment names no servers.
@@ -176,6 +181,7 @@ def serve(
             secret=keep_secret(folder / "webhook.secret"),
             every=every,
             told=told,
+            wanted=wanted,
         )
         log.info("receiving at %s, looking every %g s", watcher.url, every)
         threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()

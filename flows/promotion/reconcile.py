@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -19,8 +19,9 @@ from prefect.events.schemas.events import Event, Resource
 
 from flows.config.errors import InputError
 from flows.config.lineage import OpenLineageConfig
-from flows.promotion.history import history, recorded_promotion
+from flows.promotion.history import IN_MLFLOW, history, recorded_promotion
 from flows.promotion.outbox import Outbox, PendingPromotion
+from flows.promotion.wanted import NOTHING_MORE, Wanted, doubt_of_person
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION, DIGEST_TAG, HELD_TAG, PASSED, PROMOTABLE, STATUS_TAG, project_of_model
 from flows.registry.tags import withdrawn_marks
@@ -40,18 +41,25 @@ def resource_of(model: str) -> str:
     return f"rlhf.model.{model}"
 
 
-def detect(client: MlflowClient, outbox: Outbox, storage: Path, told: OpenLineageConfig | None = None) -> None:
+def detect(
+    client: MlflowClient,
+    outbox: Outbox,
+    storage: Path,
+    told: OpenLineageConfig | None = None,
+    wanted: Wanted = NOTHING_MORE,
+) -> None:
     """Compare the registry's champions with the outbox, and remember those that are new.
 
     The registry alone is asked, so that a promotion counts the same however the receiver came to look. One whose gates
-    have not passed, or whose files are not those that were registered, is held and tagged with the reason; it is
-    released once all is well.
+    have not passed, whose files are not those that were registered, or that lacks signatures or a reason, is held and
+    tagged with what is the matter; it is released once all is well.
 
     Args:
         client: of the registry.
         outbox: what was noticed before.
         storage: folder of the receiver.
         told: where lineage events of those that MLflow's page made go.
+        wanted: what a promotion must have besides.
 
     Raises:
         MlflowException: if the registry is away.
@@ -63,7 +71,8 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path, told: OpenLineag
         if last is not None and last.version == version and last.status != "held":
             continue
         try:
-            _notice(client, outbox, project, storage, client.get_model_version(model, version), told)
+            registry = open_registry(project, storage)
+            _notice(registry, outbox, project, client.get_model_version(model, version), told, wanted)
         except InputError as error:
             problems.append(f"{model}/{version}: {error}")
     if problems:
@@ -71,26 +80,35 @@ def detect(client: MlflowClient, outbox: Outbox, storage: Path, told: OpenLineag
 
 
 def _notice(
-    client: MlflowClient,
+    registry: Registry,
     outbox: Outbox,
     project: str,
-    storage: Path,
     details: ModelVersion,
     told: OpenLineageConfig | None,
+    wanted: Wanted,
 ) -> None:
     """Remember a champion that is new, and release one that was held and is well by now."""
     model, version = str(details.name), str(details.version)
     last = outbox.last(model)
     is_new = last is None or last.version != version
     doubt = _doubt_of_gates(details)
-    look = f"{last.noticed} {time.time() // HOUR}" if last and not is_new else str(time.time_ns())
-    reason = doubt or (_doubt_of_files(project, storage, model, version, look) if DIGEST_TAG in details.tags else "")
-    _tag(client, details, reason)
     if last is None or is_new:
         previous = last.version if last else None
-        _record(open_registry(project, storage), model, version, previous, forced=bool(doubt), told=told)
+        _record(registry, model, version, previous, forced=bool(doubt), told=told)
+    noticed = datetime.now(UTC).isoformat() if last is None or is_new else last.noticed
+    look = f"{noticed} {time.time() // HOUR}" if not is_new else str(time.time_ns())
+    known = DIGEST_TAG in details.tags
+    reason = (
+        doubt
+        or (_doubt_of_files(project, registry.storage, model, version, look) if known else "")
+        or doubt_of_person(registry, details, noticed, wanted)
+    )
+    _tag(registry.client, details, reason)
+    if last is None or is_new:
         last = outbox.add(model, version, held=reason)
         log.info("%s became champion%s", last.label, f"; held, because {reason}" if reason else "")
+    elif reason != last.reason and last.status == "held" and reason:
+        outbox.hold(last, reason)
     if last.status == "held" and not reason:
         outbox.mark(last, "open")
         log.info("%s is no longer held", last.label)
@@ -159,7 +177,7 @@ def _record(
             previous=previous,
             by="unknown",
             why="",
-            how="MLflow",
+            how=IN_MLFLOW,
             forced=forced,
             told=told,
         ):

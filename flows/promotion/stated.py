@@ -1,10 +1,10 @@
 """The statement that a move of the alias `champion` leaves: who, when, from what and why."""
 
 from flows.attestation.keys import own_key
-from flows.attestation.statement import PROMOTION, Subject, digest_of
+from flows.attestation.statement import PERSON, PROMOTION, Subject, digest_of
 from flows.registry.client import Registry
 from flows.registry.held import alias_address, held_version, plain
-from flows.registry.names import CHAMPION, DIGEST_TAG, ENDS_TAG
+from flows.registry.names import CHAMPION, DIGEST_TAG
 from flows.registry.statements import holds_run, state, version_subject
 
 BY_HAND = ("rlhf promote", "rlhf rollback")
@@ -26,16 +26,18 @@ def conclude_move(registry: Registry, ledger: Registry, run_id: str) -> None:
     Raises:
         InputError: if the person's own key is named and cannot be read.
     """
-    ledger.tag_run(run_id, {ENDS_TAG: "FINISHED"})
-    tags = ledger.client.get_run(run_id).data.tags
+    ledger.note_end(run_id, "FINISHED")
+    run = ledger.client.get_run(run_id)
+    tags = run.data.tags
     label = f"{tags['model']}/{tags['version']}"
     own = own_key() if tags["how"] in BY_HAND and registry.audit.sign else None
-    holds = {alias_address(tags["model"], CHAMPION): label, **holds_run(ledger, run_id, status="FINISHED")}
+    holds = {alias_address(tags["model"], CHAMPION): label, **holds_run(ledger, run_id)}
     predicate = {"alias": CHAMPION, "run": run_id, **{name: tags[name] for name in RECORDED}}
+    predicate |= {} if own is None else {PERSON: own.public_key.keyid}
     signers = [] if own is None else [own]
     subject = _subject(registry, tags["model"], tags["version"])
     state(registry, PROMOTION, [subject], predicate, holds, beside=signers)
-    ledger.end_run(run_id, "FINISHED")
+    ledger.end_as_noted(run)
 
 
 def _subject(registry: Registry, model: str, version: str) -> Subject:

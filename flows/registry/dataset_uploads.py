@@ -15,6 +15,7 @@ from flows.registry.names import (
     DATA_TAG,
     NAME_TAG,
     ORIGIN_PREFIX,
+    RATERS_RECORD,
     SNAPSHOT_TAG,
     data_experiment,
 )
@@ -93,7 +94,7 @@ def log_data(data: DataRefs, project: str, registry: Registry, run_id: str) -> N
     registry.log_estimates(run_id, data.estimates, file="data/estimates.json")
     if data.raters:
         raters = {name: figures.model_dump(mode="json") for name, figures in data.raters.items()}
-        registry.client.log_dict(run_id, raters, "data/raters.json")
+        registry.client.log_dict(run_id, raters, RATERS_RECORD)
     registry.client.log_artifact(run_id, str(Path(data.report) / "report.html"), "data")
     registry.client.log_artifact(run_id, str(Path(data.report) / FILES), "data")
     registry.client.log_artifacts(run_id, str(Path(data.report) / "docs"), "data/docs")

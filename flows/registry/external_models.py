@@ -12,10 +12,12 @@ from mlflow import MlflowClient
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import SCHEME, TAKEN, GGUFBase, HubModel, LocalModel, ModelSource, Pretrained
+from flows.registry.approvals import require_two_people
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import database_file, prepare_database
 from flows.registry.hub import download, resolve
 from flows.registry.learned_prompts import learned_prompts
+from flows.registry.names import CHAMPION, project_of_model
 from flows.registry.references import ModelRef
 from flows.registry.server import require_mlflow
 from flows.report import warn
@@ -68,8 +70,11 @@ def pin_models(config: LadderConfig) -> LadderConfig:
 def _pinned(field: str, source: ModelSource, config: LadderConfig) -> ModelSource:
     if not isinstance(source, str):
         return pin(field, source)
-    registry = open_registry(config.project, config.storage)
+    registry = open_registry(config.project, config.storage, config.audit)
     version = registry.pin(source.removeprefix(SCHEME))
+    if config.promotion.two_people and source.endswith(f"@{CHAMPION}"):
+        project = project_of_model(version.name) or config.project
+        require_two_people(open_registry(project, config.storage, config.audit), version)
     if not field.startswith("relabel."):
         learned_prompts([version], registry)  # before any work, as nothing judges a model of unknown training
     return f"{SCHEME}{version.label}"

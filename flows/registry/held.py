@@ -23,7 +23,9 @@ from flows.attestation.statement import digest_of
 from flows.registry.model_card import END
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
+    APPROVED_TAG,
     DATASET_PREFIX,
+    ENDS_TAG,
     EVIDENCE_PREFIX,
     EVIDENCE_PRUNED_TAG,
     GATE_PREFIX,
@@ -38,14 +40,14 @@ from flows.storage.digests import file_digests
 
 OWN_TAGS = (
     *(GATE_PREFIX, PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX, ORIGIN_PREFIX, ANNOTATOR_PREFIX, EVIDENCE_PREFIX),
-    *("rlhf.", "imported.", "model_card.", "chat_template.", WITHDRAWN_PREFIX),
+    *("rlhf.", "imported.", "model_card.", "chat_template.", WITHDRAWN_PREFIX, APPROVED_TAG),
 )
 """How tags of versions begin that the pipeline sets."""
 
 NOTES = ("mlflow.note.content", EVIDENCE_PRUNED_TAG)
 """Tags of runs that are set after the run: by people, and by what removes rows."""
 
-INPUTS, FILES, CURVES = "inputs", "files", "curves"
+INPUTS, FILES, CURVES = "inputs", "files", "points"
 """Facets of a run that take a look at it alone: models that it read, its files, all points of its metrics."""
 
 EXACT = 2**53
@@ -81,6 +83,8 @@ def held_version(version: ModelVersion) -> dict[str, Any]:
         "run": str(version.run_id),
         "made": version.creation_timestamp,
         "status": str(version.status),
+        "stage": str(version.current_stage or "None"),
+        "user": version.user_id or "",
     }
 
 
@@ -89,6 +93,10 @@ def held_model(model: LoggedModel) -> dict[str, Any]:
     return {
         "run": str(model.source_run_id),
         "status": str(model.status),
+        "name": model.name,
+        "type": model.model_type or "",
+        "made": model.creation_timestamp,
+        "params": dict(sorted((model.params or {}).items())),
         "tags": {key: value for key, value in sorted(model.tags.items()) if key.startswith(OWN_TAGS)},
         "metrics": {metric.key: plain(metric.value) for metric in model.metrics or ()},
     }
@@ -102,12 +110,21 @@ def held_run(run: Run) -> dict[str, Any]:
         "experiment": str(run.info.experiment_id),
         "status": str(run.info.status),
         "started": run.info.start_time,
+        "ended": run.info.end_time,
+        "user": run.info.user_id or "",
         "tags": {key: value for key, value in sorted(run.data.tags.items()) if key not in NOTES},
         "params": dict(sorted(run.data.params.items())),
         "metrics": {key: plain(value) for key, value in sorted(run.data.metrics.items())},
         "datasets": _datasets(run),
+        "places": _places(run),
         "outputs": sorted(output.model_id for output in outputs),
     }
+
+
+def noted_end(run: Run) -> dict[str, Any]:
+    """Facets that a run gets when it ends as its tag notes; none where nothing is noted."""
+    status, _, when = run.data.tags.get(ENDS_TAG, "").partition(" ")
+    return {"status": status, "ended": int(when)} if when else {}
 
 
 def model_inputs(run: Run) -> list[str]:
@@ -117,10 +134,13 @@ def model_inputs(run: Run) -> list[str]:
 
 
 def kept_curves(client: MlflowClient, run: Run) -> dict[str, str]:
-    """SHA-256 over steps and values of each metric that a run logged more than once, by its name."""
+    """SHA-256 over steps, values and times of each metric that a run logged more than once, by its name."""
     names = sorted(name for name in run.data.metrics if not name.startswith(FINAL))
     history = {name: client.get_metric_history(run.info.run_id, name) for name in names}
-    return {name: digest_of([[each.step, plain(each.value)] for each in all_]) for name, all_ in history.items()}
+    return {
+        name: digest_of([[each.step, plain(each.value), each.timestamp] for each in points])
+        for name, points in history.items()
+    }
 
 
 def kept_files(location: str) -> dict[str, str]:
@@ -132,6 +152,17 @@ def kept_files(location: str) -> dict[str, str]:
         local = isinstance(store, LocalArtifactRepository)
         files = file_digests(Path(store.download_artifacts("", None if local else scratch)))
     return {path: digest for path, digest in files.items() if path != STATEMENT}
+
+
+def linked_statement(location: str) -> str:
+    """SHA-256 of the copy of a statement to which pages of versions link; empty where there is none."""
+    store = get_artifact_repository(location)
+    if not any(item.path == STATEMENT for item in store.list_artifacts()):
+        return ""
+    with tempfile.TemporaryDirectory() as scratch:
+        local = isinstance(store, LocalArtifactRepository)
+        path = Path(store.download_artifacts(STATEMENT, None if local else scratch))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def described(description: str) -> str:
@@ -164,4 +195,16 @@ def _datasets(run: Run) -> list[list[Any]]:
         source = json.loads(item.dataset.source or "{}")
         made_from = source.get("made_from", []) if isinstance(source, dict) else []
         found.append([use, item.dataset.name, item.dataset.digest, item.dataset.profile or "", made_from])
+    return sorted(found, key=json.dumps)
+
+
+def _places(run: Run) -> list[list[Any]]:
+    """Name, file and columns of what a run read; the folder is another one where a store was moved."""
+    found = []
+    for item in () if run.inputs is None else run.inputs.dataset_inputs:
+        source = json.loads(item.dataset.source or "{}")
+        uri = source.get("uri", "") if isinstance(source, dict) else ""
+        found.append(
+            [item.dataset.name, str(uri).rpartition("/")[2], item.dataset.source_type, item.dataset.schema or ""]
+        )
     return sorted(found, key=json.dumps)

@@ -35,6 +35,12 @@ STATUS_TAG, PASSED, FAILED = "gate.status", "passed", "failed"
 HELD_TAG = "promotion.held"
 """Of a champion: why nobody is told of it."""
 
+APPROVED_TAG = "promotion.approved"
+"""Of a version: who signed for it, the last who did by `rlhf approve`; what counts is the log of statements."""
+
+REASON_TAG = "promotion.reason"
+"""Of a version: why somebody made it champion in MLflow's page, where a reason is wanted."""
+
 STAGE_TAG, KEY_TAG, CODE_TAG, OUTCOME_TAG = "rlhf.stage", "rlhf.key", "rlhf.code", "rlhf.outcome"
 """Of a run: which stage or flow it is, its content key, the version of the code, how it ended."""
 
@@ -54,7 +60,7 @@ PROCESS_TAG, FLOW_RUN_TAG, PARENT_RUN_TAG = "rlhf.process", "prefect.flow_run", 
 """Of a run: the process and the flow run that it is of, and the run around it."""
 
 ENDS_TAG = "rlhf.ends"
-"""Of a run of which a statement is made: the status that it gets next."""
+"""Of a run of which a statement is made: the status that it gets next, and when, in milliseconds since the epoch."""
 
 RESUMED_TAG = "rlhf.resumed"
 """Of a run that was cut off and went on: when, and after which event, such as `2026-11-29T17:54:57+00:00 after 12`."""
@@ -97,6 +103,9 @@ STATEMENT = "statement.json"
 
 CONFIGURATION = "config.json"
 """Of a ladder's run: its whole configuration, thresholds of gates among it."""
+
+RATERS_RECORD = "data/raters.json"
+"""Of a ladder's run: what is known of each who labelled its preferences under a name."""
 
 TEMPLATE_DAY_TAG = "chat_template.pinned_to"
 """Of a version: the day that its chat template is told, where that reads the clock."""

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from flows.attestation.store import NOT_THERE
 from flows.config.audit import AuditConfig
 from flows.config.redaction import redact
-from flows.registry.names import KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
+from flows.registry.names import ENDS_TAG, KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
 from flows.registry.processes import is_dead, process_tag
 from flows.registry.references import DatasetRef, ModelRef
 from flows.registry.tags import dataset_digest, dataset_entity, flatten
@@ -101,6 +101,15 @@ class Runs:
         """The last step that a run has of a stage's events; -1 where it has none."""
         names = [name for name in self.client.get_run(run_id).data.metrics if not name.startswith(FINAL)]
         return max((self.client.get_metric_history(run_id, name)[-1].step for name in names), default=-1)
+
+    def note_end(self, run_id: str, status: str) -> None:
+        """Note in a tag how and when a run ends next, for the statement of it and for who tidies up after a kill."""
+        self.tag_run(run_id, {ENDS_TAG: f"{status} {int(time.time() * 1000)}"})
+
+    def end_as_noted(self, run: Run) -> None:
+        """End a run as its tag notes, as KILLED where it has none."""
+        status, _, when = run.data.tags.get(ENDS_TAG, "KILLED").partition(" ")
+        self.client.set_terminated(run.info.run_id, status, int(when) if when else None)
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run as FINISHED, FAILED or KILLED."""

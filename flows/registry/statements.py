@@ -31,17 +31,18 @@ from flows.registry.held import (
     kept_files,
     model_address,
     model_inputs,
+    noted_end,
     plain,
     run_address,
     version_address,
 )
-from flows.registry.names import CODE_TAG, COMMIT_TAG, ENDS_TAG, FLOW_RUN_TAG, HARDWARE_TAG, PACKAGES_TAG
+from flows.registry.names import CODE_TAG, COMMIT_TAG, FLOW_RUN_TAG, HARDWARE_TAG, PACKAGES_TAG
 from flows.registry.processes import process_tag, user_name
 from flows.registry.references import DatasetRef, ModelRef
 from flows.report import warn
 
 WITNESS = "RLHF_WITNESS"
-"""Environment variable: folder of the witness, before what a configuration names."""
+"""Environment variable: address of the witness, before what a configuration names."""
 
 UNSIGNED = "statements are not signed (audit.sign is false): nothing that this makes or moves can be proved"
 
@@ -81,8 +82,7 @@ def log_of(registry: Registry) -> StatementLog:
 
 @functools.lru_cache(maxsize=16)
 def _log(storage: Path, project: str, artifacts: str, audit: AuditConfig) -> StatementLog:
-    named = os.environ.get(WITNESS)
-    witness = Path(named) if named else audit.witness
+    witness = os.environ.get(WITNESS) or audit.witness
     if not audit.sign:
         warn(UNSIGNED)
         return StatementLog(storage, project, artifacts, witness=witness)
@@ -103,13 +103,12 @@ def made_here() -> dict[str, Any]:
     }
 
 
-def holds_run(registry: Registry, run_id: str, *, status: str | None = None) -> dict[str, Any]:
-    """A run as the registry holds it now, with the digests of its files.
+def holds_run(registry: Registry, run_id: str) -> dict[str, Any]:
+    """A run as the registry holds it now, with the digests of its files; one that runs ends as its tag notes.
 
     Args:
         registry: where it is.
         run_id: of any experiment.
-        status: that it is about to get; None where it has it.
     """
     run = registry.client.get_run(run_id)
     facets = {
@@ -118,7 +117,7 @@ def holds_run(registry: Registry, run_id: str, *, status: str | None = None) -> 
         FILES: kept_files(run.info.artifact_uri),
         CURVES: kept_curves(registry.client, run),
     }
-    return {run_address(run_id): facets | ({"status": status} if status else {})}
+    return {run_address(run_id): facets | (noted_end(run) if run.info.status == "RUNNING" else {})}
 
 
 def holds_versions(registry: Registry, refs: Iterable[ModelRef], *facets: str) -> dict[str, Any]:
@@ -211,7 +210,8 @@ def state_tags(registry: Registry, run_id: str) -> None:
 @functools.cache
 def installed() -> str:
     """SHA-256 over names and versions of all packages of this environment, as a lock file has them."""
-    return digest_of(sorted({f"{each.name}=={each.version}" for each in distributions()}))
+    read = [each.metadata for each in distributions()]  # once each, as every look parses the file anew
+    return digest_of(sorted({f"{each['Name']}=={each['Version']}" for each in read}))
 
 
 def conclude(
@@ -229,9 +229,9 @@ def conclude(
         status: how it ends, FINISHED, FAILED or KILLED.
         materials: what went in.
     """
-    of.tag_run(run_id, {ENDS_TAG: status})
+    of.note_end(run_id, status)
     run = of.client.get_run(run_id)
-    held = holds_run(of, run_id, status=status)
+    held = holds_run(of, run_id)
     files = held[run_address(run_id)][FILES]
     predicate = provenance(
         what,
@@ -242,7 +242,7 @@ def conclude(
     )
     subjects = file_subjects(files, run_id) or [Subject(name=run_id, digest={"sha256": digest_of(plain(held))})]
     state(registry, PROVENANCE, subjects, predicate, held)
-    of.end_run(run_id, status)
+    of.end_as_noted(run)
 
 
 def _time(milliseconds: int) -> str:

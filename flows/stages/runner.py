@@ -17,7 +17,7 @@ from flows.config.errors import InputError
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
-from flows.registry.names import ENDS_TAG, EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
+from flows.registry.names import EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.packaging import package
 from flows.registry.provenance import surroundings
 from flows.registry.references import ModelRef, StageRecord
@@ -135,9 +135,9 @@ def register(key: str, plan: Plan, context: RunContext, trained: FinishedTrainin
     registry.log_estimates(
         trained.run_id, trained.estimates, model=models[plan.main], dataset=plan.datasets.get("training")
     )
-    registry.tag_run(trained.run_id, {ENDS_TAG: "FINISHED"})
+    registry.note_end(trained.run_id, "FINISHED")
     state_stage(plan, context, trained, models)
-    registry.end_run(trained.run_id, "FINISHED")
+    registry.end_as_noted(registry.client.get_run(trained.run_id))
     record = StageRecord(
         stage=plan.stage,
         key=key,

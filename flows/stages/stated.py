@@ -34,7 +34,7 @@ def state_stage(plan: Plan, context: RunContext, trained: FinishedTraining, mode
     """
     registry = context.registry()
     holds = {
-        **holds_run(registry, trained.run_id, status="FINISHED"),
+        **holds_run(registry, trained.run_id),
         **holds_versions(registry, models.values()),
         **holds_models(registry, models.values()),
     }

@@ -15,6 +15,7 @@ from flows.pipeline.doctor.processes import find_servers
 from flows.promotion.outbox import Outbox
 from flows.registry.glance import AliasedVersion, Glance, SeenRun, glance
 from flows.registry.names import (
+    APPROVED_TAG,
     CHALLENGER,
     CHAMPION,
     DATA_TAG,
@@ -94,6 +95,7 @@ def status_of(config: LadderConfig, arguments: str) -> Status:
             *_overdue(late, waiting, arguments),
             *(Concern(line, "prefect worker start --pool rlhf, or look at the server") for line in unwell),
             *_of_champions(champions),
+            *_of_people(champions, wanted=config.promotion.two_people),
             *_of_outbox(config.storage, held),
             *_left_behind(config.storage, runs, arguments),
         ],
@@ -159,6 +161,14 @@ def _of_champions(champions: Sequence[AliasedVersion]) -> Iterator[Concern]:
         for name, said in version.tags.items():
             if name.startswith(WITHDRAWN_PREFIX):
                 yield Concern(f"champion {version.label} was trained on {said}", f"rlhf rollback {version.name}")
+
+
+def _of_people(champions: Sequence[AliasedVersion], *, wanted: bool) -> Iterator[Concern]:
+    """Champions that another person must sign for; whether those really signed who are named, the audit tells."""
+    for version in champions if wanted else ():
+        if "," not in version.tags.get(APPROVED_TAG, ""):
+            what = f"champion {version.label} waits for a second person, and nothing starts from it"
+            yield Concern(what, f"rlhf approve {version.label}")
 
 
 def _of_outbox(storage: Path, champions: set[str]) -> Iterator[Concern]:

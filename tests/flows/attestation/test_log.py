@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +16,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from flows.attestation.keys import make_key, public_pem
-from flows.attestation.log import LogEntry, StatementLog, read_log
-from flows.attestation.statement import JUDGEMENT, KEYS, POSITION, Subject, digest_of, seal
+from flows.attestation.log import LogEntry, StatementLog, name_of, read_log
+from flows.attestation.order import set_back
+from flows.attestation.statement import JUDGEMENT, KEYS, POSITION, Subject, digest_of, seal, unseal
 from flows.attestation.store import write_once
 from flows.attestation.verification import VerifiedLog, verify_log
 from tests.conftest import ROOT
@@ -147,7 +150,7 @@ def test_a_truncated_log_shows_beside_its_witness(
     storage: Path, artifacts: str, folder: Path, tmp_path: Path, signer: CryptoSigner
 ) -> None:
     witness = tmp_path / "witness"
-    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=witness)
+    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=str(witness))
     entries = say(log, 1, 2, 3)
     kept = read_log(witness / "statements" / "tiny")
     assert problems(verify_log(read_log(folder), [signer.public_key], kept)) == []
@@ -159,7 +162,7 @@ def test_a_truncated_log_shows_beside_its_witness(
 def test_a_log_that_was_written_anew_with_the_key_shows_beside_its_witness(
     storage: Path, artifacts: str, folder: Path, tmp_path: Path, signer: CryptoSigner
 ) -> None:
-    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=tmp_path / "witness")
+    log = StatementLog(storage, "tiny", artifacts, signers=[signer], witness=str(tmp_path / "witness"))
     [entry] = say(log, 1)
     assert entry.statement is not None and entry.position is not None
     (folder / entry.name).unlink()
@@ -211,6 +214,53 @@ def test_a_storage_that_was_lost_goes_on_after_what_the_store_has(
     assert problems(verify_log(read_log(folder), [signer.public_key])) == []
 
 
+def test_what_others_put_into_the_store_in_the_name_of_a_chain_leads_nobody_astray(
+    storage: Path, artifacts: str, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    [entry] = say(log, 1)
+    assert entry.statement is not None and entry.position is not None
+    place = entry.position.model_copy(update={"number": 99_999_999, "previous": entry.hash})
+    predicate = {**entry.statement.predicate, POSITION: place.model_dump(mode="json")}
+    forged = entry.statement.model_copy(update={"predicate": predicate})
+    content = seal(forged, [CryptoSigner.generate_ed25519()])
+    forged_file = folder / name_of(place, unseal(content)[1])
+    write_once(forged_file, content)
+    assert [later.position and later.position.number for later in say(log, 2, 3)] == [1, 2]
+    forged_file.unlink()
+    assert problems(verify_log(read_log(folder), [signer.public_key])) == []
+
+
+def test_a_storage_that_was_put_back_to_an_earlier_day_goes_on_after_what_it_signed(
+    storage: Path, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    entries = say(log, 1, 2, 3)
+    for entry in entries[1:]:
+        (storage / "statements" / "tiny" / entry.name).unlink()
+    say(log, 4)
+    assert problems(verify_log(read_log(folder), [signer.public_key])) == []
+
+
+NO_STATEMENTS = (
+    b"[" * 1_000_000,
+    b'{"payload": ' + b"[" * 100_000,
+    b'{"payload": 1, "signatures": 3}',
+    b"null",
+    b'{"payload": "e30=", "payloadType": "x", "signatures": [1]}',
+    b'{"payload": "bnVsbA==", "signatures": {"a": 1}}',
+)
+
+
+@pytest.mark.parametrize("content", NO_STATEMENTS, ids=range(len(NO_STATEMENTS)))
+def test_no_content_stops_who_reads_a_log(
+    content: bytes, folder: Path, log: StatementLog, signer: CryptoSigner
+) -> None:
+    entries = say(log, 1, 2)
+    overwrite(folder / entries[1].name, content)
+    (folder / "a-folder.json").mkdir()
+    (folder / "a-link.json").symlink_to("/nowhere")
+    assert "altered" in problems(verify_log(read_log(folder), [signer.public_key]))
+
+
 def test_a_key_that_a_trusted_one_introduces_counts_until_it_is_retired(
     storage: Path, artifacts: str, folder: Path, log: StatementLog, signer: CryptoSigner
 ) -> None:
@@ -223,6 +273,83 @@ def test_a_key_that_a_trusted_one_introduces_counts_until_it_is_retired(
     log.append(KEYS, [subject], {"retires": [new.public_key.keyid]})
     say(later, 2)
     assert problems(verify_log(read_log(folder), [signer.public_key])) == ["unsigned"]
+
+
+def at(monkeypatch: pytest.MonkeyPatch, *times: int) -> None:
+    """Let the clock of a log tell these days of June, one after another."""
+    days = iter([datetime(2026, 6, day, tzinfo=UTC) for day in times])
+    monkeypatch.setattr("flows.attestation.log.datetime", SimpleNamespace(now=lambda _: next(days)))
+
+
+def numbers(verified: VerifiedLog) -> list[int]:
+    return [entry.statement.predicate["number"] for entry in verified.believed if entry.statement]
+
+
+def test_statements_of_a_clock_that_is_set_back_hold_in_the_order_of_their_chain(
+    folder: Path, log: StatementLog, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, 7, 8, 2, 3, 9)
+    say(log, 1, 2, 3, 4, 5)
+    entries = read_log(folder)
+    verified = verify_log(entries, [signer.public_key])
+    assert problems(verified) == []
+    assert numbers(verified) == [1, 2, 3, 4, 5]
+    assert [entry.position.time.day for entry in verified.believed if entry.position] == [7, 8, 2, 3, 9]
+    assert set_back(entries) == 1
+
+
+def test_what_a_writer_saw_of_another_comes_before_it_whatever_their_clocks_say(
+    tmp_path: Path, artifacts: str, folder: Path, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, behind = (StatementLog(tmp_path / name, "tiny", artifacts, signers=[signer]) for name in ("a", "b"))
+    at(monkeypatch, 20, 1, 21, 2)
+    for number, log in enumerate((ahead, behind, ahead, behind)):
+        say(log, number)
+    verified = verify_log(read_log(folder), [signer.public_key])
+    assert problems(verified) == []
+    assert numbers(verified) == [0, 1, 2, 3]
+
+
+def test_a_forged_order_shows_where_the_clock_was_set_back_too(
+    folder: Path, log: StatementLog, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at(monkeypatch, 7, 2, 8)
+    entries = say(log, 1, 2, 3)
+    stranger = CryptoSigner.generate_ed25519()
+    for number, entry in zip((0, 2, 1), entries, strict=True):  # the last two change places
+        assert entry.statement is not None and entry.position is not None
+        place = entry.position.model_copy(update={"number": number})
+        predicate = {**entry.statement.predicate, POSITION: place.model_dump(mode="json")}
+        (folder / entry.name).unlink()
+        content = seal(entry.statement.model_copy(update={"predicate": predicate}), [stranger])
+        write_once(folder / name_of(place, unseal(content)[1]), content)
+    found = verify_log(read_log(folder), [signer.public_key, stranger.public_key])
+    assert "out of order" in problems(found)
+
+
+def test_a_retired_key_cannot_sign_at_a_time_before_its_retirement(
+    tmp_path: Path,
+    artifacts: str,
+    folder: Path,
+    log: StatementLog,
+    signer: CryptoSigner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stolen = CryptoSigner.generate_ed25519()
+    subject = Subject(name="next", digest={"sha256": stolen.public_key.keyid})
+    at(monkeypatch, 1, 2, 9, 3, 4)
+    log.append(KEYS, [subject], {"introduces": {"next": public_pem(stolen.public_key)}})
+    say(StatementLog(tmp_path / "one", "tiny", artifacts, signers=[stolen]), 1)
+    log.append(KEYS, [subject], {"retires": [stolen.public_key.keyid]})
+    say(StatementLog(tmp_path / "one", "tiny", artifacts, signers=[stolen]), 2)
+    say(StatementLog(tmp_path / "new", "tiny", artifacts, signers=[stolen]), 3)
+    verified = verify_log(read_log(folder), [signer.public_key])
+    assert problems(verified) == ["unsigned", "unsigned"]
+    assert [entry.statement.predicate.get("number") for entry in verified.believed if entry.statement] == [
+        None,
+        1,
+        None,
+    ]
 
 
 WRITER = """

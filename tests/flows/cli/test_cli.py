@@ -409,6 +409,31 @@ def test_a_challenger_becomes_champion_after_a_yes_and_is_listed(champions: Rlhf
 
 
 @pytest.mark.slow
+def test_where_two_people_must_sign_each_signs_by_a_key_of_their_own(
+    champions: Rlhf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ("--set", "promotion.two_people=true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    keyless = champions("promote", "tiny-policy", "--yes", *both)
+    assert keyless.returncode == 2 and "rlhf keys new --own" in keyless.stderr
+    for person in ("ada", "bob"):
+        assert champions("keys", "new", tmp_path / f"{person}.pem").returncode == 0
+        assert champions("keys", "trust", tmp_path / f"{person}.pub", "--name", person).returncode == 0
+    monkeypatch.setenv("RLHF_OWN_KEY", str(tmp_path / "ada.pem"))
+    promoted = champions("promote", "tiny-policy", "--yes", *both)
+    assert promoted.returncode == 0, promoted.stderr
+    assert "nothing starts from it yet: only ada signed for it" in promoted.stdout
+    held = champions("audit", *both)
+    assert held.returncode == 1 and "tiny-policy/1: ada signed for it" in held.stdout
+    monkeypatch.setenv("RLHF_OWN_KEY", str(tmp_path / "bob.pem"))
+    approved = champions("approve", "tiny-policy", "--why", "read 50 answers", stdin="y\n")
+    assert approved.returncode == 0 and approved.stdout.endswith("tiny-policy/1 is signed for by ada, bob\n")
+    assert "rlhf approve" in champions("history").stdout
+    done = champions("audit", *both)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
 def test_a_version_whose_gates_failed_is_refused_with_code_3_and_forced_with_a_reason(
     champions: Rlhf, copied_home: Path, client_of: Callable[[Path], MlflowClient]
 ) -> None:

@@ -10,6 +10,7 @@ from urllib.error import URLError
 
 import pytest
 
+from flows.attestation.keys import make_key
 from flows.deploy.prefect_server import start_server
 
 CLIMB = """
@@ -106,3 +107,37 @@ def test_a_server_that_is_ended_while_it_imports_or_opens_its_database_is_told_i
 
 def test_a_server_that_ends_with_its_run_is_not_told(tmp_path: Path) -> None:
     assert said_of_a_server_that_ends(tmp_path, 0.1, "SIGCONT", 0.0) == ""
+
+
+SIGNER = """
+import sys
+from flows.deploy.prefect_server import start_server
+start_server()
+from prefect import flow
+from prefect.blocks.system import Secret
+from flows.attestation.keys import load_key
+from flows.config.errors import InputError
+Secret(value=open(sys.argv[1]).read()).save("signing-key")
+print(load_key("prefect:signing-key").public_key.keyid)
+@flow
+def climb():
+    return load_key("prefect:signing-key").public_key.keyid
+print(climb())
+try:
+    load_key("prefect:none")
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_secret_block_holds_the_signing_key(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+    keyid = make_key(tmp_path / "key.pem").public_key.keyid
+    command = [sys.executable, "-c", SIGNER, tmp_path / "key.pem"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    outside, in_a_flow, missing = done.stdout.splitlines()
+    assert (outside, in_a_flow) == (keyid, keyid)
+    assert missing.startswith("prefect:none: Prefect has no secret block of this name")

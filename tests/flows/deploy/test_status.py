@@ -9,10 +9,20 @@ import pytest
 
 from flows.config.freshness import FreshnessConfig, overdue
 from flows.config.ladder import LadderConfig
+from flows.config.promotion import PromotionConfig
 from flows.deploy.status.report import Concern, as_json, lines, status_of
 from flows.promotion.outbox import Outbox
 from flows.registry.glance import glance
-from flows.registry.names import CHALLENGER, CHAMPION, DATA_TAG, OUTCOME_TAG, PROCESS_TAG, STAGE_TAG, WITHDRAWN_PREFIX
+from flows.registry.names import (
+    APPROVED_TAG,
+    CHALLENGER,
+    CHAMPION,
+    DATA_TAG,
+    OUTCOME_TAG,
+    PROCESS_TAG,
+    STAGE_TAG,
+    WITHDRAWN_PREFIX,
+)
 from tests.conftest import Finished
 from tests.flows.toys import Toys
 
@@ -72,6 +82,22 @@ def test_the_state_of_a_project_and_what_needs_a_person(storage: Path, monkeypat
     assert "the last run did not come to its end: stopped by gate kl" in [
         one.what for one in status_of(config, "c").concerns
     ]
+
+
+def test_a_champion_waits_for_a_second_person_where_two_must_sign(storage: Path) -> None:
+    toys = Toys("toys", storage)
+    config = LadderConfig.model_validate({"project": "toys", "storage": storage, "promotion": {"two_people": True}})
+    sft = toys.stage("sft", "a")
+    toys.registry.set_alias(sft, CHAMPION)
+    waits = Concern(
+        f"champion {sft.label} waits for a second person, and nothing starts from it", f"rlhf approve {sft.label}"
+    )
+    assert waits in status_of(config, "c").concerns
+    assert waits not in status_of(config.model_copy(update={"promotion": PromotionConfig()}), "c").concerns
+    toys.registry.tag_versions([sft], {APPROVED_TAG: "Ada"})
+    assert waits in status_of(config, "c").concerns
+    toys.registry.tag_versions([sft], {APPROVED_TAG: "Ada, Bob"})
+    assert waits not in status_of(config, "c").concerns
 
 
 def test_data_are_as_old_as_their_first_reading(storage: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -24,16 +25,20 @@ from flows.lineage.finding import DOUBTS
 from flows.papers.bill import bill_of_materials
 from flows.papers.bundle import BILL, CARD, COVER, MANIFEST, write_bundle
 from flows.papers.bundle_archive import read_bundle
-from flows.papers.card import model_card
+from flows.papers.card import dataset_card, model_card
 from flows.papers.cover import cover_page
 from flows.papers.dossier import Dossier, read_dossier
 from flows.papers.limits import limits
 from flows.papers.signing import sign_model
 from flows.papers.verification import verify_bundle
+from flows.registry.client import open_registry
+from flows.registry.names import RATERS_RECORD
 from flows.registry.references import ModelRef
 from flows.registry.statements import conclude
+from flows.registry.withdrawals import DataName, Withdrawal, withdraw
 from rlhf_core.gates.gate import Gate, judge
 from rlhf_core.metrics.estimates import Estimate
+from rlhf_core.metrics.raters import LIKES_LENGTH, RANDOM, RaterFigures
 from tests.conftest import ROOT
 from tests.flows.toys import Toys
 from tests.forked import RLHF
@@ -279,6 +284,58 @@ def test_what_is_no_bundle_is_one_line(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"cannot be read as a bundle of evidence"):
         read_bundle(path)
+
+
+def rater(kappa: float, **more: Any) -> RaterFigures:
+    return RaterFigures(labels=50, shared=40, kappa=Estimate(kappa, kappa - 0.1, kappa + 0.1, 40), **more)
+
+
+RATERS = {
+    "Ada Smith": rater(0.7, accuracy=0.9),
+    "Bob Jones": rater(0.5, accuracy=0.8, verdicts=(LIKES_LENGTH,)),
+    "Carl Doe": rater(0.01, accuracy=0.5, verdicts=(RANDOM,), left_out=RANDOM),
+}
+
+
+@pytest.fixture
+def withdrawn(shelf: Path) -> tuple[Dossier, Withdrawal]:
+    """A reward model on pairs of three raters, of which rows were withdrawn before, and others after."""
+    toys = Toys(f"rated-{len([*shelf.glob('ingests/*')])}", shelf)
+    kept = open_registry(f"{toys.context.project}-withdrawals", shelf)
+    name = DataName("source", "week-2.csv")
+    gone = withdraw(kept, toys.context.project, name, why="labels were flipped", by="ada@desk")
+    table = toys.table("preferences", toys.context.project)
+    path = Path(table.report) / "counts.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "left_out": {f"withdrawn: {gone.subject}": 12}}))
+    toys.registry.client.log_dict(
+        toys.context.run_id, {name: each.model_dump(mode="json") for name, each in RATERS.items()}, RATERS_RECORD
+    )
+    ref = toys.stage("reward-model", "rated", {"sft": toys.stage("base", "rated")}, {"training": table})
+    toys.registry.tag_versions([ref], {"withdrawn.abc": "annotator Eve, withdrawn 2026-11-30 10:00 UTC by ada: asked"})
+    return read_dossier(Archive(MlflowClient()), ref.label), gone
+
+
+def test_cards_tell_of_withdrawn_rows_and_of_raters_without_names(
+    withdrawn: tuple[Dossier, Withdrawal], tmp_path: Path
+) -> None:
+    dossier, gone = withdrawn
+    card = model_card(dossier).content.replace("\\", "")
+    assert f"- 12 rows were left out: source week-2.csv, withdrawn {gone.when:%Y-%m-%d %H:%M} UTC by ada@desk: " in card
+    assert "labels were flipped" in card
+    assert "- 3 raters gave 150 labels under a name" in card
+    assert "(Cohen's kappa): 0.01 to 0.70, median 0.50 over 3 raters" in card
+    assert f"- verdict '{LIKES_LENGTH}' on 1 of them" in card
+    assert f"- 1 of them and their 50 labels left out: {RANDOM}" in card
+    assert limits(dossier)[0].endswith("withdrawn: annotator Eve, withdrawn 2026-11-30 10:00 UTC by ada: asked.")
+    page = cover_page(dossier)
+    assert "12 rows were left out" in page and "3 raters gave 150 labels" in page
+    assert "12 rows were left out" in dataset_card(dossier.datasets[0])
+    assert dossier.subject.training is not None
+    for out, rows in ((tmp_path / "whole.zip", True), (tmp_path / "bare.zip", False)):
+        write_bundle(Archive(MlflowClient()), dossier, out, rows=rows)
+        texts = {name: content for name, content in read_bundle(out).items() if b"Ada Smith" in content}
+        assert [*texts] == ([f"runs/{dossier.subject.training.ladder_run}/{RATERS_RECORD}"] if rows else [])
+        assert f"runs/{gone.id}/run.json" in read_bundle(out)
 
 
 @pytest.mark.slow

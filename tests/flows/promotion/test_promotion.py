@@ -57,7 +57,7 @@ def test_the_first_champion_replaces_nobody_and_is_recorded(desk: Registry, thre
     assert timedelta(0) <= datetime.now(UTC) - move.when < timedelta(minutes=5)
     assert move == PromotionRecord(
         model=name, version="1", previous=None, by="ann@desk", why="the first", how="rlhf promote", forced=False,
-        when=move.when,
+        when=move.when, run_id=move.run_id,
     )  # fmt: skip
 
 
