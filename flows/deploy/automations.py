@@ -31,11 +31,7 @@ def start_policy_on_promotion(project: str) -> None:
                 expect={PROMOTED},
                 match=ResourceSpecification({"prefect.resource.id": resource_of(reward_model)}),
             ),
-            actions=[
-                RunDeployment(
-                    deployment_id=deployment.id, parameters={"reward_model": PROMOTED_VERSION, "promoted": True}
-                )
-            ],
+            actions=[RunDeployment(deployment_id=deployment.id, parameters=parameters)],
         )
         put_automation(client, automation)
 
