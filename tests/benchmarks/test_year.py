@@ -174,6 +174,16 @@ def test_weeks_are_kept_whole_and_read_in_order(tmp_path: Path) -> None:
     assert journal.read()[2] == a_week(2, notes={"x": {"y": [1]}}, change=Estimate(1, 0, 2, 3))
 
 
+def test_cost_of_a_week_is_told_for_the_first_and_the_last_quarter() -> None:
+    sizes = (3.0, 4.0, 6.0, 9.0, 13.0)
+    weeks = [a_week(number, *[a_try()] * (number or 1), megabytes=size) for number, size in enumerate(sizes)]
+    lines = list(goal_table([a_year(*weeks)]))
+    assert "| CPU seconds of a week's climbs, first and last quarter | as the data grow | 1800.0, 7200.0 |" in lines
+    assert "| MB that a week adds, the same | the same | 1.0, 4.0 |" in lines
+    alone = list(goal_table([a_year(weeks[0])]))
+    assert "| MB that a week adds, the same | the same |  |" in alone
+
+
 def test_when_an_incident_was_noticed_depends_on_what_had_been_made() -> None:
     refused, gate = a_try("refused", (), "error: a column is missing\nmore"), a_try("gate", ("reward-model",))
     assert stopped({3: a_week(3, refused, a_try())}, 3, 3) == (
