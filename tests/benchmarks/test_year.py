@@ -19,7 +19,7 @@ from benchmarks.year.inbox import as_csv, batches_in, land, take_out
 from benchmarks.year.incidents.batches import FlippedVendor, HeldOutCopies, RandomAnnotator
 from benchmarks.year.incidents.files import CutFile, OtherEncoding, RenamedColumn
 from benchmarks.year.incidents.incident import stopped
-from benchmarks.year.incidents.machines import WorkerKilled
+from benchmarks.year.incidents.machines import MlflowAway, PostgresRestarted, Rebooted, WorkerKilled
 from benchmarks.year.journal import Journal, Try, WeekRecord
 from benchmarks.year.outcome import Outcome, grade
 from benchmarks.year.size import EVERY, TINY
@@ -125,13 +125,14 @@ def test_the_book_knows_what_a_promotion_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_incidents_have_weeks_of_their_own_and_end_within_the_year(seed: int) -> None:
-    for weeks, kinds in ((52, KINDS), (6, SHORT)):
+    servers = (PostgresRestarted, MlflowAway, Rebooted)
+    for weeks, kinds in ((52, KINDS), (6, (*SHORT, *servers[:1])), (8, (*SHORT, *servers))):
         drawn = draw(weeks, seed, stack=True)
         assert sorted(kind.name for kind in kinds) == sorted(incident.name for incident in drawn)
         assert len({incident.week for incident in drawn}) == len(drawn)
         assert all(1 <= incident.week <= incident.week + incident.lasts <= weeks for incident in drawn)
         assert drawn[0].week < drawn[-1].week
-    assert all(not incident.needs_stack for incident in draw(52, seed, stack=False))
+    assert all(not incident.needs_stack for weeks in (52, 8) for incident in draw(weeks, seed, stack=False))
     with pytest.raises(ValueError, match="5 incidents need as many weeks"):
         draw(4, seed, stack=False)
 
