@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.year import world
+from benchmarks.year.alone import Alone
 from benchmarks.year.book import Book
 from benchmarks.year.calendar import KINDS, SHORT, draw, labellers
 from benchmarks.year.gold import Gold
@@ -22,8 +23,10 @@ from benchmarks.year.incidents.incident import stopped
 from benchmarks.year.incidents.machines import MlflowAway, PostgresRestarted, Rebooted, WorkerKilled
 from benchmarks.year.journal import Journal, Try, WeekRecord
 from benchmarks.year.outcome import Outcome, grade
+from benchmarks.year.scene import Scene
 from benchmarks.year.size import EVERY, TINY
 from benchmarks.year.tables import goal_table, incident_table, week_line
+from benchmarks.year.year import Year
 from rlhf_core.embedded_world import grammar
 from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.metrics.estimates import Estimate
@@ -183,6 +186,13 @@ def test_cost_of_a_week_is_told_for_the_first_and_the_last_quarter() -> None:
     assert "| MB that a week adds, the same | the same | 1.0, 4.0 |" in lines
     alone = list(goal_table([a_year(weeks[0])]))
     assert "| MB that a week adds, the same | the same |  |" in alone
+
+
+def test_a_year_stops_after_the_week_that_it_is_asked_for(tmp_path: Path) -> None:
+    year = Year(Scene(Alone(tmp_path), TINY, 1), [], weeks=5)  # nothing is begun that a further week could be lived on
+    for number in (0, 1):
+        year.journal.write(a_week(number))
+    assert list(year.live(until=1)) == []
 
 
 def test_when_an_incident_was_noticed_depends_on_what_had_been_made() -> None:
