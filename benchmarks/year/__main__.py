@@ -30,6 +30,9 @@ def run(
     storage: Annotated[Path, typer.Option(help="Folder of years; one that was cut goes on there.")] = Path(".year"),
     seed: Annotated[int, typer.Option(help="Of the world, and of the weeks of all incidents.")] = 1,
     weeks: Annotated[int, typer.Option(min=5, help="After the one in which the team begins.")] = 52,
+    until: Annotated[
+        int | None, typer.Option(min=0, help="Stop after this week; typed again without it goes on.")
+    ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Climbs that learn nothing, to try the program.")] = False,
     stack: Annotated[bool, typer.Option(help="On the stack of `make up`, or with a local registry.")] = True,
     away_seconds: Annotated[float, typer.Option(min=0, help="How long what is away stays away.")] = 60.0,
@@ -47,6 +50,7 @@ def run(
         size,
         seed=seed,
         weeks=weeks,
+        until=weeks if until is None else until,
         stack=stack,
         away_seconds=away_seconds,
         tell=lambda record: typer.echo(week_line(record)),

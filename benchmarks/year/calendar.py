@@ -29,7 +29,7 @@ KINDS: tuple[type[Incident], ...] = (
 )
 """All that goes wrong in a year."""
 SHORT: tuple[type[Incident], ...] = (LateFinding, CutFile, WorkerKilled, TwoPromote, Forced)
-"""What goes wrong where there are only a few weeks."""
+"""What goes wrong where there are only a few weeks; on the stack, what only servers have fills the other weeks."""
 SOON = 2
 """Weeks after which a bad batch is found out where there are only a few."""
 
@@ -46,7 +46,9 @@ def draw(weeks: int, seed: int, *, stack: bool) -> list[Incident]:
         ValueError: if the weeks are too few.
     """
     rng = random.Random(f"calendar {seed}")
-    kinds = [kind for kind in KINDS if stack or not kind.needs_stack] if weeks > len(KINDS) else list(SHORT)
+    kinds = [kind for kind in KINDS if stack or not kind.needs_stack]
+    if weeks <= len(KINDS):
+        kinds = [*SHORT, *[kind for kind in kinds if kind.needs_stack][: max(weeks - len(SHORT), 0)]]
     if weeks < len(kinds):
         raise ValueError(f"{len(kinds)} incidents need as many weeks, and there are {weeks}")
     free, drawn = set(range(1, weeks + 1)), list[Incident]()

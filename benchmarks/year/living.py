@@ -26,6 +26,7 @@ def live(
     *,
     seed: int,
     weeks: int,
+    until: int,
     stack: bool,
     away_seconds: float,
     tell: Callable[[WeekRecord], None],
@@ -37,6 +38,7 @@ def live(
         size: of the year.
         seed: of world and incidents.
         weeks: after the one in which the team begins.
+        until: the last week that is lived now, of those meant; what is over is counted.
         stack: whether on the servers of `make up`, or with a local registry.
         away_seconds: how long what is away stays away.
         tell: is told of each week once it is over.
@@ -50,10 +52,11 @@ def live(
     try:
         scene = Scene(ground, size, seed, away_seconds=away_seconds)
         year = Year(scene, incidents, weeks)
-        for record in year.live():
+        for record in year.live(until):
             tell(record)
         counts, questions = count(ground), ask_questions(ground)
-        prune(ground)
+        if until >= weeks:  # what a year still goes on with stays
+            prune(ground)
     finally:
         left = ground.end()
     records = year.journal.read()
@@ -68,7 +71,7 @@ def live(
         counts=counts,
         questions=questions,
         processes_left=tuple(left),
-        megabytes_after=stored_megabytes(folder),
+        megabytes_after=stored_megabytes(folder) if until >= weeks else None,
     )
 
 

@@ -1,6 +1,7 @@
 """The tables of docs/evidence/year.md: the goals, then incident by incident, misses first, then the weeks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from benchmarks.year.journal import WeekRecord
 from benchmarks.year.outcome import OVER, Outcome, Row
@@ -38,6 +39,11 @@ GOALS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
         "",
         lambda year: f"{sum(each.cpu_seconds for record in year.records for each in record.tries) / 3600:.2f}",
     ),
+    "CPU seconds of a week's climbs, first and last quarter": (
+        "as the data grow",
+        lambda year: _grows(year, _spent),
+    ),
+    "MB that a week adds, the same": ("the same", lambda year: _grows(year, _added(year))),
     "MB of storage, after `rlhf prune`": (
         "",
         lambda year: (
@@ -83,8 +89,7 @@ def week_line(record: WeekRecord) -> str:
     made = ", ".join(dict.fromkeys(stage for each in record.tries for stage in each.made))
     worth = [f"{record.worth[arm]:.2f}" if arm in record.worth else "" for arm in ARMS]
     champion = record.champions.get("policy", "none").rpartition("/")[2]
-    spent = sum(each.cpu_seconds for each in record.tries)
-    kept = f"{spent:.0f} | {record.labels:,} | {record.megabytes:.0f}"
+    kept = f"{_spent(record):.0f} | {record.labels:,} | {record.megabytes:.0f}"
     return f"| {record.week} | {endings} | {made} | {champion}, {' | '.join(worth)} | {kept} |"
 
 
@@ -94,6 +99,23 @@ def _is_fine(row: Row) -> bool:
 
 def _weeks(weeks: Sequence[int]) -> str:
     return f"{len(weeks)}, in {', '.join(map(str, weeks))}" if weeks else "0"
+
+
+def _grows(year: Outcome, cost: Callable[[WeekRecord], float]) -> str:
+    """A mean cost of the weeks of the first and of the last quarter; the week in which the team begins is none."""
+    weeks = year.records[1:]
+    quarter = max(len(weeks) // 4, 1)
+    parts = (weeks[:quarter], weeks[-quarter:]) if weeks else ()
+    return ", ".join(f"{sum(map(cost, part)) / len(part):.1f}" for part in parts)
+
+
+def _spent(record: WeekRecord) -> float:
+    return sum(each.cpu_seconds for each in record.tries)
+
+
+def _added(year: Outcome) -> Callable[[WeekRecord], float]:
+    before = {after.week: record.megabytes for record, after in pairwise(year.records)}
+    return lambda record: record.megabytes - before[record.week]
 
 
 def _counted(year: Outcome, name: str) -> str:

@@ -38,9 +38,9 @@ class Year:
         self._people = labellers(incidents, weeks)
         self._deliveries = deliveries(scene.size, scene.seed, weeks, people=self._people)
 
-    def live(self) -> Iterator[WeekRecord]:
-        """Live all weeks that are not over; yields each once it is."""
-        for week in range(self.weeks + 1):
+    def live(self, until: int) -> Iterator[WeekRecord]:
+        """Live all weeks that are not over, up to one; yields each once it is."""
+        for week in range(min(until, self.weeks) + 1):
             if week not in self.journal.read():
                 record = self._week(week)
                 self.journal.write(record)

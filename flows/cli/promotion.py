@@ -130,30 +130,33 @@ def compare(
 
 
 def rollback(
-    model: Annotated[str, typer.Argument(help="Registered name.")],
+    model: Annotated[str, typer.Argument(help="Registered name; or name/version of an earlier champion.")],
     config: ConfigOption = None,
     overrides: Overrides = None,
     yes: Yes = False,
     why: Why = "",
     by: By = None,
 ) -> None:
-    """Return to the previous champion."""
+    """Return to the previous champion, or in one move to one further back."""
     with quietly():
-        from flows.registry.lookup import require_model, require_project
+        from flows.registry.lookup import require_model, require_project, require_version
 
-        settings = of_registry(config, overrides, model=model, see=lambda: require_model(model))
+        settings = of_registry(
+            config, overrides, model=model, see=lambda: (require_version if "/" in model else require_model)(model)
+        )
         require_project(settings.project, model)
-        from flows.promotion.promote import previous_champion, roll_back
+        from flows.promotion.promote import earlier_champion, roll_back
         from flows.registry.approvals import require_person
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
         if settings.promotion.two_people:
             require_person(registry)
-        earlier = previous_champion(registry, model)
+        champion = registry.champion(model.partition("/")[0])
+        earlier = earlier_champion(registry, model)
         registry.verify(earlier)
         _ask(f"Make {earlier.label} champion again?", yes)
-        roll_back(registry, earlier, by=by or user(), why=why, told=settings.lineage.openlineage)
+        roll_back(registry, earlier, past=champion, by=by or user(), why=why, told=settings.lineage.openlineage)
         typer.echo(f"{earlier.label} is champion again")
 
 

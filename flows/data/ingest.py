@@ -38,7 +38,7 @@ from flows.data.tables import Table, make_tables
 from flows.data.withdrawn_rows import WithdrawnRows
 from flows.registry.context import RunContext
 from flows.registry.contributors import CONTRIBUTORS_FILE
-from flows.registry.dataset_uploads import FILES, log_data
+from flows.registry.dataset_uploads import DIGEST_FILE, FILES, log_data
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.names import STAGE_TAG
 from flows.registry.references import DataRefs, DatasetRef
@@ -252,12 +252,12 @@ def publish_table(
     snapshot = table.snapshot.publish(kind, storage / "snapshots")
     _write_json(snapshot.path.with_suffix(".profile.json"), checked.profiles[kind])
     (report / kind).mkdir(parents=True)
-    for file in (table.quarantine.path, table.raw_votes.path):
-        if file.exists():
-            file.rename(report / kind / file.name)
+    for file in filter(Path.exists, (table.quarantine.path, table.raw_votes.path)):
+        file.rename(report / kind / file.name)
     _write_json(report / kind / "counts.json", table.counts.model_dump(mode="json"))
     _write_json(report / kind / CONTRIBUTORS_FILE, table.contributions.contributors(without).model_dump(mode="json"))
     _write_json(report / kind / "suite.json", checked.populations[kind].report)
+    (report / kind / DIGEST_FILE).write_text(snapshot.digest, encoding="utf-8")
     return DatasetRef(
         name=kind,
         digest=snapshot.digest,

@@ -22,6 +22,7 @@ def start_policy_on_promotion(project: str) -> None:
     """
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"rlhf-policy/{project}")
+        parameters = {"reward_model": PROMOTED_VERSION, "promoted": True}
         reward_model = registered_name(project, "reward-model")
         automation = AutomationCore(
             name=_name(project),
@@ -30,7 +31,7 @@ def start_policy_on_promotion(project: str) -> None:
                 expect={PROMOTED},
                 match=ResourceSpecification({"prefect.resource.id": resource_of(reward_model)}),
             ),
-            actions=[RunDeployment(deployment_id=deployment.id, parameters={"reward_model": PROMOTED_VERSION})],
+            actions=[RunDeployment(deployment_id=deployment.id, parameters=parameters)],
         )
         put_automation(client, automation)
 

@@ -26,6 +26,7 @@ from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import open_registry
+from flows.registry.dataset_uploads import DIGEST_FILE
 from flows.registry.held import FILES, model_address, run_address, version_address
 from flows.registry.lookup import DATASET
 from flows.registry.names import (
@@ -45,6 +46,10 @@ DAY = 86_400.0
 RUNS = 50_000  # the most that one search gives
 
 
+Local = Literal["local snapshot", "local copy", "ingestion report", "work", "cache"]
+"""What lies in the storage folder alone."""
+
+
 class Waste(NamedTuple):
     """Something that may go.
 
@@ -58,7 +63,7 @@ class Waste(NamedTuple):
         of: versions that need it, which must be gone before it goes.
     """
 
-    kind: Literal["version", "evidence", "snapshot", "local snapshot", "local copy", "work"]
+    kind: Literal["version", "evidence", "snapshot"] | Local
     name: str
     size: int
     made: float
@@ -116,7 +121,9 @@ class Retention:
             *self._kept_snapshots(needed),
             *self._stored("local snapshot", "snapshots/*/*.parquet", needed),
             *self._stored("local copy", "copies/*", left),
-            *self._work(),
+            *self._reports(needed),
+            *self._unused("work", "work/*/"),
+            *self._unused("cache", "cache/*/*"),
         ]
         return [waste for waste in wastes if waste.made < before]
 
@@ -146,12 +153,12 @@ class Retention:
                 self._state(waste, [run_address(waste.holder)])
                 delete_files(self.client.get_run(waste.holder).info.artifact_uri)
                 self.client.delete_run(waste.holder)
-            case "work":
+            case "work" | "cache":
                 if not self._working():
-                    shutil.rmtree(waste.name, ignore_errors=True)
+                    _delete(Path(waste.name))
             case _:
                 for path in _beside(Path(waste.name)):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    _delete(path)
 
     def _state(self, waste: Waste, gone: Sequence[str], rows_of: str = "") -> None:
         """Leave a statement of a removal, first: what is removed and not stated so would be missing."""
@@ -200,18 +207,24 @@ class Retention:
                 size = stored_size(run.info.artifact_uri)
                 yield Waste("snapshot", digest, size, run.info.start_time / 1000, run.info.run_id)
 
-    def _stored(self, kind: Literal["local snapshot", "local copy"], pattern: str, needed: set[str]) -> Iterator[Waste]:
+    def _stored(self, kind: Local, pattern: str, needed: set[str]) -> Iterator[Waste]:
         """What the storage folder keeps by digest."""
         for path in sorted(self.storage.glob(pattern)):
             if path.stem not in needed:
                 yield _waste(kind, path, _beside(path))
 
-    def _work(self) -> Iterator[Waste]:
-        """What interrupted trainings left, unless something runs in this storage."""
+    def _reports(self, needed: set[str]) -> Iterator[Waste]:
+        """Reports of ingestions that no climb can reuse, as a table of theirs is not needed; MLflow keeps its own."""
+        for path in sorted(self.storage.glob("ingests/*")):
+            digests = {file.read_text(encoding="utf-8") for file in path.glob(f"*/{DIGEST_FILE}")}
+            if not digests or digests - needed:
+                yield _waste("ingestion report", path, [path])
+
+    def _unused(self, kind: Local, pattern: str) -> Iterator[Waste]:
+        """What trainings left behind or can make again, unless something runs in this storage."""
         if not self._working():
-            for path in sorted(self.storage.glob("work/*")):
-                if path.is_dir():
-                    yield _waste("work", path, [path])
+            for path in sorted(self.storage.glob(pattern)):
+                yield _waste(kind, path, [path])
 
     def _working(self) -> bool:
         return any(is_held(lock) for lock in self.storage.glob("work/*.lock"))
@@ -236,10 +249,17 @@ def _rows(evidence: EvidenceRun) -> Waste:
     return Waste("evidence", evidence.name, evidence.size, evidence.made, evidence.run_id, evidence.of)
 
 
-def _waste(kind: Literal["local snapshot", "local copy", "work"], path: Path, roots: list[Path]) -> Waste:
+def _waste(kind: Local, path: Path, roots: list[Path]) -> Waste:
     files = [item for root in roots for item in (root, *root.rglob("*")) if item.is_file()]
     made = max((item.stat().st_mtime for item in [*files, path]), default=0.0)
     return Waste(kind, str(path), sum(item.stat().st_size for item in files), made)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> list[Path]:

@@ -107,39 +107,61 @@ def promote(
 
 
 def roll_back(
-    registry: Registry, ref: ModelRef, *, by: str, why: str = "", told: OpenLineageConfig | None = None
+    registry: Registry,
+    ref: ModelRef,
+    *,
+    past: ModelRef | None,
+    by: str,
+    why: str = "",
+    told: OpenLineageConfig | None = None,
 ) -> None:
-    """Make the champion before the present one champion again, with a record; its gates are not asked again.
+    """Make an earlier champion champion again, with a record; its gates are not asked again.
+
+    Args:
+        registry: where the versions are.
+        ref: as `earlier_champion` gives it.
+        past: who was champion when that was asked.
+        by: who does it.
+        why: the reason, may be empty.
+        told: where lineage events go.
 
     Raises:
-        InputError: when the champion has changed meanwhile, so that another version is the one to go back to, or the
-            files of that version are not those that were registered.
+        InputError: when the champion has changed meanwhile, so that another version may be the one to go back to, or
+            the files of that version are not those that were registered.
     """
     with _alone(registry, ref.name):
         now = registry.champion(ref.name)
-        if previous_champion(registry, ref.name) != ref:
+        if now != past:
             raise _overtaken(ref.name, now)
         _move(registry, ref, now, by, why, ROLLBACK, False, None, told)
 
 
-def previous_champion(registry: Registry, name: str) -> ModelRef:
-    """The champion before the present one; after a roll-back, the one before that; none on withdrawn data.
+def earlier_champion(registry: Registry, model: str) -> ModelRef:
+    """A champion to go back to: of a `name` the last one before the present one, after a roll-back the one before that.
+
+    Args:
+        registry: where the versions are.
+        model: `name`, or `name/version` for one further back.
 
     Raises:
-        InputError: when there was none, or its version is gone.
+        InputError: when there was none, it is gone, or all were trained on data that have been withdrawn since.
     """
+    name, _, wanted = model.partition("/")
     require_project(project_of(registry), name)
     champion = registry.champion(name)
-    now = champion.version if champion else None
+    candidates = _champions(history(registry, name), champion.version if champion else None)
+    if wanted and wanted not in candidates:
+        was = ", ".join(candidates) or "none"
+        raise InputError(f"{model} was no champion before the present one; of {name} these were: {was}")
     withdrawn = 0
-    for version in reversed(_champions(history(registry, name), now)):
+    for version in [wanted] if wanted else reversed(candidates):
         with suppress(InputError):  # that version was deleted
             earlier = registry.reference(name, version)
             if not withdrawn_marks(registry.client.get_model_version(name, version).tags):
                 return earlier
             withdrawn += 1
     passed_over = f" but {withdrawn} that were trained on withdrawn data" if withdrawn else ""
-    raise InputError(f"{name} has no earlier champion{passed_over}; `rlhf history {name}` lists those that were")
+    raise InputError(f"{model} has no earlier champion{passed_over}; `rlhf history {name}` lists those that were")
 
 
 def _alone(registry: Registry, name: str) -> AbstractContextManager[None]:

@@ -26,6 +26,9 @@ from rlhf_core.training.stage import Event
 FILES = "files.json"
 """In the report of an ingestion: SHA-256 of every file that was there at its start, by use, position and name."""
 
+DIGEST_FILE = "digest"
+"""In the report of a table: the digest of its snapshot, by which `rlhf prune` knows what nothing reuses."""
+
 GROWTH = "data/growth.json"
 """Of a run that read data: what was new in them."""
 

@@ -22,6 +22,7 @@ from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from rlhf_core.data.model_settings import in_words
+from rlhf_core.models.model_files import writing
 from rlhf_core.models.trunk import trunk
 
 CODE = Path("modeling_reward.py")
@@ -87,6 +88,9 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
     Code that the configuration of a base names is forgotten: it was not run here, and who loads what was made shall not
     run it either. Weights of such a classifier keep the names that they have in memory, since `transformers` translates
     those of its own classes only.
+
+    Raises:
+        OSError: whatever the disk said.
     """
     if hasattr(model.config, CODE_MAP):
         delattr(model.config, CODE_MAP)
@@ -98,7 +102,8 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CODE).write_text(text, encoding="utf-8")
         model.config.auto_map = {"AutoModelForSequenceClassification": f"{CODE.stem}.{name}"}
-    model.save_pretrained(folder, save_original_format=not made)
+    with writing(folder):
+        model.save_pretrained(folder, save_original_format=not made)
 
 
 def _is_stock(config: PreTrainedConfig) -> bool:

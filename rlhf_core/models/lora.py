@@ -26,6 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.models.adaptable_layers import adaptable_layers, kinds_of
 from rlhf_core.models.classifiers import weightless_classifier
+from rlhf_core.models.model_files import writing
 from rlhf_core.models.trial import same
 from rlhf_core.models.trunk import trunk
 
@@ -205,7 +206,8 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     described.modules_to_save = None if head is None else [HEAD]
     described.save_pretrained(str(folder))
     whole = {name: weight.detach().cpu().contiguous() for name, weight in tensors.items()}
-    save_file(whole, folder / WEIGHTS, metadata={"format": "pt", TRUNK: trunk_digest(model)})
+    with writing(folder):
+        save_file(whole, folder / WEIGHTS, metadata={"format": "pt", TRUNK: trunk_digest(model)})
 
 
 def is_on(folder: Path, model: PreTrainedModel) -> bool:

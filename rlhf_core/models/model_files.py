@@ -1,7 +1,11 @@
 """The files of a saved model: which of them are read, and whether all are there and whole, before any is loaded."""
 
 import json
+import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +151,22 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError(f"{path} is no mapping of settings; fetch or save it again")
     return document
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Let what the disk says while weights are written inside be an error of the system, as of any other file.
+
+    Raises:
+        OSError: with its number and the folder, where safetensors has it in the words of an error of its own.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        said = re.search(r"os error (\d+)", str(error))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1])), str(folder)) from None
 
 
 def _check_weights(path: Path) -> None:

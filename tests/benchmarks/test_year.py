@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.year import world
+from benchmarks.year.alone import Alone
 from benchmarks.year.book import Book
 from benchmarks.year.calendar import KINDS, SHORT, draw, labellers
 from benchmarks.year.gold import Gold
@@ -19,11 +20,13 @@ from benchmarks.year.inbox import as_csv, batches_in, land, take_out
 from benchmarks.year.incidents.batches import FlippedVendor, HeldOutCopies, RandomAnnotator
 from benchmarks.year.incidents.files import CutFile, OtherEncoding, RenamedColumn
 from benchmarks.year.incidents.incident import stopped
-from benchmarks.year.incidents.machines import WorkerKilled
+from benchmarks.year.incidents.machines import MlflowAway, PostgresRestarted, Rebooted, WorkerKilled
 from benchmarks.year.journal import Journal, Try, WeekRecord
 from benchmarks.year.outcome import Outcome, grade
+from benchmarks.year.scene import Scene
 from benchmarks.year.size import EVERY, TINY
 from benchmarks.year.tables import goal_table, incident_table, week_line
+from benchmarks.year.year import Year
 from rlhf_core.embedded_world import grammar
 from rlhf_core.embedded_world.gold import gold_reward
 from rlhf_core.metrics.estimates import Estimate
@@ -125,13 +128,14 @@ def test_the_book_knows_what_a_promotion_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_incidents_have_weeks_of_their_own_and_end_within_the_year(seed: int) -> None:
-    for weeks, kinds in ((52, KINDS), (6, SHORT)):
+    servers = (PostgresRestarted, MlflowAway, Rebooted)
+    for weeks, kinds in ((52, KINDS), (6, (*SHORT, *servers[:1])), (8, (*SHORT, *servers))):
         drawn = draw(weeks, seed, stack=True)
         assert sorted(kind.name for kind in kinds) == sorted(incident.name for incident in drawn)
         assert len({incident.week for incident in drawn}) == len(drawn)
         assert all(1 <= incident.week <= incident.week + incident.lasts <= weeks for incident in drawn)
         assert drawn[0].week < drawn[-1].week
-    assert all(not incident.needs_stack for incident in draw(52, seed, stack=False))
+    assert all(not incident.needs_stack for weeks in (52, 8) for incident in draw(weeks, seed, stack=False))
     with pytest.raises(ValueError, match="5 incidents need as many weeks"):
         draw(4, seed, stack=False)
 
@@ -172,6 +176,23 @@ def test_weeks_are_kept_whole_and_read_in_order(tmp_path: Path) -> None:
         journal.write(a_week(number, notes={"x": {"y": [1]}}, change=Estimate(1, 0, 2, 3)))
     assert list(journal.read()) == [2, 10]
     assert journal.read()[2] == a_week(2, notes={"x": {"y": [1]}}, change=Estimate(1, 0, 2, 3))
+
+
+def test_cost_of_a_week_is_told_for_the_first_and_the_last_quarter() -> None:
+    sizes = (3.0, 4.0, 6.0, 9.0, 13.0)
+    weeks = [a_week(number, *[a_try()] * (number or 1), megabytes=size) for number, size in enumerate(sizes)]
+    lines = list(goal_table([a_year(*weeks)]))
+    assert "| CPU seconds of a week's climbs, first and last quarter | as the data grow | 1800.0, 7200.0 |" in lines
+    assert "| MB that a week adds, the same | the same | 1.0, 4.0 |" in lines
+    alone = list(goal_table([a_year(weeks[0])]))
+    assert "| MB that a week adds, the same | the same |  |" in alone
+
+
+def test_a_year_stops_after_the_week_that_it_is_asked_for(tmp_path: Path) -> None:
+    year = Year(Scene(Alone(tmp_path), TINY, 1), [], weeks=5)  # nothing is begun that a further week could be lived on
+    for number in (0, 1):
+        year.journal.write(a_week(number))
+    assert list(year.live(until=1)) == []
 
 
 def test_when_an_incident_was_noticed_depends_on_what_had_been_made() -> None:

@@ -13,6 +13,7 @@ from flows.attestation.statement import JUDGEMENT, PROMOTION
 from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry, open_registry
 from flows.registry.context import RunContext
+from flows.registry.dataset_uploads import DIGEST_FILE
 from flows.registry.names import CHAMPION, CONFIGURATION, FAILED, GATE_PREFIX, STAGE_PREFIX, STATUS_TAG, verdicts_record
 from flows.registry.references import Counts, DatasetRef, ModelRef, StageRecord
 from flows.registry.statements import holds_alias, holds_versions, state, version_subject
@@ -82,6 +83,7 @@ class Toys:
             rows=3, records=3, written=2, merged=0, quarantined=1, by_rule={"too_odd": 1}, left_out={}, sources={"a": 2}
         )
         (report / "counts.json").write_text(json.dumps(counts.model_dump(mode="json")))
+        (report / DIGEST_FILE).write_text(snapshot.digest)
         return DatasetRef(
             name=kind,
             digest=snapshot.digest,

@@ -27,7 +27,7 @@ FLOW = """
 from prefect import flow
 
 @flow(name="rlhf-policy", log_prints=True)
-def policy(config: dict, reward_model: str) -> str:
+def policy(config: dict, reward_model: str, promoted: bool = False) -> str:
     print(f"policy of {config['project']} with {reward_model}")
     return reward_model
 """

@@ -39,6 +39,7 @@ def test_each_promotion_starts_the_policy_once_with_its_version(
     assert said == [("", "1", "MLflow"), ("1", "2", "MLflow"), ("2", "1", "MLflow")]
     (first, *_) = project.runs()
     assert first.parameters["config"] == {"project": project.name}  # the deployment's own
+    assert first.parameters["promoted"] is True  # so that it ends where another one is champion by then
 
 
 def test_what_was_promoted_while_the_receiver_was_down_is_caught_up_once(

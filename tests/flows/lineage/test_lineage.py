@@ -19,6 +19,7 @@ from flows.lineage.finding import DOUBTS, AuditFinding
 from flows.lineage.page import Servers, as_html
 from flows.lineage.retention import Retention, Waste
 from flows.lineage.story import Story, as_json, facts, tell
+from flows.registry.dataset_uploads import DIGEST_FILE
 from flows.registry.provenance import commit_tags, hardware, spent
 from flows.storage.locks import exclusive
 from tests.conftest import ROOT
@@ -380,7 +381,8 @@ def test_only_what_the_live_alias_does_not_need_goes(shop: Shop) -> None:
     assert versions[0] == shop.old.policy.label and set(versions) == {ref.label for ref in shop.old[:5]}
     assert {waste.name for waste in found if waste.kind == "snapshot"} == tables
     assert {Path(waste.name).stem for waste in found if waste.kind == "local snapshot"} == tables
-    assert len(found) == 11 and all(waste.size > 0 for waste in found)
+    assert [Path(waste.name).name for waste in found if waste.kind == "ingestion report"] == ["old"]
+    assert len(found) == 12 and all(waste.size > 0 for waste in found)
 
 
 def test_a_version_that_got_an_alias_meanwhile_stays(shop: Shop) -> None:
@@ -417,14 +419,40 @@ def test_work_goes_unless_somebody_works(shop: Shop) -> None:
     assert not left.exists()
 
 
+def test_reports_of_ingestions_stay_while_a_climb_can_reuse_them(shop: Shop) -> None:
+    needed, gone = shop.live.preferences.digest, shop.old.prompts.digest
+    for key, digests in {"reusable": [needed], "half": [needed, gone], "unknown": []}.items():
+        for kind, digest in zip(("preferences", "prompts"), digests, strict=False):
+            (shop.storage / "ingests" / key / kind).mkdir(parents=True)
+            (shop.storage / "ingests" / key / kind / DIGEST_FILE).write_text(digest)
+        (shop.storage / "ingests" / key).mkdir(exist_ok=True)
+    found = {Path(waste.name).name: waste for waste in shop.find() if waste.kind == "ingestion report"}
+    assert found.keys() == {"old", "half", "unknown"}
+    shop.retention.remove(found["half"])
+    shop.retention.remove(found["unknown"])
+    assert {path.name for path in (shop.storage / "ingests").iterdir()} == {"live", "old", "reusable"}
+
+
+def test_kept_answers_go_unless_somebody_works(shop: Shop) -> None:
+    kept = shop.storage / "cache" / "0.1.0+code" / "key"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"123")
+    with exclusive(shop.storage / "work" / "policy-2.lock"):
+        assert "cache" not in {waste.kind for waste in shop.find()}
+    (found,) = (waste for waste in shop.find() if waste.kind == "cache")
+    assert (found.name, found.size) == (str(kept), 3)
+    shop.retention.remove(found)
+    assert not kept.exists()
+
+
 def test_prune_says_what_would_go_and_removes_it_only_when_told(shop: Shop, first: Ladder) -> None:
     settings = ("-c", "configs/tiny.yaml", "--set", "project=shop", "--set", f"storage={shop.storage}")
     said = typed("prune", *settings, "--keep-days", "0")
-    assert "11 things, " in said and "would go; nothing was removed, --yes removes it" in said
+    assert "12 things, " in said and "would go; nothing was removed, --yes removes it" in said
     assert shop.toys.registry.intact(shop.old.policy)
     neighbour = Toys("neighbour", shop.storage)  # whose models need a table that the shop no longer does
     neighbour.stage("sft", "neighbour", {}, {"training": shop.old.demonstrations})
-    assert "9 things, " in typed("prune", *settings, "--keep-days", "0", "--yes")
+    assert "10 things, " in typed("prune", *settings, "--keep-days", "0", "--yes")
     assert typed("prune", *settings, "--keep-days", "0") == "nothing to remove\n"
     archive = Archive(MlflowClient())
     assert not any(item.status in DOUBTS for item in audit(archive, [archive.find(shop.live.policy.label)]))

@@ -38,7 +38,7 @@ print(json.dumps({"state": state.name, "message": state.message, "retrained": ge
 """
 
 
-def run(flow: str, storage: Path, *overrides: str, **parameters: str) -> dict[str, Any]:
+def run(flow: str, storage: Path, *overrides: str, **parameters: Any) -> dict[str, Any]:
     """Run a flow by itself; how it ended."""
     chosen = ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI")
     environment = {name: value for name, value in os.environ.items() if name not in chosen}
@@ -76,6 +76,20 @@ def test_a_policy_takes_the_reward_model_that_is_named_and_its_start(copied_home
     tags = client_of(copied_home).get_model_version("tiny-policy", "2").tags
     parents = {role: tags[f"parent.{role}"] for role in ("sft", "reward-model", "judge")}
     assert parents == {"sft": "tiny-sft/1", "reward-model": "tiny-reward-model/1", "judge": "tiny-judge/1"}
+
+
+def test_of_two_promotions_only_the_last_trains_a_policy(copied_home: Path, client_of: Client) -> None:
+    client = client_of(copied_home)
+    run("reward_model_alone", copied_home, "reward_model.epochs=2", sft="tiny-sft/1")
+    client.set_registered_model_alias("tiny-reward-model", "champion", "2")
+    overtaken = run("policy_alone", copied_home, reward_model="tiny-reward-model/1", promoted=True)
+    assert overtaken == {
+        "state": "Overtaken",
+        "message": "tiny-reward-model/1 was promoted; by now tiny-reward-model/2 is champion",
+        "retrained": None,
+    }
+    made = run("policy_alone", copied_home, reward_model="tiny-reward-model/2", promoted=True)
+    assert made["retrained"] == ["policy"]
 
 
 def test_a_policy_refuses_a_reward_model_that_failed_its_gates_unless_these_advise(

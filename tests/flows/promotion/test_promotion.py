@@ -18,7 +18,7 @@ import pytest
 
 from flows.config.errors import InputError
 from flows.promotion.history import PromotionRecord, history, recorded_promotion, settle
-from flows.promotion.promote import PromotionRefused, check_gates, previous_champion, promote, propose, roll_back
+from flows.promotion.promote import PromotionRefused, check_gates, earlier_champion, promote, propose, roll_back
 from flows.registry.client import Registry, open_registry
 from flows.registry.names import CHAMPION
 from flows.registry.references import ModelRef
@@ -193,7 +193,7 @@ def test_promotions_at_once_that_each_look_again_are_all_in_the_history_in_order
 @pytest.mark.usefixtures("slow_record")
 def test_of_two_roll_backs_at_once_one_goes_back_and_the_other_is_told(desk: Registry, three: Three, name: str) -> None:
     crown(desk, *three)
-    back = partial(roll_back, ref=previous_champion(desk, name), by="ann@desk")
+    back = partial(roll_back, ref=earlier_champion(desk, name), past=three[2], by="ann@desk")
     assert at_once(desk, back, back) == [f"{name}: {name}/2 is champion by now; look again"]
     assert champion(desk, name) == "2" and moves(desk, name)[3:] == [("3", "2", "rlhf rollback")]
 
@@ -201,39 +201,51 @@ def test_of_two_roll_backs_at_once_one_goes_back_and_the_other_is_told(desk: Reg
 def test_going_back_twice_goes_back_two_champions(desk: Registry, three: Three, name: str) -> None:
     crown(desk, *three)
     for expected in ("2", "1"):
-        earlier = previous_champion(desk, name)
+        earlier = earlier_champion(desk, name)
         assert earlier.version == expected
-        roll_back(desk, earlier, by="bob@desk", why="worse than it looked")
+        roll_back(desk, earlier, past=desk.champion(name), by="bob@desk", why="worse than it looked")
         assert champion(desk, name) == expected
     with pytest.raises(InputError, match=f"{name} has no earlier champion"):
-        previous_champion(desk, name)
+        earlier_champion(desk, name)
     crown(desk, three[2])
-    assert previous_champion(desk, name).version == "1"
+    assert earlier_champion(desk, name).version == "1"
     assert moves(desk, name) == [
         (None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote"),
         ("3", "2", "rlhf rollback"), ("2", "1", "rlhf rollback"), ("1", "3", "rlhf promote"),
     ]  # fmt: skip
 
 
+def test_one_move_goes_back_several_champions(desk: Registry, three: Three, name: str) -> None:
+    crown(desk, *three)
+    back = earlier_champion(desk, f"{name}/1")
+    with pytest.raises(InputError, match=f"{name}/3 is champion by now; look again"):
+        roll_back(desk, back, past=three[1], by="bob@desk")
+    roll_back(desk, back, past=three[2], by="bob@desk")
+    assert champion(desk, name) == "1" and moves(desk, name)[3:] == [("3", "1", "rlhf rollback")]
+    for never in ("1", "2", "3"):
+        with pytest.raises(InputError, match=f"{name}/{never} was no champion before .* these were: none"):
+            earlier_champion(desk, f"{name}/{never}")
+
+
 def test_a_champion_that_somebody_set_in_mlflow_can_be_gone_back_from(desk: Registry, three: Three, name: str) -> None:
     crown(desk, three[0])
     desk.set_alias(three[2], CHAMPION)  # nobody recorded it
-    assert previous_champion(desk, name) == three[0]
+    assert earlier_champion(desk, name) == three[0]
     crown(desk, three[1])
     assert moves(desk, name)[-1] == ("3", "2", "rlhf promote")
-    assert previous_champion(desk, name) == three[2]
+    assert earlier_champion(desk, name) == three[2]
 
 
 def test_one_who_lost_the_alias_is_the_one_to_go_back_to(desk: Registry, three: Three, name: str) -> None:
     crown(desk, three[0], three[1])
     desk.client.delete_registered_model_alias(name, CHAMPION)
-    assert previous_champion(desk, name) == three[1]
+    assert earlier_champion(desk, name) == three[1]
 
 
 def test_deleted_versions_are_passed_over(desk: Registry, three: Three, name: str) -> None:
     crown(desk, *three)
     desk.client.delete_model_version(name, "2")
-    assert previous_champion(desk, name) == three[0]
+    assert earlier_champion(desk, name) == three[0]
 
 
 def test_moves_of_one_model_or_of_all_are_listed_the_newest_first(
@@ -261,7 +273,7 @@ def test_models_of_another_project_are_refused(desk: Registry, register: Registe
     with pytest.raises(InputError, match=r"shop-reward-model is no model of project desk; .*--config"):
         propose(desk, "shop-reward-model/1")
     with pytest.raises(InputError, match="shop-reward-model is no model of project desk"):
-        previous_champion(desk, "shop-reward-model")
+        earlier_champion(desk, "shop-reward-model")
 
 
 def alter(desk: Registry, ref: ModelRef, how: str) -> None:
@@ -291,7 +303,7 @@ def test_nobody_goes_back_to_a_version_without_its_files(desk: Registry, three: 
     crown(desk, *three)
     alter(desk, three[1], how)
     with pytest.raises(InputError, match=f"{name}/2: "):
-        roll_back(desk, previous_champion(desk, name), by="ann@desk")
+        roll_back(desk, earlier_champion(desk, name), past=desk.champion(name), by="ann@desk")
     assert champion(desk, name) == "3" and len(history(desk, name)) == 3
 
 
@@ -329,6 +341,6 @@ def test_a_promotion_that_is_killed_is_what_the_alias_says(
     assert killed.exitcode == -signal.SIGKILL
     expected = [(None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote")][: 2 + moved]
     assert moves(desk, name) == expected
-    assert previous_champion(desk, name) == three[moved]
+    assert earlier_champion(desk, name) == three[moved]
     assert settle(desk) == [f"{name}/3 {'became' if moved else 'did not become'} champion"]
     assert settle(desk) == [] and moves(desk, name) == expected

@@ -217,7 +217,7 @@ def test_roll_backs_and_promotions_in_mlflow_are_told(storage: Path, tmp_path: P
     for ref in (first, second):
         toys.registry.tag_versions([ref], {"gate.status": "passed"})
         promote(toys.registry, propose(toys.registry, ref.label), by="ann@desk", told=told)
-    roll_back(toys.registry, first, by="bob@desk", told=told)
+    roll_back(toys.registry, first, past=second, by="bob@desk", told=told)
     toys.registry.set_alias(second, "champion")
     outbox = Outbox(storage / "ledger.db")
     detect(toys.registry.client, outbox, storage, told)

@@ -1,5 +1,7 @@
 """Loading, scoring and keeping models, on small models with random weights."""
 
+import errno
+import resource
 import shutil
 from pathlib import Path
 
@@ -47,6 +49,17 @@ def test_values_are_those_before_each_token(base: Path, tokenizer: PreTrainedTok
         model.score(states[-length - 1 : -1]).squeeze(-1) for states, length in zip(alone(model), lengths, strict=True)
     ]
     torch.testing.assert_close(response_values(model, lay(TREES, device())), torch.cat(expected), rtol=0, atol=1e-5)
+
+
+def test_a_full_disk_is_an_error_of_the_system(base: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    model, limits = load_reward_model(base, tokenizer), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, limits[1]))  # of any file of this process
+    try:
+        with pytest.raises(OSError, match="File too large") as told:
+            save(model, tokenizer, tmp_path / "reward")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (told.value.errno, told.value.filename) == (errno.EFBIG, str(tmp_path / "reward"))
 
 
 def test_plain_transformers_gives_the_same_scores(
