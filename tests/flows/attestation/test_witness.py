@@ -119,7 +119,7 @@ def test_what_is_no_witness_or_holds_a_password_is_refused(witness: str) -> None
         AuditConfig(witness=witness)
 
 
-@pytest.mark.parametrize("witness", ["/mnt/witness", "s3://bucket/folder", "git+ssh://git@host/repository.git"])
+@pytest.mark.parametrize("witness", ["/srv/witness", "s3://bucket/folder", "git+ssh://git@host/repository.git"])
 def test_places_of_a_witness(witness: str) -> None:
     assert AuditConfig(witness=witness).witness == witness
     if not witness.startswith("git+"):
