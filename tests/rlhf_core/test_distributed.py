@@ -4,8 +4,7 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
+import socket
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -32,8 +31,9 @@ from rlhf_core.models.loading import load_policy, load_reward_model, save
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.optimiser import Optimiser
 from tests.conftest import ROOT
+from tests.forked import forks
 
-RANKS = ROOT / "tests" / "rlhf_core" / "ranks.py"
+RUN_RANKS = "import runpy; runpy.run_path('tests/rlhf_core/ranks.py', run_name='__main__')"
 PROMPTS = [" ".join(words) for words in product(("how", "are", "you"), repeat=2)] + ["how are you fine thanks"]
 ANSWERS = ("fine", "fine thanks", "you are fine thanks", "fine fine fine fine thanks")
 DEMONSTRATIONS = [Demonstration(prompt, answer) for prompt, answer in product(PROMPTS, ANSWERS)]
@@ -153,18 +153,21 @@ def read(out: Path) -> Said:
 
 
 def launch(jobs: list[Job], folder: Path, ranks: int) -> None:
+    """Do jobs on ranks with the environment that torchrun gives them, as forks, which need not import torch again."""
     path = folder / f"jobs-{ranks}.pkl"
     path.write_bytes(pickle.dumps(jobs))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(RANKS), str(path)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    group = {**meeting, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)} if ranks > 1 else {}
+    with (folder / f"said-{ranks}").open("w+") as said, Path(os.devnull).open() as nothing:
+        started = []
+        for rank in range(ranks):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
+            streams, environment = (nothing, said, said), {**os.environ, **group, **own}
+            started.append(forks().start([path], streams=streams, environment=environment, cwd=ROOT, code=RUN_RANKS))
+        codes = [fork.wait(900) for fork in started]
+        said.seek(0)
+        assert not any(codes), said.read()
 
 
 def assert_same(found: Said, expected: Said) -> None:
