@@ -11,9 +11,7 @@ from typing import Literal
 from mlflow.entities import Run
 
 from flows.config.lineage import OpenLineageConfig
-from flows.promotion.stated import conclude_move
 from flows.registry.client import Registry, open_registry
-from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node
 from flows.registry.names import CHAMPION, PROCESS_TAG
 from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen
@@ -97,6 +95,9 @@ def recorded_promotion(
     except BaseException:
         ledger.end_run(run_id, "FAILED")
         raise
+    from flows.promotion.stated import conclude_move  # noqa: PLC0415 imports what signs, which no reader needs
+    from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node  # noqa: PLC0415
+
     conclude_move(registry, ledger, run_id)
     run = LineageRun("promotion", run_id, tags={"how": how, "by": by, "why": why, "forced": str(forced).lower()})
     moved = [LineageNode(model, "MODEL", version)]
@@ -117,6 +118,8 @@ def settle(registry: Registry) -> list[str]:
         if is_dead(run.data.tags[PROCESS_TAG]):
             done = run.data.tags["how"] != APPROVE and _has_moved(registry, run)
             if done:
+                from flows.promotion.stated import conclude_move  # noqa: PLC0415 as above
+
                 conclude_move(registry, ledger, run.info.run_id)
             else:
                 ledger.end_run(run.info.run_id, "KILLED")

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import CHOSEN_BY_STORAGE, ROOT
 
 HEAVY = (
-    *("accelerate", "datasets", "great_expectations", "huggingface_hub", "matplotlib", "mlflow", "networkx", "pandas"),
+    *("accelerate", "boto3", "datasets", "great_expectations", "huggingface_hub", "matplotlib", "mlflow", "networkx"),
+    *("openlineage", "pandas", "securesystemslib"),
     *("pandera", "peft", "prefect", "sacrebleu", "scipy.optimize", "scipy.stats", "sklearn", "torch", "transformers"),
     "transformers.modeling_utils",
 )
