@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from benchmarks.common.forks import READY
 from tests.forked import ROOT, Finished, end_forks, fork_with, run_rlhf
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ settings.load_profile("ladder")
 def pytest_configure(config: pytest.Config) -> None:
     """Set what libraries read when they are imported, which collection already does."""
     config.stash[PREFECT_HOME] = tempfile.mkdtemp(prefix="prefect-")
+    os.environ.setdefault(READY, tempfile.mkdtemp(dir=config.stash[PREFECT_HOME]))  # one for all that run tests
     os.environ.pop("PREFECT_API_URL", None)
     os.environ.update(
         DO_NOT_TRACK="true",

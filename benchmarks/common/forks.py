@@ -38,6 +38,9 @@ READ_AT_IMPORT = (
 
 MODULES = "PYTHONPATH"
 
+READY = "READY_DATABASES"
+"""Variable that may name a folder of new databases, which are copied; all that fork share what one of them made."""
+
 ENDED_EARLY = "the process that forks has ended; what it said stands above"
 
 
@@ -86,7 +89,7 @@ class Forks:
         self._orders, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.common.forking", self._folder.name],
+                [sys.executable, "-m", "benchmarks.common.forking", environment.get(READY, self._folder.name)],
                 cwd=Path(__file__).parents[2],
                 env=self._environment,
                 stdin=theirs.fileno(),

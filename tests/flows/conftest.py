@@ -1,5 +1,6 @@
 """A registry that many tests share, and small models of random weights that can be registered in it."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.common.forks import READY
 from benchmarks.common.ready_databases import copy_migrations
 from flows.registry import database
 from flows.registry.client import Registry, open_registry
@@ -23,10 +25,10 @@ Register = Callable[..., ModelRef]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ready_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def ready_databases() -> Iterator[None]:
     """New databases of MLflow are copies of one, as making its tables takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_migrate", copy_migrations(tmp_path_factory.mktemp("ready")))
+        patch.setattr(database, "_migrate", copy_migrations(Path(os.environ[READY])))
         yield
 
 
