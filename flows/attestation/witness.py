@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from flows.attestation.git_witness import GIT, GitLog, clone_of
-from flows.attestation.store import STATEMENTS, LogStore, names_in
+from flows.attestation.store import STATEMENTS, LogStore
 from flows.storage.locations import local_folder
 
 
@@ -51,7 +51,7 @@ class Witness(NamedTuple):
         if not self.address.startswith(GIT):
             return LogStore(self._logs).folders()
         with self.log("").copied() as folder:
-            return names_in(folder)
+            return LogStore(str(folder)).folders()
 
     @property
     def _logs(self) -> str:

@@ -19,6 +19,9 @@ from flows.stages.reward_model import train_judge, train_reward_model
 from flows.stages.sft import train_sft
 
 STORED = {
+    "APPROVED_TAG": "promotion.approved",
+    "RATERS_RECORD": "data/raters.json",
+    "REASON_TAG": "promotion.reason",
     "CARD_TAG": "model_card.name",
     "LICENCE_TAG": "model_card.licence",
     "CHALLENGER": "challenger",
