@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence" / "year.md"
 
-Results = Annotated[Path, typer.Option(help="Folder of the files year-SEED.json.")]
+Results = Annotated[Path, typer.Option(help="Folder of the files year-….json.")]
 
 app = typer.Typer(add_completion=False)
 
@@ -55,7 +55,7 @@ def run(
         away_seconds=away_seconds,
         tell=lambda record: typer.echo(week_line(record)),
     )
-    write_outcome(outcome, results / f"year-{seed}.json")
+    write_outcome(outcome, results / outcome.file)
     table(results)
     if outcome.problems():
         raise typer.Exit(1)

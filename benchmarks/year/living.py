@@ -10,6 +10,7 @@ from benchmarks.year.calendar import draw
 from benchmarks.year.configuration import make_base, write_configuration
 from benchmarks.year.counts import ask_questions, count, prune
 from benchmarks.year.ground import Ground
+from benchmarks.year.incidents.incident import last_words
 from benchmarks.year.journal import WeekRecord
 from benchmarks.year.outcome import Outcome, grade
 from benchmarks.year.scene import Scene
@@ -63,16 +64,23 @@ def live(
     return Outcome(
         seed=seed,
         weeks=weeks,
+        size=size.name,
         stack=stack,
         commit=_commit(),
         machine=machine(),
-        records=tuple(records.values()),
+        records=tuple(_in_short(record, folder) for record in records.values()),
         incidents=grade(incidents, records),
         counts=counts,
         questions=questions,
         processes_left=tuple(left),
         megabytes_after=stored_megabytes(folder) if until >= weeks else None,
     )
+
+
+def _in_short(record: WeekRecord, folder: Path) -> WeekRecord:
+    """A week with the sentence alone in which each climb said how it ended, and no name of where it took place."""
+    tries = (each.model_copy(update={"said": last_words(each.said).replace(str(folder), "")}) for each in record.tries)
+    return record.model_copy(update={"tries": tuple(tries)})
 
 
 def _commit() -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.year.incidents.incident import Incident
 from benchmarks.year.incidents.people import Forced
@@ -35,6 +35,7 @@ class Outcome(Frozen):
 
     Attributes:
         weeks: asked for; those that are over are in `records`.
+        size: small, or tiny, whose climbs learn nothing.
         stack: whether it took place on servers.
         counts: as `counts.count` gives them, at the end.
         questions: as `counts.ask_questions` gives them.
@@ -43,6 +44,7 @@ class Outcome(Frozen):
 
     seed: int
     weeks: int
+    size: Literal["small", "tiny"] = "small"
     stack: bool
     commit: str
     machine: dict[str, Any]
@@ -52,6 +54,17 @@ class Outcome(Frozen):
     questions: dict[str, dict[str, float]] = {}
     processes_left: tuple[str, ...] = ()
     megabytes_after: float | None = None
+
+    @property
+    def title(self) -> str:
+        """What tells it from other years."""
+        where = "on the stack" if self.stack else "no servers"
+        return f"seed {self.seed}, {self.weeks} weeks, {self.size}, {where}"
+
+    @property
+    def file(self) -> str:
+        """What its file is called."""
+        return f"year-{self.seed}-{self.size}-{'stack' if self.stack else 'alone'}.json"
 
     def harmful(self) -> list[int]:
         """Weeks that made a worse policy champion, beyond chance; those of the forced one do not count."""
@@ -108,9 +121,9 @@ def grade(incidents: Sequence[Incident], records: Mapping[int, WeekRecord]) -> t
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """The years of a folder of results, by seed."""
+    """The years of a folder of results, the longest first."""
     found = [Outcome.model_validate(json.loads(path.read_text("utf-8"))) for path in folder.glob("year-*.json")]
-    return sorted(found, key=lambda outcome: outcome.seed)
+    return sorted(found, key=lambda outcome: (-outcome.weeks, outcome.seed, outcome.size))
 
 
 def write_outcome(outcome: Outcome, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rlhf_core.config.base import PretrainConfig
 
@@ -25,6 +25,7 @@ class Size(NamedTuple):
     """Of a year.
 
     Attributes:
+        name: by which results tell it.
         stock: what the team begins with.
         weekly: what lands every week; demonstrations and prompts only every fourth, so that SFT is retrained then.
         vendor: prompts that a vendor's batch compares.
@@ -36,6 +37,7 @@ class Size(NamedTuple):
         failing: settings with which no policy passes its gates.
     """
 
+    name: Literal["small", "tiny"]
     stock: Batch
     weekly: Batch
     vendor: int
@@ -62,6 +64,7 @@ FREE: Mapping[str, Any] = MappingProxyType(
 """Hardly any price of KL, no limit and no watch."""
 
 SMALL = Size(
+    name="small",
     stock=Batch(1600, 2600, 1800),
     weekly=Batch(120, 50, 120),
     vendor=400,
@@ -93,6 +96,7 @@ def _measured(name: str, metric: str, direction: str, threshold: float) -> dict[
 
 
 TINY = Size(
+    name="tiny",
     stock=Batch(150, 150, 120),
     weekly=Batch(20, 20, 20),
     vendor=40,

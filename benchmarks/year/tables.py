@@ -59,25 +59,25 @@ GOALS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
 
 
 def goal_table(years: Sequence[Outcome]) -> Iterator[str]:
-    """A column for each seed."""
-    yield f"| figure | goal | {' | '.join(f'seed {year.seed}' for year in years)} |"
+    """A column for each year."""
+    yield f"| figure | goal | {' | '.join(year.title for year in years)} |"
     yield f"|---|---|{'---|' * len(years)}"
     for name, (goal, figure) in GOALS.items():
         yield f"| {name} | {goal} | {' | '.join(figure(year) for year in years)} |"
 
 
 def incident_table(years: Sequence[Outcome]) -> Iterator[str]:
-    """A row for each incident of each seed, misses first."""
-    yield "| incident | seed | week | may cost gold | noticed | how | all whole again |"
+    """A row for each incident of each year, misses first."""
+    yield "| incident | year | week | may cost gold | noticed | how | all whole again |"
     yield "|---|---|---|---|---|---|---|"
-    rows = [(year.seed, row) for year in years for row in year.incidents]
-    for seed, row in sorted(rows, key=lambda found: (_is_fine(found[1]), found[1].name, found[0])):
-        cells = (row.name, seed, row.week, _yes(row.may_cost_gold), row.when, row.how, _yes(row.well))
+    rows = [(year.title, row) for year in years for row in year.incidents]
+    for title, row in sorted(rows, key=lambda found: (_is_fine(found[1]), found[1].name, found[0])):
+        cells = (row.name, title, row.week, _yes(row.may_cost_gold), row.when, row.how, _yes(row.well))
         yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def week_table(year: Outcome) -> Iterator[str]:
-    """A row for each week of a seed."""
+    """A row for each week of a year."""
     yield "| week | climbs | made | champion, gold | without gates | never again | CPU s | labels | MB |"
     yield "|---|---|---|---|---|---|---|---|---|"
     yield from map(week_line, year.records)

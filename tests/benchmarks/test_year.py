@@ -227,6 +227,9 @@ def test_tables_tell_misses_first_and_what_must_not_be() -> None:
     (header, _, first, second) = incident_table([year])
     assert "vendor batch with labels flipped" in first and "worker killed" in second and "noticed" in header
     lines = list(goal_table([year]))
+    assert (
+        lines[0] == "| figure | goal | seed 1, 2 weeks, small, no servers |" and year.file == "year-1-small-alone.json"
+    )
     assert "| core-hours of climbs |  | 1.50 |" in lines
     assert "| weeks in which a better policy was not promoted | ≤ 5 % | 1, in 1 (33%) |" in lines
     assert week_line(weeks[1]).startswith("| 1 | done | policy | none, 2.00 | 0.00 | 1.00 | 1800 |")

@@ -460,5 +460,7 @@ def test_a_later_version_is_shown_beside_the_champion_and_can_be_gone_back_from(
     assert done.returncode == 0, done.stderr
     assert "policy.updates: 3, there 2" in done.stdout and "judge_win_rate " in done.stdout
     assert "judge by tiny-judge/1; reward by tiny-reward-model/1" in done.stdout
-    back = champions("rollback", "tiny-policy", "--yes")
+    back = champions("rollback", "tiny-policy/1", "--yes")
     assert back.returncode == 0 and back.stdout == "tiny-policy/1 is champion again\n"
+    refused = champions("rollback", "tiny-policy/2", "--yes")
+    assert refused.returncode == 2 and "tiny-policy/2 was no champion before the present one" in refused.stderr
