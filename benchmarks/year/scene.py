@@ -70,7 +70,7 @@ class Scene:
             settings: dotted fields that are others than usual.
             disturb: what happens once a stage trains.
         """
-        before, lay = self._before(name), self.lay()
+        before, lay = self.before(name), self.lay()
         if self.excluded:
             settings = {**settings, EXCLUDE: self.excluded}
         climbed = self.ground.climb(name, settings, disturb)
@@ -104,8 +104,8 @@ class Scene:
         made = {stage: [label(stage, number) for number in model.versions] for stage, model in models.items()}
         self.book.enter_beside(made, self.lay(), holders(models, CHAMPION))
 
-    def _before(self, name: str) -> dict[str, list[int]]:
-        """Versions that there were before a try, as it was first looked at."""
+    def before(self, name: str) -> dict[str, list[int]]:
+        """Versions that there were before a try or a step, as it was first looked at."""
         path = self.ground.folder / "steps" / f"{name}.before.json"
         if not path.exists():
             path.parent.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.year.incidents.batches import Batch
 from benchmarks.year.incidents.incident import Notice, Weeks
 from benchmarks.year.journal import Journal
-from benchmarks.year.registry import holders, look
+from benchmarks.year.registry import holders, look, new_versions
 from benchmarks.year.reviewer import configured, roll_back
 from benchmarks.year.scene import Scene
 from flows.registry.names import CHAMPION, GATED
@@ -41,18 +41,19 @@ class LateFinding(Batch):
         """Once it is known: what has it, withdraw it, back to what has it not, and climb again."""
         if week != self.week + self.lasts:
             return {}
-        batch = f"pairs/{self.batch}"
+        batch, before = f"pairs/{self.batch}", scene.before(f"week-{week:02d}-withdrawing")
         grade = scene.book.grade(batch, versions_with(scene, batch))
         touched = sorted(stage for stage, version in scene.book.newest.items() if version in scene.book.having(batch))
         marked = scene.book.grade(batch, withdraw(scene, batch))
         champions = {stage: self._return(scene, stage, batch) for stage in GATED}
         again = scene.climb(f"week-{week:02d}-withdrawn", {})
+        retrained = [stage for stage, labels in new_versions(before).items() if labels]
         return {
             "named": grade._asdict(),
             "champions": champions,
             "marked": marked._asdict(),
             "touched": touched,
-            "retrained": sorted(again.made),
+            "retrained": sorted(retrained),  # by the climb, or by the policy run that a roll-back started
             "ending": again.ending,
         }
 
