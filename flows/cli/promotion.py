@@ -146,7 +146,7 @@ def rollback(
         )
         require_project(settings.project, model)
         from flows.promotion.promote import earlier_champion, roll_back
-        from flows.registry.approvals import require_person
+        from flows.registry.approvals import doubt_of_people, require_person
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
@@ -158,6 +158,8 @@ def rollback(
         _ask(f"Make {earlier.label} champion again?", yes)
         roll_back(registry, earlier, past=champion, by=by or user(), why=why, told=settings.lineage.openlineage)
         typer.echo(f"{earlier.label} is champion again")
+        if settings.promotion.two_people and (doubt := doubt_of_people(registry, earlier)):
+            typer.echo(f"nothing starts from it yet: {doubt}")
 
 
 def history(

@@ -28,7 +28,7 @@ AT_ONCE = {
     "log signed anew by another key, which is put beside the registry",
     "a run forged without a tag of the pipeline, with figures that none measured",
     "time of the end edited",
-    "a failed version put into the stage Production",
+    "parameters added to the page of a model",
     "a model forged that nobody trained, on the page of a run",
     "place of a dataset moved to other rows",
     "a folder and a loose link put among the statements, at which a reader stumbles",

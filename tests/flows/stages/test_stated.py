@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from flows.attestation.log import LogEntry, read_log
 from flows.attestation.statement import FOLDER, PROVENANCE, ROWS
 from flows.pipeline.orphans import end_orphan
 from flows.registry.names import ENDS_TAG
-from flows.registry.statements import conclude
+from flows.registry.statements import conclude, holds_run
 from flows.storage.digests import digests_of
 from tests.conftest import ROOT
 from tests.flows.toys import Toys
@@ -76,9 +77,16 @@ def test_a_stage_that_is_killed_before_its_statement_leaves_it_at_the_next_start
 def test_a_run_that_is_killed_after_its_statement_ends_as_that_says(storage: Path) -> None:
     registry = Toys("toy", storage).registry
     run_id = registry.start_run("measured")
-    registry.tag_run(run_id, {ENDS_TAG: "FINISHED"})
+    registry.note_end(run_id, "FINISHED")
+    [noted] = holds_run(registry, run_id).values()
+    time.sleep(0.01)  # the kill, and the time until somebody tidies up
     end_orphan(registry, registry.client.get_run(run_id))
-    assert registry.client.get_run(run_id).info.status == "FINISHED"
+    info = registry.client.get_run(run_id).info
+    assert (info.status, info.end_time) == (noted["status"], noted["ended"]) == ("FINISHED", noted["ended"])
+    earlier = registry.start_run("measured")
+    registry.tag_run(earlier, {ENDS_TAG: "FINISHED"})  # as releases noted it that told no time
+    end_orphan(registry, registry.client.get_run(earlier))
+    assert registry.client.get_run(earlier).info.status == "FINISHED"
     other = registry.start_run("measured")
     end_orphan(registry, registry.client.get_run(other))
     assert registry.client.get_run(other).info.status == "KILLED"
