@@ -17,7 +17,7 @@ from flows.pipeline.reuse import require_startable
 from flows.promotion.approval import approve
 from flows.promotion.history import history
 from flows.promotion.outbox import Outbox
-from flows.promotion.promote import previous_champion, promote, propose, roll_back
+from flows.promotion.promote import earlier_champion, promote, propose, roll_back
 from flows.promotion.reconcile import detect
 from flows.promotion.wanted import Wanted
 from flows.registry.approvals import people_for, require_person
@@ -156,8 +156,8 @@ def test_going_back_counts_those_who_signed_then(desk: Registry, register: Regis
         promote(desk, propose(desk, ref.label), by=person)
         approve(desk, ref, by=person, why="")
     be("Bob")
-    assert previous_champion(desk, name) == first  # which approvals are no moves of
-    roll_back(desk, first, by="bob@desk")
+    assert earlier_champion(desk, name) == first  # which approvals are no moves of
+    roll_back(desk, first, past=second, by="bob@desk")
     assert people_for(desk, first) == ["Ada", "Bob"]
 
 
