@@ -1,8 +1,8 @@
 """Every test has its own storage, phones nobody and computes on one thread; climbs that many tests look at."""
 
-import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,6 +37,7 @@ settings.load_profile("ladder")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set what libraries read when they are imported, which collection already does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     config.stash[PREFECT_HOME] = tempfile.mkdtemp(prefix="prefect-")
     os.environ.setdefault(READY, tempfile.mkdtemp(dir=config.stash[PREFECT_HOME]))  # one for all that run tests
     os.environ.pop("PREFECT_API_URL", None)
@@ -62,13 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let `rlhf` be forked from a process with the environment as it is before the first test.
-
-    Imports and tests stay, so that no collection of garbage looks at their millions of objects again.
-    """
+    """Let `rlhf` be forked from a process with the environment as it is before the first test."""
     fork_with(os.environ)
-    gc.collect()
-    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):
