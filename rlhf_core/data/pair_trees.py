@@ -65,11 +65,9 @@ def compare(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], lengths: 
 
 def alike(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_response_tokens: int) -> list[bool]:
     """Whether the responses of each pair are the same ids once they are cut: no model can tell them apart then."""
-    chosen, rejected = (
-        encode_responses(tokenizer, texts, max_response_tokens)
-        for texts in ([pair.chosen for pair in pairs], [pair.rejected for pair in pairs])
-    )
-    return [first == second for first, second in zip(chosen, rejected, strict=True)]
+    texts = list(dict.fromkeys(text for pair in pairs for text in (pair.chosen, pair.rejected)))
+    ids = dict(zip(texts, encode_responses(tokenizer, texts, max_response_tokens), strict=True))
+    return [ids[pair.chosen] == ids[pair.rejected] for pair in pairs]
 
 
 def first_alike(trees: Sequence[Tree]) -> list[int]:

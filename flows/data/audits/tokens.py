@@ -74,8 +74,12 @@ def audit_tokens(config: LadderConfig, data: DataRefs, base: Path) -> dict[str, 
     figures: dict[str, float] = {}
     for table, columns in TEXTS.items():
         figures[f"data/{table}_special_tokens"] = _special(tokenizer, table, columns, Path(data.datasets[table].path))
-    for limit in _limits(config):
-        figures |= _alike(tokenizer, limit, Path(data.preferences.path))
+    limits = list(_limits(config))
+    for most in dict.fromkeys(limit.max_response_tokens for limit in limits):
+        counts = _count_alike(tokenizer, most, Path(data.preferences.path))
+        for limit in limits:
+            if limit.max_response_tokens == most:
+                figures |= _share_alike(limit, *counts)
     return figures
 
 
@@ -115,20 +119,26 @@ def _limits(config: LadderConfig) -> Iterator[PairLimit]:
         yield PairLimit("policy.sampling.max_response_tokens", limit, ("train", "test"))
 
 
-def _alike(tokenizer: PreTrainedTokenizerBase, limit: PairLimit, snapshot: Path) -> dict[str, float]:
+def _count_alike(
+    tokenizer: PreTrainedTokenizerBase, max_response_tokens: int, snapshot: Path
+) -> tuple[Counter[str], Counter[str]]:
+    """By split, the pairs that no model tells apart within so many tokens, and all pairs."""
+    same, total = Counter[str](), Counter[str]()
+    for part in read_parts(snapshot, ("prompt", "chosen", "rejected", SPLIT)):
+        pairs = [Pair(*cells) for cells in part.drop(columns=SPLIT).itertuples(index=False)]
+        splits = part[SPLIT].tolist()
+        total.update(splits)
+        is_same = alike(tokenizer, pairs, max_response_tokens)
+        same.update(split for split, is_lost in zip(splits, is_same, strict=True) if is_lost)
+    return same, total
+
+
+def _share_alike(limit: PairLimit, same: Mapping[str, int], total: Mapping[str, int]) -> dict[str, float]:
     """Share of the pairs of each split that no model tells apart within a limit.
 
     Raises:
         InputError: if they are most of a split.
     """
-    same, total = Counter[str](), Counter[str]()
-    for part in read_parts(snapshot, ("prompt", "chosen", "rejected", SPLIT)):
-        mine = part[part[SPLIT].isin(limit.splits)]
-        pairs = [Pair(*cells) for cells in mine.drop(columns=SPLIT).itertuples(index=False)]
-        splits = mine[SPLIT].tolist()
-        total.update(splits)
-        is_same = alike(tokenizer, pairs, limit.max_response_tokens)
-        same.update(split for split, is_lost in zip(splits, is_same, strict=True) if is_lost)
     _tell(limit, same, total)
     section = limit.field.split(".")[0]
     return {f"data/{split}_pairs_alike_{section}": same[split] / total[split] for split in limit.splits if total[split]}
