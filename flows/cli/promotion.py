@@ -82,14 +82,16 @@ def approve(
         settings = of_registry(config, overrides, model=version, see=lambda: require_version(version))
         require_project(settings.project, version)
         from flows.promotion.approval import approve as sign
-        from flows.registry.approvals import require_person
+        from flows.registry.approvals import doubt_of_people, require_person
         from flows.registry.client import open_registry
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
         name, ref = require_person(registry), registry.pin(version.removeprefix("models:/"))
         _ask(f"Sign for {ref.label}, digest {ref.digest[:12]}, as {name}?", yes)
-        people = sign(registry, ref, by=by or user(), why=why)
+        people = sign(registry, ref, by=by or name, why=why)
         typer.echo(f"{ref.label} is signed for by {', '.join(people)}")
+        if settings.promotion.two_people and (doubt := doubt_of_people(registry, ref)):
+            typer.echo(f"nothing starts from it yet: {doubt}")
 
 
 def compare(

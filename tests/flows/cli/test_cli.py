@@ -423,12 +423,15 @@ def test_where_two_people_must_sign_each_signs_by_a_key_of_their_own(
     promoted = champions("promote", "tiny-policy", "--yes", *both)
     assert promoted.returncode == 0, promoted.stderr
     assert "nothing starts from it yet: only ada signed for it" in promoted.stdout
+    again = champions("approve", "tiny-policy", "--yes", *both)
+    assert "nothing starts from it yet: only ada signed for it" in again.stdout
     held = champions("audit", *both)
     assert held.returncode == 1 and "tiny-policy/1: ada signed for it" in held.stdout
     monkeypatch.setenv("RLHF_OWN_KEY", str(tmp_path / "bob.pem"))
     approved = champions("approve", "tiny-policy", "--why", "read 50 answers", stdin="y\n")
     assert approved.returncode == 0 and approved.stdout.endswith("tiny-policy/1 is signed for by ada, bob\n")
-    assert "rlhf approve" in champions("history").stdout
+    newest = json.loads(champions("history", "tiny-policy", "--json").stdout)[0]
+    assert (newest["how"], newest["by"], newest["why"]) == ("rlhf approve", "bob", "read 50 answers")
     done = champions("audit", *both)
     assert done.returncode == 0, done.stdout
 
