@@ -1,5 +1,6 @@
 """Signing keys: ed25519, each in a file that only its owner reads, or in the environment."""
 
+import functools
 import os
 import stat
 from pathlib import Path
@@ -15,6 +16,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from flows.config.errors import InputError
 from flows.config.folders import make_folder
+from flows.report import warn
 
 PIPELINE_KEY, OWN_KEY = "RLHF_SIGNING_KEY", "RLHF_OWN_KEY"
 """Environment variables: file of the key with which pipelines sign, or the key itself; the same of a person's own."""
@@ -74,7 +76,7 @@ def load_key(place: str | Path) -> CryptoSigner:
         place: a file, what would stand in it, or `prefect:` and the name of a secret block of Prefect.
 
     Raises:
-        InputError: if it is not there, others may read it, or it is no ed25519 key.
+        InputError: if it is not there, or is no ed25519 key.
     """
     named = str(place)
     if named.startswith(BEGINS):
@@ -174,5 +176,11 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{path}: the key cannot be read ({error.strerror}); `rlhf keys new` makes one") from None
     if stat.S_IMODE(mode) & 0o077:
-        raise InputError(f"{path}: others may read this key; `chmod 600 {path}`, and take a new one if they did")
+        _tell_of_readers(path)
     return text
+
+
+@functools.cache
+def _tell_of_readers(path: Path) -> None:
+    """Once: secrets that are mounted into a container may have such a mode, so that it is no error."""
+    warn(f"{path}: others may read this key; `chmod 600 {path}`, and take a new one if they did")

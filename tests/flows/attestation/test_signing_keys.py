@@ -31,11 +31,15 @@ def test_a_key_is_its_owners_alone_and_is_never_replaced(tmp_path: Path) -> None
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["key.pem", "key.pub"]
 
 
-def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
-    make_key(tmp_path / "key.pem")
+def test_a_key_that_others_may_read_is_told_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = make_key(tmp_path / "key.pem")
+    assert load_key(tmp_path / "key.pem").public_key == made.public_key
+    assert capsys.readouterr().out == ""
     (tmp_path / "key.pem").chmod(0o640)
-    with pytest.raises(InputError, match="others may read this key"):
-        load_key(tmp_path / "key.pem")
+    for _ in range(2):
+        assert load_key(tmp_path / "key.pem").public_key == made.public_key
+    told = capsys.readouterr().out
+    assert told.count("others may read this key; `chmod 600") == 1
 
 
 NO_KEY = "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\n"  # pragma: allowlist secret
