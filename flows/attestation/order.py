@@ -11,14 +11,14 @@ from flows.attestation.log import LogEntry
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-def ordered(entries: Iterable[LogEntry]) -> list[LogEntry]:
+def ordered(entries: Sequence[LogEntry]) -> list[LogEntry]:
     """Entries of a log, each after those before it in its chain and those of other chains that its writer saw.
 
     Of two whose writers knew nothing of each other the one comes first that was made earlier; what follows a statement
     counts as made no earlier than that, whatever a clock said that jumped back. What names itself in a circle, as no
     writer does, comes last.
     """
-    before = named_before(list(entries))
+    before = named_before(entries)
     after: dict[str, list[str]] = defaultdict(list)
     for name, earlier in before.items():
         for other in earlier:

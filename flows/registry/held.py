@@ -192,7 +192,10 @@ def _datasets(run: Run) -> list[list[Any]]:
     found = []
     for item in () if run.inputs is None else run.inputs.dataset_inputs:
         use = next((tag.value for tag in item.tags if tag.key == MLFLOW_DATASET_CONTEXT), "")
-        source = json.loads(item.dataset.source or "{}")
+        try:
+            source = json.loads(item.dataset.source or "{}")
+        except ValueError:  # somebody wrote what no source of ours is
+            source = item.dataset.source
         made_from = source.get("made_from", []) if isinstance(source, dict) else []
         found.append([use, item.dataset.name, item.dataset.digest, item.dataset.profile or "", made_from])
     return sorted(found, key=json.dumps)
@@ -202,7 +205,10 @@ def _places(run: Run) -> list[list[Any]]:
     """Name, file and columns of what a run read; the folder is another one where a store was moved."""
     found = []
     for item in () if run.inputs is None else run.inputs.dataset_inputs:
-        source = json.loads(item.dataset.source or "{}")
+        try:
+            source = json.loads(item.dataset.source or "{}")
+        except ValueError:  # somebody wrote what no source of ours is
+            source = item.dataset.source
         uri = source.get("uri", "") if isinstance(source, dict) else ""
         found.append(
             [item.dataset.name, str(uri).rpartition("/")[2], item.dataset.source_type, item.dataset.schema or ""]
