@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,13 @@ def test_what_people_may_write_is_no_finding(typed: Typed, client: MlflowClient)
     client.set_tag(str(version.run_id), "mlflow.note.content", "look at the curve")
     client.set_registered_model_alias("tiny-policy", "staging", "1")
     assert typed("audit").returncode == 0
+
+
+def test_a_source_of_a_dataset_that_is_no_json_is_altered(typed: Typed, copied_home: Path) -> None:
+    with closing(sqlite3.connect(copied_home / "mlflow.db")) as database, database:
+        database.execute("UPDATE datasets SET dataset_source = 'garbage'")
+    audited = typed("audit")
+    assert audited.returncode == 1 and " altered " in audited.stdout and "Traceback" not in audited.stderr
 
 
 def test_a_champion_that_no_command_set_is_unsigned_until_it_is_promoted(typed: Typed, client: MlflowClient) -> None:
