@@ -113,8 +113,8 @@ def check(
 ) -> None:
     """Validate a configuration, see that what it names can be had, and tell what models read and write in tokens.
 
-    Stop tokens, template, padding and lengths, a prompt with its ids, and how many texts of the data are cut. Nothing
-    is made.
+    What ingestion would make of the first rows; stop tokens, template, padding and lengths, a prompt with its ids, and
+    how many texts of the data are cut. Nothing is made.
     """
     with quietly():
         from flows.config.loading import load_file
@@ -137,7 +137,8 @@ def check(
             missing = check_reachable(settings, offline=offline)
             if not offline:
                 _check_servers(settings, in_registry(settings))
-            lines = [*missing, *(_token_lines(settings, offline) if _has_tokens(settings) else ())]
+            lines = [*missing, *_data_lines(settings)]
+            lines += _token_lines(settings, offline) if _has_tokens(settings) else ()
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
         for line in lines:
             typer.echo(line)
@@ -156,6 +157,14 @@ def _see_registered(settings: "LadderConfig") -> None:
 def _has_tokens(settings: "LadderConfig") -> bool:
     """Whether there is a model whose tokenizer is known before the climb."""
     return settings.base.kind == "embedded" or bool(settings.pretrained_models)
+
+
+def _data_lines(settings: "LadderConfig") -> Iterator[str]:
+    """What ingestion would make of files; the embedded world is sound, and data of the hub are not fetched for this."""
+    if settings.data.kind == "files":
+        from flows.data.first_rows import judge_first_rows  # imports MLflow
+
+        yield from judge_first_rows(settings)
 
 
 def _token_lines(settings: "LadderConfig", offline: bool) -> Iterator[str]:
