@@ -182,14 +182,14 @@ def _run(plan: Plan, context: RunContext, key: str, run_id: str, taken: TimeSpen
             torch.set_num_threads(context.threads)
         return _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
     except NotFiniteError as error:
-        registry.try_to_end(run_id, "FAILED", taken.tags)
+        registry.try_to_end(run_id, "FAILED", taken.tags, error)
         raise _astray(error, plan, states, events) from None
     except OutOfTime as over:
         events.flush()
-        registry.try_to_end(run_id, "KILLED", taken.tags)
+        registry.try_to_end(run_id, "KILLED", taken.tags, over)
         raise OutOfTime(f"{plan.stage}: {over}") from None
-    except BaseException:
-        registry.try_to_end(run_id, "FAILED", taken.tags)
+    except BaseException as error:
+        registry.try_to_end(run_id, "FAILED", taken.tags, error)
         raise
 
 
