@@ -22,6 +22,8 @@ from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 from sqlalchemy.exc import OperationalError
 
+from flows.outages import gave_up, passes
+
 P = ParamSpec("P")
 
 R = TypeVar("R")
@@ -53,19 +55,18 @@ RETRIES = 7
 BACKOFF = exponential_backoff(2)
 """2, 4, 8 ... 128 seconds between the tries: about four minutes, in which a server starts again."""
 
-TOO_MANY_REQUESTS = 429
-
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESTALE}
 """What a disk or a network says that may be well again in a minute."""
 
 
 def retry_infrastructure(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's condition for another try of a failed task."""
-    return is_infrastructure(state.result(raise_on_failure=False))
+    """Prefect's condition for another try of a failed task; what a client has waited for is not waited for again."""
+    error = state.result(raise_on_failure=False)
+    return is_infrastructure(error) and not gave_up(error)
 
 
 def retried_task(name: str, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task that is tried again where a server, a network or a disk failed it.
+    """A task that is tried again where a network, a disk or a server without a patient client failed it.
 
     Args:
         name: of the task.
@@ -86,9 +87,9 @@ def is_infrastructure(error: object) -> bool:
         case TaskRunTimeoutError():  # the stage itself took too long
             return False
         case MlflowException():  # also stands for a connection that failed
-            return _passes(error.get_http_status_code())
+            return passes(error.get_http_status_code())
         case httpx.HTTPStatusError() | requests.HTTPError():
-            return error.response is not None and _passes(error.response.status_code)
+            return error.response is not None and passes(error.response.status_code)
         case httpx.TransportError() | requests.ConnectionError() | requests.Timeout() | OperationalError():
             return True
         case ConnectionError() | TimeoutError():
@@ -107,10 +108,6 @@ def outage(error: BaseException) -> str:
         words = " ".join(str(error).split())[:300]
         return f"a server, a network or a disk did not answer in time ({type(error).__name__}: {words}); run again"
     return ""
-
-
-def _passes(status: int) -> bool:
-    return status == TOO_MANY_REQUESTS or status >= 500
 
 
 GATE_FAILED = "rlhf.gate.failed"

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from flows.config.errors import InputError
 from flows.lineage.graph import Graph, Version
 from flows.lineage.training_record import Training, datasets_of, read_training
+from flows.outages import gave_up, unless_away
 from flows.registry.lookup import parse_version
 from flows.registry.names import (
     ANNOTATOR_PREFIX,
@@ -73,14 +74,13 @@ class Archive:
             InputError: if there is none, or no ladder registered it.
         """
         name, version, alias = parse_version(model)
-        try:
+        with unless_away():
             version = version or str(self.client.get_model_version_by_alias(name, str(alias)).version)
             ladder_version = version_of(self.client.get_model_version(name, version))
-        except MlflowException:
-            raise InputError(f"{model} is not in the registry at {mlflow.get_tracking_uri()}") from None
-        if ladder_version is None:
-            raise InputError(f"{model} has no digest tag: it was not registered by a ladder")
-        return ladder_version
+            if ladder_version is None:
+                raise InputError(f"{model} has no digest tag: it was not registered by a ladder")
+            return ladder_version
+        raise InputError(f"{model} is not in the registry at {mlflow.get_tracking_uri()}")
 
     def ancestry(self, versions: list[Version]) -> Graph:
         """The graph of what went into some versions; only those are read."""
@@ -131,9 +131,10 @@ class Archive:
 
     def training(self, run_id: str) -> Training | None:
         """What a run recorded; None if it is gone."""
-        try:
+        run = None
+        with unless_away():
             run = self._run(run_id)
-        except MlflowException:
+        if run is None:
             return None
         return read_training(run, self._experiment(run.info.experiment_id).name, self._reports(run))
 
@@ -172,10 +173,9 @@ class Archive:
 
     def tags(self, run_id: str) -> dict[str, str]:
         """Tags of a run; none where it is gone."""
-        try:
+        with unless_away():
             return dict(self._run(run_id).data.tags)
-        except MlflowException:
-            return {}
+        return {}
 
     def children(self, run: Run, stage: str) -> list[Run]:
         """Runs below a run that say they are a stage."""
@@ -203,12 +203,11 @@ class Archive:
 
     def loads_its_files(self, version: Version) -> bool:
         """Whether MLflow loads a version from where its logged model lies."""
-        try:
+        with unless_away():
             place = str(self.client.get_model_version_download_uri(version.name, version.version))
             model = str(self.client.get_logged_model(version.model_id).artifact_location)
-        except MlflowException:
-            return True  # they are gone, which is told of who reads them
-        return place.rstrip("/") in (model.rstrip("/"), f"models:/{version.model_id}")
+            return place.rstrip("/") in (model.rstrip("/"), f"models:/{version.model_id}")
+        return True  # they are gone, which is told of who reads them
 
     def _reports(self, run: Run) -> dict[str, Counts]:
         """What became of the raw rows of the tables that a run read, by name; without those whose report is unsound."""
@@ -289,5 +288,7 @@ def _fetched(locate: Callable[[], str], path: str, folder: str) -> Path | None:
     """Download from the place that `locate` finds; None if there is no such place, or nothing there."""
     try:
         return Path(get_artifact_repository(locate()).download_artifacts(path, folder))
-    except (MlflowException, OSError):
+    except (MlflowException, OSError) as error:
+        if gave_up(error):
+            raise
         return None

@@ -4,13 +4,11 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.filesize import decimal
@@ -24,6 +22,7 @@ from flows.lineage.evidence_retention import EvidenceRun, evidence_runs
 from flows.lineage.graph import Graph, Version
 from flows.lineage.story import when
 from flows.lineage.training_record import datasets_of
+from flows.outages import unless_away
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import open_registry
 from flows.registry.dataset_uploads import DIGEST_FILE
@@ -178,7 +177,7 @@ class Retention:
         return evidence_runs(Archive(self.client), self.project, graph.versions)
 
     def _is_registered(self, label: str) -> bool:
-        with suppress(MlflowException):
+        with unless_away():
             self.client.get_model_version(*label.rsplit("/", 1))
             return True
         return False

@@ -17,6 +17,7 @@ from flows.attestation.keys import public_pem
 from flows.attestation.statement import FOLDER, Statement, Subject, seal
 from flows.attestation.store import STATEMENTS, LogStore, log_address
 from flows.lineage.archive import Archive
+from flows.outages import gave_up
 from flows.papers.bill import bill_of_materials
 from flows.papers.card import dataset_card, model_card, words_of
 from flows.papers.cover import cover_page
@@ -122,7 +123,9 @@ def _listed(archive: Archive, run_id: str, *, rows: bool, below: str = "") -> It
     """Paths of the files of a run that go along."""
     try:
         items = archive.client.list_artifacts(run_id, below or None)
-    except (MlflowException, OSError):
+    except (MlflowException, OSError) as error:
+        if gave_up(error):
+            raise
         return
     for item in items:
         top, _, _ = item.path.partition("/")

@@ -3,9 +3,9 @@
 import time
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from flows.config.freshness import FreshnessConfig, overdue
+from flows.outages import unless_away
 from flows.registry.context import RunContext
 from flows.registry.names import CHAMPION, DATA_TAG, PROMOTABLE, registered_name
 from flows.tasks import OVERDUE, tell
@@ -17,11 +17,9 @@ def overdue_now(client: MlflowClient, project: str, settings: FreshnessConfig) -
         return []
     made: dict[str, float] = {}
     for name in (registered_name(project, model) for model in PROMOTABLE):
-        try:
+        with unless_away():  # no such model, or no champion yet
             champion = client.get_model_version_by_alias(name, CHAMPION)
-        except MlflowException:  # no such model, or no champion yet
-            continue
-        made[f"{name}/{champion.version}"] = champion.creation_timestamp / 1000
+            made[f"{name}/{champion.version}"] = champion.creation_timestamp / 1000
     return overdue(settings, made, _data_since(client, project), time.time())
 
 

@@ -119,12 +119,12 @@ def _ended(run: LadderRun) -> Iterator[None]:
         run.finish("KILLED", outcome, "the climb is not finished")
         raise
     except InputError as error:
-        registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]})
+        registry.try_to_end(run_id, "FAILED", {OUTCOME_TAG: str(error)[:5000]}, error)
         raise
     except BaseException as error:
         outcome = f"interrupted by {type(error).__name__}: {error}"[:5000]
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome})
+        registry.try_to_end(run_id, status, {OUTCOME_TAG: outcome}, error)
         raise
     run.finish("FINISHED", run.outcome(), _why_no_alias(run))
 

@@ -1,9 +1,10 @@
 """Files in the artifact store: how large they are, and how a logged model goes with its files."""
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from flows.outages import unless_away
 
 
 def stored_size(location: str | None) -> int:
@@ -18,10 +19,9 @@ def delete_files(location: str) -> None:
 
 def location_of(client: MlflowClient, model_id: str) -> str | None:
     """Where the files of a logged model lie; None if it is gone."""
-    try:
+    with unless_away():
         return str(client.get_logged_model(model_id).artifact_location)
-    except MlflowException:
-        return None
+    return None
 
 
 def delete_model(client: MlflowClient, model_id: str) -> None:

@@ -18,6 +18,7 @@ from flows.attestation.store import NOT_THERE
 from flows.config.audit import AuditConfig
 from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
+from flows.outages import unless_away
 from flows.registry.artifacts import delete_model
 from flows.registry.database import ARTIFACTS, prepare_database
 from flows.registry.keys import files_artifact
@@ -45,7 +46,7 @@ def open_registry(project: str, storage: Path, audit: AuditConfig | None = None)
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
         location = (storage / ARTIFACTS).as_uri() if uri.startswith("sqlite:") else None
-        with contextlib.suppress(MlflowException):  # another process made it in the meantime; looked up below
+        with unless_away():  # another process made it in the meantime; looked up below
             client.create_experiment(project, artifact_location=location)
         experiment = client.get_experiment_by_name(project)
     if experiment is None:
@@ -98,7 +99,7 @@ class Registry(Runs):
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self.client.log_inputs(run_id, models=[LoggedModelInput(parent.model_id) for parent in parents.values()])
         self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        with contextlib.suppress(MlflowException):  # the name is already registered
+        with unless_away():  # the name is already registered
             self.client.create_registered_model(name)
         version = self.client.create_model_version(
             name, f"models:/{model.model_id}", run_id, tags=tags, description=description, model_id=model.model_id
@@ -130,10 +131,11 @@ class Registry(Runs):
         Raises:
             InputError: when it does not exist or was not registered by this project.
         """
-        try:
+        registered = None
+        with unless_away():
             registered = self.client.get_model_version(name, version)
-        except MlflowException:
-            raise InputError(f"{name}/{version} is not in the registry; `rlhf ui` shows what is") from None
+        if registered is None:
+            raise InputError(f"{name}/{version} is not in the registry; `rlhf ui` shows what is")
         model_id = str(registered.source).removeprefix("models:/")  # MLflow 3.17 leaves `model_id` of a version empty
         if DIGEST_TAG not in registered.tags or not model_id.startswith("m-"):
             raise InputError(f"{name}/{version} has no digest tag: it was not registered by a ladder")
@@ -148,17 +150,15 @@ class Registry(Runs):
 
     def champion(self, name: str) -> ModelRef | None:
         """The version of a model that is champion, None where none is."""
-        try:
-            version = self.client.get_model_version_by_alias(name, CHAMPION).version
-        except MlflowException:
-            return None
-        return self.reference(name, str(version))
+        with unless_away():
+            return self.reference(name, str(self.client.get_model_version_by_alias(name, CHAMPION).version))
+        return None
 
     def champion_data(self, project: str) -> dict[str, str]:
         """Digests of the tables that the champions of a project were trained on, by name; none without a champion."""
         digests: dict[str, str] = {}
         for stage in GATED:
-            with contextlib.suppress(MlflowException):  # no such model, or no champion yet
+            with unless_away():  # no such model, or no champion yet
                 champion = self.client.get_model_version_by_alias(registered_name(project, stage), CHAMPION)
                 tables = (tag for key, tag in champion.tags.items() if key.startswith(DATASET_PREFIX))
                 digests |= dict(tag.split(":", 1) for tag in tables)
@@ -183,10 +183,9 @@ class Registry(Runs):
         """
         name, at, alias = model.partition("@")
         if at:
-            try:
+            with unless_away():
                 return self.reference(name, str(self.client.get_model_version_by_alias(name, alias).version))
-            except MlflowException:
-                raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions") from None
+            raise InputError(f"{name} has no alias '{alias}'; `rlhf ui` shows the versions")
         name, slash, version = model.rpartition("/")
         if not slash or not version.isdigit():
             raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
@@ -194,10 +193,9 @@ class Registry(Runs):
 
     def intact(self, ref: ModelRef) -> bool:
         """Whether the version still exists with the same content, and its files can be had."""
-        try:
+        with contextlib.suppress(InputError, OSError), unless_away():
             return self.reference(ref.name, ref.version).digest == ref.digest and self.folder(ref).is_dir()
-        except (InputError, MlflowException, OSError):
-            return False
+        return False
 
     def folder(self, ref: ModelRef) -> Path:
         """The files of a version on this machine, verified against its digest.

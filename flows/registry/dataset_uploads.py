@@ -1,12 +1,12 @@
 """Datasets in MLflow: snapshots, each once and in a run of its own, there and back; the report of a run's data."""
 
-import contextlib
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
+from flows.outages import gave_up
 from flows.registry.client import Registry, open_registry
 from flows.registry.contributors import keep_contributors
 from flows.registry.names import (
@@ -80,10 +80,14 @@ def fetch_snapshot(digest: str, recorded: Path, version: ModelRef, registry: Reg
     kept = registry.client.search_runs([data.experiment_id], query, max_results=1) if data else []
     folder = registry.storage / "snapshots" / "fetched"
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, contextlib.suppress(MlflowException, OSError):
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for run in kept:
-            copy = registry.client.download_artifacts(run.info.run_id, f"{digest}.parquet", scratch)
-            return Path(copy).replace(folder / f"{digest}.parquet")
+            try:
+                copy = registry.client.download_artifacts(run.info.run_id, f"{digest}.parquet", scratch)
+                return Path(copy).replace(folder / f"{digest}.parquet")
+            except (MlflowException, OSError) as error:
+                if gave_up(error):
+                    raise
     raise FileNotFoundError(f"{recorded} is gone, and the artifact store has no copy")
 
 

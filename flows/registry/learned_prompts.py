@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from mlflow.entities import Dataset
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from numpy.typing import NDArray
 
 from data_contracts.records import SPLIT
 from flows.config.errors import InputError
+from flows.outages import unless_away
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import fetch_snapshot
 from flows.registry.names import EVIDENCE, ORIGIN_PREFIX, PARENT_PREFIX
@@ -150,10 +150,12 @@ def tables_of(version: ModelRef, registry: Registry) -> list[UsedTable]:
     Raises:
         TrainingUnknown: if the run is gone.
     """
-    try:
-        inputs = registry.client.get_run(version.run_id).inputs
-    except MlflowException:
-        raise TrainingUnknown(version.label, f"its run {version.run_id} is gone") from None
+    run = None
+    with unless_away():
+        run = registry.client.get_run(version.run_id)
+    if run is None:
+        raise TrainingUnknown(version.label, f"its run {version.run_id} is gone")
+    inputs = run.inputs
     return [
         _used(tag.value, item.dataset)
         for item in (inputs.dataset_inputs if inputs else ())

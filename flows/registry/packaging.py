@@ -1,5 +1,6 @@
 """MLflow packaging of a `transformers` folder: code, signature, input example, requirements."""
 
+import hashlib
 import json
 import platform
 import shutil
@@ -15,6 +16,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.config.sampling import SamplingConfig
+from rlhf_core.models.classifiers import CODE as WRITTEN
 
 CODE = Path(__file__).with_name("pyfunc_model.py")
 
@@ -92,10 +94,12 @@ def package(folder: Path, use: Serving) -> None:
     (folder / ENVIRONMENT).write_text(yaml.safe_dump(environment))
     (folder / EXAMPLE).write_text(json.dumps(example))
     (folder / SERVED_EXAMPLE).write_text(json.dumps({"dataframe_split": example}))
-    (folder / MANIFEST).write_text(yaml.safe_dump(_manifest(use, form)))
+    written = folder / WRITTEN
+    digest = hashlib.sha256(written.read_bytes()).hexdigest() if written.exists() else None
+    (folder / MANIFEST).write_text(yaml.safe_dump(_manifest({**use.model_dump(), "code": digest}, form)))
 
 
-def _manifest(use: Serving, form: Form) -> dict[str, Any]:
+def _manifest(settings: dict[str, Any], form: Form) -> dict[str, Any]:
     """What MLflow reads first, without what would differ between two writings of the same model."""
     model = Model(
         signature=form.signature,
@@ -110,7 +114,7 @@ def _manifest(use: Serving, form: Form) -> dict[str, Any]:
         model,
         loader_module="mlflow.pyfunc.loaders.code_model",
         model_code_path=CODE.name,
-        model_config=use.model_dump(),
+        model_config=settings,
         python_env=ENVIRONMENT,
     )
     return {name: value for name, value in model.to_dict().items() if name not in OF_ONE_WRITING}

@@ -3,6 +3,7 @@
 MLflow runs it when it loads the model (`mlflow.pyfunc.load_model`); nothing else imports it.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -41,8 +42,10 @@ class RegisteredModel(PythonModel):
         kind = AutoModelForCausalLM if self.settings["task"] == "generate" else AutoModelForSequenceClassification
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.allows = self.tokenizer.init_kwargs.get("special_tokens_in_texts") == "allow"
-        ours = (folder / CODE).exists()
-        self.model = kind.from_pretrained(folder, dtype=torch.float32, trust_remote_code=ours).eval()
+        ours = _is_ours(folder, self.settings.get("code"))
+        self.model = kind.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=ours, use_safetensors=True
+        ).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     @torch.inference_mode()
@@ -141,6 +144,15 @@ class RegisteredModel(PythonModel):
                 {"input_ids": rows}, padding_side=side, return_attention_mask=True, return_tensors="pt"
             )
             yield dict(padded.to(self.model.device))
+
+
+def _is_ours(folder: Path, digest: str | None) -> bool:
+    """Whether the only code that the configuration of a folder names is that which was packaged with it."""
+    named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map")
+    if digest is None or not isinstance(named, dict) or set(named) != {"AutoModelForSequenceClassification"}:
+        return False
+    beside = str(*named.values()).rpartition(".")[0] == Path(CODE).stem
+    return beside and hashlib.sha256((folder / CODE).read_bytes()).hexdigest() == digest
 
 
 def _turns(prompt: str) -> list[dict[str, str]]:

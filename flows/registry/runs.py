@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from flows.attestation.store import NOT_THERE
 from flows.config.audit import AuditConfig
 from flows.config.redaction import redact
+from flows.outages import gave_up
 from flows.registry.names import ENDS_TAG, KEY_TAG, PARENT_RUN_TAG, PROCESS_TAG
 from flows.registry.processes import is_dead, process_tag
 from flows.registry.references import DatasetRef, ModelRef
@@ -115,11 +116,15 @@ class Runs:
         """End a run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
 
-    def try_to_end(self, run_id: str, status: str, tags: Mapping[str, str] | None = None) -> None:
-        """End a run whose work has failed; where the server cannot be told, the failure itself is what is raised."""
-        with suppress(MlflowException):
-            self.tag_run(run_id, tags or {})
-            self.end_run(run_id, status)
+    def try_to_end(self, run_id: str, status: str, tags: Mapping[str, str], error: BaseException) -> None:
+        """End a run whose work has failed; where the server cannot be told, the failure itself is what is raised.
+
+        A server that was just given up is not asked again: the next climb ends the run.
+        """
+        if not gave_up(error):
+            with suppress(MlflowException):
+                self.tag_run(run_id, tags)
+                self.end_run(run_id, status)
 
     def running(self, tag: str) -> list[Run]:
         """Runs that say they are running and carry a tag."""
@@ -145,7 +150,9 @@ class Runs:
         """A JSON artifact of a run, None where it cannot be had."""
         try:
             kept: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}")
-        except (MlflowException, OSError):
+        except (MlflowException, OSError) as error:
+            if gave_up(error):
+                raise
             return None
         return kept
 

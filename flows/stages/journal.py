@@ -1,12 +1,15 @@
 """The events of a stage: on disk before any state that comes after them, in its MLflow run every few seconds.
 
 So a climb that is killed loses none of its curves. A stage that goes on says its last events again, and one that begins
-anew all of them; steps that are known are passed over.
+anew all of them; steps that are known are passed over. Where figures are damaged before MLflow has them, the stage goes
+on from a state before them.
 """
 
 import json
+import os
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import xxhash
 
 from flows.registry.client import Registry
 from rlhf_core.distributed import rank
+from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
 
 JOURNAL = "events.jsonl"
@@ -43,14 +47,34 @@ def journaled(stage: Stage, states: Path | None) -> Stage:
 
 def read_journal(states: Path) -> list[Event]:
     """The events beside some states; a last line that was cut off is none, and one that is damaged is passed over."""
-    events = []
-    for number, line in enumerate(_content(states).split(b"\n")[:-1], start=1):
+    return [event for event, _ in _lines(states) if event is not None]
+
+
+def drop_untold(states: Path, logged: int) -> None:
+    """Drop what is kept of a stage after the first step whose figures nobody knows, so that it is done and told again.
+
+    Args:
+        states: folder that has the journal.
+        logged: last step that MLflow has, -1 where it has none.
+    """
+    path, size, told = states / JOURNAL, 0, logged
+    for number, (event, end) in enumerate(_lines(states), start=1):
+        if event is None:
+            warnings.warn(f"{path}: line {number} is damaged; its figures are in MLflow or told again", stacklevel=2)
+        elif event.step <= told + 1:
+            size, told = end, max(told, event.step)
+    if path.exists():
+        os.truncate(path, size)
+    Checkpoints(states).drop_after(told + 1, f"MLflow and {path} lack the figures of step {told + 1}")
+
+
+def _lines(states: Path) -> Iterator[tuple[Event | None, int]]:
+    """The event of each whole line of a journal, None where it is damaged, and where the line ends."""
+    end = 0
+    for line in _content(states).split(b"\n")[:-1]:
+        end += len(line) + 1
         digest, _, text = line.partition(b" ")
-        if digest == xxhash.xxh3_64_hexdigest(text).encode():
-            events.append(Event(*json.loads(text)))
-        else:
-            warnings.warn(f"{states / JOURNAL}: line {number} is damaged; its step is not logged", stacklevel=2)
-    return events
+        yield Event(*json.loads(text)) if digest == xxhash.xxh3_64_hexdigest(text).encode() else None, end
 
 
 def _content(states: Path) -> bytes:

@@ -4,22 +4,19 @@ import math
 import shutil
 from collections.abc import Iterable
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
 from prefect import task
-from prefect.runtime import flow_run
 
 from flows.config.errors import InputError
 from flows.registry.context import RunContext
 from flows.registry.dataset_uploads import keep_snapshots
 from flows.registry.keys import IDENTITY
-from flows.registry.names import EVIDENCE_PREFIX, FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
+from flows.registry.names import EVIDENCE_PREFIX, KEY_TAG
 from flows.registry.packaging import package
-from flows.registry.provenance import surroundings
 from flows.registry.references import ModelRef, StageRecord
 from flows.registry.runs import refuse_nan
 from flows.registry.tags import card_tags, describe, lineage_tags, template_tags
@@ -31,6 +28,7 @@ from flows.stages.lineage_events import tell_made, told_training
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.row_origins import with_origins
+from flows.stages.stage_run import open_stage_run
 from flows.stages.stated import state_stage
 from flows.stages.time_limit import TimeLimit
 from flows.stages.time_spent import TimeSpent
@@ -42,9 +40,6 @@ from rlhf_core.models.precision import NotFiniteError
 from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.doing import heard_by
 from rlhf_core.training.stage import OutOfTime, Stage, StageResult
-
-RUN = "run_id"
-"""Beside the states of a stage: its run in MLflow."""
 
 STATES = ".states"
 """Ends the name of the folder of a stage's states, after its content key."""
@@ -92,7 +87,7 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """
     context.see_time(plan.stage)
     registry, states = context.registry(), _states(context, key)
-    run_id = _open_run(plan, context, key)
+    run_id = open_stage_run(plan.stage, key, context, states)
     earlier = read_finished(states)
     if earlier is not None and earlier.run_id == run_id:
         return sealed(earlier)
@@ -187,14 +182,14 @@ def _run(plan: Plan, context: RunContext, key: str, run_id: str, taken: TimeSpen
             torch.set_num_threads(context.threads)
         return _follow(plan, events, _begin(plan, context, key), context.compute.time_out(plan.stage))
     except NotFiniteError as error:
-        registry.try_to_end(run_id, "FAILED", taken.tags)
+        registry.try_to_end(run_id, "FAILED", taken.tags, error)
         raise _astray(error, plan, states, events) from None
     except OutOfTime as over:
         events.flush()
-        registry.try_to_end(run_id, "KILLED", taken.tags)
+        registry.try_to_end(run_id, "KILLED", taken.tags, over)
         raise OutOfTime(f"{plan.stage}: {over}") from None
-    except BaseException:
-        registry.try_to_end(run_id, "FAILED", taken.tags)
+    except BaseException as error:
+        registry.try_to_end(run_id, "FAILED", taken.tags, error)
         raise
 
 
@@ -213,26 +208,6 @@ def _begin(plan: Plan, context: RunContext, key: str) -> Stage:
     if plan.alone or compute.ranks == 1:
         return job.begin()
     return launch(job, _ranks(context, key), compute, threads=context.threads)
-
-
-def _open_run(plan: Plan, context: RunContext, key: str) -> str:
-    """The run of the stage: the one that was cut off, which goes on, or a new one."""
-    registry, states = context.registry(), _states(context, key)
-    tags = {STAGE_TAG: plan.stage, KEY_TAG: key, FLOW_RUN_TAG: str(flow_run.id), **surroundings()}
-    states.mkdir(parents=True, exist_ok=True)
-    known = states / RUN
-    known.touch()
-    cut_off = registry.unfinished(known.read_text(encoding="utf-8", errors="replace")) or registry.left_behind(key)
-    if cut_off is None:
-        run_id = registry.start_run(plan.stage, parent=context.run_id, tags=tags)
-        known.write_text(run_id, encoding="utf-8")
-        return run_id
-    known.write_text(cut_off.info.run_id, encoding="utf-8")
-    done = Checkpoints(states).notes.get("step", 0)
-    times = [cut_off.data.tags.get(RESUMED_TAG), f"{datetime.now(UTC).isoformat(timespec='seconds')} after {done}"]
-    resumed = {RESUMED_TAG: "; ".join(filter(None, times))[-5000:]}
-    registry.go_on(cut_off.info.run_id, parent=context.run_id, tags=tags | resumed)
-    return str(cut_off.info.run_id)
 
 
 def _prepare(context: RunContext, key: str) -> None:

@@ -27,6 +27,9 @@ from rlhf_core.training.state_reader import foreign, read_state
 
 NOTES = "notes.json"
 
+STATE = "step-"
+"""Begins the name of the folder of a state; after it stands how many steps are done."""
+
 CUT_SHORT = "inline_container.cc"
 """Names where torch notices that a file did not take all that was written to it, as on a full disk."""
 
@@ -82,6 +85,15 @@ class Checkpoints:
         wait()
         self.__dict__.pop("_newest", None)
 
+    def drop_after(self, step: int, reason: str) -> None:
+        """Remove the states of a later step than this; the reason is told."""
+        later = [state for state in self._states() if state.name > f"{STATE}{step:09d}"]
+        if later:
+            warnings.warn(f"{reason}; the stage goes on from a state before it", stacklevel=2)
+        for state in later:
+            shutil.rmtree(state)
+        self.__dict__.pop("_newest", None)
+
     def keep(self, parts: Mapping[str, Stateful], notes: Mapping[str, Any]) -> None:
         """Write a state if one is due, then drop the ones that are no longer needed.
 
@@ -114,7 +126,7 @@ class Checkpoints:
         wait()
         seal(writing)
         if rank() == 0:
-            target = folder / f"step-{notes['step']:09d}"
+            target = folder / f"{STATE}{notes['step']:09d}"
             shutil.rmtree(target, ignore_errors=True)
             writing.rename(target)
             flush(folder)
@@ -138,7 +150,7 @@ class Checkpoints:
 
     def _states(self) -> list[Path]:
         """Those whose writing ended, the oldest first."""
-        return [] if self._folder is None else sorted(self._folder.glob("step-*"))
+        return [] if self._folder is None else sorted(self._folder.glob(f"{STATE}*"))
 
 
 def write_state(parts: Mapping[str, Any], folder: Path) -> None:

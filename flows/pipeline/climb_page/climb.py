@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from pydantic import ValidationError
 
 from flows.config.errors import InputError
@@ -18,6 +17,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Version
 from flows.lineage.story import Story, tell
 from flows.lineage.training_record import Training
+from flows.outages import unless_away
 from flows.pipeline.freshness import overdue_now
 from flows.promotion.comparison import Comparison
 from flows.registry.dataset_uploads import GROWTH
@@ -152,10 +152,11 @@ def find_climb(client: MlflowClient, named: str | None, project: str | None) -> 
         run_id = Archive(client).find(named).run_id
     else:
         run_id = named
-    try:
+    tags = None
+    with unless_away():
         tags = client.get_run(run_id).data.tags
-    except MlflowException:
-        raise InputError(f"{named} is no run and no version in the registry; name a run's id or name/version") from None
+    if tags is None:
+        raise InputError(f"{named} is no run and no version in the registry; name a run's id or name/version")
     if STAGE_TAG not in tags:
         raise InputError(f"run {named} is of no climb; `rlhf report` without a name takes the newest")
     return str(tags.get(REPEATED_TAG) or tags.get(PARENT_RUN_TAG, run_id))

@@ -11,7 +11,8 @@ from flows.pipeline.doctor.processes import users
 from flows.registry.client import Registry
 from flows.registry.keys import IDENTITY, code_version
 from flows.stages.finished import FINISHED
-from flows.stages.runner import RUN, STATES
+from flows.stages.runner import STATES
+from flows.stages.stage_run import RUN
 from flows.storage.locks import is_held
 from flows.storage.scratch import SUFFIX
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -11,6 +12,7 @@ import mlflow.pyfunc
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks.families.configurations import configuration
@@ -27,9 +29,11 @@ from rlhf_core.data.records import Demonstration
 from rlhf_core.data.tokenizer import load_tokenizer
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.generation.sampling import generate
+from rlhf_core.models.classifiers import CODE as WRITTEN
 from rlhf_core.models.ensembles import Aggregation, store_aggregation
 from rlhf_core.models.heads import TEMPERATURE
 from rlhf_core.models.loading import load_reward_model, save
+from tests.rlhf_core.planted import payload
 
 Packaged = Callable[[Path, Serving], Path]
 Register = Callable[..., ModelRef]
@@ -133,14 +137,19 @@ def test_an_ensemble_is_served_with_the_score_that_its_members_make_together(
     assert list(made.columns) == ["score"]
 
 
-def test_a_reward_model_with_code_of_its_own_is_served(speaker: Path, packaged: Packaged, tmp_path: Path) -> None:
+def with_own_code(speaker: Path, tmp_path: Path) -> Path:
+    """A reward model of a family that `transformers` has no classifier for."""
     tokenizer = load_tokenizer(str(speaker))
     torch.manual_seed(3)
     config = configuration("olmoe", vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     model = load_reward_model(tmp_path / "base", tokenizer)
     setattr(model.config, TEMPERATURE, 1.7)
-    folder = save(model, tokenizer, tmp_path / "saved" / "model")
+    return save(model, tokenizer, tmp_path / "saved" / "model")
+
+
+def test_a_reward_model_with_code_of_its_own_is_served(speaker: Path, packaged: Packaged, tmp_path: Path) -> None:
+    folder = with_own_code(speaker, tmp_path)
     served = mlflow.pyfunc.load_model(str(packaged(folder, Serving(task="score", **LENGTHS))))
     made = served.predict(pd.DataFrame({"prompt": PROMPTS, "response": RESPONSES}))
     items = [Demonstration(*both) for both in zip(PROMPTS, RESPONSES, strict=True)]
@@ -224,3 +233,84 @@ def test_the_same_model_is_packaged_the_same_and_its_code_is_under_the_digest(sc
     assert folder_digest(folder) == digest
     (folder / CODE.name).write_text("print('other code')")
     assert folder_digest(folder) != digest
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has not loaded any code of a folder yet, after which that of no other is run."""
+    monkeypatch.setattr(AutoModelForSequenceClassification._model_mapping, "_extra_content", {})
+
+
+def planted(marker: Path) -> str:
+    """Python that leaves a mark, under every name that something could ask for."""
+    return f"open({str(marker)!r}, 'w').write('it ran')\nclass Planted: pass\ngenerate = Planted\n"
+
+
+def change(folder: Path, name: str, **settings: object) -> None:
+    path = folder / name
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | settings))
+
+
+def name_code(folder: Path, marker: Path) -> None:
+    for path in ("planted.py", "custom_generate/generate.py", "sitecustomize.py"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(planted(marker))
+    kinds = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    maps = {**dict.fromkeys(kinds, "planted.Planted"), "AutoTokenizer": ["planted.Planted", "planted.Planted"]}
+    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
+        change(folder, name, auto_map=maps, custom_generate="planted")
+
+
+def name_code_of_a_new_family(folder: Path, marker: Path) -> None:
+    name_code(folder, marker)
+    change(folder, "config.json", model_type="planted")
+    change(folder, "tokenizer_config.json", tokenizer_class="Planted")
+
+
+def write_beside(folder: Path, marker: Path) -> None:
+    (folder / WRITTEN).write_text(planted(marker))
+    change(folder, "config.json", auto_map={"AutoModelForSequenceClassification": f"{WRITTEN.stem}.Planted"})
+
+
+def name_other_code(folder: Path, marker: Path) -> None:
+    (folder / "planted.py").write_text(planted(marker))
+    change(folder, "config.json", auto_map={"AutoModelForSequenceClassification": "planted.Planted"})
+
+
+def pickle_weights(folder: Path, marker: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(payload(marker))
+
+
+def pickle_weights_as_safetensors(folder: Path, marker: Path) -> None:
+    (folder / "model.safetensors").write_bytes(payload(marker))
+
+
+PLANTS = (
+    name_code, name_code_of_a_new_family, write_beside, name_other_code, pickle_weights, pickle_weights_as_safetensors
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("model", ["answers", "scores", "scores by code of its own"])
+def test_what_somebody_plants_runs_nowhere_when_a_model_is_served(
+    plant: Callable[[Path, Path], None], model: str, speaker: Path, scorer: Path, packaged: Packaged, tmp_path: Path
+) -> None:
+    marker, made = tmp_path / "ran", {"answers": speaker, "scores": scorer}
+    folder = packaged(made[model] if model in made else with_own_code(speaker, tmp_path), Serving(
+        task="generate" if model == "answers" else "score", **LENGTHS
+    ))  # fmt: skip
+    plant(folder, marker)
+    with suppress(ValueError, OSError, SafetensorError):
+        mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame({"prompt": ["why ?"], "response": ["no ."]}))
+    assert not marker.exists()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_code_that_is_planted_beside_a_model_would_run_where_it_is_trusted(speaker: Path, tmp_path: Path) -> None:
+    folder = with_own_code(speaker, tmp_path)
+    write_beside(folder, tmp_path / "ran")
+    with pytest.raises(AttributeError):
+        AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    assert (tmp_path / "ran").exists()

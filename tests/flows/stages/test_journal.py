@@ -4,18 +4,26 @@ import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from flows.config.compute import ComputeConfig
 from flows.registry.client import Registry
 from flows.registry.names import KEY_TAG, PROCESS_TAG
 from flows.stages.finished import FINISHED, FinishedTraining, keep_finished, read_finished
-from flows.stages.journal import JOURNAL, LoggedEvents, journaled, read_journal
+from flows.stages.journal import JOURNAL, LoggedEvents, drop_untold, journaled, read_journal
+from flows.stages.plan import Plan
+from flows.stages.runner import train
+from rlhf_core.metrics.estimates import point
+from rlhf_core.training.checkpoint import Checkpoints
 from rlhf_core.training.stage import Event, Stage, StageResult
-from tests.flows.toys import Toys
+from tests.flows.toys import ToyConfig, Toys
 
 RESULT = StageResult(artifacts={})
 
@@ -61,15 +69,17 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
-def test_a_damaged_line_of_the_journal_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_line_ends_the_journal_unless_mlflow_has_its_step(tmp_path: Path) -> None:
     list(journaled(five_steps(0), tmp_path))
     whole = (tmp_path / JOURNAL).read_bytes()
     second = whole.index(b"\n") + 1
     for place in (second, second + 16, second + 19, second + 40):
-        (tmp_path / JOURNAL).write_bytes(whole)
-        flip(tmp_path / JOURNAL, place)
-        with pytest.warns(UserWarning, match="line 2 is damaged; its step is not logged"):
-            assert [event.step for event in read_journal(tmp_path)] == [0, 2, 3, 4]
+        for logged, left in ((-1, [0]), (0, [0]), (1, [0, 2, 3, 4]), (4, [0, 2, 3, 4])):
+            (tmp_path / JOURNAL).write_bytes(whole)
+            flip(tmp_path / JOURNAL, place)
+            with pytest.warns(UserWarning, match="line 2 is damaged; its figures are in MLflow or told again"):
+                drop_untold(tmp_path, logged)
+            assert [event.step for event in read_journal(tmp_path)] == left
 
 
 def test_a_damaged_note_of_a_finished_training_is_not_believed(tmp_path: Path) -> None:
@@ -156,3 +166,63 @@ def test_a_stage_that_is_cut_off_while_it_registers_has_one_run_and_one_version(
     assert again.version in models[0].tags[MLFLOW_MODEL_VERSIONS]
     assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == [1]
     assert "after" in run.data.tags["rlhf.resumed"]
+
+
+class Sum:
+    """Stands for weights: a number that each step changes in its own way."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {"sum": 0.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.kept
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.kept = state
+
+
+def summing(dies_after: int) -> Plan:
+    """A stage of six steps that keeps each state, and is killed once one is kept."""
+
+    def start(out: Path, checkpoints: Checkpoints) -> Stage:
+        weights = Sum()
+        for step in range(checkpoints.restore({"weights": weights}).get("step", 0), 6):
+            weights.kept["sum"] = 2 * weights.kept["sum"] + step
+            yield Event(step, {"sum": weights.kept["sum"]}, 5)
+            checkpoints.keep({"weights": weights}, {"step": step + 1})
+            if step == dies_after:
+                raise Killed
+        return StageResult(artifacts={"sft": out}, estimates={"sum": point(weights.kept["sum"], 1)})
+
+    config = ToyConfig(text="sum")
+    return Plan(stage="sft", config=config, seed=1, start=start, main="sft", models={"sft": "A toy"}, uses={})
+
+
+def damage_line(journal: Path) -> None:
+    flip(journal, journal.read_bytes().index(b"\n") * 3)
+
+
+def damage_last_end(journal: Path) -> None:
+    flip(journal, -1)
+
+
+@pytest.mark.parametrize("damage", [damage_line, damage_last_end, Path.unlink, None])
+def test_figures_that_are_damaged_before_mlflow_has_them_are_made_again(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None] | None
+) -> None:
+    monkeypatch.setattr("flows.stages.journal.FLUSH_EVERY_SECONDS", 3600.0)
+    toys = Toys("toy", storage)
+    context = toys.context.model_copy(update={"compute": ComputeConfig(checkpoint_seconds=0)})
+    plan = summing(dies_after=4)
+    with pytest.raises(Killed):
+        train.fn(plan.key, plan, context)
+    (journal,) = storage.glob(f"work/sft-*.states/{JOURNAL}")
+    with pytest.warns(UserWarning, match="lack the figures of step") if damage else nullcontext():
+        if damage is not None:
+            damage(journal)
+        plan = summing(dies_after=-1)
+        finished = train.fn(plan.key, plan, context)
+    client = toys.registry.client
+    logged = [(metric.step, metric.value) for metric in client.get_metric_history(finished["run_id"], "sum")]
+    assert logged == list(enumerate([0.0, 1.0, 4.0, 11.0, 26.0, 57.0]))
+    assert finished["estimates"]["sum"][0] == 57.0
