@@ -272,7 +272,10 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     worse = "not-worse-than-champion"
     unmeasured = {
         "sft": [worse],
-        "reward_model": ["near-ceiling", "below-ceiling", "members-differ", "right-at-like-length", worse],
+        "reward_model": [
+            *("near-ceiling", "below-ceiling", "members-differ", "right-at-like-length"),
+            *(worse, "not-worse-on-champion-policy"),
+        ],
         "policy": ["best-of-n", worse, "not-worse-at-like-length", "not-worse-in-any-slice"],
     }
     assert passing == unmeasured.get(stage, [])
