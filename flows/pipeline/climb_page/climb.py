@@ -254,5 +254,6 @@ def _curves(client: MlflowClient, run_id: str) -> dict[str, Curve]:
 
 
 def read_rows(archive: Archive, run_id: str, name: str) -> pa.Table | None:
+    """A table of held-out rows that a run keeps, by its name among the evidence; None where it is not kept."""
     with archive.file(run_id, f"{EVIDENCE}/{name}.parquet") as file:
         return None if file is None else pq.read_table(file)
