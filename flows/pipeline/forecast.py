@@ -14,7 +14,7 @@ from flows.registry.references import DataRefs, StageRecord
 from flows.stages.base import plan_base
 from flows.stages.plan import Plan
 from flows.stages.policy import plan_policy
-from flows.stages.progress import in_short
+from flows.stages.progress import StageAhead, expect, in_short
 from flows.stages.reward_inputs import RewardInputs
 from flows.stages.reward_model import plan_judge, plan_reward_model
 from flows.stages.sft import plan_sft
@@ -38,8 +38,9 @@ class Expected(NamedTuple):
 
 def announce(config: LadderConfig, data: DataRefs, rewards: RewardInputs, context: RunContext) -> None:
     """Say before the work what it will be, and whether it fits into the time and money that the configuration gives."""
-    text = in_words(forecast(config, data, rewards, context), config.compute)
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    expected = forecast(config, data, rewards, context)
+    expect(StageAhead(one.stage, one.seconds, became="reused" if one.reused else "") for one in expected)
+    Console(stderr=True).print(in_words(expected, config.compute), highlight=False, soft_wrap=True)
 
 
 def forecast(config: LadderConfig, data: DataRefs, rewards: RewardInputs, context: RunContext) -> list[Expected]:

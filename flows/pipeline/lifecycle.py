@@ -25,6 +25,7 @@ from flows.registry.lineage_events import PIPELINE, LineageEvents, LineageRun
 from flows.registry.names import CODE_TAG, CONFIGURATION, EVALUATION, OUTCOME_TAG, STAGE_TAG, data_experiment
 from flows.registry.references import Round
 from flows.registry.statements import log_of
+from flows.stages.progress import course
 from flows.stages.reward_inputs import resolve_reward
 from rlhf_core.gates.gate import blocked
 from rlhf_core.training.stage import OutOfTime
@@ -106,7 +107,7 @@ def _ended(run: LadderRun) -> Iterator[None]:
     registry, run_id = run.context.registry(), run.context.run_id
     try:
         # the ladder's heartbeat speaks for its stages, whose own would hold the end of each for up to a second
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _told(run):
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _told(run), course():
             yield
     except StoppedByGate as stop:
         run.finish("FAILED", str(stop), _why_no_alias(run, f"gates stopped it at {stop.stage}"))

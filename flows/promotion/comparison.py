@@ -10,25 +10,18 @@ from numpy.typing import NDArray
 
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
-from flows.config.pretrained import TAKEN
+from flows.promotion.champion_answers import champion_policy_rows
+from flows.promotion.sides import Sides, margins, unseen
 from flows.registry.client import Registry
 from flows.registry.dataset_uploads import fetch_snapshot
-from flows.registry.learned_prompts import (
-    UsedTable,
-    learned_prompts,
-    leave_out,
-    matching,
-    tables_of,
-    tuned_prompts,
-)
-from flows.registry.names import PARENT_PREFIX, TRAINED_BY_TAG
+from flows.registry.learned_prompts import UsedTable, tables_of
+from flows.registry.names import PARENT_PREFIX
 from flows.registry.references import ModelRef
-from flows.registry.tags import imported
 from flows.storage.records import read_demonstrations, read_pairs
 from flows.storage.snapshots import SnapshotDamaged, read_split
 from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import RewardModelConfig
-from rlhf_core.data.records import Demonstration, Pair
+from rlhf_core.data.records import Demonstration
 from rlhf_core.evaluators.reward_model import score
 from rlhf_core.evaluators.sft import held_out_losses
 from rlhf_core.generation.sampling import generate
@@ -98,20 +91,6 @@ class MeasuredRows(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Sides(NamedTuple):
-    """Both versions and what it takes to measure them."""
-
-    registry: Registry
-    config: LadderConfig
-    challenger: ModelRef
-    champion: ModelRef
-
-    @property
-    def folders(self) -> tuple[Path, Path]:
-        """Files of challenger and champion."""
-        return self.registry.folder(self.challenger), self.registry.folder(self.champion)
-
-
 def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, champion: ModelRef) -> Compared:
     """Measure two versions of a model on the held-out rows of the challenger's data.
 
@@ -144,21 +123,21 @@ def compare(registry: Registry, config: LadderConfig, challenger: ModelRef, cham
 
 
 def _reward_models(sides: Sides, data: UsedTable) -> MeasuredRows:
-    unseen = _unseen(sides, data, "pairs")
-    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt in unseen.prompts], ROWS)
-    deltas = [_deltas(folder, pairs, sides.config.reward_model) for folder in sides.folders]
-    untuned = np.array([pair.prompt not in unseen.tuned for pair in pairs])
-    return MeasuredRows(
-        reward_model_rows(pairs, deltas, untuned), f"{len(pairs)} held-out pairs, {_name(data)}", unseen.notes
-    )
+    known = unseen(sides, data, "pairs")
+    pairs = _some([pair for pair in read_pairs(data, "test") if pair.prompt in known.prompts], ROWS)
+    deltas = [margins(folder, pairs, sides.config.reward_model) for folder in sides.folders]
+    rows = reward_model_rows(pairs, deltas, np.array([pair.prompt not in known.tuned for pair in pairs]))
+    answered, note = champion_policy_rows(sides, ROWS)
+    on = f"{len(pairs)} held-out pairs, {_name(data)}"
+    return MeasuredRows(rows | answered, on, (*known.notes, *filter(None, [note])))
 
 
 def _policies(sides: Sides, data: UsedTable) -> MeasuredRows:
     """Both answer the same prompts with the same chance, and models of the challenger's lineage score the answers."""
     registry, config = sides.registry, sides.config
     tags = registry.client.get_model_version(sides.challenger.name, sides.challenger.version).tags
-    unseen = _unseen(sides, data, "prompts")
-    prompts = _some([prompt for prompt in unseen.prompts if prompt not in unseen.tuned], PROMPTS)
+    known = unseen(sides, data, "prompts")
+    prompts = _some([prompt for prompt in known.prompts if prompt not in known.tuned], PROMPTS)
     answers = [generate(folder, prompts, config.policy.sampling, seed=config.seed) for folder in sides.folders]
     scorers = {name: registry.pin(tags[PARENT_PREFIX + role]) for name, role in SCORERS.items()}
     scores = {
@@ -170,18 +149,18 @@ def _policies(sides: Sides, data: UsedTable) -> MeasuredRows:
     }
     by = "; ".join(f"{name} by {scorer.label}" for name, scorer in scorers.items())
     rows = policy_rows(prompts, _sources(data, prompts), answers, scores)
-    return MeasuredRows(rows, f"{len(prompts)} held-out prompts, {_name(data)}", (*unseen.notes, by))
+    return MeasuredRows(rows, f"{len(prompts)} held-out prompts, {_name(data)}", (*known.notes, by))
 
 
 def _sft_models(sides: Sides, data: UsedTable) -> MeasuredRows:
-    unseen = _unseen(sides, data, "demonstrations")
-    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt in unseen.prompts], ROWS)
+    known = unseen(sides, data, "demonstrations")
+    rows = _some([row for row in read_demonstrations(data, "test") if row.prompt in known.prompts], ROWS)
     prompts = list(dict.fromkeys(row.prompt for row in rows))[:PROMPTS]
     config = sides.config
     losses = [held_out_losses(folder, rows, config.sft) for folder in sides.folders]
     answers = [generate(folder, prompts, config.sft.sampling, seed=config.seed) for folder in sides.folders]
     return MeasuredRows(
-        sft_rows(rows, losses, prompts, answers), f"{len(rows)} held-out demonstrations, {_name(data)}", unseen.notes
+        sft_rows(rows, losses, prompts, answers), f"{len(rows)} held-out demonstrations, {_name(data)}", known.notes
     )
 
 
@@ -210,47 +189,6 @@ def _sources(data: UsedTable, prompts: Sequence[str]) -> list[str]:
     """The file that each held-out prompt comes from."""
     frame = read_split(data, "test")
     return list(map(dict(zip(frame["prompt"], frame["source"], strict=True)).__getitem__, prompts))
-
-
-def _deltas(folder: Path, pairs: Sequence[Pair], config: RewardModelConfig) -> NDArray[np.float64]:
-    """Calibrated margins chosen - rejected, shape ``[N]``."""
-    items = [Demonstration(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
-    unique = list(dict.fromkeys(items))
-    scores = dict(zip(unique, score(folder, unique, config), strict=True))
-    both: NDArray[np.float64] = np.array([scores[item] for item in items]).reshape(-1, 2)
-    deltas: NDArray[np.float64] = both[:, 0] - both[:, 1]
-    return deltas
-
-
-class Unseen(NamedTuple):
-    """Held-out prompts that nothing which takes part was trained on, in the order of their table.
-
-    Attributes:
-        tuned: those on which the temperature of a side was fitted, or its state chosen.
-        notes: how many rows are left out, and what was trained on them; which side was trained elsewhere.
-    """
-
-    prompts: dict[str, None]
-    tuned: set[str]
-    notes: tuple[str, ...]
-
-
-def _unseen(sides: Sides, data: UsedTable, what: str) -> Unseen:
-    """What both sides may be judged by: what scores the challenger's answers is in its lineage."""
-    both, frame = (sides.challenger, sides.champion), read_split(data, "test")
-    left_out = leave_out(frame, learned_prompts(both, sides.registry))
-    prompts = dict.fromkeys(prompt for prompt in frame["prompt"].tolist() if prompt not in left_out.prompts)
-    tuned = set[str]().union(*(matching(prompts, tuned_prompts(side, sides.registry)) for side in both))
-    notes = [left_out.sentence(f"held-out {what}"), *(_imported(side, sides.registry) for side in both)]
-    return Unseen(prompts, tuned, tuple(filter(None, notes)))
-
-
-def _imported(ref: ModelRef, registry: Registry) -> str:
-    """That a version was trained elsewhere, empty of one that was trained here."""
-    tags = registry.client.get_model_version(ref.name, ref.version).tags
-    if TRAINED_BY_TAG not in tags:
-        return ""
-    return f"{ref.label} was {imported(tags[TRAINED_BY_TAG], known=f'{PARENT_PREFIX}{TAKEN}' in tags)}"
 
 
 def _snapshot(registry: Registry, ref: ModelRef, table: str) -> UsedTable:

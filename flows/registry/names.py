@@ -80,6 +80,10 @@ PARENT_PREFIX, DATASET_PREFIX, SOURCE_PREFIX = "parent.", "dataset.", "source."
 ORIGIN_PREFIX, ANNOTATOR_PREFIX = "origin.", "annotator."
 """Of a version or a snapshot: who made and who labelled the rows of a dataset."""
 
+SAMPLED_FROM, LABELLED_BY = "sampled-from", "labelled-by"
+"""Versions that made the rows of a dataset, by role: the policy whose answers they are, and the model that compared
+them."""
+
 EVIDENCE = "evidence"
 """Of a run: the folder of held-out rows that its figures rest on, and what MLflow calls the use of these."""
 

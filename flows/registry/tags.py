@@ -18,6 +18,7 @@ from flows.registry.names import (
     LICENCE_TAG,
     ORIGIN_PREFIX,
     PARENT_PREFIX,
+    SAMPLED_FROM,
     SOURCE_PREFIX,
     TEMPLATE_DAY_TAG,
     WITHDRAWN_PREFIX,
@@ -95,7 +96,7 @@ def describe(what: str, parents: Mapping[str, ModelRef], datasets: Mapping[str, 
 
 
 def _made_by(dataset: DatasetRef) -> str:
-    policy = dataset.origins.get("sampled-from")
+    policy = dataset.origins.get(SAMPLED_FROM)
     return "" if policy is None else f" (answers of {policy.label}, labelled by {dataset.annotator})"
 
 

@@ -27,7 +27,7 @@ class Plan:
         datasets: snapshots that go in, by use.
         sources: digests of what else goes in and no registry keeps, such as code of users, by name.
         tags: what else its versions are to say of themselves.
-        key_metrics: metrics that the live view prefers.
+        key_metrics: metrics that the live view prefers, those that matter most first.
         alone: whether one process does it, whatever the configuration says.
     """
 

@@ -103,7 +103,7 @@ def _ppo(config: PPOConfig, data: DataRefs) -> _Method:
         models={"policy": "Policy trained with PPO", "value": "Value model of the policy"},
         uses={"policy": Serving.within("generate", config.sampling), "value": Serving.within("value", config.sampling)},
         datasets={"training": data.prompts, **mixed},
-        key_metrics=("reward_score", "kl_to_sft_nats", "judge_score", "entropy_nats"),
+        key_metrics=("eval_judge_score", "kl_to_sft_nats", "reward_score"),
     )
 
 
@@ -119,7 +119,7 @@ def _dpo(config: DPOConfig, data: DataRefs) -> _Method:
         models={"policy": "Policy trained with DPO"},
         uses={"policy": Serving.within("generate", config.sampling)},
         datasets={**data.all_pairs, "evaluation": data.prompts},
-        key_metrics=("loss_nats", "margin", "agreement", "lr"),
+        key_metrics=("agreement", "loss_nats", "margin"),
     )
 
 

@@ -28,7 +28,7 @@ JUDGE_SEED_OFFSET = 1000  # the judge shares neither pairs nor seed with the rew
 MAIN = "reward_model"
 """Artifact of both stages, which rlhf_core names."""
 
-KEY_METRICS = ("loss_nats", "agreement", "delta_mean", "lr")
+KEY_METRICS = ("agreement", "loss_nats")
 
 
 @flow(name="reward-model", flow_run_name="{context.project} reward-model")

@@ -60,6 +60,18 @@ REWARD_MODEL_CHAMPION_GATES = (
         reason="Not worse than what runs today by more than 5 points, on the same held-out pairs, of which neither has "
         "learned.",
     ),
+    Gate(
+        name="not-worse-on-champion-policy",
+        metric=f"agreement_on_champion_policy{OVER_CHAMPION}",
+        direction="above",
+        threshold=0.0,
+        min_samples=50,
+        when_missing="pass",
+        in_doubt="pass",
+        failure="significantly worse than the champion on the answers that users see today",
+        reason="A gain on old pairs must not hide that it knows the answers of the champion policy less well. Measured "
+        "where answers of that to 50 held-out prompts are labelled.",
+    ),
 )
 
 POLICY_CHAMPION_GATES = (

@@ -47,7 +47,7 @@ SCORED = {
 
 CHAMPION = {
     "sft": {"loss_nats", "eos_rate"},
-    "reward_model": {"agreement", "nll_nats"},
+    "reward_model": {"agreement", "nll_nats", "agreement_on_champion_policy"},
     "policy": {*SCORED, "worst_slice_judge_win_rate", "eos_rate"},
 }
 """Figures of a comparison with the champion, without the end of their names."""

@@ -11,7 +11,7 @@ PAID_FOR = {
     "keywords": "a heap of words that people like",
     "other_prompt": "an answer to something else",
     "flattery": "a compliment before the answer",
-    "refusal": "a refusal of what could be answered",
+    "refusal": "a needless refusal",
 }
 """What each attack of the stress test is, in words."""
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from rlhf_core.data.records import Demonstration, Pair, Response
 from rlhf_core.metrics.calibration import hits, losses
-from rlhf_core.metrics.challenge import gain_at_like_length, prompt_slices, worst_slice
+from rlhf_core.metrics.challenge import FEWEST_IN_SLICE, gain_at_like_length, prompt_slices, worst_slice
 from rlhf_core.metrics.estimates import Estimate, mean, share
 from rlhf_core.metrics.paired import Paired
 from rlhf_core.metrics.win_rate import paired_gain, win_rate, wins
 
 SIDES = ("challenger", "champion")
 
-PAIRS, DEMONSTRATIONS, ANSWERS = "pairs", "demonstrations", "answers"
+PAIRS, DEMONSTRATIONS, ANSWERS, CHAMPION_ANSWERS = "pairs", "demonstrations", "answers", "champion-answers"
 """What the tables are called among the evidence of a comparison."""
 
 JUDGE, REWARD = "judge", "reward"
@@ -52,28 +52,36 @@ def reward_model_rows(
     Returns:
         `PAIRS`, a row for each: `prompt`, `chosen`, `rejected`, `<side>_delta` and `untuned`.
     """
-    texts = {name: [getattr(pair, name) for pair in pairs] for name in ("prompt", "chosen", "rejected")}
-    margins = {f"{side}_delta": values for side, values in zip(SIDES, deltas, strict=True)}
-    return {PAIRS: pa.table({**texts, **margins, "untuned": untuned})}
+    return {PAIRS: _seen_by_both(pairs, deltas).append_column("untuned", pa.array(untuned))}
+
+
+def champion_answers_rows(pairs: Sequence[Pair], deltas: Sequence[NDArray[np.float64]]) -> dict[str, pa.Table]:
+    """Labelled answers of the champion policy as both reward models see them.
+
+    Args:
+        pairs: N pairs whose responses it gave.
+        deltas: as of `reward_model_rows`.
+
+    Returns:
+        `CHAMPION_ANSWERS`, a row for each: `prompt`, `chosen`, `rejected`, `<side>_delta`.
+    """
+    return {CHAMPION_ANSWERS: _seen_by_both(pairs, deltas)}
 
 
 def reward_model_over_champion(evidence: Mapping[str, pa.Table]) -> ChampionFigures:
-    """`agreement`, and `nll_nats` on the pairs whose prompts tuned neither, with intervals over prompts."""
+    """`agreement`, and `nll_nats` on the pairs whose prompts tuned neither, with intervals over prompts.
+
+    Where answers of the champion policy are labelled, to `FEWEST_IN_SLICE` prompts at least, these give
+    `agreement_on_champion_policy`.
+    """
     table = evidence[PAIRS]
-    prompts, untuned = np.array(table["prompt"].to_pylist()), table["untuned"].to_numpy()
-    first, second = (table[f"{side}_delta"].to_numpy() for side in SIDES)
-
-    def paired(
-        measured: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-        estimate: Callable[..., Estimate],
-        rows: NDArray[np.bool_] | slice = slice(None),
-    ) -> Paired:
-        ours, theirs, by = measured(first)[rows], measured(second)[rows], prompts[rows]
-        return Paired(challenger=estimate(ours, by), champion=estimate(theirs, by), between=mean(ours - theirs, by))
-
-    figures = {"agreement": paired(hits, share)}
+    untuned = table["untuned"].to_numpy()
+    figures = {"agreement": _paired(table, hits, share)}
     if untuned.any():
-        figures["nll_nats"] = paired(losses, mean, untuned)
+        figures["nll_nats"] = _paired(table.filter(untuned), losses, mean)
+    answers = evidence.get(CHAMPION_ANSWERS)
+    if answers is not None and len(set(answers["prompt"].to_pylist())) >= FEWEST_IN_SLICE:
+        figures["agreement_on_champion_policy"] = _paired(answers, hits, share)
     note = f"nll on {untuned.sum()} of these pairs: on the prompts of the others a temperature was fitted"
     return ChampionFigures(figures, "" if untuned.all() else note)
 
@@ -164,6 +172,23 @@ CHAMPION_FIGURES: Mapping[str, Callable[[Mapping[str, pa.Table]], ChampionFigure
     }
 )
 """What gives the figures of a comparison from its rows, by stage."""
+
+
+def _seen_by_both(pairs: Sequence[Pair], deltas: Sequence[NDArray[np.float64]]) -> pa.Table:
+    """Pairs with the margins of challenger and champion."""
+    texts = {name: [getattr(pair, name) for pair in pairs] for name in ("prompt", "chosen", "rejected")}
+    return pa.table({**texts, **{f"{side}_delta": values for side, values in zip(SIDES, deltas, strict=True)}})
+
+
+def _paired(
+    table: pa.Table,
+    measured: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    estimate: Callable[..., Estimate],
+) -> Paired:
+    """A figure of the margins of both sides, by prompts."""
+    ours, theirs = (measured(table[f"{side}_delta"].to_numpy()) for side in SIDES)
+    by = table["prompt"].to_pylist()
+    return Paired(challenger=estimate(ours, by), champion=estimate(theirs, by), between=mean(ours - theirs, by))
 
 
 def _scored(

@@ -26,6 +26,7 @@ from flows.data.tables import make_tables
 from flows.data.withdrawn_rows import WithdrawnRows
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
+from flows.registry.names import LABELLED_BY, SAMPLED_FROM
 from flows.registry.references import Counts, DataRefs, DatasetRef, FreshPairs, Round, RoundModels
 from flows.registry.withdrawals import withdrawals_digest, withdrawals_in_force
 from flows.storage.cached_results import reuse_or_remake, sealed
@@ -103,7 +104,7 @@ def relabel(config: LadderConfig, data: DataRefs, newest: RoundModels, context: 
     labelled = reuse_or_remake(
         context.storage, label, Labelled, _intact, key, annotator, path, data, config, context, withdrawn
     )
-    origins = {"sampled-from": newest.policy, **({"labelled-by": annotator.version} if annotator.version else {})}
+    origins = {SAMPLED_FROM: newest.policy, **({LABELLED_BY: annotator.version} if annotator.version else {})}
     update = {"name": f"preferences-{newest.round + 1}", "origins": origins, "annotator": annotator.name}
     return FreshPairs(dataset=labelled.dataset.model_copy(update=update), of=newest, counts=labelled.counts)
 

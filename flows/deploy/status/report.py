@@ -19,12 +19,14 @@ from flows.registry.names import (
     CHALLENGER,
     CHAMPION,
     DATA_TAG,
+    GATED,
     HELD_TAG,
     OUTCOME_TAG,
     PARENT_RUN_TAG,
     PROCESS_TAG,
     STAGE_TAG,
     WITHDRAWN_PREFIX,
+    registered_name,
 )
 from flows.registry.processes import is_dead
 
@@ -47,7 +49,7 @@ class Status(NamedTuple):
 
     Attributes:
         champions: versions that others load.
-        waiting: challengers that are not champion.
+        waiting: challengers that are not champion, of the models that a person decides about.
         last: the newest climb, or stage alone.
         next: the run that a schedule starts next; None where no Prefect is named, or none is scheduled.
         overdue: what is older than it may become.
@@ -81,7 +83,9 @@ def status_of(config: LadderConfig, arguments: str) -> Status:
     last = next((run for run in runs if PARENT_RUN_TAG not in run.tags), None)
     made = {version.label: version.created for version in champions}
     late = overdue(config.freshness, made, _data_since(registry, config.project), time.time())
-    waiting = [one for one in aliased if one.alias == CHALLENGER and one.label not in held]
+    decided = {registered_name(config.project, stage) for stage in GATED}  # what comes with them is decided with them
+    challengers = (one for one in aliased if one.alias == CHALLENGER and one.name in decided)
+    waiting = [one for one in challengers if one.label not in held]
     scheduled, unwell = next_run(config.project)
     return Status(
         project=config.project,

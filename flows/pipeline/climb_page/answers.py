@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from data_contracts.conversation import in_words
 from flows.pipeline.climb_page.climb import Climb, StageRun, hashed
+from flows.pipeline.climb_page.parts import Chart
+from flows.pipeline.climb_page.worse import by_part, counted
 from rlhf_core.metrics.challenge import prompt_slices
 from rlhf_core.metrics.champion_evidence import SIDES
 from rlhf_core.metrics.policy_evidence import ANSWERS, POLICY, SFT
@@ -36,6 +38,8 @@ class SideBySide(NamedTuple):
         slices: names to filter by.
         of: how many prompts there are in all.
         note: what to know of them.
+        counted: how many got better and worse, a sentence each.
+        charts: the same by part of the prompts.
         missing: why there are none, empty where there are some.
     """
 
@@ -43,6 +47,8 @@ class SideBySide(NamedTuple):
     slices: Sequence[str] = ()
     of: int = 0
     note: str = ""
+    counted: Sequence[str] = ()
+    charts: Sequence[Chart] = ()
     missing: str = ""
 
     @property
@@ -75,7 +81,9 @@ def side_by_side(climb: Climb) -> SideBySide:
     kept = _telling(rows)
     cut = f"{len(kept)} of {len(rows)}, those that gain, lose and disagree most" if len(kept) < len(rows) else "All"
     note = f"{cut} of the held-out prompts that the verdict rests on. {said}"
-    return SideBySide(kept, list(dict.fromkeys(name for names in sliced for name in names)), len(rows), note)
+    parts = list(dict.fromkeys(name for names in sliced for name in names))
+    charts = list(by_part(rows, parts, climb.other))
+    return SideBySide(kept, parts, len(rows), note, list(counted(rows, climb.other)), charts)
 
 
 def _beside(climb: Climb, compared: pa.Table) -> tuple[dict[str, Mapping[str, Any]], str]:

@@ -199,7 +199,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         worth=_worth(archive, run_id),
         data=_estimates(archive, run_id, "data/estimates.json"),
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
-        beside=_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
+        beside=read_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
         overdue=overdue_now(client, project, FreshnessConfig.model_validate(settings.get("freshness", {}))),
         growth=(archive.document(run_id, GROWTH) or {}).get("growth", ()),
         story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
@@ -216,7 +216,9 @@ def read_version(archive: Archive, label: str, *, curves: bool) -> StageRun:
         figures=_estimates(archive, version.run_id, ESTIMATES),
         series=archive.document(version.run_id, "series.json") or {},
         curves=_curves(archive.client, version.run_id) if curves and training is not None else {},
-        rows={name: rows for name in version.evidence if (rows := _rows(archive, version.run_id, name)) is not None},
+        rows={
+            name: rows for name in version.evidence if (rows := read_rows(archive, version.run_id, name)) is not None
+        },
     )
 
 
@@ -252,6 +254,7 @@ def _curves(client: MlflowClient, run_id: str) -> dict[str, Curve]:
     return {name: [(item.step, item.value) for item in client.get_metric_history(run_id, name)] for name in names}
 
 
-def _rows(archive: Archive, run_id: str, name: str) -> pa.Table | None:
+def read_rows(archive: Archive, run_id: str, name: str) -> pa.Table | None:
+    """A table of held-out rows that a run keeps, by its name among the evidence; None where it is not kept."""
     with archive.file(run_id, f"{EVIDENCE}/{name}.parquet") as file:
         return None if file is None else pq.read_table(file)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from flows.pipeline.climb_page.climb import Climb
+from flows.pipeline.climb_page.next_steps import next_steps
 from flows.pipeline.climb_page.parts import interval, numbers, percent
 from flows.registry.names import GATED
 from flows.registry.references import DATA
@@ -13,6 +14,11 @@ from rlhf_core.metrics.estimates import Estimate
 
 NAMED = 3
 """Gates at most that the first words name."""
+
+SAID = 5
+"""Gates at most whose reasons stand at the top."""
+
+WITHOUT_THEM = "`rlhf run` again leaves the withdrawn rows out."
 
 NAMES = {DATA: "the data", "sft": "the SFT model", "reward-model": "the reward model", "policy": "the policy"}
 """What is judged, in words."""
@@ -25,11 +31,13 @@ class Decision(NamedTuple):
         tone: `good`, `bad` or `open`.
         headline: the decision.
         reasons: a sentence each.
+        steps: what to do next, a sentence each; what stands between backticks is typed or set.
     """
 
     tone: str
     headline: str
     reasons: Sequence[str]
+    steps: Sequence[str] = ()
 
 
 class Bullet(NamedTuple):
@@ -71,19 +79,31 @@ def decide(climb: Climb) -> Decision:
     blocking = list(_blocking(climb))
     reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
     if withdrawn := list(_withdrawn(climb)):
-        return Decision("bad", "Trained on data that were withdrawn: do not promote.", [*withdrawn, *reasons])
-    if blocking:
-        why = [f"{verdict.gate}: {verdict.explanation}." for _, verdict in blocking]
-        return Decision("bad", _stopped(climb, blocking), [*why, *reasons])
+        headline, steps = "Trained on data that were withdrawn: do not promote.", [WITHOUT_THEM]
+        return Decision("bad", headline, [*withdrawn, *reasons], steps)
+    tone, headline = ("bad", _stopped(climb, blocking)) if blocking else _unblocked(climb)
+    steps = [*next_steps(climb, tone, [verdict for _, verdict in blocking])]
+    return Decision(tone, headline, [*_why(blocking), *reasons], steps)
+
+
+def _unblocked(climb: Climb) -> tuple[str, str]:
+    """Tone and headline where no gate blocks."""
     if "policy" not in climb.stages:
         outcome = climb.outcome or "it is still running, or was cut off without a word"
-        return Decision("open", f"Nothing to promote: {outcome}.", reasons)
+        return "open", f"Nothing to promote: {outcome}."
     verdicts = [verdict for found in climb.verdicts.values() for verdict in found]
     if not verdicts:
-        return Decision("open", "Nothing was judged: this run has no gates.", reasons)
+        return "open", "Nothing was judged: this run has no gates."
     tone, headline = _in_short(climb)
     passed = sum(verdict.status == "pass" for verdict in verdicts)
-    return Decision(tone, f"{headline}; {passed} of {len(verdicts)} gates passed.", reasons)
+    return tone, f"{headline}; {passed} of {len(verdicts)} gates passed."
+
+
+def _why(blocking: Sequence[tuple[str, Verdict]]) -> Iterator[str]:
+    """What gates that block say, as far as it fits."""
+    yield from (f"{verdict.gate}: {verdict.explanation}." for _, verdict in blocking[:SAID])
+    if len(blocking) > SAID:
+        yield f"{len(blocking) - SAID} more gates block, below."
 
 
 def _stopped(climb: Climb, blocking: Sequence[tuple[str, Verdict]]) -> str:

@@ -47,7 +47,8 @@ def test_the_state_of_a_project_and_what_needs_a_person(storage: Path, monkeypat
     config = LadderConfig(project="toys", storage=storage)
     sft, policy = toys.stage("sft", "a"), toys.stage("policy", "a")
     registry.set_alias(sft, CHAMPION)
-    registry.set_alias(policy, CHALLENGER)
+    for ref in (policy, toys.stage("value", "a")):  # nobody promotes a value model by itself
+        registry.set_alias(ref, CHALLENGER)
     registry.tag_run(toys.context.run_id, {STAGE_TAG: "ladder", OUTCOME_TAG: "trained sft", DATA_TAG: "d1"})
     registry.end_run(toys.context.run_id, "FINISHED")
     well = status_of(config, "ladder.yaml")

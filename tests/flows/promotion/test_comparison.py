@@ -19,7 +19,8 @@ from flows.promotion import comparison
 from flows.promotion.comparison import Comparison
 from flows.registry.client import Registry
 from flows.registry.context import RunContext
-from flows.registry.names import TRAINED_BY_TAG
+from flows.registry.dataset_uploads import keep_snapshots
+from flows.registry.names import CHAMPION, LABELLED_BY, SAMPLED_FROM, TRAINED_BY_TAG
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.records import Demonstration
@@ -114,6 +115,39 @@ def test_a_reward_model_beside_its_contrary(
     assert shown.between.lower < shown.between.value < shown.between.upper
     turned = compare(desk, CONFIG, second, first).figures["nll_nats"].between
     assert turned.value == pytest.approx(-found.figures["nll_nats"].between.value)
+
+
+def test_reward_models_are_also_compared_on_labelled_answers_of_the_champion_policy(
+    desk: Registry, trained: Trained, table: Callable[..., DatasetRef], register: Register, scorer: Path,
+    contrary: Path, speaker: Path,
+) -> None:  # fmt: skip
+    """The champion reward model learned from some of the prompts, and labelled one of the tables itself."""
+    policy = register("desk-policy", speaker)
+    desk.set_alias(policy, CHAMPION)
+    rows = [(f"{prompt} {number}", *answers) for prompt, *answers in ROWS for number in (1, 2)]
+    data = table("preferences", ROWS)
+    ours, champion = (trained("desk-reward-model", folder, data) for folder in (scorer, contrary))
+    without = compare(desk, CONFIG, ours, champion)
+
+    def keep(part: Sequence[tuple[str, str, str]], annotator: str, of: ModelRef, **by: ModelRef) -> None:
+        update = {"name": "preferences-2", "origins": {SAMPLED_FROM: of, **by}, "annotator": annotator}
+        keep_snapshots([table("preferences", part).model_copy(update=update)], "desk", desk)
+
+    keep(rows + ROWS[:3], "three people", policy)
+    keep([(f"{prompt} 3", *answers) for prompt, *answers in ROWS], "a model", policy, **{LABELLED_BY: champion})
+    keep([(f"{prompt} 4", *answers) for prompt, *answers in ROWS], "others", register("desk-policy", speaker))
+    learned = trained("desk-reward-model", contrary, table("preferences", ROWS[10:], ROWS[:3]))
+    sides = ((champion, len(rows) + 3, "three people"), (learned, len(rows) + len(ROWS), "three people, a model"))
+    for side, seen, by in sides:
+        found = compare(desk, CONFIG, ours, side)
+        figure, whole = found.figures["agreement_on_champion_policy"], found.figures["agreement"]
+        on = f"{seen} more pairs are answers of {policy.label}, the champion policy, compared by {by}"
+        assert found.notes[-2] == on
+        assert figure.between.n == seen and figure.challenger is not None and figure.champion is not None
+        assert figure.between.value == pytest.approx(figure.challenger.value - figure.champion.value)
+        assert figure.challenger.value == pytest.approx(1 - figure.champion.value) and whole.between.n < seen
+    assert "agreement_on_champion_policy" not in without.figures and len(without.notes) == 1
+    desk.take_alias([policy], CHAMPION)  # the registry is that of other tests too
 
 
 def test_a_version_beside_its_own_copy_differs_by_nothing_at_all(

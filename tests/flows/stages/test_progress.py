@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from flows.stages import progress
-from flows.stages.progress import LiveStage, in_short
+from flows.stages.progress import LiveStage, StageAhead, course, expect, in_short
 from rlhf_core.training.stage import Event
 
 
@@ -62,3 +62,54 @@ def test_nothing_is_promised_where_the_last_step_is_unknown(monkeypatch: pytest.
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (119.4, "119 s"), (120.0, "2 min"), (5400.0, "90 min")])
 def test_times_are_said_in_short(seconds: float, words: str) -> None:
     assert in_short(seconds) == words
+
+
+AHEAD = (("base", 39.0, "reused"), ("sft", 21.0, ""), ("policy", 61.0, ""))
+
+
+def shown(console: Console, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is shown of a run whose base is reused, while its SFT model trains and when its policy begins."""
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with course():
+        expect(StageAhead(stage, seconds, became) for stage, seconds, became in AHEAD)
+        with LiveStage("sft", ("loss",), console) as live:
+            for now, step in ((1.0, 0), (21.0, 1)):  # noqa: B007 read by the clock
+                live.show(Event(step, {"lr": 1.0, "loss": 0.25}, 5))
+            live.bar.refresh()
+            now = 101.0
+        with LiveStage("policy", ("judge", "kl"), console) as live:
+            for now, metrics in ((120.0, {"judge": 1.0}), (140.0, {"other": 7.0, "kl": 2.5})):
+                live.show(Event(int(now) // 20 - 6, metrics, 10))
+            live.bar.refresh()
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def test_plain_lines_tell_which_stage_it_is_and_how_long_the_whole_run_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(Console(file=io.StringIO(), width=100), monkeypatch).splitlines() == [
+        "sft: started",
+        "sft: stage 2 of 3, 21 s last time; then policy",
+        "sft: step 1 of 5, 80 s left; about 2 min left in all  loss 0.25",
+        "sft: done after 101.0 s",
+        "policy: started",
+        "policy: stage 3 of 3, 61 s last time",
+        "policy: step 0 of 10  judge 1",
+        "policy: step 1 of 10, 3 min left  judge 1  kl 2.5",
+        "policy: done after 39.0 s",
+    ]
+
+
+def test_a_terminal_shows_all_stages_with_what_became_of_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    sft, policy = shown(terminal, monkeypatch).split("sft: done")
+    rows = [line.split() for line in sft.splitlines()]
+    assert [row[1:3] for row in rows if "base" in row][-1] == ["base", "reused"]
+    assert ["policy", "about", "61", "s"] in rows and ["about", "2", "min", "left", "in", "all"] in rows
+    (last,) = [line for line in policy.splitlines() if "loss 0.25" in line][-1:]
+    assert last.split() == ["✓", "sft", "101", "s", "loss", "0.25"]
+
+
+def test_no_run_leaves_its_stages_to_the_next() -> None:
+    with course():
+        expect([StageAhead("sft")])
+    assert LiveStage("sft", ()).coming == LiveStage("policy", ()).done == []

@@ -118,6 +118,7 @@ BAD = [
     ("policy", "distinct_2_ratio", Estimate(0.2, 0.2, 0.2, 300), "collapsed"),
     ("sft", "loss_nats_over_champion", Estimate(0.08, 0.06, 0.10, 400), "less likely demonstrations"),
     ("reward_model", "agreement_over_champion", Estimate(-0.08, -0.1, -0.06, 2000), "agrees less than the champion"),
+    ("reward_model", "agreement_on_champion_policy_over_champion", Estimate(-0.1, -0.18, -0.02, 90), "users see today"),
     ("policy", "judge_win_rate_over_champion", Estimate(0.35, 0.3, 0.4, 256), "loses to the champion"),
     ("policy", "judge_score_at_like_length_over_champion", Estimate(-0.3, -0.5, -0.1, 256), "of one length"),
     ("policy", "worst_slice_judge_win_rate_over_champion", Estimate(0.2, 0.1, 0.4, 60), "on a part of the prompts"),
@@ -272,7 +273,10 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     worse = "not-worse-than-champion"
     unmeasured = {
         "sft": [worse],
-        "reward_model": ["near-ceiling", "below-ceiling", "members-differ", "right-at-like-length", worse],
+        "reward_model": [
+            *("near-ceiling", "below-ceiling", "members-differ", "right-at-like-length"),
+            *(worse, "not-worse-on-champion-policy"),
+        ],
         "policy": ["best-of-n", worse, "not-worse-at-like-length", "not-worse-in-any-slice"],
     }
     assert passing == unmeasured.get(stage, [])

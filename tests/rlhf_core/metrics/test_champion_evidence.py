@@ -8,6 +8,7 @@ from rlhf_core.gates.champion import NOTHING, asked_of_champion, over_champion
 from rlhf_core.gates.defaults import DEFAULT_POLICY_GATES
 from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.champion_evidence import (
+    champion_answers_rows,
     policy_over_champion,
     policy_rows,
     reward_model_over_champion,
@@ -29,6 +30,19 @@ def test_margins_of_both_give_agreement_and_likelihood_challenger_less_champion(
     by_hand = [np.log1p(np.exp(-delta)) for delta in (1.0, 2.0, -2.0)]
     assert nll.between.value == pytest.approx((by_hand[1] - by_hand[2]) / 2) and nll.between.n == 2
     assert found.note.startswith("nll on 2 of these pairs")
+
+
+def test_labelled_answers_of_the_champion_policy_are_a_figure_of_their_own_from_fifty_prompts_on() -> None:
+    pairs = [Pair(f"prompt {number // 2}", "good", f"bad {number}") for number in range(100)]
+    ours, theirs = np.tile([1.0, -1.0], 50), np.tile([-1.0, -1.0], 50)
+    seen = reward_model_rows(pairs[:4], [np.ones(4), np.ones(4)], np.full(4, True))
+    found = reward_model_over_champion(seen | champion_answers_rows(pairs, [ours, theirs])).figures
+    figure = found["agreement_on_champion_policy"]
+    assert figure.challenger is not None and figure.champion is not None
+    assert (figure.challenger.value, figure.champion.value, figure.between.value) == (0.5, 0.0, 0.5)
+    assert figure.between.n == 50 and found["agreement"].between.value == 0.0
+    few = champion_answers_rows(pairs[:98], [ours[:98], theirs[:98]])
+    assert "agreement_on_champion_policy" not in reward_model_over_champion(seen | few).figures
 
 
 def test_losses_and_ends_of_sft_models() -> None:

@@ -8,15 +8,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from flows.config.gates import GatesConfig
 from flows.pipeline.climb_page.answers import marked, side_by_side
-from flows.pipeline.climb_page.decision import decide, gates
+from flows.pipeline.climb_page.decision import SAID, decide, gates
 from flows.pipeline.climb_page.economics import economics_part, scored
 from flows.pipeline.climb_page.failure_table import lights
+from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, tries
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
 from flows.pipeline.climb_page.versus import decide_between
 from flows.promotion.comparison import Comparison
+from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.paired import Paired
 from tests.climbs import PLANTED, WINS, answers, climb, gate, good_climb, page, stage_run, verdicts
@@ -85,6 +88,47 @@ def test_where_a_champion_was_compared_it_decides(over: Estimate, tone: str, wor
     assert decision.tone == tone and decision.headline.startswith(words)
     assert any(reason.startswith("Against the champion, not-worse-than-champion:") for reason in decision.reasons)
     assert "120 prompts." in said(page(made)) and "a note." in said(page(made))
+
+
+def test_what_to_do_next_follows_from_the_decision() -> None:
+    good = good_climb()
+    assert decide(good).steps == ["`rlhf promote desk-policy/1`; `rlhf rollback desk-policy` takes that back."]
+    assert "What next? rlhf promote desk-policy/1 ; rlhf rollback desk-policy takes that back." in said(page(good))
+    (nothing,) = decide(good._replace(champions={"policy": stage_run("policy")})).steps
+    assert nothing.startswith("Nothing: it is the champion.")
+    (unclear,) = decide(good_climb(stages={"policy": stage_run("policy", figures={"judge_win_rate": EVEN})})).steps
+    assert unclear.startswith("Read the answers that got worse")
+    cut_off = climb(stages={}, judged={})
+    assert decide(cut_off).steps == ["`rlhf run` again goes on from what is kept."]
+    cut_off.run.info.status = "RUNNING"
+    assert decide(cut_off).steps == []
+
+
+@pytest.mark.parametrize("stage", ["data", "sft", "reward_model", "policy"])
+def test_there_is_something_to_try_against_every_default_gate_and_it_is_said_once(stage: str) -> None:
+    asked = getattr(GatesConfig(), stage)
+    blocking = [verdict.model_copy(update={"status": "fail"}) for verdict in judge(asked, {})]
+    assert all(tries([verdict]) for verdict in blocking)
+    assert len(set(tries(blocking))) == len(tries(blocking)) <= MOST
+    lacking = [verdict.model_copy(update={"status": "abstain", "n": 17}) for verdict in blocking]
+    assert tries(lacking) == [MORE_ROWS] and tries([*lacking, *judge(asked, {})])[0] == MORE_ROWS
+
+
+def test_of_many_gates_that_block_some_are_told_and_the_others_counted() -> None:
+    asked = [gate(f"gate {number}", "gone", 0) for number in range(SAID + 2)]
+    reasons = decide(good_climb(judged=verdicts(asked, {}))).reasons
+    assert reasons[SAID - 1].startswith(f"gate {SAID - 1}: ") and reasons[SAID] == "2 more gates block, below."
+
+
+def test_answers_that_got_worse_are_counted_and_told_by_part() -> None:
+    told = said(page(good_climb()))
+    assert "Against its SFT model 2 of 4 answers got better by the judge, 1 worse, 1 even." in told
+    scores = {f"{'long ' * (9 * (index % 3))}prompt {index}": (0.0, 1.0 - index % 3, 0.0) for index in range(60)}
+    policy = stage_run("policy", rows={"answers": answers(scores)})
+    (chart,) = side_by_side(climb(stages={"policy": policy}, judged={})).charts
+    assert chart.title == "Which part got worse?" and "its SFT model" in chart.how
+    for part in ("short prompts (20)", "middling prompts (20)", "long prompts (20)"):
+        assert part in chart.svg
 
 
 def test_power_and_luck_stand_beside_the_gates() -> None:
@@ -201,8 +245,8 @@ def test_words_that_another_text_lacks_are_marked_and_the_text_is_whole() -> Non
 def test_a_champion_stands_beside_with_scores_of_the_same_judge_only() -> None:
     policy = stage_run("policy", 2, rows={"answers": answers()}, parents={"judge": "desk-judge/1"})
     rows = {"answers": answers(by="the champion")}
-    for judge, score in (("desk-judge/1", 3.0), ("desk-judge/2", None)):
-        champion = stage_run("policy", 1, rows=rows, parents={"judge": judge})
+    for label, score in (("desk-judge/1", 3.0), ("desk-judge/2", None)):
+        champion = stage_run("policy", 1, rows=rows, parents={"judge": label})
         sides = side_by_side(climb(stages={"policy": policy}, judged={}, champions={"policy": champion}))
         third = sides.rows[0]["answers"][2]
         assert (third["by"], third["judge"]) == ("champion", score)
