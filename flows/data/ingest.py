@@ -24,6 +24,7 @@ from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
 from flows.data.audits.rater_report import rater_remarks
+from flows.data.audits.source_report import source_remarks
 from flows.data.growth import files_read, growth
 from flows.data.known_before import Before, known_before
 from flows.data.lineage_events import ALONE, told_ingestion
@@ -50,6 +51,7 @@ from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.label_quality import LabelWorth
+from rlhf_core.metrics.label_sources import least_source_agreement
 from rlhf_core.metrics.raters import RaterFigures
 
 
@@ -73,7 +75,7 @@ class Checked(NamedTuple):
         folder: where their files and the Data Docs lie.
         populations: what the suites saw, by the name of the suite.
         worth: what the labels of the preferences are worth, None without preferences.
-        estimates: what the prompts are like, none without prompts.
+        estimates: what the prompts are like, and the labels of the source that is agreed with least; as far as known.
         clock: time and memory of each step.
         raters: what is known of each who labelled preferences under a name.
     """
@@ -178,7 +180,7 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
     with clock.step("what raters are like"):
         figures = raters.figures()
     with clock.step("what prompts are like"):
-        estimates = measure_prompts(by_kind)
+        estimates = measure_prompts(by_kind) | (least_source_agreement(worth.sources) if worth else {})
     return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock, figures)
 
 
@@ -218,6 +220,7 @@ def publish(
         remarks=(
             *_broken(checked, drift=False),
             *(remark for table in checked.tables.values() for remark in table.remarks),
+            *(source_remarks(checked.worth.sources) if checked.worth else ()),
             *rater_remarks(checked.raters),
             *filter(None, (table.special_tokens.remark for table in checked.tables.values())),
         ),

@@ -28,6 +28,7 @@ from flows.data.audits.label_report import (
 )
 from flows.data.audits.prompt_report import NOTE, prompt_sheet
 from flows.data.audits.rater_report import rater_sheet
+from flows.data.audits.source_report import SOURCES_NOTE, source_sheet
 from flows.data.step_timer import Clock
 from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.references import Counts, DataRefs
@@ -80,6 +81,11 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
         Section("Tables", [], [_snapshots(refs), _rows(refs)]),
         Section("What was set aside", _aside_notes(refs), [_aside(refs), _examples(seen.examples)]),
         *(_label_sections(worth) if worth else []),
+        *(
+            [Section("Sources of labels", [SOURCES_NOTE], [source_sheet(worth.sources)])]
+            if worth and worth.sources
+            else []
+        ),
         *([Section("Who labelled", [rater_report.NOTE], [rater_sheet(refs.raters)])] if refs.raters else []),
         *([Section("What the prompts are like", [NOTE], [prompt_sheet(refs.estimates)])] if refs.estimates else []),
         Section("What the tables look like", [], [_lengths(seen.profiles), _shares(seen.profiles)]),
@@ -110,6 +116,8 @@ def render(refs: DataRefs) -> Group:
     sheets = [_snapshots(refs), _rows(refs), _aside(refs), _files(refs)]
     if refs.labels:
         sheets += [noise_sheet(refs.labels), floor_sheet(refs.labels), effect_sheet(refs.labels.effects)]
+        if refs.labels.sources:
+            sheets.append(source_sheet(refs.labels.sources))
     if refs.raters:
         sheets.append(rater_sheet(refs.raters))
     if refs.estimates:

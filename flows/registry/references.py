@@ -121,7 +121,7 @@ class DataRefs(Frozen):
         counts: what became of the raw rows, by kind.
         labels: what the labels of the preferences are worth, None without preferences.
         raters: what is known of each who labelled preferences under a name.
-        estimates: what the prompts are like, which gates judge; none without prompts.
+        estimates: what prompts and the sources of labels are like, which gates judge; as far as known.
         drift: how the tables differ from those that the champion was trained on, a sentence each.
         remarks: what a person should know of the files, such as labels that no format reads, a sentence each.
         growth: how the tables and files differ from those of the last ingestion, a sentence each.

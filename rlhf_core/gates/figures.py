@@ -9,7 +9,7 @@ from rlhf_core.gates.champion import OVER_CHAMPION
 
 FLOORS = ("longest", "shortest", "bag_of_words")
 
-DATA = {"prompt_near_duplicate_share", "prompt_shift_auc"}
+DATA = {"least_source_agreement", "prompt_near_duplicate_share", "prompt_shift_auc"}
 
 SFT = {
     f"{model}{figure}" for model in ("", "base_") for figure in ("held_out_loss", "eos_rate", "regurgitation_rate")

@@ -36,16 +36,31 @@ def floor_hits(
         For `longest`, `shortest` and `bag_of_words`: 1 where the rule prefers the chosen response, 0.5 where it cannot
         tell, 0 elsewhere, shape ``[N]``.
     """
-    words = np.array([len(pair.chosen.split()) - len(pair.rejected.split()) for pair in held_out], dtype=np.float64)
-    return {
-        "longest": hits(words),
-        "shortest": hits(-words),
-        "bag_of_words": hits(_bag_of_words(train, held_out, groups)),
-    }
+    return rule_hits(held_out, bag_of_words_margins(train, held_out, groups))
 
 
-def _bag_of_words(train: Sequence[Pair], held_out: Sequence[Pair], groups: Sequence[str]) -> NDArray[np.float64]:
-    """Margins of a logistic regression on words and word pairs of the two responses; it never sees the prompt."""
+def rule_hits(pairs: Sequence[Pair], margins: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """As `floor_hits`, by `bag_of_words_margins` that are known, shape ``[N]``."""
+    words = np.array([more_words(pair) for pair in pairs], dtype=np.float64)
+    return {"longest": hits(words), "shortest": hits(-words), "bag_of_words": hits(margins)}
+
+
+def more_words(pair: Pair) -> int:
+    """By how many words the chosen response is longer."""
+    return len(pair.chosen.split()) - len(pair.rejected.split())
+
+
+def bag_of_words_margins(train: Sequence[Pair], held_out: Sequence[Pair], groups: Sequence[str]) -> NDArray[np.float64]:
+    """Margins of a logistic regression on words and word pairs of the two responses; it never sees the prompt.
+
+    Args:
+        train: as of `floor_hits`.
+        held_out: as of `floor_hits`.
+        groups: as of `floor_hits`.
+
+    Returns:
+        Log odds that the chosen response is the chosen one, shape ``[N]``; 0 where there is nothing to learn.
+    """
     from sklearn.model_selection import GroupKFold  # noqa: PLC0415 training can spare 75 MiB
 
     sample = train[:FLOOR_TRAINING_PAIRS]

@@ -10,9 +10,10 @@ from rlhf_core.config import Frozen
 from rlhf_core.config.reward_model import Balance
 from rlhf_core.data.pair_weights import balance
 from rlhf_core.data.records import Pair
-from rlhf_core.metrics.agreement import floor_hits
+from rlhf_core.metrics.agreement import bag_of_words_margins, rule_hits
 from rlhf_core.metrics.annotator_agreement import agreement_figures
 from rlhf_core.metrics.estimates import Estimate, share
+from rlhf_core.metrics.label_sources import SourceFigures, measure_sources
 from rlhf_core.metrics.surface_features import Effect, surface_effects
 
 
@@ -41,6 +42,7 @@ class LabelWorth(Frozen):
             known; empty where no pair has two votes.
         floors: agreement of trivial rules, the bag of words cross-validated by group.
         effects: surface features that predict the label.
+        sources: what the labels of each source are like beside those of the others, as `measure_sources` says.
         balanced: the same after balancing, None where nothing is balanced, or can be.
     """
 
@@ -49,6 +51,7 @@ class LabelWorth(Frozen):
     noise: dict[str, Estimate]
     floors: dict[str, Estimate]
     effects: dict[str, Effect]
+    sources: dict[str, SourceFigures] = {}
     balanced: Balanced | None
 
 
@@ -58,6 +61,7 @@ def label_worth(
     noise: Mapping[str, Estimate],
     *,
     total: int | None = None,
+    sources: Sequence[str] = (),
 ) -> LabelWorth:
     """Measure labelled pairs.
 
@@ -66,17 +70,19 @@ def label_worth(
         groups: what is drawn together, such as the prompt, shape ``[N]``; a prompt lies in one group.
         noise: what is known of their annotators.
         total: how many pairs these stand for; N by default.
+        sources: where each pair comes from, shape ``[N]``; nothing is said of them unless given.
 
     Returns:
         Every figure with its interval over groups; nothing is balanced.
     """
-    floors = floor_hits([], pairs, groups)
+    margins = bag_of_words_margins([], pairs, groups)
     return LabelWorth(
         pairs=len(pairs),
         total=len(pairs) if total is None else total,
         noise=dict(noise),
-        floors={name: share(hits, groups) for name, hits in floors.items()},
+        floors={name: share(hits, groups) for name, hits in rule_hits(pairs, margins).items()},
         effects=surface_effects(pairs, groups),
+        sources=measure_sources(pairs, groups, sources, margins) if len(sources) else {},
         balanced=None,
     )
 

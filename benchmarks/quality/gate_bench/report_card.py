@@ -11,7 +11,7 @@ from rlhf_core.gates.champion import OVER_CHAMPION
 from rlhf_core.gates.gate import Gate, blocked, judge
 
 SIGNALS = {
-    "data": ("prompt_",),
+    "data": ("prompt_", "least_source_"),
     "likelihood": ("held_out_loss", "regurgitation"),
     "people": ("agreement", "share_of_ceiling", "demonstrations_above", "parameter_ratio"),
     "calibration": ("share_in_band", "abs_delta", "overconfidence", "ece", "nll_"),

@@ -13,6 +13,7 @@ from data_contracts.records import SPLIT
 from flows.config.errors import InputError
 from flows.data.audits.label_report import in_short, odds_figure, page
 from flows.data.audits.rater_report import rater_page
+from flows.data.audits.source_report import source_page
 from flows.data.buckets import KEY
 from flows.data.tables import Table
 from flows.registry.context import RunContext
@@ -35,7 +36,7 @@ SAMPLE = 5000
 
 OFFERED: Balance = "length"
 
-_READ = ["prompt", "chosen", "rejected", "group", "votes_chosen", "votes_rejected", SPLIT]
+_READ = ["prompt", "chosen", "rejected", "group", "source", "votes_chosen", "votes_rejected", SPLIT]
 
 
 class BalancePlan(Frozen):
@@ -74,7 +75,8 @@ def measure_labels(preferences: Table, *, size: int = SAMPLE) -> LabelWorth:
         With what balancing by length would do, where it can be done.
     """
     sample = read_sample(preferences.snapshot.path, size)
-    worth = label_worth(sample.pairs, sample.groups, _noise(preferences, sample), total=sample.total)
+    noise, sources = _noise(preferences, sample), sample.frame["source"].tolist()
+    worth = label_worth(sample.pairs, sample.groups, noise, total=sample.total, sources=sources)
     with suppress(CannotBalance):
         worth = worth.model_copy(update={"balanced": after_balance(sample.pairs, sample.groups, OFFERED)})
     return worth
@@ -95,8 +97,9 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
         snapshot = Path(data.preferences.path)
         balanced = intact_result(measure_balanced, Balanced, lambda _: True, key, plan, snapshot, context)
     worth = data.labels.model_copy(update={"balanced": balanced})
+    report = page(worth) + source_page(worth.sources) + rater_page(data.raters)
     registry = context.registry()
-    registry.client.log_text(context.run_id, page(worth) + rater_page(data.raters), "labels/report.md")
+    registry.client.log_text(context.run_id, report, "labels/report.md")
     registry.client.log_dict(context.run_id, worth.model_dump(mode="json"), "labels/figures.json")
     registry.client.log_figure(context.run_id, odds_figure(worth), "labels/odds.png")
     Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")

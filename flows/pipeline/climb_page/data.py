@@ -52,6 +52,8 @@ def _said(climb: Climb) -> Iterator[str]:
         yield f"A bag of words that never sees the prompt agrees with {percent(bag)}."
     if repeated := climb.data.get("prompt_near_duplicate_share"):
         yield f"Of the prompts {percent(repeated)} nearly repeat another one."
+    if least := climb.data.get("least_source_agreement"):
+        yield f"Of each source of labels the words of the others agree with {interval(least)} at least."
     if shift := climb.data.get("prompt_shift_auc"):
         yield f"Words tell prompts from those of the pairs with an area of {interval(shift)}: .5 not at all, 1 always."
 

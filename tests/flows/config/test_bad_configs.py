@@ -248,7 +248,7 @@ def test_gates_that_no_interval_passes_are_refused() -> None:
         ("policy", "kl_to_sft_nat", "did you mean 'kl_to_sft_nats'?"),
         ("reward_model", "agreemnt", "did you mean 'agreement'?"),
         ("sft", "judge_gain", "it is one of gates.policy"),
-        ("data", "zzz", "there are prompt_near_duplicate_share, prompt_shift_auc"),
+        ("data", "zzz", "there are least_source_agreement, prompt_near_duplicate_share, prompt_shift_auc"),
     ],
 )
 def test_a_gate_on_a_figure_that_nobody_measures_is_refused(stage: str, metric: str, mend: str) -> None:

@@ -262,7 +262,7 @@ def test_prefect_has_a_table_of_verdicts_for_each_gated_stage(climbed: Completed
         if key.startswith("gates-")
     }
     assert gates == {
-        "gates-data": [("prompts-differ", "pass"), ("prompts-known", "pass")],
+        "gates-data": [("prompts-differ", "pass"), ("prompts-known", "pass"), ("sources-agree", "pass")],
         "gates-sft": [("learned", "pass")],
         "gates-reward-model": [("measured", "pass")],
         "gates-policy": [("kl-budget", "pass")],

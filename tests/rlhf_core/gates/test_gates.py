@@ -39,6 +39,7 @@ GOOD = {
     "data": {
         "prompt_near_duplicate_share": Estimate(0.1, 0.08, 0.12, 2000),
         "prompt_shift_auc": Estimate(0.5, 0.48, 0.52, 5000),
+        "least_source_agreement": Estimate(0.62, 0.49, 0.75, 80),
     },
     "sft": {
         "eos_rate": Estimate(0.99, 0.97, 1.0, 400),
@@ -84,6 +85,7 @@ GOOD = {
 BAD = [
     ("data", "prompt_near_duplicate_share", Estimate(0.9, 0.88, 0.92, 2000), "repeat each other"),
     ("data", "prompt_shift_auc", Estimate(0.95, 0.94, 0.96, 5000), "unlike those of the preference pairs"),
+    ("data", "least_source_agreement", Estimate(0.36, 0.25, 0.47, 200), "contradict those of the others"),
     ("sft", "eos_rate", Estimate(0.7, 0.65, 0.75, 400), "does not end its answers"),
     ("sft", "regurgitation_rate", Estimate(0.3, 0.25, 0.35, 400), "repeats the prompt"),
     ("sft", "held_out_loss_gain", Estimate(0.01, -0.01, 0.03, 400), "no better than the base"),
@@ -272,6 +274,7 @@ def test_without_figures_default_gates_abstain_and_block(stage: str) -> None:
     assert {found.status for found in blocked(verdicts)} == {"abstain"}
     worse = "not-worse-than-champion"
     unmeasured = {
+        "data": ["sources-agree"],
         "sft": [worse],
         "reward_model": [
             *("near-ceiling", "below-ceiling", "members-differ", "right-at-like-length"),
