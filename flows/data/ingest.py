@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
@@ -16,15 +16,14 @@ from prefect.cache_policies import NO_CACHE
 
 from data_contracts.records import Kind
 from data_contracts.suites.checks import Population, PopulationViolation, Suites
-from data_contracts.suites.drift import Profile, profile
+from data_contracts.suites.drift import profile
 from flows.config.data import ContractConfig, DataConfig, EmbeddedData, Shares
 from flows.config.errors import InputError
 from flows.config.ladder import IngestConfig
 from flows.data.audits.label_report import odds_figure
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.prompts import measure_prompts
-from flows.data.audits.rater_report import rater_remarks
-from flows.data.audits.source_report import source_remarks
+from flows.data.checked import Checked
 from flows.data.growth import files_read, growth
 from flows.data.known_before import Before, known_before
 from flows.data.lineage_events import ALONE, told_ingestion
@@ -35,7 +34,7 @@ from flows.data.report import Examined, show, write_page
 from flows.data.sources import file_digests, held_out_prompts, typed_paths
 from flows.data.stated import state_data
 from flows.data.step_timer import Clock
-from flows.data.tables import Table, make_tables
+from flows.data.tables import make_tables
 from flows.data.withdrawn_rows import WithdrawnRows
 from flows.registry.context import RunContext
 from flows.registry.contributors import CONTRIBUTORS_FILE
@@ -49,10 +48,7 @@ from flows.storage.scratch import scratch
 from flows.storage.snapshots import is_intact
 from flows.tasks import CACHED, QUARANTINE_EXCEEDED, retried_task, tell
 from rlhf_core.config import Frozen
-from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.label_quality import LabelWorth
 from rlhf_core.metrics.label_sources import least_source_agreement
-from rlhf_core.metrics.raters import RaterFigures
 
 
 class IngestPlan(Frozen):
@@ -66,28 +62,6 @@ class IngestPlan(Frozen):
 def plan_of(config: IngestConfig) -> IngestPlan:
     """The part of a configuration that decides what comes out of ingestion."""
     return IngestPlan(data=config.data, contract=config.contract, shares=config.shares)
-
-
-class Checked(NamedTuple):
-    """Tables that met their contracts and suites, still under temporary names.
-
-    Attributes:
-        folder: where their files and the Data Docs lie.
-        populations: what the suites saw, by the name of the suite.
-        worth: what the labels of the preferences are worth, None without preferences.
-        estimates: what the prompts are like, and the labels of the source that is agreed with least; as far as known.
-        clock: time and memory of each step.
-        raters: what is known of each who labelled preferences under a name.
-    """
-
-    folder: Path
-    tables: dict[Kind, Table]
-    populations: dict[str, Population]
-    profiles: dict[Kind, Profile]
-    worth: LabelWorth | None
-    estimates: dict[str, Estimate]
-    clock: Clock
-    raters: Mapping[str, RaterFigures] = {}
 
 
 @flow(name="ingest", flow_run_name="{context.project} ingest")
@@ -184,16 +158,6 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
     return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock, figures)
 
 
-def _broken(checked: Checked, *, drift: bool) -> tuple[str, ...]:
-    """What does not hold of tables that were not refused for it."""
-    return tuple(
-        f"{name}: {item}"
-        for name, seen in checked.populations.items()
-        if name.endswith("-drift") == drift
-        for item in seen.broken
-    )
-
-
 def publish_findings(populations: Mapping[str, Population]) -> None:
     """Keep what the suites saw as a Prefect artifact."""
     rows = [
@@ -216,14 +180,8 @@ def publish(
         labels=checked.worth,
         raters=dict(checked.raters),
         estimates=checked.estimates,
-        drift=_broken(checked, drift=True),
-        remarks=(
-            *_broken(checked, drift=False),
-            *(remark for table in checked.tables.values() for remark in table.remarks),
-            *(source_remarks(checked.worth.sources) if checked.worth else ()),
-            *rater_remarks(checked.raters),
-            *filter(None, (table.special_tokens.remark for table in checked.tables.values())),
-        ),
+        drift=checked.broken(drift=True),
+        remarks=checked.remarks,
         report=str(written),
         ladder_run=context.run_id,
         seconds=time.monotonic() - started,

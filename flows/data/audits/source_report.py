@@ -24,7 +24,7 @@ _COLUMNS = ("source", "pairs", "words", "longer", "verdict")
 def source_sheet(sources: Mapping[str, SourceFigures]) -> Sheet:
     """A row for each source, those to look at first."""
     ordered = sorted(sources.items(), key=lambda item: (not item[1].verdicts, item[1].agreement.value))
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, f"{each.pairs:,}", _interval(each.agreement), _interval(each.longer, sign="+"), ", ".join(each.verdicts))
         for name, each in ordered[:SHOWN_SOURCES]
     ]

@@ -16,7 +16,8 @@ from flows.config.data import ContractConfig, EmbeddedData, Shares
 from flows.config.ladder import LadderConfig
 from flows.config.relabel import Relabel
 from flows.config.rounds import relabelling
-from flows.data.ingest import Checked, publish_table
+from flows.data.checked import Checked
+from flows.data.ingest import publish_table
 from flows.data.refusal import DataRefused
 from flows.data.relabel.annotators import Annotator, annotator_of, file_digest
 from flows.data.relabel.label_tasks import LABELLED, draw_answers, read_choices
