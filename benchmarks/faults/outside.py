@@ -1,7 +1,6 @@
-"""Faults from outside a climb: a full or read-only disk, a server that is away, inputs that no run should get."""
+"""Faults from outside a climb: a full or read-only disk, inputs that no run should get."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -9,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.bench import Bench, Outcome, Watch
-from benchmarks.faults.lives import Moment
-from benchmarks.faults.surroundings import Mount, Server
-
-AWAY_SECONDS = 20.0
+from benchmarks.faults.mounted import Mount
 
 DISK_MEGABYTES = 256
 
@@ -69,55 +65,6 @@ def _disk_trial(bench: Bench, watch: Watch, disk: Mount) -> Outcome:
         watch.note(life, "read-only", wanted=[1, 2], words="error: ")
         disk.remount("rw")
         return watch.finish(lives)
-
-
-def server_away(bench: Bench, _: int) -> Iterator[Outcome]:
-    """MLflow's server killed while SFT and PPO of one climb train, back after 20 s each time."""
-    storage = bench.storage("away")
-    watch = Watch(bench, "MLflow's server killed in SFT and in PPO, back after 20 s", bench.ppo, storage)
-    away = [
-        {"point": "rlhf_core.sft:response_losses", "action": "server_away", "nth": 2, "after": True},
-        {"point": "rlhf_core.ppo.update:penalise_unfinished", "action": "server_away", "after": True},
-    ]
-    with Server(storage, AWAY_SECONDS) as server:
-        os.environ["FAULTS_SERVER"] = str(server.process_file)
-        with bench.lives(storage, server.uri) as lives:
-            life = lives.live(*bench.arguments(bench.ppo, storage), injections=away)
-            watch.note(life, "went to its end", wanted=[0])
-            if server.starts != len(away) + 1:
-                watch.problems.append(f"the server was started {server.starts} times, not {len(away) + 1}")
-            yield watch.outcome(lives)
-
-
-def server_gone(bench: Bench, _: int) -> Iterator[Outcome]:
-    """MLflow's server killed while SFT trains, and away until the climb has given up."""
-    storage = bench.storage("gone")
-    watch = Watch(bench, "MLflow's server killed in SFT, away for good", bench.ppo, storage)
-    with Server(storage, None) as server:
-        os.environ["FAULTS_SERVER"] = str(server.process_file)
-        with bench.lives(storage, server.uri) as lives:
-            away = {"point": "rlhf_core.sft:response_losses", "action": "server_away", "nth": 2, "after": True}
-            life = lives.live(*bench.arguments(bench.ppo, storage), injections=[away])
-            watch.note(life, f"gave up in {life.stage} after {life.seconds / 60:.0f} min", wanted=[1], words="error: ")
-            server.again()
-            yield watch.finish(lives)
-
-
-def two_ranks(bench: Bench, _: int) -> Iterator[Outcome]:
-    """Kill -9 of a climb whose stages train on two ranks."""
-    ranks = ("--set", "compute.processes=2")
-    calm, storage = bench.storage("calm-ranks"), bench.storage("ranks")
-    with bench.lives(calm) as lives:
-        life = lives.live(*bench.arguments(bench.ppo, calm), *ranks)
-    if life.code != 0:
-        raise RuntimeError(f"an undisturbed climb on two ranks ended with {life.code}: {life.said[-3000:]}")
-    watch = Watch(bench, "kill -9 on two ranks", bench.ppo, storage, settings=ranks, calm=calm)
-    with bench.lives(storage) as lives:
-        for stage in ("sft", "reward-model", "policy"):
-            life = lives.live(*bench.arguments(bench.ppo, storage), *ranks, moment=Moment(stage, 1.0))
-            if life.code != 0:
-                watch.note(life, f"killed in {life.stage}", wanted=[-9])
-        yield watch.finish(lives)
 
 
 def _of_another_vocabulary(bench: Bench) -> Path:
