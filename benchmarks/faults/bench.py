@@ -169,14 +169,16 @@ class Watch:
             self.problems.append(f"the climb after it ended with {life.code}: {life.last_line[:300]}")
         return self.outcome(lives)
 
-    def outcome(self, lives: Lives) -> Outcome:
-        """What is there now against the undisturbed storage."""
+    def outcome(self, lives: Lives, *, compared: bool = True) -> Outcome:
+        """What is there now, against the undisturbed storage unless nothing undisturbed is like it."""
         left = lives.live("doctor", "--storage", str(self._storage), "--json")
         listed = re.search(r"^\[(?:\]|$).*", left.said, re.MULTILINE | re.DOTALL)
         leftovers = json.loads(listed.group()) if listed else [left.last_line]
-        comparison = compare(read_aftermath(self._storage, self._tracking), self.calm_aftermath())
-        wrong = [f"{name} {value}" for name, value in comparison._asdict().items() if name != "identical" and value]
-        wrong += [] if comparison.identical else ["weights differ"]
+        comparison = compare(read_aftermath(self._storage, self._tracking), self.calm_aftermath()) if compared else None
+        differing = {} if comparison is None else comparison._asdict()
+        identical = differing.pop("identical", True)
+        wrong = [f"{name} {value}" for name, value in differing.items() if value]
+        wrong += [] if identical else ["weights differ"]
         wrong += [f"left behind: {leftover}" for leftover in leftovers]
         return Outcome(
             self._fault, self.times, self._ended, self._lost, comparison, len(leftovers), [*self.problems, *wrong]

@@ -7,6 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
 from benchmarks.faults.bench import Bench, Outcome, Watch
 from benchmarks.faults.mounted import Mount
 
@@ -14,6 +18,9 @@ DISK_MEGABYTES = 256
 
 ROOM_KILOBYTES = (0, 256, 2_000, 3_500, 5_000, 7_000, 9_000)
 """Room on the disk before each try of a climb that needs about 20 MB in all."""
+
+LOUD = 5.0
+"""Each entry of an embedding that outshouts all others where the last norm has a bias of one."""
 
 SECOND_STATE: Mapping[str, Any] = {"point": "rlhf_core.training.checkpoint:save", "nth": 2}
 
@@ -35,6 +42,20 @@ def odd_inputs(bench: Bench, _: int) -> Iterator[Outcome]:
             life, "a reward model of another vocabulary", wanted=[2], words="take tokenizer and weights of one model"
         )
         yield watch.finish(lives)
+
+
+def empty_responses(bench: Bench, _: int) -> Iterator[Outcome]:
+    """A base that ends every answer at once, and that training does not move from it: all responses are empty."""
+    folder = _silent(bench)
+    config = bench.folder / "tiny_silent.yaml"
+    document = yaml.safe_load(bench.ppo.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**document, "base": {"kind": "folder", "path": str(folder)}}), encoding="utf-8")
+    storage = bench.storage("silent")
+    watch = Watch(bench, "a model whose every response is empty", config, storage)
+    with bench.lives(storage) as lives:
+        life = lives.live(*bench.arguments(config, storage))
+        watch.note(life, f"exit code {life.code} in {life.stage}", wanted=[0, 2, 3])
+        yield watch.outcome(lives, compared=False)
 
 
 def mounted_disks(bench: Bench, _: int) -> Iterator[Outcome]:
@@ -69,15 +90,34 @@ def _disk_trial(bench: Bench, watch: Watch, disk: Mount) -> Outcome:
 
 def _of_another_vocabulary(bench: Bench) -> Path:
     """The reward model of the undisturbed climb, with a tokenizer that has far more tokens than it has rows."""
-    models = (bench.calm(bench.ppo)[0] / "artifacts").rglob("config.json")
-    origin = next(path.parent for path in sorted(models) if "SequenceClassification" in path.read_text("utf-8"))
-    folder = bench.folder / "another-vocabulary"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(origin, folder)
+    folder = _made(bench, "SequenceClassification", "another-vocabulary")
     path = folder / "tokenizer.json"
     path.chmod(0o644)
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary[max(vocabulary, key=vocabulary.__getitem__)] += 1_000_000
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    return folder
+
+
+def _silent(bench: Bench) -> Path:
+    """A language model of the undisturbed climb whose end-of-text token is by far the likeliest after any text."""
+    folder = _made(bench, "LMHeadModel", "silent")
+    path = folder / "model.safetensors"
+    path.chmod(0o644)
+    weights = load_file(path)
+    bias, end = "transformer.ln_f.bias", json.loads((folder / "config.json").read_text("utf-8"))["eos_token_id"]
+    weights[bias] = torch.ones_like(weights[bias])
+    weights["transformer.wte.weight"][end] = LOUD
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+def _made(bench: Bench, kind: str, name: str) -> Path:
+    """A copy of the first model of a kind that the undisturbed climb has made."""
+    models = (bench.calm(bench.ppo)[0] / "artifacts").rglob("config.json")
+    origin = next(path.parent for path in sorted(models) if kind in path.read_text("utf-8"))
+    folder = bench.folder / name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(origin, folder)
     return folder
