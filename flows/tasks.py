@@ -5,6 +5,7 @@ Failures of servers, networks and disks are tried again; a failed gate and a bad
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -105,8 +106,16 @@ def outage(error: BaseException) -> str:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}; make room there, or let it be written to, and run again"
     if is_infrastructure(error):
-        words = " ".join(str(error).split())[:300]
+        words = " ".join(f"{_asked(error)}{error}".split())[:300]
         return f"a server, a network or a disk did not answer in time ({type(error).__name__}: {words}); run again"
+    return ""
+
+
+def _asked(error: BaseException) -> str:
+    """The address that a client asked in vain, where it does not say so itself."""
+    with suppress(RuntimeError):  # it knows no request
+        if isinstance(error, httpx.RequestError):
+            return f"{error.request.url.copy_with(userinfo=b'', path='/', query=None)}: "
     return ""
 
 

@@ -6,6 +6,7 @@ socket of its answers: the number of the process, and its exit code once it is g
 
 import gc
 import json
+import logging
 import os
 import random
 import select
@@ -132,6 +133,7 @@ def main(templates: str) -> None:
     with importing():
         for name in IMPORTED:
             import_module(name)
+    logging.captureWarnings(False)  # which Great Expectations begins when it is imported
     gc.collect()
     gc.freeze()  # forks share what stays
     if order := serve(socket.socket(fileno=0)):

@@ -76,8 +76,12 @@ def fill(out: Result = RESULT) -> None:
 
 
 def _keep(out: Path, outcomes: Sequence[dict[str, Any]], seed: int) -> None:
+    """Put outcomes into the file, each in the place of what was measured of the same fault before."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    document = {"machine": machine(), "commit": commit, "seed": seed, "outcomes": outcomes}
+    known = json.loads(out.read_text(encoding="utf-8"))["outcomes"] if out.exists() else []
+    measured = {"date": machine()["date"], "commit": commit, "seed": seed}
+    rows = {row["fault"]: row for row in (*known, *({**outcome, **measured} for outcome in outcomes))}
+    document = {"machine": machine(), "outcomes": list(rows.values())}
     out.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 

@@ -55,14 +55,14 @@ class Comparison(NamedTuple):
     spare_versions: int
 
 
-def read_aftermath(storage: Path, *stages: str) -> Aftermath:
-    """Read what a storage holds of some stages, all by default."""
-    client = MlflowClient(tracking_uri=f"sqlite:///{storage / 'mlflow.db'}")
+def read_aftermath(storage: Path, tracking: str = "") -> Aftermath:
+    """Read what a storage holds, and its own database or the MLflow at an address."""
+    client = MlflowClient(tracking_uri=tracking or f"sqlite:///{storage / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(PROJECT)
     assert experiment is not None
     runs = list(client.search_runs([experiment.experiment_id]))
     ids = {run.info.run_id: run.data.tags.get("rlhf.stage", "") for run in runs}
-    wanted = [stage for stage in stages or STAGES if stage in ids.values()]
+    wanted = [stage for stage in STAGES if stage in ids.values()]
     models = {model.name: model for model in client.search_registered_models()}
     names = [registered_name(PROJECT, model) for model in [*wanted, *(["value"] if "policy" in wanted else [])]]
     versions = {name: client.search_model_versions(f"name='{name}'") for name in names if name in models}

@@ -94,9 +94,9 @@ class Bench:
             note.write_text(json.dumps(life.spent), encoding="utf-8")
         return storage, json.loads(note.read_text(encoding="utf-8"))
 
-    def lives(self, storage: Path, tracking: str = "") -> Lives:
-        """Climbs of a storage, whose own database is MLflow's unless a server is named."""
-        return Lives(storage, tracking)
+    def lives(self, storage: Path, **environment: str) -> Lives:
+        """Climbs of a storage, with what is in their environment besides."""
+        return Lives(storage, environment)
 
     def storage(self, name: str, origin: Path | None = None) -> Path:
         """A new storage, empty or as another one is."""
@@ -114,7 +114,17 @@ class Bench:
 
 
 class Watch:
-    """Keeps account of the lives of a trial."""
+    """Keeps account of the lives of a trial.
+
+    Args:
+        bench: where it lives.
+        fault: name of the trial in the table.
+        config: that climbs.
+        storage: where it climbs.
+        settings: further arguments of its climbs.
+        calm: a storage that nothing disturbed; by default that of the configuration.
+        tracking: address of the MLflow of the storage; by default its own database.
+    """
 
     def __init__(
         self,
@@ -125,9 +135,10 @@ class Watch:
         *,
         settings: Sequence[str] = (),
         calm: Path | None = None,
+        tracking: str = "",
     ) -> None:
         self._bench, self._fault, self._config, self._storage = bench, fault, config, storage
-        self._settings, self._calm = settings, calm
+        self._settings, self._calm, self._tracking = settings, calm, tracking
         self.times = self._lost = 0
         self._ended: dict[str, int] = {}
         self.problems: list[str] = []
@@ -158,14 +169,16 @@ class Watch:
             self.problems.append(f"the climb after it ended with {life.code}: {life.last_line[:300]}")
         return self.outcome(lives)
 
-    def outcome(self, lives: Lives) -> Outcome:
-        """What is there now against the undisturbed storage."""
+    def outcome(self, lives: Lives, *, compared: bool = True) -> Outcome:
+        """What is there now, against the undisturbed storage unless nothing undisturbed is like it."""
         left = lives.live("doctor", "--storage", str(self._storage), "--json")
         listed = re.search(r"^\[(?:\]|$).*", left.said, re.MULTILINE | re.DOTALL)
         leftovers = json.loads(listed.group()) if listed else [left.last_line]
-        comparison = compare(read_aftermath(self._storage), self.calm_aftermath())
-        wrong = [f"{name} {value}" for name, value in comparison._asdict().items() if name != "identical" and value]
-        wrong += [] if comparison.identical else ["weights differ"]
+        comparison = compare(read_aftermath(self._storage, self._tracking), self.calm_aftermath()) if compared else None
+        differing = {} if comparison is None else comparison._asdict()
+        identical = differing.pop("identical", True)
+        wrong = [f"{name} {value}" for name, value in differing.items() if value]
+        wrong += [] if identical else ["weights differ"]
         wrong += [f"left behind: {leftover}" for leftover in leftovers]
         return Outcome(
             self._fault, self.times, self._ended, self._lost, comparison, len(leftovers), [*self.problems, *wrong]

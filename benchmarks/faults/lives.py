@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from benchmarks.common.forks import Fork, Forks
 from benchmarks.faults.injections import inject
+from flows.stages.journal import JOURNAL
 
 MARKS = {
     "ingest": "climbing ",
@@ -55,25 +56,31 @@ class Life(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When a signal is sent: after so many CPU seconds in a stage."""
+    """When a signal is sent: after so many CPU seconds in a stage, and as many of its steps."""
 
     stage: str
     seconds: float
     number: signal.Signals = signal.SIGKILL
+    steps: int = 0
 
 
 class Lives:
-    """Starts climbs in a storage folder, as a context."""
+    """Starts climbs in a storage folder, as a context.
 
-    def __init__(self, storage: Path, tracking: str = "") -> None:
+    Args:
+        storage: the folder.
+        environment: what is in the environment of its climbs besides; its own database is MLflow's by default.
+    """
+
+    def __init__(self, storage: Path, environment: Mapping[str, str]) -> None:
         self.storage = storage
         self._said = storage.with_name(f"{storage.name}.said")
         self._size, self._reached = 0, ""
         places = {
             "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),
-            "MLFLOW_TRACKING_URI": tracking or f"sqlite:///{storage / 'mlflow.db'}",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{storage / 'mlflow.db'}",
         }
-        self._environment = {**os.environ, **places}
+        self._environment = {**os.environ, **places, **environment}
         self._forks = Forks(self._environment)
 
     def __enter__(self) -> Self:
@@ -101,7 +108,7 @@ class Lives:
             if reached != stage:
                 stage, since = reached, now
             spent[stage] = now - since
-            if moment and not sent and _is_past(stage, moment.stage, now - since, moment.seconds):
+            if moment and not sent and self._is_due(moment, stage, now - since):
                 os.kill(process, moment.number)
                 sent = True
             time.sleep(POLL_SECONDS)
@@ -115,16 +122,19 @@ class Lives:
             streams = (nothing, said, said)
             return self._forks.start(arguments, streams=streams, environment=self._environment, before=before)
 
+    def _is_due(self, moment: Moment, stage: str, seconds: float) -> bool:
+        order = ["", *MARKS]
+        if stage != moment.stage:
+            return order.index(stage) > order.index(moment.stage)
+        journals = self.storage.glob(f"work/{stage}-*.states/{JOURNAL}")
+        done = max((journal.read_bytes().count(b"\n") for journal in journals), default=0) if moment.steps else 0
+        return seconds >= moment.seconds and done >= moment.steps
+
     def _stage(self) -> str:
         if (size := self._said.stat().st_size) != self._size:
             said, self._size = self._said.read_text("utf-8", "replace"), size
             self._reached = next((stage for stage in reversed(MARKS) if MARKS[stage] in said), "")
         return self._reached
-
-
-def _is_past(stage: str, wanted: str, seconds: float, after: float) -> bool:
-    order = ["", *MARKS]
-    return order.index(stage) > order.index(wanted) or (stage == wanted and seconds >= after)
 
 
 def _cpu_seconds(process: int) -> float | None:

@@ -1,23 +1,26 @@
-"""Faults from outside a climb: a full or read-only disk, a server that is away, inputs that no run should get."""
+"""Faults from outside a climb: a full or read-only disk, inputs that no run should get."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.bench import Bench, Outcome, Watch
-from benchmarks.faults.lives import Moment
-from benchmarks.faults.surroundings import Mount, Server
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
 
-AWAY_SECONDS = 20.0
+from benchmarks.faults.bench import Bench, Outcome, Watch
+from benchmarks.faults.mounted import Mount
 
 DISK_MEGABYTES = 256
 
 ROOM_KILOBYTES = (0, 256, 2_000, 3_500, 5_000, 7_000, 9_000)
 """Room on the disk before each try of a climb that needs about 20 MB in all."""
+
+LOUD = 5.0
+"""Each entry of an embedding that outshouts all others where the last norm has a bias of one."""
 
 SECOND_STATE: Mapping[str, Any] = {"point": "rlhf_core.training.checkpoint:save", "nth": 2}
 
@@ -39,6 +42,20 @@ def odd_inputs(bench: Bench, _: int) -> Iterator[Outcome]:
             life, "a reward model of another vocabulary", wanted=[2], words="take tokenizer and weights of one model"
         )
         yield watch.finish(lives)
+
+
+def empty_responses(bench: Bench, _: int) -> Iterator[Outcome]:
+    """A base that ends every answer at once, and that training does not move from it: all responses are empty."""
+    folder = _silent(bench)
+    config = bench.folder / "tiny_silent.yaml"
+    document = yaml.safe_load(bench.ppo.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**document, "base": {"kind": "folder", "path": str(folder)}}), encoding="utf-8")
+    storage = bench.storage("silent")
+    watch = Watch(bench, "a model whose every response is empty", config, storage)
+    with bench.lives(storage) as lives:
+        life = lives.live(*bench.arguments(config, storage))
+        watch.note(life, f"exit code {life.code} in {life.stage}", wanted=[0, 2, 3])
+        yield watch.outcome(lives, compared=False)
 
 
 def mounted_disks(bench: Bench, _: int) -> Iterator[Outcome]:
@@ -71,66 +88,36 @@ def _disk_trial(bench: Bench, watch: Watch, disk: Mount) -> Outcome:
         return watch.finish(lives)
 
 
-def server_away(bench: Bench, _: int) -> Iterator[Outcome]:
-    """MLflow's server killed while SFT and PPO of one climb train, back after 20 s each time."""
-    storage = bench.storage("away")
-    watch = Watch(bench, "MLflow's server killed in SFT and in PPO, back after 20 s", bench.ppo, storage)
-    away = [
-        {"point": "rlhf_core.sft:response_losses", "action": "server_away", "nth": 2, "after": True},
-        {"point": "rlhf_core.ppo.update:penalise_unfinished", "action": "server_away", "after": True},
-    ]
-    with Server(storage, AWAY_SECONDS) as server:
-        os.environ["FAULTS_SERVER"] = str(server.process_file)
-        with bench.lives(storage, server.uri) as lives:
-            life = lives.live(*bench.arguments(bench.ppo, storage), injections=away)
-            watch.note(life, "went to its end", wanted=[0])
-            if server.starts != len(away) + 1:
-                watch.problems.append(f"the server was started {server.starts} times, not {len(away) + 1}")
-            yield watch.outcome(lives)
-
-
-def server_gone(bench: Bench, _: int) -> Iterator[Outcome]:
-    """MLflow's server killed while SFT trains, and away until the climb has given up."""
-    storage = bench.storage("gone")
-    watch = Watch(bench, "MLflow's server killed in SFT, away for good", bench.ppo, storage)
-    with Server(storage, None) as server:
-        os.environ["FAULTS_SERVER"] = str(server.process_file)
-        with bench.lives(storage, server.uri) as lives:
-            away = {"point": "rlhf_core.sft:response_losses", "action": "server_away", "nth": 2, "after": True}
-            life = lives.live(*bench.arguments(bench.ppo, storage), injections=[away])
-            watch.note(life, f"gave up in {life.stage} after {life.seconds / 60:.0f} min", wanted=[1], words="error: ")
-            server.again()
-            yield watch.finish(lives)
-
-
-def two_ranks(bench: Bench, _: int) -> Iterator[Outcome]:
-    """Kill -9 of a climb whose stages train on two ranks."""
-    ranks = ("--set", "compute.processes=2")
-    calm, storage = bench.storage("calm-ranks"), bench.storage("ranks")
-    with bench.lives(calm) as lives:
-        life = lives.live(*bench.arguments(bench.ppo, calm), *ranks)
-    if life.code != 0:
-        raise RuntimeError(f"an undisturbed climb on two ranks ended with {life.code}: {life.said[-3000:]}")
-    watch = Watch(bench, "kill -9 on two ranks", bench.ppo, storage, settings=ranks, calm=calm)
-    with bench.lives(storage) as lives:
-        for stage in ("sft", "reward-model", "policy"):
-            life = lives.live(*bench.arguments(bench.ppo, storage), *ranks, moment=Moment(stage, 1.0))
-            if life.code != 0:
-                watch.note(life, f"killed in {life.stage}", wanted=[-9])
-        yield watch.finish(lives)
-
-
 def _of_another_vocabulary(bench: Bench) -> Path:
     """The reward model of the undisturbed climb, with a tokenizer that has far more tokens than it has rows."""
-    models = (bench.calm(bench.ppo)[0] / "artifacts").rglob("config.json")
-    origin = next(path.parent for path in sorted(models) if "SequenceClassification" in path.read_text("utf-8"))
-    folder = bench.folder / "another-vocabulary"
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(origin, folder)
+    folder = _made(bench, "SequenceClassification", "another-vocabulary")
     path = folder / "tokenizer.json"
     path.chmod(0o644)
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary[max(vocabulary, key=vocabulary.__getitem__)] += 1_000_000
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
+    return folder
+
+
+def _silent(bench: Bench) -> Path:
+    """A language model of the undisturbed climb whose end-of-text token is by far the likeliest after any text."""
+    folder = _made(bench, "LMHeadModel", "silent")
+    path = folder / "model.safetensors"
+    path.chmod(0o644)
+    weights = load_file(path)
+    bias, end = "transformer.ln_f.bias", json.loads((folder / "config.json").read_text("utf-8"))["eos_token_id"]
+    weights[bias] = torch.ones_like(weights[bias])
+    weights["transformer.wte.weight"][end] = LOUD
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+def _made(bench: Bench, kind: str, name: str) -> Path:
+    """A copy of the first model of a kind that the undisturbed climb has made."""
+    models = (bench.calm(bench.ppo)[0] / "artifacts").rglob("config.json")
+    origin = next(path.parent for path in sorted(models) if kind in path.read_text("utf-8"))
+    folder = bench.folder / name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(origin, folder)
     return folder

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults import away
 from benchmarks.faults.bench import Bench, Outcome, Watch
 from benchmarks.faults.lives import Moment
-from benchmarks.faults.outside import mounted_disks, odd_inputs, server_away, server_gone, two_ranks
+from benchmarks.faults.outside import empty_responses, mounted_disks, odd_inputs
 
 KILLED = -signal.SIGKILL
 
@@ -213,7 +214,9 @@ def dead_owner(bench: Bench, _: int) -> Iterator[Outcome]:
 
 ALL = (
     *(named_points, random_kills, flipped_bits, signals, numbers, two_at_once, dead_owner),
-    *(odd_inputs, mounted_disks, server_away, server_gone, two_ranks),
+    *(odd_inputs, empty_responses, mounted_disks, away.mlflow_away, away.mlflow_gone),
+    *(away.prefect_away, away.prefect_gone, away.own_prefect_gone),
+    *(away.postgres_away, away.postgres_gone, away.two_ranks),
 )
 
 TRIALS: Mapping[str, Callable[[Bench, int], Iterator[Outcome]]] = {trial.__name__: trial for trial in ALL}

@@ -1,6 +1,7 @@
 """Great Expectations checks of a table as a whole, by suites that are kept as readable files in `suites/`."""
 
 import json
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +124,7 @@ class Suites:
             result_format="BASIC",
         )
         ran: Any = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": numbers})
+        logging.captureWarnings(False)  # as which its import takes the warnings of the whole process from people
         (outcome,) = ran.run_results.values()
         plain = json.dumps(outcome.to_json_dict(), default=lambda scalar: scalar.item())  # NumPy scalars survive in it
         return Population(tuple(map(_finding, outcome.results)), json.loads(plain))

@@ -121,10 +121,13 @@ def audit(
 ) -> None:
     """Hold the registry against its signed statements. Exit code 1: something is gone, altered, differs or unsigned."""
     with quietly():
+        from flows.config.audit import witness_at
         from flows.registry.lookup import UNNAMED, parse_version, require_registry, require_version
 
         if model is not None:
             parse_version(model)
+        if witness is not None:
+            witness_at(witness, "--witness")
         archive = _archive(config, overrides, see=lambda: require_version(model) if model else require_registry())
         two_people = own_config(config, overrides, model=model or UNNAMED).promotion.two_people
         from flows.lineage import audit as auditing

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from flows.config.errors import InputError
 from flows.config.redaction import redact_address
 from rlhf_core.config import Frozen
 
@@ -19,6 +20,18 @@ def _without_secrets(address: str) -> str:
     if redact_address(address) != address and not address.startswith("git+ssh://"):
         raise ValueError("holds a password or a key; leave it out, and let git or the environment have it")
     return address
+
+
+def witness_at(address: str, named_by: str) -> str:
+    """The address of a witness that is no field of a configuration.
+
+    Raises:
+        InputError: naming what named it, if it can be none, or holds a password.
+    """
+    try:
+        return _without_secrets(address)
+    except ValueError as reason:
+        raise InputError(f"{named_by} {redact_address(address)}: {reason}") from None
 
 
 class AuditConfig(Frozen):

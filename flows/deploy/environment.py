@@ -5,6 +5,7 @@ those of Prefect and MLflow.
 """
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ DEFAULTS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no page of ours has a job, and eight processes wait for one
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",  # what cannot be sent to a server that is away, it would quote
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is for the progress bar; the UI has the log
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "TOKENIZERS_PARALLELISM": "false",
@@ -52,6 +54,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 20_000
 def quiet() -> None:
     """Switch telemetry off, and the chatter of libraries unless the user asked for it."""
     os.environ.update(QUIET)
+    logging.raiseExceptions = False  # that a log cannot be written, as to a server that is away, is not for people
     _name_home()
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -17,7 +17,7 @@ from securesystemslib.signer import CryptoSigner
 from flows.attestation.keys import PIPELINE_KEY, pipeline_key, pipeline_key_file
 from flows.attestation.log import LogEntry, StatementLog
 from flows.attestation.statement import FOLDER, MADE, PROVENANCE, REGISTRY, ROWS, TAGGED, Subject, digest_of
-from flows.config.audit import AuditConfig
+from flows.config.audit import AuditConfig, witness_at
 from flows.registry.client import Registry
 from flows.registry.held import (
     CURVES,
@@ -74,7 +74,7 @@ def log_of(registry: Registry) -> StatementLog:
     """The log of a registry's project, with its signer and witness; a key is made where there is none yet.
 
     Raises:
-        InputError: if a key is named and cannot be read.
+        InputError: if a key is named and cannot be read, or the witness of the environment can be none.
     """
     experiment = registry.client.get_experiment(registry.experiment_id)
     return _log(registry.storage, str(experiment.name), str(experiment.artifact_location), registry.audit)
@@ -82,7 +82,8 @@ def log_of(registry: Registry) -> StatementLog:
 
 @functools.lru_cache(maxsize=16)
 def _log(storage: Path, project: str, artifacts: str, audit: AuditConfig) -> StatementLog:
-    witness = os.environ.get(WITNESS) or audit.witness
+    named = os.environ.get(WITNESS)
+    witness = witness_at(named, WITNESS) if named else audit.witness
     if not audit.sign:
         warn(UNSIGNED)
         return StatementLog(storage, project, artifacts, witness=witness)

@@ -178,3 +178,20 @@ def test_great_expectations_is_loaded_only_when_a_suite_runs() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "False"]
+
+
+WARNING_AFTER_A_SUITE = """
+import sys, warnings
+from pathlib import Path
+from data_contracts.suites.checks import Suites
+from tests.data_contracts.suites.test_suites import check, sound
+check(Suites(Path(sys.argv[1])), "prompts", sound("prompts"))
+warnings.warn("a state is damaged")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_process_warns_of_after_a_suite_is_shown(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WARNING_AFTER_A_SUITE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "UserWarning: a state is damaged" in done.stderr

@@ -16,6 +16,9 @@ from flows.attestation.statement import JUDGEMENT, Subject
 from flows.attestation.verification import verify_log
 from flows.attestation.witness import Witness
 from flows.config.audit import AuditConfig
+from flows.config.errors import InputError
+from flows.registry.client import open_registry
+from flows.registry.statements import WITNESS, log_of
 
 MODEL = Subject(name="models:/tiny-sft/1", digest={"sha256": "ab" * 32})
 
@@ -124,3 +127,22 @@ def test_places_of_a_witness(witness: str) -> None:
     assert AuditConfig(witness=witness).witness == witness
     if not witness.startswith("git+"):
         assert Witness(witness, Path()).log("tiny").address == f"{witness}/statements/tiny"
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ("git+https://me:planted-word@git.example.org/x.git", "holds a password or a key; leave it out"),
+        ("https://store.example.org/x?token=planted-word", "holds a password or a key; leave it out"),
+        ("git+planted", "is no git remote; write git"),
+    ],
+)
+def test_a_witness_that_the_environment_names_holds_no_password(
+    named: str, told: str, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = open_registry("toy", storage)
+    monkeypatch.setenv(WITNESS, named)
+    with pytest.raises(InputError, match=f"^RLHF_WITNESS .*{told}") as refused:
+        log_of(registry)
+    assert "planted-word" not in str(refused.value)
+    assert not (storage / "witness").exists()

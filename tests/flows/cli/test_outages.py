@@ -24,6 +24,10 @@ from rlhf_core.training import checkpoint
         (MlflowException("down\nand out", TEMPORARILY_UNAVAILABLE), "did not answer in time (MlflowException: "),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "did not answer in time (BrokenPipeError: "),
         (httpx.ConnectError("refused"), "did not answer in time (ConnectError: refused); run again"),
+        (
+            httpx.ConnectError("refused", request=httpx.Request("GET", "http://me:word@prefect:4200/api/flows?x=y")),
+            "did not answer in time (ConnectError: http://prefect:4200/: refused); run again",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
