@@ -1,6 +1,5 @@
 """A case climbed by the commands that a team types; its page without the truth, and the truth beside it."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -57,15 +56,19 @@ def climb(case: ReaderCase, storage: Path) -> Climbed:
     config.write_text(yaml.safe_dump({**BASIS, "storage": str(storage)}, sort_keys=False), encoding="utf-8")
     for command in case.before:
         _rlhf([*command, "--config", str(config)])
-    settings = [part for field, value in case.settings.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-    _rlhf(["run", str(config), *settings], {0, 3})
+    _rlhf(["run", str(config), *(part for override in case.overrides for part in ("--set", override))], {0, 3})
     client = MlflowClient()
     known = read_climb(client, find_climb(client, None, PROJECT))
-    page = known._replace(outside={})  # the truth, which nobody knows outside the embedded world
-    climbed = Climbed(as_page(page, decide(page), servers()), _gold_gain(known, client, storage))
+    climbed = Climbed(page_without_truth(known), _gold_gain(known, client, storage))
     for command in case.after:
         _rlhf([*command, "--config", str(config)])
     return climbed
+
+
+def page_without_truth(known: Climb) -> str:
+    """The page of a climb without what nobody knows outside the embedded world."""
+    shown = known._replace(outside={})
+    return as_page(shown, decide(shown), servers())
 
 
 def _gold_gain(known: Climb, client: MlflowClient, storage: Path) -> Estimate | None:
