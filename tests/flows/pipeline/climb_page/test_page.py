@@ -131,6 +131,16 @@ def test_answers_that_got_worse_are_counted_and_told_by_part() -> None:
     assert places == sorted(places)  # of long prompts none wins, of middling ones none loses, of short ones all win
 
 
+def test_what_went_into_it_and_not_into_the_champion_stands_beside_their_figures() -> None:
+    changed = {"policy": ["policy.updates: 20, there 6", "parent.judge: desk-judge/2, there desk-judge/1"]}
+    champion = stage_run("policy", 2, figures={"judge_win_rate": EVEN})
+    told = said(page(good_climb(champions={"policy": champion})._replace(changed=changed)))
+    assert (
+        "what differs here and in the champion policy policy.updates 20, there 6 policy parent.judge desk-judge/2"
+        in told
+    )
+
+
 def test_power_and_luck_stand_beside_the_gates() -> None:
     # the judged end lies .15 below the value: 1.96 of its errors; power of .8 takes 2.8 of them, so .15 * 2.8 / 1.96
     ((), (shown,)) = gates(good_climb())
