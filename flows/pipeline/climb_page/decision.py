@@ -202,6 +202,9 @@ def _champion(climb: Climb) -> Iterator[str]:
     asked = [verdict for verdict in climb.verdicts.get("policy", ()) if verdict.metric.endswith(OVER_CHAMPION)]
     compared = [verdict for verdict in asked if verdict.n]
     if compared:
+        if (both := climb.comparisons.get("policy")) and (like := both.figures.get("judge_score_at_like_length")):
+            gain = interval(like.between)
+            yield f"Where both answers are of one length it gains {gain} logits over the champion."
         yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
     elif champion is None:
         yield "There was no champion to compare it with."

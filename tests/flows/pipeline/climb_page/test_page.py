@@ -82,12 +82,15 @@ def test_where_a_champion_was_compared_it_decides(over: Estimate, tone: str, wor
     figures = {"judge_win_rate": WINS, "judge_win_rate_over_champion": over}
     judged = verdicts([gate("not-worse-than-champion", "judge_win_rate_over_champion", 0.1)], figures)
     paired = Paired(challenger=None, champion=None, between=over)
-    compared = Comparison(figures={"judge_win_rate": paired}, on="120 prompts", notes=("a note",))
+    like = paired.model_copy(update={"between": Estimate(0.25, 0.1, 0.4, 120)})
+    figures_of_both = {"judge_win_rate": paired, "judge_score_at_like_length": like}
+    compared = Comparison(figures=figures_of_both, on="120 prompts", notes=("a note",))
     made = good_climb(judged=judged, comparisons={"policy": compared})
     decision = decide(made)
     assert decision.tone == tone and decision.headline.startswith(words)
     assert any(reason.startswith("Against the champion, not-worse-than-champion:") for reason in decision.reasons)
-    assert "120 prompts." in said(page(made)) and "a note." in said(page(made))
+    like_length = "Where both answers are of one length it gains 0.250 [0.100, 0.400] logits over the champion."
+    assert like_length in decision.reasons and "120 prompts." in said(page(made)) and "a note." in said(page(made))
 
 
 def test_what_to_do_next_follows_from_the_decision() -> None:
@@ -135,10 +138,7 @@ def test_what_went_into_it_and_not_into_the_champion_stands_beside_their_figures
     changed = {"policy": ["policy.updates: 20, there 6", "parent.judge: desk-judge/2, there desk-judge/1"]}
     champion = stage_run("policy", 2, figures={"judge_win_rate": EVEN})
     told = said(page(good_climb(champions={"policy": champion})._replace(changed=changed)))
-    assert (
-        "what differs here and in the champion policy policy.updates 20, there 6 policy parent.judge desk-judge/2"
-        in told
-    )
+    assert "here and in the champion policy policy.updates 20, there 6 policy parent.judge desk-judge/2" in told
 
 
 def test_power_and_luck_stand_beside_the_gates() -> None:
