@@ -40,6 +40,7 @@ from flows.registry.names import (
 )
 from flows.registry.references import DATA
 from flows.registry.runs import ESTIMATES, FINAL
+from flows.registry.statements import UNSIGNED
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.champion_evidence import ANSWERS
 from rlhf_core.metrics.estimates import Estimate
@@ -117,6 +118,11 @@ class Climb(NamedTuple):
     def run_id(self) -> str:
         """Its run in MLflow."""
         return str(self.run.info.run_id)
+
+    @property
+    def ended(self) -> str:
+        """What ended training of the policy before its time, as the climb said it; empty where nothing did."""
+        return self.outcome.partition(". policy ")[2].removesuffix(f". {UNSIGNED}")
 
     @property
     def other(self) -> str:

@@ -77,7 +77,7 @@ class JudgedGate(NamedTuple):
 def decide(climb: Climb) -> Decision:
     """The decision in words, from verdicts and figures alone."""
     blocking = list(_blocking(climb))
-    reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
+    reasons = [*_ended(climb), *_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
     if withdrawn := list(_withdrawn(climb)):
         headline, steps = "Trained on data that were withdrawn: do not promote.", [WITHOUT_THEM]
         return Decision("bad", headline, [*withdrawn, *reasons], steps)
@@ -163,6 +163,12 @@ def _withdrawn(climb: Climb) -> Iterator[str]:
         for sentence in stage.version.withdrawn.values():
             said.setdefault(sentence, stage.version.label)
     yield from (f"{label} was trained on {sentence}." for sentence, label in said.items())
+
+
+def _ended(climb: Climb) -> Iterator[str]:
+    """What ended training of the policy before its time, and which state is the result."""
+    if climb.ended:
+        yield f"Its training {climb.ended}."
 
 
 def _better(climb: Climb) -> Iterator[str]:

@@ -13,12 +13,13 @@ from flows.pipeline.climb_page.answers import marked, side_by_side
 from flows.pipeline.climb_page.decision import SAID, decide, gates
 from flows.pipeline.climb_page.economics import economics_part, scored
 from flows.pipeline.climb_page.failure_table import lights
-from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, tries
+from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, TOO_FAR, tries
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
 from flows.pipeline.climb_page.versus import decide_between
 from flows.promotion.comparison import Comparison
+from flows.registry.statements import UNSIGNED
 from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.paired import Paired
@@ -105,6 +106,15 @@ def test_what_to_do_next_follows_from_the_decision() -> None:
     assert decide(cut_off).steps == ["`rlhf run` again goes on from what is kept."]
     cut_off.run.info.status = "RUNNING"
     assert decide(cut_off).steps == []
+
+
+def test_what_ended_training_before_its_time_is_among_the_reasons_and_has_its_own_advice() -> None:
+    stopped = good_climb(judged=verdicts([gate("judge-wins", "judge_win_rate", 0.9)], {"judge_win_rate": WINS}))
+    why = "stopped after update 4 of 16: the budget; the result is the state after update "
+    for state, steps in (("0", [TOO_FAR, *decide(stopped).steps]), ("2", decide(stopped).steps)):
+        stopped.run.data.tags["rlhf.outcome"] = f"stopped by gate judge-wins. policy {why}{state}. {UNSIGNED}"
+        assert decide(stopped).reasons[1] == f"Its training {why}{state}." and decide(stopped).steps == steps
+        assert f"Training {why}{state}." in said(page(stopped))
 
 
 @pytest.mark.parametrize("stage", ["data", "sft", "reward_model", "policy"])
