@@ -64,7 +64,7 @@ def propose(registry: Registry, model: str) -> Proposal:
         version=version,
         champion=champion,
         blocking=_blocking(registry, version),
-        differences=tuple(differences(registry, version, champion)) if champion else (),
+        differences=tuple(differences(registry.client, version, champion)) if champion else (),
     )
 
 

@@ -2,28 +2,45 @@
 
 import textwrap
 from collections.abc import Mapping
+from typing import Protocol
 
-from flows.registry.client import Registry
+from mlflow import MlflowClient
+
 from flows.registry.names import CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX, TEMPLATE_DAY_TAG
-from flows.registry.references import ModelRef
 
 LINEAGE = (CODE_TAG, DATASET_PREFIX, PARENT_PREFIX, SOURCE_PREFIX, TEMPLATE_DAY_TAG)
 
 
-def differences(registry: Registry, ref: ModelRef, other: ModelRef) -> list[str]:
+class VersionOfRun(Protocol):
+    """Whatever names a version and the run that made it."""
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+
+    @property
+    def version(self) -> str:
+        """Number."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that made it."""
+
+
+def differences(client: MlflowClient, ref: VersionOfRun, other: VersionOfRun) -> list[str]:
     """What went into two versions of a model that is not the same: code, data, parents and configuration, a line each.
 
     Args:
-        registry: where both are.
+        client: of the registry where both are.
         ref: the version that is described.
         other: what it is compared with.
     """
-    versions = [registry.client.get_model_version(compared.name, compared.version) for compared in (ref, other)]
+    versions = [client.get_model_version(compared.name, compared.version) for compared in (ref, other)]
     tags = [
         {key: tag for key, tag in version.tags.items() if key.startswith(LINEAGE) and not key.endswith(".digest")}
         for version in versions
     ]
-    params = [registry.client.get_run(compared.run_id).data.params for compared in (ref, other)]
+    params = [client.get_run(compared.run_id).data.params for compared in (ref, other)]
     return [*_changes(*tags), *_changes(*params)]
 
 

@@ -87,7 +87,7 @@ def _sections(record: StageRecord, verdicts: Sequence[Verdict], ref: ModelRef, r
     if record.datasets:
         yield _data(record.datasets)
     if champion is not None:
-        changes = differences(registry, ref, champion)
+        changes = differences(registry.client, ref, champion)
         more = [f"- and {len(changes) - DIFFERENCES_SHOWN} more"] if len(changes) > DIFFERENCES_SHOWN else []
         lines = [f"- {line}" for line in changes[:DIFFERENCES_SHOWN]] or ["- nothing that went into it"]
         yield "\n".join([f"**Not as in the champion, {champion.label}**\n", *lines, *more])

@@ -53,6 +53,14 @@ MUTANTS = [
         "test_champion_evidence.test_margins_of_both_give_agreement_and_likelihood_challenger_less_champion",
     ),
     Mutant(
+        "pairs of a few answers of the champion policy are judged as if they were many",
+        "rlhf_core.metrics.champion_evidence",
+        'len(set(answers["prompt"].to_pylist())) >= FEWEST_IN_SLICE',
+        'len(answers["prompt"].to_pylist()) >= FEWEST_IN_SLICE',
+        "test_champion_evidence."
+        "test_labelled_answers_of_the_champion_policy_are_a_figure_of_their_own_from_fifty_prompts_on",
+    ),
+    Mutant(
         "a champion that could not be compared is taken for none",
         "rlhf_core.gates.champion",
         "return dict.fromkeys(asked, NOTHING)",

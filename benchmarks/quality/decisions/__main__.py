@@ -25,7 +25,7 @@ Key = Annotated[Path, typer.Option(help="File of what is right; not in the folde
 def make(
     out: Annotated[Path, typer.Argument(help="Folder of the pages.")],
     key: Key,
-    storage: Annotated[Path | None, typer.Option(help="Folder of all climbs, empty or new.")] = None,
+    storage: Annotated[Path | None, typer.Option(help="Folder of all climbs; what was cut off there goes on.")] = None,
     order: Annotated[int | None, typer.Option(help="Seed of the order of the pages.")] = None,
 ) -> None:
     """Climb all cases, which takes minutes, and write a page of each and the key."""
@@ -33,8 +33,6 @@ def make(
         raise typer.BadParameter("the key lies beside the pages; name another folder", param_hint="--key")
     home = (storage or Path(tempfile.mkdtemp(prefix="decisions-"))).absolute()
     home.mkdir(parents=True, exist_ok=True)
-    if (home / "mlflow.db").exists():
-        raise typer.BadParameter(f"{home} holds climbs; name a new folder", param_hint="--storage")
     os.environ |= {**QUIET, "MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
     quiet()
     from benchmarks.quality.decisions.climbs import Climbed, climb  # noqa: PLC0415  MLflow reads what is set by now

@@ -1,5 +1,6 @@
 """Six climbs of one project, each with what a person should decide: three are to be promoted, three are not."""
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -40,6 +41,11 @@ class ReaderCase(NamedTuple):
     settings: Mapping[str, Any]
     before: tuple[tuple[str, ...], ...] = ()
     after: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def overrides(self) -> list[str]:
+        """Its settings as `--set` takes them."""
+        return [f"{field}={json.dumps(value)}" for field, value in self.settings.items()]
 
 
 def _promote(*models: str) -> tuple[tuple[str, ...], ...]:

@@ -44,7 +44,7 @@ class Climbed(NamedTuple):
 
 
 def climb(case: ReaderCase, storage: Path) -> Climbed:
-    """Climb a case, and read it back before anybody acts on it.
+    """Climb a case, and read it back before anybody acts on it; what an earlier call has done is not done again.
 
     Args:
         case: which.
@@ -53,19 +53,29 @@ def climb(case: ReaderCase, storage: Path) -> Climbed:
     Raises:
         RuntimeError: if a command ends as it should not.
     """
-    config = storage / "ladder.yaml"
+    config, done = storage / "ladder.yaml", storage / "decisions" / case.name.replace(" ", "-")
+    done.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump({**BASIS, "storage": str(storage)}, sort_keys=False), encoding="utf-8")
-    for command in case.before:
-        _rlhf([*command, "--config", str(config)])
-    settings = [part for field, value in case.settings.items() for part in ("--set", f"{field}={json.dumps(value)}")]
-    _rlhf(["run", str(config), *settings], {0, 3})
-    client = MlflowClient()
-    known = read_climb(client, find_climb(client, None, PROJECT))
-    page = known._replace(outside={})  # the truth, which nobody knows outside the embedded world
-    climbed = Climbed(as_page(page, decide(page), servers()), _gold_gain(known, client, storage))
-    for command in case.after:
-        _rlhf([*command, "--config", str(config)])
-    return climbed
+    for number, command in enumerate(case.before):
+        _once(done / f"before-{number}", [*command, "--config", str(config)])
+    if not (done / "gain.json").exists():
+        _rlhf(["run", str(config), *(part for override in case.overrides for part in ("--set", override))], {0, 3})
+        client = MlflowClient()
+        known = read_climb(client, find_climb(client, None, PROJECT))
+        gain = _gold_gain(known, client, storage)
+        (done / "page.html").write_text(page_without_truth(known), encoding="utf-8")
+        (done / "gain.json").write_text(json.dumps(gain and gain.as_json()), encoding="utf-8")
+    for number, command in enumerate(case.after):
+        _once(done / f"after-{number}", [*command, "--config", str(config)])
+    figure = json.loads((done / "gain.json").read_text(encoding="utf-8"))
+    page = (done / "page.html").read_text(encoding="utf-8")
+    return Climbed(page, None if figure is None else Estimate.from_json(figure))
+
+
+def page_without_truth(known: Climb) -> str:
+    """The page of a climb without what nobody knows outside the embedded world."""
+    shown = known._replace(outside={})
+    return as_page(shown, decide(shown), servers())
 
 
 def _gold_gain(known: Climb, client: MlflowClient, storage: Path) -> Estimate | None:
@@ -83,6 +93,13 @@ def _gold_gain(known: Climb, client: MlflowClient, storage: Path) -> Estimate | 
         answers = generate(folder, list(ours), SamplingConfig(), seed=SEED)
         theirs = {prompt: gold_reward(prompt, *said) for prompt, said in zip(ours, answers, strict=True)}
     return paired_gain([*ours.values()], [theirs[prompt] for prompt in ours])
+
+
+def _once(mark: Path, arguments: list[str]) -> None:
+    """Type a command, unless the mark says that it was typed before."""
+    if not mark.exists():
+        _rlhf(arguments)
+        mark.touch()
 
 
 def _rlhf(arguments: list[str], allowed: set[int] | None = None) -> None:

@@ -33,6 +33,8 @@ def champion_part(climb: Climb) -> Part:
         else:
             sheets.append(_beside(stage, made, champion))
             missing.append(f"{made.version.label} was not compared on the same rows: figures are as each was measured.")
+    if lines := [(stage, *line.partition(": ")[::2]) for stage, lines in climb.changed.items() for line in lines]:
+        sheets.append(Sheet("What went into it", ("model", "what differs", f"here and in {climb.other}"), lines))
     if not climb.stages:
         missing.append("This run reached no model.")
     return Part("champion", f"Is it better than {climb.rival or TODAY}?", sentences, sheets=sheets, missing=missing)

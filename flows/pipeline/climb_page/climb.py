@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from flows.outages import unless_away
 from flows.pipeline.freshness import overdue_now
 from flows.promotion.comparison import Comparison
 from flows.registry.dataset_uploads import GROWTH
+from flows.registry.differences import differences
 from flows.registry.names import (
     CHAMPION,
     CONFIGURATION,
@@ -38,6 +40,7 @@ from flows.registry.names import (
 )
 from flows.registry.references import DATA
 from flows.registry.runs import ESTIMATES, FINAL
+from flows.registry.statements import UNSIGNED
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.champion_evidence import ANSWERS
 from rlhf_core.metrics.estimates import Estimate
@@ -90,6 +93,7 @@ class Climb(NamedTuple):
         story: where the last version that it made came from.
         overdue: what of its project is older than it may become, a sentence each.
         growth: what was new in its data, a sentence each.
+        changed: what went into its versions that did not go into the champions, by stage, a line each.
         rival: what stands in the champion's place where a person named another version; empty for the champion.
     """
 
@@ -107,12 +111,18 @@ class Climb(NamedTuple):
     beside: pa.Table | None = None
     growth: Sequence[str] = ()
     overdue: Sequence[str] = ()
+    changed: Mapping[str, Sequence[str]] = MappingProxyType({})
     rival: str = ""
 
     @property
     def run_id(self) -> str:
         """Its run in MLflow."""
         return str(self.run.info.run_id)
+
+    @property
+    def ended(self) -> str:
+        """What ended training of the policy before its time, as the climb said it; empty where nothing did."""
+        return self.outcome.partition(". policy ")[2].removesuffix(f". {UNSIGNED}")
 
     @property
     def other(self) -> str:
@@ -201,9 +211,17 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
         outside=_estimates(archive, run_id, "gold.json") | _estimates(archive, run_id, "outside_measures.json"),
         beside=read_rows(archive, run_id, champion_evidence(registered_name(project, "policy"), ANSWERS)),
         overdue=overdue_now(client, project, FreshnessConfig.model_validate(settings.get("freshness", {}))),
+        changed={made: changes(client, run, champions[made]) for made, run in stages.items() if made in champions},
         growth=(archive.document(run_id, GROWTH) or {}).get("growth", ()),
         story=tell(archive, next(reversed(stages.values())).version.label) if stages else None,
     )
+
+
+def changes(client: MlflowClient, made: StageRun, other: StageRun) -> list[str]:
+    """What went into a version that did not go into another one; nothing where their runs are gone."""
+    with suppress(MlflowException):
+        return differences(client, made.version, other.version)
+    return []
 
 
 def read_version(archive: Archive, label: str, *, curves: bool) -> StageRun:

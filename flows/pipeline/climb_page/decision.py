@@ -77,7 +77,7 @@ class JudgedGate(NamedTuple):
 def decide(climb: Climb) -> Decision:
     """The decision in words, from verdicts and figures alone."""
     blocking = list(_blocking(climb))
-    reasons = [*_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
+    reasons = [*_ended(climb), *_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
     if withdrawn := list(_withdrawn(climb)):
         headline, steps = "Trained on data that were withdrawn: do not promote.", [WITHOUT_THEM]
         return Decision("bad", headline, [*withdrawn, *reasons], steps)
@@ -165,6 +165,12 @@ def _withdrawn(climb: Climb) -> Iterator[str]:
     yield from (f"{label} was trained on {sentence}." for sentence, label in said.items())
 
 
+def _ended(climb: Climb) -> Iterator[str]:
+    """What ended training of the policy before its time, and which state is the result."""
+    if climb.ended:
+        yield f"Its training {climb.ended}."
+
+
 def _better(climb: Climb) -> Iterator[str]:
     """Whether the policy is better than what it started from, beyond noise, and at which length."""
     if "policy" not in climb.stages:
@@ -202,6 +208,9 @@ def _champion(climb: Climb) -> Iterator[str]:
     asked = [verdict for verdict in climb.verdicts.get("policy", ()) if verdict.metric.endswith(OVER_CHAMPION)]
     compared = [verdict for verdict in asked if verdict.n]
     if compared:
+        if (both := climb.comparisons.get("policy")) and (like := both.figures.get("judge_score_at_like_length")):
+            gain = interval(like.between)
+            yield f"Where both answers are of one length it gains {gain} logits over the champion."
         yield from (f"Against the champion, {verdict.gate}: {verdict.explanation}." for verdict in compared)
     elif champion is None:
         yield "There was no champion to compare it with."

@@ -74,6 +74,14 @@ MORE_ROWS = "Hold out more: a gate that abstains needs more prompts to tell. A l
 
 UNMEASURED = "Look why nothing was measured for a gate that abstains: its reason stands below."
 
+AT_ITS_START = "the result is the state after update 0"
+"""What the stage says of a policy of whose training nothing was kept."""
+
+TOO_FAR = (
+    "Nothing of its training was kept, since it had gone too far when it was looked at first: look sooner "
+    "(`policy.evaluate_every`), or take smaller steps (`policy.optimiser.lr`)."
+)
+
 AGAIN = "`rlhf run` again then trains what has changed, and what rests on it."
 
 
@@ -87,6 +95,8 @@ def next_steps(climb: Climb, tone: str, blocking: Sequence[Verdict]) -> Iterator
     """
     policy = climb.stages.get("policy")
     if blocking:
+        if climb.ended.endswith(AT_ITS_START):
+            yield TOO_FAR
         yield from tries(blocking)
         yield AGAIN
     elif policy is None:

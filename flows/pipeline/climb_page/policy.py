@@ -76,8 +76,11 @@ def policy_part(climb: Climb) -> Part:
 
 
 def _said(climb: Climb, made: StageRun) -> Iterator[str]:
-    _, _, ended = climb.outcome.partition(". policy ")
-    yield f"Training: {ended}." if ended else "Training went to its last update, and its last state is the result."
+    yield (
+        f"Training {climb.ended}."
+        if climb.ended
+        else "Training went to its last update, and its last state is the result."
+    )
     if kl := made.figures.get("kl_to_sft_nats"):
         yield f"The result lies {interval(kl)} nats from its SFT model on held-out prompts."
     if lost := made.figures.get("overoptimisation"):

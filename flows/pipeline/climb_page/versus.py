@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from flows.config.ladder import LadderConfig
 from flows.lineage.archive import Archive
 from flows.lineage.page import servers
-from flows.pipeline.climb_page.climb import find_climb, read_climb, read_version
+from flows.pipeline.climb_page.climb import changes, find_climb, read_climb, read_version
 from flows.pipeline.climb_page.decision import Decision
 from flows.pipeline.climb_page.page import as_page
 from flows.pipeline.climb_page.parts import interval
@@ -38,9 +38,11 @@ def versus_page(registry: Registry, config: LadderConfig, ours: ModelRef, theirs
     comparison, rows, _ = compare(registry, config, ours, theirs)
     archive, stage = Archive(registry.client), ours.name.removeprefix(f"{config.project}-")
     climb = read_climb(registry.client, find_climb(registry.client, ours.label, config.project))
+    made, other = (read_version(archive, ref.label, curves=ref is ours and stage == "policy") for ref in (ours, theirs))
     climb = climb._replace(
-        stages={**climb.stages, stage: read_version(archive, ours.label, curves=stage == "policy")},
-        champions={stage: read_version(archive, theirs.label, curves=False)},
+        stages={**climb.stages, stage: made},
+        champions={stage: other},
+        changed={stage: changes(registry.client, made, other)},
         comparisons={stage: comparison},
         beside=rows.get(ANSWERS) if stage == "policy" else None,
         rival=theirs.label,

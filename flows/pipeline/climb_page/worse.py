@@ -28,7 +28,10 @@ def counted(rows: Sequence[Mapping[str, Any]], other: str) -> Iterator[str]:
 
 
 def by_part(rows: Sequence[Mapping[str, Any]], slices: Sequence[str], other: str) -> Iterator[Chart]:
-    """Where answers win, by source, length and topic of the prompt; against the other policy where that was scored."""
+    """Where answers win, by source, length and topic of the prompt, the worst first.
+
+    It is against the other policy where that was scored, else against the SFT model.
+    """
     beside = any(row["beside"] is not None for row in rows)
     name, against = ("beside", other) if beside else ("judge_gain", "its SFT model")
     measured = [(row["slices"], row[name]) for row in rows if row[name] is not None]
@@ -38,9 +41,10 @@ def by_part(rows: Sequence[Mapping[str, Any]], slices: Sequence[str], other: str
         for part, gains in parts.items()
         if len(gains) >= FEWEST
     ]
+    drawn.sort(key=lambda row: row[1].value)
     if drawn:
         how = (
             f"Share of answers that the judge finds better than those of {against}, by part of the prompts, with how "
             "many there are. A whole bar left of the dashed half is a part that got worse."
         )
-        yield Chart("Which part got worse?", ranges(drawn, "share of answers that win", rule=0.5), how)
+        yield Chart("Where it loses, where it wins", ranges(drawn, "share of answers that win", rule=0.5), how)

@@ -81,6 +81,11 @@ def test_a_climb_says_nothing_else_on_the_way(climbed: CompletedProcess[str]) ->
     assert first.startswith("climbing tiny in ")
     assert forecast.startswith("to train: base, sft, reward-model, judge, policy; how long base, sft, ")
     assert {line.partition(":")[0] for line in lines} == set(STAGES)
+    among = [line for line in lines if ": stage " in line]
+    assert [line[: len(stage) + 14] for stage, line in zip(STAGES, among, strict=True)] == [
+        f"{stage}: stage {number} of 5" for number, stage in enumerate(STAGES, start=1)
+    ]
+    assert among[2] == "reward-model: stage 3 of 5; then judge, policy"
 
 
 def test_a_climb_keeps_what_its_labels_are_worth_and_says_it(

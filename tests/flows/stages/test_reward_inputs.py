@@ -184,7 +184,7 @@ def test_sources_are_in_the_lineage_and_audited(own: Path, toys: Toys) -> None:
     story = tell(archive, first.label)
     digests = [archive.find(ref.label).sources["own"] for ref in (first, second)]
     assert story.root.sources == {"own": digests[0]} and len(set(digests)) == 2
-    assert [line.partition(":")[0] for line in differences(toys.registry, second, first)] == ["source.own"]
+    assert [line.partition(":")[0] for line in differences(toys.registry.client, second, first)] == ["source.own"]
     assert not any(finding.status in DOUBTS for finding in audit(archive, [story.root]))
     MlflowClient().set_model_version_tag(first.name, first.version, "source.own", digests[1])
     altered = [finding for finding in audit(archive, [archive.find(first.label)]) if finding.status in DOUBTS]

@@ -13,12 +13,13 @@ from flows.pipeline.climb_page.answers import marked, side_by_side
 from flows.pipeline.climb_page.decision import SAID, decide, gates
 from flows.pipeline.climb_page.economics import economics_part, scored
 from flows.pipeline.climb_page.failure_table import lights
-from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, tries
+from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, TOO_FAR, tries
 from flows.pipeline.climb_page.parts import interval
 from flows.pipeline.climb_page.policy import policy_part
 from flows.pipeline.climb_page.reward_model import reward_model_part
 from flows.pipeline.climb_page.versus import decide_between
 from flows.promotion.comparison import Comparison
+from flows.registry.statements import UNSIGNED
 from rlhf_core.gates.gate import judge
 from rlhf_core.metrics.estimates import Estimate
 from rlhf_core.metrics.paired import Paired
@@ -82,12 +83,15 @@ def test_where_a_champion_was_compared_it_decides(over: Estimate, tone: str, wor
     figures = {"judge_win_rate": WINS, "judge_win_rate_over_champion": over}
     judged = verdicts([gate("not-worse-than-champion", "judge_win_rate_over_champion", 0.1)], figures)
     paired = Paired(challenger=None, champion=None, between=over)
-    compared = Comparison(figures={"judge_win_rate": paired}, on="120 prompts", notes=("a note",))
+    like = paired.model_copy(update={"between": Estimate(0.25, 0.1, 0.4, 120)})
+    figures_of_both = {"judge_win_rate": paired, "judge_score_at_like_length": like}
+    compared = Comparison(figures=figures_of_both, on="120 prompts", notes=("a note",))
     made = good_climb(judged=judged, comparisons={"policy": compared})
     decision = decide(made)
     assert decision.tone == tone and decision.headline.startswith(words)
     assert any(reason.startswith("Against the champion, not-worse-than-champion:") for reason in decision.reasons)
-    assert "120 prompts." in said(page(made)) and "a note." in said(page(made))
+    like_length = "Where both answers are of one length it gains 0.250 [0.100, 0.400] logits over the champion."
+    assert like_length in decision.reasons and "120 prompts." in said(page(made)) and "a note." in said(page(made))
 
 
 def test_what_to_do_next_follows_from_the_decision() -> None:
@@ -102,6 +106,15 @@ def test_what_to_do_next_follows_from_the_decision() -> None:
     assert decide(cut_off).steps == ["`rlhf run` again goes on from what is kept."]
     cut_off.run.info.status = "RUNNING"
     assert decide(cut_off).steps == []
+
+
+def test_what_ended_training_before_its_time_is_among_the_reasons_and_has_its_own_advice() -> None:
+    stopped = good_climb(judged=verdicts([gate("judge-wins", "judge_win_rate", 0.9)], {"judge_win_rate": WINS}))
+    why = "stopped after update 4 of 16: the budget; the result is the state after update "
+    for state, steps in (("0", [TOO_FAR, *decide(stopped).steps]), ("2", decide(stopped).steps)):
+        stopped.run.data.tags["rlhf.outcome"] = f"stopped by gate judge-wins. policy {why}{state}. {UNSIGNED}"
+        assert decide(stopped).reasons[1] == f"Its training {why}{state}." and decide(stopped).steps == steps
+        assert f"Training {why}{state}." in said(page(stopped))
 
 
 @pytest.mark.parametrize("stage", ["data", "sft", "reward_model", "policy"])
@@ -126,9 +139,16 @@ def test_answers_that_got_worse_are_counted_and_told_by_part() -> None:
     scores = {f"{'long ' * (9 * (index % 3))}prompt {index}": (0.0, 1.0 - index % 3, 0.0) for index in range(60)}
     policy = stage_run("policy", rows={"answers": answers(scores)})
     (chart,) = side_by_side(climb(stages={"policy": policy}, judged={})).charts
-    assert chart.title == "Which part got worse?" and "its SFT model" in chart.how
-    for part in ("short prompts (20)", "middling prompts (20)", "long prompts (20)"):
-        assert part in chart.svg
+    assert chart.title == "Where it loses, where it wins" and "its SFT model" in chart.how
+    places = [chart.svg.index(f"{part} prompts (20)") for part in ("long", "middling", "short")]
+    assert places == sorted(places)  # of long prompts none wins, of middling ones none loses, of short ones all win
+
+
+def test_what_went_into_it_and_not_into_the_champion_stands_beside_their_figures() -> None:
+    changed = {"policy": ["policy.updates: 20, there 6", "parent.judge: desk-judge/2, there desk-judge/1"]}
+    champion = stage_run("policy", 2, figures={"judge_win_rate": EVEN})
+    told = said(page(good_climb(champions={"policy": champion})._replace(changed=changed)))
+    assert "here and in the champion policy policy.updates 20, there 6 policy parent.judge desk-judge/2" in told
 
 
 def test_power_and_luck_stand_beside_the_gates() -> None:
