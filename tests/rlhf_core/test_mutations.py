@@ -1575,9 +1575,9 @@ MUTANTS = [
     Mutant(
         "bets on the pairs of a group count as if they were apart",
         "rlhf_core.metrics.rater_evidence",
-        "np.bincount(members, weights=bets) / np.bincount(members)",
-        "np.bincount(members, weights=bets)",
-        "test_rater_evidence.test_bets_on_the_pairs_of_a_group_are_averaged_so_that_copies_add_nothing",
+        "np.minimum(sizes, MOST_STAKES)",
+        "sizes",
+        "test_rater_evidence.test_bets_on_the_pairs_of_a_group_are_averaged_and_staked_twice_at_most",
     ),
     Mutant(
         "honest raters may not be careless",
