@@ -34,6 +34,7 @@ def run(
         int | None, typer.Option(min=0, help="Stop after this week; typed again without it goes on.")
     ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="Climbs that learn nothing, to try the program.")] = False,
+    costly: Annotated[bool, typer.Option("--costly", help="Only incidents that may cost gold.")] = False,
     stack: Annotated[bool, typer.Option(help="On the stack of `make up`, or with a local registry.")] = True,
     away_seconds: Annotated[float, typer.Option(min=0, help="How long what is away stays away.")] = 60.0,
     results: Results = RESULTS,
@@ -52,6 +53,7 @@ def run(
         weeks=weeks,
         until=weeks if until is None else until,
         stack=stack,
+        costly=costly,
         away_seconds=away_seconds,
         tell=lambda record: typer.echo(week_line(record)),
     )

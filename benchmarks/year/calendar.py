@@ -34,20 +34,23 @@ SOON = 2
 """Weeks after which a bad batch is found out where there are only a few."""
 
 
-def draw(weeks: int, seed: int, *, stack: bool) -> list[Incident]:
+def draw(weeks: int, seed: int, *, stack: bool, costly: bool = False) -> list[Incident]:
     """Incidents in the order of their weeks, one a week at most.
 
     Args:
         weeks: of the year.
         seed: of the draw.
         stack: whether there are servers to disturb.
+        costly: whether only what may cost gold goes wrong.
 
     Raises:
         ValueError: if the weeks are too few.
     """
     rng = random.Random(f"calendar {seed}")
     kinds = [kind for kind in KINDS if stack or not kind.needs_stack]
-    if weeks <= len(KINDS):
+    if costly:
+        kinds = [kind for kind in kinds if kind.may_cost_gold]
+    elif weeks <= len(KINDS):
         kinds = [*SHORT, *[kind for kind in kinds if kind.needs_stack][: max(weeks - len(SHORT), 0)]]
     if weeks < len(kinds):
         raise ValueError(f"{len(kinds)} incidents need as many weeks, and there are {weeks}")

@@ -15,6 +15,7 @@ class Try(Frozen):
         name: which try it was.
         made: stages with a new version.
         suspects: annotators against whom the report of labels says something, and what.
+        sources: files against which it does.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Try(Frozen):
     said: str
     made: tuple[str, ...]
     suspects: dict[str, str] = {}
+    sources: dict[str, str] = {}
     seconds: float
     cpu_seconds: float
 
@@ -38,6 +40,7 @@ class WeekRecord(Frozen):
         worth: gold reward of a policy by arm, weighted as people ask in this week.
         change: gold reward of the policy that became champion over the one before; None where none did.
         missed: gold reward of the newest policy over the champion; None where they are one.
+        made_better: gold reward of the policy that this week made over the newest before; None where it made none.
         labels: votes that lie in the inbox.
         megabytes: of the storage folder.
         notes: what incidents leave for their grading, by name.
@@ -52,6 +55,7 @@ class WeekRecord(Frozen):
     worth: dict[str, float] = {}
     change: Estimate | None = None
     missed: Estimate | None = None
+    made_better: Estimate | None = None
     labels: int
     megabytes: float
     notes: dict[str, dict[str, Any]] = {}

@@ -29,6 +29,7 @@ def live(
     weeks: int,
     until: int,
     stack: bool,
+    costly: bool,
     away_seconds: float,
     tell: Callable[[WeekRecord], None],
 ) -> Outcome:
@@ -41,6 +42,7 @@ def live(
         weeks: after the one in which the team begins.
         until: the last week that is lived now, of those meant; what is over is counted.
         stack: whether on the servers of `make up`, or with a local registry.
+        costly: whether only what may cost gold goes wrong.
         away_seconds: how long what is away stays away.
         tell: is told of each week once it is over.
     """
@@ -48,7 +50,7 @@ def live(
     make_base(size.base, folder / "base", seed)
     write_configuration(size, folder, seed)
     ground: Ground = Servers(folder) if stack else Alone(folder)
-    incidents = draw(weeks, seed, stack=stack)
+    incidents = draw(weeks, seed, stack=stack, costly=costly)
     ground.begin()
     try:
         scene = Scene(ground, size, seed, away_seconds=away_seconds)
@@ -66,6 +68,7 @@ def live(
         weeks=weeks,
         size=size.name,
         stack=stack,
+        costly=costly,
         commit=_commit(),
         machine=machine(),
         records=tuple(_in_short(record, folder) for record in records.values()),

@@ -10,6 +10,7 @@ from benchmarks.year.incidents.people import Forced
 from benchmarks.year.journal import WeekRecord
 from benchmarks.year.world import HONEST
 from rlhf_core.config import Frozen
+from rlhf_core.metrics.estimates import Estimate
 
 OVER = ("done", "nothing new", "gate", "refused")
 
@@ -19,6 +20,7 @@ class Row(Frozen):
 
     Attributes:
         when: it was noticed.
+        gold: that of the policy which its week made over the newest before; None where it made none.
         well: whether all was whole again.
     """
 
@@ -28,6 +30,7 @@ class Row(Frozen):
     when: str
     how: str
     well: bool
+    gold: Estimate | None = None
 
 
 class Outcome(Frozen):
@@ -37,6 +40,7 @@ class Outcome(Frozen):
         weeks: asked for; those that are over are in `records`.
         size: small, or tiny, whose climbs learn nothing.
         stack: whether it took place on servers.
+        costly: whether only what may cost gold went wrong.
         counts: as `counts.count` gives them, at the end.
         questions: as `counts.ask_questions` gives them.
         megabytes_after: of storage after `rlhf prune`.
@@ -46,6 +50,7 @@ class Outcome(Frozen):
     weeks: int
     size: Literal["small", "tiny"] = "small"
     stack: bool
+    costly: bool = False
     commit: str
     machine: dict[str, Any]
     records: tuple[WeekRecord, ...]
@@ -59,12 +64,14 @@ class Outcome(Frozen):
     def title(self) -> str:
         """What tells it from other years."""
         where = "on the stack" if self.stack else "no servers"
-        return f"seed {self.seed}, {self.weeks} weeks, {self.size}, {where}"
+        what = ", what may cost gold only" if self.costly else ""
+        return f"seed {self.seed}, {self.weeks} weeks, {self.size}, {where}{what}"
 
     @property
     def file(self) -> str:
         """What its file is called."""
-        return f"year-{self.seed}-{self.size}-{'stack' if self.stack else 'alone'}.json"
+        costly = "-costly" if self.costly else ""
+        return f"year-{self.seed}-{self.size}-{'stack' if self.stack else 'alone'}{costly}.json"
 
     def harmful(self) -> list[int]:
         """Weeks that made a worse policy champion, beyond chance; those of the forced one do not count."""
@@ -83,6 +90,15 @@ class Outcome(Frozen):
         """Honest annotators against whom anything was ever said."""
         said = {name for record in self.records for each in record.tries for name in each.suspects}
         return sorted(said & {person.name for person in HONEST})
+
+    def never_noticed(self) -> list[Row]:
+        """Incidents that may cost gold and were never noticed."""
+        return [row for row in self.incidents if row.may_cost_gold and row.when == "never"]
+
+    def batches_named(self) -> list[str]:
+        """Files against which anything was ever said, but for those of incidents."""
+        named = {name for record in self.records for each in record.tries for name in each.sources}
+        return sorted(name for name in named if Path(name).stem.startswith(("week-", "answers-")))
 
     def problems(self) -> list[str]:
         """What must not be, in words; empty where all is well."""
@@ -115,6 +131,7 @@ def grade(incidents: Sequence[Incident], records: Mapping[int, WeekRecord]) -> t
                     when=notice.when,
                     how=notice.how,
                     well=notice.ended_well,
+                    gold=records[incident.week].made_better,
                 )
             )
     return tuple(rows)

@@ -1,5 +1,6 @@
 """What the registry holds, as the year looks at it: versions, aliases, and folders of models."""
 
+import itertools
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,8 +70,12 @@ def challengers(models: Mapping[str, Model]) -> dict[str, str]:
     return {stage: found for stage, found in holders(models, CHALLENGER).items() if champions.get(stage) != found}
 
 
-def named_raters() -> dict[str, str]:
-    """What the newest climb's report of labels says against those who labelled, by name; nothing of the others."""
+def named_in_report(column: str) -> dict[str, str]:
+    """What the newest climb's report of labels says against sources or raters, by name; nothing of the others.
+
+    Args:
+        column: the first one of the table, `source` or `rater`.
+    """
     client = MlflowClient()
     experiment = client.get_experiment_by_name(PROJECT)
     runs = (
@@ -81,8 +86,9 @@ def named_raters() -> dict[str, str]:
     with suppress(MlflowException):  # a climb that data or a fault ended before its report
         lines = [line for run in runs for line in load_text(f"{run.info.artifact_uri}/{REPORT}").splitlines()]
         rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-        start = next((index for index, row in enumerate(rows) if row[0] == "rater"), len(rows))
-        return {row[0]: row[-1] for row in rows[start + 2 :] if row[-1]}
+        start = next((index for index, row in enumerate(rows) if row[0] == column), len(rows))
+        table = itertools.takewhile(lambda row: len(row) == len(rows[start]), rows[start:])
+        return {row[0]: row[-1] for row in list(table)[2:] if row[-1]}
     return {}
 
 

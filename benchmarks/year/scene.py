@@ -9,7 +9,7 @@ from benchmarks.year.gold import Gold
 from benchmarks.year.ground import Ground
 from benchmarks.year.inbox import batches_in
 from benchmarks.year.journal import Try
-from benchmarks.year.registry import holders, label, look, named_raters, new_versions
+from benchmarks.year.registry import holders, label, look, named_in_report, new_versions
 from benchmarks.year.size import Size
 from flows.registry.names import CHAMPION
 
@@ -82,7 +82,8 @@ class Scene:
             ending=climbed.ending,
             said=climbed.said,
             made=stages,
-            suspects=named_raters(),
+            suspects=named_in_report("rater"),
+            sources=named_in_report("source"),
             seconds=round(climbed.seconds, 1),
             cpu_seconds=round(climbed.cpu_seconds, 1),
         )
@@ -96,6 +97,10 @@ class Scene:
         """Take the votes of annotators out of all later climbs."""
         path = self.ground.folder / "excluded"
         path.write_text("\n".join(sorted({*self.excluded, *names})), encoding="utf-8")
+
+    def lying(self, sources: Iterable[str]) -> list[str]:
+        """Of files that the report of labels names, the batches that lie in the inbox."""
+        return [Path(source).stem for source in sources if (self.inbox / source).exists()]
 
     def settle(self) -> None:
         """Wait for the policy run that a new champion among the reward models has started, and enter what it made."""

@@ -20,11 +20,12 @@ GOALS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
         "below",
         lambda year: f"{year.mean_worth('without gates'):.2f}, {year.mean_worth('never again'):.2f}",
     ),
-    "incidents that may cost gold and were never noticed": (
+    "incidents that may cost gold and were never noticed; of these with a policy worse beyond chance": (
         "0",
-        lambda year: str(sum(row.when == "never" and row.may_cost_gold for row in year.incidents)),
+        lambda year: f"{len(year.never_noticed())}; {sum(_cost(row) for row in year.never_noticed())}",
     ),
     "honest annotators accused": ("0", lambda year: str(len(year.accused()))),
+    "weekly files of labels named": ("0", lambda year: str(len(year.batches_named()))),
     "climbs that crashed and were climbed again": (
         "",
         lambda year: str(sum(each.ending not in OVER for record in year.records for each in record.tries)),
@@ -68,11 +69,12 @@ def goal_table(years: Sequence[Outcome]) -> Iterator[str]:
 
 def incident_table(years: Sequence[Outcome]) -> Iterator[str]:
     """A row for each incident of each year, misses first."""
-    yield "| incident | year | week | may cost gold | noticed | how | all whole again |"
-    yield "|---|---|---|---|---|---|---|"
+    columns = ("incident", "year", "week", "may cost gold", "gold of its policy over the last", "noticed", "how")
+    yield f"| {' | '.join(columns)} | all whole again |"
+    yield f"|{'---|' * (len(columns) + 1)}"
     rows = [(year.title, row) for year in years for row in year.incidents]
     for title, row in sorted(rows, key=lambda found: (_is_fine(found[1]), found[1].name, found[0])):
-        cells = (row.name, title, row.week, _yes(row.may_cost_gold), row.when, row.how, _yes(row.well))
+        cells = (row.name, title, row.week, _yes(row.may_cost_gold), _gold(row), row.when, row.how, _yes(row.well))
         yield f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
@@ -95,6 +97,14 @@ def week_line(record: WeekRecord) -> str:
 
 def _is_fine(row: Row) -> bool:
     return row.well and not (row.when == "never" and row.may_cost_gold)
+
+
+def _cost(row: Row) -> bool:
+    return row.gold is not None and row.gold.upper < 0
+
+
+def _gold(row: Row) -> str:
+    return f"{row.gold.value:+.2f} [{row.gold.lower:+.2f}, {row.gold.upper:+.2f}]" if row.gold else ""
 
 
 def _weeks(weeks: Sequence[int]) -> str:

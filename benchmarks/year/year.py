@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.year.calendar import labellers
-from benchmarks.year.inbox import land
+from benchmarks.year.inbox import land, take_out
 from benchmarks.year.incidents.incident import Incident
 from benchmarks.year.journal import Journal, Try, WeekRecord
 from benchmarks.year.registry import holders, label, look
@@ -65,7 +65,7 @@ class Year:
         return self._record(week, tries, promoted, before, {name: note for name, note in notes.items() if note})
 
     def _climbs(self, week: int, due: Sequence[Incident]) -> Iterator[Try]:
-        """Climbs of a week: again after a crash, and once more after people have mended what was refused or stopped."""
+        """Climbs of a week: again after a crash, once more after people mended what was refused, stopped or named."""
         scene, repaired = self.scene, False
         settings = {field: value for each in due for field, value in each.settings_for(scene).items()}
         disturb = next(filter(None, (each.disturbance(scene) for each in due)), None)
@@ -76,9 +76,18 @@ class Year:
             yield done
             if done.ending == "crashed":
                 continue
-            if done.ending not in ("refused", "gate") or repaired or not any([each.repair(scene) for each in due]):
+            if repaired or not self._mend(done, due):
                 return
             repaired = True
+
+    def _mend(self, done: Try, due: Sequence[Incident]) -> bool:
+        """What people do once a climb was refused or stopped, or its report named files; whether they climb again."""
+        if done.ending in ("refused", "gate"):
+            return any([each.repair(self.scene) for each in due])
+        batches = self._once(f"{done.name}-named", self.scene.lying, done.sources)
+        for batch in batches:
+            take_out(self.scene.inbox, "pairs", batch)
+        return bool(batches)
 
     def _review(self, week: int) -> dict[str, str]:
         """Promote up to the reward model, let the policy run that this starts come to its end, then the policy."""
@@ -120,6 +129,7 @@ class Year:
         policies = [label("policy", number) for number in models["policy"].versions]
         newest, champion = next(reversed(policies), ""), champions.get("policy", "")
         old, first = champions_before.get("policy", ""), self._first_champion(champion)
+        last = label("policy", policies_before[-1]) if policies_before else ""
         arms = {"champion": champion, "without gates": newest, "never again": first}
         return WeekRecord(
             week=week,
@@ -131,6 +141,7 @@ class Year:
             worth={arm: scene.gold.worth(version, asked) for arm, version in arms.items() if version},
             change=scene.gold.gain(champion, old, asked) if champion and old and champion != old else None,
             missed=scene.gold.gain(newest, champion, asked) if champion and newest != champion else None,
+            made_better=scene.gold.gain(newest, last, asked) if last and newest != last else None,
             labels=sum(path.read_bytes().count(b"\n") - 1 for path in (scene.inbox / "pairs").glob("*.csv")),
             megabytes=stored_megabytes(scene.ground.folder),
             notes=notes,

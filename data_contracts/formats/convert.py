@@ -1,14 +1,14 @@
 """Conversion of raw rows into a batch of records, each with the file and row that it comes from."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from data_contracts.conversation import is_conversation, opening, write_conversation
 from data_contracts.formats.fields import stripped
-from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
+from data_contracts.formats.items import WEIGHTS, Ballot, Convert, Item, LeftOut, Misfit, RawRow, Record, Tie
 from data_contracts.records import COLUMNS, Kind
 from data_contracts.sameness import same_form
 from data_contracts.schemas.preferences import TIED, tie_goes_to_second
@@ -51,6 +51,7 @@ class Batch(NamedTuple):
         annotators: who compared the pair of each record, None where that is not known.
         remarks: what a person should know of the file, a sentence each.
         voters: whose votes a raw row itself holds, by name, with its file and number.
+        weights: of the votes of each record that prefer a response, where one counts as several; else empty.
     """
 
     frame: pd.DataFrame
@@ -61,6 +62,7 @@ class Batch(NamedTuple):
     annotators: list[str | None]
     remarks: tuple[str, ...] = ()
     voters: tuple[tuple[str, int, str], ...] = ()
+    weights: Sequence[tuple[int, ...]] = ()
 
 
 def convert_rows(
@@ -106,7 +108,9 @@ def convert_rows(
     # Object columns hold any cell, such as a number or a lone surrogate: it is for the contract to refuse it by row.
     frame = pd.DataFrame(records, columns=list(COLUMNS[kind]), dtype=object)
     annotators = [record.get("annotator") for record in records]
-    return Batch(frame, left_out, misfits, votes, count, annotators, voters=tuple(voters))
+    weights = [record.get(WEIGHTS, ()) for record in records]
+    batch = Batch(frame, left_out, misfits, votes, count, annotators, voters=tuple(voters))
+    return batch._replace(weights=weights) if any(weights) else batch
 
 
 def _complete(kind: Kind, record: Record, source: str, number: int) -> Record:

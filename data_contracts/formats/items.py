@@ -9,6 +9,9 @@ RawRow = dict[str, Any]
 Record = dict[str, Any]
 """Texts and votes of one record. `prompt` may be text or a list of messages; without `group` it is the opening turn."""
 
+WEIGHTS = "rater_weights"
+"""Field of a record: what each vote that prefers a response counts, where one counts as several."""
+
 
 class LeftOut(NamedTuple):
     """A part of a row that the format itself does not count as a record; the reason never shows its text."""

@@ -26,6 +26,7 @@ _LABELS = (
     ("keeps_ties", pa.bool_()),
     ("is_part", pa.bool_()),
     ("annotator", pa.large_string()),
+    ("weights", pa.large_string()),
 )
 
 
@@ -41,7 +42,7 @@ class Buckets:
         folder.mkdir(parents=True)
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Deal rows, in the columns of their kind with `key`, `prompt_key`, `annotator` and all of `Read`."""
+        """Deal rows, in the columns of their kind with both keys, `annotator`, `weights` and all of `Read`."""
         order = np.argsort(frame[KEY].to_numpy(), kind="stable")
         rows = pa.Table.from_pandas(frame, schema=self.schema, preserve_index=False)
         rows = rows.take(order)

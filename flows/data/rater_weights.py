@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Record, Tie, judged
+from data_contracts.formats.items import WEIGHTS, Ballot, Convert, Item, LeftOut, RawRow, Record, Tie, judged
 
 _ONE_VOTE = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0}
 
@@ -46,7 +46,7 @@ class RaterWeights:
         votes = {key: record.get(key, count) for key, count in _ONE_VOTE.items()}
         if weight == 1 or not all(isinstance(count, int) for count in votes.values()):
             return item
-        weighed: Record = {**record, **{key: weight * count for key, count in votes.items()}}
+        weighed: Record = {**record, **{key: weight * count for key, count in votes.items()}, WEIGHTS: (weight,)}
         return Tie(weighed) if isinstance(item, Tie) else weighed
 
     def _recounted(self, ballot: Ballot, pair: Item | None) -> Iterator[Item]:
@@ -61,11 +61,13 @@ class RaterWeights:
         if votes:
             yield Ballot(ballot.prompt, tuple(votes), ballot.responses)
         counted = [opinion for opinion in votes for _ in range(self._weights.get(opinion[0] or "", 1))]
+        weights = tuple(self._weights.get(name or "", 1) for name, vote in votes if vote)
+        own = {WEIGHTS: weights} if any(weight != 1 for weight in weights) else {}
         for item in judged(ballot.prompt, record[first], record[second], counted):
             if isinstance(item, Tie):
-                yield Tie({**record, **item.record})
+                yield Tie({**record, **item.record, **own})
             elif isinstance(item, dict):
-                yield {**record, **item}
+                yield {**record, **item, **own}
             elif isinstance(item, LeftOut):
                 yield item
 

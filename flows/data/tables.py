@@ -23,7 +23,7 @@ from flows.data.sources import Read
 from flows.data.special_tokens import SpecialTokenCount
 from flows.data.splits import EmptySplit, check_splits, split_by_group
 from flows.data.step_timer import Clock
-from flows.data.votes import PairVotes, Votes, casts_of, voted_twice
+from flows.data.votes import PairVotes, Votes, casts_of, joined_weights, voted_twice, weights_of
 from flows.registry.references import Counts
 from flows.storage.row_keys import row_keys
 from flows.storage.snapshots import SnapshotWriter
@@ -42,7 +42,7 @@ class Table:
         special_tokens: those that the records write.
         contributions: who gave the rows.
         tied: pairs that are left out as their labels are even, whose votes tell of agreement all the same: `key`,
-            `group`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for each batch that has any.
+            `group`, `weights`, `votes_chosen`, `votes_rejected` and `split` of each; a frame for a batch that has any.
         held_out: prompts of the test split, as `loose_text` writes them, with where the first of each stands.
     """
 
@@ -81,9 +81,8 @@ class Table:
             self.contributions.note_voters(batch)
             with self._clock.step("row rules"):
                 broken = broken_rules(self.kind, batch.frame, self.contract.row_rules)
-                sound = self.quarantine.sift(
-                    batch.frame.assign(annotator=np.array(batch.annotators, dtype=object)), broken
-                )
+                said_by = {"annotator": np.array(batch.annotators, dtype=object), "weights": weights_of(batch)}
+                sound = self.quarantine.sift(batch.frame.assign(**said_by), broken)
             if not sound.empty:
                 self.special_tokens.add(sound)
                 with self._clock.step("deal into buckets"):
@@ -140,7 +139,7 @@ class Table:
         self.contributions.note_labels(frame)
         labels = frame["is_label"] & (frame["copies"] > 0)
         if labels.any():
-            repeated = frame[labels]
+            repeated = joined_weights(frame[labels])
             merged = aggregate_votes(repeated.assign(keeps_ties=repeated.groupby(KEY)["keeps_ties"].transform("all")))
             self._merged += len(repeated) - len(merged)
             frame = pd.concat([frame[~labels], merged], ignore_index=True)
@@ -153,7 +152,7 @@ class Table:
         self._left_out[TIED] += len(tied)
         self._records -= len(tied)
         merged = tied[tied["copies"] > 0]
-        self.tied.append(merged[[KEY, "group", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
+        self.tied.append(merged[[KEY, "group", "weights", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
         return frame[~even].reset_index(drop=True)
 
     def _judged(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
@@ -224,7 +223,7 @@ class Table:
         """The votes of every pair in the snapshot, and of the tied ones, which are no held-out pairs."""
         frame = pd.concat([*self._votes, *(_grouped(tied.assign(**{SPLIT: ""})) for tied in self.tied)])
         chosen, rejected, groups = (frame[name].to_numpy() for name in (*VOTES[:2], "group"))
-        return PairVotes(chosen, rejected, groups, (frame[SPLIT] == HELD_OUT).to_numpy())
+        return PairVotes(chosen, rejected, groups, (frame[SPLIT] == HELD_OUT).to_numpy(), frame["weights"].to_numpy())
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
@@ -232,7 +231,7 @@ class Table:
 
 def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
     """The votes of pairs, whose groups are hashes."""
-    return frame[[*VOTES[:2], SPLIT]].assign(group=text_hashes(frame["group"].tolist()))
+    return frame[[*VOTES[:2], SPLIT, "weights"]].assign(group=text_hashes(frame["group"].tolist()))
 
 
 def make_tables(

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_contracts.formats.convert import Cast
+from data_contracts.formats.convert import Batch, Cast
 from data_contracts.sameness import same_form
 from flows.data.buckets import KEY
 from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.annotator_agreement import VERDICTS, agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.label_noise import ceilings
+from rlhf_core.metrics.label_noise import Behind, ceilings
 
 SAMPLE = 5000
 """Rows whose votes are looked at together; intervals are then about as narrow as they can be of use."""
@@ -28,17 +28,33 @@ _VERDICT_OF = {1: VERDICTS[0], 2: VERDICTS[1], 0: VERDICTS[2]}
 
 
 class PairVotes(NamedTuple):
-    """Votes for chosen and for rejected of each pair, hash of its group, whether it is held out; shape ``[N]`` each."""
+    """Votes for chosen and for rejected of each pair, hash of its group, whether it is held out; shape ``[N]`` each.
+
+    Attributes:
+        weights: of the votes of each pair, as `weights_of` writes them; no text where each counts once.
+    """
 
     chosen: NDArray[np.int64]
     rejected: NDArray[np.int64]
     groups: NDArray[np.uint64]
     is_held_out: NDArray[np.bool_]
+    weights: NDArray[np.object_]
 
     @property
-    def held_out(self) -> NDArray[np.int64]:
+    def held_out(self) -> list[Behind]:
         """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted."""
-        return np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)[self.is_held_out]
+        votes: NDArray[np.int64] = np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)
+        behind: list[Behind] = votes[self.is_held_out].tolist()
+        for place, text in enumerate(self.weights[self.is_held_out].tolist()):
+            if isinstance(text, str) and behind[place]:
+                behind[place] = tuple(sorted(map(int, text.split(","))))
+        return behind
+
+    @property
+    def alike(self) -> "PairVotes":
+        """The pairs whose votes count once each, so that there are as many people as votes."""
+        once = ~np.array([isinstance(text, str) for text in self.weights], dtype=bool)
+        return PairVotes(*(column[once] for column in self))
 
 
 class Votes:
@@ -70,7 +86,7 @@ class Votes:
         self._tally.update((group, *_count(cast)[:2]) for group, cast in zip(groups, casts, strict=True))
         self._sample = sorted([*self._sample, *casts], key=_sample_order)[:SAMPLE]
 
-    def noise(self, held_out_votes: Sequence[int]) -> dict[str, Estimate]:
+    def noise(self, held_out_votes: Sequence[Behind]) -> dict[str, Estimate]:
         """Agreement, kappas of every two annotators with names, and ceilings as `ceilings`; nothing without votes."""
         if not self.rows:
             return {}
@@ -81,6 +97,31 @@ class Votes:
         figures |= cohen_kappas({name: [row.get(name) for row in verdicts] for name in names}, groups)
         together, first, second = np.repeat(list(self._tally), list(self._tally.values()), axis=0).T
         return figures | ceilings(first.tolist(), second.tolist(), held_out_votes, groups=together)
+
+
+def weights_of(batch: Batch) -> NDArray[np.object_]:
+    """Weights of the votes of each record that prefer a response, such as `3,1,1`; None where each counts once."""
+    texts = [",".join(map(str, weights)) or None for weights in batch.weights] or [None] * len(batch.frame)
+    return np.array(texts, dtype=object)
+
+
+def joined_weights(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that label the same pairs, each with the weights of all votes on its pair, if any counts as several.
+
+    Args:
+        frame: preferences in which those of one pair share their `key`, with `weights`.
+    """
+    if frame["weights"].isna().all():
+        return frame
+    votes = (frame["votes_chosen"] + frame["votes_rejected"]).tolist()
+    each = [
+        text if isinstance(text, str) else ",".join(["1"] * count)
+        for text, count in zip(frame["weights"], votes, strict=True)
+    ]
+    named = frame.assign(weights=each)
+    joined = named.groupby(KEY)["weights"].transform(lambda texts: ",".join(filter(None, texts)) or None)
+    weighed = frame["weights"].notna().groupby(frame[KEY]).transform("any")
+    return frame.assign(weights=joined.where(weighed, None))
 
 
 def voted_twice(frame: pd.DataFrame) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,8 @@ class WithdrawnRows:
             return batch
         return batch._replace(
             frame=batch.frame[~gone].reset_index(drop=True),
-            annotators=[name for name, is_gone in zip(batch.annotators, gone, strict=True) if not is_gone],
+            annotators=list(compress(batch.annotators, ~gone)),
+            weights=list(compress(batch.weights, ~gone)),
             left_out=batch.left_out + Counter(reasons[gone].tolist()),
         )
 

@@ -63,7 +63,7 @@ def _proved(
         yield from log_findings(project, log)
         yield from verdict_findings(project, said)
         within = None if graph is None else set(_addresses(graph, said))
-        holdings = Holdings(archive.client, project)
+        holdings = Holdings(archive.client, project, within)
         yield from standing_findings(holdings, said, deep=deep, within=within)
         if two_people:
             yield from people_findings(holdings, log, within)

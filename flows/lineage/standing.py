@@ -87,7 +87,7 @@ def _costly(holdings: Holdings, address: str, facets: Mapping[str, Any], *, deep
     run = holdings.runs.get(address)
     if run is None or FILES not in facets:
         return {}
-    costly: dict[str, Any] = {INPUTS: model_inputs(holdings.client.get_run(run.info.run_id))}
+    costly: dict[str, Any] = {INPUTS: model_inputs(holdings.with_inputs(address))}
     if deep:
         costly |= {FILES: kept_files(run.info.artifact_uri), CURVES: kept_curves(holdings.client, run)}
     return costly

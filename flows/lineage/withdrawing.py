@@ -17,7 +17,7 @@ from flows.lineage.withdrawn_marks import settle_marks
 from flows.registry.client import Registry, open_registry
 from flows.registry.ingestions import last_ingestion
 from flows.registry.names import withdrawals_experiment
-from flows.registry.statements import holds_run, state
+from flows.registry.statements import holds_run, log_of, state
 from flows.registry.withdrawals import (
     LOCK,
     DataName,
@@ -33,7 +33,7 @@ from flows.registry.withdrawals import (
 def withdraw_data(
     registry: Registry, project: str, text: str, *, why: str, by: str
 ) -> tuple[Withdrawal, list[Version]]:
-    """Withdraw data of a project.
+    """Withdraw data of a project; one that was cut off before it was stated is brought to its end.
 
     Args:
         registry: of the project.
@@ -53,29 +53,35 @@ def withdraw_data(
     data = book.find(text)
     keys = book.keys(book.kept(data)) if data.kind == "dataset" else None
     with registry.alone(LOCK):
-        records = _records(registry, project)
-        withdrawal = withdraw(records, project, data, keys=keys, why=why, by=by)
+        records, holding = _records(registry, project), withdrawals_in_force(registry.client, project)
+        cut = next((item for item in holding if item.target == data.target and not _is_stated(registry, item)), None)
+        withdrawal = cut or withdraw(records, project, data, keys=keys, why=why, by=by)
+        touched = settle_marks(archive, project, registry, again=cut is not None)
         _state(registry, records, withdrawal)
-        touched = settle_marks(archive, project, registry)
     return withdrawal, touched[withdrawal.id]
 
 
 def restore_data(registry: Registry, project: str, text: str, *, why: str, by: str) -> Withdrawal:
-    """Take the withdrawal of some data back, and the marks of versions with it.
+    """Take the withdrawal of some data back, and the marks of versions with it; what was cut off is brought to its end.
 
     Raises:
         InputError: if nothing that is called so is withdrawn.
     """
     with registry.alone(LOCK):
-        holding = withdrawals_in_force(registry.client, project)
-        meant = [item for item in holding if any(_is_called(item, name) for name in _names(text))]
-        if len(meant) != 1:
-            there = ", ".join(item.target for item in holding) or "nothing"
+        called = [
+            item
+            for item in all_withdrawals(registry.client, project)
+            if any(_is_called(item, name) for name in _names(text))
+        ]
+        meant = [item for item in called if not item.restored]
+        cut = [item for item in called if item.restored and not _is_stated(registry, item)]
+        if len(meant or cut) != 1:
+            there = ", ".join(item.target for item in withdrawals_in_force(registry.client, project)) or "nothing"
             raise InputError(f"{text}: names {len(meant)} withdrawals; withdrawn are {there}")
         records = _records(registry, project)
-        restored = restore(records, meant[0], why=why, by=by)
+        restored = restore(records, meant[0], why=why, by=by) if meant else cut[0]
+        settle_marks(Archive(registry.client), project, registry, again=not meant)
         _state(registry, records, restored)
-        settle_marks(Archive(registry.client), project, registry)
     return restored
 
 
@@ -113,10 +119,17 @@ def render_withdrawals(rows: Sequence[dict[str, Any]]) -> Group:
 
 
 def _state(registry: Registry, records: Registry, withdrawal: Withdrawal) -> None:
-    """Leave a statement of a withdrawal, or of its being taken back."""
+    """Leave a statement of a withdrawal, or of its being taken back, which comes last: what has none was cut off."""
     subject = Subject(name=withdrawal.target, digest={"sha256": digest_of(withdrawal.model_dump(mode="json"))})
     predicate = {"run": withdrawal.id, "what": withdrawal.sentence, "restored": withdrawal.restored}
     state(registry, REMOVAL, [subject], predicate, holds_run(records, withdrawal.id))
+
+
+def _is_stated(registry: Registry, withdrawal: Withdrawal) -> bool:
+    """Whether a withdrawal, or its being taken back, has its statement."""
+    predicates = (entry.statement.predicate for entry in log_of(registry).read() if entry.statement is not None)
+    wanted = (withdrawal.id, withdrawal.restored)
+    return any((predicate.get("run"), predicate.get("restored")) == wanted for predicate in predicates)
 
 
 def _records(registry: Registry, project: str) -> Registry:

@@ -22,13 +22,16 @@ SENTENCE = 4000
 """Characters of a mark; MLflow's databases hold a little more."""
 
 
-def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str, list[Version]]:
+def settle_marks(
+    archive: Archive, project: str, registry: Registry, *, again: bool = False
+) -> dict[str, list[Version]]:
     """Have every version say which withdrawals of a project it was trained on, and no other; no challenger stays.
 
     Args:
         archive: of the registry.
         project: whose withdrawals.
         registry: where the marks are made.
+        again: whether what was marked already, or is no more, is stated too, as whoever did so was cut off.
 
     Returns:
         The versions that each withdrawal in force touches, by its id.
@@ -37,7 +40,9 @@ def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str
     if not withdrawals:
         return {}
     book, graph = DataBook(archive, [project]), archive.everything()
-    touched = {item.id: book.versions(graph, item.data) for item in withdrawals if not item.restored}
+    ever = {item.id: book.versions(graph, item.data) for item in withdrawals if again or not item.restored}
+    touched = {item.id: ever[item.id] for item in withdrawals if not item.restored}
+    anew = {version.label for versions in ever.values() for version in versions} if again else set[str]()
     ours, marks = {item.short_id for item in withdrawals}, defaultdict[str, dict[str, str]](dict)
     for item in withdrawals:
         for version in touched.get(item.id, ()):
@@ -47,7 +52,9 @@ def settle_marks(archive: Archive, project: str, registry: Registry) -> dict[str
         changed = _mark(archive.client, version, others | marks[label])
         ref = registry.reference(version.name, version.version)
         taken = registry.take_alias([ref], CHALLENGER) if marks[label] else []
-        if changed or taken:
+        if label in anew and CHALLENGER not in archive.client.get_registered_model(version.name).aliases:
+            taken = [ref]
+        if changed or taken or label in anew:
             _state(registry, ref, taken)
     return touched
 

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from rlhf_core.metrics.estimates import Estimate, student_95
 
 LEAST_VOTES = 3
+
+Behind = int | tuple[int, ...]
+"""Votes behind a label: how many, or what each of them counts where they count differently."""
 
 _LOG_CONCENTRATION = (-7.0, 9.0)
 
@@ -22,7 +25,7 @@ def agreement_ceiling(
     votes_rejected: Sequence[int],
     *,
     groups: ArrayLike | None = None,
-    judged_votes: Sequence[int] | None = None,
+    judged_votes: Sequence[Behind] | None = None,
 ) -> Estimate | None:
     """Accuracy that a perfect judge would reach against labels that are majorities of so many votes.
 
@@ -45,8 +48,9 @@ def agreement_ceiling(
         votes_rejected: annotators for the rejected response, shape ``[N]``.
         groups: what is drawn together, such as the prompt, shape ``[N]``; each pair is its own unless given.
         judged_votes: votes behind each label that a judge is held against, those for neither left out, shape ``[M]``;
-            ones for single labels, 0 for one that chance decided, as the votes are a tie. The labels are those of the N
-            pairs themselves, as if none of them were a tie, unless given.
+            ones for single labels, 0 for one that chance decided, as the votes are a tie. Where votes have weights, the
+            weight of each: one vote of weight 3 is one person, and three that count 3, 1 and 1 say what the first says.
+            The labels are those of the N pairs themselves, as if none of them were a tie, unless given.
 
     Returns:
         The mean over the judged labels, 1/2 for one that chance decided. n counts the groups of the pairs with at
@@ -60,7 +64,7 @@ def agreement_ceiling(
     if (counts < 0).any():
         raise ValueError("a count of votes is negative")
     sizes = counts.sum(axis=1)
-    judged = Counter(sizes[sizes > 0].tolist() if judged_votes is None else judged_votes)
+    judged: Counter[Behind] = Counter(sizes[sizes > 0].tolist() if judged_votes is None else judged_votes)
     fitted = sizes >= LEAST_VOTES
     if not fitted.any() or not judged:
         return None
@@ -89,7 +93,7 @@ def agreement_ceiling(
 def ceilings(
     votes_chosen: Sequence[int],
     votes_rejected: Sequence[int],
-    held_out_votes: Sequence[int],
+    held_out_votes: Sequence[Behind],
     *,
     groups: ArrayLike | None = None,
 ) -> dict[str, Estimate]:
@@ -98,14 +102,14 @@ def ceilings(
     Args:
         votes_chosen: as of `agreement_ceiling`.
         votes_rejected: as of `agreement_ceiling`.
-        held_out_votes: votes behind each held-out label, 0 where they are even.
+        held_out_votes: votes behind each held-out label, 0 where they are even, or their weights.
         groups: as of `agreement_ceiling`.
 
     Returns:
         `ceiling`, against one annotator, and `held_out_ceiling`, against the held-out labels, each the majority of its
         votes; what cannot be known is left out.
     """
-    judged = {"ceiling": [1], "held_out_ceiling": held_out_votes}
+    judged: dict[str, Sequence[Behind]] = {"ceiling": [1], "held_out_ceiling": held_out_votes}
     return {
         name: ceiling
         for name, votes in judged.items()
@@ -138,21 +142,34 @@ def _design_effect(scores: NDArray[np.float64], groups: ArrayLike) -> tuple[floa
     return max(float(together @ together) / apart, 1.0) if apart else 1.0, len(together)
 
 
-def _mean_accuracy(judged: Mapping[int, int], log_a: float) -> float:
-    """Mean accuracy of a perfect judge over labels, given how many are majorities of so many votes."""
+def _mean_accuracy(judged: Mapping[Behind, int], log_a: float) -> float:
+    """Mean accuracy of a perfect judge over labels, given how many are majorities of such votes."""
     accuracies = [_accuracy(votes, np.exp(log_a)) for votes in judged]
     return float(np.average(accuracies, weights=list(judged.values())))
 
 
-def _accuracy(votes: int, a: float) -> float:
+def _accuracy(votes: Behind, a: float) -> float:
     """Chance that the majority of votes names the likelier response, p being from Beta(a, a), given that it is no tie.
 
     1/2 where there are no votes.
     Of j votes for a response, p is from Beta(a + j, a + votes - j), and the response is the likelier one where p > 1/2.
-    For one vote that is P(Beta(a + 1, a) > 1/2) = E[max(p, 1 - p)].
+    For one vote that is P(Beta(a + 1, a) > 1/2) = E[max(p, 1 - p)]. All choices of j among the voters are equally
+    likely, and where weights differ only some of them are a majority.
     """
-    if votes == 0:
+    count = votes if isinstance(votes, int) else len(votes)
+    if count == 0:
         return 0.5
-    majorities = np.arange(votes // 2 + 1, votes + 1)
-    chances = stats.betabinom.pmf(majorities, votes, a, a)
-    return float(np.average(stats.beta.sf(0.5, a + majorities, a + votes - majorities), weights=chances))
+    voters = np.arange(count + 1)
+    shares = voters > count // 2 if isinstance(votes, int) else _winning(votes) / special.binom(count, voters)
+    chances = stats.betabinom.pmf(voters, count, a, a) * shares
+    return float(np.average(stats.beta.sf(0.5, a + voters, a + count - voters), weights=chances))
+
+
+def _winning(weights: Sequence[int]) -> NDArray[np.float64]:
+    """In how many choices of j voters they have more than half of all weight, by j from 0; shape ``[votes + 1]``."""
+    total = sum(weights)
+    ways = np.zeros((len(weights) + 1, total + 1))  # by voters and their weight
+    ways[0, 0] = 1.0
+    for weight in weights:
+        ways[1:, weight:] += ways[:-1, : total + 1 - weight]
+    return np.asarray(ways[:, total // 2 + 1 :].sum(axis=1))

@@ -11,7 +11,7 @@ from rlhf_core.data.records import Pair
 from rlhf_core.metrics.agreement import more_words
 from rlhf_core.metrics.calibration import hits
 from rlhf_core.metrics.estimates import Estimate, difference
-from rlhf_core.metrics.rater_evidence import FALSE_ALARMS, LIKING
+from rlhf_core.metrics.rater_evidence import FALSE_ALARMS
 from rlhf_core.metrics.raters import LIKES_LENGTH
 
 LEAST_SOURCE_GROUPS = 30
@@ -19,6 +19,9 @@ LEAST_SOURCE_GROUPS = 30
 
 SOURCES = 200
 """Sources among which `FALSE_ALARMS` is divided, and each among its verdicts; a sample of 5,000 pairs has fewer."""
+
+LIKING_OF_A_SOURCE = 0.02
+"""A source that chooses the longer response no more often than this beyond the others is not said to like length."""
 
 CONTRADICTS = "labels contradict those of the other sources"
 
@@ -50,9 +53,9 @@ def measure_sources(
 
     A source contradicts the others where the bag of words, which learned from them and from other groups of its own, is
     wrong about more than half of its labels; so a source that is most of the data cannot. It likes length where it
-    chooses the longer response by more than `LIKING` more often than the words of the two responses make likely, less
-    the same of the others, as a bag of words that learned from few pairs expects too little of everybody. Those that
-    contradict are no others then.
+    chooses the longer response by more than `LIKING_OF_A_SOURCE` more often than the words of the two responses make
+    likely, less the same of the others, as a bag of words that learned from few pairs expects too little of everybody.
+    Those that contradict are no others then.
 
     Args:
         pairs: N labelled pairs.
@@ -71,7 +74,7 @@ def measure_sources(
     known = {code: agreement for code, agreement in agreed.items() if agreement and len(names) > 1}
     against = [code for code, agreement in known.items() if agreement.upper < 0.5]
     longer = _longer(pairs, margins, members, np.where(np.isin(of, against), -1, of))
-    verdicts = {code: (LIKES_LENGTH,) for code, beyond in longer.items() if beyond.lower > LIKING}
+    verdicts = {code: (LIKES_LENGTH,) for code, beyond in longer.items() if beyond.lower > LIKING_OF_A_SOURCE}
     verdicts |= dict.fromkeys(against, (CONTRADICTS,))
     return {
         str(names[code]): SourceFigures(

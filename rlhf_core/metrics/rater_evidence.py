@@ -24,7 +24,10 @@ LIKING = 0.05
 """A rater who chooses the longer response no more often than this beyond the others is not said to like length."""
 
 STAKE = 0.4
-"""Of the capital that is bet on a liking of length for each prompt."""
+"""Of the capital that is bet on a liking of length for each vote."""
+
+MOST_STAKES = 2
+"""A group is bet on as often as the rater judged pairs of it, and so often at most, so that no capital is ever lost."""
 
 
 class RaterVotes(NamedTuple):
@@ -106,9 +109,9 @@ def honesty_evidence(votes: RaterVotes) -> NDArray[np.float64]:
     pairs; a is that by which two others agree as often as they do, (1 - A) / (2 A - 1). Who casts a share of his votes
     by a coin says so with q', as far between q and 1/2. A vote bets at odds (1/2) / q' for the most careless of honest
     raters, `HONEST`: on average 1 at most for any honest one, and more for a coin. Bets on the pairs of a group are
-    averaged, whatever goes together there, and multiplied over groups. By Ville's inequality (1939) an honest rater
-    ever gets to x with a chance of 1 / x at most, however often one looks (Ramdas et al., 2023, 'Game-theoretic
-    statistics and safe anytime-valid inference').
+    averaged, whatever goes together there, with a larger stake on the mean of several, and multiplied over groups. By
+    Ville's inequality (1939) an honest rater ever gets to x with a chance of 1 / x at most, however often one looks
+    (Ramdas et al., 2023, 'Game-theoretic statistics and safe anytime-valid inference').
 
     a is an estimate, and votes on a pair that was looked at before may still come in: neither is of the theorem.
     """
@@ -160,11 +163,18 @@ def _partners(votes: RaterVotes) -> NDArray[np.int64]:
 def _capital(
     bets: NDArray[np.float64], raters: NDArray[np.int64], groups: NDArray[np.int64], count: int
 ) -> NDArray[np.float64]:
-    """Sum over groups of the logarithm of the mean bet, for each rater; shape ``[R]``."""
+    """Sum over groups of the logarithm of what a bet on the mean of a group brings, for each rater; shape ``[R]``.
+
+    A mean of several bets spreads less than one bet, so that more of it may be staked. Whatever the stake, and however
+    the pairs of a group go together, what is 1 at most on average stays so.
+    """
     keys, members = np.unique(np.column_stack([raters, groups]), axis=0, return_inverse=True)
     members = members.ravel()
-    means = np.bincount(members, weights=bets) / np.bincount(members)
-    return np.asarray(np.bincount(keys[:, 0], weights=np.log(means), minlength=count), dtype=np.float64)
+    sizes = np.bincount(members)
+    gains = np.bincount(members, weights=bets) / sizes - 1
+    stakes = np.minimum(sizes, MOST_STAKES)
+    brought = np.log1p(stakes * gains)
+    return np.asarray(np.bincount(keys[:, 0], weights=brought, minlength=count), dtype=np.float64)
 
 
 def length_evidence(votes: RaterVotes) -> NDArray[np.float64]:

@@ -136,6 +136,8 @@ def test_incidents_have_weeks_of_their_own_and_end_within_the_year(seed: int) ->
         assert all(1 <= incident.week <= incident.week + incident.lasts <= weeks for incident in drawn)
         assert drawn[0].week < drawn[-1].week
     assert all(not incident.needs_stack for weeks in (52, 8) for incident in draw(weeks, seed, stack=False))
+    costly = draw(12, seed, stack=False, costly=True)
+    assert len(costly) == 8 and all(incident.may_cost_gold for incident in costly)
     with pytest.raises(ValueError, match="5 incidents need as many weeks"):
         draw(4, seed, stack=False)
 
@@ -206,6 +208,9 @@ def test_when_an_incident_was_noticed_depends_on_what_had_been_made() -> None:
     assert stopped({3: a_week(3), 4: a_week(4, gate)}, 3, 4).when == "later"  # type: ignore[union-attr]
     assert stopped({3: a_week(3), 4: a_week(4)}, 3, 4) is None
     assert FlippedVendor(3, 1).grade({3: a_week(3)}).when == "never"
+    named = a_try().model_copy(update={"sources": {"pairs/vendor-03.csv": "contradicts"}})
+    assert FlippedVendor(3, 1).grade({3: a_week(3, named)})[:2] == ("before promotion", "week 3, named: contradicts")
+    assert FlippedVendor(3, 1).grade({3: a_week(3), 4: a_week(4, named)}).when == "later"
     leak = HeldOutCopies(3, 1)
     assert not leak.grade({3: a_week(3, notes={leak.name: {"trained_on": 2}})}).ended_well
     killed = WorkerKilled(3, 1)
@@ -218,7 +223,7 @@ def test_tables_tell_misses_first_and_what_must_not_be() -> None:
     weeks = [
         a_week(0, worth={"champion": 1.0, "without gates": 1.0, "never again": 1.0}),
         a_week(1, worth={"champion": 2.0, "without gates": 0.0, "never again": 1.0}, missed=better),
-        a_week(2, worth={"champion": 0.0, "without gates": 0.0, "never again": 1.0}, change=worse),
+        a_week(2, worth={"champion": 0.0, "without gates": 0.0, "never again": 1.0}, change=worse, made_better=worse),
     ]
     rows = grade([WorkerKilled(1, 1), FlippedVendor(2, 1)], {week.week: week for week in weeks})
     year = a_year(*weeks, incidents=rows, counts={"versions made twice": 1, "aliases wrong": []})
@@ -226,7 +231,9 @@ def test_tables_tell_misses_first_and_what_must_not_be() -> None:
     assert year.problems() == ["week 2: a worse policy became champion", "versions made twice: 1"]
     (header, _, first, second) = incident_table([year])
     assert "vendor batch with labels flipped" in first and "worker killed" in second and "noticed" in header
+    assert "-1.00 [-1.50, -0.50]" in first
     lines = list(goal_table([year]))
+    assert any(line.startswith("| incidents that may cost gold") and line.endswith("| 0 | 1; 1 |") for line in lines)
     assert (
         lines[0] == "| figure | goal | seed 1, 2 weeks, small, no servers |" and year.file == "year-1-small-alone.json"
     )

@@ -952,8 +952,8 @@ MUTANTS = [
     Mutant(
         "a tie is a majority",
         "rlhf_core.metrics.label_noise",
-        "np.arange(votes // 2 + 1, votes + 1)",
-        "np.arange((votes + 1) // 2, votes + 1)",
+        "voters > count // 2 if",
+        "voters >= count // 2 if",
         "test_label_noise.test_a_tie_of_four_votes_is_no_label",
     ),
     Mutant(
@@ -990,6 +990,13 @@ MUTANTS = [
         "(totals % 2 == 0) & ~np.isin(totals, totals[2 * chosen == totals])",
         "np.zeros(len(totals), dtype=bool)",
         "test_label_noise.test_ties_that_were_left_out_are_not_taken_for_agreement",
+    ),
+    Mutant(
+        "a vote of weight 2 and two of weight 1 against it are decided",
+        "rlhf_core.metrics.label_noise",
+        "ways[:, total // 2 + 1 :]",
+        "ways[:, (total + 1) // 2 :]",
+        "test_label_noise.test_votes_that_count_differently_are_as_many_as_they_decide_like",
     ),
     Mutant(
         "a perfect judge knows labels that chance decided",
@@ -1137,6 +1144,20 @@ MUTANTS = [
         "turned > 0)",
         "turned < 0)",
         "test_reward_model_metrics.test_a_bag_of_words_learns_a_telling_word",
+    ),
+    Mutant(
+        "sources that contradict are held against the others for length",
+        "rlhf_core.metrics.label_sources",
+        "np.where(np.isin(of, against), -1, of)",
+        "of",
+        "test_source_report.test_a_flipped_file_is_named_in_report_and_remark_and_the_gate_fails",
+    ),
+    Mutant(
+        "each pair of a source is a group of its own",
+        "rlhf_core.metrics.label_sources",
+        "members = np.unique(groups, return_inverse=True)[1]",
+        "members = np.arange(len(groups))",
+        "test_label_sources.test_the_interval_is_that_of_student_over_prompts_for_200_sources",
     ),
     Mutant(
         "weights go to the larger side",
@@ -1562,9 +1583,9 @@ MUTANTS = [
     Mutant(
         "bets on the pairs of a group count as if they were apart",
         "rlhf_core.metrics.rater_evidence",
-        "np.bincount(members, weights=bets) / np.bincount(members)",
-        "np.bincount(members, weights=bets)",
-        "test_rater_evidence.test_bets_on_the_pairs_of_a_group_are_averaged_so_that_copies_add_nothing",
+        "np.minimum(sizes, MOST_STAKES)",
+        "sizes",
+        "test_rater_evidence.test_bets_on_the_pairs_of_a_group_are_averaged_and_staked_twice_at_most",
     ),
     Mutant(
         "honest raters may not be careless",

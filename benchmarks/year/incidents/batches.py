@@ -42,8 +42,18 @@ class Batch(Incident):
         return True
 
     def grade(self, weeks: Weeks) -> Notice:
-        """A climb was stopped while it was there."""
-        return stopped(weeks, self.week, self.week + PATIENCE) or Notice("never", "it is in use")
+        """A climb was stopped while it was there, or the report of labels names it."""
+        notice = stopped(weeks, self.week, self.week + PATIENCE)
+        return notice or self.named(weeks) or Notice("never", "it is in use")
+
+    def named(self, weeks: Weeks) -> Notice | None:
+        """The first week whose report of labels says something against it."""
+        source = f"pairs/{self.batch}.csv"
+        for week in sorted(week for week in weeks if week >= self.week):
+            said = [each.sources[source] for each in weeks[week].tries if source in each.sources]
+            if said:
+                return Notice("before promotion" if week == self.week else "later", f"week {week}, named: {said[0]}")
+        return None
 
 
 class FlippedVendor(Batch):

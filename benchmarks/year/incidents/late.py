@@ -1,5 +1,6 @@
 """The late finding: a batch turns out to be bad weeks after it went into what runs."""
 
+import json
 import re
 from typing import Any
 
@@ -105,16 +106,19 @@ def versions_with(scene: Scene, batch: str) -> set[str]:
 
 
 def withdraw(scene: Scene, batch: str) -> set[str]:
-    """Have nobody learn from a batch any more; the versions that are marked for it.
+    """Have nobody learn from a batch any more, unless that was done before a restart; the versions marked for it.
 
     Raises:
         RuntimeError: if it is not withdrawn.
     """
     said = scene.ground.rlhf("data", "withdraw", _source(batch), "--why", WHY, *configured(scene.ground))
-    if said.code:
+    listed = scene.ground.rlhf("data", "withdrawals", "--json", *configured(scene.ground))
+    rows = json.loads(listed.text) if listed.code == 0 else []
+    marked = [row["versions"] for row in rows if f"{row['kind']}:{row['name']}" == _source(batch)]
+    if not marked:
         raise RuntimeError(f"rlhf data withdraw: {said.text}")
     scene.withdraw(batch)
-    return _labels(said.text)
+    return set(marked[-1])
 
 
 def _source(batch: str) -> str:

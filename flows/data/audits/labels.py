@@ -150,9 +150,11 @@ def draw_sample(parts: Iterable[pd.DataFrame], size: int) -> Sample:
 def _noise(preferences: Table, sample: Sample) -> dict[str, Estimate]:
     """What the votes of rows say where formats give them; else what the counts of the snapshot say."""
     votes = preferences.votes
-    held_out = votes.held_out.tolist()
+    held_out, alike = votes.held_out, votes.alike
     if preferences.raw_votes.rows:
         return preferences.raw_votes.noise(held_out)
+    if len(alike.chosen) < len(votes.chosen):  # no two people with names share a pair, and weights are no people
+        return ceilings(alike.chosen.tolist(), alike.rejected.tolist(), held_out, groups=alike.groups)
     counts = sample.frame[["votes_chosen", "votes_rejected"]].to_numpy(dtype="int64")
     figures = counted_agreement(sample.pairs, sample.groups, counts, even=_even(preferences, sample))
     return figures | ceilings(votes.chosen.tolist(), votes.rejected.tolist(), held_out, groups=votes.groups)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flows.config.columns import ColumnFormat
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
 from flows.config.raters import RatersConfig
+from flows.data.audits.labels import measure_labels
 from flows.data.audits.rater_report import rater_page, rater_remarks, rater_sheet
 from flows.data.rater_look import look_at_raters
 from flows.data.rater_weights import RaterWeights
@@ -200,3 +202,27 @@ def test_labels_without_names_are_answered_by_what_to_write(rlhf: Callable[..., 
     path.write_text(json.dumps({"prompt": "p", "chosen": "one", "rejected": "two"}))
     done = rlhf("data", "raters", str(path))
     assert done.returncode == 2 and "no label says whose it is" in done.stderr and "annotator" in done.stderr
+
+
+@pytest.mark.parametrize("which", ["within_rows", "by_rows"])
+def test_weights_are_no_people_to_the_ceiling_of_held_out_labels(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data = request.getfixturevalue(which)
+    table, _ = ingested(data, RatersConfig(weights={"ann": 9}), tmp_path / "weighed")
+    behind = Counter(table.votes.held_out)
+    assert set(behind) == {3, (1, 1, 9)} and sum(behind.values()) > 30
+    plain, _ = ingested(data, RatersConfig(), tmp_path / "plain")
+    weighed_ceiling, ceiling = (measure_labels(each).noise["held_out_ceiling"].value for each in (table, plain))
+    assert weighed_ceiling < ceiling  # where ann voted, one person decides and not the majority of three
+
+
+def test_the_one_vote_of_a_weighed_rater_is_no_agreement(tmp_path: Path) -> None:
+    path = tmp_path / "single.jsonl"
+    names = ("prompt", "response_a", "response_b")
+    rows = [{**dict(zip(names, texts(pair), strict=True)), "votes": {"ann": "ab"[pair % 2]}} for pair in range(100)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    data = FileData(preferences=(FileSource(path=str(path)),))
+    table, _ = ingested(data, RatersConfig(weights={"ann": 3}), tmp_path)
+    assert int(table.votes.chosen.max()) == 3 and set(table.votes.held_out) == {(3,)}
+    assert measure_labels(table).noise == {}

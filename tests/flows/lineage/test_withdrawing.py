@@ -10,13 +10,16 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
+from flows.attestation.keys import pipeline_key
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
+from flows.lineage import withdrawing
 from flows.lineage.archive import Archive
 from flows.lineage.audit import audit
 from flows.lineage.data_names import DataBook
 from flows.lineage.finding import DOUBTS
 from flows.lineage.impact import render
+from flows.lineage.proof import prove
 from flows.lineage.story import facts
 from flows.lineage.withdrawing import listed, restore_data, withdraw_data
 from flows.pipeline.reuse import require_passed
@@ -225,6 +228,41 @@ def test_two_who_withdraw_the_same_at_once_are_one_and_a_refusal(made: Made) -> 
         thread.join()
     assert sorted(type(one).__name__ for one in said) == ["InputError", "str"]
     assert len(withdrawals_in_force(made.toys.registry.client, "toys")) == 1
+
+
+@pytest.mark.parametrize("step", ["settle_marks", "_state"])
+def test_a_withdrawal_that_was_cut_off_is_brought_to_its_end_by_typing_it_again(
+    made: Made, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    registry = made.toys.registry
+
+    def cut_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def unproved() -> set[tuple[str, str]]:
+        found = prove(Archive(registry.client), None, [pipeline_key(registry.storage).public_key])
+        return {(item.of, item.what) for item in found if item.status in DOUBTS}
+
+    before = unproved()  # toys are made without statements
+    with monkeypatch.context() as patch:
+        patch.setattr(withdrawing, step, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            withdraw_data(registry, "toys", "week-2.csv", why="labels flipped", by="ann@desk")
+    assert unproved() - before
+    withdrawal, versions = withdraw_data(registry, "toys", "week-2.csv", why="again", by="ben@desk")
+    assert (withdrawal.why, withdrawal.by) == ("labels flipped", "ann@desk")
+    assert {*made.bad.values()} <= {version.label for version in versions} == marked(registry)
+    assert unproved() <= before
+    with pytest.raises(InputError, match="left out already"):
+        withdraw_data(registry, "toys", "week-2.csv", why="once more", by="ben@desk")
+    with monkeypatch.context() as patch:
+        patch.setattr(withdrawing, step, cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            restore_data(registry, "toys", "week-2.csv", why="they were right", by="ann@desk")
+    assert "they were right" in restore_data(registry, "toys", "week-2.csv", why="again", by="ben@desk").restored
+    assert marked(registry) == set() and unproved() <= before
+    with pytest.raises(InputError, match="names 0 withdrawals"):
+        restore_data(registry, "toys", "week-2.csv", why="once more", by="ben@desk")
 
 
 def test_many_sources_are_kept_whole(storage: Path) -> None:

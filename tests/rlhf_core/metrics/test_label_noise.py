@@ -145,6 +145,25 @@ def test_uniform_preferences_by_hand() -> None:
     assert ceiling is not None and ceiling.value == pytest.approx((3 / 4 + 13 / 16) / 2, abs=1e-4)
 
 
+def test_votes_that_count_differently_are_as_many_as_they_decide_like() -> None:
+    # p is uniform: one vote is right with 3/4, the majority of three with 13/16, as above
+    fitted = ([3] * 5000 + [2] * 5000, [0] * 5000 + [1] * 5000)
+
+    def ceiling_of(*weights: int) -> float:
+        found = agreement_ceiling(*fitted, judged_votes=[weights])
+        assert found is not None
+        return found.value
+
+    assert ceiling_of(3) == pytest.approx(3 / 4, abs=1e-4)  # one person, whatever the vote counts
+    assert ceiling_of(3, 1, 1) == pytest.approx(3 / 4, abs=1e-4)  # the first decides alone
+    assert ceiling_of(2, 2, 2) == ceiling_of(3, 2, 2) == pytest.approx(13 / 16, abs=1e-4)  # any two decide
+    # 2, 1 and 1: the first with another, or all three against nobody; the first against both is a tie
+    right, _ = integrate.quad(lambda p: p**3 + 2 * p**2 * (1 - p), 0.5, 1.0)
+    wrong, _ = integrate.quad(lambda p: p**3 + 2 * p**2 * (1 - p), 0.0, 0.5)
+    assert ceiling_of(2, 1, 1) == pytest.approx(right / (right + wrong), abs=1e-4)
+    assert ceiling_of(1, 1, 1) == agreement_ceiling(*fitted, judged_votes=[3])[0]  # type: ignore[index]
+
+
 def test_ties_that_were_left_out_are_not_taken_for_agreement() -> None:
     # where p is uniform, 0, 1, 2, 3 and 4 of four votes for the first are equally frequent; without ties 3 and 4 stay
     for pairs in (

@@ -54,20 +54,21 @@ def test_a_bet_by_hand() -> None:
     assert honesty_evidence(votes(rows))[0] == pytest.approx(expected, rel=1e-9)
 
 
-def test_bets_on_the_pairs_of_a_group_are_averaged_so_that_copies_add_nothing() -> None:
-    once = simulated({"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}, 60, seed=1)
-    copies = RaterVotes(
-        once.names,
-        *(np.concatenate([column, column]) for column in (once.raters,)),
-        np.concatenate([once.pairs, once.pairs + 1000]),
-        *(np.concatenate([column, column]) for column in once[3:]),
-    )
-    assert honesty_evidence(copies) == pytest.approx(honesty_evidence(once), rel=1e-9)
+def test_bets_on_the_pairs_of_a_group_are_averaged_and_staked_twice_at_most() -> None:
+    """Of ann's two others both agree always, so a is 0 and a vote against them wins 0.5 / (0.5 - (1 - HONEST) / 2)."""
+    once = [("ann", 1, 7, -1), ("bo", 1, 7, 1), ("cy", 1, 7, 1)]
+    bet = 0.5 / (0.5 - (1 - HONEST) / 2)
+    for copies, stake in ((1, 1), (2, 2), (5, 2)):
+        rows = [(name, pair + copy, group, side) for copy in range(copies) for name, pair, group, side in once]
+        assert honesty_evidence(votes(rows))[0] == pytest.approx(math.log(1 + stake * (bet - 1)), rel=1e-9)
+    with_one = [(name, 2, 7, 1) for name in ("ann", "bo", "cy")]
+    mean = (bet + 0.5 / (0.5 + (1 - HONEST) / 2)) / 2
+    assert honesty_evidence(votes(once + with_one))[0] == pytest.approx(math.log(1 + 2 * (mean - 1)), rel=1e-9)
 
 
 def test_the_most_careless_of_honest_raters_bring_a_capital_of_one_at_most_on_average() -> None:
     """Also where the pairs of a prompt are one pair asked again and again: what goes together there counts once."""
-    for per_group in (1, 5):
+    for per_group in (1, 2, 5):
         careless = {"worst": HONEST, **{f"honest {index}": 0.0 for index in range(5)}}
         capital = [
             math.exp(honesty_evidence(simulated(careless, 30, seed=seed, per_group=per_group))[-1])
