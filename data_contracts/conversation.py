@@ -42,6 +42,15 @@ def read_conversation(prompt: str) -> list[Message]:
     return [Message(role="user", content=prompt)]
 
 
+def typed_prompt(prompt: str) -> str:
+    """A prompt as its column holds it of one that a person typed, JSON of messages in any spacing."""
+    try:
+        typed = json.loads(prompt) if prompt.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return prompt
+    return write_conversation(typed) if is_conversation(typed) and typed else prompt
+
+
 def in_words(prompt: str) -> str:
     """A prompt for people to read: itself, or the speaker and the words of each of its turns, line by line."""
     turns = read_conversation(prompt)

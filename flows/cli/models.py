@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from data_contracts.conversation import typed_prompt
 from flows.cli.common import (
     PORTS,
     ConfigOption,
@@ -29,7 +30,10 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="Not the configuration's; 0: the likeliest token.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
-    """Answer prompts with a registered model or a folder."""
+    """Answer prompts with a registered model or a folder.
+
+    A prompt of several turns, or with a system's turn, is typed as JSON: [{"role": "system", "content": "..."}, ...].
+    """
     with quietly():
         from flows.inference.arguments import check_answers, check_temperature, check_written
 
@@ -37,7 +41,7 @@ def generate(
         check_written(model)
         check_answers(model)
         settings = _settings_for(model, config, overrides)
-        questions = prompts or _lines(sys.stdin)
+        questions = [typed_prompt(prompt) for prompt in prompts or _lines(sys.stdin)]
         typer.echo(f"loading {model}", err=True)
         from flows.inference.ask import answer
 

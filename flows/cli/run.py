@@ -116,7 +116,7 @@ def check(
     What ingestion would make of the first rows; stop tokens, template, padding and lengths, a prompt with its ids, and
     how many texts of the data are cut. Nothing is made.
     """
-    with quietly():
+    with quietly(as_typed(config, overrides)):
         from flows.config.loading import load_file
         from flows.deploy.environment import refuse_socks
 
@@ -137,8 +137,8 @@ def check(
             missing = check_reachable(settings, offline=offline)
             if not offline:
                 _check_servers(settings, in_registry(settings))
-            lines = [*missing, *_data_lines(settings)]
-            lines += _token_lines(settings, offline) if _has_tokens(settings) else ()
+            tokens = [*_token_lines(settings, offline)] if _has_tokens(settings) else []
+            lines = [*missing, *_data_lines(settings), *tokens]
         typer.echo(f"{config}: valid; project {settings.project}, data {settings.data.kind}, base {settings.base.kind}")
         for line in lines:
             typer.echo(line)

@@ -152,7 +152,7 @@ class Table:
         self._left_out[TIED] += len(tied)
         self._records -= len(tied)
         merged = tied[tied["copies"] > 0]
-        self.tied.append(merged[[KEY, "group", "weights", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
+        self.tied.append(merged[[KEY, "group", "weights", "source", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
         return frame[~even].reset_index(drop=True)
 
     def _judged(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:
@@ -222,8 +222,9 @@ class Table:
     def votes(self) -> PairVotes:
         """The votes of every pair in the snapshot, and of the tied ones, which are no held-out pairs."""
         frame = pd.concat([*self._votes, *(_grouped(tied.assign(**{SPLIT: ""})) for tied in self.tied)])
-        chosen, rejected, groups = (frame[name].to_numpy() for name in (*VOTES[:2], "group"))
-        return PairVotes(chosen, rejected, groups, (frame[SPLIT] == HELD_OUT).to_numpy(), frame["weights"].to_numpy())
+        is_held_out = (frame[SPLIT] == HELD_OUT).to_numpy()
+        chosen, rejected, *others = (frame[name].to_numpy() for name in (*VOTES[:2], "group", "weights", "source"))
+        return PairVotes(chosen, rejected, others[0], is_held_out, *others[1:])
 
     def _splits(self, frame: pd.DataFrame) -> NDArray[np.object_]:
         return split_by_group(frame["group"].tolist(), self._shares, judge=self.kind == "preferences")
@@ -231,7 +232,7 @@ class Table:
 
 def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
     """The votes of pairs, whose groups are hashes."""
-    return frame[[*VOTES[:2], SPLIT, "weights"]].assign(group=text_hashes(frame["group"].tolist()))
+    return frame[[*VOTES[:2], SPLIT, "weights", "source"]].assign(group=text_hashes(frame["group"].tolist()))
 
 
 def make_tables(

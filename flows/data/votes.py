@@ -17,10 +17,13 @@ from flows.data.buckets import KEY
 from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.annotator_agreement import VERDICTS, agreement_figures, cohen_kappas
 from rlhf_core.metrics.estimates import Estimate
-from rlhf_core.metrics.label_noise import Behind, ceilings
+from rlhf_core.metrics.label_noise import LEAST_VOTES, Behind, ceilings
 
 SAMPLE = 5000
 """Rows whose votes are looked at together; intervals are then about as narrow as they can be of use."""
+
+MOST_OF_OTHERS = 0.05
+"""Share of the held-out labels that may be of sources without repeated votes, where a ceiling is given for the others."""
 
 HEADER = ("source", "row", "annotator", "verdict")
 
@@ -32,6 +35,7 @@ class PairVotes(NamedTuple):
 
     Attributes:
         weights: of the votes of each pair, as `weights_of` writes them; no text where each counts once.
+        sources: of the pairs.
     """
 
     chosen: NDArray[np.int64]
@@ -39,13 +43,21 @@ class PairVotes(NamedTuple):
     groups: NDArray[np.uint64]
     is_held_out: NDArray[np.bool_]
     weights: NDArray[np.object_]
+    sources: NDArray[np.object_]
 
     @property
     def held_out(self) -> list[Behind]:
-        """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted."""
+        """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted.
+
+        Of sources that have pairs with several votes, which alone tell of their noise; none if many labels are of others.
+        """
+        several = np.isin(self.sources, np.unique(self.sources[self.chosen + self.rejected >= LEAST_VOTES].astype(str)))
+        known = self.is_held_out & several
+        if known.sum() < (1 - MOST_OF_OTHERS) * self.is_held_out.sum():
+            return []
         votes: NDArray[np.int64] = np.where(self.chosen == self.rejected, 0, self.chosen + self.rejected)
-        behind: list[Behind] = votes[self.is_held_out].tolist()
-        for place, text in enumerate(self.weights[self.is_held_out].tolist()):
+        behind: list[Behind] = votes[known].tolist()
+        for place, text in enumerate(self.weights[known].tolist()):
             if isinstance(text, str) and behind[place]:
                 behind[place] = tuple(sorted(map(int, text.split(","))))
         return behind

@@ -13,7 +13,6 @@ from flows.config.ladder import LadderConfig
 from flows.data.audits.cut_texts import CutTexts, TableReading, cut_texts, first_rows, readings
 from flows.pipeline.preflight import in_registry
 from flows.pipeline.published_tokens import Published, published_models
-from rlhf_core.data.chat_template import is_fallback
 from rlhf_core.data.stop_tokens import rows_needed
 from rlhf_core.data.tokenizer import allow_special_tokens, encode_prompts, settle_tokenizer, special_tokens
 
@@ -129,7 +128,7 @@ def _tokens_of(published: Published, config: LadderConfig, tables: Mapping[Kind,
     return ModelTokens(
         field=published.field,
         name=published.name,
-        has_template=not is_fallback(own_template if not isinstance(own_template, dict) else ""),
+        has_template=own_template is not None,
         stops=[_token(tokenizer, end) for end in ends if end < needed],
         own_end=own_end,
         padding=_token(tokenizer, tokenizer.pad_token_id),

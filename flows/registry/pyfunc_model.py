@@ -157,7 +157,7 @@ def _is_ours(folder: Path, digest: str | None) -> bool:
 
 def _turns(prompt: str) -> list[dict[str, str]]:
     """The messages of a prompt: itself as a user turn, or those that it lists as JSON objects of role and content."""
-    if prompt.startswith('[{"role": '):
+    if prompt.lstrip().startswith("["):
         try:
             talk = [{"role": turn["role"], "content": turn["content"]} for turn in json.loads(prompt)]
         except (ValueError, KeyError, TypeError, RecursionError):

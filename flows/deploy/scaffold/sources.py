@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from data_contracts.conversation import read_conversation
 from data_contracts.formats.convert import Batch, SourceRow
 from data_contracts.formats.registry import fits, recognise
 from data_contracts.records import TEXTS, Kind
@@ -132,13 +133,16 @@ def to_be_written(sources: Iterable[DataSource]) -> list[Kind]:
 
 
 def texts_of(sources: Iterable[DataSource]) -> tuple[list[str], list[str]]:
-    """Prompts, and responses of any kind, of all sources."""
+    """What is said in prompts, and responses of any kind, of all sources."""
     prompts: list[str] = []
     responses: list[str] = []
     for kind, frame in _frames(sources):
         for column in TEXTS[kind]:
             cells = [cell for cell in frame[column] if isinstance(cell, str)]
-            (prompts if column == "prompt" else responses).extend(cells)
+            if column == "prompt":
+                prompts += ["\n".join(turn["content"] for turn in read_conversation(cell)) for cell in cells]
+            else:
+                responses += cells
     return prompts, responses
 
 

@@ -125,7 +125,7 @@ def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so
     assert (table.counts.merged, table.counts.written) == (80, 40)
     assert table.votes.chosen.sum() + table.votes.rejected.sum() == len(rows)
     held_out = int((frame["split"] == "test").sum())
-    assert table.votes.held_out.tolist() == [3] * held_out
+    assert table.votes.held_out == [3] * held_out
 
 
 def swapped(rows: Rows) -> Rows:
@@ -166,9 +166,31 @@ def test_even_labels_are_ties_where_all_their_sources_keep_these(tmp_path: Path)
 def test_votes_behind_held_out_labels_are_those_of_held_out_pairs() -> None:
     held_out = np.array([True, False, True, True, True, True])
     votes = PairVotes(
-        np.array([2, 1, 3, 1, 2, 0]), np.array([1, 0, 2, 0, 2, 0]), np.arange(6, dtype=np.uint64), held_out
+        np.array([2, 1, 3, 1, 2, 0]),
+        np.array([1, 0, 2, 0, 2, 0]),
+        np.arange(6, dtype=np.uint64),
+        held_out,
+        np.full(6, None),
+        np.full(6, "a.csv", dtype=object),
     )
-    assert votes.held_out.tolist() == [3, 5, 1, 0, 0]
+    assert votes.held_out == [3, 5, 1, 0, 0]
+
+
+@pytest.mark.parametrize(("others", "expected"), [(1, [3] * 39), (4, [])])
+def test_labels_of_sources_without_repeated_votes_have_no_ceiling_by_those_of_others(
+    others: int, expected: list[int]
+) -> None:
+    """Three people labelled each pair of one source; who labelled the other one, and how well, nobody knows."""
+    three, single = 40 - others, others
+    votes = PairVotes(
+        np.repeat([2, 1], [three, single]),
+        np.repeat([1, 0], [three, single]),
+        np.arange(40, dtype=np.uint64),
+        np.full(40, True),
+        np.full(40, None),
+        np.repeat(np.array(["vendor.csv", "export.parquet"], dtype=object), [three, single]),
+    )
+    assert votes.held_out == expected
 
 
 def test_a_fatal_rule_refuses_the_table_and_names_row_field_and_mend(tmp_path: Path) -> None:
