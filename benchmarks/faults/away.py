@@ -85,11 +85,11 @@ def _without_postgres(bench: Bench, name: str, away: float | None) -> Iterator[O
     fault = f"PostgreSQL under MLflow killed {how}"
     with ExitStack() as stack:
         try:
-            server, database = stack.enter_context(postgres_server(storage, away))
+            server = stack.enter_context(postgres_server(storage, away))
         except FileNotFoundError as error:
             yield Outcome(fault, 0, {}, 0, None, 0, [f"not injected: {error} is not there"])
             return
-        mlflow = stack.enter_context(mlflow_server(storage, None, database))
+        mlflow = stack.enter_context(mlflow_server(storage, None, server.uri))
         lives = stack.enter_context(bench.lives(storage, **tracked(mlflow), **victim(server)))
         watch = Watch(bench, fault, bench.ppo, storage, tracking=mlflow.uri)
         yield (_gone if away is None else _back)(bench, watch, storage, lives, server)
@@ -102,7 +102,7 @@ def tracked(server: Server) -> dict[str, str]:
 
 def orchestrated(server: Server) -> dict[str, str]:
     """What names a Prefect server to a climb."""
-    return {"PREFECT_API_URL": f"{server.uri}/api"}
+    return {"PREFECT_API_URL": server.uri}
 
 
 def victim(server: Server) -> dict[str, str]:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -29,28 +29,30 @@ class Server:
     Args:
         name: of the file beside the storage that holds the number of its process, and of that with what it said.
         command: starts it.
-        port: of this machine, that it listens on.
-        health: path that it answers once it serves; None takes a connection for an answer.
+        uri: its address.
+        answers: whether it serves.
         away: seconds from its death to its next start; None leaves it dead.
         options: further ones of `subprocess.Popen`.
     """
 
     def __init__(
-        self, name: Path, command: Sequence[str], port: int, *, health: str | None, away: float | None, **options: Any
+        self,
+        name: Path,
+        command: Sequence[str],
+        uri: str,
+        *,
+        answers: Callable[[], bool],
+        away: float | None,
+        **options: Any,
     ) -> None:
         self.process_file = name.with_suffix(".server")
         self.starts = 0
-        self.port = port
+        self.uri = uri
         self._said = name.with_suffix(".server.log")
-        self._command, self._health, self._away, self._options = command, health, away, options
+        self._command, self._answers, self._away, self._options = command, answers, away, options
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._minder = threading.Thread(target=self._mind)
-
-    @property
-    def uri(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._start()
@@ -98,15 +100,6 @@ class Server:
             time.sleep(0.2)
         raise RuntimeError(f"a server did not start within {START_SECONDS:g} s; see {self._said}")
 
-    def _answers(self) -> bool:
-        with suppress(OSError):
-            if self._health is None:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            else:
-                urllib.request.urlopen(self.uri + self._health, timeout=1).close()
-            return True
-        return False
-
 
 def mlflow_server(storage: Path, away: float | None, backend: str = "") -> Server:
     """An MLflow server on the artifacts of a storage, and on its database unless another one is named."""
@@ -114,20 +107,22 @@ def mlflow_server(storage: Path, away: float | None, backend: str = "") -> Serve
     places = ["--backend-store-uri", backend or f"sqlite:///{storage / 'mlflow.db'}"]
     places += ["--artifacts-destination", str(storage / "artifacts")]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *places]
-    return Server(_beside(storage, "mlflow"), command, port, health="/health", away=away)
+    uri = f"http://127.0.0.1:{port}"
+    return Server(_beside(storage, "mlflow"), command, uri, answers=lambda: _is_page(f"{uri}/health"), away=away)
 
 
 def prefect_server(storage: Path, away: float | None) -> Server:
     """A Prefect server whose database lies beside a storage."""
     port, home = _free_port(), _beside(storage, "prefect")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-    return Server(home, command, port, health="/api/health", away=away, env=environment)
+    uri = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_API_URL": uri}
+    return Server(home, command, uri, answers=lambda: _is_page(f"{uri}/health"), away=away, env=environment)
 
 
 @contextmanager
-def postgres_server(storage: Path, away: float | None) -> Iterator[tuple[Server, str]]:
-    """A PostgreSQL with an empty database for MLflow, and the address of that.
+def postgres_server(storage: Path, away: float | None) -> Iterator[Server]:
+    """A PostgreSQL with an empty database for MLflow, whose address is that of the server.
 
     Raises:
         FileNotFoundError: if its programs are not on this machine.
@@ -144,9 +139,12 @@ def postgres_server(storage: Path, away: float | None) -> Iterator[tuple[Server,
     subprocess.run(single, input=b"CREATE DATABASE mlflow", check=True, capture_output=True, **other)
     port = _free_port()
     command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", "", "-h", "127.0.0.1"]
+    ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    uri = f"postgresql+psycopg2://{ROLE}@127.0.0.1:{port}/mlflow"
+    name = _beside(storage, "postgres")
     try:
-        with Server(_beside(storage, "postgres"), command, port, health=None, away=away, **other) as server:
-            yield server, f"postgresql+psycopg2://{ROLE}@127.0.0.1:{port}/mlflow"
+        with Server(name, command, uri, answers=lambda: not subprocess.call(ready), away=away, **other) as server:
+            yield server
     finally:
         shutil.rmtree(data)
 
@@ -163,6 +161,13 @@ def _programs() -> Path:
 def _user() -> str:
     """Who runs PostgreSQL, which refuses to run as root."""
     return "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _is_page(address: str) -> bool:
+    with suppress(OSError):
+        urllib.request.urlopen(address, timeout=1).close()
+        return True
+    return False
 
 
 def _beside(storage: Path, what: str) -> Path:
