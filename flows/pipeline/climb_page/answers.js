@@ -85,5 +85,7 @@
     shown += PAGE;
     draw();
   });
+  const order = filters.elements.namedItem("order");
+  if (order.value === "loss" && !rows.some((row) => row.judge_gain < 0)) order.value = "gain"; // nothing got worse
   draw();
 })();

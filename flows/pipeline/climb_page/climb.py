@@ -219,7 +219,7 @@ def read_climb(client: MlflowClient, run_id: str) -> Climb:
 
 def changes(client: MlflowClient, made: StageRun, other: StageRun) -> list[str]:
     """What went into a version that did not go into another one; nothing where their runs are gone."""
-    with suppress(MlflowException):
+    with unless_away():
         return differences(client, made.version, other.version)
     return []
 

@@ -97,6 +97,7 @@ def test_groups_filter_and_more_are_shown_when_asked(tab: Any, tmp_path: Path) -
 
 def test_planted_markup_is_read_and_not_run(tab: Any, tmp_path: Path) -> None:
     opened(tab, tmp_path, page(good_climb()))
+    tab.select_option("[name=order]", "gain")
     assert tab.title().startswith("desk-policy/1") and tab.locator("img").count() == 0
     assert PLANTED in tab.inner_text("#sides")
 
