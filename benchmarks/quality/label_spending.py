@@ -1,9 +1,9 @@
 """How many labels each way of spending them needs for the same agreement with the truth, on the embedded world.
 
 `python -m benchmarks.quality.label_spending run --storage FOLDER --seed 1` spends labels in steps by every rule and
-keeps the agreements as JSON; `table` prints what came of them as Markdown. All rules of a seed begin with the same reward
-model of the same labels, choose from the same pool, and are measured on the same pairs, whose better answer the gold
-reward tells. All seeds share a base. What is in the results is not done again, so that a run that was cut goes on.
+keeps the agreements as JSON; `table` prints what came of them as Markdown. All rules of a seed begin with the same
+reward model of the same labels, choose from the same pool, and are measured on the same pairs, whose better answer the
+gold reward tells. All seeds share a base. What is in the results is not done again, so that a run that was cut goes on.
 """
 
 import json
