@@ -1,8 +1,9 @@
 """How many labels each way of spending them needs for the same agreement with the truth, on the embedded world.
 
-`python -m benchmarks.quality.label_spending run --storage FOLDER` spends labels in steps by every rule and keeps the
-agreements as JSON; `table` prints what came of them as Markdown. All rules of a seed begin with the same labels, choose
-from the same pool, and are measured on the same pairs, whose better answer the gold reward tells.
+`python -m benchmarks.quality.label_spending run --storage FOLDER --seed 1` spends labels in steps by every rule and
+keeps the agreements as JSON; `table` prints what came of them as Markdown. All rules of a seed begin with the same
+reward model of the same labels, choose from the same pool, and are measured on the same pairs, whose better answer the
+gold reward tells. All seeds share a base. What is in the results is not done again, so that a run that was cut goes on.
 """
 
 import json
@@ -69,22 +70,40 @@ class Prepared(NamedTuple):
     held_out: list[Pair]
 
 
+class Trained(NamedTuple):
+    """A reward model, and how often it agrees with the truth.
+
+    Attributes:
+        known: places in the pool of the choices that it learned from.
+    """
+
+    folder: Path
+    known: list[int]
+    agreement: float
+
+    @property
+    def point(self) -> dict[str, float]:
+        """Of a curve."""
+        return {"labels": len(self.known), "agreement": self.agreement}
+
+
 def prepare(budget: Budget, small: bool, folder: Path, seed: int) -> Prepared:
     """Make an SFT model, and draw the pool and the pairs that measure.
 
     Args:
         budget: sizes.
         small: whether models are as small as a test wants them, which learn little.
-        folder: of the models, which are made once.
-        seed: of everything.
+        folder: of the models, which are made once: the base for all seeds, SFT for each.
+        seed: of everything but the base.
     """
     rng = random.Random(seed)
     world = generate(WorldConfig(demonstrations=300 if small else 2600, preference_prompts=10, prompts=10), seed=seed)
     shown = [Demonstration(row["prompt"], row["response"]) for row in world.demonstrations]
-    base, sft = folder / "base", folder / "sft"
-    if not sft.exists():
+    base, sft = folder / "base", folder / f"sft-{seed}"
+    if not base.exists():
         size = {"width": 32, "layers": 1, "heads": 2, "documents": 1500, "steps": 60, "batch_size": 16} if small else {}
-        finish(pretrain(PretrainConfig(**size), out=base, seed=seed))
+        finish(pretrain(PretrainConfig(**size), out=base, seed=0))
+    if not sft.exists():
         cut = len(shown) * 9 // 10
         data = {"train": shown[:cut], "held_out": shown[cut:]}
         finish(train_sft(SFTConfig(evaluation_prompts=30), base=base, **data, out=sft, seed=seed))
@@ -95,23 +114,38 @@ def prepare(budget: Budget, small: bool, folder: Path, seed: int) -> Prepared:
     return Prepared(sft, shown[:200], pool, [pair for pair in truth if pair is not None])
 
 
-def spend(prepared: Prepared, budget: Budget, rule: SpendingRule, folder: Path, seed: int) -> list[dict[str, float]]:
-    """Labels spent by a rule, with the agreement that they were worth after each step."""
-    known = spend_labels(prepared.pool, budget.first, "uniform", seed=seed)
-    points = []
-    for step in range(budget.steps + 1):
-        labelled = [prepared.pool[place] for place in known]
-        votes = annotate(AnnotatorConfig(), labelled, votes=1, seed=seed)
-        train = [decide(choice, cast) for choice, cast in zip(labelled, votes, strict=True)]
-        out = folder / f"{rule}-{step}"
-        data = {"train": train, "held_out": prepared.held_out, "demonstrations": prepared.demonstrations}
-        trained = finish(train_reward_model(REWARD_MODEL, init_from=prepared.sft, **data, out=out, seed=seed))
-        points.append({"labels": len(known), "agreement": trained.estimates["agreement"].value})
-        rest = sorted({*range(len(prepared.pool))} - {*known})
-        asking = Asking(out, REWARD_MODEL)
-        more = spend_labels([prepared.pool[at] for at in rest], budget.step, rule, seed=seed + step, asking=asking)
-        known = [*known, *(rest[position] for position in more)]
+def spend(
+    prepared: Prepared, budget: Budget, rule: SpendingRule, first: Trained, folder: Path, seed: int
+) -> list[dict[str, float]]:
+    """Labels spent by a rule, with the agreement that they were worth after each step.
+
+    Args:
+        prepared: what all rules have in common.
+        budget: how many labels.
+        rule: which of the choices.
+        first: the reward model that all rules begin with.
+        folder: of the others.
+        seed: of draws, votes and training.
+    """
+    last, points = first, [first.point]
+    for step in range(budget.steps):
+        rest = sorted({*range(len(prepared.pool))} - {*last.known})
+        choices, asking = [prepared.pool[at] for at in rest], Asking(last.folder, REWARD_MODEL)
+        more = spend_labels(choices, budget.step, rule, seed=seed + step, asking=asking)
+        known = [*last.known, *(rest[position] for position in more)]
+        last = learn(prepared, known, folder / f"{seed}-{rule}-{step}", seed)
+        points.append(last.point)
     return points
+
+
+def learn(prepared: Prepared, known: Sequence[int], out: Path, seed: int) -> Trained:
+    """Train a reward model on labels of some choices of the pool, which one person each gives."""
+    labelled = [prepared.pool[place] for place in known]
+    votes = annotate(AnnotatorConfig(), labelled, votes=1, seed=seed)
+    train = [decide(choice, cast) for choice, cast in zip(labelled, votes, strict=True)]
+    data = {"train": train, "held_out": prepared.held_out, "demonstrations": prepared.demonstrations}
+    trained = finish(train_reward_model(REWARD_MODEL, init_from=prepared.sft, **data, out=out, seed=seed))
+    return Trained(out, list(known), trained.estimates["agreement"].value)
 
 
 def labels_for(points: Sequence[Mapping[str, float]], agreement: float) -> float | None:
@@ -132,24 +166,27 @@ def run(
     storage: Annotated[Path, typer.Option(help="Folder of the models.")],
     seeds: Annotated[list[int], typer.Option("--seed", help="Give several.")],
     first: int = 200,
-    step: int = 200,
-    steps: int = 6,
+    step: int = 300,
+    steps: int = 4,
     pool: int = 1000,
     held_out: int = 300,
     small: Annotated[bool, typer.Option(help="Models that are made in seconds and learn little.")] = False,
     results: Path = RESULTS,
 ) -> None:
-    """Spend labels by every rule and keep the agreements; seeds that the results hold are replaced."""
+    """Spend labels by every rule and keep the agreements."""
     budget = Budget(first, step, steps, pool, held_out)
     kept = json.loads(results.read_text()) if results.exists() else {"curves": []}
     for seed in seeds:
-        folder = storage / f"seed-{seed}"
-        prepared = prepare(budget, small, folder, seed)
-        for rule in RULES:
-            points = spend(prepared, budget, rule, folder, seed)
-            curve = {"seed": seed, "rule": rule, "small": small, "budget": budget._asdict(), "points": points}
-            others = [item for item in kept["curves"] if (item["seed"], item["rule"]) != (seed, rule)]
-            kept = {"machine": machine(), "curves": [*others, curve]}
+        case = {"seed": seed, "small": small, "budget": budget._asdict()}
+        done = {item["rule"] for item in kept["curves"] if all(item[name] == value for name, value in case.items())}
+        left = [rule for rule in RULES if rule not in done]
+        if left:
+            prepared = prepare(budget, small, storage, seed)
+            known = spend_labels(prepared.pool, budget.first, "uniform", seed=seed)
+            first_model = learn(prepared, known, storage / f"{seed}-first", seed)
+        for rule in left:
+            points = spend(prepared, budget, rule, first_model, storage, seed)
+            kept = {"machine": machine(), "curves": [*kept["curves"], {**case, "rule": rule, "points": points}]}
             results.write_text(json.dumps(kept, indent=1) + "\n")
             typer.echo(f"seed {seed} {rule}: {[round(point['agreement'], 3) for point in points]}")
 
