@@ -152,7 +152,9 @@ class Table:
         self._left_out[TIED] += len(tied)
         self._records -= len(tied)
         merged = tied[tied["copies"] > 0]
-        self.tied.append(merged[[KEY, "group", "weights", "source", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)}))
+        self.tied.append(
+            merged[[KEY, "group", "weights", "source", *VOTES[:2]]].assign(**{SPLIT: self._splits(merged)})
+        )
         return frame[~even].reset_index(drop=True)
 
     def _judged(self, frame: pd.DataFrame, apart: "HeldApart") -> pd.DataFrame:

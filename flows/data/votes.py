@@ -23,7 +23,7 @@ SAMPLE = 5000
 """Rows whose votes are looked at together; intervals are then about as narrow as they can be of use."""
 
 MOST_OF_OTHERS = 0.05
-"""Share of the held-out labels that may be of sources without repeated votes, where a ceiling is given for the others."""
+"""Share of the held-out labels that may be of sources without repeated votes; the ceiling is that of the others."""
 
 HEADER = ("source", "row", "annotator", "verdict")
 
@@ -49,7 +49,7 @@ class PairVotes(NamedTuple):
     def held_out(self) -> list[Behind]:
         """Votes behind the label of each held-out pair, 0 where they are even; who found both alike is not counted.
 
-        Of sources that have pairs with several votes, which alone tell of their noise; none if many labels are of others.
+        Of sources that have pairs with several votes, which tell of their noise; none if many labels are of others.
         """
         several = np.isin(self.sources, np.unique(self.sources[self.chosen + self.rejected >= LEAST_VOTES].astype(str)))
         known = self.is_held_out & several

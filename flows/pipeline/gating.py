@@ -10,7 +10,7 @@ from flows.pipeline.against_champion import AgainstChampion
 from flows.registry.context import RunContext
 from flows.registry.lineage_events import LineageEvents, LineageRun, model_node, new_run_id
 from flows.registry.model_card import describe_versions
-from flows.registry.names import CHALLENGER, FAILED, GATE_PREFIX, PASSED, STATUS_TAG, verdicts_record
+from flows.registry.names import CHALLENGER, FAILED, GATE_PREFIX, LEFT_OUT, PASSED, STATUS_TAG, verdicts_record
 from flows.registry.references import StageRecord
 from flows.tasks import GATE_FAILED, retried_task, tell
 from rlhf_core.gates.gate import Gate, Verdict, blocked, judge
@@ -111,7 +111,9 @@ def publish_verdicts(stage: str, label: str, verdicts: list[dict[str, Any]], con
 def mark_versions(record: StageRecord, judgement: Judgement, context: RunContext) -> None:
     """Verdicts as tags and in the descriptions of a stage's versions, of which those that block lose the alias."""
     registry = context.registry()
-    tags = {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in judgement.verdicts}
+    earlier = (registry.client.get_model_version(ref.name, ref.version).tags for ref in record.models.values())
+    tags = {name: LEFT_OUT for before in earlier for name in before if name.startswith(GATE_PREFIX)}
+    tags |= {f"{GATE_PREFIX}{verdict.gate}": verdict.status for verdict in judgement.verdicts}
     status = FAILED if judgement.blocking else PASSED
     registry.tag_versions(record.models.values(), {**tags, STATUS_TAG: status})
     describe_versions(record, judgement.verdicts, registry)

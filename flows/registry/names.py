@@ -29,6 +29,9 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 GATE_PREFIX = "gate."
 """Of a version: status by gate."""
 
+LEFT_OUT = "left out"
+"""Of a gate that judged a version once, and that the configuration by which it was judged again does not have."""
+
 STATUS_TAG, PASSED, FAILED = "gate.status", "passed", "failed"
 """Of a version: what all of its gates say together."""
 

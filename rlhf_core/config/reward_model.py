@@ -79,8 +79,8 @@ class RewardModelConfig(Frozen):
     def _check_labels(self) -> Self:
         if self.labels == "votes" and self.balance != "none":
             raise ValueError(
-                f"balance {self.balance} counts whom the majority chose, and labels votes learns both ways: set balance to "
-                "none, or labels to majority"
+                f"balance {self.balance} counts whom the majority chose, and labels votes learns both ways: set "
+                "balance to none, or labels to majority"
             )
         return self
 

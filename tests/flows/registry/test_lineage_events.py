@@ -173,6 +173,19 @@ def test_a_gate_that_abstains_has_not_succeeded(storage: Path, tmp_path: Path) -
     assert assertions[1]["description"] == "abstain: ends: n=3"
 
 
+def test_a_gate_that_no_longer_judges_a_version_neither_passes_nor_fails_it(storage: Path) -> None:
+    toys = Toys("again", storage)
+    ref = toys.stage("sft", "first")
+    judged(toys, ref, PASSED, ABSTAINED)
+    judged(toys, ref, PASSED)
+    tags = toys.registry.client.get_model_version(ref.name, ref.version).tags
+    assert {name: tags[f"gate.{name}"] for name in (PASSED.gate, ABSTAINED.gate, "status")} == {
+        PASSED.gate: "pass",
+        ABSTAINED.gate: "left out",
+        "status": "passed",
+    }
+
+
 def test_an_ingestion_tells_a_file_of_raw_files_and_tables(
     storage: Path, tmp_path: Path, schemas: Registry[Any]
 ) -> None:

@@ -28,6 +28,7 @@ STORED = {
     "CHAMPION": "champion",
     "GATE_PREFIX": "gate.",
     "STATUS_TAG": "gate.status",
+    "LEFT_OUT": "left out",
     "PASSED": "passed",
     "FAILED": "failed",
     "HELD_TAG": "promotion.held",
