@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from flows.pipeline.climb_page.changed_gates import changed_gates
 from flows.pipeline.climb_page.climb import Climb
 from flows.pipeline.climb_page.next_steps import next_steps
 from flows.pipeline.climb_page.parts import interval, numbers, percent
@@ -78,6 +79,7 @@ def decide(climb: Climb) -> Decision:
     """The decision in words, from verdicts and figures alone."""
     blocking = list(_blocking(climb))
     reasons = [*_ended(climb), *_better(climb), *_in_doubt(climb), *_champion(climb), *_overdue(climb)]
+    reasons += changed_gates(climb.settings.get("gates", {}))
     if withdrawn := list(_withdrawn(climb)):
         headline, steps = "Trained on data that were withdrawn: do not promote.", [WITHOUT_THEM]
         return Decision("bad", headline, [*withdrawn, *reasons], steps)
