@@ -31,7 +31,7 @@ TRIES = (
     ),
     Advice(
         ("least_source",),
-        "Look at the source that the labels' report names: are its labels turned round? `rlhf data withdraw` leaves it out.",
+        "Look at the source that is named: are its labels turned round? `rlhf data withdraw` leaves it out.",
     ),
     Advice(("eos_rate",), "Look whether demonstrations are cut or lack their end: `rlhf config check` tells."),
     Advice(("regurgitation", "held_out_loss"), "Look at the demonstrations, and train SFT longer on more of them."),
