@@ -53,7 +53,7 @@
     const scores = element("div", "scores");
     scores.append(gain("judge gain", row.judge_gain), gain("reward gain", row.reward_gain));
     if (row.beside !== null) scores.append(gain(`judge gain over ${sides.dataset.other}`, row.beside));
-    if (row.kl !== null) scores.append(element("span", "", `KL ${row.kl.toFixed(1)} nats`));
+    if (row.kl !== null) scores.append(element("span", "", `KL ${row.kl.toFixed(1).replace("-", "−")} nats`));
     scores.append(element("span", "", row.slices.join(", ")));
     card.append(scores);
     const columns = element("div", "columns");
@@ -67,6 +67,7 @@
     const fits = (row) =>
       (slice === "" || row.slices.includes(slice)) &&
       (order !== "disagree" || row.disagree > 0) &&
+      (order !== "beside_loss" || (row.beside ?? 0) < 0) &&
       (order !== "loss" || row.judge_gain === null || row.judge_gain < 0) &&
       [row.prompt, ...row.answers.map((given) => given.pieces.map(([text]) => text).join(""))].some((text) =>
         text.toLowerCase().includes(wanted),

@@ -29,6 +29,10 @@ TRIES = (
         ("prompt_shift",),
         "Have answers to prompts of the policy's kind compared, or give the policy prompts of the kind of the pairs.",
     ),
+    Advice(
+        ("least_source",),
+        "Look at the source that is named: are its labels turned round? `rlhf data withdraw` leaves it out.",
+    ),
     Advice(("eos_rate",), "Look whether demonstrations are cut or lack their end: `rlhf config check` tells."),
     Advice(("regurgitation", "held_out_loss"), "Look at the demonstrations, and train SFT longer on more of them."),
     Advice(
