@@ -1029,8 +1029,8 @@ MUTANTS = [
     Mutant(
         "all votes are behind every held-out label",
         "flows.data.votes",
-        "self.chosen + self.rejected)[self.is_held_out]",
-        "self.chosen + self.rejected)",
+        "votes[known].tolist()",
+        "votes.tolist()",
         "test_tables.test_votes_behind_held_out_labels_are_those_of_held_out_pairs",
     ),
     Mutant(
