@@ -1150,7 +1150,7 @@ MUTANTS = [
         "rlhf_core.metrics.label_sources",
         "np.where(np.isin(of, against), -1, of)",
         "of",
-        "test_source_report.test_a_flipped_file_is_named_in_report_and_remark_and_the_gate_fails",
+        "test_label_sources.test_sound_sources_do_not_seem_to_like_length_beside_one_that_contradicts",
     ),
     Mutant(
         "each pair of a source is a group of its own",

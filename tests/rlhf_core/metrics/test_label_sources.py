@@ -60,6 +60,20 @@ def test_the_source_that_likes_length_is_named_though_it_agrees() -> None:
     assert short["old guideline"].verdicts == ()  # who likes brevity is another matter
 
 
+def test_sound_sources_do_not_seem_to_like_length_beside_one_that_contradicts() -> None:
+    def wordy(source: str, count: int, right: float) -> list[tuple[str, Pair]]:
+        rng, found = random.Random(source), []
+        for number in range(count):
+            good = f"Turn part {number} off first, and then call {rng.randrange(9)}."
+            texts = (good, f"I do not know {rng.randrange(9)}.")[:: 1 if rng.random() < right else -1]
+            found.append((source, Pair(f"{source} {number}", *texts)))
+        return found
+
+    weeks = [wordy(f"week {number}", 120, 0.85) for number in range(4)]
+    found = measured(*weeks, wordy("vendor", 160, 0.15))
+    assert {name: each.verdicts for name, each in found.items() if each.verdicts} == {"vendor": (CONTRADICTS,)}
+
+
 def test_a_few_labels_say_nothing_and_neither_does_a_source_alone() -> None:
     found = measured(*SOUND, labelled("vendor", 40, right=0.0))
     assert "vendor" not in found  # 20 prompts
