@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import compress, zip_longest
@@ -110,9 +111,11 @@ class Quarantine:
             head = f"{self.kind} break fatal rules of their contract"
             return RowsRefused([head, *self._reasons(fatal, records)], self._places(fatal))
         if self.rows > self._config.allowed(self.kind) * records:
+            enough = math.ceil(20 * self.rows / records) / 20
             head = (
                 f"{self.kind}: {self.rows} of {records} records would be quarantined, more than the share of "
-                f"{self._config.allowed(self.kind):g} that contract.max_quarantined allows"
+                f"{self._config.allowed(self.kind):g} that contract.max_quarantined allows; mend them, or allow it: "
+                f"`contract: {{max_quarantined: {{{self.kind}: {enough:g}}}}}`"
             )
             return QuarantineExceeded([head, *self._reasons(self._shown, records)], self._places(self._shown))
         return None

@@ -214,7 +214,7 @@ DEFAULT_POLICY_GATES = (
         metric="judge_win_rate",
         direction="above",
         threshold=0.5,
-        failure="loses to SFT",
+        failure="not shown to beat SFT",
         reason="A few large gains must not hide that most answers got worse.",
     ),
     Gate(

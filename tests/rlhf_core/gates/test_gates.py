@@ -111,7 +111,7 @@ BAD = [
     ),
     ("policy", "kl_to_sft_nats", Estimate(9.0, 8.5, 9.5, 300), "left the KL budget"),
     ("policy", "judge_reward_gain", Estimate(-0.5, -0.7, -0.3, 300), "no better than SFT"),
-    ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "loses to SFT"),
+    ("policy", "judge_win_rate", Estimate(0.3, 0.25, 0.35, 300), "not shown to beat SFT"),
     ("policy", "judge_correlation", Estimate(0.1, -0.1, 0.3, 300), "not what the judge knows"),
     ("policy", "judge_gain_over_best_of_n", Estimate(-0.3, -0.5, -0.1, 300), "worse than the best of n answers of SFT"),
     ("policy", "eos_rate", Estimate(0.3, 0.25, 0.35, 300), "does not end its answers"),
