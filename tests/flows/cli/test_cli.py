@@ -187,7 +187,10 @@ def test_shipped_configurations_are_valid_without_a_network(name: str, project: 
 def test_a_check_reads_no_tokenizer_where_there_is_none_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor imports torch for it."""
     monkeypatch.setitem(sys.modules, "flows.pipeline.token_check", None)
-    (tmp_path / "rows.jsonl").write_text("{}")
+    rows = (
+        {"prompt": f"Is {n} even?", "completion": "Look.", "chosen": "Divide it.", "rejected": "No."} for n in range(60)
+    )
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {table: [{"path": f"{tmp_path}/rows.jsonl"}] for table in ("demonstrations", "preferences", "prompts")}
     base = {"kind": "from_text", "vocabulary": 3000}
     (tmp_path / "own.yaml").write_text(json.dumps({"project": "own", "base": base, "data": {"kind": "files"} | tables}))

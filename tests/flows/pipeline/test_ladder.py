@@ -238,7 +238,7 @@ def test_summary_and_verdicts_are_kept_with_the_ladder(
     judged = ("data", "sft", "reward-model", "policy")
     assert set(files(client, ladder, "gates")) == {f"gates/{name}.json" for name in judged}
     on_data = json.loads(content(client, ladder, "gates/data.json", tmp_path))["verdicts"]
-    assert [verdict["status"] for verdict in on_data] == ["pass", "pass"]
+    assert [verdict["status"] for verdict in on_data] == ["pass", "pass", "pass"]
     (verdict,) = json.loads(content(client, ladder, "gates/reward-model.json", tmp_path))["verdicts"]
     assert verdict["gate"] == "measured" and verdict["status"] == "pass" and verdict["lower"] > verdict["threshold"]
 
