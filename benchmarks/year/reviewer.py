@@ -1,5 +1,6 @@
 """The scripted person: promotes what passed the gates, in the ways in which people do."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -49,6 +50,19 @@ def force(ground: Ground, version: str) -> bool:
 def roll_back(ground: Ground, name: str, why: str) -> bool:
     """Return to the previous champion; whether there was one."""
     return ground.rlhf("rollback", name, "--yes", "--why", why, *configured(ground)).code == 0
+
+
+def policy_moves(ground: Ground) -> list[dict[str, Any]]:
+    """What `rlhf history` tells of the policy, the newest move first.
+
+    Raises:
+        RuntimeError: saying what it says, if it does not.
+    """
+    said = ground.rlhf("history", "year-policy", "--json", *configured(ground))
+    if said.code != 0:
+        raise RuntimeError(f"rlhf history ended with {said.code}: {said.text}")
+    moves: list[dict[str, Any]] = json.loads(said.text)
+    return moves
 
 
 def configured(ground: Ground) -> tuple[str, str]:

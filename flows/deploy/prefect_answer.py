@@ -11,7 +11,7 @@ from flows.config.errors import InputError
 
 LOCKED = ("what answers says 401", "what answers says 403")
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
 """How long a server that is there may take to answer."""
 
 

@@ -1,11 +1,10 @@
 """People who promote at the same moment, or against the gates."""
 
-import json
 from typing import Any
 
 from benchmarks.year.incidents.incident import Incident, Notice, Weeks
 from benchmarks.year.registry import holders, label, look
-from benchmarks.year.reviewer import configured, force, roll_back
+from benchmarks.year.reviewer import configured, force, policy_moves, roll_back
 from benchmarks.year.scene import Scene
 from flows.registry.names import CHAMPION, FAILED
 
@@ -27,7 +26,7 @@ class TwoPromote(Incident):
         ]
         codes = [said.code for said in scene.ground.at_once(commands)]
         after = holders(look(), CHAMPION).get("policy")
-        moves = json.loads(scene.ground.rlhf("history", "year-policy", "--json", *configured(scene.ground)).text)
+        moves = policy_moves(scene.ground)
         told = f"{moves[0]['model']}/{moves[0]['version']}" if moves else ""
         if before is not None and after != before:
             roll_back(scene.ground, "year-policy", "back to the one that was reviewed")
@@ -66,7 +65,7 @@ class Forced(Incident):
         """The week after it is taken back."""
         if week != self.week + 1:
             return {}
-        moves = json.loads(scene.ground.rlhf("history", "year-policy", "--json", *configured(scene.ground)).text)
+        moves = policy_moves(scene.ground)
         return {"told": [move["version"] for move in moves if move["forced"]], "back": roll_back(
             scene.ground, "year-policy", "it was forced"
         )}  # fmt: skip

@@ -29,6 +29,8 @@ STORED = {
     "GATE_PREFIX": "gate.",
     "STATUS_TAG": "gate.status",
     "LEFT_OUT": "left out",
+    "LABELLED_BY": "labelled-by",
+    "SAMPLED_FROM": "sampled-from",
     "PASSED": "passed",
     "FAILED": "failed",
     "HELD_TAG": "promotion.held",
