@@ -2,14 +2,13 @@
 
 import functools
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run
-from mlflow.exceptions import MlflowException
 
 from flows.lineage.archive import PER_PAGE, pages
+from flows.outages import unless_away
 from flows.registry.held import (
     alias_address,
     held_model,
@@ -60,7 +59,7 @@ class Holdings:
         """Runs of these addresses, one by one; with what they read, which only `get_run` tells."""
         for address in addresses:
             kind, _, name = address.partition(" ")
-            with suppress(MlflowException):  # gone, which is said where it is stated
+            with unless_away():  # one that is gone is told where it is stated
                 if kind == "run" and _is_there(run := self.client.get_run(name), experiments):
                     self._whole.add(address)
                     yield run

@@ -67,4 +67,6 @@ def test_the_command_ends_like_a_climb_whose_data_are_refused(tmp_path: Path) ->
     path.write_text(json.dumps(settings(tmp_path, [*SAME, *PAIRS[10:]])))
     done = CliRunner().invoke(app, ["config", "check", str(path), "--offline"])
     assert done.exit_code == 2
+    assert f"rlhf ingest {path}  # once they are mended" in done.output
+    assert "`contract: {max_quarantined: {preferences: 0.25}}`" in done.output
     assert "the data are refused" in done.output and "responses_differ (10)" in done.output
