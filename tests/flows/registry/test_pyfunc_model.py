@@ -160,8 +160,9 @@ def test_answers_by_version_without_the_project_take_the_likeliest_token(
     register: Register, speaker: Path, packaged: Packaged, name: str, tmp_path: Path
 ) -> None:
     register(name, packaged(speaker, Serving(task="generate", **LENGTHS)))
-    made, kind = alone(f"models:/{name}/1", {"prompt": PROMPTS}, tmp_path)
-    expected = generate(speaker, PROMPTS, SamplingConfig(temperature=0.0, **LENGTHS), seed=0)
+    compact = json.dumps(TALK, separators=(",", ":"))
+    made, kind = alone(f"models:/{name}/1", {"prompt": [*PROMPTS, compact]}, tmp_path)
+    expected = generate(speaker, [*PROMPTS, json.dumps(TALK)], SamplingConfig(temperature=0.0, **LENGTHS), seed=0)
     assert list(zip(made["response"], made["finished"], strict=True)) == expected
     assert made["response"].tolist()[:3] == [by_transformers(speaker, prompt) for prompt in PROMPTS[:3]]
     assert len(set(made["response"])) > 5
