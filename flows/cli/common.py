@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 import traceback
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,8 +111,8 @@ def show_page(page: str, html: Path | None, *, named: str, says: str) -> None:
     file = html or Path(tempfile.gettempdir()) / named
     file.write_text(page, encoding="utf-8")
     typer.echo(f"{file}: {says}")
-    if html is None:
-        typer.launch(str(file))
+    if html is None and not webbrowser.open(file.as_uri()):
+        typer.echo("no browser is here: copy the file to a machine with one")
 
 
 def wide_console() -> "Console":

@@ -70,7 +70,8 @@ def audit_tokens(config: LadderConfig, data: DataRefs, base: Path) -> dict[str, 
         raise InputError(f"field 'base': {error}") from None
     if isinstance(config.base, Pretrained) and is_fallback(tokenizer.chat_template):
         [ids] = encode_prompts(tokenizer, ["..."], max_prompt_tokens=sys.maxsize)
-        warn(f"the base has no chat template; prompts are written as {tokenizer.decode(ids)}")
+        prompt = tokenizer.decode(ids)
+        warn(f"the base brings no chat template, or the default one; prompts are written as {prompt}")
     figures: dict[str, float] = {}
     for table, columns in TEXTS.items():
         figures[f"data/{table}_special_tokens"] = _special(tokenizer, table, columns, Path(data.datasets[table].path))

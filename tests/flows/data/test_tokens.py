@@ -135,7 +135,8 @@ def test_a_base_from_elsewhere_without_a_chat_template_is_told(
     tokenizer.save_pretrained(base)
     taken = config().model_copy(update={"base": FolderBase(path=base)})
     audit_tokens(taken, data_of(tmp_path, pairs_of(train=(0, 1))), base)
-    told = "warning: the base has no chat template; prompts are written as <|user|>...<|assistant|>\n"
+    why = "the base brings no chat template, or the default one"
+    told = f"warning: {why}; prompts are written as <|user|>...<|assistant|>\n"
     assert capsys.readouterr().out == ("" if brings else told)
 
 
