@@ -167,7 +167,7 @@ class Watch:
         life = lives.live(*self._bench.arguments(self._config, self._storage), *self._settings)
         if life.code != 0:
             self.problems.append(f"the climb after it ended with {life.code}: {life.last_line[:300]}")
-        return self.outcome(lives)
+        return self.outcome(lives, compared=life.code == 0)
 
     def outcome(self, lives: Lives, *, compared: bool = True) -> Outcome:
         """What is there now, against the undisturbed storage unless nothing undisturbed is like it."""

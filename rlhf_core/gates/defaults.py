@@ -119,7 +119,7 @@ DEFAULT_REWARD_MODEL_GATES = (
         threshold=0.6,
         min_samples=200,
         failure="undertrained",
-        reason="Median |delta| over that of a calibrated model of the same agreement; 1 is calibrated.",
+        reason="Median |delta| over that of a calibrated model of the same agreement, at most 4; 1 is calibrated.",
     ),
     Gate(
         name="delta-not-large",

@@ -111,7 +111,7 @@ def abs_delta_ratio(deltas: NDArray[np.float64], clusters: ArrayLike, shares: Ar
     """Median |delta| over the one that a calibrated reward model of this accuracy has.
 
     If delta ~ N(0, s^2) and the better response wins with probability sigmoid(|delta|), the accuracy E sigmoid(|delta|)
-    fixes s and so the median, 0.674 s.
+    fixes s and so the median, 0.674 s; above 91 % accuracy the end of `BAND` stands for it, as larger is not asked for.
 
     Args:
         deltas: margins, shape ``[N]``, logits.
@@ -139,8 +139,11 @@ def _sorted_median(weights: NDArray[np.float64], ordered: NDArray[np.float64]) -
 
 
 def expected_median(accuracy: ArrayLike) -> NDArray[np.float64]:
-    """Median |delta| in logits of a calibrated reward model with this accuracy; tiny at accuracy 0.5 and below."""
-    return np.asarray(scipy.stats.norm.ppf(0.75) * expected_spread(accuracy))
+    """Median |delta| in logits of a calibrated reward model with this accuracy, at most the end of `BAND`.
+
+    Nearly all labels met leave the median open: an error more or less doubles it, and the band wants less.
+    """
+    return np.asarray(np.minimum(scipy.stats.norm.ppf(0.75) * expected_spread(accuracy), BAND[1]))
 
 
 def expected_spread(accuracy: ArrayLike) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ MISTAKES = {
     "a ceiling of the first of two": ("return Math.max(p, 1 - p)", "return p"),
     "a price that is not paid": ("state.reward - beta * state.kl", "state.reward"),
     "a budget by the value alone": ("point.kl_upper <= nats", "point.kl <= nats"),
+    "a median beyond the band": ("calibratedSpread(accuracy), BAND[1])", "calibratedSpread(accuracy), 100)"),
     "intervals that are not stretched by their value": ("value + stretch * (quantile(sorted, q) - value)", "value"),
     "a gate by the other bound": ("figure.lower > gate.threshold", "figure.upper > gate.threshold"),
 }

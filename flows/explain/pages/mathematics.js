@@ -232,20 +232,25 @@ const mathematics = (() => {
     };
   })();
 
-  /** Median |delta| of a calibrated reward model with this accuracy. */
+  /** Median |delta| of a calibrated reward model with this accuracy, at most the end of the band. */
   function expectedMedian(accuracy) {
+    return Math.min(QUARTILE * calibratedSpread(accuracy), BAND[1]);
+  }
+
+  /** Standard deviation of the margins of a calibrated reward model with this accuracy. */
+  function calibratedSpread(accuracy) {
     const { spreads, accuracies } = calibratedModels();
     let low = 0;
     let high = spreads.length - 1;
-    if (accuracy <= accuracies[low]) return QUARTILE * spreads[low];
-    if (accuracy >= accuracies[high]) return QUARTILE * spreads[high];
+    if (accuracy <= accuracies[low]) return spreads[low];
+    if (accuracy >= accuracies[high]) return spreads[high];
     while (high - low > 1) {
       const middle = (low + high) >> 1;
       if (accuracies[middle] <= accuracy) low = middle;
       else high = middle;
     }
     const part = (accuracy - accuracies[low]) / (accuracies[high] - accuracies[low]);
-    return QUARTILE * (spreads[low] + part * (spreads[high] - spreads[low]));
+    return spreads[low] + part * (spreads[high] - spreads[low]);
   }
 
   /** Median |delta| over that of a calibrated reward model of this accuracy, as `abs_delta_ratio`. */

@@ -193,6 +193,14 @@ def test_the_expected_median_grows_with_the_accuracy_and_vanishes_without_any() 
     assert 0.0 < expected_median(0.3) == expected_median(0.5) < 0.01
 
 
+@pytest.mark.parametrize("errors", [0, 1, 4, 20])
+def test_margins_inside_the_band_are_never_small_where_nearly_all_labels_are_met(errors: int) -> None:
+    margins = np.linspace(2.8, 3.9, 400)
+    margins[:errors] *= -1.0
+    assert share_in_band(margins, np.arange(400)).value == 1.0
+    assert abs_delta_ratio(margins, np.arange(400)).lower > 0.6
+
+
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("spread", [0.7, 1.37, 3.35])
 def test_the_ratio_of_medians_is_the_scale_of_the_margins(scale: float, spread: float) -> None:
