@@ -1,17 +1,51 @@
 """What reports share: figures in words, titled tables for a terminal, Markdown and a page, and the look of pages."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 
 from rlhf_core.gates.gate import Verdict
 from rlhf_core.metrics.estimates import Estimate
+
+_OBEYED = (
+    *(set(range(0x20)) - {ord("\n"), ord("\t")}),
+    *range(0x7F, 0xA0),
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x206A),
+)
+"""Letters that a terminal obeys: control codes, and those that turn the direction of writing."""
+
+_SIGNS = {code: chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}" for code in _OBEYED}
+
+
+def visible(text: str) -> str:
+    """A text with signs for the letters that a terminal would obey, so that data cannot write what we seem to say."""
+    return text.translate(_SIGNS)
+
+
+def for_reader(text: str) -> str:
+    """A text as it is for a program, and as `visible` shows it for a person at a terminal."""
+    return visible(text) if sys.stdout.isatty() else text
+
+
+class Terminal(Console):
+    """A console that shows what texts hold, and obeys only what rich itself writes."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Segments of which only control segments hold control codes."""
+        return self._shown(super().render(renderable, options))
+
+    def _shown(self, segments: Iterable[Segment]) -> Iterator[Segment]:
+        for segment in segments:
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def format_estimate(estimate: Estimate, *, digits: int = 3) -> str:
@@ -30,7 +64,7 @@ def format_detectable(verdict: Verdict) -> str:
 
 def warn(line: str) -> None:
     """Tell whoever watches a run what they may want to mend."""
-    Console(highlight=False, markup=False).print(f"warning: {line}", soft_wrap=True)
+    Terminal(highlight=False, markup=False).print(f"warning: {line}", soft_wrap=True)
 
 
 def templates(package: str) -> jinja2.Environment:

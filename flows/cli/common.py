@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from flows.config.ladder import IngestConfig, LadderConfig
+    from flows.report import Terminal
 
 NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
 """What a file system says of a path that nothing can lie at."""
@@ -115,11 +114,11 @@ def show_page(page: str, html: Path | None, *, named: str, says: str) -> None:
         typer.echo("no browser is here: copy the file to a machine with one")
 
 
-def wide_console() -> "Console":
+def wide_console() -> "Terminal":
     """As wide as the terminal; elsewhere so wide that no line is broken."""
-    from rich.console import Console
+    from flows.report import Terminal
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    return Terminal(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def see_storage(settings: "IngestConfig") -> None:

@@ -44,9 +44,10 @@ def generate(
         questions = [typed_prompt(prompt) for prompt in prompts or _lines(sys.stdin)]
         typer.echo(f"loading {model}", err=True)
         from flows.inference.ask import answer
+        from flows.report import for_reader
 
         for response in answer(settings, model, questions, temperature=temperature, seed=seed):
-            typer.echo(response.text if response.finished else f"{response.text} [unfinished]")
+            typer.echo(for_reader(response.text if response.finished else f"{response.text} [unfinished]"))
 
 
 def score(
@@ -65,9 +66,10 @@ def score(
         settings = _settings_for(model, config, overrides)
         typer.echo(f"loading {model}", err=True)
         from flows.inference.ask import rate
+        from flows.report import for_reader
 
         for text, value in zip(response, rate(settings, model, prompt, response), strict=True):
-            typer.echo(f"{value:+.3f}  {text}")
+            typer.echo(for_reader(f"{value:+.3f}  {text}"))
 
 
 def reward_bench(

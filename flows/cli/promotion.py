@@ -32,15 +32,14 @@ def promote(
         version = named_version(model)
         settings = of_registry(config, overrides, model=version, see=lambda: require_version(version))
         require_project(settings.project, version)
-        from rich.console import Console
-
         from flows.promotion.promote import PromotionRefused, check_gates, propose
         from flows.promotion.promote import promote as make_champion
         from flows.promotion.tables import comparison_table, show_proposal
         from flows.registry.approvals import doubt_of_people, require_person
         from flows.registry.client import open_registry
+        from flows.report import Terminal
 
-        console = Console(highlight=False)
+        console = Terminal(highlight=False)
         registry = open_registry(settings.project, settings.storage, settings.audit)
         if settings.promotion.two_people:
             require_person(registry)
@@ -117,16 +116,15 @@ def compare(
         settings = of_registry(config, overrides, model=model, see=lambda: require_version(model))
         require_version(beside)
         require_project(settings.project, model)
-        from rich.console import Console
-
         from flows.pipeline.climb_page.versus import versus_page
         from flows.promotion.tables import comparison_table
         from flows.registry.client import open_registry
+        from flows.report import Terminal
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
         ours, theirs = (registry.pin(each.removeprefix("models:/")) for each in (model, beside))
         comparison, page = versus_page(registry, settings, ours, theirs)
-        Console(highlight=False).print(comparison_table(comparison, theirs.label))
+        Terminal(highlight=False).print(comparison_table(comparison, theirs.label))
         named = f"rlhf-compare-{ours.digest[:8]}-{theirs.digest[:8]}.html"
         show_page(page, html, named=named, says=f"{ours.label} beside {theirs.label}")
 
@@ -179,18 +177,17 @@ def history(
         )
         import json
 
-        from rich.console import Console
-
         from flows.promotion.history import history as read_history
         from flows.promotion.tables import show_history
         from flows.registry.client import open_registry
+        from flows.report import Terminal
 
         registry = open_registry(settings.project, settings.storage, settings.audit)
         promotions = read_history(registry, model, with_approvals=True)
         if as_json:
             typer.echo(json.dumps([promotion.model_dump(mode="json") for promotion in promotions], indent=2))
         elif promotions:
-            show_history(promotions, Console(highlight=False))
+            show_history(promotions, Terminal(highlight=False))
         else:
             typer.echo(f"nothing has been promoted of {model or settings.project}; `rlhf promote` does")
 

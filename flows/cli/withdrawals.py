@@ -59,15 +59,14 @@ def withdrawals(
     """List what was withdrawn, when, by whom and why, and the versions that have it."""
     with quietly():
         settings, registry = _registry(config, overrides)
-        from rich.console import Console
-
         from flows.lineage.withdrawing import listed, render_withdrawals
+        from flows.report import Terminal
 
         rows = listed(registry, settings.project)
         if as_json:
             typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         else:
-            Console(highlight=False).print(render_withdrawals(rows))
+            Terminal(highlight=False).print(render_withdrawals(rows))
 
 
 def _registry(config: "ConfigOption", overrides: "Overrides") -> "tuple[LadderConfig, Registry]":

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import yaml
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -31,6 +30,7 @@ from flows.data.mapping.rows import mapped
 from flows.data.mapping.unread import unread_columns
 from flows.data.quarantine import Quarantine
 from flows.data.rows_alone import ingested
+from flows.report import Terminal
 
 KINDS: tuple[Kind, ...] = ("preferences", "demonstrations", "prompts")
 
@@ -75,7 +75,7 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
         load_formats(formats)
     except ValueError as error:
         raise InputError(f"--formats {error}") from None
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     files = search_files(path)
     for table in _tables(files.data, path, rows):
         _inspect(table, console)
@@ -109,7 +109,7 @@ def _tables(files: Sequence[Path], path: Path, count: int) -> Iterator[_SameColu
         )
 
 
-def _inspect(table: _SameColumns, console: Console) -> None:
+def _inspect(table: _SameColumns, console: Terminal) -> None:
     first, raw = table.rows[0], [row for _, _, row in table.rows]
     guess = guess_columns(raw)
     if recognise(first.row) is None:
@@ -153,7 +153,7 @@ def _sufficiency(table: _SameColumns, guess: Guess) -> str:
     return f"these columns, which seem to be meant, read no row; {BY_HAND}"
 
 
-def _show_guess(table: _SameColumns, guess: Guess, console: Console) -> None:
+def _show_guess(table: _SameColumns, guess: Guess, console: Terminal) -> None:
     """Print a mapping as a configuration holds it, and what it makes of the rows."""
     kind = guess.mapping.columns.kinds[0]
     sources = [{"path": source, "format": deepcopy(guess.format)} for source in table.sources]
@@ -168,7 +168,7 @@ def _show_guess(table: _SameColumns, guess: Guess, console: Console) -> None:
 
 
 def _show_records(
-    kind: Kind, convert: Convert, rows: list[SourceRow], console: Console, *, votes: bool = False
+    kind: Kind, convert: Convert, rows: list[SourceRow], console: Terminal, *, votes: bool = False
 ) -> None:
     batch = convert_rows(kind, convert, rows, ties=votes)
     console.print(f"{kind}: {batch.rows} raw rows read, {len(batch.frame)} records")

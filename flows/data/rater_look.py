@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from flows.config.data import DataConfig, FileData, FileSource
 from flows.config.errors import InputError
 from flows.config.loading import load_ingest_config
@@ -12,7 +10,7 @@ from flows.config.raters import RatersConfig
 from flows.data.audits.rater_report import NOTE, rater_remarks, rater_sheet
 from flows.data.raters import Raters
 from flows.data.sources import gold_questions, open_sources
-from flows.report import for_terminal
+from flows.report import Terminal, for_terminal
 
 CONFIGURATIONS = (".yaml", ".yml")
 
@@ -41,7 +39,7 @@ def look_at_raters(path: Path, *, gold: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps({name: item.model_dump(mode="json") for name, item in figures.items()}, indent=2))
         return
-    console = Console(highlight=False, markup=False)
+    console = Terminal(highlight=False, markup=False)
     console.print(for_terminal(rater_sheet(figures)))
     console.print(f"\n{NOTE}", *rater_remarks(figures), sep="\n")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 
 from data_contracts.records import Kind
@@ -32,7 +32,7 @@ from flows.data.audits.source_report import SOURCES_NOTE, source_sheet
 from flows.data.step_timer import Clock
 from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.references import Counts, DataRefs
-from flows.report import Sheet, for_terminal, format_estimate, templates
+from flows.report import Sheet, Terminal, for_terminal, format_estimate, templates
 from rlhf_core.metrics.estimates import Estimate, proportion
 from rlhf_core.metrics.label_quality import LabelWorth
 
@@ -106,7 +106,7 @@ def write_page(refs: DataRefs, seen: Examined, project: str, path: Path) -> None
 
 def show(refs: DataRefs) -> None:
     """Print what became of all rows and what labels and prompts are worth, and where the page lies."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(render(refs))
     console.print(f"\nreport: {Path(refs.report) / 'report.html'}", soft_wrap=True)
 

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.redaction import redact
+from flows.report import Terminal
 
 HOST = "127.0.0.1"
 
@@ -54,7 +53,7 @@ def serve_pages(config: LadderConfig, *, mlflow_port: int, prefect_port: int) ->
     Raises:
         InputError: if nothing has been climbed in this storage, or a server does not start.
     """
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     pages = [_mlflow_page(config.storage, mlflow_port), _prefect_page(prefect_port)]
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rich.console import Console
-
 from flows.config.compute import ComputeConfig
 from flows.config.ladder import LadderConfig
 from flows.pipeline.reuse import recall
 from flows.registry.context import RunContext
 from flows.registry.names import KEY_TAG, RESUMED_TAG, SECONDS_TAG, STAGE_TAG
 from flows.registry.references import DataRefs, StageRecord
+from flows.report import Terminal
 from flows.stages.base import plan_base
 from flows.stages.plan import Plan
 from flows.stages.policy import plan_policy
@@ -40,7 +39,7 @@ def announce(config: LadderConfig, data: DataRefs, rewards: RewardInputs, contex
     """Say before the work what it will be, and whether it fits into the time and money that the configuration gives."""
     expected = forecast(config, data, rewards, context)
     expect(StageAhead(one.stage, one.seconds, became="reused" if one.reused else "") for one in expected)
-    Console(stderr=True).print(in_words(expected, config.compute), highlight=False, soft_wrap=True)
+    Terminal(stderr=True).print(in_words(expected, config.compute), highlight=False, soft_wrap=True)
 
 
 def forecast(config: LadderConfig, data: DataRefs, rewards: RewardInputs, context: RunContext) -> list[Expected]:

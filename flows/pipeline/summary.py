@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -19,7 +19,7 @@ from flows.registry.client import Registry
 from flows.registry.model_card import KEY_FIGURES
 from flows.registry.names import ANSWERING
 from flows.registry.references import DataRefs, Round, StageOutcome, StageRecord
-from flows.report import format_detectable, format_estimate
+from flows.report import Terminal, format_detectable, format_estimate
 from rlhf_core.gates.gate import Verdict, chance_of_stop
 from rlhf_core.metrics.estimates import Estimate
 
@@ -74,8 +74,8 @@ class Summary:
 
 def publish_summary(summary: Summary, registry: Registry, run_id: str) -> None:
     """Show the summary in the terminal and keep it as text and HTML in the ladder's run."""
-    record = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
-    for console, prompts in ((Console(highlight=False), SHOWN), (record, KEPT)):
+    record = Terminal(record=True, width=WIDTH, file=io.StringIO(), highlight=False, force_terminal=True)
+    for console, prompts in ((Terminal(highlight=False), SHOWN), (record, KEPT)):
         console.print(render(summary, prompts=prompts))
         console.print("Next:", *(f"  {escape(line)}" for line in _next(summary)), sep="\n", soft_wrap=True)
     registry.client.log_text(run_id, record.export_html(clear=False), "summary.html")

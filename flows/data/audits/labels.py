@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from prefect import task
-from rich.console import Console
 
 from data_contracts.records import SPLIT
 from flows.config.errors import InputError
@@ -19,6 +18,7 @@ from flows.data.tables import Table
 from flows.registry.context import RunContext
 from flows.registry.keys import DATA_CODE, content_key
 from flows.registry.references import DataRefs
+from flows.report import Terminal
 from flows.storage.cached_results import intact_result, sealed
 from flows.storage.row_keys import row_keys
 from flows.storage.snapshots import read_parts
@@ -102,7 +102,7 @@ def audit_labels(data: DataRefs, balance: Balance, context: RunContext) -> None:
     registry.client.log_text(context.run_id, report, "labels/report.md")
     registry.client.log_dict(context.run_id, worth.model_dump(mode="json"), "labels/figures.json")
     registry.client.log_figure(context.run_id, odds_figure(worth), "labels/odds.png")
-    Console(highlight=False, markup=False).print(*in_short(worth), sep="\n")
+    Terminal(highlight=False, markup=False).print(*in_short(worth), sep="\n")
 
 
 @task(name="balance-labels", **CACHED)

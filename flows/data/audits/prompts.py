@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from data_contracts.conversation import read_conversation
 from data_contracts.records import SPLIT, Kind
@@ -12,6 +11,7 @@ from data_contracts.sameness import same_form
 from flows.data.audits.prompt_report import in_short
 from flows.data.tables import Table
 from flows.registry.references import DataRefs
+from flows.report import Terminal
 from flows.storage.snapshots import read_parts
 from flows.storage.text_hashes import text_hashes
 from rlhf_core.metrics.estimates import Estimate
@@ -35,7 +35,7 @@ def measure_prompts(tables: Mapping[Kind, Table]) -> dict[str, Estimate]:
 
 def audit_prompts(data: DataRefs) -> None:
     """Print in short what the prompts of a climb are like."""
-    Console(highlight=False, markup=False).print(*in_short(data.estimates), sep="\n")
+    Terminal(highlight=False, markup=False).print(*in_short(data.estimates), sep="\n")
 
 
 def draw_prompts(parts: Iterable[pd.DataFrame], size: int) -> list[str]:
