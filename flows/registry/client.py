@@ -49,7 +49,7 @@ def open_registry(project: str, storage: Path, audit: AuditConfig | None = None)
         with unless_away():  # another process made it in the meantime; looked up below
             client.create_experiment(project, artifact_location=location)
         experiment = client.get_experiment_by_name(project)
-    if experiment is None:
+    if experiment is None or not experiment.experiment_id:
         raise InputError(f"MLflow at {uri} did not make the experiment '{project}'; check that it accepts writes")
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise InputError(

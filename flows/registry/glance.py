@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import httpx
-
 from flows.config.addresses import SQLITE, shown
 from flows.config.errors import InputError
-
-ANSWER_SECONDS = 5.0
-"""How long a server may take to answer."""
+from flows.registry.rest import MLFLOW_CLOSED, NoAnswer, NoEntry, ask
 
 API = "/api/2.0/mlflow"
+
+ANSWERS = frozenset({"registered_models", "model_version", "experiment", "runs", "next_page_token", "error_code"})
+"""What MLflow's answers to our questions hold; one that found nothing is empty."""
 
 
 class AliasedVersion(NamedTuple):
@@ -154,21 +153,21 @@ class _Server:
         token = os.environ.get("MLFLOW_TRACKING_TOKEN")
         given: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}
         try:
-            answer = httpx.request(
+            content = ask(
                 method,
                 f"{self.address}{API}/{path}",
                 auth=(account[0], account[1]) if account[0] and account[1] else None,
                 headers={"Authorization": f"Bearer {token}"} if token else None,
-                timeout=ANSWER_SECONDS,
                 **given,
             )
-            if answer.status_code != httpx.codes.NOT_FOUND:
-                answer.raise_for_status()
-            content: dict[str, Any] = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except NoEntry:
+            raise InputError(MLFLOW_CLOSED.format(address=shown(self.address))) from None
+        except NoAnswer as error:
             raise InputError(
-                f"no MLflow answers at {shown(self.address)} ({type(error).__name__}): start it, or mend the address"
+                f"no MLflow answers at {shown(self.address)} ({error}): start it, or mend the address"
             ) from None
+        if not isinstance(content, dict) or (content and not ANSWERS.intersection(content)):
+            raise InputError(f"what answers at {shown(self.address)} is no MLflow: mend the address")
         return content
 
 

@@ -1,6 +1,8 @@
 """Whether the MLflow server or database that the environment names answers; asked before anything is done."""
 
+import json
 import re
+import time
 
 import mlflow
 import sqlalchemy
@@ -14,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.config.addresses import shown
 from flows.config.errors import InputError
 from flows.config.shown import bare
+from flows.registry.rest import ANSWER_SECONDS, MLFLOW_CLOSED, NoAnswer, whole
 
-ANSWER_SECONDS = 5.0
-"""How long a server that is there may take to answer."""
+FOUND = {"experiments", "next_page_token"}
+"""What MLflow's list of experiments holds; it leaves out what is empty."""
 
 CAUSE = re.compile(r"Caused by (\w+)")
 
@@ -57,8 +60,9 @@ def _ask(uri: str) -> None:
 
 
 def _ask_server(uri: str) -> None:
+    until = time.monotonic() + ANSWER_SECONDS
     try:
-        response = http_request(
+        with http_request(
             get_default_host_creds(uri),
             "/api/2.0/mlflow/experiments/search",
             "GET",
@@ -66,24 +70,27 @@ def _ask_server(uri: str) -> None:
             max_retries=0,
             timeout=ANSWER_SECONDS,
             raise_on_status=False,
-        )
+            stream=True,
+        ) as response:
+            content = whole(response.iter_content(1), until)  # more at once would be waited for
     except MlflowException as error:
         cause = CAUSE.search(str(error))
         raise _Silence(cause[1] if cause else "cannot be asked") from None
     except (RequestException, ValueError, UnicodeError) as error:
         raise _Silence(type(error).__name__) from None
+    except NoAnswer as error:
+        raise _Silence(str(error)) from None
     if response.status_code in (401, 403):
-        raise InputError(
-            f"the MLflow server at {shown(uri)} lets nobody in without a name: set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        )
+        raise InputError(MLFLOW_CLOSED.format(address=shown(uri)))
     try:
-        answer = response.json()
+        answer = json.loads(content)
     except ValueError:
         answer = None
+    form = "JSON" if isinstance(answer, dict) else "no JSON"
     if response.status_code != 200 or not isinstance(answer, dict):
-        form = "JSON" if isinstance(answer, dict) else "no JSON"
         raise _Silence(f"what answers says {response.status_code}, {form}")
+    if answer.keys() - FOUND:
+        raise _Silence(f"what answers says {', '.join(map(bare, answer))}, which is no list of experiments")
 
 
 def _ask_database(uri: str, scheme: str) -> None:
