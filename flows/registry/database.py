@@ -28,6 +28,9 @@ SCHEME = "sqlite:///"
 DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
 """What SQLite calls a disk that is full or read-only, and what the system does."""
 
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What SQLite calls a file that is not as it was written."""
+
 ADDRESSES = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -65,14 +68,28 @@ def _prepare(path: Path) -> None:
         try:
             _bring_up_to_date(path)
         except (CommandError, DBAPIError, sqlite3.DatabaseError) as error:
-            reason = str(error).splitlines()[0]
-            if number := DISK.get(getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF):
-                raise OSError(number, os.strerror(number), str(path)) from None
-            raise InputError(
-                f"{path} is no database that this MLflow can use ({reason}): take the version that made it, or "
-                "another storage"
-            ) from None
+            raise _in_words(error, path) from None
         relocate(path)
+
+
+def _in_words(error: Exception, path: Path) -> Exception:
+    reason = str(error).splitlines()[0]
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
+    if code in DISK:
+        return OSError(DISK[code], os.strerror(DISK[code]), str(path))
+    if code in DAMAGED:
+        return damaged(path, reason)
+    return InputError(
+        f"{path} is no database that this MLflow can use ({reason}): take the version that made it, or another storage"
+    )
+
+
+def damaged(path: Path, reason: str) -> InputError:
+    """What is said of a database whose file is not as it was written."""
+    return InputError(
+        f"{path} is damaged ({reason}): put its backup in its place, or climb in another storage; what lies in "
+        f"{path.parent / ARTIFACTS} is not lost"
+    )
 
 
 def _bring_up_to_date(path: Path) -> None:
@@ -83,7 +100,9 @@ def _bring_up_to_date(path: Path) -> None:
     if before.exists():
         _copy(before, path)
         before.unlink()
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
+        if any(path.parent.glob(f"{ARTIFACTS}/*")):
+            raise damaged(path, "it is empty" if path.exists() else "it is not there")
         _migrate(part)
         part.rename(path)
     elif not _is_current(path):
@@ -131,24 +150,35 @@ def relocate(path: Path) -> None:
         path: the database, in the storage folder.
 
     Raises:
-        InputError: if a climb that knows the folder by its earlier name still runs.
+        InputError: if a climb that knows the folder by its earlier name still runs, or this is the copy of a database
+            that lies beside the artifacts, so that both would write there.
     """
     here = path.absolute().parent
     with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as database, database:
         locations = [str(location) for (location,) in database.execute("SELECT artifact_location FROM experiments")]
         for location in dict.fromkeys(locations):
             then = Path(unquote(urlparse(location).path))
-            if location.startswith("file:") and then.name == ARTIFACTS and _was_moved(database, then.parent, here):
+            if not location.startswith("file:") or then.name != ARTIFACTS or _is_here(then, here):
+                continue
+            if _was_moved(database, then.parent, here):
                 if any(map(is_held, (here / "work").glob("*.lock"))):
                     raise InputError(f"{here} was {then.parent}, and a climb that knows it as that still runs; wait")
                 _rename(database, then.parent, here)
+            elif then.is_dir() and (then.parent / path.name).is_file():
+                raise InputError(
+                    f"{path} is a copy of {then.parent / path.name} without what that one names: copy the whole folder "
+                    f"{then.parent}, or name it as the storage"
+                )
+
+
+def _is_here(then: Path, here: Path) -> bool:
+    now = here / ARTIFACTS
+    return then == now or (then.is_dir() and now.is_dir() and then.samefile(now))
 
 
 def _was_moved(database: sqlite3.Connection, then: Path, here: Path) -> bool:
-    earlier, now = then / ARTIFACTS, here / ARTIFACTS
-    if then == here or not now.is_dir() or (earlier.is_dir() and earlier.samefile(now)):
-        return False
-    below = f"{earlier.as_uri()}/"
+    now = here / ARTIFACTS
+    below = f"{(then / ARTIFACTS).as_uri()}/"
     runs = database.execute("SELECT artifact_uri FROM runs WHERE instr(artifact_uri, ?) = 1", (below,))
     return any((now / unquote(str(uri).removeprefix(below))).is_dir() for (uri,) in runs)
 
@@ -163,3 +193,10 @@ def _rename(database: sqlite3.Connection, then: Path, here: Path) -> None:
         )
     old, new = (json.dumps(f"{folder}/")[:-1] for folder in (then, here))
     database.execute("UPDATE datasets SET dataset_source = replace(dataset_source, ?, ?)", (old, new))
+
+
+def deleted_models(path: Path) -> set[str]:
+    """Ids of the logged models that a local database holds as deleted; of others it never heard, or keeps them."""
+    with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as database:
+        query = "SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'"
+        return {str(model_id) for (model_id,) in database.execute(query)}

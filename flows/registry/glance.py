@@ -116,7 +116,8 @@ class _Database:
             try:
                 yield database
             except sqlite3.DatabaseError as error:
-                raise InputError(f"{self.path} is no database that can be read ({error}): try `rlhf history`") from None
+                reason = f"is damaged, or MLflow's of another version ({error})"
+                raise InputError(f"{self.path} {reason}: put its backup in its place, or try `rlhf history`") from None
 
 
 class _Server:

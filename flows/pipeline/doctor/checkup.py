@@ -45,7 +45,7 @@ def examine(storage: Path, project: str | None, outboxes: Sequence[Path]) -> lis
     for name in projects:
         found += find_in_registry(client, name, storage)
     if database is not None:
-        found += find_files_of_no_model(client, storage)
+        found += find_files_of_no_model(client, storage, database)
     done = {version.key for version in Archive(client).everything().versions.values()}
     experiments = [experiment for name in projects if (experiment := client.get_experiment_by_name(name))]
     registry = Registry(client, experiments[0].experiment_id, storage) if experiments else None

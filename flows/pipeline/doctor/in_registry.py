@@ -18,6 +18,7 @@ from flows.pipeline.orphans import end_orphan, find_orphans
 from flows.promotion.history import LEDGER, settle
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import Registry
+from flows.registry.database import deleted_models
 from flows.registry.names import (
     DIGEST_TAG,
     MODELS,
@@ -46,12 +47,17 @@ def find_in_registry(client: MlflowClient, project: str, storage: Path) -> Itera
     yield from _versions(registry, graph, project)
 
 
-def find_files_of_no_model(client: MlflowClient, storage: Path) -> Iterator[Leftover]:
-    """Folders of logged models, in the storage of a local registry, that MLflow has deleted and no version names."""
-    named = _named(client)
+def find_files_of_no_model(client: MlflowClient, storage: Path, database: Path) -> Iterator[Leftover]:
+    """Folders of logged models, in the storage of a local registry, of which no version says that it needs them.
+
+    Those that the database never heard of stay: it may be older than they.
+    """
+    named, deleted = _named(client), deleted_models(database)
     for folder in sorted(storage.glob("artifacts/models/m-*")):
         size = size_of(folder)
-        if size and folder.name not in named and location_of(client, folder.name) is None:
+        if not size or folder.name in named:
+            continue
+        if folder.name in deleted:
             yield Leftover(
                 "files of a model",
                 str(folder),
@@ -59,6 +65,14 @@ def find_files_of_no_model(client: MlflowClient, storage: Path) -> Iterator[Left
                 "deletes them",
                 size,
                 partial(delete_files, folder.as_uri()),
+            )
+        elif location_of(client, folder.name) is None:
+            yield Leftover(
+                "files of an unknown model",
+                str(folder),
+                f"{database.name} knows no such model: it is older than the files, or was begun anew beside them",
+                f"stay; put the backup of {database.name} in its place that knows them, or remove them by hand",
+                size,
             )
 
 

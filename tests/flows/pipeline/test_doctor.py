@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -124,6 +125,24 @@ def test_a_version_whose_model_is_gone_goes_unless_it_has_an_alias(toys: Toys, s
     assert repair(storage, leftovers) == ([] if alias else leftovers)
     after = [] if not alias else ["version without a model"]
     assert kinds([one for one in found(storage) if one.kind != "files of a model"]) == after
+
+
+def test_files_of_a_deleted_model_go_and_those_that_an_older_database_does_not_know_stay(
+    toys: Toys, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, made = storage / "before.db", toys.stage("sft", "text")
+    shutil.copy(storage / "mlflow.db", before)
+    client, files = toys.registry.client, toys.registry.folder(made)
+    client.delete_logged_model(made.model_id)
+    client.delete_model_version(made.name, made.version)
+    later = toys.registry.folder(toys.stage("sft", "another text"))
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{before}")
+        second = [one for one in found(storage) if one.kind.startswith("files")]
+    first = found(storage)
+    assert kinds(first) == ["files of a model"] and kinds(second) == ["files of an unknown model"]
+    assert later.is_relative_to(second[0].where) and repair(storage, second) == [] and later.is_dir()
+    assert repair(storage, first) == first and not files.exists()
 
 
 def test_half_uploads_and_promotions_are_closed(toys: Toys, storage: Path) -> None:

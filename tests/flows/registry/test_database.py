@@ -18,6 +18,7 @@ from flows.config.errors import InputError
 from flows.registry import database
 from flows.registry.client import Registry, open_registry
 from flows.registry.database import prepare_database, relocate
+from flows.registry.glance import glance
 from flows.registry.references import DatasetRef, ModelRef
 from flows.storage.locks import exclusive
 
@@ -88,13 +89,46 @@ def test_a_folder_that_has_another_name_too_keeps_its_first(
     assert opened(tmp_path / "link").folder(made[1]).is_relative_to(made[0])
 
 
-def test_a_database_that_was_copied_alone_keeps_naming_the_files(
-    made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_database_that_was_copied_alone_is_refused_as_both_would_write_to_one_place(
+    made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool
 ) -> None:
     shutil.copy(made[0] / "mlflow.db", tmp_path / "mlflow.db")
-    (tmp_path / "artifacts").mkdir()
+    if beside:
+        (tmp_path / "artifacts").mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert opened(tmp_path).folder(made[1]).is_relative_to(made[0])
+    with pytest.raises(InputError, match=r"is a copy of .*mlflow\.db without what that one names: copy the whole"):
+        opened(tmp_path)
+
+
+def test_a_database_that_was_moved_alone_keeps_naming_the_files(
+    made: tuple[Path, ModelRef], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made[0], tmp_path / "first")
+    relocate(tmp_path / "first" / "mlflow.db")
+    (tmp_path / "databases").mkdir()
+    shutil.move(tmp_path / "first" / "mlflow.db", tmp_path / "databases" / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'databases' / 'mlflow.db'}")
+    assert opened(tmp_path / "first").folder(made[1]).is_relative_to(tmp_path / "first")
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_no_new_database_is_made_beside_what_one_has_registered(copied: Path, emptied: bool) -> None:
+    (copied / "mlflow.db").unlink()
+    if emptied:
+        (copied / "mlflow.db").touch()
+    with pytest.raises(InputError, match=r"mlflow\.db is damaged \(it is (empty|not there)\): put its backup"):
+        prepare_database()
+    shutil.rmtree(copied / "artifacts")
+    prepare_database()
+
+
+def test_a_cut_database_is_told_as_damaged(copied: Path) -> None:
+    os.truncate(copied / "mlflow.db", 100_000)
+    with pytest.raises(InputError, match=r"mlflow\.db is damaged \(.*malformed.*\): put its backup in its place"):
+        prepare_database()
+    with pytest.raises(InputError, match=r"mlflow\.db is damaged, or MLflow.s of another version \(.*malformed"):
+        glance().aliased("toy")
 
 
 def test_nothing_is_renamed_under_a_climb_that_still_runs(copied: Path) -> None:
@@ -106,7 +140,7 @@ def test_nothing_is_renamed_under_a_climb_that_still_runs(copied: Path) -> None:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mlflow.db").write_text("these are words, and no database at all" * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with pytest.raises(InputError, match=r"mlflow\.db is no database that this MLflow can use"):
+    with pytest.raises(InputError, match=r"mlflow\.db is damaged \(.*not a database.*\): put its backup"):
         prepare_database()
 
 
