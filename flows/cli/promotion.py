@@ -10,7 +10,7 @@ from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, check_output, o
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
-Why = Annotated[str, typer.Option(help="The reason, which is kept.")]
+Why = Annotated[str, typer.Option(help="The reason, which is kept.", callback=str.strip)]
 
 
 def promote(

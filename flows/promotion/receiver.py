@@ -5,6 +5,7 @@ and a forged one could do no more than have the receiver look.
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -169,7 +170,7 @@ def serve(
         wanted: what a promotion must have besides before it is passed on.
 
     Raises:
-        InputError: if the environment names no servers.
+        InputError: if the environment names no servers, or it cannot listen there.
     """
     if not mlflow.get_tracking_uri().startswith("http") or get_current_settings().api.url is None:
         raise InputError("promotions come from servers: set MLFLOW_TRACKING_URI and PREFECT_API_URL")
@@ -183,6 +184,17 @@ def serve(
             told=told,
             wanted=wanted,
         )
-        log.info("receiving at %s, looking every %g s", watcher.url, every)
-        threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()
-        uvicorn.run(create_app(watcher, tolerance=tolerance), host=host, port=port, log_level="warning")
+        server = uvicorn.Server(uvicorn.Config(create_app(watcher, tolerance=tolerance), log_level="warning"))
+        with _listening(host, port) as listener:
+            log.info("receiving at %s, looking every %g s", watcher.url, every)
+            threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()
+            server.run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror}; name others, or end what listens there"
+        ) from None

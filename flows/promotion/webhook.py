@@ -29,6 +29,10 @@ WEBHOOK = "rlhf-receiver"
 EVENT: Final = "model_version_alias.created"
 
 
+DIGITS = 12
+"""Of a time in seconds since the epoch, at most."""
+
+
 class Refused(Exception):
     """A delivery that cannot be shown to come from MLflow, now; the message says why."""
 
@@ -79,12 +83,12 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, *, now: float, 
         raise Refused("the delivery is not signed")
     if not hmac.compare_digest(signed.encode(), signature(secret, delivery, timestamp, body).encode()):
         raise Refused("the signature does not fit")
-    if not timestamp.isdecimal() or abs(now - int(timestamp)) > tolerance:
+    if not timestamp.isdecimal() or len(timestamp) > DIGITS or abs(now - int(timestamp)) > tolerance:
         raise Refused(f"the time of the delivery is more than {tolerance:g} s away; compare the clocks")
     try:
         content = json.loads(body)
         return Delivery(delivery, f"{content['entity']}.{content['action']}", dict(content["data"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused("the body is not what MLflow sends") from None
 
 

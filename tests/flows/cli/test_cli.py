@@ -448,7 +448,7 @@ def test_a_version_whose_gates_failed_is_refused_with_code_3_and_forced_with_a_r
         client.set_model_version_tag("tiny-reward-model", "1", gate, verdict)
     refused = champions("promote", "tiny-reward-model/1", "--yes")
     assert refused.returncode == 3 and "gate measured says fail" in refused.stderr
-    unreasoned = champions("promote", "tiny-reward-model/1", "--yes", "--force")
+    unreasoned = champions("promote", "tiny-reward-model/1", "--yes", "--force", "--why", "  ")
     assert unreasoned.returncode == 2 and "--why" in unreasoned.stderr
     assert "champion" not in client.get_registered_model("tiny-reward-model").aliases
     forced = champions("promote", "tiny-reward-model/1", "--yes", "--force", "--why", "a demonstration")

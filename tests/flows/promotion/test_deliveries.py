@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from starlette.datastructures import Headers
 
+from flows.config.errors import InputError
 from flows.promotion.outbox import Outbox
-from flows.promotion.receiver import LONGEST_BODY, PATH, RegistryWatcher, create_app
+from flows.promotion.receiver import LONGEST_BODY, PATH, RegistryWatcher, create_app, serve
 from flows.promotion.webhook import Refused, keep_secret, signature, verify
 
 SECRET = "shared-with-mlflow"
@@ -60,6 +63,23 @@ def test_only_what_mlflow_signed_just_now_is_genuine() -> None:
     assert refusal(signed(secret="guessed")) == refusal(signed(), OTHER) == "the signature does not fit"
     assert refusal(signed(at=time.time() - 301)).startswith("the time of the delivery is more than 300 s away")
     assert refusal(signed(at=time.time() + 302)).startswith("the time of the delivery is more than 300 s away")
+
+
+def test_what_only_a_keeper_of_the_secret_could_sign_is_refused_too_if_it_is_no_delivery() -> None:
+    stamp, nested = "1" * 5000, b"[" * 100_000
+    signature_of = {"X-MLflow-Timestamp": stamp, "X-MLflow-Signature": signature(SECRET, "a", stamp, BODY)}
+    assert "s away" in refusal(signed() | signature_of)
+    assert refusal(signed(body=nested), nested) == "the body is not what MLflow sends"
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as taken, temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9"}):
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            InputError, match=rf"^--host 127\.0\.0\.1 --port {port}: Address already in use; name others"
+        ):
+            serve(tmp_path, host="127.0.0.1", port=port, address="http://127.0.0.1", every=60, tolerance=TOLERANCE)
 
 
 def test_a_genuine_delivery_has_the_registry_looked_at(tmp_path: Path) -> None:
