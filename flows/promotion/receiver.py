@@ -195,6 +195,5 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise InputError(
-            f"--host {host} --port {port}: {error.strerror}; name others, or end what listens there"
-        ) from None
+        reason = str(error.strerror).partition(" (")[0]
+        raise InputError(f"--host {host} --port {port}: {reason}; name others, or end what listens there") from None
