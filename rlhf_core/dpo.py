@@ -78,7 +78,7 @@ def train_policy(
         cache: folder that keeps what the SFT model says of pairs, and its answers to prompts with their scores, by
             content; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from.
-        tuned: as of PPO, which watches them; `every_second` one unless they are named.
+        tuned: as of PPO, which watches them; `tuning_half` unless they are named.
 
     Yields:
         The metrics of `train_dpo`.

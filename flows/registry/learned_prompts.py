@@ -26,7 +26,7 @@ from flows.registry.names import EVIDENCE, ORIGIN_PREFIX, PARENT_PREFIX
 from flows.registry.references import ModelRef
 from flows.storage.snapshots import SnapshotDamaged, read_parts, verify
 from flows.storage.text_hashes import loose_hashes
-from rlhf_core.data.records import every_second
+from rlhf_core.data.records import HALVED_BY, tuning_half
 
 ONLY_MEASURED = ("evaluation", "demonstrations")
 """Uses of a table that teach nothing."""
@@ -54,6 +54,7 @@ class UsedTable(NamedTuple):
         use: what it was used for.
         path: where it lay then.
         contract: version of the contract that it met.
+        halved_by: the rule by which held-out prompts tuned or judged, as of `tuning_half`; empty in early versions.
     """
 
     use: str
@@ -61,6 +62,7 @@ class UsedTable(NamedTuple):
     digest: str
     path: Path
     contract: str
+    halved_by: str = ""
 
 
 class SeenRows(NamedTuple):
@@ -118,9 +120,14 @@ def tuned_prompts(version: ModelRef, registry: Registry) -> Keys:
     """
     name = "prompts" if version.name.endswith("-policy") else "preferences"
     tables = [table for table in tables_of(version, registry) if table.name == name and "-" not in table.use]
-    keys = [loose_hashes(sorted(every_second(_column(version, table, registry, "prompt", "test")))) for table in tables]
+    asked = [(table, _column(version, table, registry, "prompt", "test")) for table in tables]
+    keys = [loose_hashes(sorted(_tuning_half(table, prompts))) for table, prompts in asked]
     taken = [ref for role, ref in _parents(version, registry) if role == "taken"]
     return np.unique(np.concatenate([_NONE, *keys, *(tuned_prompts(ref, registry) for ref in taken)]))
+
+
+def _tuning_half(table: UsedTable, prompts: Iterable[str]) -> set[str]:
+    return tuning_half(prompts) if table.halved_by == HALVED_BY else set(list(dict.fromkeys(prompts))[::2])
 
 
 def leave_out(frame: pd.DataFrame, learned: dict[str, Keys]) -> SeenRows:
@@ -166,7 +173,14 @@ def tables_of(version: ModelRef, registry: Registry) -> list[UsedTable]:
 
 def _used(use: str, dataset: Dataset) -> UsedTable:
     profile, source = json.loads(dataset.profile or "{}"), json.loads(dataset.source)
-    return UsedTable(use, dataset.name, str(profile["digest"]), Path(source["uri"]), str(profile["contract_version"]))
+    return UsedTable(
+        use,
+        dataset.name,
+        str(profile["digest"]),
+        Path(source["uri"]),
+        str(profile["contract_version"]),
+        str(profile.get("halved_by", "")),
+    )
 
 
 _NONE = np.empty(0, dtype=np.uint64)

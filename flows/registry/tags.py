@@ -25,6 +25,7 @@ from flows.registry.names import (
 )
 from flows.registry.references import DatasetRef, ModelRef
 from rlhf_core.data.chat_template import pinned_day
+from rlhf_core.data.records import HALVED_BY
 
 SOURCES_SHOWN = 50
 
@@ -118,6 +119,7 @@ def dataset_entity(ref: DatasetRef) -> Dataset:
                 **{f"num_rows_{split}": n for split, n in ref.splits.items()},
                 "digest": ref.digest,
                 "contract_version": ref.contract,
+                "halved_by": HALVED_BY,
             }
         ),
     )

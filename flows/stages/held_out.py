@@ -12,7 +12,7 @@ from flows.registry.learned_prompts import SeenRows, learned_prompts, leave_out,
 from flows.registry.references import DataRefs, ModelRef
 from flows.storage.records import read_pairs, read_prompts
 from flows.storage.snapshots import read_split
-from rlhf_core.data.records import Pair, every_second
+from rlhf_core.data.records import Pair, tuning_half
 from rlhf_core.training.stage import Stage
 
 FEWEST = 2
@@ -24,7 +24,7 @@ class HeldOut(NamedTuple):
 
     Attributes:
         pairs: of the preferences.
-        tuned_by_pairs: prompts of pairs that a stage is tuned on, `every_second` one of the whole table, which is what
+        tuned_by_pairs: prompts of pairs that a stage is tuned on, `tuning_half` of the whole table, which is what
             `tuned_prompts` finds in it later, whatever was left out; and those that a model that is taken was tuned on.
         prompts: of the prompts.
         tuned_by_prompts: the same of these.
@@ -57,7 +57,7 @@ def held_out(
     tables = {"pairs": data.preferences, "prompts": data.prompts}
     seen = {what: leave_out(read_split(table, "test"), learned) for what, table in tables.items()}
     pairs, prompts = read_pairs(data.preferences, "test"), read_prompts(data.prompts, "test")
-    by_pairs, by_prompts = every_second(pair.prompt for pair in pairs), every_second(prompts)
+    by_pairs, by_prompts = tuning_half(pair.prompt for pair in pairs), tuning_half(prompts)
     tuned = np.empty(0, dtype=np.uint64) if taken is None else tuned_prompts(taken, registry)
     more = matching({pair.prompt for pair in pairs}, tuned) - by_pairs, matching(prompts, tuned) - by_prompts
     by_pairs, by_prompts = by_pairs | more[0], by_prompts | more[1]

@@ -1,5 +1,6 @@
 """Training records as text: demonstrations, preference pairs, choices and votes, responses."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -80,13 +81,29 @@ def make_pairs(
     return [Pair(*text, share=vote_share(*cast), grade=grade) for text, cast, grade in rows]
 
 
-def every_second(prompts: Iterable[str]) -> set[str]:
+HALVED_BY = "hash"
+"""Name of the rule of `tuning_half`; versions that name none were tuned on every second prompt of any number."""
+
+FEW = 100
+"""Prompts of which chance might leave too few on one side."""
+
+
+def tuning_half(prompts: Iterable[str]) -> set[str]:
     """Held-out prompts that a model is tuned on: its temperature fitted, its state chosen. The others judge it.
+
+    A hash decides, so that a prompt stays on its side while the table grows, and a later version and the champion are
+    judged by the same ones. Of fewer than `FEW` every second one tunes.
 
     Args:
         prompts: in the order of their table; a prompt counts once.
     """
-    return set(list(dict.fromkeys(prompts))[::2])
+    known = list(dict.fromkeys(prompts))
+    return set(known[::2]) if len(known) < FEW else set(filter(_tunes, known))
+
+
+def _tunes(prompt: str) -> bool:
+    digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=1, person=b"tuning half")
+    return digest.digest()[0] % 2 == 0
 
 
 class Response(NamedTuple):

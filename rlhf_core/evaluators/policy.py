@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from rlhf_core.config.policy import PolicyConfig
 from rlhf_core.data.array_cache import cached, content_key
-from rlhf_core.data.records import every_second
+from rlhf_core.data.records import tuning_half
 from rlhf_core.data.tokenizer import decode, load_tokenizer
 from rlhf_core.distributed import shard
 from rlhf_core.evaluators.evaluation import Evaluation
@@ -169,12 +169,12 @@ def halves(
     Args:
         config: how many of each are used at most.
         held_out_prompts: in the order of their table.
-        tuned: those that are watched; `every_second` one unless they are named.
+        tuned: those that are watched; `tuning_half` unless they are named.
 
     Raises:
         ValueError: if fewer than two are left to judge by.
     """
-    watching = every_second(held_out_prompts) if tuned is None else tuned
+    watching = tuning_half(held_out_prompts) if tuned is None else tuned
     watched = [prompt for prompt in held_out_prompts if prompt in watching]
     judged = [prompt for prompt in held_out_prompts if prompt not in watching]
     if len(judged) < 2:
@@ -207,7 +207,7 @@ def evaluate_policy(
         seed: seed of the answers.
         term_models: as of `PolicyEvaluator`.
         cache: as of `PolicyEvaluator`.
-        tuned: prompts by whose answers its state was chosen, which are not judged; as in training, `every_second` one
+        tuned: prompts by whose answers its state was chosen, which are not judged; as in training, `tuning_half`
             unless they are named.
 
     Returns:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf_core.config.reward_model import RewardModelConfig
 from rlhf_core.data.pair_trees import first_alike, told_apart
-from rlhf_core.data.records import Demonstration, Pair, every_second
+from rlhf_core.data.records import Demonstration, Pair, tuning_half
 from rlhf_core.data.stress_cases import stress_cases
 from rlhf_core.data.tokenizer import encode, load_tokenizer, turns
 from rlhf_core.evaluators.evaluation import Evaluation
@@ -85,7 +85,7 @@ def evaluate_reward_model(
         held_out: pairs that no part of it was trained on; those that are told apart are judged.
         demonstrations: whose mean score tells how far the centre has moved.
         ceiling: agreement that a perfect judge would reach on these labels, where that is known.
-        tuned: prompts that its temperature was fitted on, whose pairs are not judged; as in training, `every_second`
+        tuned: prompts that its temperature was fitted on, whose pairs are not judged; as in training, `tuning_half`
             one unless they are named.
 
     Returns:
@@ -234,9 +234,9 @@ def halves(pairs: Sequence[Pair], tuned: Collection[str] | None = None) -> tuple
 
     Args:
         pairs: held out.
-        tuned: prompts of the first; `every_second` one unless they are named.
+        tuned: prompts of the first; `tuning_half` unless they are named.
     """
-    fitting = every_second(pair.prompt for pair in pairs) if tuned is None else tuned
+    fitting = tuning_half(pair.prompt for pair in pairs) if tuned is None else tuned
     return [pair for pair in pairs if pair.prompt in fitting], [pair for pair in pairs if pair.prompt not in fitting]
 
 

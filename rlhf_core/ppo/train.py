@@ -66,7 +66,7 @@ def train_policy(
         cache: folder that keeps the SFT model's answers to held-out prompts with their scores, by the content of models
             and prompts; None keeps nothing.
         checkpoints: where the stage keeps its state and goes on from; `out` must then be as it was left.
-        tuned: held-out prompts that are watched; `every_second` one unless they are named.
+        tuned: held-out prompts that are watched; `tuning_half` unless they are named.
 
     Yields:
         Metrics of every update, `beta` as it was in it; those with `eval_` are measured on held-out prompts, first at

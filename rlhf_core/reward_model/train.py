@@ -71,7 +71,7 @@ def train_reward_model(
         cache: folder that keeps what the trained model says of the demonstrations, by the content of both; None keeps
             nothing.
         checkpoints: where the stage keeps its state and goes on from.
-        tuned: prompts of held-out pairs on which the temperature is fitted; `every_second` one unless they are named.
+        tuned: prompts of held-out pairs on which the temperature is fitted; `tuning_half` unless they are named.
 
     Yields:
         `loss_nats` per pair and `lr`; with debias `length` the figures of `debiased_loss` too.

@@ -266,15 +266,15 @@ MUTANTS = [
     Mutant(
         "what a temperature was fitted on judges it",
         "rlhf_core.evaluators.reward_model",
-        "every_second(pair.prompt for pair in pairs) if tuned is None else tuned",
-        "every_second(pair.prompt for pair in pairs)",
-        "test_halves.test_every_second_prompt_tunes_with_all_its_pairs_unless_others_are_named",
+        "tuning_half(pair.prompt for pair in pairs) if tuned is None else tuned",
+        "tuning_half(pair.prompt for pair in pairs)",
+        "test_halves.test_one_half_of_the_prompts_tunes_with_all_its_pairs_unless_others_are_named",
     ),
     Mutant(
         "watched prompts judge a policy",
         "rlhf_core.evaluators.policy",
-        "every_second(held_out_prompts) if tuned is None else tuned",
-        "every_second(held_out_prompts)",
+        "tuning_half(held_out_prompts) if tuned is None else tuned",
+        "tuning_half(held_out_prompts)",
         "test_halves.test_watched_prompts_do_not_judge_a_policy",
     ),
     Mutant(

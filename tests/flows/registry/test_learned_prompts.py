@@ -113,6 +113,27 @@ def test_a_version_is_tuned_on_every_second_held_out_prompt(desk: Registry, made
     assert matching(asked, tuned_prompts(policy, desk)) == {"h2 x", "h4 x"}
 
 
+def test_versions_of_two_weeks_are_judged_by_the_same_prompts_as_the_table_grows(
+    desk: Registry, made: Made, table: Table
+) -> None:
+    first = [f"h{number} x" for number in range(200)]
+    later = sorted([*first, *(f"g{number} x" for number in range(50))], key=lambda prompt: prompt[::-1])
+    sides = [
+        made("policy", datasets={"training": table("prompts", train=["p x"], test=asked)}) for asked in (first, later)
+    ]
+    tuned = [matching(later, tuned_prompts(side, desk)) for side in sides]
+    assert tuned[0] == tuned[1] & set(first) and 70 < len(tuned[0]) < 130
+
+
+def test_a_version_of_before_there_was_a_rule_is_known_by_every_second_prompt(
+    desk: Registry, made: Made, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [f"h{number:03} x" for number in range(200)]
+    monkeypatch.setattr("flows.registry.tags.HALVED_BY", "")
+    policy = made("policy", datasets={"training": table("prompts", train=["p x"], test=asked)})
+    assert matching(asked, tuned_prompts(policy, desk)) == set(asked[::2])
+
+
 def test_what_a_stage_leaves_out_does_not_move_what_it_is_tuned_on(desk: Registry, made: Made, table: Table) -> None:
     asked = [f"h{number} x" for number in range(10)]
     tables = {kind: table(kind, train=["r x"], judge=["j x"], test=asked) for kind in ("preferences", "prompts")}

@@ -1,9 +1,13 @@
 """Which held-out rows tune a model, and which judge it."""
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlhf_core.config.ppo import PPOConfig
-from rlhf_core.data.records import Pair
+from rlhf_core.data.records import FEW, Pair, tuning_half
 from rlhf_core.evaluators.policy import halves as prompt_halves
 from rlhf_core.evaluators.reward_model import halves
 
@@ -14,10 +18,25 @@ def prompts(pairs: list[Pair]) -> list[str]:
     return [pair.prompt for pair in pairs]
 
 
-def test_every_second_prompt_tunes_with_all_its_pairs_unless_others_are_named() -> None:
+def test_one_half_of_the_prompts_tunes_with_all_its_pairs_unless_others_are_named() -> None:
     assert tuple(map(prompts, halves(PAIRS))) == (["a", "a", "c"], ["b", "b", "d"])
     assert tuple(map(prompts, halves(PAIRS, {"b", "gone"}))) == (["b", "b"], ["a", "a", "c", "d"])
     assert tuple(map(prompts, halves(PAIRS, set()))) == ([], ["a", "a", "b", "c", "b", "d"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sets(st.text(min_size=1), min_size=FEW, max_size=3 * FEW), st.randoms(use_true_random=False))
+def test_a_prompt_stays_on_its_side_while_the_table_grows(texts: set[str], chance: random.Random) -> None:
+    before = sorted(texts)
+    after = chance.sample([*before, *(f"new {number}" for number in range(FEW))], len(before) + FEW)
+    assert tuning_half(after) & set(before) == tuning_half(before)
+
+
+def test_both_halves_are_about_as_large_and_nothing_but_the_prompt_decides() -> None:
+    many = [f"how do I mend {thing}?" for thing in range(10_000)]
+    assert abs(len(tuning_half(many)) - 5000) < 150
+    assert tuning_half(many) == tuning_half([*many, *many])
+    assert len(tuning_half(many[: FEW - 1])) == FEW // 2 and len(tuning_half(["a"])) == 1
 
 
 def test_watched_prompts_do_not_judge_a_policy() -> None:
