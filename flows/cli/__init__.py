@@ -3,6 +3,7 @@
 import gc
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -78,6 +79,11 @@ def main() -> None:
         except UnicodeEncodeError:
             typer.echo(f"error: argument {number} is not UTF-8: rename what it names, or type it in UTF-8", err=True)
             sys.exit(EXIT_INPUT)
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        typer.echo("error: the working folder is gone: change into another one", err=True)
+        sys.exit(EXIT_INPUT)
     try:
         app()
     finally:

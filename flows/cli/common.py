@@ -181,16 +181,27 @@ def quietly(arguments: str = "") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             raise  # which typer ends at without a word
-        from flows.config.redaction import redact
-        from flows.tasks import outage
-
-        if isinstance(error, OSError) and error.errno in NO_PATH:
-            typer.echo(f"error: {str(error.filename)[:80]}: {error.strerror}; give another path", err=True)
-            raise typer.Exit(EXIT_INPUT) from None
-        if not (reason := outage(error)):
+        if (told := _in_words(error)) is None:
             raise
-        typer.echo(f"error: {redact(reason)}, which goes on from what was finished and the last state", err=True)
-        raise typer.Exit(EXIT_OUTAGE) from None
+        words, code = told
+        typer.echo(f"error: {words}", err=True)
+        raise typer.Exit(code) from None
+
+
+def _in_words(error: Exception) -> tuple[str, int] | None:
+    """What a person is told of an error of the system, and the exit code; None of one that nobody expected."""
+    from flows.config.redaction import redact
+    from flows.registry.processes import user_name
+    from flows.tasks import outage
+
+    if isinstance(error, OSError) and error.errno in NO_PATH:
+        return f"{str(error.filename)[:80]}: {error.strerror}; give another path", EXIT_INPUT
+    if isinstance(error, PermissionError):
+        whose = f"{error.strerror} to {user_name()}; ask its owner, or name another place"
+        return f"{error.filename or 'what was asked'}: {whose}", EXIT_INPUT
+    if reason := outage(error):
+        return f"{redact(reason)}, which goes on from what was finished and the last state", EXIT_OUTAGE
+    return None
 
 
 def _reader_is_gone() -> bool:

@@ -1,6 +1,7 @@
 """Commands about champions: promote, go back, look who was."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,13 @@ from flows.cli.common import EXIT_GATE, ConfigOption, Overrides, check_output, o
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 By = Annotated[str | None, typer.Option(help="Who does it; user@host by default.")]
-Why = Annotated[str, typer.Option(help="The reason, which is kept.", callback=str.strip)]
+
+
+def _stripped(text: str) -> str:
+    return text.strip()
+
+
+Why = Annotated[str, typer.Option(help="The reason, which is kept.", callback=_stripped)]
 
 
 def promote(
@@ -193,8 +200,16 @@ def history(
 
 
 def _ask(question: str, yes: bool) -> None:
-    if not yes:
-        typer.confirm(question, abort=True)
+    try:
+        agreed = yes or typer.confirm(question)
+    except (RuntimeError, typer.Abort):
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise  # a person who has typed Ctrl-C
+        from flows.config.errors import InputError
+
+        raise InputError("nobody is here to be asked: type --yes") from None
+    if not agreed:
+        raise typer.Abort
 
 
 def user() -> str:

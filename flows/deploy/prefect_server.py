@@ -73,5 +73,5 @@ def _end(server: subprocess.Popen[bytes], meant: threading.Event) -> None:
     server.stdin.close()
     try:
         server.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
         server.kill()

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from flows.config.lineage import OpenLineageConfig
 from flows.registry.client import Registry, open_registry
-from flows.registry.names import CHAMPION, PROCESS_TAG
+from flows.registry.names import CHAMPION, PROCESS_TAG, ledger_experiment
 from flows.registry.processes import is_dead
 from rlhf_core.config import Frozen
 
@@ -26,8 +26,6 @@ IN_MLFLOW: How = "MLflow"
 
 APPROVE: How = "rlhf approve"
 """No move, but that another person signs for a version."""
-
-LEDGER = "promotions"
 
 RUNS_PER_PAGE = 1000
 
@@ -85,6 +83,10 @@ def recorded_promotion(
         comparison: what was shown before.
         told: where lineage events go, if anywhere.
     """
+    from flows.promotion.stated import conclude_move  # noqa: PLC0415 imports what signs, which no reader needs
+    from flows.registry.statements import log_of  # noqa: PLC0415 as above
+
+    log_of(registry)  # whose key must be there before anything moves
     ledger = open_ledger(registry)
     tags = {"model": model, "version": version, "from": previous or "", "by": by, "why": why, "how": how}
     run_id = ledger.start_run(f"{model}/{version}", tags={**tags, "forced": str(forced).lower()})
@@ -95,8 +97,7 @@ def recorded_promotion(
     except BaseException:
         ledger.end_run(run_id, "FAILED")
         raise
-    from flows.promotion.stated import conclude_move  # noqa: PLC0415 imports what signs, which no reader needs
-    from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node  # noqa: PLC0415
+    from flows.registry.lineage_events import LineageEvents, LineageNode, LineageRun, champion_node  # noqa: PLC0415 as above
 
     conclude_move(registry, ledger, run_id)
     run = LineageRun("promotion", run_id, tags={"how": how, "by": by, "why": why, "forced": str(forced).lower()})
@@ -110,7 +111,7 @@ def settle(registry: Registry) -> list[str]:
     Returns:
         The version and what became of it, for each.
     """
-    if registry.client.get_experiment_by_name(f"{project_of(registry)}-{LEDGER}") is None:
+    if registry.client.get_experiment_by_name(ledger_experiment(project_of(registry))) is None:
         return []
     ledger = open_ledger(registry)
     closed = []
@@ -154,7 +155,7 @@ def project_of(registry: Registry) -> str:
 
 def open_ledger(registry: Registry) -> Registry:
     """The experiment that keeps moves and approvals."""
-    return open_registry(f"{project_of(registry)}-{LEDGER}", registry.storage)
+    return open_registry(ledger_experiment(project_of(registry)), registry.storage)
 
 
 def _took_place(registry: Registry, run: Run) -> bool:

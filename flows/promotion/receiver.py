@@ -4,6 +4,7 @@ A delivery is only a reason to look; what happened is read from the registry. So
 and a forged one could do no more than have the receiver look.
 """
 
+import asyncio
 import logging
 import socket
 import threading
@@ -19,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from mlflow import MlflowClient
 from prefect.settings import get_current_settings
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from flows.config.errors import InputError
 from flows.config.lineage import OpenLineageConfig
@@ -33,6 +35,12 @@ PATH = "/mlflow"
 
 LONGEST_BODY = 65_536
 """Bytes; what MLflow sends of an alias takes some hundred."""
+
+CONNECTIONS = 100
+"""At a time; MLflow makes one for each delivery."""
+
+CONNECTION_SECONDS = 30.0
+"""How long one may last."""
 
 CONFIRM_SECONDS = 10.0
 """How soon to ask whether Prefect kept an event; it writes events after up to 5 s and knows a repeated one for 300."""
@@ -184,11 +192,25 @@ def serve(
             told=told,
             wanted=wanted,
         )
-        server = uvicorn.Server(uvicorn.Config(create_app(watcher, tolerance=tolerance), log_level="warning"))
+        app = create_app(watcher, tolerance=tolerance)
+        server = uvicorn.Server(uvicorn.Config(app, http=ShortConnection, log_level="warning"))
         with _listening(host, port) as listener:
             log.info("receiving at %s, looking every %g s", watcher.url, every)
             threading.Thread(target=watcher.run, name="registry-watcher", daemon=True).start()
             server.run(sockets=[listener])
+
+
+class ShortConnection(H11Protocol):
+    """A connection that ends after a while whatever it has sent, and at once where there are too many."""
+
+    # The library's own signature, which is narrower than that of asyncio.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, or end."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(CONNECTION_SECONDS, transport.close)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlparse
 import mlflow
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from cryptography.fernet import Fernet
 from mlflow.db import upgrade
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +25,8 @@ ARTIFACTS = "artifacts"
 """Folder of the artifacts in the storage folder of a local database."""
 
 SCHEME = "sqlite:///"
+
+WEBHOOK_KEY = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"
 
 DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
 """What SQLite calls a disk that is full or read-only, and what the system does."""
@@ -46,13 +49,23 @@ def prepare_database() -> None:
     Only one process at a time does so, because two that migrate one file break it.
 
     Raises:
-        InputError: if the file is no database that this MLflow can use.
+        InputError: if the file is no database that this MLflow can use, or the key of the environment is none.
         OSError: if its disk is full or read-only.
     """
+    _check_webhook_key()
     path = database_file()
     if path is not None:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tells what it also raises, at length
         _prepare(path)
+
+
+def _check_webhook_key() -> None:
+    """See that what MLflow encrypts secrets of webhooks with is a key, which it only says in a traceback."""
+    if key := os.environ.get(WEBHOOK_KEY):
+        try:
+            Fernet(key)
+        except ValueError:
+            raise InputError(f"{WEBHOOK_KEY}: is no Fernet key, which has 32 bytes as url-safe base64") from None
 
 
 def database_file() -> Path | None:

@@ -155,6 +155,11 @@ def data_experiment(project: str) -> str:
     return f"{project}-data"
 
 
+def ledger_experiment(project: str) -> str:
+    """Where the record of champions of a project is kept."""
+    return f"{project}-promotions"
+
+
 def withdrawals_experiment(project: str) -> str:
     """Name of the experiment that keeps what was withdrawn of the data of a project."""
     return f"{project}-withdrawals"

@@ -18,6 +18,7 @@ from flows.attestation.keys import PIPELINE_KEY, pipeline_key, pipeline_key_file
 from flows.attestation.log import LogEntry, StatementLog
 from flows.attestation.statement import FOLDER, MADE, PROVENANCE, REGISTRY, ROWS, TAGGED, Subject, digest_of
 from flows.config.audit import AuditConfig, witness_at
+from flows.config.errors import InputError
 from flows.registry.client import Registry
 from flows.registry.held import (
     CURVES,
@@ -88,8 +89,14 @@ def _log(storage: Path, project: str, artifacts: str, audit: AuditConfig) -> Sta
         warn(UNSIGNED)
         return StatementLog(storage, project, artifacts, witness=witness)
     path = pipeline_key_file(storage)
-    drawn = not path.exists() and audit.key is None and not os.environ.get(PIPELINE_KEY)
-    signer = pipeline_key(storage, audit.key)
+    try:
+        drawn = not path.exists() and audit.key is None and not os.environ.get(PIPELINE_KEY)
+        signer = pipeline_key(storage, audit.key)
+    except PermissionError:
+        raise InputError(
+            f"{path}: another user's key, which you may not read: set RLHF_SIGNING_KEY to a key of yours that "
+            "`rlhf keys trust` made known, or audit.key to one that all of you may read"
+        ) from None
     if drawn:
         warn(f"statements are signed by a new key, {path}; keep {path.with_suffix('.pub')} where auditors find it")
     return StatementLog(storage, project, artifacts, signers=[signer], witness=witness)

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+NO_FILE = "no file"
+"""Stands for the digest of what has no content of its own."""
+
 
 class FileChanges(NamedTuple):
     """Files of a folder that are not what they were."""
@@ -27,14 +30,20 @@ def file_changes(then: Mapping[str, str], now: Mapping[str, str]) -> FileChanges
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a folder by its relative name, in the order of the paths."""
-    return digests_of(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+    """SHA-256 of each file of a folder by its relative name, in the order of the paths.
+
+    Links to folders, devices and pipes are named too, as `NO_FILE`: what they lead to was not registered.
+    """
+    return digests_of(folder, sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()))
 
 
 def digests_of(folder: Path, files: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of some files of a folder by their relative names, in their order."""
     digests = {}
     for path in files:
+        if not path.is_file():
+            digests[path.relative_to(folder).as_posix()] = NO_FILE
+            continue
         with path.open("rb") as file:
             digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,7 +156,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Let what the disk says while weights are written inside be an error of the system, as of any other file.
+    """Let weights that are written inside be files as any other: by what the disk says, and by who may read them.
 
     Raises:
         OSError: with its number and the folder, where safetensors has it in the words of an error of its own.
@@ -167,6 +168,9 @@ def writing(folder: Path) -> Iterator[None]:
         if said is None:
             raise
         raise OSError(int(said[1]), os.strerror(int(said[1])), str(folder)) from None
+    for config in folder.glob("*config.json"):
+        for weights in folder.glob("*.safetensors"):  # made for their owner alone
+            weights.chmod(stat.S_IMODE(config.stat().st_mode))
 
 
 def _check_weights(path: Path) -> None:

@@ -19,13 +19,16 @@ from flows.registry.names import (
     CHALLENGER,
     CHAMPION,
     DATA_TAG,
+    FAILED,
     GATED,
     HELD_TAG,
     OUTCOME_TAG,
     PARENT_RUN_TAG,
     PROCESS_TAG,
     STAGE_TAG,
+    STATUS_TAG,
     WITHDRAWN_PREFIX,
+    ledger_experiment,
     registered_name,
 )
 from flows.registry.processes import is_dead
@@ -99,6 +102,7 @@ def status_of(config: LadderConfig, arguments: str) -> Status:
             *_overdue(late, waiting, arguments),
             *(Concern(line, "prefect worker start --pool rlhf, or look at the server") for line in unwell),
             *_of_champions(champions),
+            *_of_gates(champions, registry, config.project),
             *_of_people(champions, wanted=config.promotion.two_people),
             *_of_outbox(config.storage, held),
             *_left_behind(config.storage, runs, arguments),
@@ -165,6 +169,19 @@ def _of_champions(champions: Sequence[AliasedVersion]) -> Iterator[Concern]:
         for name, said in version.tags.items():
             if name.startswith(WITHDRAWN_PREFIX):
                 yield Concern(f"champion {version.label} was trained on {said}", f"rlhf rollback {version.name}")
+
+
+def _of_gates(champions: Sequence[AliasedVersion], registry: Glance, project: str) -> Iterator[Concern]:
+    """Champions whose gates did not pass, unless somebody forced that and said why."""
+    for version in champions:
+        if version.tags.get(STATUS_TAG) != FAILED:
+            continue
+        moves = registry.runs(ledger_experiment(project), "model", version.name, most=RUNS_SEEN)
+        if not any(move.tags["version"] == version.version and move.tags["forced"] == "true" for move in moves):
+            what = (
+                f"champion {version.label} did not pass its gates, and `rlhf promote --force` has not made it champion"
+            )
+            yield Concern(what, f"rlhf rollback {version.name}, or promote another version")
 
 
 def _of_people(champions: Sequence[AliasedVersion], *, wanted: bool) -> Iterator[Concern]:

@@ -17,11 +17,10 @@ from flows.pipeline.doctor.in_storage import find_in_storage
 from flows.pipeline.doctor.leftover import Leftover
 from flows.pipeline.doctor.locks import find_locks
 from flows.pipeline.doctor.processes import find_servers
-from flows.promotion.history import LEDGER
 from flows.promotion.outbox import Outbox
 from flows.registry.client import Registry
 from flows.registry.database import database_file
-from flows.registry.names import data_experiment, withdrawals_experiment
+from flows.registry.names import data_experiment, ledger_experiment, withdrawals_experiment
 from flows.storage.locks import exclusive
 
 WAITED = timedelta(minutes=10)
@@ -87,9 +86,7 @@ def render(leftovers: Sequence[Leftover], fixed: Sequence[Leftover]) -> Group:
 
 def _projects(client: MlflowClient) -> list[str]:
     names = {experiment.name for experiment in client.search_experiments() if experiment.experiment_id != "0"}
-    beside = {
-        other for name in names for other in (data_experiment(name), f"{name}-{LEDGER}", withdrawals_experiment(name))
-    }
+    beside = {beside(name) for name in names for beside in (data_experiment, ledger_experiment, withdrawals_experiment)}
     return sorted(names - beside)
 
 

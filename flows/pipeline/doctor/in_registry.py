@@ -15,7 +15,7 @@ from flows.lineage.archive import Archive
 from flows.lineage.graph import Graph, Version
 from flows.pipeline.doctor.leftover import Leftover, size_of
 from flows.pipeline.orphans import end_orphan, find_orphans
-from flows.promotion.history import LEDGER, settle
+from flows.promotion.history import settle
 from flows.registry.artifacts import delete_files, delete_model, location_of, stored_size
 from flows.registry.client import Registry
 from flows.registry.database import deleted_models
@@ -26,6 +26,7 @@ from flows.registry.names import (
     SNAPSHOT_TAG,
     STAGE_PREFIX,
     data_experiment,
+    ledger_experiment,
     registered_name,
 )
 from flows.registry.processes import is_dead
@@ -94,7 +95,7 @@ def _runs(registry: Registry) -> Iterator[Leftover]:
 
 
 def _promotions(registry: Registry, project: str) -> Iterator[Leftover]:
-    ledger = registry.client.get_experiment_by_name(f"{project}-{LEDGER}")
+    ledger = registry.client.get_experiment_by_name(ledger_experiment(project))
     if ledger is None:
         return
     for run in find_orphans(Registry(registry.client, ledger.experiment_id, registry.storage)):

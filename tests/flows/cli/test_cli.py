@@ -398,6 +398,8 @@ def champions(rlhf: Rlhf, copied_home: Path) -> Rlhf:
 
 @pytest.mark.slow
 def test_a_challenger_becomes_champion_after_a_yes_and_is_listed(champions: Rlhf) -> None:
+    unasked = champions("promote", "tiny-reward-model")
+    assert unasked.returncode == 2 and "nobody is here to be asked: type --yes" in unasked.stderr
     declined = champions("promote", "tiny-reward-model", stdin="n\n")
     assert declined.returncode == 1 and "champion  none yet" in declined.stdout
     assert json.loads(champions("history", "--json").stdout) == []

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 from urllib.error import URLError
@@ -11,7 +12,7 @@ from urllib.error import URLError
 import pytest
 
 from flows.attestation.keys import make_key
-from flows.deploy.prefect_server import start_server
+from flows.deploy.prefect_server import _end, start_server
 
 CLIMB = """
 import os, sys
@@ -141,3 +142,20 @@ def test_a_secret_block_holds_the_signing_key(tmp_path: Path) -> None:
     outside, in_a_flow, missing = done.stdout.splitlines()
     assert (outside, in_a_flow) == (keyid, keyid)
     assert missing.startswith("prefect:none: Prefect has no secret block of this name")
+
+
+class Hurried(subprocess.Popen[bytes]):
+    """A server whose end a person interrupts who has typed Ctrl-C twice."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As any other until somebody waits for it with patience."""
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return super().wait()
+
+
+def test_a_second_interrupt_kills_the_server_without_a_word() -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    server = Hurried(sleep, stdin=subprocess.PIPE)
+    _end(server, threading.Event())
+    assert server.wait() == -signal.SIGKILL

@@ -12,15 +12,18 @@ from flows.config.ladder import LadderConfig
 from flows.config.promotion import PromotionConfig
 from flows.deploy.status.report import Concern, as_json, lines, status_of
 from flows.promotion.outbox import Outbox
+from flows.promotion.promote import promote, propose
 from flows.registry.glance import glance
 from flows.registry.names import (
     APPROVED_TAG,
     CHALLENGER,
     CHAMPION,
     DATA_TAG,
+    FAILED,
     OUTCOME_TAG,
     PROCESS_TAG,
     STAGE_TAG,
+    STATUS_TAG,
     WITHDRAWN_PREFIX,
 )
 from tests.conftest import Finished
@@ -115,3 +118,16 @@ def test_the_command_tells_by_its_exit_code(rlhf: Callable[..., Finished], tmp_p
     nothing = rlhf("status", "configs/tiny.yaml", "--set", f"storage={tmp_path / 'none'}")
     assert nothing.returncode == 2 and "climb first with `rlhf run`" in nothing.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_a_champion_whose_gates_failed_is_told_unless_somebody_forced_it(storage: Path) -> None:
+    toys = Toys("toys", storage)
+    config = LadderConfig(project="toys", storage=storage)
+    policy = toys.stage("policy", "a")
+    toys.registry.tag_versions([policy], {STATUS_TAG: FAILED})
+    toys.registry.set_alias(policy, CHAMPION)  # as by MLflow's page
+    told = [concern for concern in status_of(config, "ladder.yaml").concerns if "gates" in concern.what]
+    assert [concern.todo for concern in told] == [f"rlhf rollback {policy.name}, or promote another version"]
+    toys.registry.client.delete_registered_model_alias(policy.name, CHAMPION)
+    promote(toys.registry, propose(toys.registry, policy.label), by="ann", why="to try it")
+    assert not [concern for concern in status_of(config, "ladder.yaml").concerns if "gates" in concern.what]

@@ -222,7 +222,8 @@ def test_policies_that_answer_the_same_are_worth_the_same_at_any_length_and_in_a
     found = compare(desk, CONFIG, ours, champion)
     rate = found.figures["worst_slice_judge_win_rate"].between
     assert (rate.value, found.figures["judge_score_at_like_length"].between.value) == (0.5, 0.0)
-    assert 50 <= rate.n < found.figures["judge_win_rate"].between.n == len(rows) - len(tuning_half(row[0] for row in rows))
+    judging = len(rows) - len(tuning_half(row[0] for row in rows))
+    assert 50 <= rate.n < found.figures["judge_win_rate"].between.n == judging
     assert found.notes[-1].startswith("worst slice: ")
 
 

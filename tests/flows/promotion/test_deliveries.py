@@ -1,22 +1,27 @@
 """What the receiver takes and answers, without servers behind it; with them: tests/e2e/promotion."""
 
+import contextlib
 import json
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from mlflow import MlflowClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from starlette.datastructures import Headers
 
 from flows.config.errors import InputError
+from flows.promotion import receiver as receiver_module
 from flows.promotion.outbox import Outbox
-from flows.promotion.receiver import LONGEST_BODY, PATH, RegistryWatcher, create_app, serve
+from flows.promotion.receiver import LONGEST_BODY, PATH, RegistryWatcher, ShortConnection, create_app, serve
 from flows.promotion.webhook import Refused, keep_secret, signature, verify
 
 SECRET = "shared-with-mlflow"
@@ -80,6 +85,39 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, monkeypatch: pytest.Monke
             InputError, match=rf"^--host 127\.0\.0\.1 --port {port}: Address already in use; name others"
         ):
             serve(tmp_path, host="127.0.0.1", port=port, address="http://127.0.0.1", every=60, tolerance=TOLERANCE)
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other side has not ended it, which it does within a moment."""
+    connection.settimeout(0.2)
+    try:
+        return bool(connection.recv(1))
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def test_connections_that_send_half_a_request_are_few_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiver_module, "CONNECTIONS", 4)
+    monkeypatch.setattr(receiver_module, "CONNECTION_SECONDS", 2.0)
+    app = create_app(watcher_of(tmp_path), tolerance=TOLERANCE)
+    server = uvicorn.Server(uvicorn.Config(app, http=ShortConnection, log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        address = listener.getsockname()
+        halves = [stack.enter_context(socket.create_connection(address)) for _ in range(10)]
+        for half in halves:
+            with contextlib.suppress(ConnectionError):
+                half.sendall(b"POST /mlflow HTTP/1.1\r\nHost: x\r\nX-a: ")
+        assert sum(map(is_open, halves)) <= 4
+        time.sleep(2.5)
+        assert not any(map(is_open, halves))
+        health = httpx.get(f"http://127.0.0.1:{address[1]}/health")
+        server.should_exit = True
+        thread.join()
+    assert health.status_code == 200
 
 
 def test_a_genuine_delivery_has_the_registry_looked_at(tmp_path: Path) -> None:

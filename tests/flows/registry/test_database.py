@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from mlflow.db import upgrade
 
 from benchmarks.common.ready_databases import migrate
@@ -142,6 +143,15 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(InputError, match=r"mlflow\.db is damaged \(.*not a database.*\): put its backup"):
         prepare_database()
+
+
+def test_a_key_of_webhooks_that_is_none_is_named(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", "planted-word")
+    with pytest.raises(InputError, match=r"^MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY: is no Fernet key") as refused:
+        prepare_database()
+    assert "planted-word" not in str(refused.value)
+    monkeypatch.setenv("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", Fernet.generate_key().decode())
+    prepare_database()
 
 
 def die_in_migration(path: Path) -> None:
