@@ -50,10 +50,7 @@ def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path: Path, text: 
     [
         ("{1: tie, 2: second, 3: first, yes: first}", "'1' and 'yes', in lines 1 and 1"),
         ("A: first\nB: second\n0: tie\nno: skip", "'0' and 'no', in lines 3 and 4"),
-        *(
-            (f"{{1: a, {key}: b}}", f"'1' and '{key}', in lines 1 and 1")
-            for key in ("1.0", "01", "on", "0x1")
-        ),
+        *((f"{{1: a, {key}: b}}", f"'1' and '{key}', in lines 1 and 1") for key in ("1.0", "01", "on", "0x1")),
         ("{~: a, null: b}", "'~' and 'null', in lines 1 and 1"),
         ("a: &a {1: tie}\nb: {<<: *a, yes: first}", "'1' and 'yes', in lines 1 and 2"),
     ],
