@@ -28,6 +28,9 @@ STANDARD = "tag:yaml.org,2002:"
 
 TAGS = {f"{STANDARD}{name}" for name in ("null", "bool", "int", "float", "str", "timestamp", "merge", "seq", "map")}
 
+MERGE = f"{STANDARD}merge"
+"""Tag of a `<<`."""
+
 RESERVED = f"{STANDARD}value"
 """Tag of a lone `=`."""
 
@@ -69,13 +72,32 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         node: MappingNode = super().compose_mapping_node(anchor)
-        lines: dict[tuple[str, str], int] = {}
-        for key in (key for key, _ in node.value if isinstance(key, ScalarNode)):
-            name, line = (key.tag, key.value), key.start_mark.line + 1
-            if name in lines:
-                raise InputError(f"key {cut(key.value)} stands twice, in lines {lines[name]} and {line}; keep one")
-            lines[name] = line
+        self._refuse_equal(node.value)
         return node
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        super().flatten_mapping(node)
+        self._refuse_equal(node.value, merged=True)
+
+    def _refuse_equal(self, parts: list[tuple[Node, Node]], *, merged: bool = False) -> None:
+        """Refuse keys of which Python would keep one, such as `1`, `yes` and `1.0`.
+
+        Args:
+            parts: keys and values of a mapping.
+            merged: whether what merge keys brought in is among them, which a key of the same kind replaces.
+        """
+        seen: dict[Any, ScalarNode] = {}
+        for key in (key for key, _ in parts if isinstance(key, ScalarNode)):
+            other = seen.setdefault(MERGE if key.tag == MERGE else self.construct_object(key), key)
+            if other is key or (merged and other.tag == key.tag):
+                continue
+            lines = f"in lines {other.start_mark.line + 1} and {key.start_mark.line + 1}"
+            if (other.tag, other.value) == (key.tag, key.value):
+                raise InputError(f"key {cut(key.value)} stands twice, {lines}; keep one")
+            raise InputError(
+                f"keys {cut(other.value)} and {cut(key.value)}, {lines}, are one value without quotation marks; put "
+                "what is a text in quotation marks, or keep one"
+            )
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:

@@ -4,24 +4,25 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
+from flows.data.cell_sizes import LONGEST_CELL, cell_sizes, refused_size
 from flows.data.delimited import NAMELESS, refuse_repeated
+from flows.data.row_groups import parquet_batches
 
 BATCH_ROWS = 10_000
 
 PYTHON_ROWS = 100
-"""Rows that become Python at once: a dictionary may repeat a long text for every row of a batch."""
+"""Rows that become Python at once, if they are short."""
 
-PARQUET_ROWS = 1_000
-"""Rows of a Parquet file that are unpacked at once, for the same reason."""
-
-LONGEST_CELL = 10_000_000
-"""Bytes of one text."""
+PYTHON_BYTES = 50_000_000
+"""Bytes of the rows that do; a dictionary may repeat a long text for every one."""
 
 UNREADABLE = (ValueError, OverflowError, KeyError)
 """What a cell may raise that no value of Python can hold; a KeyError is a time zone that nobody knows."""
@@ -32,8 +33,7 @@ _FILE = b"ARROW1"
 
 def parquet_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
     """Rows of a Parquet file with their numbers, from 1."""
-    with pq.ParquetFile(path) as file:
-        yield from table_rows(file.iter_batches(PARQUET_ROWS), name)
+    yield from table_rows(parquet_batches(path, name), name)
 
 
 def arrow_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
@@ -71,10 +71,10 @@ def table_rows(batches: Iterable[pa.RecordBatch], name: str, *, before: int = 0)
                 if not NAMELESS.fullmatch(field.name)
             }
         )
-        _refuse_long(plain, name, number)
+        sizes = _row_sizes(plain, name, number)
         maps = [field.name for field in plain.schema if pa.types.is_map(field.type)]
-        for start in range(0, plain.num_rows, PYTHON_ROWS):
-            for row in _rows(plain.slice(start, PYTHON_ROWS), name, number):
+        for part in _parts(plain, sizes):
+            for row in _rows(part, name, number):
                 number += 1
                 for field in maps:
                     row[field] = row[field] and _mapping(row[field], f"{name} row {number}, field {field}")
@@ -91,19 +91,26 @@ def _plain(column: pa.Array) -> pa.Array:
     return column
 
 
-def _refuse_long(batch: pa.RecordBatch, name: str, before: int) -> None:
-    """Refuse texts that are longer than any sensible one before they are held as such."""
+def _row_sizes(batch: pa.RecordBatch, name: str, before: int) -> NDArray[np.int64]:
+    """Bytes of each row, of which none has a cell that is longer than any sensible one."""
+    rows = np.zeros(batch.num_rows, np.int64)
     for field, column in zip(batch.schema.names, batch.columns, strict=True):
-        texts = column.dictionary if pa.types.is_dictionary(column.type) else column
-        while pa.types.is_list(texts.type) or pa.types.is_large_list(texts.type):
-            texts = texts.flatten()
-        if pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type):
-            longest = pc.max(pc.binary_length(texts)).as_py() or 0
-            if longest > LONGEST_CELL:
-                raise InputError(
-                    f"{name}, field {field}, after row {before}: a text has {longest / 1e6:.0f} MB, more than the "
-                    f"{LONGEST_CELL / 1e6:.0f} MB of any sensible one: shorten it, or leave the column out"
-                )
+        sizes = cell_sizes(column)
+        if (longest := sizes.max(initial=0)) > LONGEST_CELL:
+            raise refused_size(f"{name} row {before + 1 + int(sizes.argmax())}, field {field}", longest)
+        rows += sizes
+    return rows
+
+
+def _parts(batch: pa.RecordBatch, sizes: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+    """As many rows at once as may become Python."""
+    start, ends = 0, np.cumsum(sizes)
+    while start < batch.num_rows:
+        before = ends[start - 1] if start else 0
+        count = int(np.searchsorted(ends[start:], before + PYTHON_BYTES, "right"))
+        count = min(max(count, 1), PYTHON_ROWS)
+        yield batch.slice(start, count)
+        start += count
 
 
 def _mapping(pairs: list[tuple[Any, Any]], place: str) -> dict[Any, Any]:

@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data_contracts.formats.convert import SourceRow
 from data_contracts.formats.plain import NUMBER
-from flows.data.columnar import BATCH_ROWS, LONGEST_CELL, PARQUET_ROWS, table_rows
+from flows.data.cell_sizes import LONGEST_CELL
+from flows.data.columnar import BATCH_ROWS, table_rows
 from flows.data.file_search import unpacked
 from flows.data.files import DAMAGES, MOST_FIELDS, partition_of, read_file, rows_of_lines
+from flows.data.row_groups import parquet_batches
 from flows.data.text_files import LONGEST_LINE, UTF_8, encoding_of, head_of, open_bytes
 
 BLOCK_BYTES = 16 * 2**20
@@ -85,12 +86,26 @@ def chunks_of(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
     characters = 0
     for row in rows:
         chunk.append(row)
-        characters += sum(len(cell) for cell in row.row.values() if isinstance(cell, str))
+        characters += _characters(row.row)
         if len(chunk) == BATCH_ROWS or characters > BATCH_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def _characters(row: Mapping[str, object]) -> int:
+    """Of all the texts in a row, however they are nested."""
+    count = 0
+    rest: list[object] = list(row.values())
+    for cell in rest:  # which grows on the way
+        if isinstance(cell, str):
+            count += len(cell)
+        elif isinstance(cell, dict):
+            rest += cell.values()
+        elif isinstance(cell, list):
+            rest += cell
+    return count
 
 
 def _row_by_row(path: Path, name: str, after: int) -> Iterator[list[SourceRow]]:
@@ -155,24 +170,25 @@ def _lines_as_columns(
 
 def _parquet_parts(path: Path, name: str, plain: Plain, columns: Mapping[str, str], after: int) -> Iterator[Part]:
     number = 0
-    with pq.ParquetFile(path) as file:
-        for batches in _gathered(file.iter_batches(PARQUET_ROWS)):
-            table = pa.Table.from_batches(batches)
-            before = max(number, min(after, number + table.num_rows))
-            table, number = table.slice(before - number), number + table.num_rows
-            if table.num_rows:
-                part = _sound(table, plain, columns, before + 1)
-                rows = table_rows(table.to_batches(), name, before=before)
-                yield from chunks_of(SourceRow(name, *row) for row in rows) if part is None else [part]
+    for batches in _gathered(parquet_batches(path, name)):
+        table = pa.Table.from_batches(batches).combine_chunks()
+        before = max(number, min(after, number + table.num_rows))
+        table, number = table.slice(before - number), number + table.num_rows
+        if table.num_rows:
+            part = _sound(table, plain, columns, before + 1)
+            rows = table_rows(table.to_batches(), name, before=before)
+            yield from chunks_of(SourceRow(name, *row) for row in rows) if part is None else [part]
 
 
 def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     gathered: list[pa.RecordBatch] = []
+    size = 0
     for batch in batches:
-        gathered.append(batch)
-        if sum(one.nbytes for one in gathered) > BLOCK_BYTES:
+        if gathered and (size > BLOCK_BYTES or batch.schema != gathered[0].schema):
             yield gathered
-            gathered = []
+            gathered, size = [], 0
+        gathered.append(batch)
+        size += batch.nbytes
     if gathered:
         yield gathered
 

@@ -10,7 +10,7 @@ import pytest
 from flows.config.errors import InputError
 from flows.config.folders import check_folder, check_parts, make_folder
 from flows.config.loading import load_config
-from flows.config.plain_yaml import load_yaml
+from flows.config.plain_yaml import lines_of, load_yaml
 
 MERGED = """
 plain: &plain {epochs: 1, batch_size: 2}
@@ -43,6 +43,29 @@ def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path: Path, text: 
     with pytest.raises(InputError) as refused:
         load_config(path)
     assert str(refused.value) == f"{path}: key '{key}' stands twice, in lines {lines}; keep one"
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("{1: tie, 2: second, 3: first, yes: first}", "'1' and 'yes', in lines 1 and 1"),
+        ("A: first\nB: second\n0: tie\nno: skip", "'0' and 'no', in lines 3 and 4"),
+        *((f"{{1: a, {key}: b}}", f"'1' and '{key}', in lines 1 and 1") for key in ("1.0", "01", "on", "0x1")),
+        ("{~: a, null: b}", "'~' and 'null', in lines 1 and 1"),
+        ("a: &a {1: tie}\nb: {<<: *a, yes: first}", "'1' and 'yes', in lines 1 and 2"),
+    ],
+)
+def test_two_keys_that_are_one_value_are_named_with_both_lines(text: str, keys: str) -> None:
+    for read in (load_yaml, lines_of):
+        with pytest.raises(
+            InputError, match=f"^keys {keys}, are one value without quotation marks; put what is a text"
+        ):
+            read(text)
+
+
+def test_keys_that_only_look_alike_are_two() -> None:
+    assert load_yaml("{1: a, '1': b, 'yes': c, '1.0': d}") == {1: "a", "1": "b", "yes": "c", "1.0": "d"}
+    assert load_yaml("a: &a {1: b}\nc: {<<: *a, 01: d}")["c"] == {1: "d"}
 
 
 def test_a_key_that_stands_twice_in_an_override_is_named_too(tmp_path: Path) -> None:

@@ -31,13 +31,15 @@ HARMFUL: dict[str, tuple[str, Any, str]] = {
     "a row that does": ("a.jsonl.gz", gzip.compress(b'{}\n{"a": "' + LONG), r"row 2: has more than 10 MB, which no"),
     "a table on its side": ("a.csv", f"{WIDE}\n{WIDE.replace('c', '')}\n", r"row 1: has 2,001 fields, and 2,000 are"),
     "the same in JSON": ("a.jsonl", json.dumps(dict.fromkeys(WIDE.split(","), 1)), r"row 1: has 2,001 fields, and"),
-    "a long cell": ("a.parquet", parquet({"p": ["a", LONG.decode()]}), r"field p, after row 0: a text has 10 MB, more"),
+    "a long cell": ("a.parquet", parquet({"p": ["a", LONG.decode()]}), r"row 2, field p: a cell has 10 MB, more than"),
     "one that repeats": (
         "a.arrow",
         arrow({"p": pa.array([LONG.decode()] * 2).dictionary_encode()}, stream=False),
-        r"field p, after row 0: a text has 10 MB, more than the 10 MB of any sensible one: shorten it, or",
+        r"^a\.arrow row 1, field p: a cell has 10 MB, more than the 10 MB of any sensible one: shorten it, or",
     ),
-    "one in a list": ("a.parquet", parquet({"p": [[LONG.decode()]]}), r"field p, after row 0: a text has 10 MB"),
+    "one in a list": ("a.parquet", parquet({"p": [["a"], ["b"], [LONG.decode()]]}), r"row 3, field p: a cell has 10"),
+    "one in messages": ("a.parquet", parquet({"p": [[], [{"t": LONG.decode()}], []]}), r"row 2, field p: a cell has"),
+    "one by messages": ("a.parquet", parquet({"p": [[{"t": "x" * 10**6}] * 11]}), r"row 1, field p: a cell has"),
     "a time zone that is none": (
         "a.arrow",
         arrow({"at": pa.array([1], pa.timestamp("s", tz="Mars/Base"))}, stream=True),
@@ -118,7 +120,8 @@ def test_an_arrow_file_that_is_cut_while_it_is_read_ends_no_process(tmp_path: Pa
         list(rows)
 
 
-def test_fewer_rows_are_converted_at_once_where_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cell", ["x" * 6, [{"t": "x" * 4, "n": None}, {"t": ["x", "x"]}]])
+def test_fewer_rows_are_converted_at_once_where_they_are_long(cell: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
-    rows = [SourceRow("a", number, {"p": "x" * 6, "n": 1}) for number in range(5)]
+    rows = [SourceRow("a", number, {"p": cell, "n": 1}) for number in range(5)]
     assert [len(chunk) for chunk in plain_texts.chunks_of(rows)] == [2, 2, 1]
