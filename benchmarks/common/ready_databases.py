@@ -35,6 +35,8 @@ def copy_database(template: Path, target: Path, make: Callable[[Path], None]) ->
     with exclusive(template.with_suffix(".lock")):
         if not template.exists():
             part = template.with_suffix(".part")
+            for left in part.parent.glob(f"{part.name}*"):  # by a process that was killed
+                left.unlink()
             make(part)
             part.rename(template)
     with closing(sqlite3.connect(template)) as here, closing(sqlite3.connect(target)) as there:
