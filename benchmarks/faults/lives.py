@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,7 +75,9 @@ class Lives:
 
     def __init__(self, storage: Path, environment: Mapping[str, str]) -> None:
         self.storage = storage
-        self._said = storage.with_name(f"{storage.name}.said")
+        handle, said = tempfile.mkstemp(prefix=f"{storage.name}-", suffix=".said", dir=storage.parent)
+        os.close(handle)
+        self._said = Path(said)
         self._size, self._reached = 0, ""
         places = {
             "PREFECT_LOCAL_STORAGE_PATH": str(storage / "results"),

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -193,11 +194,11 @@ def two_at_once(bench: Bench, _: int) -> Iterator[Outcome]:
     """Two ladders of one configuration at once."""
     storage = bench.storage("two")
     watch = Watch(bench, "two ladders of one configuration at once", bench.ppo, storage)
-    with bench.lives(storage) as first, bench.lives(storage) as second:
-        other = second.start(*bench.arguments(bench.ppo, storage))
+    with bench.lives(storage) as first, bench.lives(storage) as second, ThreadPoolExecutor() as pool:
+        other = pool.submit(second.live, *bench.arguments(bench.ppo, storage))
         life = first.live(*bench.arguments(bench.ppo, storage))
         watch.note(life, "both went to their end", wanted=[0])
-        if code := second.end(other):
+        if code := other.result().code:
             watch.problems.append(f"the other ladder ended with {code}")
         yield watch.outcome(first)
 

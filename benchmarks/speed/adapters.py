@@ -21,7 +21,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.common.machine import machine
-from rlhf_core.base.embedded import build_tokenizer
+from rlhf_core.base.embedded_tokenizer import build_tokenizer
 from rlhf_core.config.adapter import AdapterConfig
 from rlhf_core.config.optimiser import OptimiserConfig
 from rlhf_core.config.ppo import PPOConfig, SeparateValueConfig

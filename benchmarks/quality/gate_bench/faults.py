@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from benchmarks.common.climbs.recipe import Fault, StageName
-from rlhf_core import sft
+from rlhf_core import objectives, sft
 from rlhf_core.base.embedded import pretrain
 from rlhf_core.config.base import PretrainConfig
 from rlhf_core.data.tokenizer import Tree, load_tokenizer
@@ -237,7 +237,7 @@ def _reference_moves(_: Parents) -> Iterator[None]:
 
 @contextmanager
 def _advantages_of_wrong_sign(_: Parents) -> Iterator[None]:
-    original = ppo_update.estimate_advantages
+    original = objectives.estimate_advantages
 
     def estimate(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
         advantages, returns = original(*given, **named)

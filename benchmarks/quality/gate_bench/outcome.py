@@ -148,7 +148,8 @@ def caught(outcome: Outcome, gates: Mapping[StageName, Sequence[Gate]] = GATES) 
 
 
 def _short(estimate: Estimate) -> Estimate:
-    return Estimate(*map(_rounded, estimate[:3]), estimate.n)
+    value, lower, upper = map(_rounded, estimate[:3])
+    return Estimate(value, lower, upper, estimate.n)
 
 
 def _rounded(value: float) -> float:

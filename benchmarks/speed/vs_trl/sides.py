@@ -60,7 +60,7 @@ class Side(NamedTuple):
         self.process.stdin.flush()
         for line in self.process.stdout:
             if line.startswith('{"steps"'):
-                return json.loads(line)  # type: ignore[no-any-return]
+                return json.loads(line)
         raise RuntimeError(f"{self.name} ended with {self.process.wait()}:\n{self.errors.read_text()[-3000:]}")
 
 
