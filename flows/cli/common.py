@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import shlex
+import signal
 import sys
 import tempfile
 import traceback
@@ -11,7 +12,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -168,6 +169,8 @@ def quietly(arguments: str = "") -> Iterator[None]:
     from flows.config.errors import InputError
 
     sys.excepthook = _tell_without_secrets
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     except InputError as error:
@@ -186,6 +189,14 @@ def quietly(arguments: str = "") -> Iterator[None]:
         words, code = told
         typer.echo(f"error: {words}", err=True)
         raise typer.Exit(code) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End in good order at Ctrl-C; another one ends at once, which costs no more than a kill does."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\nending in good order; Ctrl-C again ends at once\n")
+    raise KeyboardInterrupt
 
 
 def _in_words(error: Exception) -> tuple[str, int] | None:

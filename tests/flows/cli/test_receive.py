@@ -1,9 +1,11 @@
 """`rlhf receive` before it serves: where it listens, who may enter its folder; and tracebacks of any command."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,29 @@ def test_a_traceback_quotes_no_password() -> None:
     assert done.returncode == 1
     assert "RuntimeError: no answer of http://***@host, token ***" in done.stderr
     assert done.stderr.startswith("Traceback") and "planted" not in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_in_good_order_and_another_one_at_once(times: int) -> None:
+    code = """
+import time
+from flows.cli.common import quietly
+with quietly():
+    try:
+        print("here", flush=True)
+        time.sleep(60)
+    finally:
+        print("ending", flush=True)
+        time.sleep(0.3 if %d == 1 else 60)
+"""
+    command = [sys.executable, "-c", code % times]
+    restored = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restored
+    ) as climb:
+        assert climb.stdout is not None and climb.stderr is not None
+        for line in ["here", "ending"][:times]:
+            assert climb.stdout.readline().strip() == line
+            climb.send_signal(signal.SIGINT)
+        said = climb.stderr.read()
+    assert climb.returncode == -signal.SIGINT and ("Traceback" in said) == (times == 1)
