@@ -19,10 +19,9 @@ from flows.config.errors import InputError
 from flows.config.hub_access import asking_hub
 from flows.data.columnar import BATCH_ROWS, arrow_rows, columns_of, parquet_rows, table_rows
 from flows.data.delimited import NAMELESS, open_delimited, read_delimited
-from flows.data.file_search import SUFFIXES, unpacked
+from flows.data.file_search import SUFFIXES, ending_problem, unpacked
 from flows.data.file_signatures import refuse_what_is_no_data
 from flows.data.json_array import read_array
-from flows.data.not_data import what_it_is
 from flows.data.text_files import (
     HEAD_BYTES,
     LONGEST_LINE,
@@ -62,8 +61,7 @@ def read_file(path: Path, name: str) -> Iterator[SourceRow]:
     suffix = Path(unpacked(path.name)).suffix
     readers = {".csv": _delimited_rows, ".tsv": _delimited_rows, ".parquet": parquet_rows, ".arrow": arrow_rows}
     if suffix not in SUFFIXES:
-        unknown = f"{name}: has none of the endings {', '.join(SUFFIXES)} (with .gz, .zst or not): rename it"
-        raise InputError(what_it_is(name) or unknown)
+        raise InputError(ending_problem(name))
     number = 0
     try:
         _refuse_wrong_packing(path, suffix, name)

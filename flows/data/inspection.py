@@ -86,6 +86,10 @@ def inspect_path(path: Path, *, formats: tuple[Path, ...], rows: int) -> None:
     if files.copies:
         names = ", ".join(_below(file, path) for file in files.copies)
         console.print(f"not read, as hidden or backup files: {escape(names)}")
+    if files.others:
+        names = ", ".join(_below(file, path) for file in files.others[:SHOWN])
+        more = f" and {len(files.others) - SHOWN} more" if len(files.others) > SHOWN else ""
+        console.print(f"not read, as no data by their endings: {escape(names)}{more}")
 
 
 def _below(file: Path, path: Path) -> str:

@@ -29,7 +29,10 @@ _BY_ENDING = {
     **dict.fromkeys((".yaml", ".yml"), "is a configuration, it seems: `rlhf ingest {}` reads the data that it names"),
     **dict.fromkeys((".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt"), "is a model's weights and no data"),
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet: export it as CSV"),
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz"), "is an archive: unpack it"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "is an archive: unpack it"),
+    **dict.fromkeys(
+        (".bz2", ".xz", ".lzma", ".lz4", ".br", ".snappy"), "is packed in a form that is not read: unpack it"
+    ),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".duckdb"), "is a database: export the table as CSV or Parquet"),
     **dict.fromkeys((".pkl", ".pickle"), "is pickled, which nobody should read of others: save it as Parquet or JSON"),
     **dict.fromkeys((".feather", ".orc", ".avro", ".npy", ".npz"), "is no format that is read: save it as Parquet"),

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
@@ -29,7 +28,7 @@ from flows.config.errors import InputError
 from flows.config.folders import shown_path
 from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter, kinds_of, recognised
-from flows.data.file_search import FoundFiles, search_files
+from flows.data.file_search import FoundFiles, name_below, search_files
 from flows.data.files import nameless_columns, read_file, read_hub
 from flows.data.plain_texts import Part, as_columns, chunks_of, rest_of_file
 from flows.data.text_files import PACKINGS
@@ -142,7 +141,7 @@ def source_files(source: FileSource) -> dict[str, Path]:
         InputError: if there is none.
     """
     files, folder = _search(source)
-    return {_below(file, folder): file for file in files.data}
+    return {name_below(file, folder): file for file in files.data}
 
 
 def typed_paths(data: DataConfig, kinds: Iterable[Kind]) -> tuple[str, ...]:
@@ -272,9 +271,9 @@ def _data_folder() -> Path:
 def _passed_over(kind: Kind, source: FileSource) -> Batch:
     """What stands for the files and columns that are not read: no row, each counted by its name."""
     files, folder = _search(source)
-    reasons = Counter(f"hidden file or backup, not read: {_below(file, folder)}" for file in files.copies)
+    reasons = files.passed_over(folder)
     reasons.update(
-        f"column without a name, not read: {column} of {_below(file, folder)}"
+        f"column without a name, not read: {column} of {name_below(file, folder)}"
         for file in files.data
         for column in nameless_columns(file)
     )
@@ -294,7 +293,3 @@ def _refuse_copies(digests: Mapping[str, str]) -> None:
                 f"{name}: holds the same bytes as {other.split(':', 2)[2]}, and both are read as {use}: remove one, or "
                 "let the rows say whose labels they are"
             )
-
-
-def _below(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,16 @@ def check_files(folder: Path) -> None:
     """See whether a folder holds a whole model, without loading it.
 
     Raises:
-        ValueError: as `check_kind`, or naming the file of weights that is missing or damaged, and the mend.
+        ValueError: as `check_kind`, or naming the file of weights that is missing or damaged, or the weight that lies
+            in two shards or in another than the index says, and the mend.
     """
     check_kind(folder)
     weights = weight_files(folder)
     if not weights:
         raise ValueError(f"{folder} holds no {WEIGHTS}, in one file or in shards; {_instead(folder)}")
-    for path in weights:
-        _check_weights(path)
+    inside = {path: _weights_in(path) for path in weights}
+    if weights != [folder / WEIGHTS]:
+        _check_index(folder / f"{WEIGHTS}{INDEX}", inside)
 
 
 def check_kind(folder: Path) -> None:
@@ -173,18 +175,33 @@ def writing(folder: Path) -> Iterator[None]:
             weights.chmod(stat.S_IMODE(config.stat().st_mode))
 
 
-def _check_weights(path: Path) -> None:
-    """See that a file of weights is there and whole."""
+def _weights_in(path: Path) -> list[str]:
+    """The names of the weights in a file, which is there and whole."""
     if not path.is_file():
+        if path.exists():
+            raise ValueError(f"{path} is a device, a pipe or a folder, and no file; fetch or save it again")
         raise ValueError(f"{path} is missing, and the index beside it lists weights in it; fetch or save it again")
     with path.open("rb") as file:
         if file.read(len(POINTER)) == POINTER:
             raise ValueError(f"{path} is a pointer of Git LFS, not the weights; fetch them by `git lfs pull`")
     try:
-        with safe_open(path, "np"):
-            pass
+        with safe_open(path, "np") as weights:
+            return list(weights.keys())
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is cut short or damaged ({error}); fetch or save it again") from None
+
+
+def _check_index(index: Path, inside: Mapping[Path, Sequence[str]]) -> None:
+    """See that every weight lies in one shard, the one that the index names; else any of two would be read."""
+    mixed = "shards of two models or versions seem to be mixed; fetch or save all of them again"
+    places: dict[str, str] = {}
+    for path, names in inside.items():
+        for name in names:
+            if (other := places.setdefault(name, path.name)) != path.name:
+                raise ValueError(f"{index.parent}: {name} lies in {other} and in {path.name}: {mixed}")
+    for name, shard in read_document(index)["weight_map"].items():
+        if (place := places.get(name, shard)) != shard:
+            raise ValueError(f"{index} says that {name} lies in {shard}, and it lies in {place}: {mixed}")
 
 
 def _instead(folder: Path) -> str:

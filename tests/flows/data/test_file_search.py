@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,92 @@ def test_hidden_files_and_backups_are_passed_over_and_counted(tmp_path: Path) ->
     source = FileData(preferences=(FileSource(path=str(folder)),))
     batches = [read.batch for read in open_sources(source, seed=0)["preferences"]]
     assert sum(batch.rows for batch in batches) == 3
-    assert sum(sum(batch.left_out.values()) for batch in batches) == len(COPIES)
+    assert sum(sum(batch.left_out.values()) for batch in batches) == len(COPIES) + 1
     assert "hidden file or backup, not read: .named/.a.jsonl" in batches[0].left_out
+    assert "no data by the ending, not read: *.txt, such as .named/notes.txt" in batches[0].left_out
+
+
+def test_files_that_are_no_data_are_counted_by_their_endings(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl")
+    for name in ("a.jsonl.zip", "LICENSE", "sub/notes.md", "sub/more.md", ".git/index"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    for number in range(40):
+        (tmp_path / f"part.{number}").write_text("x")
+    passed = search_files(tmp_path).passed_over(tmp_path)
+    assert passed["no data by the ending, not read: *, such as LICENSE"] > 20
+    assert passed["no data by the ending, not read: *.zip, such as a.jsonl.zip"] == 1
+    assert sum(passed.values()) == 44
+    assert len(passed) <= 21
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("b.JSONL", "has none of the endings"),
+        ("sub/c.Jsonl.GZ", "has none of the endings"),
+        ("b.jsonlines", "has none of the endings"),
+        ("d.jsonl.bz2", "is packed in a form that is not read: unpack it"),
+        ("e.csv.zip", "is an archive: unpack it"),
+        ("f.feather", "is no format that is read"),
+    ],
+)
+def test_data_in_another_form_are_no_half_of_a_folder(name: str, mend: str, tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl")
+    lines(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}:? {mend}.*, or name the files of {tmp_path} that are meant$"):
+        search_files(tmp_path)
+
+
+def test_a_linked_folder_of_data_is_named(tmp_path: Path) -> None:
+    data = lines(tmp_path / "named" / "a.jsonl")
+    shard = lines(tmp_path / "elsewhere" / "b.jsonl")
+    link = tmp_path / "named" / "sub"
+    link.symlink_to("../elsewhere")
+    for path in (data.parent, data.parent / "**" / "*.jsonl"):
+        with pytest.raises(
+            InputError, match=r"named/sub is a link to a folder, .*holds b\.jsonl: name it as a path of"
+        ):
+            search_files(path)
+    assert search_files(link).data == [link / "b.jsonl"]
+    assert search_files(data.parent / "*" / "*.jsonl").data == [link / "b.jsonl"]
+    shard.rename(shard.with_suffix(".png"))
+    (data.parent / "loop").symlink_to(".")
+    assert search_files(data.parent).data == [data]
+
+
+def test_a_pattern_passes_over_no_data(tmp_path: Path) -> None:
+    data = lines(tmp_path / "a.jsonl")
+    part = lines(tmp_path / "b.jsonl" / "part-0.jsonl")
+    for pattern in ("*.jsonl", "*"):
+        with pytest.raises(InputError, match=r"b\.jsonl is a folder, and no file, and holds part-0\.jsonl: name it"):
+            search_files(tmp_path / pattern)
+    assert search_files(tmp_path / "**" / "*.jsonl").data == search_files(tmp_path).data == [data, part]
+    part.unlink()
+    assert search_files(tmp_path / "*").data == [data]
+    (tmp_path / "c.jsonl").symlink_to(".git/annex/objects/x")
+    with pytest.raises(InputError, match=r"c\.jsonl is not here, or a link to a file that is not"):
+        search_files(tmp_path / "*.jsonl")
+    (tmp_path / "c.jsonl").unlink()
+    os.mkfifo(tmp_path / "c.jsonl")
+    with pytest.raises(InputError, match=r"c\.jsonl is a pipe"):
+        search_files(tmp_path / "*.jsonl")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed, whose folder may not be listed")
+def test_a_pattern_names_a_folder_that_it_may_not_list(tmp_path: Path) -> None:
+    closed = lines(tmp_path / "b" / "b.jsonl").parent
+    lines(tmp_path / "a" / "a.jsonl")
+    closed.chmod(0)
+    for folder in [tmp_path, *tmp_path.parents[:2]]:
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(InputError, match=r"/b: may not be listed .Permission denied.: give this user the right"):
+            search_files(tmp_path / "*" / "*.jsonl")
+    finally:
+        os.seteuid(0)
+        closed.chmod(0o755)
 
 
 def test_what_is_named_by_a_dot_is_read(tmp_path: Path) -> None:

@@ -169,6 +169,35 @@ def lose_a_shard(folder: Path) -> None:
     next(folder.glob("model-00002-of-*.safetensors")).unlink()
 
 
+def in_shards(folder: Path) -> None:
+    """Save a model in two shards, of which the first has the norm."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    parts = {"a.safetensors": {NORM: weights.pop(NORM)}, "b.safetensors": weights}
+    for name, part in parts.items():
+        save_file(part, folder / name, metadata={"format": "pt"})
+    weight_map = {key: name for name, part in parts.items() for key in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def leave_another_norm(folder: Path) -> None:
+    in_shards(folder)
+    weights = load_file(folder / "b.safetensors")
+    save_file(weights | {NORM: torch.ones(SHAPE["hidden_size"])}, folder / "b.safetensors", metadata={"format": "pt"})
+
+
+def swap_shards(folder: Path) -> None:
+    in_shards(folder)
+    (folder / "a.safetensors").rename(folder / "c.safetensors")
+    (folder / "b.safetensors").rename(folder / "a.safetensors")
+    (folder / "c.safetensors").rename(folder / "b.safetensors")
+
+
+def link_to_a_device(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("/dev/zero")
+
+
 def leave_states(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "global_step5").mkdir()
@@ -193,6 +222,15 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
         lose_a_shard,
         r"model-00002-of-0000\d.safetensors is missing, and the index beside it lists weights in it",
     ),
+    "a weight in two shards": (
+        leave_another_norm,
+        rf"{NORM} lies in a.safetensors and in b.safetensors: shards of two models or versions seem to be mixed; fetch",
+    ),
+    "shards that changed places": (
+        swap_shards,
+        rf"index.json says that {NORM} lies in a.safetensors, and it lies in b.safetensors: shards of two",
+    ),
+    "a device": (link_to_a_device, "model.safetensors is a device, a pipe or a folder, and no file; fetch or save it"),
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(),
         "holds no model.safetensors, in one file or in shards; name a folder that `save_pre",
@@ -223,6 +261,15 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "nothing": (lambda folder: only(folder, "notes.md"), "holds no config.json, so it is no model; name a folder that"),
 }
+
+
+def test_a_model_in_shards_is_the_same_as_in_one_file(copy: Callable[..., Path]) -> None:
+    folder = copy("policy")
+    whole = load_file(folder / "model.safetensors")
+    in_shards(folder)
+    check_files(folder)
+    loaded = load_policy(folder, build_tokenizer()).state_dict()
+    assert all(torch.equal(loaded[name], weight) for name, weight in whole.items())
 
 
 @pytest.mark.parametrize("what", OTHERS)
