@@ -150,7 +150,7 @@ def signals(bench: Bench, _: int) -> Iterator[Outcome]:
     storage = bench.storage("signals")
     watch = Watch(bench, "SIGTERM, Ctrl-C", bench.ppo, storage)
     with bench.lives(storage) as lives:
-        for number, wanted in ((signal.SIGTERM, (1, 143, -15)), (signal.SIGINT, (1, 130, -2))):
+        for number, wanted in ((signal.SIGTERM, (1, 143, -15)), (signal.SIGINT, (1, 130, -2, -signal.SIGALRM))):
             for stage in ("sft", "policy"):
                 moment = Moment(stage, SOON_SECONDS, number)
                 life = lives.live(*bench.arguments(bench.ppo, storage), moment=moment)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NO_PATH = {errno.ENAMETOOLONG, errno.ELOOP}
 """What a file system says of a path that nothing can lie at."""
 
+ENDING_SECONDS = 120
+"""What a command gets to end in good order after Ctrl-C."""
+
 WIDE = 1000
 EXIT_OUTAGE = 1
 EXIT_INPUT = 2
@@ -192,8 +195,14 @@ def quietly(arguments: str = "") -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End in good order at Ctrl-C; another one ends at once, which costs no more than a kill does."""
+    """End in good order at Ctrl-C, within a while; another one ends at once, which costs no more than a kill does.
+
+    An interrupt that comes while a lock is taken or given back may leave it taken for ever, as that of `logging`, and
+    whoever is waited for at the end may wait for that lock.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(ENDING_SECONDS)
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), b"\nending in good order; Ctrl-C again ends at once\n")
     raise KeyboardInterrupt

@@ -81,27 +81,33 @@ def test_a_traceback_quotes_no_password() -> None:
     assert done.stderr.startswith("Traceback") and "planted" not in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_in_good_order_and_another_one_at_once(times: int) -> None:
-    code = """
-import time
-from flows.cli.common import quietly
-with quietly():
+INTERRUPTED = """
+import sys, time
+from flows.cli import common
+common.ENDING_SECONDS = 1
+with common.quietly():
     try:
         print("here", flush=True)
         time.sleep(60)
     finally:
         print("ending", flush=True)
-        time.sleep(0.3 if %d == 1 else 60)
+        time.sleep(float(sys.argv[1]))
 """
-    command = [sys.executable, "-c", code % times]
+
+
+@pytest.mark.parametrize(
+    ("times", "takes", "how"),
+    [(1, 0.1, signal.SIGINT), (2, 60, signal.SIGINT), (1, 60, signal.SIGALRM)],
+    ids=["in order", "twice", "never"],
+)
+def test_ctrl_c_ends_in_good_order_within_a_while_and_another_one_at_once(
+    times: int, takes: float, how: signal.Signals
+) -> None:
+    start = partial(subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     restored = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # which jobs in the background ignore
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=restored
-    ) as climb:
-        assert climb.stdout is not None and climb.stderr is not None
+    with start([sys.executable, "-c", INTERRUPTED, str(takes)], preexec_fn=restored) as climb:
         for line in ["here", "ending"][:times]:
             assert climb.stdout.readline().strip() == line
             climb.send_signal(signal.SIGINT)
         said = climb.stderr.read()
-    assert climb.returncode == -signal.SIGINT and ("Traceback" in said) == (times == 1)
+    assert climb.returncode == -how and ("Traceback" in said) == (takes < 1)
