@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
+from rlhf_core.data.panics import no_panic
+
 Read = TypeVar("Read")
 
 MEND = "correct it, or take the folder as it was saved"
@@ -49,7 +51,29 @@ def read_tokenizer(source: Path | str, **loading: Any) -> PreTrainedTokenizerBas
     tokenizer: PreTrainedTokenizerBase = without_code(AutoTokenizer.from_pretrained, source, **loading)
     tokenizer.init_kwargs.pop("auto_map", None)  # who loads what is saved shall not run it either
     _check_tokenizer(tokenizer, source)
+    _draw_nothing(tokenizer, source)
     return tokenizer
+
+
+DRAWN = ("dropout", "alpha", "nbest_size")
+"""What tokenizers say of how they draw tokens at random, as in BPE dropout, a way to train."""
+
+
+def _draw_nothing(tokenizer: PreTrainedTokenizerBase, source: Path | str) -> None:
+    """Let a tokenizer cut the same text into the same tokens each time: the dropout in its files is switched off.
+
+    Raises:
+        ValueError: if it still draws them.
+    """
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    for name in DRAWN:
+        if getattr(model, name, None) is not None:
+            setattr(model, name, None)
+    if (tokenizer.init_kwargs.get("sp_model_kwargs") or {}).get("enable_sampling"):
+        raise ValueError(
+            f"{source}: `sp_model_kwargs` in tokenizer_config.json has the tokenizer draw tokens at random "
+            "(`enable_sampling`), so that no figure would come out twice; set it to false"
+        )
 
 
 MOST_GROWTH = 1000
@@ -116,7 +140,8 @@ def _values(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def without_code(read: Callable[..., Read], source: Path | str, **loading: Any) -> Read:
     """What `from_pretrained` of a class reads; arguments and errors as of `read_config`."""
     try:
-        return read(source, trust_remote_code=False, **loading)
+        with no_panic():
+            return read(source, trust_remote_code=False, **loading)
     except OSError:
         raise
     except Exception as error:  # whatever its files may cause

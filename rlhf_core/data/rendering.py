@@ -10,10 +10,17 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from rlhf_core.data.chat_template import BREAKS
-from rlhf_core.data.template_trial import SECONDS
+from rlhf_core.data.panics import PanickedError, given_up, no_panic
+from rlhf_core.data.template_trial import CHARACTERS, SECONDS
 
 Conversation = list[dict[str, str]]
 """Turns with `role` and `content`, the oldest first."""
+
+_WHOLE: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
+"""How a conversation is written where nothing else is asked for."""
+
+_OF_TEXT = ("add_generation_prompt", "chat_template")
+"""What else is asked for decides how the text is divided into tokens."""
 
 
 def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: Any) -> Any:
@@ -25,18 +32,34 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how
         how: to be written, as `apply_chat_template` takes it.
 
     Raises:
-        ValueError: if the template refuses the conversation, or computes for too long.
+        ValueError: if the template refuses the conversation, computes for too long, or writes far more.
     """
+    as_text = {key: value for key, value in how.items() if key in _OF_TEXT}
+    with _in_words(tokenizer, conversation):
+        text: Any = tokenizer.apply_chat_template(conversation, **_WHOLE | as_text)
+    if len(text) > 4 * sum(len(turn["content"]) for turn in conversation) + CHARACTERS:
+        raise _grown(tokenizer, conversation)
+    if not how.get("tokenize"):
+        return text
+    with _in_words(tokenizer, conversation):
+        return tokenizer.apply_chat_template(conversation, **_WHOLE | how)
+
+
+@contextmanager
+def _in_words(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> Iterator[None]:
+    """Limit the time of a block that asks the template, and tell its errors."""
     try:
-        with _limited_time(SECONDS):
-            return tokenizer.apply_chat_template(
-                conversation, **({"tokenize": False, "add_generation_prompt": True} | how)
-            )
+        with _limited_time(SECONDS), no_panic():
+            yield
     except _OverTime:
         raise ValueError(
             f"the chat template of {tokenizer.name_or_path} takes more than {SECONDS} s for the conversation that ends "
             f"{conversation[-1]['content'][-60:]!r}: correct its `chat_template`, or take another model"
         ) from None
+    except MemoryError:
+        raise _grown(tokenizer, conversation) from None
+    except PanickedError as error:
+        raise given_up(tokenizer.name_or_path, conversation[-1]["content"], error) from None
     except BREAKS as error:
         roles, reason = ", ".join(turn["role"] for turn in conversation), " ".join(str(error).split())
         raise ValueError(
@@ -49,6 +72,14 @@ def render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how
             f"the text {text[:60]!r} writes a special token of {tokenizer.name_or_path}, which can read it as nothing "
             f"else ({error}): leave such texts out"
         ) from None
+
+
+def _grown(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> ValueError:
+    return ValueError(
+        f"the chat template of {tokenizer.name_or_path} writes more than {CHARACTERS:,} characters beyond the "
+        f"conversation that ends {conversation[-1]['content'][-60:]!r}: correct its `chat_template`, or take another "
+        "model"
+    )
 
 
 class _OverTime(RuntimeError):

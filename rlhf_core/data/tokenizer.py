@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 from rlhf_core.config.lengths import Lengths
 from rlhf_core.data.chat_template import as_trained, settle_template
 from rlhf_core.data.model_settings import read_tokenizer
+from rlhf_core.data.panics import PanickedError, given_up, no_panic
 from rlhf_core.data.rendering import Conversation, render
 from rlhf_core.data.stop_tokens import listed_stops
 
@@ -205,19 +206,35 @@ def _encode(
     Those that write no added token, nearly all, are encoded together: there is nothing to tell apart in them.
     """
     if allows_special_tokens(tokenizer):
-        return [list(ids) for ids in tokenizer(list(map(write, conversations)), add_special_tokens=False)["input_ids"]]
+        return [list(ids) for ids in _ids(tokenizer, list(map(write, conversations)))]
     tokens = [token.content for token in tokenizer.added_tokens_decoder.values() if not token.content.isspace()]
     added = _any_of(tokens)
     writes_tokens = [any(added.search(turn["content"]) for turn in turns) for turns in conversations]
     if template is None:
         _refuse_joined(tokenizer, conversations, tokens)
     texts = [write(turns) for turns, careful in zip(conversations, writes_tokens, strict=True) if not careful]
-    together = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+    together = iter(_ids(tokenizer, texts))
     apart = {"tokenize": True, "return_dict": False, "sanitize_control_tokens": True, "chat_template": template}
     return [
         render(tokenizer, turns, **apart) if careful else next(together)
         for turns, careful in zip(conversations, writes_tokens, strict=True)
     ]
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of texts as they are.
+
+    Raises:
+        ValueError: naming the first that the tokenizer gives up on.
+    """
+    try:
+        with no_panic():
+            ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+            return ids
+    except PanickedError as error:
+        if len(texts) > 1:
+            return [_ids(tokenizer, [text])[0] for text in texts]
+        raise given_up(tokenizer.name_or_path, texts[0], error) from None
 
 
 def _refuse_joined(
@@ -268,7 +285,7 @@ def _turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
     )
     text = str(render(tokenizer, [question, answer], add_generation_prompt=False))
     _, match, after = text.rpartition(answer["content"])
-    ids: list[int] = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"] if match else []
+    (ids,) = _ids(tokenizer, [after.lstrip()]) if match else [[]]
     token = tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
     if token is None or token.content.isspace():
         return None

@@ -71,3 +71,18 @@ def test_a_template_that_hangs_on_one_word_is_ended(tokenizer: PreTrainedTokeniz
     encode_prompts(ready, ["how are you"], max_prompt_tokens=8)
     with pytest.raises(ValueError, match=r"takes more than 2 s for the conversation that ends 'one aubergine'"):
         encode_prompts(ready, ["one aubergine"], max_prompt_tokens=8)
+
+
+@pytest.mark.parametrize("much", ["'%0300000d' % 1", "'x' * 10 ** 12", "'%0999999999999d' % 1"])
+def test_a_template_that_writes_without_measure_on_one_word_is_told(
+    tokenizer: PreTrainedTokenizerBase, base: Path, much: str
+) -> None:
+    tokenizer.chat_template = (
+        "{% if 'aubergine' in messages[-1].content %}{{ " + much + " }}{% endif %}" + CHAT_TEMPLATE
+    )
+    tokenizer.save_pretrained(base)
+    ready = load_tokenizer(str(base))
+    encode_prompts(ready, ["how are you", "long " * 100_000], max_prompt_tokens=8)
+    for prompt in ("one aubergine", f"one {ready.eos_token} aubergine"):
+        with pytest.raises(ValueError, match=r"writes more than 200,000 characters beyond the .* ends '.* aubergine'"):
+            encode_prompts(ready, [prompt], max_prompt_tokens=8)

@@ -326,3 +326,44 @@ def test_special_tokens_that_are_allowed_are_read_and_written_here_and_where_it_
         assert decode(each, response) == text
     allow_special_tokens(tokenizer, allow=False)
     assert encode(tokenizer, [(text, text)], lengths) == [(spelt, [answer])]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Folder of a tokenizer that divides words into pieces."""
+    build_tokenizer(["how are you today how is it"] * 20, vocabulary=300).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_text_that_the_tokenizer_gives_up_on_is_named(saved: Path) -> None:
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$|(.|a)*b$"}, "behavior": "Isolated", "invert": False}
+    change(saved / "tokenizer.json", pre_tokenizer=pattern)
+    ready = load_tokenizer(str(saved))
+    sound = encode(ready, [("how", "it")], LENGTHS)
+    hard = "a" * 60 + "c"
+    for item in (("how", hard), (hard, "it"), (f"{ready.eos_token}{hard}", "it")):
+        with pytest.raises(
+            ValueError, match=r"gives up on the text that ends '.*aaac.*' \(.*retry.*\): correct the pat"
+        ):
+            encode(ready, [("how", "it"), item], LENGTHS)
+    assert encode(ready, [("how", "it")], LENGTHS) == sound
+
+
+def test_the_same_text_is_the_same_tokens_whatever_dropout_its_file_has(saved: Path) -> None:
+    path = saved / "tokenizer.json"
+    change(path, model=json.loads(path.read_text())["model"] | {"dropout": 0.9})
+    assert len(set(map(tuple, AutoTokenizer.from_pretrained(saved)(["how are you today"] * 50)["input_ids"]))) > 1
+    ready = load_tokenizer(str(saved))
+    assert len(set(map(tuple, ready(["how are you today"] * 50)["input_ids"]))) == 1
+    ready.save_pretrained(saved)
+    assert json.loads(path.read_text())["model"]["dropout"] is None
+
+
+def test_a_tokenizer_of_sentencepiece_that_draws_tokens_is_refused(saved: Path) -> None:
+    change(saved / "tokenizer_config.json", sp_model_kwargs={"enable_sampling": True, "alpha": 0.1})
+    with pytest.raises(ValueError, match=r"`sp_model_kwargs` in tokenizer_config.json has the tokenizer draw tokens"):
+        load_tokenizer(str(saved))
