@@ -111,7 +111,7 @@ def show_page(page: str, html: Path | None, *, named: str, says: str) -> None:
         named: what the temporary file is called.
         says: what the page is of.
     """
-    file = html or Path(tempfile.gettempdir()) / named
+    file = html or Path(tempfile.mkdtemp(prefix="rlhf-")) / named  # a folder of this user's alone
     file.write_text(page, encoding="utf-8")
     typer.echo(f"{file}: {says}")
     if html is None and not webbrowser.open(file.as_uri()):

@@ -42,6 +42,7 @@ def evidence(
     `rlhf evidence models:/NAME@champion -o bundle.zip` does; the word `of` may be left out.
     """
     with quietly():
+        from flows.config.errors import InputError
         from flows.registry.lookup import parse_version, require_version
 
         check_output("--out", out)
@@ -53,6 +54,7 @@ def evidence(
         from flows.lineage.archive import Archive
         from flows.papers.bundle import write_bundle
         from flows.papers.dossier import read_dossier
+        from flows.registry.client import open_registry
         from flows.registry.database import prepare_database
         from flows.report import warn
 
@@ -65,6 +67,11 @@ def evidence(
         if signer is None:
             warn("the list of files is not signed, as there is no key of the pipeline here")
         words = settings.model_card.words
+        registry = open_registry(settings.project, settings.storage)
+        try:
+            registry.verify(registry.pin(model.removeprefix("models:/")))
+        except InputError as altered:
+            warn(str(altered))
         files = write_bundle(archive, dossier, out, words=words, signer=signer, rows=rows)
         typer.echo(f"{out}: {len(files)} files on {dossier.story.root.label}; open index.html in it first")
 

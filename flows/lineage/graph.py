@@ -141,8 +141,18 @@ class Graph:
 
     @property
     def order(self) -> list[str]:
-        """All nodes, each after everything that went into it."""
-        return list(nx.lexicographical_topological_sort(self._edges))
+        """All nodes, each after everything that went into it.
+
+        Raises:
+            InputError: if something went into itself, as no stage does, but a tag may say.
+        """
+        try:
+            return list(nx.lexicographical_topological_sort(self._edges))
+        except nx.NetworkXUnfeasible:
+            circle = " -> ".join(start for start, _ in nx.find_cycle(self._edges))
+            raise InputError(
+                f"the lineage goes in a circle, {circle}: a tag `parent.…` was altered; `rlhf audit` says which"
+            ) from None
 
     @property
     def edges(self) -> list[tuple[str, str]]:

@@ -150,6 +150,12 @@ def test_a_parent_that_is_gone_is_missing_and_still_leads_to_its_children() -> N
     assert graph.path("toy-sft/1", "toy-policy/1") == ["toy-sft/1", "toy-policy/1"]
 
 
+def test_what_went_into_itself_is_told_as_altered() -> None:
+    graph = Graph([version("toy-sft/1", ("toy-policy/1",)), version("toy-policy/1", ("toy-sft/1",))])
+    with pytest.raises(InputError, match=r"goes in a circle, toy-.* -> toy-.*: a tag `parent\.…` was altered"):
+        _ = graph.order
+
+
 def test_a_policy_goes_through_its_labelled_answers_into_what_learned_from_them() -> None:
     policy = version("toy-policy/1")
     origin = {"use0.sampled-from": "toy-policy/1"}
