@@ -124,7 +124,7 @@ def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: 
         ("x" * 300, "is no folder .File name too long.; name another"),
         ("/".join(["x" * 200] * 25), "is no folder .File name too long.; name another"),
         ("s3://bucket/x", "s3:/bucket/x is no folder, but an address; name a folder of this machine"),
-        ("file:///tmp/x", "file:/tmp/x is no folder, but an address"),
+        ("gs://bucket/x", "gs:/bucket/x is no folder, but an address"),
         ("sqlite:///x.db", "sqlite:/x.db is no folder, but an address"),
     ],
 )
