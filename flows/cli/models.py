@@ -17,6 +17,7 @@ from flows.cli.common import (
     own_config,
     quietly,
 )
+from flows.config.misread import LARGEST_COUNT
 
 if TYPE_CHECKING:
     from flows.config.ladder import LadderConfig
@@ -28,7 +29,7 @@ def generate(
     config: ConfigOption = None,
     overrides: Overrides = None,
     temperature: Annotated[float | None, typer.Option(help="Not the configuration's; 0: the likeliest token.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_COUNT, help="Seed of the sampling.")] = 0,
 ) -> None:
     """Answer prompts with a registered model or a folder.
 

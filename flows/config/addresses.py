@@ -57,9 +57,9 @@ def _problem_of_file(address: str) -> str | None:
 def _problem(address: str, schemes: Sequence[str]) -> str | None:
     """What is wrong, and the mend."""
     example = "write one such as http://127.0.0.1:5000"
-    if not address.isprintable() or " " in address:
-        return f"is no address, as it holds white space or control letters; {example}"
     scheme, _, rest = address.partition(":")
+    if not address.isprintable() or (" " in address and scheme not in ("sqlite", "file")):
+        return f"is no address, as it holds white space or control letters; {example}"
     if rest[:2] != "//" and scheme.partition("+")[0] not in ("databricks", "databricks-uc", "uc", "sqlite", "file"):
         return None if address.startswith("/") and "file" in schemes else f"does not say http:// or https://; {example}"
     if scheme.partition("+")[0] not in schemes:

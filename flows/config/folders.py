@@ -41,11 +41,24 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: naming what is in the way.
     """
+    nearest = see_folder(folder)
+    if not _may_write(nearest):
+        raise InputError(f"{folder}: {nearest} may not be written to; give this user the right, or name another folder")
+
+
+def see_folder(folder: Path) -> Path:
+    """The nearest folder to one, or above it, that is there.
+
+    Raises:
+        InputError: if something that is no folder is in the way.
+        OSError: if nothing can have such a name.
+    """
+    if folder.is_dir():
+        return folder
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not nearest.is_dir():
         raise InputError(f"{folder}: {nearest} is no folder; name another")
-    if not _may_write(nearest):
-        raise InputError(f"{folder}: {nearest} may not be written to; give this user the right, or name another folder")
+    return nearest
 
 
 def check_parts(folder: Path, *patterns: str) -> None:

@@ -1,5 +1,6 @@
 """Loading of configuration files: YAML and --set become a validated configuration; errors name field and mend."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from flows.config.errors import InputError
+from flows.config.folders import see_folder
 from flows.config.ladder import IngestConfig, LadderConfig, LadderFile
 from flows.config.misread import misread
 from flows.config.mistakes import explain
@@ -14,6 +16,8 @@ from flows.config.plain_yaml import load_yaml, read_yaml_text
 from flows.config.shown import bare, dotted, said
 
 Config = TypeVar("Config", bound=IngestConfig)
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 OWN_CONFIG = Path("ladder.yaml")
 """What a command reads where no configuration is named, in the working folder."""
@@ -90,10 +94,19 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
 
 def _absolute(storage: Path, path: Path) -> Path:
     """The storage folder as MLflow and Prefect are told of it; SQLAlchemy ends the path of a database at a `?`."""
+    if URL.match(str(storage)):
+        raise InputError(
+            f"{path}: field 'storage': {bare(str(storage))} is no folder, but an address; name a folder of this "
+            "machine, and servers by MLFLOW_TRACKING_URI and PREFECT_API_URL"
+        )
     try:
         absolute = storage.expanduser().resolve()
+        see_folder(absolute)
+    except InputError as error:
+        raise InputError(f"{path}: field 'storage': {error}") from None
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: field 'storage': {str(storage)!r} is no folder ({error}); name another") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: field 'storage': {str(storage)[:80]!r} is no folder ({why}); name another") from None
     if signs := sorted({sign for sign in str(absolute) if sign == "?" or not sign.isprintable()}):
         raise InputError(
             f"{path}: field 'storage': {str(absolute)!r} holds {', '.join(map(repr, signs))}, which the address of a "

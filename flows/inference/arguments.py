@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from flows.config.errors import InputError
+from flows.registry.names import CHALLENGER, project_of_model
+from rlhf_core.config.sampling import COLDEST
 from rlhf_core.models.model_files import CONFIG, check_files, read_document
 
-HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
+HUB = re.compile(r"(?P<name>\w[\w.-]*/(?!\d+$)\w[\w.-]*)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
 
 REGISTERED = re.compile(r"[^/@\s]+(/[0-9]+|@[^/@\s]+)")
@@ -20,12 +22,19 @@ def check_written(model: str) -> None:
         model: name/version, name@alias, a folder, or owner/name of the hub, with @revision or without.
 
     Raises:
-        InputError: if it is none of these, or a folder without a model.
+        InputError: if it is none of these, or a folder without a model; or if a model of the hub would be asked for
+            where one of a registry is meant, as its owner is called like one.
     """
+    owner, _, repository = model.partition("/")
     if Path(model).is_dir():
         architectures(Path(model), model)
     elif is_registered(model) and not REGISTERED.fullmatch(model):
         raise InputError(f"{model} is no folder; name a model as name/version or name@alias")
+    elif not is_registered(model) and project_of_model(owner):
+        raise InputError(
+            f"{model} names no version of {owner}, as {repository} is no number: write {owner}/1 or "
+            f"{owner}@{CHALLENGER}; fetch a model of the hub whose owner is called so first, and name its folder"
+        )
 
 
 def is_registered(model: str) -> bool:
@@ -39,8 +48,12 @@ def check_temperature(temperature: float | None) -> None:
     Raises:
         InputError: if it is not.
     """
-    if temperature is not None and not 0 <= temperature < math.inf:
+    if temperature is None:
+        return
+    if not 0 <= temperature < math.inf:
         raise InputError(f"--temperature {temperature}: must be a number from 0, which takes the likeliest token")
+    if 0 < temperature < COLDEST:
+        raise InputError(f"--temperature {temperature}: leaves one token all probability; take 0, or {COLDEST} or more")
 
 
 def check_answers(model: str) -> None:

@@ -38,6 +38,31 @@ def test_a_temperature_is_a_number_from_0(temperature: str, storage: Path) -> No
     assert said.startswith(f"error: --temperature {float(temperature)}: must be a number from 0")
 
 
+def test_numbers_that_nothing_can_be_drawn_by_are_named_by_their_option() -> None:
+    asked = ("generate", "m/1", "why ?", "--config", "configs/tiny.yaml")
+    said = refusal(*asked, "--temperature", "1e-320")
+    assert said.startswith("error: --temperature 1e-320: leaves one token all probability; take 0, or 0.001 or more")
+    for seed in ("-1", "99999999999999999999999"):
+        said = refusal(*asked, "--seed", seed)
+        assert "'--seed': Input should be" in said and ("to 0" in said or "to 2147483647" in said)
+
+
+@pytest.mark.parametrize("model", ["tiny-policy/latest", "tiny-policy/1.0", "models:/tiny-reward-model/newest"])
+def test_a_mistyped_version_is_not_asked_of_the_hub(model: str) -> None:
+    for asked in (("generate", model, "why ?"), ("score", model, "--prompt", "p", "--response", "r")):
+        said = refusal(*asked)
+        assert (
+            "no number: write tiny-policy/1 or tiny-policy@challenger" in said or "is no folder; name a model" in said
+        )
+
+
+@pytest.mark.parametrize("model", ["../storage", "tiny-policy/-1", "./x/", ".x/y"])
+def test_what_no_repository_can_be_called_is_not_asked_of_the_hub(model: str) -> None:
+    assert refusal("generate", model, "why ?") == (
+        f"error: {model} is no folder; name a model as name/version or name@alias\n"
+    )
+
+
 @pytest.fixture(params=["run", "check", "generate", "score"])
 def command(request: pytest.FixtureRequest) -> Callable[[Path], list[str | Path]]:
     """Every command that reads a configuration."""

@@ -16,6 +16,7 @@ WRONG = [
     ("MLFLOW_TRACKING_URI", "http://x:99999", "has no host, or no port"),
     ("MLFLOW_TRACKING_URI", "http://me:ge/heim@x:port", "has no host, or no port"),
     ("MLFLOW_TRACKING_URI", "http://x\ny", "holds white space or control letters"),
+    ("MLFLOW_TRACKING_URI", "http://my host:5000", "holds white space or control letters"),
     ("MLFLOW_TRACKING_URI", "sqlite:///", "names no file; write sqlite:///PATH"),
     ("MLFLOW_TRACKING_URI", f"sqlite:///{Path(__file__).parent}", "names no file; write sqlite:///PATH"),
     ("MLFLOW_TRACKING_URI", f"sqlite:///{__file__}/deeper/a.db", "is no folder; name another"),
@@ -42,6 +43,7 @@ def test_what_is_no_address_is_told(variable: str, address: str, told: str, monk
         "http://me:geheim@x:5000/path",
         "https://x",
         "sqlite:///mlflow.db",
+        "sqlite:///my project/mlflow.db",
         "postgresql+psycopg2://me:x@h/d",
     ],
 )

@@ -116,6 +116,29 @@ def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: 
         load_config(path, overrides=[f"storage={json.dumps(folder)}"])
 
 
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("here.yaml", "here.yaml is no folder; name another"),
+        ("here.yaml/deeper", "here.yaml is no folder; name another"),
+        ("x" * 300, "is no folder .File name too long.; name another"),
+        ("/".join(["x" * 200] * 25), "is no folder .File name too long.; name another"),
+        ("s3://bucket/x", "s3:/bucket/x is no folder, but an address; name a folder of this machine"),
+        ("gs://bucket/x", "gs:/bucket/x is no folder, but an address"),
+        ("sqlite:///x.db", "sqlite:/x.db is no folder, but an address"),
+    ],
+)
+def test_a_storage_that_is_no_folder_is_refused(
+    folder: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "here.yaml"
+    path.write_text("project: storage")
+    with pytest.raises(InputError, match=rf"here\.yaml: field 'storage': .*{words}") as refused:
+        load_config(path, overrides=[f"storage={folder}"])
+    assert len(str(refused.value)) < 400 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize("folder", ["a#b", "50%", "100%3F", "a b", "a;b", "it's", "日本", "a:b", "slash/"])
 def test_a_storage_of_any_other_name_is_taken_as_it_is(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "storage.yaml"

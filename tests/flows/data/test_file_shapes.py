@@ -339,6 +339,15 @@ def test_a_row_of_another_width_is_named() -> None:
         assert problem.startswith(f"a.csv row 2 (line 3): has {len(row.split(','))} cells, and the header has 2")
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.TSV.tsv.gz"])
+def test_tabs_separate_what_is_called_so_whatever_commas_its_header_has(name: str) -> None:
+    for header in ("prompt, of the user\tchosen", "prompt (a, b, c)\tchosen", '"prompt, x"\tchosen'):
+        [(_, row)] = read_delimited(io.StringIO(f"{header}\nWell, so\tyes\n"), name)
+        assert list(row.values()) == ["Well, so", "yes"]
+    [(_, row)] = read_delimited(io.StringIO("prompt,chosen\nWell;\tso,yes\n"), name)
+    assert row == {"prompt": "Well;\tso", "chosen": "yes"}
+
+
 def test_columns_without_a_name_are_counted_as_not_read(tmp_path: Path) -> None:
     pd.DataFrame(ROWS).to_csv(tmp_path / "a.csv")
     pd.DataFrame(ROWS, index=[7, 9]).to_parquet(tmp_path / "b.parquet")
