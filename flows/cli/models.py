@@ -35,9 +35,9 @@ def generate(
     A prompt of several turns, or with a system's turn, is typed as JSON: [{"role": "system", "content": "..."}, ...].
     """
     with quietly():
-        from flows.inference.arguments import check_answers, check_temperature, check_written
+        from flows.inference.arguments import check_answers, check_sampling, check_written
 
-        check_temperature(temperature)
+        check_sampling(temperature, seed)
         check_written(model)
         check_answers(model)
         settings = _settings_for(model, config, overrides)
@@ -137,7 +137,10 @@ def _lines(stream: TextIO) -> list[str]:
     """The prompts of a stream, one on each line that is not empty."""
     from flows.config.errors import InputError
 
-    lines = [line.strip() for line in stream if line.strip()]
+    try:
+        lines = [line.strip() for line in stream if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is not UTF-8 ({error.object[error.start]:#04x}); convert it by `iconv`") from None
     if not lines:
         raise InputError("there is no prompt, neither as an argument nor on stdin")
     return lines

@@ -44,11 +44,13 @@ def shown(address: str) -> str:
 def _problem_of_file(address: str) -> str | None:
     """What keeps a local database from being made, on which MLflow would try for minutes."""
     path = Path(address.removeprefix(SQLITE))
-    if not address.startswith(SQLITE) or path == Path() or path.is_dir():
-        return f"names no file; write {SQLITE}PATH"
     try:
+        if not address.startswith(SQLITE) or path == Path() or path.is_dir():
+            return f"names no file; write {SQLITE}PATH"
         if not path.exists():
             check_folder(path.absolute().parent)
+    except OSError as error:
+        return f"names no file ({error.strerror}); write {SQLITE}PATH"
     except InputError as error:
         return str(error)
     return None
@@ -57,7 +59,7 @@ def _problem_of_file(address: str) -> str | None:
 def _problem(address: str, schemes: Sequence[str]) -> str | None:
     """What is wrong, and the mend."""
     example = "write one such as http://127.0.0.1:5000"
-    if not address.isprintable() or " " in address:
+    if not address.isprintable() or (" " in address and not address.startswith(SQLITE)):
         return f"is no address, as it holds white space or control letters; {example}"
     scheme, _, rest = address.partition(":")
     if rest[:2] != "//" and scheme.partition("+")[0] not in ("databricks", "databricks-uc", "uc", "sqlite", "file"):

@@ -1,6 +1,8 @@
 """Loading of configuration files: YAML and --set become a validated configuration; errors name field and mend."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,10 +90,23 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
     return config.model_copy(update={"storage": storage})
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+_DEEPEST = Path("x" * 140, "x" * 140)
+"""As long a name as any that is made in a storage."""
+
+
 def _absolute(storage: Path, path: Path) -> Path:
     """The storage folder as MLflow and Prefect are told of it; SQLAlchemy ends the path of a database at a `?`."""
+    if _ADDRESS.match(str(storage)):
+        raise InputError(
+            f"{path}: field 'storage': {str(storage)!r} is an address, and no folder; name a folder, and a server of "
+            "MLflow by MLFLOW_TRACKING_URI"
+        )
     try:
         absolute = storage.expanduser().resolve()
+        with suppress(FileNotFoundError, PermissionError):
+            (absolute / _DEEPEST).stat()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: field 'storage': {str(storage)!r} is no folder ({error}); name another") from None
     if signs := sorted({sign for sign in str(absolute) if sign == "?" or not sign.isprintable()}):

@@ -8,6 +8,7 @@ from typing import NamedTuple, TextIO
 
 from data_contracts.formats.items import RawRow
 from flows.config.errors import InputError
+from flows.data.file_search import unpacked
 from flows.data.text_files import bounded_lines, refuse_other_encodings
 
 LONGEST_CELL = 10_000_000
@@ -17,7 +18,7 @@ NAMELESS = re.compile(r"(Unnamed: \d+(_level_\d+)?|__index_level_\d+__)?")
 """Names of columns that nobody named, as pandas writes an index and reads it back."""
 
 _SEPARATORS = ",;\t|"
-"""What may stand between cells; where a header holds as many of two, the first is meant."""
+"""What may stand between cells; where a header holds as many of two, the first is meant, and of `.tsv` the tab."""
 
 _QUOTED = re.compile(r'"[^"]*"')
 
@@ -90,7 +91,7 @@ def open_delimited(text: TextIO, name: str) -> Delimited:
     named = _NAMED_SEPARATOR.fullmatch(first)
     if named:
         before, first = before + 1, next(lines, "")
-    separator = named[1] if named else _separator(first)
+    separator = named[1] if named else _separator(first, name)
     spaced = f"{separator} " in first
     reader = csv.reader(chain([first], lines), delimiter=separator, strict=True, skipinitialspace=spaced)
     try:
@@ -118,6 +119,8 @@ def refuse_repeated(columns: list[str], name: str) -> None:
         raise InputError(f"{name}: two columns have the same name, {twice}: rename one")
 
 
-def _separator(header: str) -> str:
+def _separator(header: str, name: str) -> str:
     bare = _QUOTED.sub("", header)
+    if "\t" in bare and unpacked(name).endswith(".tsv"):
+        return "\t"
     return max(_SEPARATORS, key=bare.count)

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from flows.config.errors import InputError
+from rlhf_core.config.sampling import COLDEST
+from rlhf_core.config.units import MOST_SEED
 from rlhf_core.models.model_files import CONFIG, check_files, read_document
 
-HUB = re.compile(r"(?P<name>[\w.-]+/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
+HUB = re.compile(r"(?P<name>\w[\w.-]*/(?!\d+$)[\w.-]+)(@(?P<revision>[\w.-]+))?")
 """A model or a data set of the hub; what ends in a number is a version of the registry."""
 
 REGISTERED = re.compile(r"[^/@\s]+(/[0-9]+|@[^/@\s]+)")
@@ -33,14 +35,18 @@ def is_registered(model: str) -> bool:
     return not Path(model).is_dir() and not HUB.fullmatch(model)
 
 
-def check_temperature(temperature: float | None) -> None:
-    """See that `--temperature` is one.
+def check_sampling(temperature: float | None, seed: int) -> None:
+    """See that `--temperature` and `--seed` are such.
 
     Raises:
-        InputError: if it is not.
+        InputError: if one is not.
     """
-    if temperature is not None and not 0 <= temperature < math.inf:
-        raise InputError(f"--temperature {temperature}: must be a number from 0, which takes the likeliest token")
+    if temperature is not None and (not 0 <= temperature < math.inf or 0 < temperature < COLDEST):
+        raise InputError(
+            f"--temperature {temperature}: must be a number from {COLDEST}, or 0, which takes the likeliest token"
+        )
+    if not 0 <= seed <= MOST_SEED:
+        raise InputError(f"--seed {seed}: must be a whole number from 0 to {MOST_SEED}")
 
 
 def check_answers(model: str) -> None:

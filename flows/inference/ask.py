@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from flows.config.errors import InputError
 from flows.config.ladder import LadderConfig
 from flows.config.pretrained import HubModel
-from flows.inference.arguments import HUB, check_temperature, is_reward_model, said_of
+from flows.inference.arguments import HUB, check_sampling, is_reward_model, said_of
 from flows.registry.client import Registry
 from flows.registry.database import prepare_database
 from flows.registry.hub import download
@@ -38,7 +38,7 @@ def answer(
         InputError: if there is no such model, or it does not generate, or not from these prompts.
     """
     sampling = config.policy.sampling
-    check_temperature(temperature)
+    check_sampling(temperature, seed)
     if temperature is not None:
         sampling = sampling.model_copy(update={"temperature": temperature})
     folder, scores = find_model(config, model)

@@ -12,6 +12,9 @@ def unit(name: str) -> FieldInfo:
     return info
 
 
+MOST_SEED = 10**18
+"""Generators of random numbers take no seed beyond 64 bits."""
+
 Annotators = Annotated[int, unit("annotators")]
 ResponseCount = Annotated[int, unit("responses")]
 Demonstrations = Annotated[int, unit("demonstrations")]
@@ -26,7 +29,7 @@ Processes = Annotated[int, unit("processes")]
 Prompts = Annotated[int, unit("prompts")]
 Rounds = Annotated[int, unit("rounds")]
 Rows = Annotated[int, unit("rows")]
-Seed = Annotated[int, unit("none"), Field(ge=0)]
+Seed = Annotated[int, unit("none"), Field(ge=0, le=MOST_SEED)]
 Size = Annotated[int, unit("dimensions")]
 Steps = Annotated[int, unit("optimiser steps")]
 Threads = Annotated[int, unit("threads")]
