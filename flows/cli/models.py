@@ -138,7 +138,10 @@ def _lines(stream: TextIO) -> list[str]:
     """The prompts of a stream, one on each line that is not empty."""
     from flows.config.errors import InputError
 
-    lines = [line.strip() for line in stream if line.strip()]
+    try:
+        lines = [line.strip() for line in stream if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is not UTF-8 ({error.object[error.start]:#04x}); convert it by `iconv`") from None
     if not lines:
         raise InputError("there is no prompt, neither as an argument nor on stdin")
     return lines

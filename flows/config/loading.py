@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +93,10 @@ def _validated(model: type[Config], path: Path, document: dict[str, Any]) -> Con
     return config.model_copy(update={"storage": storage})
 
 
+_DEEPEST = Path("x" * 140, "x" * 140)
+"""As long a name as any that is made in a storage."""
+
+
 def _absolute(storage: Path, path: Path) -> Path:
     """The storage folder as MLflow and Prefect are told of it; SQLAlchemy ends the path of a database at a `?`."""
     if URL.match(str(storage)):
@@ -102,6 +107,8 @@ def _absolute(storage: Path, path: Path) -> Path:
     try:
         absolute = storage.expanduser().resolve()
         see_folder(absolute)
+        with suppress(FileNotFoundError, PermissionError):
+            (absolute / _DEEPEST).stat()
     except InputError as error:
         raise InputError(f"{path}: field 'storage': {error}") from None
     except (OSError, RuntimeError, ValueError) as error:

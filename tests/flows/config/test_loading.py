@@ -108,7 +108,13 @@ def test_a_setting_that_is_no_number_is_named(tmp_path: Path, override: str, fie
         load_config(path, overrides=[override])
 
 
-@pytest.mark.parametrize("folder", ["what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0", "x" * 300, "/".join(["x" * 200] * 20)),
+        *("s3://bucket/x", "file:///a/b", "sqlite:///x.db", f"{__file__}", f"{__file__}/deeper"),
+    ],
+)
 def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "storage.yaml"
     path.write_text("project: storage")
