@@ -18,6 +18,7 @@ SOON_SECONDS = 0.2
 
 STATE = {"point": "rlhf_core.training.checkpoint:flush", "nth": 3}
 UPLOAD = {"point": "mlflow:MlflowClient.log_model_artifacts"}
+STORE = "mlflow.store.artifact.local_artifact_repo"
 NOTE = {"point": "flows.stages.runner:keep_finished"}
 
 POINTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -32,13 +33,17 @@ POINTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ],
     "kill -9 between the end of a training and its note": [{"point": "flows.stages.runner:keep_finished"}],
     "kill -9 between files of a registration": [
-        {"point": "shutil:copyfile", "nth": 4},
+        {"point": "shutil:copystat", "nth": 4},
         {"point": "mlflow:MlflowClient.log_model_artifacts", "after": True},
     ],
     "kill -9 between a model and its version": [
         {"point": "mlflow:MlflowClient.create_model_version"},
         {"point": "mlflow:MlflowClient.create_model_version", "after": True},
         {"point": "flows.registry.client:Registry._link"},
+    ],
+    "kill -9 between registration and its record": [
+        {"point": "flows.stages.runner:sealed", "nth": 2},
+        {"point": "flows.stages.runner:sealed", "nth": 2},
     ],
     "kill -9 between registration and verdict": [
         {"point": "flows.pipeline.run:judge_figures"},
@@ -168,7 +173,7 @@ def numbers(bench: Bench, _: int) -> Iterator[Outcome]:
         ),
         "disk full": ({"point": "rlhf_core.training.checkpoint:save", "action": "no_space", "nth": 2}, (1,), "error: "),
         "disk full at the registration": (
-            {"point": "shutil:copyfile", "action": "no_space", "nth": 3}, (1,), "error: "
+            {"point": f"{STORE}:LocalArtifactRepository.log_artifacts", "action": "no_space"}, (1,), "error: "
         ),
         "no file beyond 64 KiB": (
             {"point": "rlhf_core.training.checkpoint:save", "action": "small_files", "after": True}, (1,), "error: "

@@ -28,7 +28,7 @@ from flows.stages.lineage_events import tell_made, told_training
 from flows.stages.plan import Plan
 from flows.stages.progress import LiveStage
 from flows.stages.row_origins import with_origins
-from flows.stages.stage_run import open_stage_run
+from flows.stages.stage_run import has_ended, open_stage_run
 from flows.stages.stated import state_stage
 from flows.stages.time_limit import TimeLimit
 from flows.stages.time_spent import TimeSpent
@@ -66,7 +66,10 @@ def run_stage(plan: Plan, context: RunContext) -> StageRecord:
     def intact(record: StageRecord) -> bool:
         return all(context.registry().intact(ref) for ref in record.models.values())
 
-    return reuse_or_remake(context.storage, reach, StageRecord, intact, plan.key, plan, context)
+    record = reuse_or_remake(context.storage, reach, StageRecord, intact, plan.key, plan, context)
+    for folder in (_workspace(context, plan.key), _states(context, plan.key), _ranks(context, plan.key)):
+        shutil.rmtree(folder, ignore_errors=True)  # only now, as without them nothing would tell of what is registered
+    return record
 
 
 @task(name="reach", **CACHED)
@@ -74,8 +77,6 @@ def reach(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """Train and register; what it returns is remembered across runs under the content key."""
     trained = intact_result(train, FinishedTraining, has_folders, key, plan, context)
     record = StageRecord.model_validate(register(key, plan, context, trained))
-    for folder in (_workspace(context, key), _states(context, key), _ranks(context, key)):
-        shutil.rmtree(folder, ignore_errors=True)
     return sealed(record)
 
 
@@ -87,8 +88,10 @@ def train(key: str, plan: Plan, context: RunContext) -> dict[str, Any]:
     """
     context.see_time(plan.stage)
     registry, states = context.registry(), _states(context, key)
-    run_id = open_stage_run(plan.stage, key, context, states)
     earlier = read_finished(states)
+    if earlier is not None and has_ended(earlier.run_id, key, registry):  # killed before its record was kept
+        return sealed(earlier)
+    run_id = open_stage_run(plan.stage, key, context, states)
     if earlier is not None and earlier.run_id == run_id:
         return sealed(earlier)
     registry.client.log_dict(run_id, plan.identity.model_dump(mode="json"), IDENTITY)

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mlflow.entities import LifecycleStage
 from prefect.runtime import flow_run
 
+from flows.outages import unless_away
+from flows.registry.client import Registry
 from flows.registry.context import RunContext
 from flows.registry.names import FLOW_RUN_TAG, KEY_TAG, RESUMED_TAG, STAGE_TAG
 from flows.registry.provenance import surroundings
@@ -46,3 +49,12 @@ def open_stage_run(stage: str, key: str, context: RunContext, states: Path) -> s
     resumed = {RESUMED_TAG: "; ".join(filter(None, times))[-5000:]}
     registry.go_on(run_id, parent=context.run_id, tags=tags | resumed)
     return run_id
+
+
+def has_ended(run_id: str, key: str, registry: Registry) -> bool:
+    """Whether a run is there, of this content key, and has ended well."""
+    with unless_away():
+        run = registry.client.get_run(run_id)
+        kept = run.info.lifecycle_stage == LifecycleStage.ACTIVE and run.data.tags.get(KEY_TAG) == key
+        return kept and run.info.status == "FINISHED"
+    return False

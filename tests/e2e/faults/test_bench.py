@@ -25,7 +25,7 @@ def test_a_climb_that_is_killed_at_every_kind_of_point_loses_nothing(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (outcome,) = json.loads((tmp_path / "faults.json").read_text())["outcomes"]
-    assert outcome["times"] == 8 and outcome["problems"] == [] and outcome["left"] == 0
+    assert outcome["times"] == 9 and outcome["problems"] == [] and outcome["left"] == 0
     assert outcome["comparison"] == {
         "identical": True, "twice": 0, "missing": 0, "spare_runs": 0, "spare_versions": 0,
     }  # fmt: skip
