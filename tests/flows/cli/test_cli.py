@@ -57,6 +57,10 @@ def test_a_mistyped_version_is_not_asked_of_the_hub(model: str) -> None:
         )
 
 
+def test_a_model_without_a_name_is_not_the_working_folder() -> None:
+    assert refusal("generate", "", "why ?").startswith("error: the name of the model is empty; name a folder")
+
+
 @pytest.mark.parametrize("model", ["../storage", "tiny-policy/-1", "./x/", ".x/y"])
 def test_what_no_repository_can_be_called_is_not_asked_of_the_hub(model: str) -> None:
     assert refusal("generate", model, "why ?") == (
