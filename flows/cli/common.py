@@ -210,9 +210,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _in_words(error: Exception) -> tuple[str, int] | None:
     """What a person is told of an error of the system, and the exit code; None of one that nobody expected."""
+    from pydantic import ValidationError
+
     from flows.config.redaction import redact
     from flows.registry.processes import user_name
-    from flows.tasks import outage
+
+    if isinstance(error, ValidationError) and error.title.endswith("Settings"):  # as Prefect calls its own
+        first = error.errors(include_url=False, include_input=False)[0]
+        setting = ".".join(map(str, first["loc"]))
+        return f"Prefect's setting {setting}: {first['msg']}; mend the variable PREFECT_... that sets it", EXIT_INPUT
+    from flows.tasks import outage  # imports Prefect, which reads its settings
 
     if isinstance(error, OSError) and error.errno in NO_PATH:
         return f"{str(error.filename)[:80]}: {error.strerror}; give another path", EXIT_INPUT

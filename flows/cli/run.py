@@ -118,11 +118,11 @@ def check(
     """
     with quietly(as_typed(config, overrides)):
         from flows.config.loading import load_file
-        from flows.deploy.environment import refuse_socks
+        from flows.deploy.environment import refuse_proxies
 
         file = load_file(config, overrides=overrides or [])
         if not offline:
-            refuse_socks()
+            refuse_proxies()
         settings = file.climb
         from flows.data.sources import check_files
 

@@ -15,10 +15,11 @@ from tempfile import gettempdir
 
 from dotenv import load_dotenv
 
-from flows.config.addresses import check_addresses
+from flows.config.addresses import check_addresses, shown
 from flows.config.credentials import part_credentials
 from flows.config.errors import InputError
 from flows.config.folders import check_parts, make_folder
+from flows.config.shown import bare
 
 QUIET = {
     "DO_NOT_TRACK": "true",  # MLflow accepts only the word true; Prefect accepts it too
@@ -45,6 +46,10 @@ DEFAULTS = {
 }
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+
+NUMBERS = ("SOURCE_DATE_EPOCH", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -93,9 +98,10 @@ def name_servers(storage: Path) -> None:
     }
     os.environ.update({name: place for name, place in places.items() if not os.environ.get(name)})
     check_addresses()
+    check_numbers()
     part_credentials()
     pass_by_proxies()
-    refuse_socks()
+    refuse_proxies()
 
 
 def pass_by_proxies() -> None:
@@ -106,15 +112,33 @@ def pass_by_proxies() -> None:
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*passed, *LOOPBACK]))
 
 
-def refuse_socks() -> None:
-    """Refuse a SOCKS proxy without its packages, on which the clients here break, even if they would not use it.
+def check_numbers() -> None:
+    """See that variables hold numbers where libraries read them as such without a word of which it is.
 
     Raises:
-        InputError: naming the variable and the packages.
+        InputError: naming the variable.
+    """
+    for name in NUMBERS:
+        value = os.environ.get(name)
+        if value and not value.isdecimal():
+            raise InputError(f"{name} {bare(value)}: is no whole number; set one, or unset it")
+
+
+def refuse_proxies() -> None:
+    """Refuse a proxy on which the clients here break, even if they would not use it.
+
+    Raises:
+        InputError: naming the variable, and the mend: SOCKS needs packages.
     """
     for name, url in _proxies().items():
-        if url.lower().startswith("socks") and find_spec("socksio") is None:
-            raise InputError(f"{name} {url}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it")
+        scheme, is_said, _ = url.lower().partition("://")
+        if scheme.startswith("socks") and find_spec("socksio") is None:
+            raise InputError(
+                f"{name} {shown(url)}: a SOCKS proxy needs a package: `pip install socksio pysocks`, or unset it"
+            )
+        if is_said and scheme not in PROXY_SCHEMES:
+            known = ", ".join(PROXY_SCHEMES)
+            raise InputError(f"{name} begins with '{bare(scheme)}', and must with one of {known}: mend it, or unset it")
 
 
 def _proxies() -> dict[str, str]:

@@ -25,6 +25,8 @@ def check_written(model: str) -> None:
         InputError: if it is none of these, or a folder without a model; or if a model of the hub would be asked for
             where one of a registry is meant, as its owner is called like one.
     """
+    if not model:
+        raise InputError("the name of the model is empty; name a folder, name/version or name@alias")
     owner, _, repository = model.partition("/")
     if Path(model).is_dir():
         architectures(Path(model), model)

@@ -34,6 +34,12 @@ NOTES = ("readme.md", "licen", "notice")
 NOT_READ = (*NOTES, "readme", "requirements", "trainer_state", "training_args", "optimizer", "scheduler")
 """How names of notes, and of states of trainers, begin."""
 
+SHARDS_OF_TRAINERS = (
+    "*world_size*.pt",
+    *(f"{below}{name}" for below in ("", "*/", "*/*/") for name in ("*.distcp", "*_states.pt")),
+)
+"""Files of FSDP, DeepSpeed and verl, which lie no deeper; a whole disk is not searched."""
+
 POINTER = b"version https://git-lfs"
 
 SHOWN = 4
@@ -211,7 +217,7 @@ def _instead(folder: Path) -> str:
         return f"there are models in it, name one: {', '.join(below[:SHOWN])}{more}"
     if gguf := sorted(path.name for path in folder.glob("*.gguf")):
         return f"for {gguf[0]} write base: {{kind: gguf, path: {folder}, file: {gguf[0]}}}"
-    if any(folder.glob("**/*.distcp")) or any(folder.glob("**/*_states.pt")) or any(folder.glob("*world_size*.pt")):
+    if any(any(folder.glob(pattern)) for pattern in SHARDS_OF_TRAINERS):
         return "it holds the shards of a trainer, which its own tool merges into such a folder; name that"
     if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES and not _is_note(path)):
         return f"it holds {pickles[0]}; {CONVERT}"

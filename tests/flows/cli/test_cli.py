@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -56,11 +57,29 @@ def test_a_mistyped_version_is_not_asked_of_the_hub(model: str) -> None:
         )
 
 
+def test_a_model_without_a_name_is_not_the_working_folder() -> None:
+    assert refusal("generate", "", "why ?").startswith("error: the name of the model is empty; name a folder")
+
+
 @pytest.mark.parametrize("model", ["../storage", "tiny-policy/-1", "./x/", ".x/y"])
 def test_what_no_repository_can_be_called_is_not_asked_of_the_hub(model: str) -> None:
     assert refusal("generate", model, "why ?") == (
         f"error: {model} is no folder; name a model as name/version or name@alias\n"
     )
+
+
+def test_a_setting_of_prefect_that_is_none_is_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "ingest", "configs/tiny.yaml"]
+    done = subprocess.run(
+        [*command, "--set", f"storage={tmp_path / 'fresh'}"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_LOGGING_LEVEL": "NONSENSE"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: Prefect's setting level: Input should be 'DEBUG', 'INFO'" in done.stderr
+    assert done.stderr.endswith("; mend the variable PREFECT_... that sets it\n")
 
 
 @pytest.fixture(params=["run", "check", "generate", "score"])

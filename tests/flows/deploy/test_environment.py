@@ -43,10 +43,29 @@ def test_without_a_proxy_nothing_is_set(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_no_client_here_can_speak_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:geheim@127.0.0.1:9")
     monkeypatch.setattr("flows.deploy.environment.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"ALL_PROXY socks5://127\.0\.0\.1:9: a SOCKS proxy needs a package"):
         name_servers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("HTTP_PROXY", "foo://me:geheim@bad", "HTTP_PROXY begins with 'foo', and must with one of http, https, socks5"),
+        ("SOURCE_DATE_EPOCH", "abc", "SOURCE_DATE_EPOCH abc: is no whole number; set one, or unset it"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "1\n2", r"MLFLOW_HTTP_REQUEST_TIMEOUT '1\n2': is no whole number"),
+    ],
+)
+def test_a_variable_that_libraries_break_on_is_told(
+    variable: str, value: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError) as refused:
+        name_servers(tmp_path)
+    assert str(refused.value).startswith(told) and "heim" not in str(refused.value)
+    monkeypatch.setenv(variable, {"HTTP_PROXY": "proxy:3128"}.get(variable, "300"))
+    name_servers(tmp_path)
 
 
 def test_an_empty_variable_is_an_absent_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
