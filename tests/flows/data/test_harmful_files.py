@@ -24,11 +24,16 @@ from tests.flows.data.test_file_shapes import arrow, parquet, read, write
 WIDE = ",".join(f"c{number}" for number in range(MOST_FIELDS + 1))
 MAP = pa.map_(pa.list_(pa.int32()), pa.string())
 LONG = b"x" * (LONGEST_LINE + 1)
+BLANK = (b" " * 999 + b"\n") * (LONGEST_LINE // 1000 + 1)
 
 HARMFUL: dict[str, tuple[str, Any, str]] = {
     "a cell that unpacks without end": ("a.csv.gz", gzip.compress(b'a,b\n"' + LONG), r"line 2: has more than 10 MB, w"),
     "a header that does": ("a.csv.gz", gzip.compress(LONG), r"^a\.csv\.gz line 1: has more than 10 MB, which no sens"),
     "a row that does": ("a.jsonl.gz", gzip.compress(b'{}\n{"a": "' + LONG), r"row 2: has more than 10 MB, which no"),
+    "no header": ("a.csv.gz", gzip.compress(BLANK), r"^a\.csv\.gz line 10001: ends more than 10 MB of white space and"),
+    "no row": ("a.jsonl.gz", gzip.compress(b"{}\n" + BLANK), r"row 10002: ends more than 10 MB of white space and l"),
+    "one blank": ("a.json.gz", gzip.compress(b" " * len(LONG)), r"row 1: has more than 10 MB, which no sensible row"),
+    "a gap in an array": ("a.json.gz", gzip.compress(b"[{}," + BLANK), r"^a\.json\.gz, in its array: ends more than"),
     "a table on its side": ("a.csv", f"{WIDE}\n{WIDE.replace('c', '')}\n", r"row 1: has 2,001 fields, and 2,000 are"),
     "the same in JSON": ("a.jsonl", json.dumps(dict.fromkeys(WIDE.split(","), 1)), r"row 1: has 2,001 fields, and"),
     "a long cell": ("a.parquet", parquet({"p": ["a", LONG.decode()]}), r"row 2, field p: a cell has 10 MB, more than"),
