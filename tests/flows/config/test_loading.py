@@ -112,7 +112,7 @@ def test_a_setting_that_is_no_number_is_named(tmp_path: Path, override: str, fie
     "folder",
     [
         *("what?", "two\nlines", "~nobody-has-this-name/rlhf", "nul\0", "x" * 300, "/".join(["x" * 200] * 20)),
-        *("s3://bucket/x", "file:///a/b", "sqlite:///x.db", f"{__file__}", f"{__file__}/deeper"),
+        *("s3://bucket/x", "file:/a/b", "sqlite:///x.db", f"{__file__}", f"{__file__}/deeper"),
     ],
 )
 def test_a_storage_that_no_database_can_have_is_refused(tmp_path: Path, folder: str) -> None:

@@ -130,3 +130,10 @@ def test_fewer_rows_are_converted_at_once_where_they_are_long(cell: object, monk
     monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
     rows = [SourceRow("a", number, {"p": cell, "n": 1}) for number in range(5)]
     assert [len(chunk) for chunk in plain_texts.chunks_of(rows)] == [2, 2, 1]
+
+
+def test_fewer_first_rows_are_held_where_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
+    rows = (SourceRow("a", number, {"p": "x" * 6}) for number in range(5))
+    assert [row.number for row in plain_texts.first_of(rows, 4)] == [0, 1]
+    assert [row.number for row in rows] == [2, 3, 4]
