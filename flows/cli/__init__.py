@@ -1,6 +1,7 @@
 """The commands of `rlhf`, a module for each group of them. Start in `run`."""
 
 import gc
+import io
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +74,8 @@ def options(
 
 def main() -> None:
     """Entry point of the console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of a terminal that is not UTF-8
     for number, argument in enumerate(sys.argv[1:], start=1):
         try:
             argument.encode()

@@ -44,11 +44,13 @@ def shown(address: str) -> str:
 def _problem_of_file(address: str) -> str | None:
     """What keeps a local database from being made, on which MLflow would try for minutes."""
     path = Path(address.removeprefix(SQLITE))
-    if not address.startswith(SQLITE) or path == Path() or path.is_dir():
-        return f"names no file; write {SQLITE}PATH"
     try:
+        if not address.startswith(SQLITE) or path == Path() or path.is_dir():
+            return f"names no file; write {SQLITE}PATH"
         if not path.exists():
             check_folder(path.absolute().parent)
+    except OSError as error:
+        return f"names no file ({error.strerror}); write {SQLITE}PATH"
     except InputError as error:
         return str(error)
     return None

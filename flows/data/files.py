@@ -5,6 +5,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from unicodedata import normalize
@@ -180,9 +181,8 @@ def _delimited_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
 
 def _json_rows(path: Path, name: str) -> Iterator[tuple[int, RawRow]]:
     with open_text(path) as text:
-        is_array = (
-            next((line for line in iter(lambda: text.read(HEAD_BYTES), "") if line.strip()), "").lstrip()[:1] == "["
-        )
+        heads = (text.read(HEAD_BYTES) for _ in range(LONGEST_LINE // HEAD_BYTES))
+        is_array = next((head for head in takewhile(bool, heads) if head.strip()), "").lstrip()[:1] == "["
     with open_text(path) as text:
         yield from read_array(text, name, longest=LONGEST_LINE) if is_array else _json_lines(text, name, 1)
 

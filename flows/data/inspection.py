@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from flows.data.mapping.guess import Guess, guess_columns
 from flows.data.mapping.guess_verdict import annotator_among, labels_among
 from flows.data.mapping.rows import mapped
 from flows.data.mapping.unread import unread_columns
+from flows.data.plain_texts import first_of
 from flows.data.quarantine import Quarantine
 from flows.data.rows_alone import ingested
 from flows.report import Terminal
@@ -100,7 +100,7 @@ def _tables(files: Sequence[Path], path: Path, count: int) -> Iterator[_SameColu
     """The files by their columns, in the order of the first of each."""
     by_columns: dict[frozenset[str], dict[Path, list[SourceRow]]] = {}
     for file in files:
-        rows = list(islice(read_file(file, _below(file, path)), count))
+        rows = first_of(read_file(file, _below(file, path)), count)
         by_columns.setdefault(frozenset(name for _, _, row in rows for name in row), {})[file] = rows
     for tables in by_columns.values():
         first, *others = tables

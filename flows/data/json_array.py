@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from data_contracts.formats.json_text import DECODER, RepeatedKey
 from flows.config.errors import InputError
-from flows.data.text_files import refuse_other_encodings
+from flows.data.text_files import LONGEST_LINE, refuse_other_encodings, refused_blanks
 
 CHUNK_CHARACTERS = 2**20
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -27,7 +27,7 @@ def read_array(text: TextIO, name: str, *, longest: int) -> Iterator[tuple[int, 
     Raises:
         InputError: naming the row, if it is something else or not UTF-8.
     """
-    window = _Window(text)
+    window = _Window(text, name)
     window.passes("[")
     number = 0
     while not window.passes("]"):
@@ -45,15 +45,19 @@ def read_array(text: TextIO, name: str, *, longest: int) -> Iterator[tuple[int, 
 class _Window:
     """The part of a file's text that is not parsed yet, as far as it is read."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._file, self._name = file, name
         self._text, self._offset = "", 0
 
     def is_at_end(self) -> bool:
         """Skip white space, and say whether the file ends there."""
+        blank = 0
         while True:
             space = _SPACE.match(self._text, self._offset)
-            self._offset = space.end() if space else self._offset
+            end = space.end() if space else self._offset
+            self._offset, blank = end, blank + end - self._offset
+            if blank > LONGEST_LINE:
+                raise refused_blanks(f"{self._name}, in its array")
             if self._offset < len(self._text):
                 return False
             if not self._grows():

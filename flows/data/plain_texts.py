@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -92,6 +92,18 @@ def chunks_of(rows: Iterable[SourceRow]) -> Iterator[list[SourceRow]]:
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def first_of(rows: Iterable[SourceRow], count: int) -> list[SourceRow]:
+    """The first rows, fewer of them where their texts are longer than memory takes at once; the others stay unread."""
+    first: list[SourceRow] = []
+    characters = 0
+    for row in islice(rows, count):
+        first.append(row)
+        characters += _characters(row.row)
+        if characters > BATCH_CHARACTERS:
+            break
+    return first
 
 
 def _characters(row: Mapping[str, object]) -> int:

@@ -30,7 +30,7 @@ from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, name_below, search_files
 from flows.data.files import nameless_columns, read_file, read_hub
-from flows.data.plain_texts import Part, as_columns, chunks_of, rest_of_file
+from flows.data.plain_texts import Part, as_columns, chunks_of, first_of, rest_of_file
 from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
 
@@ -218,7 +218,7 @@ def _read(
         if isinstance(source, FileSource):
             yield Read(_passed_over(kind, source), is_label=False)
         for file, rows in _opened(source, f"{use}:{index}:", pinned):
-            first = list(islice(rows, FIRST_ROWS))
+            first = first_of(rows, FIRST_ROWS)
             is_part = _says_more(kind, source, first)
             for batch in convert_file(kind, chain(first, rows), source, spare, file):
                 yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)

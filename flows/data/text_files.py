@@ -65,8 +65,9 @@ def bounded_lines(text: TextIO, place: str, first: int = 1) -> Iterator[str]:
         first: number of the first line.
 
     Raises:
-        InputError: naming a line that is longer.
+        InputError: naming a line that is longer, or where as much is blank.
     """
+    blank = 0
     for number in count(first):
         line = text.readline(LONGEST_LINE + 1)
         if len(line) > LONGEST_LINE:
@@ -76,7 +77,18 @@ def bounded_lines(text: TextIO, place: str, first: int = 1) -> Iterator[str]:
             )
         if not line:
             return
+        blank = blank + len(line) if line.isspace() else 0
+        if blank > LONGEST_LINE:
+            raise refused_blanks(f"{place} {number}")
         yield line
+
+
+def refused_blanks(place: str) -> InputError:
+    """What is said of a place up to which there is nothing for longer than any sensible text has."""
+    return InputError(
+        f"{place}: ends more than {LONGEST_LINE / 1e6:.0f} MB of white space and line breaks, in which nothing stands: "
+        "remove them"
+    )
 
 
 def encoding_of(head: bytes) -> str:

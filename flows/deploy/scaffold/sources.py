@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from flows.data.converters import kinds_of
 from flows.data.file_search import find_files
 from flows.data.files import read_file
 from flows.data.mapping.guess import guess_columns
+from flows.data.plain_texts import first_of
 from flows.data.rows_alone import ingested
 from flows.data.sources import RICHNESS, convert_file
 
@@ -65,7 +66,7 @@ def read_source(path: Path, beginning: Path) -> DataSource:
     Raises:
         InputError: if there is no data file, or one cannot be read.
     """
-    rows = list(islice(chain.from_iterable(read_file(file, file.name) for file in find_files(path)), READ_ROWS))
+    rows = first_of(chain.from_iterable(read_file(file, file.name) for file in find_files(path)), READ_ROWS)
     if not rows:
         raise InputError(f"{path} holds no row: export it again")
     fields, place = tuple(map(str, rows[0].row)), {"path": from_folder(path, beginning)}

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from flows.cli import app, main
 from flows.cli.promotion import user
 from tests.conftest import ROOT
+from tests.rlhf_core.conftest import llama
 
 Rlhf = Callable[..., CompletedProcess[str]]
 
@@ -80,6 +81,28 @@ def test_a_setting_of_prefect_that_is_none_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "error: Prefect's setting level: Input should be 'DEBUG', 'INFO'" in done.stderr
     assert done.stderr.endswith("; mend the variable PREFECT_... that sets it\n")
+
+
+def test_prompts_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    llama().save_pretrained(model)
+    done = CliRunner().invoke(app, ["generate", str(model)], input=b"hi\n\xff\xfehi\n")
+    assert (done.exit_code, done.stderr) == (2, "error: stdin is not UTF-8 (0xff); convert it by `iconv`\n")
+
+
+def test_a_terminal_that_is_not_utf_8_is_written_to(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "où " * 100, "chosen": "é", "rejected": "日"}))
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "data", "inspect", str(tmp_path)]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u65e5" in done.stdout and "o\\xf9" in done.stdout
 
 
 @pytest.fixture(params=["run", "check", "generate", "score"])

@@ -20,6 +20,7 @@ WRONG = [
     ("MLFLOW_TRACKING_URI", "sqlite:///", "names no file; write sqlite:///PATH"),
     ("MLFLOW_TRACKING_URI", f"sqlite:///{Path(__file__).parent}", "names no file; write sqlite:///PATH"),
     ("MLFLOW_TRACKING_URI", f"sqlite:///{__file__}/deeper/a.db", "is no folder; name another"),
+    ("MLFLOW_TRACKING_URI", f"sqlite:////{'x' * 300}/a.db", "names no file (File name too long); write sqlite:///PATH"),
     ("MLFLOW_REGISTRY_URI", "sqlite:a.db", "names no file; write sqlite:///PATH"),
     ("PREFECT_API_URL", "127.0.0.1:4200/api", "does not say http:// or https://"),
     ("PREFECT_API_URL", "sqlite:///a.db", "begins with 'sqlite', and must with one of http, https"),

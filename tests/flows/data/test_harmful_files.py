@@ -24,11 +24,16 @@ from tests.flows.data.test_file_shapes import arrow, parquet, read, write
 WIDE = ",".join(f"c{number}" for number in range(MOST_FIELDS + 1))
 MAP = pa.map_(pa.list_(pa.int32()), pa.string())
 LONG = b"x" * (LONGEST_LINE + 1)
+BLANK = (b" " * 999 + b"\n") * (LONGEST_LINE // 1000 + 1)
 
 HARMFUL: dict[str, tuple[str, Any, str]] = {
     "a cell that unpacks without end": ("a.csv.gz", gzip.compress(b'a,b\n"' + LONG), r"line 2: has more than 10 MB, w"),
     "a header that does": ("a.csv.gz", gzip.compress(LONG), r"^a\.csv\.gz line 1: has more than 10 MB, which no sens"),
     "a row that does": ("a.jsonl.gz", gzip.compress(b'{}\n{"a": "' + LONG), r"row 2: has more than 10 MB, which no"),
+    "no header": ("a.csv.gz", gzip.compress(BLANK), r"^a\.csv\.gz line 10001: ends more than 10 MB of white space and"),
+    "no row": ("a.jsonl.gz", gzip.compress(b"{}\n" + BLANK), r"row 10002: ends more than 10 MB of white space and l"),
+    "one blank": ("a.json.gz", gzip.compress(b" " * len(LONG)), r"row 1: has more than 10 MB, which no sensible row"),
+    "a gap in an array": ("a.json.gz", gzip.compress(b"[{}," + BLANK), r"^a\.json\.gz, in its array: ends more than"),
     "a table on its side": ("a.csv", f"{WIDE}\n{WIDE.replace('c', '')}\n", r"row 1: has 2,001 fields, and 2,000 are"),
     "the same in JSON": ("a.jsonl", json.dumps(dict.fromkeys(WIDE.split(","), 1)), r"row 1: has 2,001 fields, and"),
     "a long cell": ("a.parquet", parquet({"p": ["a", LONG.decode()]}), r"row 2, field p: a cell has 10 MB, more than"),
@@ -125,3 +130,10 @@ def test_fewer_rows_are_converted_at_once_where_they_are_long(cell: object, monk
     monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
     rows = [SourceRow("a", number, {"p": cell, "n": 1}) for number in range(5)]
     assert [len(chunk) for chunk in plain_texts.chunks_of(rows)] == [2, 2, 1]
+
+
+def test_fewer_first_rows_are_held_where_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_texts, "BATCH_CHARACTERS", 10)
+    rows = (SourceRow("a", number, {"p": "x" * 6}) for number in range(5))
+    assert [row.number for row in plain_texts.first_of(rows, 4)] == [0, 1]
+    assert [row.number for row in rows] == [2, 3, 4]
