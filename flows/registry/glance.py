@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from flows.config.addresses import SQLITE, shown
 from flows.config.errors import InputError
+from flows.registry.names import project_of_model
 from flows.registry.rest import MLFLOW_CLOSED, NoAnswer, NoEntry, ask
 
 API = "/api/2.0/mlflow"
@@ -88,6 +89,7 @@ class _Database:
             return [
                 AliasedVersion(name, str(version), alias, made / 1000, dict(database.execute(tags, (name, version))))
                 for name, version, alias, made in found
+                if project_of_model(name) == project  # and not of one whose name begins with this one's
             ]
 
     def runs(self, experiment: str, tag: str, value: str = "%", *, newest: bool = True, most: int = 1) -> list[SeenRun]:
@@ -128,7 +130,7 @@ class _Server:
         found = self._ask("GET", "registered-models/search", filter=f"name LIKE '{project}-%'", max_results=1000)
         versions = []
         for model in found.get("registered_models", ()):
-            for item in model.get("aliases", ()):
+            for item in model.get("aliases", ()) if project_of_model(model["name"]) == project else ():
                 asked = self._ask("GET", "model-versions/get", name=model["name"], version=item["version"])
                 tags = {tag["key"]: tag.get("value", "") for tag in asked["model_version"].get("tags", ())}
                 made = int(asked["model_version"]["creation_timestamp"]) / 1000

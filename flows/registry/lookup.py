@@ -68,7 +68,7 @@ def require_project(project: str, model: str) -> None:
     Raises:
         InputError: if its name says that it is not.
     """
-    if not model.removeprefix("models:/").startswith(f"{project}-"):
+    if project_of_model(re.split("[/@]", model.removeprefix("models:/"))[0]) != project:
         raise InputError(f"{model} is no model of project {project}; name its configuration by --config")
 
 

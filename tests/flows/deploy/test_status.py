@@ -131,3 +131,11 @@ def test_a_champion_whose_gates_failed_is_told_unless_somebody_forced_it(storage
     toys.registry.client.delete_registered_model_alias(policy.name, CHAMPION)
     promote(toys.registry, propose(toys.registry, policy.label), by="ann", why="to try it")
     assert not [concern for concern in status_of(config, "ladder.yaml").concerns if "gates" in concern.what]
+
+
+def test_a_project_whose_name_begins_another_ones_shows_only_its_own(storage: Path) -> None:
+    for project in ("toys", "toys-sft"):
+        toys = Toys(project, storage)
+        toys.registry.set_alias(toys.stage("policy", "a"), CHAMPION)
+    seen = [glance().aliased(project) for project in ("toys", "toys-sft")]
+    assert [[version.label for version in versions] for versions in seen] == [["toys-policy/1"], ["toys-sft-policy/1"]]

@@ -122,3 +122,6 @@ def test_names_tell_project_and_version() -> None:
     require_project("desk", "models:/desk-sft/1")
     with pytest.raises(InputError, match=r"desk-sft/1 is no model of project shop; .*--config"):
         require_project("shop", "desk-sft/1")
+    require_project("desk-sft", "desk-sft-policy@champion")
+    with pytest.raises(InputError, match="is no model of project desk;"):
+        require_project("desk", "desk-sft-policy/1")
