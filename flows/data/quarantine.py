@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.records import COLUMNS, Kind
-from data_contracts.schemas.rules import Rule
+from data_contracts.schemas.rules import LONGEST_TEXT, Rule
 from data_contracts.schemas.validation import CONTRACTS, Violation, describe
 from flows.config.data import ContractConfig
 
@@ -23,6 +23,9 @@ REASONS_FIRST = 3
 """Reasons that a refusal says before it names any place."""
 
 ROWS_AT_ONCE = 20_000
+
+BEGINNING = 1_000
+"""Characters that are kept of a text that is longer than any sound one: a small file may hold it a thousand times."""
 
 HEADER = (*Violation._fields, "record")
 
@@ -125,7 +128,8 @@ class Quarantine:
             part = frame[start : start + ROWS_AT_ONCE]
             records = part[list(COLUMNS[self.kind])].to_dict("records")
             for item, record, place in zip_longest(describe(rule, part), records, places[start : start + ROWS_AT_ONCE]):
-                self._note(item, json.dumps(record, default=repr), place)
+                kept = {field: _begun(cell) for field, cell in record.items()}
+                self._note(item, json.dumps(kept, default=repr), place)
 
     def _note(self, item: Violation, record: str, place: str | None = None) -> None:
         what = item.rule, item.field, item.reason
@@ -163,3 +167,10 @@ class Quarantine:
             if self.by_rule[name] > len(shown):
                 lines.append(f"    and {self.by_rule[name] - len(shown)} more")
         return lines
+
+
+def _begun(cell: object) -> object:
+    """A cell as the file has it: whole, or the beginning of a text that is too long."""
+    if isinstance(cell, str) and len(cell) > LONGEST_TEXT:
+        return f"{cell[:BEGINNING]}… ({len(cell):,} characters)"
+    return cell

@@ -116,6 +116,13 @@ def test_bad_rows_are_set_aside_with_their_place_and_the_rest_is_written(tmp_pat
     }
 
 
+def test_of_a_text_that_is_longer_than_any_sound_one_the_beginning_is_kept(tmp_path: Path) -> None:
+    rows = [*pairs(), {"prompt": "x" * 1_000_001, "chosen": "y" * 1_000_000, "rejected": "z"}]
+    make({"preferences": reads("preferences", rows)}, tmp_path)
+    record = json.loads(quarantined(tmp_path, "preferences")["record"].iloc[0])
+    assert record["prompt"] == f"{'x' * 1000}… (1,000,001 characters)" and len(record["chosen"]) == 1_000_000
+
+
 def test_repeated_and_contradicting_labels_become_votes_where_the_source_says_so(tmp_path: Path) -> None:
     rows = [*pairs(), *pairs(), *swapped(pairs())]
     table = make({"preferences": reads("preferences", rows, votes=True)}, tmp_path)["preferences"]
