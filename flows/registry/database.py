@@ -52,15 +52,15 @@ def prepare_database() -> None:
         InputError: if the file is no database that this MLflow can use, or the key of the environment is none.
         OSError: if its disk is full or read-only.
     """
-    _check_webhook_key()
     path = database_file()
     if path is not None:
+        _check_webhook_key()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tells what it also raises, at length
         _prepare(path)
 
 
 def _check_webhook_key() -> None:
-    """See that what MLflow encrypts secrets of webhooks with is a key, which it only says in a traceback."""
+    """See that what MLflow encrypts secrets of webhooks with is a key, which without a server it says in a traceback."""
     if key := os.environ.get(WEBHOOK_KEY):
         try:
             Fernet(key)
