@@ -60,7 +60,7 @@ def prepare_database() -> None:
 
 
 def _check_webhook_key() -> None:
-    """See that what MLflow encrypts secrets of webhooks with is a key, which without a server it says in a traceback."""
+    """See that what MLflow encrypts secrets of webhooks with is a key, which it says in a traceback."""
     if key := os.environ.get(WEBHOOK_KEY):
         try:
             Fernet(key)
