@@ -143,6 +143,39 @@ def test_without_a_rater_a_row_is_counted_again_and_may_be_a_tie_or_nothing() ->
     assert nobody[-1] == LeftOut("no vote") and len(nobody) == 4
 
 
+GRADED = [*OPINIONS, ("di", 1)]
+LEADS = (3.0, -1.0, -2.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("excluded", "weights", "chosen", "grade"),
+    [
+        (("bo",), {}, "one", (3.0 - 2.0 + 1.0) / 3),
+        (("ann",), {}, "two", (1.0 + 2.0 - 1.0) / 3),
+        (("ann", "di"), {}, "two", (1.0 + 2.0) / 2),
+        ((), {"cy": 4}, "two", (4 * 2.0 + 1.0 - 3.0 - 1.0) / 7),
+    ],
+)
+def test_the_grade_of_a_pair_is_of_the_votes_that_count(
+    excluded: tuple[str, ...], weights: dict[str, int], chosen: str, grade: float
+) -> None:
+    *_, pair = weighed(lambda: list(judged("p", "one", "two", GRADED, LEADS)), excluded, **weights)
+    assert isinstance(pair, dict) and pair["chosen"] == chosen and pair["grade"] == pytest.approx(grade)
+
+
+def test_the_grade_of_a_row_says_nothing_of_the_response_that_it_was_not_given_to() -> None:
+    def row() -> list[Item]:
+        ballot, pair = judged("p", "one", "two", OPINIONS)
+        return [ballot, pair | {"grade": 2.0}] if isinstance(pair, dict) else []
+
+    *_, kept = weighed(row, ("ann",))
+    *_, turned = weighed(row, ann=3)
+    *_, tied = weighed(row, ("cy",))
+    assert isinstance(kept, dict) and kept["grade"] == 2.0
+    assert isinstance(turned, dict) and turned["chosen"] == "one" and turned["grade"] == 0.0
+    assert isinstance(tied, Tie) and tied.record["grade"] == 0.0
+
+
 def test_a_label_of_one_person_is_weighed_and_left_out() -> None:
     row = {"prompt": "p", "chosen": "one", "rejected": "two", "annotator": "ann"}
     assert [votes_of(item) for item in weighed(lambda: [row], ann=4)] == [(4, 0, 0)]
