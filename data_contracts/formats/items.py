@@ -15,6 +15,9 @@ WEIGHTS = "rater_weights"
 """Field of a record: what each vote that prefers a response counts, where one counts as several."""
 
 
+VOTED_AGAIN = "later vote of the same annotator on this pair"
+"""Why a vote is left out: whoever votes on a pair several times has one vote, the first."""
+
 _ONCE_EACH: Mapping[str, int] = MappingProxyType({})
 
 
@@ -107,12 +110,16 @@ def judged(
         leads: as of `Ballot`, of each opinion; empty where opinions have no grades.
 
     Yields:
-        The votes as a ballot, where there are several or a name is known; the pair with what the majority preferred as
-        chosen; a tie where both were preferred equally; or what is left out, as nobody voted.
+        What is left out where people voted several times, as the first vote of each counts; the votes as a ballot,
+        where there are several or a name is known; the pair with what the majority preferred as chosen; a tie where
+        both were preferred equally; or what is left out, as nobody voted.
     """
     cast = [place for place, (_, vote) in enumerate(opinions) if vote is not None]
-    votes = tuple((name, vote) for name, vote in opinions if vote is not None)
-    ballot = Ballot(prompt, votes, (first, second), tuple(leads[place] for place in cast) if leads else ())
+    first_of = {opinions[place][0]: place for place in reversed(cast)}
+    kept = [place for place in cast if opinions[place][0] is None or first_of[opinions[place][0]] == place]
+    yield from [LeftOut(VOTED_AGAIN)] * (len(cast) - len(kept))
+    votes = tuple((name, vote) for name, vote in (opinions[place] for place in kept) if vote is not None)
+    ballot = Ballot(prompt, votes, (first, second), tuple(leads[place] for place in kept) if leads else ())
     if len(votes) > 1 or any(name is not None for name, _ in votes):
         yield ballot
     yield _decided(ballot, first, second, _ONCE_EACH)

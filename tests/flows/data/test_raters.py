@@ -176,6 +176,29 @@ def test_the_grade_of_a_row_says_nothing_of_the_response_that_it_was_not_given_t
     assert isinstance(tied, Tie) and tied.record["grade"] == 0.0
 
 
+def test_who_stands_in_a_row_with_several_votes_has_the_first_of_them() -> None:
+    thrice = [("ann", None), ("ann", 1), ("bo", 2), ("ann", 0), (None, 2), (None, 2), ("ann", 2)]
+    *left_out, ballot, pair = judged("p", "one", "two", thrice, (0.0, 3.0, -1.0, 0.0, -1.0, -1.0, -3.0))
+    assert left_out == [LeftOut("later vote of the same annotator on this pair")] * 2
+    assert ballot == Ballot("p", (("ann", 1), ("bo", 2), (None, 2), (None, 2)), ("one", "two"), (3.0, -1.0, -1.0, -1.0))
+    assert isinstance(pair, dict) and votes_of(pair) == (3, 1, 0)
+
+
+def test_votes_by_name_in_several_rows_on_a_pair_are_one_of_each_person_by_its_weight(
+    within_rows: FileData, tmp_path: Path
+) -> None:
+    path = tmp_path / "twice.jsonl"
+    lines = Path(within_rows.preferences[0].path).read_text().splitlines()
+    other = [json.dumps({**json.loads(line), "votes": {"ann": "b", "eve": "b", "flo": "b"}}) for line in lines]
+    path.write_text("\n".join([*lines, *other]))
+    data = FileData(preferences=(FileSource(path=str(path), repeats="votes"),))
+    table, figures = ingested(data, RatersConfig(weights={"ann": 2}), tmp_path)
+    anns = sum("ann" in votes for votes in said())
+    assert table.counts.left_out["later vote of the same annotator on this pair"] == anns
+    assert figures["ann"].labels == figures["eve"].labels == PAIRS
+    assert int((table.votes.chosen + table.votes.rejected).sum()) == 7 * PAIRS - anns
+
+
 def test_a_label_of_one_person_is_weighed_and_left_out() -> None:
     row = {"prompt": "p", "chosen": "one", "rejected": "two", "annotator": "ann"}
     assert [votes_of(item) for item in weighed(lambda: [row], ann=4)] == [(4, 0, 0)]
