@@ -156,6 +156,34 @@ def test_gold_questions_are_found_among_the_pairs_in_any_order(by_rows: FileData
         assert item.gold.value == pytest.approx(np.mean(answers))
 
 
+def test_gold_questions_with_either_answer_measure_nobody_and_are_told(by_rows: FileData, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    names = ("prompt", "chosen", "rejected")
+    known = [dict(zip(names, texts(pair), strict=True)) for pair in range(100)]
+    other = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in known[:40]]
+    gold.write_text("\n".join(map(json.dumps, [*known, *other, *known[:10]])))
+    data = by_rows.model_copy(update={"gold": (FileSource(path=str(gold)),)})
+    raters = Raters(RatersConfig(), lambda weigh: open_sources(data, seed=0, spare=weigh), gold_questions(data))
+    assert len(list(raters.open_tables()["preferences"])) > 0
+    measured = raters.figures()["ann"].gold
+    assert measured is not None and measured.n == sum("ann" in votes for votes in said()[40:100])
+    (remark,) = raters.remarks()
+    assert remark.startswith("data.gold: 40 pairs have either response as the better one")
+
+
+@pytest.mark.parametrize("which", ["within_rows", "by_rows"])
+def test_a_name_that_no_rater_has_is_told_with_the_nearest(which: str, request: pytest.FixtureRequest) -> None:
+    data = request.getfixturevalue(which)
+    settings = RatersConfig(exclude=("Ann", "nobody", "bo"), weights={"coins": 2, "di": 2})
+    raters = Raters(settings, lambda weigh: open_sources(data, seed=0, spare=weigh))
+    assert len(list(raters.open_tables()["preferences"])) > 0 and "bo" in raters.figures()
+    assert [remark.partition(", and no label is of anybody called so") for remark in raters.remarks()] == [
+        ("contract.raters.exclude names Ann", ", and no label is of anybody called so", "; did you mean ann?"),
+        ("contract.raters.exclude names nobody", ", and no label is of anybody called so", ""),
+        ("contract.raters.weights names coins", ", and no label is of anybody called so", "; did you mean coin?"),
+    ]
+
+
 def test_a_rater_is_named_in_exclude_or_in_weights() -> None:
     with pytest.raises(ValueError, match="exclude and weights both name ann"):
         RatersConfig(exclude=("ann",), weights={"ann": 2})
