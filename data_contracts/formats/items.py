@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from data_contracts.conversation import Message
+from data_contracts.sameness import name_form
 
 RawRow = dict[str, Any]
 Record = dict[str, Any]
@@ -106,7 +107,8 @@ def judged(
         prompt: text or messages.
         first: one response.
         second: the other.
-        opinions: each annotator's name, None where it is not known, and vote: 1 or 2, 0 for a tie, None for no vote.
+        opinions: each annotator's name, which is kept in `name_form`, None where it is not known, and vote: 1 or 2, 0
+            for a tie, None for no vote.
         leads: as of `Ballot`, of each opinion; empty where opinions have no grades.
 
     Yields:
@@ -115,10 +117,11 @@ def judged(
         both were preferred equally; or what is left out, as nobody voted.
     """
     cast = [place for place, (_, vote) in enumerate(opinions) if vote is not None]
-    first_of = {opinions[place][0]: place for place in reversed(cast)}
-    kept = [place for place in cast if opinions[place][0] is None or first_of[opinions[place][0]] == place]
+    names = [name_form(name or "") or None for name, _ in opinions]
+    first_of = {names[place]: place for place in reversed(cast)}
+    kept = [place for place in cast if names[place] is None or first_of[names[place]] == place]
     yield from [LeftOut(VOTED_AGAIN)] * (len(cast) - len(kept))
-    votes = tuple((name, vote) for name, vote in (opinions[place] for place in kept) if vote is not None)
+    votes = tuple((names[place], vote) for place in kept if (vote := opinions[place][1]) is not None)
     ballot = Ballot(prompt, votes, (first, second), tuple(leads[place] for place in kept) if leads else ())
     if len(votes) > 1 or any(name is not None for name, _ in votes):
         yield ballot

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.formats.convert import Batch, Cast
-from data_contracts.sameness import same_form
+from data_contracts.sameness import name_form, same_form
 from flows.config.raters import RatersConfig
 from flows.data.sources import Read
 from flows.storage.row_keys import row_keys
@@ -101,14 +101,14 @@ def exclusions(settings: RatersConfig, raters: dict[str, RaterFigures]) -> dict[
 
 def excluded_by_name(settings: RatersConfig) -> dict[str, str]:
     """Who is left out whatever is known of them, and why."""
-    return dict.fromkeys(settings.exclude, "named in contract.raters.exclude")
+    return dict.fromkeys(map(name_form, settings.exclude), "named in contract.raters.exclude")
 
 
 def unknown_raters(settings: RatersConfig, known: Iterable[str]) -> Iterator[str]:
     """A sentence on each name in the settings that nobody has who voted."""
     by_letters = {name.casefold(): name for name in known}
     for use, names in (("exclude", settings.exclude), ("weights", settings.weights)):
-        for name in sorted({*names} - {*by_letters.values()}):
+        for name in sorted({*map(name_form, names)} - {*by_letters.values()}):
             close = get_close_matches(name.casefold(), by_letters, n=1)
             meant = f"; did you mean {by_letters[close[0]]}?" if close else ""
             yield f"contract.raters.{use} names {name}, and no label is of anybody called so{meant}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from data_contracts.formats.items import WEIGHTS, Ballot, Convert, Item, LeftOut, RawRow, Record, Tie, recounted
+from data_contracts.sameness import name_form
 
 _ONE_VOTE = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0}
 
@@ -16,8 +17,8 @@ class RaterWeights:
     """
 
     def __init__(self, excluded: Mapping[str, str], weights: Mapping[str, int]) -> None:
-        self._excluded = excluded
-        self._weights = weights
+        self._excluded = {name_form(name): why for name, why in excluded.items()}
+        self._weights = {name_form(name): weight for name, weight in weights.items()}
 
     def weigh(self, convert: Convert) -> Convert:
         """A function that makes pairs of rows, by the votes that count."""

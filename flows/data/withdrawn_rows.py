@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data_contracts.formats.convert import Batch
 from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Tie, recounted
 from data_contracts.records import Kind
+from data_contracts.sameness import name_form
 from flows.data.sources import Read
 from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.withdrawals import Withdrawal, WithdrawnKind, hashed_group, withdrawn_keys
@@ -38,7 +39,8 @@ class WithdrawnRows:
             if withdrawal.kind == "dataset":
                 self._rows.append((withdrawal, withdrawn_keys(client, withdrawal)))
             else:
-                self._named[withdrawal.kind][withdrawal.name] = withdrawal
+                is_person = withdrawal.kind == "annotator"
+                self._named[withdrawal.kind][name_form(withdrawal.name) if is_person else withdrawal.name] = withdrawal
 
     def spare(self, convert: Convert) -> Convert:
         """A function that makes pairs of raw rows, without the votes of withdrawn annotators among several."""

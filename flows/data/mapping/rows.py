@@ -13,6 +13,7 @@ from data_contracts.formats.items import Convert, Item, LeftOut, Misfit, RawRow,
 from data_contracts.formats.json_text import DECODER, RepeatedKey
 from data_contracts.formats.registry import FORMATS
 from data_contracts.records import Kind
+from data_contracts.sameness import name_form
 from flows.config.columns import ColumnFormat, Columns
 from flows.data.mapping.labels import opinions_of
 
@@ -253,7 +254,7 @@ def _list_in(row: RawRow, column: str) -> list[Any]:
 
 def _annotator(cell: Any) -> str | None:
     """Who compared a pair, as reports may show it: an address is a person's, and only its hash is kept."""
-    name = "" if cell is None else str(cell).strip().removesuffix(".0")
+    name = "" if cell is None else name_form(str(cell)).removesuffix(".0")
     return f"annotator {hashlib.sha256(name.encode()).hexdigest()[:8]}" if "@" in name else name or None
 
 

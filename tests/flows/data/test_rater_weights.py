@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from data_contracts.formats.items import Ballot, Item, LeftOut, Tie, judged
+from flows.config.columns import ColumnFormat
+from flows.data.mapping.rows import mapped
 from flows.data.rater_weights import RaterWeights
 
 
@@ -76,6 +78,30 @@ def test_who_stands_in_a_row_with_several_votes_has_the_first_of_them() -> None:
     assert left_out == [LeftOut("later vote of the same annotator on this pair")] * 2
     assert ballot == Ballot("p", (("ann", 1), ("bo", 2), (None, 2), (None, 2)), ("one", "two"), (3.0, -1.0, -1.0, -1.0))
     assert isinstance(pair, dict) and votes_of(pair) == (3, 1, 0)
+
+
+LOOK_ALIKE = ["ann", " ann ", "ann\u200b", "ann\u00a0", "\ufeffann"]
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKE)
+def test_names_that_look_the_same_are_one_person_in_votes_settings_and_columns(name: str) -> None:
+    opinions = [("ann", 1), (name, 2), ("Ann", 2), ("bo", 2), ("", 1), (" ", 1)]
+    left_out, ballot, _ = judged("p", "one", "two", opinions)
+    assert left_out == LeftOut("later vote of the same annotator on this pair")
+    assert isinstance(ballot, Ballot) and [who for who, _ in ballot.votes] == ["ann", "Ann", "bo", None, None]
+    again = RaterWeights({name: "why"}, {" bo\u00a0": 3}).weigh(lambda _: judged("p", "one", "two", opinions))
+    *_, ballot, pair = again({})
+    assert isinstance(ballot, Ballot) and [who for who, _ in ballot.votes] == ["Ann", "bo", None, None]
+    assert votes_of(pair) == (4, 2, 0)
+    columns = {"prompt": "q", "responses": ["a", "b"], "label": "l", "annotator": "who"}
+    form = ColumnFormat.model_validate({"columns": columns, "labels": {"A": "first", "B": "second"}})
+    (row,) = mapped(form, "preferences")({"q": "why", "a": "one", "b": "two", "l": "A", "who": name})
+    assert isinstance(row, dict) and row["annotator"] == "ann"
+
+
+def test_spaces_within_a_name_are_one_space() -> None:
+    ballot, _ = judged("p", "one", "two", [("mary  ann", 1), ("bo", 1)])
+    assert isinstance(ballot, Ballot) and ballot.votes[0] == ("mary ann", 1)
 
 
 def test_a_label_of_one_person_is_weighed_and_left_out() -> None:
