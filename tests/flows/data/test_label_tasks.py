@@ -177,6 +177,14 @@ def test_a_person_has_one_vote_on_a_pair_within_a_task_and_in_tasks_that_were_ex
     assert counts.loc["question 4 ?"].tolist() == ["no 4", 2, 1]
 
 
+def test_a_file_that_was_exported_before_anybody_labelled_is_told_as_such(choices: Path, tmp_path: Path) -> None:
+    (problem,) = table(label(choices, {}), tmp_path).problems()
+    assert str(problem).splitlines() == [
+        "preferences: no row is left; mend those that are not written, or add others",
+        "  not written: no vote (60)",
+    ]
+
+
 def test_other_formats_will_do_and_several_rows_on_a_pair_are_votes(choices: Path, tmp_path: Path) -> None:
     labels = tmp_path / "choices.labelled.jsonl"
     lines = [{"prompt": item.prompt, "chosen": item.second, "rejected": item.first} for item in ASKED]
