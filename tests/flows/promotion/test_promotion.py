@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from flows.cli.withdrawals import way_out
 from flows.config.errors import InputError
 from flows.promotion.history import PromotionRecord, history, recorded_promotion, settle
 from flows.promotion.promote import PromotionRefused, check_gates, earlier_champion, promote, propose, roll_back
 from flows.registry.client import Registry, open_registry
-from flows.registry.names import CHAMPION
+from flows.registry.names import CHAMPION, WITHDRAWN_PREFIX
 from flows.registry.references import ModelRef
 
 Register = Callable[..., ModelRef]
@@ -213,6 +214,17 @@ def test_going_back_twice_goes_back_two_champions(desk: Registry, three: Three, 
         (None, "1", "rlhf promote"), ("1", "2", "rlhf promote"), ("2", "3", "rlhf promote"),
         ("3", "2", "rlhf rollback"), ("2", "1", "rlhf rollback"), ("1", "3", "rlhf promote"),
     ]  # fmt: skip
+
+
+def test_a_withdrawal_sends_back_to_an_earlier_champion_where_there_is_one(
+    desk: Registry, three: Three, name: str
+) -> None:
+    crown(desk, three[0])
+    assert way_out(desk, name).startswith("rlhf run CONFIGURATION, and promote what comes of it")
+    crown(desk, three[1])
+    assert way_out(desk, name) == f"rlhf rollback {name}"
+    desk.tag_versions([three[0]], {f"{WITHDRAWN_PREFIX}abc": "source week-2.csv, withdrawn today by ann: flipped"})
+    assert "no earlier champion is without them" in way_out(desk, name)
 
 
 def test_one_move_goes_back_several_champions(desk: Registry, three: Three, name: str) -> None:
