@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _UNSEEN = (
     r"\s\x00-\x1f\x7f-\x9f\u2800"
@@ -21,6 +22,12 @@ def is_blank(text: str) -> bool:
 def same_form(text: str) -> str:
     """One form of all texts that are canonically the same (Unicode NFC), such as é and e with an accent."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+@lru_cache(maxsize=4096)
+def name_form(name: str) -> str:
+    """One form of all names that look the same: canonical (NFC), without invisible marks, with single spaces inside."""
+    return " ".join(_UNSEEN_MARKS.sub("", unicodedata.normalize("NFC", name)).split())
 
 
 def loose_form(text: str) -> str:

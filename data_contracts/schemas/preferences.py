@@ -33,7 +33,7 @@ def aggregate_votes(frame: pd.DataFrame) -> pd.DataFrame:
 
     No vote is lost: the votes of the result sum to those of the input, and the same rows in another order give the
     same rows. `chosen` is what the majority preferred; in a tie a hash of the texts decides. `grade` is the mean over
-    the rows, those that preferred the other response counted below 0, and 0 at least.
+    the votes, those of rows that preferred the other response counted below 0, and 0 at least.
 
     Args:
         frame: preferences that meet the row rules and may hold the same pair several times and in both directions.
@@ -60,9 +60,10 @@ def _merge(rows: list[RowFields]) -> RowFields:
     for_second = sum(row["votes_chosen"] + row["votes_rejected"] for row in rows) - for_first
     tied = for_second == for_first
     second_wins = tie_goes_to_second(same_form(rows[0]["prompt"]), first, second) if tied else for_second > for_first
+    cast = [sum(row[field] for field in VOTES) for row in rows]
     grades = [
-        row["grade"] if is_first != second_wins else -row["grade"]
-        for row, is_first in zip(rows, is_firsts, strict=True)
+        votes * (row["grade"] if is_first != second_wins else -row["grade"])
+        for row, is_first, votes in zip(rows, is_firsts, cast, strict=True)
     ]
     return {
         **min(rows, key=lambda row: (row["source"], row["row"])),
@@ -73,7 +74,7 @@ def _merge(rows: list[RowFields]) -> RowFields:
         "votes_chosen": max(for_first, for_second),
         "votes_rejected": min(for_first, for_second),
         "votes_tied": sum(row["votes_tied"] for row in rows),
-        "grade": max(math.fsum(grades) / len(rows), 0.0),
+        "grade": max(math.fsum(grades) / sum(cast), 0.0),
     }
 
 

@@ -46,9 +46,20 @@ def withdraw(
         typer.echo(f"{len(versions)} versions were trained on it, which are marked and no challengers:")
         for version in versions:
             typer.echo(f"  {version.label}{' @champion' if CHAMPION in version.aliases else ''}")
-        for version in versions:
-            if CHAMPION in version.aliases:
-                typer.echo(f"Next:\n  rlhf rollback {version.name}  # {version.label} is champion, and has these data")
+        for version in (each for each in versions if CHAMPION in each.aliases):
+            typer.echo(f"Next:\n  {way_out(registry, version.name)}  # {version.label} is champion, and has these data")
+
+
+def way_out(registry: "Registry", name: str) -> str:
+    """What to type where the champion of a name was trained on withdrawn data."""
+    from flows.config.errors import InputError
+    from flows.promotion.promote import earlier_champion
+
+    try:
+        earlier_champion(registry, name)
+    except InputError:
+        return "rlhf run CONFIGURATION, and promote what comes of it: no earlier champion is without them"
+    return f"rlhf rollback {name}"
 
 
 def withdrawals(

@@ -26,6 +26,7 @@ class Checked(NamedTuple):
         estimates: what the prompts are like, and the labels of the source that is agreed with least; as far as known.
         clock: time and memory of each step.
         raters: what is known of each who labelled preferences under a name.
+        of_settings: what a person should know of the settings about raters, a sentence each.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Checked(NamedTuple):
     estimates: dict[str, Estimate]
     clock: Clock
     raters: Mapping[str, RaterFigures] = {}
+    of_settings: tuple[str, ...] = ()
 
     def broken(self, *, drift: bool) -> tuple[str, ...]:
         """What does not hold of tables that were not refused for it."""
@@ -54,5 +56,6 @@ class Checked(NamedTuple):
             *(remark for table in self.tables.values() for remark in table.remarks),
             *(source_remarks(self.worth.sources) if self.worth else ()),
             *rater_remarks(self.raters),
+            *self.of_settings,
             *filter(None, (table.special_tokens.remark for table in self.tables.values())),
         )

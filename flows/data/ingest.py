@@ -155,7 +155,7 @@ def check(plan: IngestPlan, context: RunContext, before: Before, sources: Mappin
         figures = raters.figures()
     with clock.step("what prompts are like"):
         estimates = measure_prompts(by_kind) | (least_source_agreement(worth.sources) if worth else {})
-    return Checked(folder, by_kind, {**populations, **drifts}, profiles, worth, estimates, clock, figures)
+    return Checked(folder, by_kind, populations | drifts, profiles, worth, estimates, clock, figures, raters.remarks())
 
 
 def publish_findings(populations: Mapping[str, Population]) -> None:

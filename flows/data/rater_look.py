@@ -41,7 +41,7 @@ def look_at_raters(path: Path, *, gold: Path | None, as_json: bool) -> None:
         return
     console = Terminal(highlight=False, markup=False)
     console.print(for_terminal(rater_sheet(figures)))
-    console.print(f"\n{NOTE}", *rater_remarks(figures), sep="\n")
+    console.print(f"\n{NOTE}", *rater_remarks(figures), *raters.remarks(), sep="\n")
 
 
 def _described(path: Path, gold: Path | None) -> tuple[DataConfig, RatersConfig, int]:

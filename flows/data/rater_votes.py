@@ -1,13 +1,14 @@
 """Votes with names, gathered while preferences are read, and what they say of each rater."""
 
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_contracts.formats.convert import Batch, Cast
-from data_contracts.sameness import same_form
+from data_contracts.sameness import name_form, same_form
 from flows.config.raters import RatersConfig
 from flows.data.sources import Read
 from flows.storage.row_keys import row_keys
@@ -19,9 +20,16 @@ _COLUMNS = ["prompt", "chosen", "rejected", "group", "name", "side"]
 
 
 class GatheredVotes:
-    """Votes on pairs by those whose names are known, and by others on the same pairs."""
+    """Votes on pairs by those whose names are known, and by others on the same pairs.
+
+    Attributes:
+        names: of all who voted, those included of whose votes nothing can be measured.
+        contradicted: questions with a known answer that were answered either way, and measure nobody.
+    """
 
     def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.contradicted = 0
         self._codes: dict[str, int] = {}
         self._parts: list[NDArray[np.int64]] = []
 
@@ -33,6 +41,7 @@ class GatheredVotes:
 
     def add(self, batch: Batch, *, are_labels: bool) -> None:
         """Remember the votes of a batch: those within its rows, and its rows where each is a person's label."""
+        self.names |= {name for name in batch.annotators if name is not None} | {name for *_, name in batch.voters}
         votes = [vote for cast in batch.votes for vote in _votes(cast)]
         if are_labels and any(name is not None for name in batch.annotators):
             votes += _labels(batch)
@@ -47,9 +56,9 @@ class GatheredVotes:
         """
         if not self._codes:
             return {}
-        answers: dict[int, int] = {}
-        for frame in gold:
-            answers |= dict(zip(_keys(frame).tolist(), _order(frame).tolist(), strict=True))
+        known = {answer for frame in gold for answer in zip(_keys(frame).tolist(), _order(frame).tolist(), strict=True)}
+        answers = {question: order for question, order in known if (question, -order) not in known}
+        self.contradicted = (len(known) - len(answers)) // 2
         return measure_raters(self.votes, answers)
 
     @property
@@ -92,7 +101,17 @@ def exclusions(settings: RatersConfig, raters: dict[str, RaterFigures]) -> dict[
 
 def excluded_by_name(settings: RatersConfig) -> dict[str, str]:
     """Who is left out whatever is known of them, and why."""
-    return dict.fromkeys(settings.exclude, "named in contract.raters.exclude")
+    return dict.fromkeys(map(name_form, settings.exclude), "named in contract.raters.exclude")
+
+
+def unknown_raters(settings: RatersConfig, known: Iterable[str]) -> Iterator[str]:
+    """A sentence on each name in the settings that nobody has who voted."""
+    by_letters = {name.casefold(): name for name in known}
+    for use, names in (("exclude", settings.exclude), ("weights", settings.weights)):
+        for name in sorted({*map(name_form, names)} - {*by_letters.values()}):
+            close = get_close_matches(name.casefold(), by_letters, n=1)
+            meant = f"; did you mean {by_letters[close[0]]}?" if close else ""
+            yield f"contract.raters.{use} names {name}, and no label is of anybody called so{meant}"
 
 
 def _votes(cast: Cast) -> list[tuple[str, str, str, str, str | None, int]]:

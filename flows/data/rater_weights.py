@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from data_contracts.formats.items import WEIGHTS, Ballot, Convert, Item, LeftOut, RawRow, Record, Tie, judged
+from data_contracts.formats.items import WEIGHTS, Ballot, Convert, Item, LeftOut, RawRow, Record, Tie, recounted
+from data_contracts.sameness import name_form
 
 _ONE_VOTE = {"votes_chosen": 1, "votes_rejected": 0, "votes_tied": 0}
 
@@ -16,8 +17,8 @@ class RaterWeights:
     """
 
     def __init__(self, excluded: Mapping[str, str], weights: Mapping[str, int]) -> None:
-        self._excluded = excluded
-        self._weights = weights
+        self._excluded = {name_form(name): why for name, why in excluded.items()}
+        self._weights = {name_form(name): weight for name, weight in weights.items()}
 
     def weigh(self, convert: Convert) -> Convert:
         """A function that makes pairs of rows, by the votes that count."""
@@ -52,24 +53,10 @@ class RaterWeights:
     def _recounted(self, ballot: Ballot, pair: Item | None) -> Iterator[Item]:
         """A ballot and its pair by the votes that count; the pair is left out where none does."""
         record = pair.record if isinstance(pair, Tie) else pair
-        votes = [(name, vote) for name, vote in ballot.votes if name not in self._excluded]
-        if pair is None or not isinstance(record, dict):
-            yield from () if pair is None else (pair,)
-            return
-        for_first, for_second = (sum(vote == side for _, vote in ballot.votes) for side in (1, 2))
-        first, second = ("chosen", "rejected") if for_first > for_second else ("rejected", "chosen")
-        if votes:
-            yield Ballot(ballot.prompt, tuple(votes), ballot.responses)
-        counted = [opinion for opinion in votes for _ in range(self._weights.get(opinion[0] or "", 1))]
-        weights = tuple(self._weights.get(name or "", 1) for name, vote in votes if vote)
-        own = {WEIGHTS: weights} if any(weight != 1 for weight in weights) else {}
-        for item in judged(ballot.prompt, record[first], record[second], counted):
-            if isinstance(item, Tie):
-                yield Tie({**record, **item.record, **own})
-            elif isinstance(item, dict):
-                yield {**record, **item, **own}
-            elif isinstance(item, LeftOut):
-                yield item
+        if isinstance(record, dict):
+            yield from recounted(ballot, record, self._excluded, self._weights)
+        elif pair is not None:
+            yield pair
 
     def _left_out(self, name: str) -> LeftOut:
         return LeftOut(f"label of {name}, a rater who is left out: {self._excluded[name]}")

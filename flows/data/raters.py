@@ -8,7 +8,7 @@ from data_contracts.formats.items import Convert
 from data_contracts.records import Kind
 from flows.config.data import DataConfig
 from flows.config.raters import RatersConfig
-from flows.data.rater_votes import GatheredVotes, exclusions
+from flows.data.rater_votes import GatheredVotes, exclusions, unknown_raters
 from flows.data.rater_weights import RaterWeights
 from flows.data.sources import Read, Spare, as_it_is, gold_questions, open_sources
 from flows.data.withdrawn_rows import WithdrawnRows
@@ -72,3 +72,10 @@ class Raters:
             name: figures.model_copy(update={"left_out": self._excluded.get(name, "")})
             for name, figures in known.items()
         }
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of the settings and of the gold questions, after `figures`; a sentence each."""
+        alone = unknown_raters(self._settings, self._gathered.names)
+        count = self._gathered.contradicted
+        either = f"data.gold: {count:,} pairs have either response as the better one; they measure nobody: keep one row"
+        return (*alone, either) if count else tuple(alone)

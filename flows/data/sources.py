@@ -30,6 +30,7 @@ from flows.data.columnar import BATCH_ROWS
 from flows.data.converters import converter, kinds_of, recognised
 from flows.data.file_search import FoundFiles, name_below, search_files
 from flows.data.files import nameless_columns, read_file, read_hub
+from flows.data.first_votes import FirstVotes
 from flows.data.plain_texts import Part, as_columns, chunks_of, first_of, rest_of_file
 from flows.data.text_files import PACKINGS
 from rlhf_core.embedded_world.data import SOURCE, generate
@@ -214,13 +215,15 @@ def convert_file(
 def _read(
     kind: Kind, use: str, sources: Iterable[Source], pinned: Container[str] | None, spare: Spare = as_it_is
 ) -> Iterator[Read]:
+    once = FirstVotes(spare).spare
     for index, source in enumerate(sources):
+        counted = once if source.repeats == "votes" else spare
         if isinstance(source, FileSource):
             yield Read(_passed_over(kind, source), is_label=False)
         for file, rows in _opened(source, f"{use}:{index}:", pinned):
             first = first_of(rows, FIRST_ROWS)
             is_part = _says_more(kind, source, first)
-            for batch in convert_file(kind, chain(first, rows), source, spare, file):
+            for batch in convert_file(kind, chain(first, rows), source, counted, file):
                 yield Read(batch, source.repeats == "votes", source.ties == "keep", is_part)
 
 

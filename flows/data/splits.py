@@ -37,12 +37,14 @@ def split_by_group(groups: Sequence[str], shares: Shares, *, judge: bool) -> NDA
 
 
 def check_splits(rows: Mapping[str, int], *, judge: bool) -> None:
-    """Refuse a table in which a split got no row.
+    """Refuse a table in which a split got no row, or that has none at all.
 
     Raises:
         EmptySplit: naming the empty ones.
     """
     empty = [name for name in SPLITS if not rows.get(name) and (judge or name != "judge")]
+    if not any(rows.values()):
+        raise EmptySplit("no row is left; mend those that are not written, or add others")
     if empty:
         raise EmptySplit(
             f"the splits {', '.join(empty)} have no row: there are too few groups for the shares; "

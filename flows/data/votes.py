@@ -166,7 +166,8 @@ def _cast(rows: list[dict[Hashable, Any]]) -> Cast:
     """The votes of rows on one pair, in which the response that sorts first is the first."""
     first = min(same_form(rows[0]["chosen"]), same_form(rows[0]["rejected"]))
     source, row = min((row["source"], row["row"]) for row in rows)
-    votes = tuple((row["annotator"], _side(row, same_form(row["chosen"]) == first)) for row in rows)
+    names = [row["annotator"] if isinstance(row["annotator"], str) else None for row in rows]  # a gap may be NaN
+    votes = tuple((name, _side(row, same_form(row["chosen"]) == first)) for name, row in zip(names, rows, strict=True))
     return Cast(source, row, min(row["group"] for row in rows), votes)
 
 

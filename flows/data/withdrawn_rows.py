@@ -1,7 +1,7 @@
 """Rows of withdrawn data, which ingestion leaves out and counts by what was withdrawn."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import compress
 
 import numpy as np
@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from data_contracts.formats.convert import Batch
-from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Tie, judged
+from data_contracts.formats.items import Ballot, Convert, Item, LeftOut, RawRow, Tie, recounted
 from data_contracts.records import Kind
+from data_contracts.sameness import name_form
 from flows.data.sources import Read
 from flows.registry.names import WITHDRAWN_REASON
 from flows.registry.withdrawals import Withdrawal, WithdrawnKind, hashed_group, withdrawn_keys
@@ -38,7 +39,8 @@ class WithdrawnRows:
             if withdrawal.kind == "dataset":
                 self._rows.append((withdrawal, withdrawn_keys(client, withdrawal)))
             else:
-                self._named[withdrawal.kind][withdrawal.name] = withdrawal
+                is_person = withdrawal.kind == "annotator"
+                self._named[withdrawal.kind][name_form(withdrawal.name) if is_person else withdrawal.name] = withdrawal
 
     def spare(self, convert: Convert) -> Convert:
         """A function that makes pairs of raw rows, without the votes of withdrawn annotators among several."""
@@ -84,27 +86,16 @@ class WithdrawnRows:
                     yield item
                     continue
                 yield from (LeftOut(gone[name]) for name, _ in item.votes if name in gone)
-                yield from _recounted(item, next(items), gone)
+                yield from _left(item, next(items), gone)
 
         return pairs
 
 
-def _recounted(ballot: Ballot, pair: Item, gone: Iterable[str]) -> Iterator[Item]:
+def _left(ballot: Ballot, pair: Item, gone: Container[str]) -> Iterator[Item]:
     """A pair by the votes that are left; nothing where none is."""
     record = pair.record if isinstance(pair, Tie) else pair
-    votes = [(name, vote) for name, vote in ballot.votes if name not in {*gone}]
-    if not votes or not isinstance(record, dict):
-        return
-    sides = [sum(vote == side for _, vote in ballot.votes) for side in (1, 2)]
-    first, second = ("chosen", "rejected") if sides[0] > sides[1] else ("rejected", "chosen")
-    for item in judged(ballot.prompt, record[first], record[second], votes):
-        match item:
-            case Tie(record=told):
-                yield Tie({**record, **told})
-            case dict():
-                yield {**record, **item}
-            case _:
-                yield item
+    if isinstance(record, dict) and ballot.without(gone).votes:
+        yield from recounted(ballot, record, gone)
 
 
 def _are_among(kind: Kind, frame: pd.DataFrame, keys: NDArray[np.uint64]) -> NDArray[np.bool_]:

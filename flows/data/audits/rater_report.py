@@ -36,8 +36,9 @@ def rater_remarks(raters: Mapping[str, RaterFigures]) -> list[str]:
     lines = []
     for name, figures in raters.items():
         if RANDOM in figures.verdicts and not figures.left_out:
+            shown = _number(figures.evidence)
             lines.append(
-                f"rater {name} answers at random: e-value {figures.evidence:,.0f}, {figures.needed:,.0f} are enough; "
+                f"rater {name} answers at random: e-value {shown}, {figures.needed:,.0f} are enough; "
                 "set contract.raters.exclude_random, or name the rater in contract.raters.exclude"
             )
         if LIKES_LENGTH in figures.verdicts and figures.longer and not figures.left_out:

@@ -65,14 +65,6 @@ def opinions_of(mapping: ColumnFormat, row: RawRow) -> list[Opinion]:
             return [Opinion(None, _meaning(mapping, row, name, label))]
 
 
-def mean_lead(opinions: Sequence[Opinion]) -> float:
-    """By how much the response that most prefer is better, on average over all who voted; 0 at least."""
-    votes = [opinion for opinion in opinions if opinion.vote is not None]
-    second_wins = sum({1: 1, 2: -1}.get(opinion.vote or 0, 0) for opinion in votes) < 0
-    lead = sum(opinion.lead for opinion in votes) / max(len(votes), 1)
-    return max(0.0, -lead if second_wins else lead)
-
-
 def _meaning(mapping: ColumnFormat, row: RawRow, column: str, cell: Any) -> Meaning | None:
     text = label_text(cell)
     if mapping.scale:

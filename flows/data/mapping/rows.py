@@ -13,8 +13,9 @@ from data_contracts.formats.items import Convert, Item, LeftOut, Misfit, RawRow,
 from data_contracts.formats.json_text import DECODER, RepeatedKey
 from data_contracts.formats.registry import FORMATS
 from data_contracts.records import Kind
+from data_contracts.sameness import name_form
 from flows.config.columns import ColumnFormat, Columns
-from flows.data.mapping.labels import mean_lead, opinions_of
+from flows.data.mapping.labels import opinions_of
 
 _is_transcript = FORMATS["hh-rlhf"]["prompts"].fits
 
@@ -104,7 +105,7 @@ def _compared(mapping: ColumnFormat, row: RawRow) -> Iterator[Item]:
         return
     if columns.chosen:
         pair = _pair(columns, row, *_responses(columns, row))
-        yield {**pair, "grade": _grade(columns, row, 0.0)}
+        yield {**pair, "grade": _grade(columns, row)}
         return
     opinions = opinions_of(mapping, row)
     votes = [(opinion.annotator, opinion.vote) for opinion in opinions]
@@ -116,8 +117,9 @@ def _compared(mapping: ColumnFormat, row: RawRow) -> Iterator[Item]:
     if len(responses) != 2:
         raise Misfit(columns.responses[0], f"holds {len(responses)} responses, where the label compares two")
     pair = _pair(columns, row, *responses)
-    grade = {"grade": _grade(columns, row, mean_lead(opinions))}
-    for item in judged(pair["prompt"], pair["chosen"], pair["rejected"], votes):
+    grade = {"grade": _grade(columns, row)} if columns.grade else {}
+    leads = [opinion.lead for opinion in opinions]
+    for item in judged(pair["prompt"], pair["chosen"], pair["rejected"], votes, leads if any(leads) else ()):
         yield item | grade if isinstance(item, dict) else item
 
 
@@ -225,8 +227,8 @@ def _with_system(columns: Columns, row: RawRow, prompt: Any) -> Any:
     return turns
 
 
-def _grade(columns: Columns, row: RawRow, of_labels: float) -> float:
-    return (number_of(row, columns.grade) or 0.0) if columns.grade else of_labels
+def _grade(columns: Columns, row: RawRow) -> float:
+    return (number_of(row, columns.grade) or 0.0) if columns.grade else 0.0
 
 
 def _numbers(names: tuple[str, ...], row: RawRow) -> list[float | None]:
@@ -252,7 +254,7 @@ def _list_in(row: RawRow, column: str) -> list[Any]:
 
 def _annotator(cell: Any) -> str | None:
     """Who compared a pair, as reports may show it: an address is a person's, and only its hash is kept."""
-    name = "" if cell is None else str(cell).strip().removesuffix(".0")
+    name = "" if cell is None else name_form(str(cell)).removesuffix(".0")
     return f"annotator {hashlib.sha256(name.encode()).hexdigest()[:8]}" if "@" in name else name or None
 
 

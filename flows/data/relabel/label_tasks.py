@@ -16,6 +16,7 @@ from flows.config.ladder import LadderConfig
 from flows.config.relabel import ByPeople, RelabelConfig
 from flows.data.file_search import SUFFIXES
 from flows.data.files import read_file
+from flows.data.first_votes import FirstVotes
 from flows.data.sources import Read, Spare, as_it_is, convert_file
 from flows.data.splits import split_by_group
 from flows.data.text_files import PACKINGS
@@ -190,6 +191,8 @@ def labelled_file(path: Path) -> Path | None:
 def read_labels(path: Path, choices: Sequence[Asked], spare: Spare = as_it_is) -> Iterator[Read]:
     """What people said of choices, in any format of preferences; each row is a label, and those of a pair are counted.
 
+    Whoever voted on a pair several times has the first of these votes.
+
     Args:
         path: the labelled file.
         choices: the choices; they may lack labels, but no other pair may have one.
@@ -199,7 +202,7 @@ def read_labels(path: Path, choices: Sequence[Asked], spare: Spare = as_it_is) -
         InputError: naming the row, if it compares something else; while reading, if the file is no data.
     """
     groups = {_texts(item.prompt, item.first, item.second): item.group for item in choices}
-    for batch in convert_file("preferences", read_file(path, path.name), Source(), spare):
+    for batch in convert_file("preferences", read_file(path, path.name), Source(), FirstVotes(spare).spare):
         yield Read(batch._replace(frame=_grouped(batch.frame, groups)), is_label=True)
 
 

@@ -168,7 +168,8 @@ def _of_champions(champions: Sequence[AliasedVersion]) -> Iterator[Concern]:
     for version in champions:
         for name, said in version.tags.items():
             if name.startswith(WITHDRAWN_PREFIX):
-                yield Concern(f"champion {version.label} was trained on {said}", f"rlhf rollback {version.name}")
+                what = f"champion {version.label} was trained on {said}"
+                yield Concern(what, f"rlhf rollback {version.name}, or promote another version")
 
 
 def _of_gates(champions: Sequence[AliasedVersion], registry: Glance, project: str) -> Iterator[Concern]:

@@ -140,6 +140,8 @@ def test_merged_grades_are_their_mean_towards_what_is_chosen() -> None:
     assert (merged["chosen"], merged["grade"]) == ("use a pot", pytest.approx((3.0 + 3.0 - 1.0) / 3))
     against = aggregate_votes(pd.DataFrame([better | {"grade": 0.5}, better | {"grade": 0.0}, worse])).iloc[0]
     assert (against["chosen"], against["grade"]) == ("use a pot", 0.0)
+    thrice = aggregate_votes(pd.DataFrame([better | {"votes_chosen": 3}, worse])).iloc[0]
+    assert thrice["grade"] == pytest.approx((3 * 3.0 - 1.0) / 4)  # of a rater whose vote counts as three
 
 
 def test_the_majority_is_chosen() -> None:

@@ -156,6 +156,35 @@ def test_votes_of_people_become_pairs_in_the_groups_of_their_prompts(choices: Pa
     assert frame.loc["question 3 ?", ["chosen", "votes_chosen", "votes_rejected"]].tolist() == ["no 3", 2, 1]
 
 
+def test_a_person_has_one_vote_on_a_pair_within_a_task_and_in_tasks_that_were_exported_again(
+    choices: Path, tmp_path: Path
+) -> None:
+    labels = label(choices, {number: ["left"] for number in range(40)})
+    tasks = json.loads(labels.read_text())
+    by_one, *_ = tasks[3]["annotations"]
+    right = [{"type": "pairwise", "value": {"selected": "right"}}]
+    others = [{"completed_by": name, "result": right} for name in (7, 8)]
+    tasks[3]["annotations"] = [by_one, by_one, by_one, *others]
+    again = [{**task, "annotations": [{"completed_by": 0, "result": right}]} for task in tasks[:3]]
+    both = {**tasks[4], "annotations": [{"completed_by": 0, "result": right}, *others]}
+    labels.write_text(json.dumps([*tasks, *again, both]))
+    found = table(labels, tmp_path)
+    frame = rows(found, tmp_path).set_index("prompt")
+    assert found.counts.left_out["later vote of the same annotator on this pair"] == 2 + 3 + 1
+    counts = frame[["chosen", "votes_chosen", "votes_rejected"]]
+    assert counts.loc["question 0 ?"].tolist() == ["yes 0", 1, 0]
+    assert counts.loc["question 3 ?"].tolist() == ["no 3", 2, 1]
+    assert counts.loc["question 4 ?"].tolist() == ["no 4", 2, 1]
+
+
+def test_a_file_that_was_exported_before_anybody_labelled_is_told_as_such(choices: Path, tmp_path: Path) -> None:
+    (problem,) = table(label(choices, {}), tmp_path).problems()
+    assert str(problem).splitlines() == [
+        "preferences: no row is left; mend those that are not written, or add others",
+        "  not written: no vote (60)",
+    ]
+
+
 def test_other_formats_will_do_and_several_rows_on_a_pair_are_votes(choices: Path, tmp_path: Path) -> None:
     labels = tmp_path / "choices.labelled.jsonl"
     lines = [{"prompt": item.prompt, "chosen": item.second, "rejected": item.first} for item in ASKED]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 
-from data_contracts.formats.items import Ballot, Item, LeftOut, Tie, judged
 from flows.config.columns import ColumnFormat
 from flows.config.data import ContractConfig, FileData, FileSource, Shares
 from flows.config.errors import InputError
@@ -18,7 +17,6 @@ from flows.config.raters import RatersConfig
 from flows.data.audits.labels import measure_labels
 from flows.data.audits.rater_report import rater_page, rater_remarks, rater_sheet
 from flows.data.rater_look import look_at_raters
-from flows.data.rater_weights import RaterWeights
 from flows.data.raters import Raters
 from flows.data.sources import gold_questions, open_sources
 from flows.data.step_timer import Clock
@@ -87,6 +85,23 @@ def test_votes_within_rows_and_rows_as_votes_say_the_same_of_raters(
     assert {name for name, figures in one.items() if figures.verdicts == (RANDOM,)} == {"coin"}
 
 
+def test_labels_without_a_name_among_named_ones_count_as_nobodys(by_rows: FileData, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = Path(by_rows.preferences[0].path).read_text()
+    path.write_text(lines.replace(",di,", ",,").replace(",cy,", ", ,"))
+    data = FileData(preferences=(by_rows.preferences[0].model_copy(update={"path": str(path)}),))
+    table, figures = ingested(data, RatersConfig(), tmp_path)
+    assert list(figures) == ["ann", "bo", "coin"] and sum(map(len, said())) == table.counts.records
+    noise = measure_labels(table).noise
+    assert {name for name in noise if name.startswith("kappa")} == {
+        f"kappa of {one} and {other}" for one, other in (("ann", "bo"), ("ann", "coin"), ("bo", "coin"))
+    }
+    whole = measure_labels(ingested(by_rows, RatersConfig(), tmp_path / "whole")[0]).noise
+    assert noise["raw_agreement"].value == pytest.approx(whole["raw_agreement"].value)
+    with table.raw_votes.path.open(newline="") as file:
+        assert {vote["annotator"] for vote in csv.DictReader(file)} == {"ann", "bo", "coin", ""}
+
+
 @pytest.mark.parametrize("which", ["within_rows", "by_rows"])
 def test_who_answers_at_random_is_left_out_and_counted_with_the_reason(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -114,40 +129,19 @@ def test_low_agreement_leaves_out_by_all_of_its_interval(by_rows: FileData, tmp_
     assert figures["coin"].left_out == "agrees with the others less than 0.2 beyond chance"
 
 
-def votes_of(record: Item) -> tuple[int, int, int]:
-    record = record.record if isinstance(record, Tie) else record
-    assert isinstance(record, dict)
-    return record["votes_chosen"], record["votes_rejected"], record["votes_tied"]
-
-
-def weighed(items: Callable[[], list[Item]], excluded: tuple[str, ...] = (), **weights: int) -> list[Item]:
-    convert = RaterWeights(dict.fromkeys(excluded, "why"), weights).weigh(lambda _: items())
-    return list(convert({}))
-
-
-OPINIONS = [("ann", 1), ("bo", 2), ("cy", 2)]
-
-
-def test_a_weight_is_that_many_votes_and_may_turn_the_majority() -> None:
-    ballot, pair = weighed(lambda: list(judged("p", "one", "two", OPINIONS)), ann=3)
-    assert ballot == Ballot("p", tuple(OPINIONS), ("one", "two"))  # agreement is of people, not of weights
-    assert isinstance(pair, dict) and pair["chosen"] == "one" and votes_of(pair) == (3, 2, 0)
-
-
-def test_without_a_rater_a_row_is_counted_again_and_may_be_a_tie_or_nothing() -> None:
-    left_out, ballot, pair = weighed(lambda: list(judged("p", "one", "two", OPINIONS)), ("cy",))
-    assert left_out == LeftOut("label of cy, a rater who is left out: why")
-    assert isinstance(ballot, Ballot) and ballot.votes == (("ann", 1), ("bo", 2))
-    assert isinstance(pair, Tie) and votes_of(pair) == (1, 1, 0)
-    nobody = weighed(lambda: list(judged("p", "one", "two", OPINIONS)), ("ann", "bo", "cy"))
-    assert nobody[-1] == LeftOut("no vote") and len(nobody) == 4
-
-
-def test_a_label_of_one_person_is_weighed_and_left_out() -> None:
-    row = {"prompt": "p", "chosen": "one", "rejected": "two", "annotator": "ann"}
-    assert [votes_of(item) for item in weighed(lambda: [row], ann=4)] == [(4, 0, 0)]
-    assert weighed(lambda: [row], ("ann",)) == [LeftOut("label of ann, a rater who is left out: why")]
-    assert weighed(lambda: [row], ("bo",), cy=3) == [row]
+def test_votes_by_name_in_several_rows_on_a_pair_are_one_of_each_person_by_its_weight(
+    within_rows: FileData, tmp_path: Path
+) -> None:
+    path = tmp_path / "twice.jsonl"
+    lines = Path(within_rows.preferences[0].path).read_text().splitlines()
+    other = [json.dumps({**json.loads(line), "votes": {"ann": "b", "eve": "b", "flo": "b"}}) for line in lines]
+    path.write_text("\n".join([*lines, *other]))
+    data = FileData(preferences=(FileSource(path=str(path), repeats="votes"),))
+    table, figures = ingested(data, RatersConfig(weights={"ann": 2}), tmp_path)
+    anns = sum("ann" in votes for votes in said())
+    assert table.counts.left_out["later vote of the same annotator on this pair"] == anns
+    assert figures["ann"].labels == figures["eve"].labels == PAIRS
+    assert int((table.votes.chosen + table.votes.rejected).sum()) == 7 * PAIRS - anns
 
 
 def test_gold_questions_are_found_among_the_pairs_in_any_order(by_rows: FileData, tmp_path: Path) -> None:
@@ -160,6 +154,34 @@ def test_gold_questions_are_found_among_the_pairs_in_any_order(by_rows: FileData
         answers = [votes[name] == "a" for votes in said()[:100] if name in votes]
         assert item.gold is not None and item.gold.n == len(answers)
         assert item.gold.value == pytest.approx(np.mean(answers))
+
+
+def test_gold_questions_with_either_answer_measure_nobody_and_are_told(by_rows: FileData, tmp_path: Path) -> None:
+    gold = tmp_path / "gold.jsonl"
+    names = ("prompt", "chosen", "rejected")
+    known = [dict(zip(names, texts(pair), strict=True)) for pair in range(100)]
+    other = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in known[:40]]
+    gold.write_text("\n".join(map(json.dumps, [*known, *other, *known[:10]])))
+    data = by_rows.model_copy(update={"gold": (FileSource(path=str(gold)),)})
+    raters = Raters(RatersConfig(), lambda weigh: open_sources(data, seed=0, spare=weigh), gold_questions(data))
+    assert len(list(raters.open_tables()["preferences"])) > 0
+    measured = raters.figures()["ann"].gold
+    assert measured is not None and measured.n == sum("ann" in votes for votes in said()[40:100])
+    (remark,) = raters.remarks()
+    assert remark.startswith("data.gold: 40 pairs have either response as the better one")
+
+
+@pytest.mark.parametrize("which", ["within_rows", "by_rows"])
+def test_a_name_that_no_rater_has_is_told_with_the_nearest(which: str, request: pytest.FixtureRequest) -> None:
+    data = request.getfixturevalue(which)
+    settings = RatersConfig(exclude=("Ann", "nobody", "bo"), weights={"coins": 2, "di": 2})
+    raters = Raters(settings, lambda weigh: open_sources(data, seed=0, spare=weigh))
+    assert len(list(raters.open_tables()["preferences"])) > 0 and "bo" in raters.figures()
+    assert [remark.partition(", and no label is of anybody called so") for remark in raters.remarks()] == [
+        ("contract.raters.exclude names Ann", ", and no label is of anybody called so", "; did you mean ann?"),
+        ("contract.raters.exclude names nobody", ", and no label is of anybody called so", ""),
+        ("contract.raters.weights names coins", ", and no label is of anybody called so", "; did you mean coin?"),
+    ]
 
 
 def test_a_rater_is_named_in_exclude_or_in_weights() -> None:

@@ -82,8 +82,7 @@ def test_where_no_row_is_left_it_is_told_what_became_of_them(tmp_path: Path) -> 
     table = make(open_sources(FileData(preferences=(FileSource(path=str(path)),)), seed=1), tmp_path)["preferences"]
     (problem,) = table.problems()
     assert str(problem).splitlines() == [
-        "preferences: the splits train, judge, test have no row: there are too few groups for the shares; add rows or "
-        "raise the shares",
+        "preferences: no row is left; mend those that are not written, or add others",
         "  not written: scores_favour_chosen (30)",
         "  not written: a tie of the votes (10)",
     ]

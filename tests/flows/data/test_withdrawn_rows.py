@@ -127,6 +127,22 @@ def test_votes_inside_a_row_are_counted_again_without_the_annotator(tmp_path: Pa
     assert told(both).annotators == {"cho": 20} and set(written(both)["chosen"].str[:4]) == {"turn"}
 
 
+def test_the_grade_of_a_withdrawn_annotator_goes_with_the_vote(tmp_path: Path) -> None:
+    folder = tmp_path / "drop"
+    form = {**SEVERAL, "labels": {"A+": {"first": 3}, "A": {"first": 1}, "B": {"second": 1}}}
+    write(folder / "all.jsonl", [*rows(range(20), ann="A+", ben="A", cho="A"), *rows(range(20, 30), ann="A+", ben="B")])
+    assert {*written(made(folder, form))["grade"]} == {5 / 3}
+    less = written(made(folder, form, named("annotator", "ann")))
+    assert {*less["grade"]} == {1.0} and less["chosen"].str[:4].value_counts().to_dict() == {"turn": 20, "call": 10}
+
+
+def test_an_annotator_is_withdrawn_however_the_name_is_spaced(tmp_path: Path) -> None:
+    folder = tmp_path / "drop"
+    write(folder / "all.jsonl", [*rows(range(30), best="A", rater="ann "), *rows(range(30, 60), best="A", rater="ben")])
+    less = made(folder, RATED, named("annotator", " ann\u200b"))
+    assert (less.counts.withdrawn, told(less).annotators) == (30, {"ben": 30})
+
+
 def test_the_preferred_answer_of_a_withdrawn_annotator_is_no_demonstration(tmp_path: Path) -> None:
     folder = tmp_path / "drop"
     lines = [*rows(range(30), best="A", rater="ann"), *rows(range(30, 60), best="A", rater="ben")]

@@ -70,7 +70,7 @@ def test_the_state_of_a_project_and_what_needs_a_person(storage: Path, monkeypat
     unwell = status_of(late, "ladder.yaml")
     todo = {concern.what.split(":")[0]: concern.todo for concern in unwell.concerns}
     assert todo[f"champion {sft.label} was trained on source week-2.csv, withdrawn today by ann"] == (
-        f"rlhf rollback {sft.name}"
+        f"rlhf rollback {sft.name}, or promote another version"
     )
     assert todo[f"the promotion of {sft.label} is held"].startswith(f"rlhf rollback {sft.name}")
     assert todo[f"{sft.label} is overdue as champion"] == "rlhf run ladder.yaml, once data are new"

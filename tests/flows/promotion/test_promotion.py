@@ -16,15 +16,27 @@ from typing import Any
 
 import pytest
 
+from flows.cli.withdrawals import way_out
 from flows.config.errors import InputError
 from flows.promotion.history import PromotionRecord, history, recorded_promotion, settle
 from flows.promotion.promote import PromotionRefused, check_gates, earlier_champion, promote, propose, roll_back
 from flows.registry.client import Registry, open_registry
-from flows.registry.names import CHAMPION
+from flows.registry.names import CHAMPION, WITHDRAWN_PREFIX
 from flows.registry.references import ModelRef
 
 Register = Callable[..., ModelRef]
 Three = tuple[ModelRef, ModelRef, ModelRef]
+
+
+@pytest.fixture
+def desk(storage: Path) -> Registry:
+    """The registry of a project of each test's own, as champions are of the models that a ladder registers."""
+    return open_registry("desk", storage)
+
+
+@pytest.fixture
+def name() -> str:
+    return "desk-policy"
 
 
 @pytest.fixture
@@ -215,6 +227,17 @@ def test_going_back_twice_goes_back_two_champions(desk: Registry, three: Three, 
     ]  # fmt: skip
 
 
+def test_a_withdrawal_sends_back_to_an_earlier_champion_where_there_is_one(
+    desk: Registry, three: Three, name: str
+) -> None:
+    crown(desk, three[0])
+    assert way_out(desk, name).startswith("rlhf run CONFIGURATION, and promote what comes of it")
+    crown(desk, three[1])
+    assert way_out(desk, name) == f"rlhf rollback {name}"
+    desk.tag_versions([three[0]], {f"{WITHDRAWN_PREFIX}abc": "source week-2.csv, withdrawn today by ann: flipped"})
+    assert "no earlier champion is without them" in way_out(desk, name)
+
+
 def test_one_move_goes_back_several_champions(desk: Registry, three: Three, name: str) -> None:
     crown(desk, *three)
     back = earlier_champion(desk, f"{name}/1")
@@ -251,10 +274,9 @@ def test_deleted_versions_are_passed_over(desk: Registry, three: Three, name: st
 def test_moves_of_one_model_or_of_all_are_listed_the_newest_first(
     desk: Registry, register: Register, three: Three, name: str
 ) -> None:
-    other = register(f"{name}-other", gate_status="passed")
+    other = register("desk-sft", gate_status="passed")
     crown(desk, three[0], other, three[1])
-    ours = [(move.model, move.version) for move in history(desk) if move.model.startswith(name)]
-    assert ours == [(name, "2"), (f"{name}-other", "1"), (name, "1")]
+    assert [(move.model, move.version) for move in history(desk)] == [(name, "2"), ("desk-sft", "1"), (name, "1")]
     assert [move.version for move in history(desk, name)] == ["2", "1"]
     assert history(desk, "desk-nobody's") == []
 
