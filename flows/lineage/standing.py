@@ -139,11 +139,11 @@ def _counts(address: str, facets: Any, stated: Stated) -> bool:
             ours = project_of_model(facets["name"]) is not None or run_address(facets["run"]) in stated.holds
             return ours and facets["status"] == "READY"
         case "run":
-            return _run_counts(name, facets, stated)
+            return run_must_be_stated(name, facets, stated)
     return False
 
 
-def _run_counts(run_id: str, facets: Any, stated: Stated) -> bool:
+def run_must_be_stated(run_id: str, facets: Any, stated: Stated) -> bool:
     """Whether a run that nobody stated should have been.
 
     That are those that ended well or say so, and did what the pipeline does or show its figures; moves of an alias,

@@ -6,11 +6,13 @@ from typing import Any
 
 from securesystemslib.signer import SSlibKey
 
+from flows.attestation.log import LogEntry
 from flows.attestation.statement import FOLDER, NoStatement, signatures, signed_by, unseal
 from flows.attestation.verification import verify_log
 from flows.lineage.finding import AuditFinding
 from flows.lineage.graph import Version
 from flows.lineage.recomputation import Recomputation
+from flows.lineage.standing import run_must_be_stated
 from flows.lineage.stated import Stated, log_findings, stated, verdict_findings
 from flows.papers.bundle import CONTENTS, LEFT_OUT, MANIFEST, RUN, RUNS
 from flows.papers.bundle_archive import BundleArchive
@@ -34,15 +36,17 @@ def verify_bundle(files: Mapping[str, bytes], keys: Sequence[SSlibKey]) -> list[
     archive = BundleArchive(files)
     findings = list(_manifest(files, keys))
     said: dict[str, Any] = {}
+    entries: list[LogEntry] = []
     for project in archive.projects:
         log = verify_log(archive.log(project), keys)
         believed = stated(log)
         findings += log_findings(project, log)
         findings += verdict_findings(project, believed)
         said |= believed.holds
+        entries += believed.entries
     if not archive.projects:
         findings.append(AuditFinding("bundle", "statements", "missing", "it has none"))
-    whole = Stated(said, {}, [])
+    whole = Stated(said, {}, entries)
     findings += _versions(archive, whole)
     findings += _runs(archive, whole)
     findings += (_left_out(finding) if _without_rows(files) else finding for finding in _recomputed(archive))
@@ -114,10 +118,13 @@ def _versions(archive: BundleArchive, stated_: Stated) -> Iterator[AuditFinding]
 
 
 def _runs(archive: BundleArchive, stated_: Stated) -> Iterator[AuditFinding]:
-    """Runs and their files as statements have them."""
+    """Runs and their files as statements have them; one that was killed has none, which `rlhf audit` lets pass, too."""
     for run_id, run in archive.recorded.items():
-        said = stated_.holds.get(run_address(run_id))
-        yield _against(f"run {run_id[:12]}", "record", held_run(run), said)
+        of, said, held = f"run {run_id[:12]}", stated_.holds.get(run_address(run_id)), held_run(run)
+        if said is None and not run_must_be_stated(run_id, held, stated_):
+            yield AuditFinding(of, "record", "not recomputable", "it was cut off, so nobody stated how it ended")
+            continue
+        yield _against(of, "record", held, said)
         if isinstance(said, Mapping):
             yield _files(archive, run_id, said.get(FILES, {}))
 

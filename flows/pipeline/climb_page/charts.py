@@ -1,12 +1,12 @@
-"""Charts of a climb as SVG, drawn by Altair; colours are those of the page, by day and by night."""
+"""Charts of a climb as Altair specifies them; colours are those of the page, by day and by night."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
-import vl_convert
 from numpy.typing import ArrayLike
 from scipy.stats import halfnorm
 
@@ -28,8 +28,8 @@ Ranges = Sequence[tuple[str, Estimate]]
 """Rows of a chart: what was measured, and the figure."""
 
 
-def svg(chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG for the inside of a page, which scales with its column."""
+def specified(chart: alt.TopLevelMixin) -> str:
+    """A chart as JSON of Vega-Lite in one line; drawn, it stands inside of a page and scales with its column."""
     axis = {"labelColor": DIM, "titleColor": DIM, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE}
     fonts = {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"}
     legend = {"orient": "top", "title": None, "labelColor": INK, "labelFontSize": 11, "labelLimit": 300, "columns": 2}
@@ -41,8 +41,7 @@ def svg(chart: alt.TopLevelMixin) -> str:
         "legend": legend,
         "autosize": {"type": "pad", "contains": "content"},
     }
-    drawn: str = vl_convert.vegalite_to_svg({**chart.to_dict(validate=False), "config": config})
-    return drawn
+    return json.dumps({**chart.to_dict(validate=False), "config": config})
 
 
 def lines(
@@ -85,7 +84,7 @@ def lines(
     points = _of(rows)
     layers.append(points.mark_line(strokeWidth=1.8, aria=False).encode(across, up, colour, alt.Order("place:Q")))
     layers.append(points.mark_circle(size=22, opacity=1).encode(across, up, colour))
-    return svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
+    return specified(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT))
 
 
 def ranges(rows: Ranges, title: str, *, rule: float | None = None, log: bool = False) -> str:
@@ -109,7 +108,7 @@ def ranges(rows: Ranges, title: str, *, rule: float | None = None, log: bool = F
     ]
     if rule is not None:
         layers.insert(0, _of([{"x": rule}]).mark_rule(color=DIM, strokeDash=[3, 3]).encode(alt.X("x:Q", scale=scale)))
-    return svg(alt.layer(*layers).properties(width=WIDTH - 90, height=alt.Step(24)))
+    return specified(alt.layer(*layers).properties(width=WIDTH - 90, height=alt.Step(24)))
 
 
 def margins(deltas: ArrayLike, spread: float) -> str:
@@ -133,7 +132,7 @@ def margins(deltas: ArrayLike, spread: float) -> str:
     across = alt.X("x:Q", title="|Δ|, calibrated logits", bin="binned")
     band = _of([{"x": BAND[0], "end": BAND[1]}]).mark_rect(color=SHADE, opacity=1, aria=False)
     drawn = _of(bars).mark_bar(color=COLOURS[0], opacity=0.85, binSpacing=1)
-    return svg(
+    return specified(
         alt.layer(
             band.encode(across, alt.X2("end:Q")),
             drawn.encode(across, alt.X2("end:Q"), alt.Y("pairs:Q", title="held-out pairs")),
@@ -151,7 +150,7 @@ def reliability(curves: Mapping[str, Points]) -> str:
     colour = alt.Color("curve:N", scale=alt.Scale(domain=list(curves), range=[COLOURS[3], COLOURS[0]]))
     ends = _of([{"x": 0.5, "y": 0.5}, {"x": 1.0, "y": 1.0}])
     points = _of(rows)
-    return svg(
+    return specified(
         alt.layer(
             ends.mark_line(color=DIM, strokeDash=[3, 3], aria=False).encode(across, up),
             points.mark_line(strokeWidth=1.2, opacity=0.6, aria=False).encode(across, up, colour),
@@ -166,7 +165,7 @@ def shares(seconds: Mapping[str, float]) -> str:
     rows = [{"part": name, "seconds": value} for name, value in zip(names, seconds.values(), strict=True)]
     colour = alt.Color("part:N", sort=names, scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])))
     bar = _of(rows).mark_bar().encode(alt.X("seconds:Q", title="seconds"), colour, alt.Order("part:N"))
-    return svg(bar.properties(width=WIDTH, height=40))
+    return specified(bar.properties(width=WIDTH, height=40))
 
 
 def _of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:

@@ -15,6 +15,7 @@ from flows.pipeline.climb_page.champion import champion_part
 from flows.pipeline.climb_page.climb import Climb, read_climb
 from flows.pipeline.climb_page.data import data_part
 from flows.pipeline.climb_page.decision import Decision, decide, gates
+from flows.pipeline.climb_page.drawing import draw
 from flows.pipeline.climb_page.economics import economics_part
 from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.parts import Part
@@ -66,7 +67,8 @@ def as_page(climb: Climb, decision: Decision, at: Servers) -> str:
     environment.filters["code"] = _in_code
     beside = {name: verbatim(environment, name) for name in ("climb.css", "answers.js")}
     unclear, passed = gates(climb)
-    answers = side_by_side(climb)
+    answers, champion, parts = side_by_side(climb), champion_part(climb), _parts(climb)
+    charts = [*answers.charts, *(chart for part in (champion, *parts) for chart in part.charts)]
     return environment.get_template("climb.html").render(
         climb=climb,
         style=beside["climb.css"],
@@ -78,8 +80,9 @@ def as_page(climb: Climb, decision: Decision, at: Servers) -> str:
         passed=passed,
         luck=chance_of_stop([verdict for found in climb.verdicts.values() for verdict in found]),
         answers=answers,
-        champion=champion_part(climb),
-        parts=_parts(climb),
+        champion=champion,
+        parts=parts,
+        pictures=draw(chart.specification for chart in charts),
         lights=lights(climb),
         command=_command(climb),
         lineage=picture(climb.story, at) if climb.story else "",

@@ -9,10 +9,10 @@ from rlhf_core.metrics.estimates import Estimate
 
 
 class Chart(NamedTuple):
-    """A picture and the sentence that says how to read it."""
+    """A picture, as `charts` specify it, and the sentence that says how to read it."""
 
     title: str
-    svg: str
+    specification: str
     how: str
 
 

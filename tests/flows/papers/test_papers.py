@@ -18,10 +18,11 @@ from mlflow import MlflowClient
 from securesystemslib.signer import CryptoSigner
 
 from flows.attestation.keys import load_key, pipeline_key_file
-from flows.attestation.statement import seal, unseal
+from flows.attestation.statement import JUDGEMENT, seal, unseal
 from flows.config.errors import InputError
 from flows.lineage.archive import Archive
 from flows.lineage.finding import DOUBTS
+from flows.lineage.proof import prove
 from flows.papers.bill import bill_of_materials
 from flows.papers.bundle import BILL, CARD, COVER, MANIFEST, write_bundle
 from flows.papers.bundle_archive import read_bundle
@@ -32,9 +33,9 @@ from flows.papers.limits import limits
 from flows.papers.signing import sign_model
 from flows.papers.verification import verify_bundle
 from flows.registry.client import open_registry
-from flows.registry.names import RATERS_RECORD
+from flows.registry.names import RATERS_RECORD, STAGE_PREFIX, STAGE_TAG
 from flows.registry.references import ModelRef
-from flows.registry.statements import conclude
+from flows.registry.statements import conclude, holds_versions, state, version_subject
 from flows.registry.withdrawals import DataName, Withdrawal, withdraw
 from rlhf_core.gates.gate import Gate, judge
 from rlhf_core.metrics.estimates import Estimate
@@ -198,6 +199,29 @@ def test_a_bundle_without_rows_has_no_texts_and_holds(
     assert left == {"samples.json"}, "toys keep no rows"
     assert unseal(bare[MANIFEST])[0].predicate["rows"] == "left out"
     assert doubts(bare, signer) == set()
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_the_run_of_a_climb_that_was_killed_is_doubted_no_more_than_by_an_audit(
+    ended: bool, shelf: Path, tmp_path: Path
+) -> None:
+    project = f"killed-{ended}".lower()
+    toys = Toys(project, shelf)
+    sft = toys.stage("sft", "first", {"base": toys.stage("base", "first")})
+    run_id = toys.context.run_id
+    toys.registry.tag_run(run_id, {STAGE_TAG: "ladder", f"{STAGE_PREFIX}sft": sft.label})
+    state(
+        toys.registry, JUDGEMENT, [version_subject(sft)], {"run": run_id}, holds_versions(toys.registry, [sft], "tags")
+    )
+    if ended:
+        toys.registry.client.set_terminated(run_id)
+    archive, key = Archive(MlflowClient()), load_key(pipeline_key_file(shelf))
+    write_bundle(archive, read_dossier(archive, sft.label), tmp_path / "bundle.zip", signer=key)
+    found = prove(archive, [archive.find(sft.label)], [key.public_key])
+    audited = {(finding.status, finding.what) for finding in found if finding.status in DOUBTS}
+    assert audited == ({("unsigned", "statement")} if ended else set())
+    found_again = doubts(read_bundle(tmp_path / "bundle.zip"), key) - {("missing", "verdicts")}  # toys keep none
+    assert found_again == ({("unsigned", "record")} if ended else set())
 
 
 def named(files: Files, end: str) -> str:

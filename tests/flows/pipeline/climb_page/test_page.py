@@ -11,6 +11,7 @@ import pytest
 from flows.config.gates import GatesConfig
 from flows.pipeline.climb_page.answers import marked, side_by_side
 from flows.pipeline.climb_page.decision import SAID, decide, gates
+from flows.pipeline.climb_page.drawing import draw
 from flows.pipeline.climb_page.economics import economics_part, scored
 from flows.pipeline.climb_page.failure_table import lights
 from flows.pipeline.climb_page.next_steps import MORE_ROWS, MOST, TOO_FAR, tries
@@ -140,7 +141,8 @@ def test_answers_that_got_worse_are_counted_and_told_by_part() -> None:
     policy = stage_run("policy", rows={"answers": answers(scores)})
     (chart,) = side_by_side(climb(stages={"policy": policy}, judged={})).charts
     assert chart.title == "Where it loses, where it wins" and "its SFT model" in chart.how
-    places = [chart.svg.index(f"{part} prompts (20)") for part in ("long", "middling", "short")]
+    drawn = draw([chart.specification])[chart.specification]
+    places = [drawn.index(f"{part} prompts (20)") for part in ("long", "middling", "short")]
     assert places == sorted(places)  # of long prompts none wins, of middling ones none loses, of short ones all win
 
 
@@ -356,13 +358,14 @@ def test_curves_and_margins_are_drawn_with_how_to_read_them() -> None:
     apart = drawn["How far apart it puts two responses"]
     assert "50 % of the pairs lie in it" in apart.how  # 1 and 2 of four
     assert "right on 100 % of the labels" in apart.how
-    assert "the prompt, said back" in drawn["What it pays for"].svg
-    assert all(chart.svg.startswith("<svg") and chart.how for chart in drawn.values())
+    assert "the prompt, said back" in drawn["What it pays for"].specification
+    pictures = draw(chart.specification for chart in drawn.values())
+    assert all(pictures[chart.specification].startswith("<svg") and chart.how for chart in drawn.values())
     curves = {"kl_to_sft_nats": [(1, 0.0), (2, 1.0)], "rollout_seconds": [(1, 2.0), (2, 3.0)]}
     policy = policy_part(climb(stages={"policy": stage_run("policy", curves=curves)}, judged={}))
     titles = [chart.title for chart in policy.charts]
     assert titles == ["KL to the SFT model", "Where the time went"]
-    assert "sampling 5 s" in policy.charts[1].svg and "Entropy was not logged." in policy.missing
+    assert "sampling 5 s" in policy.charts[1].specification and "Entropy was not logged." in policy.missing
 
 
 def test_passes_of_the_reward_model_are_hours_of_people() -> None:
