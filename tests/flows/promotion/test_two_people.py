@@ -149,14 +149,14 @@ def test_an_approval_of_other_files_counts_for_nothing(desk: Registry, version: 
     assert people_for(desk, version.model_copy(update={"digest": "0" * 64})) == []
 
 
-def test_going_back_counts_those_who_signed_then(desk: Registry, register: Register, be: Be, name: str) -> None:
-    first, second = (register(name, gate_status="passed") for _ in range(2))
+def test_going_back_counts_those_who_signed_then(desk: Registry, register: Register, be: Be) -> None:
+    first, second = (register("desk-value", gate_status="passed") for _ in range(2))
     for person, ref in (("Ada", first), ("Bob", second)):
         be(person)
         promote(desk, propose(desk, ref.label), by=person)
         approve(desk, ref, by=person, why="")
     be("Bob")
-    assert earlier_champion(desk, name) == first  # which approvals are no moves of
+    assert earlier_champion(desk, "desk-value") == first  # which approvals are no moves of
     roll_back(desk, first, past=second, by="bob@desk")
     assert people_for(desk, first) == ["Ada", "Bob"]
 
